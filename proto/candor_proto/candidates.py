@@ -1,0 +1,161 @@
+"""From the outputs of one node's evaluation to the hits in its index (docs/protocol.md §6.4, §7.6).
+
+Rules of this file:
+- the asker adds up its *own* table's weights, whatever shares an entry carries;
+- the owner knows every F and can aim malformed data at one person: whatever fails here is a miss.
+  Failures are returned apart from the hits and are never shown (attack A5c, "selective failure");
+- a blob below the threshold is left alone and is not even counted as a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from candor_proto.directory import IndexHead
+from candor_proto.errors import CandorError, GateClosed, SealedDataInvalid
+from candor_proto.ids import BlobId, FederationName
+from candor_proto.matchkeys import MATCH_LABELS, TAG_LABELS, Label, Slot
+from candor_proto.record import RecordKind, Tier
+from candor_proto.result import Hit
+from candor_proto.scoring import describe_agreement, tag_outcomes
+from candor_proto.sealed_index import (
+    EntryKeys,
+    IndexOwner,
+    field_tag,
+    open_through_gate,
+    withdrawal_marker,
+)
+from candor_proto.sealed_index import Label as BlobLabel
+from candor_proto.segment import Segment
+
+# The position that a label's shares are computed for (§6.2): its place in the list of sixteen.
+POSITIONS: dict[str, int] = {label.name: position for position, label in enumerate(MATCH_LABELS)}
+_FIRST_DAY = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class NodeIndex:
+    """One node's index as the asker holds it: the head and every segment it names."""
+
+    head: IndexHead
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class LocalFailure:
+    """Something of the owner's that did not open. For the calendar digest, never for the screen."""
+
+    blob_id: BlobId | None
+    error: CandorError
+
+
+@dataclass(frozen=True)
+class Findings:
+    hits: tuple[Hit, ...]
+    failures: tuple[LocalFailure, ...]
+
+
+Outputs = Sequence[tuple[Slot, bytes]]
+
+
+@dataclass
+class _Candidate:
+    segment: Segment
+    labels: dict[str, tuple[Label, tuple[bytes, ...]]]
+
+
+def find_hits(outputs: Outputs, index: NodeIndex, federation: FederationName, today: date) -> Findings:
+    """The records of `index` that the outputs (slot, 64-octet F) open, and what failed on the way.
+
+    `outputs` may hold the slots of several lookups for one person at one node and epoch: a blob's labels
+    add up over all of them. Expired and withdrawn blobs are misses.
+    """
+    owner = IndexOwner(federation, index.head.node, index.head.epoch)
+    failures: list[LocalFailure] = []
+    candidates = _probe(outputs, index, owner, failures)
+    hits = []
+    for blob_id, candidate in candidates.items():
+        try:
+            hit = _open(blob_id, candidate, outputs, index, owner, today)
+        except GateClosed:
+            continue
+        except CandorError as error:
+            failures.append(LocalFailure(blob_id, error))
+            continue
+        if hit is not None:
+            hits.append(hit)
+    return Findings(tuple(hits), tuple(failures))
+
+
+def _probe(
+    outputs: Outputs, index: NodeIndex, owner: IndexOwner, failures: list[LocalFailure]
+) -> dict[BlobId, _Candidate]:
+    candidates: dict[BlobId, _Candidate] = {}
+    for slot, output in outputs:
+        # Labels of weight 0 have no entries (matching.md): their outputs only compare field tags.
+        if slot.label is None or slot.label.name not in POSITIONS or slot.label.weight == 0:
+            continue
+        keys = EntryKeys(output, owner)
+        for segment in index.segments:
+            for found in keys.probe(segment.header.number, segment.entry):
+                if found is None:
+                    failures.append(LocalFailure(None, SealedDataInvalid("An entry that does not open.")))
+                    continue
+                blob_id, slots = found
+                candidate = candidates.setdefault(blob_id, _Candidate(segment, {}))
+                candidate.labels.setdefault(slot.label.name, (slot.label, slots))
+    return candidates
+
+
+def _open(
+    blob_id: BlobId,
+    candidate: _Candidate,
+    outputs: Outputs,
+    index: NodeIndex,
+    owner: IndexOwner,
+    today: date,
+) -> Hit | None:
+    """The hit behind the gate; None when withdrawn or expired. Raises GateClosed or a local failure."""
+    blob = candidate.segment.blob(blob_id)
+    if blob is None:
+        raise SealedDataInvalid("An entry that names a blob which is not there.")
+    weighed = {POSITIONS[name]: (label.weight, slots) for name, (label, slots) in candidate.labels.items()}
+    opened, secret = open_through_gate(blob, weighed, index.head.threshold, owner)
+    marker = withdrawal_marker(secret, blob_id)
+    if any(segment.withdrawn(marker) for segment in index.segments):
+        return None
+    if opened.expires_days and _FIRST_DAY + timedelta(days=opened.expires_days) <= today:
+        return None
+    if opened.kind not in {kind.value for kind in RecordKind} or opened.tier not in {
+        tier.value for tier in Tier
+    }:
+        raise SealedDataInvalid("A blob of an unknown kind or tier.")
+    asked, matched = _compare(outputs, opened, blob_id)
+    labels = [label for label, _ in candidate.labels.values()]
+    return Hit(
+        owner=owner.node,
+        epoch=owner.epoch,
+        blob_id=blob_id,
+        handle=opened.handle,
+        commitment=opened.commitment,
+        kind=opened.kind,
+        tier=opened.tier,
+        expires_days=opened.expires_days,
+        labels=tuple(sorted((label.name for label in labels), key=POSITIONS.__getitem__)),
+        explanation=describe_agreement(tag_outcomes(asked, matched, opened.presence), labels),
+    )
+
+
+def _compare(outputs: Outputs, opened: BlobLabel, blob_id: BlobId) -> tuple[set[Label], set[Label]]:
+    """Which fields were asked, and which of them agree with a field tag of the blob."""
+    asked: set[Label] = set()
+    matched: set[Label] = set()
+    for slot, output in outputs:
+        if slot.label is None or slot.label not in TAG_LABELS:
+            continue
+        asked.add(slot.label)
+        if opened.holds(field_tag(output, blob_id)):
+            matched.add(slot.label)
+    return asked, matched

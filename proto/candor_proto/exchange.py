@@ -1,0 +1,325 @@
+"""The asker's lookup as a state machine without I/O (docs/protocol.md §7).
+
+States and transitions are tables. Bytes and events go in, the next state comes out; whoever drives
+this stores it before anything is sent and sends nothing that is not in it.
+
+    DRAFT --store--> STORED --hub accepts--> ACCEPTED --shown--> SHOWN --life ends--> CLOSED
+                     STORED --hub denies---> DENIED             SHOWN --late answer--> SHOWN
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from candor_proto import oprf
+from candor_proto.directory import DirectoryView, IndexHead
+from candor_proto.errors import (
+    IdentityMismatch,
+    IllegalTransition,
+    KeyMismatch,
+    MalformedMessage,
+    WrongRecipient,
+)
+from candor_proto.group import Scalar
+from candor_proto.ids import Digest, FederationName, KeyClass, LookupId, NodeId, Purpose
+from candor_proto.matchkeys import LookupPlan, Slot
+from candor_proto.result import TargetState
+from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
+from candor_proto.statements import (
+    LOOKUP_LIFE,
+    Answer,
+    AnswerStatus,
+    Commitments,
+    Lookup,
+    Target,
+    classes_of,
+)
+
+
+class LookupState(Enum):
+    DRAFT = "draft"
+    STORED = "stored"
+    ACCEPTED = "accepted"
+    SHOWN = "shown"
+    DENIED = "denied"
+    CLOSED = "closed"
+
+
+class LookupEvent(Enum):
+    STORE = "store"
+    HUB_ACCEPTS = "hub accepts"
+    HUB_DENIES = "hub denies"
+    SHOW = "show"
+    LIFE_ENDS = "life ends"
+
+
+LOOKUP_TRANSITIONS: Mapping[tuple[LookupState, LookupEvent], LookupState] = {
+    (LookupState.DRAFT, LookupEvent.STORE): LookupState.STORED,
+    (LookupState.STORED, LookupEvent.HUB_ACCEPTS): LookupState.ACCEPTED,
+    (LookupState.STORED, LookupEvent.HUB_DENIES): LookupState.DENIED,
+    (LookupState.STORED, LookupEvent.LIFE_ENDS): LookupState.CLOSED,
+    (LookupState.ACCEPTED, LookupEvent.HUB_ACCEPTS): LookupState.ACCEPTED,
+    (LookupState.ACCEPTED, LookupEvent.SHOW): LookupState.SHOWN,
+    (LookupState.ACCEPTED, LookupEvent.LIFE_ENDS): LookupState.CLOSED,
+    (LookupState.SHOWN, LookupEvent.SHOW): LookupState.SHOWN,
+    (LookupState.SHOWN, LookupEvent.HUB_ACCEPTS): LookupState.SHOWN,
+    (LookupState.SHOWN, LookupEvent.LIFE_ENDS): LookupState.CLOSED,
+}
+
+
+class TargetEvent(Enum):
+    EVALUATED = "evaluated"
+    REFUSED = "refused"
+    QUOTA = "quota"
+    STALE_EPOCH = "stale epoch"
+    INVALID = "invalid"
+    EXPIRES = "expires"
+
+
+_FIRST_ANSWER: Mapping[TargetEvent, TargetState] = {
+    TargetEvent.EVALUATED: TargetState.ANSWERED,
+    TargetEvent.REFUSED: TargetState.REFUSED,
+    TargetEvent.QUOTA: TargetState.QUOTA,
+    TargetEvent.STALE_EPOCH: TargetState.STALE_EPOCH,
+    TargetEvent.INVALID: TargetState.INVALID,
+    TargetEvent.EXPIRES: TargetState.EXPIRED,
+}
+# An invalid answer does not close the door: the hub, not the node, may have spoilt it.
+TRANSITIONS: Mapping[tuple[TargetState, TargetEvent], TargetState] = {
+    (state, event): after
+    for state in (TargetState.PENDING, TargetState.INVALID)
+    for event, after in _FIRST_ANSWER.items()
+} | {
+    (state, event): state
+    for state in TargetState
+    if state not in (TargetState.PENDING, TargetState.INVALID)
+    for event in TargetEvent
+}
+
+_EVENTS: Mapping[AnswerStatus, TargetEvent] = {
+    AnswerStatus.EVALUATED: TargetEvent.EVALUATED,
+    AnswerStatus.REFUSED_PURPOSE: TargetEvent.REFUSED,
+    AnswerStatus.REFUSED_STANDING: TargetEvent.REFUSED,
+    AnswerStatus.REFUSED: TargetEvent.REFUSED,
+    AnswerStatus.STALE_EPOCH: TargetEvent.STALE_EPOCH,
+    AnswerStatus.QUOTA: TargetEvent.QUOTA,
+}
+
+
+def lookup_after(state: LookupState, event: LookupEvent) -> LookupState:
+    """The lookup's next state; raises IllegalTransition for what the table does not list."""
+    try:
+        return LOOKUP_TRANSITIONS[state, event]
+    except KeyError:
+        raise IllegalTransition(f"A lookup that is {state.value} does not take: {event.value}.") from None
+
+
+def event_of(status: AnswerStatus) -> TargetEvent:
+    """The event that a verified answer of this status is."""
+    return _EVENTS[status]
+
+
+# --- drafting ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class BlindedSlot:
+    """A slot of the plan with its blind: never leaves the asker but in an audit opening."""
+
+    slot: Slot
+    blinded: oprf.Blinded
+
+
+@dataclass(frozen=True, repr=False)
+class Paperwork:
+    """What the lookup commits to and an auditor may demand: values and their 32-octet salts."""
+
+    case: str
+    consent: str
+    officer: str
+    salts: Mapping[str, bytes] = field(default_factory=dict)
+    filler_seed: bytes = b""
+
+    @classmethod
+    def draw(cls, case: str, consent: str, officer: str) -> Paperwork:
+        salts = {name: secrets.token_bytes(32) for name in ("case", "consent", "officer", "filler")}
+        return cls(case, consent, officer, salts, secrets.token_bytes(32))
+
+    def commitments(self) -> Commitments:
+        values = {
+            "case": self.case.encode(),
+            "consent": self.consent.encode(),
+            "officer": self.officer.encode(),
+            "filler": self.filler_seed,
+        }
+        return Commitments(
+            **{name: Commitments.commit(name, self.salts[name], value) for name, value in values.items()}
+        )
+
+    def __repr__(self) -> str:
+        return "Paperwork(<redacted>)"
+
+
+@dataclass(frozen=True, repr=False)
+class Draft:
+    """A lookup ready to be stored, then sent: the signed statement and its secrets."""
+
+    lookup: Lookup
+    statement: SignedStatement
+    slots: tuple[BlindedSlot, ...]
+
+    def __repr__(self) -> str:
+        return f"Draft({self.lookup.lookup_id})"
+
+    def of_class(self, key_class: KeyClass) -> tuple[BlindedSlot, ...]:
+        return tuple(item for item in self.slots if item.slot.key_class is key_class)
+
+
+def draft_lookup(
+    plan: LookupPlan,
+    paperwork: Paperwork,
+    purpose: Purpose,
+    federation: FederationName,
+    asker: NodeId,
+    targets: Sequence[Target],
+    key: SigningKey,
+    now: datetime,
+    lookup_id: LookupId | None = None,
+    blinds: Sequence[Scalar] | None = None,
+) -> Draft:
+    """Blind every slot and sign (§7.1). Randomness may be given so that vectors replay."""
+    slots = tuple(
+        BlindedSlot(slot, oprf.blind(slot.input, blinds[number] if blinds else None))
+        for number, slot in enumerate(plan.slots)
+    )
+    elements = {
+        key_class: tuple(item.blinded.element for item in slots if item.slot.key_class is key_class)
+        for key_class in KeyClass
+    }
+    lookup = Lookup(
+        federation=federation,
+        lookup_id=lookup_id or LookupId(secrets.token_bytes(16)),
+        asker=asker,
+        purpose=purpose,
+        shape=plan.shape,
+        commitments=paperwork.commitments(),
+        issued_at=now,
+        expires_at=now + LOOKUP_LIFE,
+        targets=tuple(sorted(targets, key=lambda target: target.node)),
+        elements=elements,
+    )
+    return Draft(lookup, key.sign("lookup", lookup.encode()), slots)
+
+
+# --- checking what arrives ---------------------------------------------------------------------------
+
+
+def verify_lookup(statement: SignedStatement, directory: DirectoryView, own: NodeId, now: datetime) -> Lookup:
+    """A lookup as a node accepts it: parsed, signed by a member, current, and addressed to `own` (§7.3).
+
+    Standing, epoch, purpose, replay and quota are the caller's next steps, in that order. Raises
+    MalformedMessage, NotAMember, SignatureInvalid, IdentityMismatch, WrongRecipient, Expired, NotYetValid.
+    """
+    lookup = verify_lookup_signature(statement, directory)
+    lookup.check_time(now)
+    if lookup.epoch_for(own) is None:
+        raise WrongRecipient(f"This lookup does not name {own} among its targets.")
+    return lookup
+
+
+def verify_lookup_signature(statement: SignedStatement, directory: DirectoryView) -> Lookup:
+    """Parse, then check signature and federation; used by the hub as well (§7.2)."""
+    lookup = Lookup.decode(statement.body)
+    member = directory.member(lookup.asker)
+    statement.verify("lookup", member.signing_key, str(lookup.asker))
+    if lookup.federation != directory.federation:
+        raise IdentityMismatch("A lookup made for another federation.")
+    return lookup
+
+
+def verify_answer(
+    statement: SignedStatement,
+    lookup: Lookup,
+    lookup_digest: Digest,
+    node: NodeId,
+    node_key: VerifyingKey,
+) -> Answer:
+    """The answer of `node` to `lookup`, proofs still unchecked (§7.5).
+
+    Raises MalformedMessage, SignatureInvalid, IdentityMismatch or KeyMismatch.
+    """
+    answer = Answer.decode(statement.verify("answer", node_key, str(node)))
+    if answer.node != node or answer.asker != lookup.asker or answer.federation != lookup.federation:
+        raise IdentityMismatch(f"An answer of {node} that names other parties.")
+    if answer.lookup_id != lookup.lookup_id or answer.lookup != lookup_digest:
+        raise IdentityMismatch(f"An answer of {node} to another lookup.")
+    if answer.shape is not lookup.shape:
+        raise MalformedMessage(f"An answer of {node} in another shape.")
+    if answer.status is AnswerStatus.EVALUATED and answer.epoch != lookup.epoch_for(node):
+        raise KeyMismatch(f"{node} evaluated under another epoch than the one named.")
+    return answer
+
+
+def unblind(draft: Draft, answer: Answer, head: IndexHead) -> tuple[tuple[Slot, bytes], ...]:
+    """Check the proofs under the keys of `head` and return each slot with its 64-octet output F.
+
+    Raises KeyMismatch when `head` is of another epoch, ProofInvalid when a proof does not verify.
+    """
+    if head.epoch != answer.epoch or head.node != answer.node:
+        raise KeyMismatch(f"The index held of {answer.node} is of another epoch than its answer.")
+    outputs: list[tuple[Slot, bytes]] = []
+    for key_class in classes_of(draft.lookup.shape):
+        slots = draft.of_class(key_class)
+        evaluation = answer.evaluations[key_class]
+        values = oprf.finalize(
+            [item.blinded for item in slots], evaluation.elements, head.keys[key_class], evaluation.proof
+        )
+        outputs.extend((item.slot, value) for item, value in zip(slots, values, strict=True))
+    return tuple(outputs)
+
+
+# --- the exchange ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a lookup stands: its own state and that of each target. Immutable; `after_*` return the next."""
+
+    state: LookupState
+    targets: Mapping[NodeId, TargetState]
+
+    @classmethod
+    def start(cls, lookup: Lookup) -> Progress:
+        return cls(LookupState.DRAFT, {target.node: TargetState.PENDING for target in lookup.targets})
+
+    def after(self, event: LookupEvent) -> Progress:
+        return replace(self, state=lookup_after(self.state, event))
+
+    def after_target(self, node: NodeId, event: TargetEvent) -> Progress:
+        """Raises WrongRecipient when `node` was never asked."""
+        if node not in self.targets:
+            raise WrongRecipient(f"{node} answered a lookup that it was not asked.")
+        return replace(self, targets={**self.targets, node: TRANSITIONS[self.targets[node], event]})
+
+    @property
+    def pending(self) -> tuple[NodeId, ...]:
+        return tuple(sorted(node for node, state in self.targets.items() if state is TargetState.PENDING))
+
+
+def plan_targets(
+    directory: DirectoryView, held_epochs: Mapping[NodeId, int], chosen: Sequence[NodeId] | None = None
+) -> tuple[tuple[Target, ...], tuple[NodeId, ...]]:
+    """Targets with the epochs held, and the members of which no index is held (asked nothing).
+
+    The default is all active members: a chosen subset reveals a suspicion (§7.1).
+    """
+    nodes = tuple(sorted(set(chosen))) if chosen is not None else directory.nodes()
+    for node in nodes:
+        directory.member(node)
+    targets = tuple(Target(node, held_epochs[node]) for node in nodes if node in held_epochs)
+    missing = tuple(node for node in nodes if node not in held_epochs)
+    return targets, missing

@@ -1,0 +1,71 @@
+"""Audit by opening: the asker shows what a logged lookup asked (docs/protocol.md §7.10; attack A5b).
+
+The auditor holds the signed body and gets particulars, blinds, seed, salts and values. Every slot is
+recomputed: a guess hidden as a filler, a second person in free slots, or an invented case number shows.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from candor_proto import oprf
+from candor_proto.errors import CommitmentMismatch, InvalidScalar
+from candor_proto.exchange import Paperwork
+from candor_proto.group import Scalar
+from candor_proto.matchkeys import LookupPlan, check_plan
+from candor_proto.normalise import Particulars, normalise
+from candor_proto.statements import Lookup
+
+
+@dataclass(frozen=True, repr=False)
+class Opening:
+    """What the asker keeps sealed for two years and shows to an auditor on demand.
+
+    `inputs` and `blinds` (32 octets each) run in the order of the plan's slots; `plan_number` says which
+    of a person's lookups this is.
+    """
+
+    particulars: Particulars
+    paperwork: Paperwork
+    plan_number: int
+    inputs: tuple[bytes, ...]
+    blinds: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return "Opening(<redacted>)"
+
+
+def open_lookup(lookup: Lookup, opening: Opening) -> LookupPlan:
+    """The plan that `lookup` asked, once `opening` explains every slot of it.
+
+    Raises CommitmentMismatch naming the first commitment or slot that differs, never a value.
+    """
+    stated, shown = lookup.commitments, opening.paperwork.commitments()
+    for name in ("case", "consent", "officer", "filler"):
+        if not hmac.compare_digest(getattr(stated, name).value, getattr(shown, name).value):
+            raise CommitmentMismatch(f"The {name} shown is not the one that the lookup committed to.")
+    plan = check_plan(
+        normalise(opening.particulars),
+        lookup.shape,
+        opening.paperwork.filler_seed,
+        opening.inputs,
+        opening.plan_number,
+    )
+    _check_elements(lookup, plan, opening.blinds)
+    return plan
+
+
+def _check_elements(lookup: Lookup, plan: LookupPlan, blinds: Sequence[bytes]) -> None:
+    if len(blinds) != len(plan.slots):
+        raise CommitmentMismatch("An opening shows one blind for each slot.")
+    sent = {key_class: list(elements) for key_class, elements in lookup.elements.items()}
+    for slot, octets in zip(plan.slots, blinds, strict=True):
+        where = f"Slot {slot.position} of class {slot.key_class.letter}"
+        try:
+            recomputed = oprf.blind(slot.input, Scalar.parse_nonzero(octets)).element
+        except InvalidScalar:
+            raise CommitmentMismatch(f"{where} is shown with no usable blind.") from None
+        if sent[slot.key_class][slot.position] != recomputed:
+            raise CommitmentMismatch(f"{where} holds something else than what is shown.")

@@ -1,0 +1,116 @@
+"""May this be asked, for this purpose, with this paperwork? (RECORDS.md §5, §3.6)
+
+Pure decisions with their reasons in plain words. What is missing is said all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from candor_proto.errors import PurposeRefused
+from candor_proto.ids import LookupShape, Purpose
+
+
+@dataclass(frozen=True)
+class PurposeRule:
+    """What a purpose needs before anything is asked; a missing item means DENIED."""
+
+    meaning: str
+    case_needed: str
+    consent_needed: str
+    allowed: bool = True
+
+
+RULES: Mapping[Purpose, PurposeRule] = {
+    Purpose.J_APPLICANT: PurposeRule(
+        "hiring background check", "the requisition number", "the applicant's signed consent"
+    ),
+    Purpose.J_CURRENT: PurposeRule("check of an own officer", "the case number", "the notice reference"),
+    Purpose.J_TASKFORCE: PurposeRule(
+        "joining a task force", "the sponsor's ORI or case number", "the officer's consent"
+    ),
+    Purpose.CERTIFICATION: PurposeRule("licensing by a POST body", "the application number", ""),
+    Purpose.SUBJECT_ACCESS: PurposeRule("the officer's own request", "", "the proof of identity"),
+    # RECORDS.md §5: AUDIT opens a lookup that was logged already and never asks about a new subject.
+    Purpose.AUDIT: PurposeRule("opening of a logged lookup", "the audit ticket", "", allowed=False),
+    Purpose.C: PurposeRule("criminal investigation", "the case number", "", allowed=False),
+}
+
+
+def check_purpose(purpose: Purpose) -> None:
+    """Whether nodes answer lookups for `purpose` at all; raises PurposeRefused."""
+    rule = RULES[purpose]
+    if not rule.allowed:
+        raise PurposeRefused(
+            f"Lookups for {purpose.name} ({rule.meaning}) are off in this federation.",
+            remedy="Use the purpose that fits, for example J_APPLICANT for a hiring check.",
+        )
+
+
+def check_paperwork(purpose: Purpose, case: str, consent: str, officer: str) -> None:
+    """Whether everything that `purpose` needs is there; raises PurposeRefused naming all that is missing."""
+    check_purpose(purpose)
+    rule = RULES[purpose]
+    missing = []
+    if rule.case_needed and not case.strip():
+        missing.append(f"{rule.case_needed} (--case)")
+    if rule.consent_needed and not consent.strip():
+        missing.append(f"{rule.consent_needed} (--consent)")
+    if not officer.strip():
+        missing.append("the officer in charge (--officer)")
+    if missing:
+        raise PurposeRefused(
+            f"{purpose.name} needs {', '.join(missing)}.", remedy="Nothing was asked; add it and ask again."
+        )
+
+
+def check_shape(shape: LookupShape, shapes_asked_for_case: frozenset[LookupShape]) -> None:
+    """A detailed lookup after a screening one for the same case says "candidate" to every node (§5.3)."""
+    if shape is LookupShape.DETAILED and LookupShape.SCREENING in shapes_asked_for_case:
+        raise PurposeRefused(
+            "This case was screened already; a detailed lookup now would tell every node of a candidate.",
+            remedy="Use the screening result, or open a new case with its own number.",
+        )
+
+
+class Sharing(Enum):
+    """The owner's sharing choice for a record (RECORDS.md §3.6)."""
+
+    GREEN = "GREEN"
+    YELLOW = "YELLOW"
+    RED = "RED"
+
+
+class Release(Enum):
+    """What the owner's rule says to a disclosure request before any person looks at it."""
+
+    RELEASE = "release"
+    ASK_A_PERSON = "ask a person"
+    DECLINE = "decline"
+
+
+def release_by_rule(
+    sharing: Sharing,
+    *,
+    advisory: bool,
+    wrong_person_disputed: bool,
+    purpose: Purpose,
+    green_purposes: frozenset[Purpose],
+) -> tuple[Release, str]:
+    """The standing rule's decision and its reason in plain words (§9.6).
+
+    YELLOW is the floor for advisory records; an open WRONG_PERSON dispute always needs a person.
+    """
+    if sharing is Sharing.RED:
+        return Release.DECLINE, "The owner marked this record RED: every request is declined."
+    if wrong_person_disputed:
+        return Release.ASK_A_PERSON, "The subject disputes being this person: a human identity check is due."
+    if advisory:
+        return Release.ASK_A_PERSON, "An advisory record is released by a person only."
+    if sharing is Sharing.GREEN and purpose in green_purposes:
+        return Release.RELEASE, f"The owner's standing rule releases GREEN records for {purpose.name}."
+    if sharing is Sharing.GREEN:
+        return Release.ASK_A_PERSON, f"The standing rule for GREEN records does not name {purpose.name}."
+    return Release.ASK_A_PERSON, "The owner marked this record YELLOW: a person decides."

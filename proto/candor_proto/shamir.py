@@ -1,0 +1,85 @@
+"""Secret sharing over GF(2^128): the arithmetic of the score gate (docs/protocol.md §6.2, §6.4).
+
+Shamir, "How to share a secret", CACM 22 (1979). The field is GF(2)[x] / (x^128 + x^7 + x^2 + x + 1);
+an element is 16 octets, big-endian, bit i the coefficient of x^i.
+
+Control flow depends only on abscissae, which are public: multiplication walks the bits of the
+*public* factor, so no branch is taken on a secret. Lagrange coefficients are public as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from candor_proto.errors import GateClosed, MalformedMessage
+
+SECRET_OCTETS = 16
+_BITS = 128
+_MASK = (1 << _BITS) - 1
+_REDUCTION = 0x87  # x^7 + x^2 + x + 1
+
+
+def _times_x(value: int) -> int:
+    carry = value >> (_BITS - 1)
+    return ((value << 1) & _MASK) ^ (_REDUCTION * carry)
+
+
+def multiply_by_public(secret: int, public: int) -> int:
+    """`secret` × `public` in the field; branches only on the bits of `public`."""
+    product = 0
+    while public:
+        if public & 1:
+            product ^= secret
+        secret = _times_x(secret)
+        public >>= 1
+    return product
+
+
+def invert_public(value: int) -> int:
+    """The inverse of a public, non-zero field element: value^(2^128 − 2)."""
+    if value == 0:
+        raise MalformedMessage("Zero has no inverse.")
+    result, power = 1, value
+    for _ in range(_BITS - 1):
+        power = multiply_by_public(power, power)
+        result = multiply_by_public(result, power)
+    return result
+
+
+@lru_cache(maxsize=65536)
+def _coefficients(abscissae: tuple[int, ...]) -> tuple[int, ...]:
+    """Lagrange coefficients at 0 for distinct non-zero public abscissae."""
+    coefficients = []
+    for own in abscissae:
+        numerator, denominator = 1, 1
+        for other in abscissae:
+            if other != own:
+                numerator = multiply_by_public(numerator, other)
+                denominator = multiply_by_public(denominator, own ^ other)
+        coefficients.append(multiply_by_public(numerator, invert_public(denominator)))
+    return tuple(coefficients)
+
+
+def evaluate(coefficients: Sequence[bytes], abscissa: int) -> bytes:
+    """f(abscissa) for f with `coefficients` (constant term first), each 16 octets; Horner's rule."""
+    value = 0
+    for coefficient in reversed(coefficients):
+        value = multiply_by_public(value, abscissa) ^ int.from_bytes(coefficient, "big")
+    return value.to_bytes(SECRET_OCTETS, "big")
+
+
+def interpolate_at_zero(shares: Mapping[int, bytes], threshold: int) -> bytes:
+    """The secret from `threshold` shares, those of the lowest abscissae.
+
+    `shares` maps abscissa (1 … 2^128 − 1) to 16 octets. Raises GateClosed when there are fewer.
+    """
+    if len(shares) < threshold:
+        raise GateClosed("Fewer shares than the threshold.")
+    chosen = tuple(sorted(shares))[:threshold]
+    if chosen[0] == 0:
+        raise MalformedMessage("The abscissa 0 is the secret itself.")
+    secret = 0
+    for abscissa, coefficient in zip(chosen, _coefficients(chosen), strict=True):
+        secret ^= multiply_by_public(int.from_bytes(shares[abscissa], "big"), coefficient)
+    return secret.to_bytes(SECRET_OCTETS, "big")

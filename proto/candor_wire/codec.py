@@ -1,0 +1,272 @@
+"""Protobuf message ↔ value. The only place where one becomes the other (docs/protocol.md §3.4, §8.3).
+
+Every `read_*` is strict: unknown fields, missing fields, wrong lengths and oversized parts are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.errors import LimitExceeded, MalformedMessage, UnsupportedVersion
+from candor_proto.ids import Digest, NodeId
+from candor_proto.sealing import SealKind
+from candor_proto.signing import SIGNATURE_OCTETS, SignedStatement
+from candor_proto.statements import MAX_LOOKUP_OCTETS
+from candor_wire import limits
+from candor_wire.v1 import hub_pb2
+
+
+class MessageKind(Enum):
+    """What an envelope carries; the value is the wire code."""
+
+    LOOKUP = 1
+    ANSWER = 2
+    DISCLOSURE_REQUEST = 3
+    DISCLOSURE_RESPONSE = 4
+
+    @property
+    def signed(self) -> bool:
+        """Whether the signature stands beside the body (sealed kinds carry it inside)."""
+        return self in (MessageKind.LOOKUP, MessageKind.ANSWER)
+
+
+_SEALED_OCTETS = {
+    MessageKind.DISCLOSURE_REQUEST: SealKind.REQUEST.sealed_octets,
+    MessageKind.DISCLOSURE_RESPONSE: SealKind.RESPONSE.sealed_octets,
+}
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One message between two members. `recipient` is None for a lookup on its way to the hub."""
+
+    envelope_id: bytes
+    kind: MessageKind
+    sender: NodeId
+    recipient: NodeId | None
+    body: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    expires_at: datetime
+
+    @property
+    def statement(self) -> SignedStatement:
+        return SignedStatement(self.body, self.signature)
+
+
+def refuse_unknown_fields(message: Message) -> None:
+    """Raises MalformedMessage when `message`, or a message inside it, has fields we do not know."""
+    if len(UnknownFieldSet(message)):
+        raise MalformedMessage("A message with unknown fields.")
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is None:
+            continue
+        for item in value if isinstance(value, list) or hasattr(value, "append") else [value]:
+            refuse_unknown_fields(item)
+
+
+def _exactly(octets: bytes, count: int, what: str) -> bytes:
+    if len(octets) != count:
+        raise MalformedMessage(f"{what} is {count} octets, got {len(octets)}.")
+    return octets
+
+
+def write_envelope(envelope: Envelope) -> hub_pb2.Envelope:
+    return hub_pb2.Envelope(
+        envelope_id=envelope.envelope_id,
+        kind=hub_pb2.MessageKind.ValueType(envelope.kind.value),
+        sender=str(envelope.sender),
+        recipient=str(envelope.recipient) if envelope.recipient else "",
+        body=envelope.body,
+        signature=envelope.signature,
+        expires_at_milliseconds=to_milliseconds(envelope.expires_at),
+    )
+
+
+def read_envelope(message: hub_pb2.Envelope) -> Envelope:
+    """Raises MalformedMessage or LimitExceeded."""
+    refuse_unknown_fields(message)
+    try:
+        kind = MessageKind(message.kind)
+    except ValueError:
+        raise MalformedMessage("An envelope of an unknown kind.") from None
+    if kind in _SEALED_OCTETS:
+        _exactly(message.body, _SEALED_OCTETS[kind], "A sealed body")
+    elif not 0 < len(message.body) <= MAX_LOOKUP_OCTETS:
+        raise LimitExceeded("The body of an envelope is empty or over its limit.")
+    _exactly(message.signature, SIGNATURE_OCTETS if kind.signed else 0, "The signature of this kind")
+    if kind is not MessageKind.LOOKUP and not message.recipient:
+        raise MalformedMessage("An envelope without a recipient.")
+    return Envelope(
+        envelope_id=_exactly(message.envelope_id, 16, "An envelope id"),
+        kind=kind,
+        sender=NodeId(message.sender),
+        recipient=NodeId(message.recipient) if message.recipient else None,
+        body=message.body,
+        signature=message.signature,
+        expires_at=from_milliseconds(message.expires_at_milliseconds),
+    )
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A node's first frame."""
+
+    node_time: datetime
+    directory_version: int
+
+
+def read_hello(message: hub_pb2.AttachRequest) -> Hello:
+    """Raises MalformedMessage when the frame is no hello, UnsupportedVersion for another version."""
+    refuse_unknown_fields(message)
+    if message.WhichOneof("frame") != "hello":
+        raise MalformedMessage("The first frame of a stream is a hello.")
+    if message.hello.protocol_version != limits.PROTOCOL_VERSION:
+        raise UnsupportedVersion(
+            f"This side speaks protocol version {limits.PROTOCOL_VERSION}, "
+            f"the other {message.hello.protocol_version}.",
+            remedy="Upgrade the older side.",
+        )
+    return Hello(from_milliseconds(message.hello.node_time_milliseconds), message.hello.directory_version)
+
+
+def write_hello(hello: Hello) -> hub_pb2.AttachRequest:
+    return hub_pb2.AttachRequest(
+        hello=hub_pb2.Hello(
+            protocol_version=limits.PROTOCOL_VERSION,
+            node_time_milliseconds=to_milliseconds(hello.node_time),
+            directory_version=hello.directory_version,
+        )
+    )
+
+
+def read_acknowledge(message: hub_pb2.AttachRequest) -> tuple[int, ...]:
+    """The delivery ids that the node has stored; raises MalformedMessage or LimitExceeded."""
+    refuse_unknown_fields(message)
+    if message.WhichOneof("frame") != "acknowledge":
+        raise MalformedMessage("After its hello a node sends acknowledgements only.")
+    ids = tuple(message.acknowledge.delivery_ids)
+    if not 0 < len(ids) <= limits.MAX_ACKNOWLEDGED_IDS:
+        raise LimitExceeded("An acknowledgement names too many deliveries, or none.")
+    return ids
+
+
+def write_acknowledge(delivery_ids: tuple[int, ...]) -> hub_pb2.AttachRequest:
+    return hub_pb2.AttachRequest(acknowledge=hub_pb2.Acknowledge(delivery_ids=delivery_ids))
+
+
+@dataclass(frozen=True)
+class Welcome:
+    hub_time: datetime
+    directory_version: int
+
+
+@dataclass(frozen=True)
+class Delivery:
+    delivery_id: int
+    envelope: Envelope
+
+
+@dataclass(frozen=True)
+class DirectoryChanged:
+    directory_version: int
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    hub_time: datetime
+
+
+HubFrame = Welcome | Delivery | DirectoryChanged | Heartbeat
+
+
+def write_frame(frame: HubFrame) -> hub_pb2.AttachResponse:
+    match frame:
+        case Welcome(hub_time, version):
+            return hub_pb2.AttachResponse(
+                welcome=hub_pb2.Welcome(
+                    protocol_version=limits.PROTOCOL_VERSION,
+                    hub_time_milliseconds=to_milliseconds(hub_time),
+                    directory_version=version,
+                )
+            )
+        case Delivery(delivery_id, envelope):
+            return hub_pb2.AttachResponse(
+                delivery=hub_pb2.Delivery(delivery_id=delivery_id, envelope=write_envelope(envelope))
+            )
+        case DirectoryChanged(version):
+            return hub_pb2.AttachResponse(
+                directory_changed=hub_pb2.DirectoryChanged(directory_version=version)
+            )
+        case Heartbeat(hub_time):
+            return hub_pb2.AttachResponse(
+                heartbeat=hub_pb2.Heartbeat(hub_time_milliseconds=to_milliseconds(hub_time))
+            )
+
+
+def read_frame(message: hub_pb2.AttachResponse) -> HubFrame:
+    """Raises MalformedMessage or UnsupportedVersion."""
+    refuse_unknown_fields(message)
+    match message.WhichOneof("frame"):
+        case "welcome":
+            if message.welcome.protocol_version != limits.PROTOCOL_VERSION:
+                raise UnsupportedVersion(
+                    "The hub speaks another protocol version.", remedy="Upgrade the older side."
+                )
+            return Welcome(
+                from_milliseconds(message.welcome.hub_time_milliseconds), message.welcome.directory_version
+            )
+        case "delivery":
+            return Delivery(message.delivery.delivery_id, read_envelope(message.delivery.envelope))
+        case "directory_changed":
+            return DirectoryChanged(message.directory_changed.directory_version)
+        case "heartbeat":
+            return Heartbeat(from_milliseconds(message.heartbeat.hub_time_milliseconds))
+        case _:
+            raise MalformedMessage("A frame of an unknown kind.")
+
+
+def chunks(octets: bytes) -> Iterator[bytes]:
+    """`octets` in pieces of at most CHUNK_BYTES."""
+    for at in range(0, len(octets), limits.CHUNK_BYTES):
+        yield octets[at : at + limits.CHUNK_BYTES]
+
+
+class Assembler:
+    """Puts chunks together again, never more than `max_octets` of them."""
+
+    def __init__(self, max_octets: int) -> None:
+        self._max_octets = max_octets
+        self._parts: list[bytes] = []
+        self._octets = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Raises LimitExceeded once the whole would be too large, MalformedMessage for an empty chunk."""
+        if not chunk or len(chunk) > limits.CHUNK_BYTES:
+            raise MalformedMessage("A chunk that is empty or too large.")
+        self._octets += len(chunk)
+        if self._octets > self._max_octets:
+            raise LimitExceeded(f"A transfer is over its limit of {self._max_octets} octets.")
+        self._parts.append(chunk)
+
+    def finish(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def read_address(octets: bytes) -> Digest:
+    return Digest(_exactly(octets, 32, "A segment address"))
+
+
+def read_chain(certificates: list[bytes]) -> tuple[bytes, ...]:
+    """DER certificates within their limits; raises LimitExceeded or MalformedMessage."""
+    if not 0 < len(certificates) <= limits.MAX_CHAIN_LENGTH:
+        raise LimitExceeded("A certificate chain is empty or too long.")
+    if any(not 0 < len(certificate) <= limits.MAX_CERTIFICATE_BYTES for certificate in certificates):
+        raise MalformedMessage("A certificate of an impossible size.")
+    return tuple(certificates)

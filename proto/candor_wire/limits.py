@@ -1,0 +1,25 @@
+"""Every limit that a peer could run into, with its unit (docs/protocol.md §13).
+
+Limits on canonical encodings stand with their parsers in `candor_proto`; these are the wire's.
+"""
+
+from __future__ import annotations
+
+PROTOCOL_VERSION = 1
+
+MAX_MESSAGE_BYTES = 1 << 20
+CHUNK_BYTES = 256 * 1024
+MAX_DIRECTORY_BYTES = 64 * 1024 * 1024
+MAX_CERTIFICATE_BYTES = 16 * 1024
+MAX_CHAIN_LENGTH = 4
+MAX_ACKNOWLEDGED_IDS = 1_000
+MAX_MAILBOX_ROWS_PER_RECIPIENT = 10_000
+MAX_DELIVERIES_IN_FLIGHT = 64
+
+CALL_DEADLINE_SECONDS = 30.0
+TRANSFER_DEADLINE_SECONDS = 300.0
+HEARTBEAT_SECONDS = 20.0
+REDELIVERY_SECONDS = 30.0
+ATTACH_HELLO_DEADLINE_SECONDS = 10.0
+INDEX_REFRESH_SECONDS = 15 * 60.0
+CLOCK_TOLERANCE_SECONDS = 300.0

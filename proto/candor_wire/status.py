@@ -1,0 +1,88 @@
+"""The one table between typed errors and gRPC status, read both ways (docs/protocol.md §12).
+
+Servicers hold no try/except: an interceptor calls `to_status`, the client's edge `from_status`. The
+code travels in the trailing metadata key `candor-error`; message and remedy in the status details.
+What is not in the table is INTERNAL with its details withheld.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import grpc
+
+from candor_proto import errors
+from candor_proto.errors import CandorError
+
+ERROR_METADATA_KEY = "candor-error"
+_SEPARATOR = "\n"
+
+STATUS: Mapping[type[CandorError], grpc.StatusCode] = {
+    errors.MalformedMessage: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotCanonical: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnsupportedVersion: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidElement: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidScalar: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InputInvalid: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.ConfigInvalid: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.LimitExceeded: grpc.StatusCode.OUT_OF_RANGE,
+    errors.BatchTooLarge: grpc.StatusCode.OUT_OF_RANGE,
+    errors.QuotaSpent: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.SignatureInvalid: grpc.StatusCode.DATA_LOSS,
+    errors.ProofInvalid: grpc.StatusCode.DATA_LOSS,
+    errors.KeyMismatch: grpc.StatusCode.DATA_LOSS,
+    errors.CommitmentMismatch: grpc.StatusCode.DATA_LOSS,
+    errors.SealedDataInvalid: grpc.StatusCode.DATA_LOSS,
+    errors.Rollback: grpc.StatusCode.DATA_LOSS,
+    errors.GateClosed: grpc.StatusCode.DATA_LOSS,
+    errors.Expired: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NotYetValid: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.StaleEpoch: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ClockWrong: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Replayed: grpc.StatusCode.ALREADY_EXISTS,
+    errors.ConflictingResubmission: grpc.StatusCode.ALREADY_EXISTS,
+    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.NotAuthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.CertificateRefused: grpc.StatusCode.UNAUTHENTICATED,
+    errors.CertificateRevoked: grpc.StatusCode.UNAUTHENTICATED,
+    errors.InvitationInvalid: grpc.StatusCode.UNAUTHENTICATED,
+    errors.NotAMember: grpc.StatusCode.PERMISSION_DENIED,
+    errors.MemberSuspended: grpc.StatusCode.PERMISSION_DENIED,
+    errors.WrongRole: grpc.StatusCode.PERMISSION_DENIED,
+    errors.IdentityMismatch: grpc.StatusCode.PERMISSION_DENIED,
+    errors.WrongRecipient: grpc.StatusCode.PERMISSION_DENIED,
+    errors.PurposeRefused: grpc.StatusCode.PERMISSION_DENIED,
+    errors.UnknownObject: grpc.StatusCode.NOT_FOUND,
+    errors.Unreachable: grpc.StatusCode.UNAVAILABLE,
+    errors.StoreUnusable: grpc.StatusCode.INTERNAL,
+    errors.CurveLibraryMissing: grpc.StatusCode.INTERNAL,
+    errors.IllegalTransition: grpc.StatusCode.INTERNAL,
+}
+_BY_CODE = {kind.code: kind for kind in STATUS}
+WITHHELD = "Something went wrong on this side; its log says what."
+
+
+def to_status(error: BaseException) -> tuple[grpc.StatusCode, str, str]:
+    """gRPC status, details and `candor-error` code for any exception."""
+    status = STATUS.get(type(error)) if isinstance(error, CandorError) else None
+    if status is None or not isinstance(error, CandorError):
+        return grpc.StatusCode.INTERNAL, WITHHELD, CandorError.code
+    return status, error.message + _SEPARATOR + error.remedy, error.code
+
+
+def from_status(
+    status: grpc.StatusCode, details: str | None, trailing: Iterable[tuple[str, str | bytes]] | None
+) -> CandorError:
+    """The typed error that the other side raised; Unreachable for transport failures."""
+    code = next((str(value) for key, value in trailing or () if key == ERROR_METADATA_KEY), "")
+    message, _, remedy = (details or "").partition(_SEPARATOR)
+    kind = _BY_CODE.get(code)
+    if kind is not None:
+        return kind(message, remedy=remedy)
+    if status in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+    ):
+        return errors.Unreachable(f"The other side could not be reached ({status.name.lower()}).")
+    return CandorError(f"The other side failed ({status.name.lower()}): {message or 'no details'}")

@@ -1,0 +1,59 @@
+"""name_tables: generated constants that both sides must hold to the octet (MATCHING.md §3 rule 4)."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+from candor_proto import name_tables
+from candor_proto.name_tables import CANONICAL_FORMS, FREQUENCIES, FREQUENCY, NICKNAMES, TABLES_SHA256
+from candor_proto.normalise import letters
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_digest_covers_both_tables() -> None:
+    assert hashlib.sha256(f"{NICKNAMES}\0{FREQUENCIES}".encode()).hexdigest() == TABLES_SHA256
+
+
+def test_digest_belongs_to_scheme_version_one() -> None:
+    """A new table is a new scheme version: change both, and the vectors, on purpose."""
+    assert TABLES_SHA256 == "cb33b301c6a647eef339a9a771f824a4693ed2c8f0d4ea3ff15eceaeb80203c5"
+
+
+def test_module_is_compact() -> None:
+    assert Path(name_tables.__file__).stat().st_size < 250_000
+
+
+def test_names_are_in_normal_form() -> None:
+    for name in (
+        *FREQUENCY,
+        *CANONICAL_FORMS,
+        *(form for forms in CANONICAL_FORMS.values() for form in forms),
+    ):
+        assert letters(name) == name
+
+
+def test_canonical_forms_run_from_frequent_to_rare() -> None:
+    assert CANONICAL_FORMS["mike"] == ("michael", "micheal", "miguel")
+    assert FREQUENCY["michael"] == 2629 + 12  # thousandths of a percent, male and female lists added
+    assert FREQUENCY["robert"] == 3143 + 8
+
+
+def test_bill_is_william_and_not_robert() -> None:
+    assert CANONICAL_FORMS["bill"][0] == "william"
+    assert "robert" not in CANONICAL_FORMS["bill"] + CANONICAL_FORMS["billy"]
+
+
+def test_generator_wraps_and_sorts_the_same_way(tmp_path: Path) -> None:
+    """Rendering the tables from their own content gives the committed file: the form is deterministic."""
+    script = f"""
+import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "proto")!r}]
+from tools.generate_name_tables import render, OUTPUT
+from candor_proto.name_tables import CANONICAL_FORMS, FREQUENCY
+pairs = sorted((form, name) for name, forms in CANONICAL_FORMS.items() for form in forms)
+assert render(pairs, FREQUENCY) == OUTPUT.read_text(encoding="utf-8")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)

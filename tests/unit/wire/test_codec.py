@@ -1,0 +1,169 @@
+"""Message ↔ value: strict at the door (docs/protocol.md §3.4, §8.3, §13)."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from candor_proto.errors import CandorError, LimitExceeded, MalformedMessage, UnsupportedVersion
+from candor_proto.ids import NodeId
+from candor_proto.sealing import SealKind
+from candor_wire import codec, limits
+from candor_wire.codec import (
+    Assembler,
+    Delivery,
+    DirectoryChanged,
+    Envelope,
+    Heartbeat,
+    Hello,
+    HubFrame,
+    MessageKind,
+    Welcome,
+)
+from candor_wire.v1 import hub_pb2
+from tests.parties import NOW
+
+LOOKUP = Envelope(bytes(16), MessageKind.LOOKUP, NodeId("a"), None, b"body", bytes(64), NOW)
+SEALED = Envelope(
+    bytes(16),
+    MessageKind.DISCLOSURE_REQUEST,
+    NodeId("a"),
+    NodeId("b"),
+    bytes(SealKind.REQUEST.sealed_octets),
+    b"",
+    NOW,
+)
+
+
+@pytest.mark.parametrize("envelope", [LOOKUP, SEALED], ids=["signed", "sealed"])
+def test_an_envelope_survives_the_wire(envelope: Envelope) -> None:
+    sent = codec.write_envelope(envelope).SerializeToString()
+    assert codec.read_envelope(hub_pb2.Envelope.FromString(sent)) == envelope
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"envelope_id": bytes(15)}, MalformedMessage),
+        ({"kind": 0}, MalformedMessage),
+        ({"kind": 99}, MalformedMessage),
+        ({"sender": "Not A Node"}, MalformedMessage),
+        ({"body": b""}, LimitExceeded),
+        ({"body": bytes(256 * 1024 + 1)}, LimitExceeded),
+        ({"signature": bytes(63)}, MalformedMessage),
+        ({"kind": 2}, MalformedMessage),  # an answer without a recipient
+        ({"kind": 3, "recipient": "b"}, MalformedMessage),  # a sealed body of another size
+        ({"expires_at_milliseconds": 2**63}, MalformedMessage),
+    ],
+)
+def test_a_malformed_envelope_is_refused(changes: dict[str, object], error: type[Exception]) -> None:
+    message = codec.write_envelope(LOOKUP)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(error):
+        codec.read_envelope(message)
+
+
+def test_unknown_fields_are_refused_however_deep() -> None:
+    inner = codec.write_envelope(LOOKUP).SerializeToString() + b"\xfa\x06\x01x"
+    with pytest.raises(MalformedMessage):
+        codec.read_envelope(hub_pb2.Envelope.FromString(inner))
+    frame = hub_pb2.AttachResponse(delivery=hub_pb2.Delivery(delivery_id=1))
+    frame.delivery.envelope.MergeFromString(inner)
+    with pytest.raises(MalformedMessage):
+        codec.read_frame(frame)
+
+
+def test_the_size_of_an_envelope_does_not_depend_on_its_values() -> None:
+    sizes = {
+        len(
+            codec.write_envelope(
+                replace(
+                    SEALED,
+                    envelope_id=secrets.token_bytes(16),
+                    body=secrets.token_bytes(SealKind.REQUEST.sealed_octets),
+                    expires_at=datetime(2026 + year, 1, 1, tzinfo=UTC),
+                )
+            ).SerializeToString()
+        )
+        for year in range(20)
+    }
+    assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("frame", [Welcome(NOW, 3), Delivery(9, SEALED), DirectoryChanged(4), Heartbeat(NOW)])
+def test_hub_frames_survive_the_wire(frame: HubFrame) -> None:
+    sent = codec.write_frame(frame).SerializeToString()
+    assert codec.read_frame(hub_pb2.AttachResponse.FromString(sent)) == frame
+
+
+def test_an_empty_frame_is_refused() -> None:
+    with pytest.raises(MalformedMessage):
+        codec.read_frame(hub_pb2.AttachResponse())
+    with pytest.raises(MalformedMessage):
+        codec.read_hello(hub_pb2.AttachRequest())
+    with pytest.raises(MalformedMessage):
+        codec.read_acknowledge(hub_pb2.AttachRequest())
+
+
+def test_node_frames_survive_the_wire() -> None:
+    assert codec.read_hello(codec.write_hello(Hello(NOW, 5))) == Hello(NOW, 5)
+    assert codec.read_acknowledge(codec.write_acknowledge((1, 2))) == (1, 2)
+
+
+def test_another_protocol_version_is_refused_with_what_to_do() -> None:
+    message = codec.write_hello(Hello(NOW, 5))
+    message.hello.protocol_version = 2
+    with pytest.raises(UnsupportedVersion) as caught:
+        codec.read_hello(message)
+    assert "Upgrade" in caught.value.remedy
+    welcome = codec.write_frame(Welcome(NOW, 3))
+    welcome.welcome.protocol_version = 2
+    with pytest.raises(UnsupportedVersion):
+        codec.read_frame(welcome)
+
+
+def test_too_many_acknowledgements_at_once_are_refused() -> None:
+    with pytest.raises(LimitExceeded):
+        codec.read_acknowledge(codec.write_acknowledge(tuple(range(limits.MAX_ACKNOWLEDGED_IDS + 1))))
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_octets_raise_typed_errors_only(octets: bytes) -> None:
+    try:
+        message = hub_pb2.AttachResponse.FromString(octets)
+    except Exception:
+        return
+    try:
+        codec.read_frame(message)
+    except CandorError:
+        return
+
+
+def test_chunks_assemble_again_and_never_beyond_the_limit() -> None:
+    octets = secrets.token_bytes(limits.CHUNK_BYTES * 2 + 5)
+    assembler = Assembler(len(octets))
+    for chunk in codec.chunks(octets):
+        assembler.add(chunk)
+    assert assembler.finish() == octets
+    with pytest.raises(LimitExceeded):
+        assembler.add(b"x")
+    for wrong in (b"", bytes(limits.CHUNK_BYTES + 1)):
+        with pytest.raises(MalformedMessage):
+            Assembler(1 << 30).add(wrong)
+
+
+def test_certificate_chains_have_limits() -> None:
+    assert codec.read_chain([b"x"]) == (b"x",)
+    for wrong in ([], [b"x"] * 5):
+        with pytest.raises(LimitExceeded):
+            codec.read_chain(wrong)
+    with pytest.raises(MalformedMessage):
+        codec.read_chain([bytes(16 * 1024 + 1)])
+    with pytest.raises(MalformedMessage):
+        codec.read_address(bytes(31))
