@@ -14,7 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import jellyfish
@@ -61,23 +61,13 @@ class Label:
 # `P` is 2, not 3, for no label may open a record alone. `L1+D` is nested in `L1+Dc` and `Y+S` has a domain
 # of 5.5*10^5: both carry no shares and are field tags in the blob (PROTOCOL.md §3 "Labels of small domain").
 _R16 = (
-    ("L1+Dc", KeyClass.WEAK, 1),
-    ("L1+D", KeyClass.WEAK, 0),
-    ("Y+S", KeyClass.WEAK, 0),
-    ("F3+S", KeyClass.WEAK, 1),
-    ("SWp+MD", KeyClass.MATCH, 2),
-    ("Ls+S", KeyClass.MATCH, 2),
-    ("Yo+So", KeyClass.MATCH, 2),
-    ("F1+L4+YM", KeyClass.MATCH, 1),
-    ("SWp+So", KeyClass.MATCH, 2),
-    ("SW+YM", KeyClass.MATCH, 2),
-    ("F+Dc", KeyClass.MATCH, 2),
-    ("SWp+YD", KeyClass.MATCH, 2),
-    ("L4+S", KeyClass.MATCH, 2),
-    ("F3+Lk+MD", KeyClass.MATCH, 2),
-    ("Ls+Dc", KeyClass.MATCH, 1),
+    ("L1+Dc", KeyClass.WEAK, 1), ("L1+D", KeyClass.WEAK, 0), ("Y+S", KeyClass.WEAK, 0),
+    ("F3+S", KeyClass.WEAK, 1), ("SWp+MD", KeyClass.MATCH, 2), ("Ls+S", KeyClass.MATCH, 2),
+    ("Yo+So", KeyClass.MATCH, 2), ("F1+L4+YM", KeyClass.MATCH, 1), ("SWp+So", KeyClass.MATCH, 2),
+    ("SW+YM", KeyClass.MATCH, 2), ("F+Dc", KeyClass.MATCH, 2), ("SWp+YD", KeyClass.MATCH, 2),
+    ("L4+S", KeyClass.MATCH, 2), ("F3+Lk+MD", KeyClass.MATCH, 2), ("Ls+Dc", KeyClass.MATCH, 1),
     ("P", KeyClass.MATCH, 2),
-)
+)  # fmt: skip
 
 # The 24 single field codes of a detailed lookup (PROTOCOL.md §3): given name, surname, birth date, last
 # four, certificate, middle name and initial, generation suffix, sex. No per-digit tests: they would turn
@@ -116,8 +106,6 @@ SHAPE_CLASSES: Mapping[LookupShape, tuple[KeyClass, ...]] = {
 }
 # Slots of a class: 4, 12 and 24.
 CLASS_SLOTS: Mapping[KeyClass, int] = {key_class: len(labels) for key_class, labels in CLASS_LABELS.items()}
-
-_GIVEN_CODES = frozenset({"F", "Fc", "Fp", "F3", "Fo"})
 
 
 def gate_weight(labels: Iterable[Label]) -> int:
@@ -192,108 +180,81 @@ def _pair(one: str, other: str) -> str:
     return "/".join(sorted((one, other))) if one and other else ""
 
 
-def _given_code(code: str, person: Person, *, record: bool) -> tuple[str, ...]:
-    """Values of a code of the given name; the record's side emits more (§3 "Two sides")."""
-    first, middle = person.first, person.middle
-    match code:
-        case "F":
-            return (first,)
-        case "F1":
-            names = (first, middle, *canonical_forms(first)) if record else (first,)
-            return tuple(name[:1] for name in names)
-        case "F3":
-            return (first[:3],)
-        case "Fo":
-            return (_sorted(first),)
-        case "Fc" | "Fp":
-            forms = canonical_forms(first)[:1]
-            if record:
-                # The two roots first: where slots are short, the rare forms are dropped.
-                middles = canonical_forms(middle) if len(middle) > 1 else ()
-                forms = (*forms, *middles[:1], *canonical_forms(first)[1:], *middles[1:])
-            return forms if code == "Fc" else tuple(map(double_metaphone, forms))
-    raise AssertionError(code)
+def _joined(*parts: str) -> str:
+    return "".join(parts) if all(parts) else ""
 
 
-def _surname_code(code: str, surname: str, person: Person) -> str:
-    """Value of a code of one surname, alone or together with the person's own first name."""
-    match code:
-        case "L":
-            return surname
-        case "Lp":
-            return double_metaphone(surname)
-        case "Ls":
-            return soundex(surname)
-        case "L1":
-            return surname[:1]
-        case "L4":
-            return surname[:4]
-        case "Lo":
-            return _sorted(surname)
-        case "Lk":
-            return consonant_skeleton(surname)
-        case "SW":
-            return _pair(person.first, surname)
-        case "SWp":
-            root = canonical_forms(person.first)[:1]
-            return _pair(double_metaphone(root[0]) if root else "", double_metaphone(surname))
-    raise AssertionError(code)
+def _roots(person: Person) -> list[str]:
+    """Canonical forms of first and middle name, the two roots first: where slots are short, others go."""
+    first = canonical_forms(person.first)
+    middle = canonical_forms(person.middle) if len(person.middle) > 1 else ()
+    return [*first[:1], *middle[:1], *first[1:], *middle[1:]]
 
 
-def _plain_code(code: str, person: Person) -> str:
-    """Value of a code that is the same on both sides and has no variants."""
-    year, month, day = person.year, person.month, person.day
-    whole = bool(year and month and day)
-    match code:
-        case "D":
-            return year + month + day if whole else ""
-        case "Dc":
-            return year + min(month, day) + max(month, day) if whole else ""
-        case "Yo":
-            return _sorted(year) + month + day if whole else ""
-        case "Y":
-            return year
-        case "YM":
-            return year + month if year and month else ""
-        case "YD":
-            return year + day if year and day else ""
-        case "MD":
-            return month + day if month and day else ""
-        case "S":
-            return person.ssn4
-        case "So":
-            return _sorted(person.ssn4)
-        case "P":
-            return person.post_state + person.post_id
-        case "M":
-            # A bare initial would disagree with the name it stands for; it is asked as M1.
-            return person.middle if len(person.middle) > 1 else ""
-        case "M1":
-            return person.middle[:1]
-        case "X":
-            return person.suffix
-        case "G":
-            return person.sex
-    raise AssertionError(code)
-
-
-_SURNAME_CODES = frozenset({"L", "Lp", "Ls", "L1", "L4", "Lo", "Lk", "SW", "SWp"})
-_GIVEN_OPTIONS = _GIVEN_CODES | {"F1"}
+# Codes of the given name, of which the record's side emits more (§3 "Two sides"): one value when asked...
+_GIVEN_ASKED: Mapping[str, Callable[[Person], Sequence[str]]] = {
+    "F": lambda person: [person.first],
+    "F1": lambda person: [person.first[:1]],
+    "F3": lambda person: [person.first[:3]],
+    "Fo": lambda person: [_sorted(person.first)],
+    "Fc": lambda person: canonical_forms(person.first)[:1],
+    "Fp": lambda person: [double_metaphone(form) for form in canonical_forms(person.first)[:1]],
+}
+# ... and on a record all canonical forms of first and middle name, and their initials.
+_GIVEN_RECORDED: Mapping[str, Callable[[Person], Sequence[str]]] = {
+    **_GIVEN_ASKED,
+    "F1": lambda p: [name[:1] for name in (p.first, p.middle, *canonical_forms(p.first))],
+    "Fc": _roots,
+    "Fp": lambda person: [double_metaphone(form) for form in _roots(person)],
+}
+# Codes of one surname, alone or with the person's own first name.
+_SURNAME_CODES: Mapping[str, Callable[[str, Person], str]] = {
+    "L": lambda surname, _: surname,
+    "Lp": lambda surname, _: double_metaphone(surname),
+    "Ls": lambda surname, _: soundex(surname),
+    "L1": lambda surname, _: surname[:1],
+    "L4": lambda surname, _: surname[:4],
+    "Lo": lambda surname, _: _sorted(surname),
+    "Lk": lambda surname, _: consonant_skeleton(surname),
+    "SW": lambda surname, person: _pair(person.first, surname),
+    "SWp": lambda surname, person: _pair(
+        double_metaphone("".join(canonical_forms(person.first)[:1])), double_metaphone(surname)
+    ),
+}
+# Codes that are the same on both sides and have no variants.
+_PLAIN_CODES: Mapping[str, Callable[[Person], str]] = {
+    "D": lambda p: _joined(p.year, p.month, p.day),
+    "Dc": lambda p: _joined(p.year, *sorted((p.month, p.day))),
+    "Yo": lambda p: _joined(_sorted(p.year), p.month, p.day),
+    "Y": lambda p: p.year,
+    "YM": lambda p: _joined(p.year, p.month),
+    "YD": lambda p: _joined(p.year, p.day),
+    "MD": lambda p: _joined(p.month, p.day),
+    "S": lambda p: p.ssn4,
+    "So": lambda p: _sorted(p.ssn4),
+    "P": lambda p: _joined(p.post_state, p.post_id),
+    # A bare initial would disagree with the name it stands for; it is asked as M1.
+    "M": lambda p: p.middle if len(p.middle) > 1 else "",
+    "M1": lambda p: p.middle[:1],
+    "X": lambda p: p.suffix,
+    "G": lambda p: p.sex,
+}
 
 
 def _inputs(label: Label, person: Person, surnames: Sequence[str], *, record: bool) -> Iterator[bytes]:
     """Inputs of `label`, one for each combination of its codes' values; none if a code is missing."""
+    given = _GIVEN_RECORDED if record else _GIVEN_ASKED
     # As a single code, an initial for a given name would disagree with that name: it is missing instead.
-    if label.key_class is KeyClass.CODE and label.name in _GIVEN_CODES and len(person.first) < 2:
+    if label.key_class is KeyClass.CODE and label.name in given and len(person.first) < 2:
         return
-    options: list[tuple[str, ...]] = []
+    options: list[Sequence[str]] = []
     for code in label.codes:
         if code in _SURNAME_CODES:
-            options.append(tuple(_surname_code(code, surname, person) for surname in surnames))
-        elif code in _GIVEN_OPTIONS:
-            options.append(_given_code(code, person, record=record))
+            options.append([_SURNAME_CODES[code](surname, person) for surname in surnames])
+        elif code in given:
+            options.append(given[code](person))
         else:
-            options.append((_plain_code(code, person),))
+            options.append([_PLAIN_CODES[code](person)])
     seen: set[tuple[str, ...]] = set()
     for values in itertools.product(*options):
         if all(values) and values not in seen:
@@ -326,10 +287,9 @@ class RecordCode:
 
 @dataclass(frozen=True)
 class RecordCodes:
-    """The field tags of a record: at most MAX_FIELD_TAGS, in the order of TAG_LABELS.
+    """Field tags of a record in the order of TAG_LABELS; `presence` has bit i set for a value of label i.
 
-    `presence` has bit i set if the record has a value for TAG_LABELS[i]; `dropped` counts variants that
-    found no slot.
+    `dropped` counts the variants that found no slot.
     """
 
     codes: tuple[RecordCode, ...]
@@ -338,10 +298,7 @@ class RecordCodes:
 
 
 def _kept(found: Sequence[Sequence[bytes]], room: int) -> list[tuple[int, bytes]]:
-    """At most `room` values, as (index of their list, value) in the order given.
-
-    Where there are more, every list keeps its first value before any keeps a second.
-    """
+    """At most `room` values as (index of their list, value); every list keeps its first before any a second."""
     ranked = sorted((rank, index) for index, values in enumerate(found) for rank in range(len(values)))
     return [(index, found[index][rank]) for index, rank in sorted((i, r) for r, i in ranked[:room])]
 
@@ -359,9 +316,8 @@ def record_keys(person: Person) -> tuple[RecordKey, ...]:
 def record_codes(person: Person) -> RecordCodes:
     """The field tags of a record, at most MAX_FIELD_TAGS (officers-dev: 27.7 on average, 1.9 % overflow).
 
-    Where there are more values than slots, every label keeps its first value before any keeps a second:
-    surnames whole before parts before former, roots of the first and the middle name before rarer forms.
-    So a presence bit never stands for a label all of whose tags were dropped.
+    Surnames go whole, then parts, then former; roots of first and middle name before rarer forms. A presence
+    bit never stands for a label all of whose tags were dropped.
     """
     surnames = _surnames(person)
     found = [tuple(_inputs(label, person, surnames, record=True)) for label in TAG_LABELS]

@@ -13,7 +13,7 @@ from enum import Enum
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.canonical import digest, from_milliseconds, to_milliseconds
 from candor_proto.errors import LimitExceeded, MalformedMessage, UnsupportedVersion
 from candor_proto.ids import Digest, NodeId
 from candor_proto.sealing import SealKind
@@ -270,3 +270,8 @@ def read_chain(certificates: list[bytes]) -> tuple[bytes, ...]:
     if any(not 0 < len(certificate) <= limits.MAX_CERTIFICATE_BYTES for certificate in certificates):
         raise MalformedMessage("A certificate of an impossible size.")
     return tuple(certificates)
+
+
+def chain_digest(chain: tuple[bytes, ...]) -> Digest:
+    """What a directory says of the certificate chain (DER, its own certificate first) that it comes with."""
+    return Digest(digest("certificate-chain", *chain))

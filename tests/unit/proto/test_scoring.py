@@ -156,10 +156,18 @@ def test_another_suffix_alone_is_for_review_and_never_asserted() -> None:
 
 def test_a_namesake_of_nearly_the_same_age_is_not_asserted() -> None:
     record = replace(ROSA, ssn4="", post_id="", middle="")
-    assert compare(replace(ROSA, birth_date="1984-05-29"), record).verdict is Verdict.REVIEW
+    other_day = compare(replace(ROSA, birth_date="1984-05-29"), record)
+    assert other_day.verdict is Verdict.REVIEW
+    assert other_day.reasons[0] == "different birth date: a namesake?"
     partial = compare(replace(ROSA, birth_date="1984-05-XX"), record)
     assert partial.verdict is Verdict.REVIEW
     assert partial.reasons[0] == "neither the birth date nor an identifier is confirmed"
+
+
+def test_the_last_four_do_not_outweigh_a_wholly_different_birth_date() -> None:
+    found = compare(replace(ROSA, birth_date="1991-11-02"), replace(ROSA, post_id="", sex=""))
+    assert found.verdict is Verdict.REVIEW
+    assert found.reasons[0] == "different birth date: a namesake?"
 
 
 def test_a_namesake_with_another_date_and_last_four_differs() -> None:

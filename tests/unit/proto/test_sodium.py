@@ -192,7 +192,7 @@ def test_find_library_is_asked_where_the_usual_names_fail(monkeypatch: pytest.Mo
 
 
 def test_library_without_ristretto255_is_refused() -> None:
-    library = Wrapped(system_library(), crypto_core_ristretto255_scalar_mul=None)
+    library = Wrapped(system_library(), crypto_core_ristretto255_from_hash=None)
     with pytest.raises(CurveLibraryMissing, match="has no ristretto255"):
         sodium.load_first([source_of(library)])
 

@@ -1,0 +1,434 @@
+"""What it costs a member to open records below its quota (docs/protocol.md §6.9; attacks A1 and A5b).
+
+The gate stops accidents, not campaigns: shares add up over an epoch, and blob ids link the hits of one
+record. This module plays the cheapest campaigns known against an owner's records and counts elements.
+
+The attacker
+- learns how names are spread from `prior`, an independent population; it knows every date of the years
+  found there, every last four, and every number of the forms of certificate found there;
+- guesses the values of one label after another in descending probability, given what the hits so far have
+  told of the same field; a label of which nothing is known is enumerated over the whole index at once;
+- evaluates no input twice: records that lead to the same guesses share them;
+- gives up a list when its next guess is no longer worth its price, and stops at the threshold.
+
+All sequences of entry labels that reach the threshold are searched, from the label table given, so that
+another list or another weight is measured anew. Fields count as independent (a given name says nothing about
+a surname) and weights of labels as the asker's own: docs/opening-costs.md says what that leaves out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from functools import lru_cache
+from itertools import accumulate, product
+
+from candor_proto import matchkeys
+from candor_proto.errors import InputInvalid
+from candor_proto.matchkeys import GATE_THRESHOLD, MATCH_LABELS, Label
+from candor_proto.normalise import Person
+
+
+class Knowledge(Enum):
+    """What the attacker knows beforehand of the person behind a record.
+
+    With NOTHING it goes through a whole index, and what is enumerated once serves all records; with any
+    other knowledge it is after single persons, one at a time.
+    """
+
+    NOTHING = "nothing"
+    BIRTH_DATE = "birth date"
+    NAME = "name"
+    NAME_AND_BIRTH_DATE = "name and birth date"
+
+
+@dataclass(frozen=True)
+class OpeningCost:
+    """Elements for each record opened by the cheapest chain, that chain, and the share of records it opens.
+
+    Where no chain opens LEAST_OPENED_SHARE: infinity, no labels, 0.
+    """
+
+    elements_per_record: float
+    chain: tuple[str, ...]
+    opened_share: float
+
+
+# A chain that opens fewer of the records is no campaign against an index but a lucky dip.
+LEAST_OPENED_SHARE = 0.5
+# What one more record is worth to the attacker, in elements, when it decides whether to guess on.
+PATIENCES = (50.0, 200.0, 800.0)
+
+_Values = tuple[str, ...]
+_Item = tuple[str, ...]
+
+
+# --- fields: items, codes, weights ---------------------------------------------------------------------
+
+_DATE_CODES = frozenset({"D", "Dc", "Y", "YM", "YD", "MD", "Yo"})
+_LAST_FOUR_CODES = frozenset({"S", "So"})
+# Codes over two fields, as the pair of codes that make them; `root` is the sound of the one root.
+_PAIRS: Mapping[str, _Values] = {"SW": ("F", "L"), "SWp": ("root", "Lp")}
+_NOBODY = Person(**{field.name: "" for field in fields(Person)})
+# The attacker need not find in the prior what it knows: a weight that is there and changes no order.
+_KNOWN_WEIGHT = 1e-9
+
+
+class _Field:
+    """One field of all persons: its distinct items with their weights in the prior, and columns of codes."""
+
+    WHOLE = ""
+
+    def __init__(self, weights: Mapping[_Item, float], own: Sequence[_Item], least: float) -> None:
+        """`own` are the records' items, in the order of the records; those not in the prior weigh `least`."""
+        self.weights = dict(weights)
+        for item in own:
+            self.weights.setdefault(item, least)
+        numbers = {item: number for number, item in enumerate(self.weights)}
+        self.own = [numbers[item] for item in own]
+        self._columns: dict[str, list[_Values]] = {}
+        self._guesses: dict[tuple[_Values, _Values], _Guesses] = {}
+
+    def values(self, item: _Item, code: str) -> Iterable[str]:
+        raise NotImplementedError
+
+    def column(self, code: str) -> list[_Values]:
+        """For each item the values a record emits for `code`; none where it is missing."""
+        if code not in self._columns:
+            self._columns[code] = [
+                tuple(dict.fromkeys(filter(None, self.values(item, code)))) for item in self.weights
+            ]
+        return self._columns[code]
+
+    def guesses(self, known: frozenset[str], wanted: _Values) -> _Guesses:
+        """The lists of guesses for the codes `wanted` where those of `known` are known."""
+        # A whole value tells every code of its field.
+        key = (self.WHOLE,) if self.WHOLE in known else tuple(sorted(known)), wanted
+        if key not in self._guesses:
+            self._guesses[key] = _rank(self, *key)
+        return self._guesses[key]
+
+
+class _Given(_Field):
+    WHOLE = "F"
+
+    def values(self, item: _Item, code: str) -> Iterable[str]:
+        person = replace(_NOBODY, first=item[0], middle=item[1])
+        if code == "root":
+            return matchkeys._given_code("Fp", person, record=False)
+        return matchkeys._given_code(code, person, record=True)
+
+
+class _Surname(_Field):
+    WHOLE = "L"
+
+    def values(self, item: _Item, code: str) -> Iterable[str]:
+        return [matchkeys._surname_code(code, item[0], _NOBODY)] if item[0] else []
+
+
+class _BirthDate(_Field):
+    WHOLE = "D"
+
+    def values(self, item: _Item, code: str) -> Iterable[str]:
+        year, month, day = item
+        return [matchkeys._plain_code(code, replace(_NOBODY, year=year, month=month, day=day))]
+
+
+class _LastFour(_Field):
+    WHOLE = "S"
+
+    def values(self, item: _Item, code: str) -> Iterable[str]:
+        return [matchkeys._plain_code(code, replace(_NOBODY, ssn4=item[0]))]
+
+
+class _Certificate(_Field):
+    """Items are forms: a state and letters as they are, each digit a 9."""
+
+    def values(self, item: _Item, code: str) -> Iterable[str]:
+        return item
+
+
+_FIELD_NAMES = ("given", "surname", "date", "last four", "certificate")
+
+
+def _parts(label: Label) -> dict[str, _Values]:
+    """The codes of a label by field; raises InputInvalid for a code that this module cannot price."""
+    found: defaultdict[str, _Values] = defaultdict(tuple)
+    for code in [part for whole in label.codes for part in _PAIRS.get(whole, (whole,))]:
+        if code in _DATE_CODES:
+            field = "date"
+        elif code in _LAST_FOUR_CODES:
+            field = "last four"
+        elif code == "P":
+            field = "certificate"
+        elif code in matchkeys._SURNAME_CODES:
+            field = "surname"
+        elif code in matchkeys._GIVEN_OPTIONS or code == "root":
+            field = "given"
+        else:
+            raise InputInvalid(f"No opening cost is known for the code {code}.")
+        found[field] = (*found[field], code)
+    return dict(found)
+
+
+def _fields(records: Sequence[Person], prior: Sequence[Person], known: Iterable[str]) -> dict[str, _Field]:
+    surnames = Counter(name for person in prior for name in (person.surname, *person.other_surnames) if name)
+    years = Counter(person.year for person in prior if person.year)
+    days = [(f"{month:02}", f"{day:02}") for month in range(1, 13) for day in range(1, _DAYS[month - 1] + 1)]
+    weights: dict[str, Mapping[_Item, float]] = {
+        "given": Counter((person.first, person.middle) for person in prior),
+        "surname": {(name,): count for name, count in surnames.items()},
+        "date": {(year, *day): count / len(days) for year, count in years.items() for day in days},
+        "last four": {(f"{number:04}",): 1.0 for number in range(1, 10_000)},
+        "certificate": Counter(_form(person) for person in prior if person.post_id),
+    }
+    own: dict[str, list[_Item]] = {
+        "given": [(person.first, person.middle) for person in records],
+        # Of several surnames the attacker meets the most frequent one first.
+        "surname": [
+            (max((person.surname, *person.other_surnames), key=lambda name: surnames[name]),)
+            for person in records
+        ],
+        "date": [(person.year, person.month, person.day) for person in records],
+        "last four": [(person.ssn4,) for person in records],
+        "certificate": [_form(person) if person.post_id else ("",) for person in records],
+    }
+    kinds: dict[str, type[_Field]] = {
+        "given": _Given,
+        "surname": _Surname,
+        "date": _BirthDate,
+        "last four": _LastFour,
+        "certificate": _Certificate,
+    }
+    least = {name: _KNOWN_WEIGHT if name in known else 0.0 for name in kinds}
+    return {name: kind(weights[name], own[name], least[name]) for name, kind in kinds.items()}
+
+
+_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def _form(person: Person) -> _Item:
+    return (person.post_state + re.sub("[0-9]", "9", person.post_id),)
+
+
+# --- lists of guesses ----------------------------------------------------------------------------------
+
+_BINS_A_BIT = 8
+# The guesses of a list by rarity: (bin of −log2 of their probability, how many), rising.
+_Histogram = tuple[tuple[int, int], ...]
+_CERTAIN: _Histogram = ((0, 1),)
+
+
+@dataclass(frozen=True)
+class _Guesses:
+    """For each item: the list of guesses that its known codes lead to, and the bin in which one hits.
+
+    `lists` holds indexes of `histograms`; `bins` holds None where no guess hits.
+    """
+
+    lists: list[int]
+    bins: list[int | None]
+    histograms: list[_Histogram]
+
+
+def _rank(field: _Field, known: _Values, wanted: _Values) -> _Guesses:
+    contexts = _contexts(field, known)
+    values = _combinations(field, wanted)
+    counted: defaultdict[_Values, Counter[_Values]] = defaultdict(Counter)
+    for context, found, weight in zip(contexts, values, field.weights.values(), strict=True):
+        if weight and context is not None:
+            for value in found:
+                counted[context][value] += weight  # type: ignore[assignment]  # weights may be fractions
+    # Two contexts with the very same list share its guesses; list 0 is empty.
+    numbers: dict[frozenset[tuple[_Values, int]], int] = {frozenset(): 0}
+    histograms: list[_Histogram] = [()]
+    ranked: dict[_Values, tuple[int, dict[_Values, int]]] = {}
+    for context, weights in counted.items():
+        whole = sum(weights.values())
+        bins = {value: _bin(weight / whole / _size(field, value)) for value, weight in weights.items()}
+        content = frozenset(bins.items())
+        if content not in numbers:
+            numbers[content] = len(histograms)
+            histogram: Counter[int] = Counter()
+            for value, place in bins.items():
+                histogram[place] += _size(field, value)
+            histograms.append(tuple(sorted(histogram.items())))
+        ranked[context] = numbers[content], bins
+    lists: list[int] = []
+    best: list[int | None] = []
+    for context, found in zip(contexts, values, strict=True):
+        number, bins = (0, {}) if context is None else ranked.get(context, (0, {}))
+        lists.append(number)
+        best.append(min((bins[value] for value in found if value in bins), default=None))
+    return _Guesses(lists, best, histograms)
+
+
+def _contexts(field: _Field, known: _Values) -> list[_Values | None]:
+    """The known codes' values of each item (of variants, the first), None where one is missing."""
+    columns = [field.column(code) for code in known]
+    return [
+        tuple(column[number][0] for column in columns) if all(column[number] for column in columns) else None
+        for number in range(len(field.weights))
+    ]
+
+
+def _combinations(field: _Field, wanted: _Values) -> list[list[_Values]]:
+    columns = [field.column(code) for code in wanted]
+    return [list(product(*(column[number] for column in columns))) for number in range(len(field.weights))]
+
+
+def _size(field: _Field, value: _Values) -> int:
+    """How many numbers a form of certificate stands for; 1 for every other value."""
+    return int(10 ** value[0].count("9")) if isinstance(field, _Certificate) else 1
+
+
+def _bin(probability: float) -> int:
+    return round(-_BINS_A_BIT * math.log2(probability))
+
+
+@lru_cache(maxsize=65536)
+def _joined(histograms: tuple[_Histogram, ...]) -> tuple[list[int], list[int]]:
+    """The bins of the combinations of independent lists, rising, and how many guesses stand before each;
+    the second list is one longer and ends with all of them."""
+    joined = Counter({0: 1})
+    for histogram in histograms:
+        wider: Counter[int] = Counter()
+        for place, count in joined.items():
+            for other, more in histogram:
+                wider[place + other] += count * more
+        joined = wider
+    bins = sorted(joined)
+    return bins, [0, *accumulate(joined[place] for place in bins)]
+
+
+# --- one step of a chain -------------------------------------------------------------------------------
+
+
+def _group_cost(
+    histograms: tuple[_Histogram, ...], places: Sequence[int | None], patience: float
+) -> tuple[float, int]:
+    """Elements spent on records that share a list of guesses, and the last bin tried.
+
+    `places` are the bins in which the records are hit. The list is left when all are hit, or when the next
+    guess, of probability p for each of them, earns less than its price.
+    """
+    bins, before = _joined(tuple(histogram for histogram in histograms if histogram != _CERTAIN))
+    last_bin = math.floor(_BINS_A_BIT * math.log2(len(places) * patience))
+    worth = bisect_right(bins, last_bin)
+    hit = [place for place in places if place is not None and place <= last_bin]
+    if len(hit) < len(places):
+        return before[worth], last_bin
+    deepest = max(hit)
+    at = bisect_right(bins, deepest) - 1
+    # Within a bin the order is arbitrary: where the last of n stands, on average.
+    count, same = before[at + 1] - before[at], hit.count(deepest)
+    return before[at] + (count + 1) * same / (same + 1), last_bin
+
+
+@dataclass(frozen=True)
+class _Campaign:
+    """What stays the same while chains are searched."""
+
+    fields: Mapping[str, _Field]
+    labels: Sequence[Label]
+    threshold: int
+    shared: bool
+    patience: float
+
+    def step(
+        self, label: Label, known: Mapping[str, frozenset[str]], alive: Sequence[int]
+    ) -> tuple[float, list[int]]:
+        """Elements spent on guessing `label` for the records `alive`, and those it hits."""
+        tables = [
+            (self.fields[name].own, self.fields[name].guesses(known.get(name, frozenset()), codes))
+            for name, codes in _parts(label).items()
+        ]
+        groups: defaultdict[Hashable, list[int]] = defaultdict(list)
+        places: dict[int, int | None] = {}
+        for record in alive:
+            lists = tuple(table.lists[own[record]] for own, table in tables)
+            groups[lists if self.shared else record].append(record)
+            found = [table.bins[own[record]] for own, table in tables]
+            known_bins = [place for place in found if place is not None]
+            places[record] = sum(known_bins) if len(known_bins) == len(found) else None
+        spent, hit = 0.0, []
+        for members in groups.values():
+            histograms = tuple(table.histograms[table.lists[own[members[0]]]] for own, table in tables)
+            cost, last_bin = _group_cost(histograms, [places[record] for record in members], self.patience)
+            spent += cost
+            hit += [
+                record for record in members if (place := places[record]) is not None and place <= last_bin
+            ]
+        return spent, hit
+
+    def search(
+        self,
+        records: int,
+        known: Mapping[str, frozenset[str]],
+        best: OpeningCost,
+        chain: tuple[Label, ...] = (),
+        spent: float = 0.0,
+        alive: Sequence[int] | None = None,
+    ) -> OpeningCost:
+        """The cheapest way on from `chain`, if it is cheaper than `best`.
+
+        Cost rises and hits fall along a chain, so a chain that is already dearer is left.
+        """
+        steps = []
+        for label in self.labels:
+            if label in chain:
+                continue
+            cost, hit = self.step(label, known, range(records) if alive is None else alive)
+            if len(hit) >= LEAST_OPENED_SHARE * records:
+                steps.append(((spent + cost) / len(hit), spent + cost, label, hit))
+        for price, cost, label, hit in sorted(steps, key=lambda step: step[0]):
+            if price >= best.elements_per_record:
+                break
+            path = (*chain, label)
+            if sum(one.weight for one in path) >= self.threshold:
+                best = OpeningCost(price, tuple(one.name for one in path), len(hit) / records)
+                continue
+            told = {name: known.get(name, frozenset()) | set(codes) for name, codes in _parts(label).items()}
+            best = self.search(records, {**known, **told}, best, path, cost, hit)
+        return best
+
+
+_KNOWN: Mapping[Knowledge, Mapping[str, frozenset[str]]] = {
+    Knowledge.NOTHING: {},
+    Knowledge.BIRTH_DATE: {"date": frozenset({"D"})},
+    Knowledge.NAME: {"given": frozenset({"F"}), "surname": frozenset({"L"})},
+    Knowledge.NAME_AND_BIRTH_DATE: {
+        "given": frozenset({"F"}),
+        "surname": frozenset({"L"}),
+        "date": frozenset({"D"}),
+    },
+}
+
+
+def measure(
+    records: Sequence[Person],
+    prior: Sequence[Person],
+    knowledge: Knowledge,
+    labels: Sequence[Label] = MATCH_LABELS,
+    threshold: int = GATE_THRESHOLD,
+) -> OpeningCost:
+    """The cheapest chain found against an owner of exactly these records.
+
+    With Knowledge.NOTHING the price falls as the number of records grows. Labels of weight 0 have no entries
+    and cannot be used. Raises InputInvalid without records or prior, or for a label with an unknown code.
+    """
+    if not records or not prior:
+        raise InputInvalid("Opening costs need records and a population to learn from.")
+    known = _KNOWN[knowledge]
+    table = _fields(records, prior, known)
+    entries = [label for label in labels if label.weight > 0]
+    best = OpeningCost(math.inf, (), 0.0)
+    for patience in PATIENCES:
+        campaign = _Campaign(table, entries, threshold, knowledge is Knowledge.NOTHING, patience)
+        best = campaign.search(len(records), known, best)
+    return best
