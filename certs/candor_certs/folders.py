@@ -1,0 +1,88 @@
+"""Folders of authorities: `root.key root.crt`, and `issuing.key issuing.crt chain.crt`.
+
+`chain.crt` is the issuing certificate followed by the root, so that an online machine with the issuing folder
+alone knows what to trust while the root's key stays on its offline medium.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from candor_certs.authority import Authority
+from candor_certs.chain import root_federation
+from candor_certs.store import (
+    make_private_folder,
+    read_certificates,
+    read_key,
+    refuse_existing,
+    write_certificates,
+    write_new_key,
+)
+from candor_proto.errors import InputInvalid
+
+ROOT_KEY, ROOT_CERTIFICATE = "root.key", "root.crt"
+ISSUING_KEY, ISSUING_CERTIFICATE, CHAIN = "issuing.key", "issuing.crt", "chain.crt"
+
+
+def save_root(authority: Authority, folder: Path) -> None:
+    """Write a new root's folder; raises AlreadyExists, StoreUnusable."""
+    make_private_folder(folder)
+    refuse_existing(folder / ROOT_KEY, folder / ROOT_CERTIFICATE)
+    # The key first: a certificate without its key would be trusted and never usable.
+    write_new_key(folder / ROOT_KEY, authority.key)
+    write_certificates(folder / ROOT_CERTIFICATE, [authority.certificate])
+
+
+def load_root(folder: Path) -> Authority:
+    """Raises StoreUnusable, InputInvalid or CertificateRefused."""
+    key = _authority_key(folder / ROOT_KEY)
+    certificate = _one(folder / ROOT_CERTIFICATE)
+    _check_pair(key, certificate, folder)
+    return Authority(root_federation(certificate), certificate, key)
+
+
+def save_issuing(authority: Authority, folder: Path) -> None:
+    """Write a new issuing authority's folder; raises AlreadyExists, StoreUnusable."""
+    make_private_folder(folder)
+    refuse_existing(folder / ISSUING_KEY, folder / ISSUING_CERTIFICATE, folder / CHAIN)
+    write_new_key(folder / ISSUING_KEY, authority.key)
+    write_certificates(folder / ISSUING_CERTIFICATE, [authority.certificate])
+    write_certificates(folder / CHAIN, [authority.certificate, *authority.parents])
+
+
+def load_issuing(folder: Path) -> Authority:
+    """Raises StoreUnusable, InputInvalid or CertificateRefused."""
+    key = _authority_key(folder / ISSUING_KEY)
+    certificate, *parents = read_certificates(folder / CHAIN)
+    _check_pair(key, certificate, folder)
+    if len(parents) != 1 or certificate != _one(folder / ISSUING_CERTIFICATE):
+        raise InputInvalid(
+            f"{folder / CHAIN} is not {ISSUING_CERTIFICATE} followed by the root's certificate.",
+            remedy="Restore the folder as `candor-certs issuing create` wrote it.",
+        )
+    return Authority(root_federation(parents[0]), certificate, key, tuple(parents))
+
+
+def _authority_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = read_key(path)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise InputInvalid(f"{path} does not hold an authority's key.")
+    return key
+
+
+def _one(path: Path) -> x509.Certificate:
+    found = read_certificates(path)
+    if len(found) != 1:
+        raise InputInvalid(f"{path} holds {len(found)} certificates; it must hold one.")
+    return found[0]
+
+
+def _check_pair(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, folder: Path) -> None:
+    if certificate.public_key() != key.public_key():
+        raise InputInvalid(
+            f"Key and certificate in {folder} do not belong together.",
+            remedy="Restore both from the same backup.",
+        )

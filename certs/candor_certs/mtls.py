@@ -1,0 +1,145 @@
+"""gRPC credentials and settings for both ends of a connection.
+
+How a node knows the hub (docs/protocol.md §8.1). A Python gRPC client cannot look at the server's URI name:
+the only name it compares is a host name. So the hub's certificate carries the DNS name `hub.<federation>`,
+and every client compares with that (`grpc.ssl_target_name_override`), whatever address it dials: the hub may
+move, sit behind any TCP balancer, or be reached by IP. This is as good as comparing the URI because
+- only a certificate under the federation's root is accepted (`roots`, never the system's store);
+- only `Authority.issue_hub` writes a host name: a node's profile has none, `requests` honours none, and
+  `chain` refuses a node's certificate that carries one;
+- a node's certificate is not made for serverAuth, which gRPC's client requires of a server.
+
+What gRPC does *not* check, and `peer` therefore does on each call: TLS 1.3, role, key strength, revocation,
+and validity after the handshake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import grpc
+from cryptography import x509
+
+from candor_certs.authority import certificates_pem
+from candor_certs.names import hub_dns_name
+from candor_certs.profiles import TlsPrivateKey
+from candor_certs.store import TlsIdentity, key_pem
+from candor_proto.errors import ConfigInvalid
+from candor_proto.ids import FederationName
+
+Options = list[tuple[str, int | str]]
+
+MAX_MESSAGE_OCTETS = 1 << 20  # docs/protocol.md §13
+
+# Each value was measured before it was chosen; docs/operations.md says what happens without it.
+CLIENT_OPTIONS: Options = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
+    ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 60_000),  # plus full jitter in the node: all members come back at once
+]
+
+
+def server_options(nodes: int) -> Options:
+    """Settings of a hub for at most `nodes` members."""
+    return [
+        ("grpc.max_concurrent_streams", 16),  # a node needs about 3; without it one member's resets hurt all
+        ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
+        ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),
+        ("grpc.max_metadata_size", 8_192),  # above it gRPC refuses at random,
+        ("grpc.absolute_max_metadata_size", 16_384),  # above this always
+        ("grpc.server_handshake_timeout_ms", 5_000),  # default 120 s: half-open handshakes pile up
+        (
+            "grpc.max_allowed_incoming_connections",
+            2 * max(nodes, 8),
+        ),  # a node re-dials before its old stream is gone
+        ("grpc.max_connection_idle_ms", 3_600_000),  # CJIS SC-10: at most 1 h
+        ("grpc.max_connection_age_ms", 12 * 3_600_000),  # a new handshake after each certificate renewal
+        ("grpc.max_connection_age_grace_ms", 30_000),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),  # undocumented; without it a dead peer is noticed 60 s later
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # must stay below the client's 20 s
+        ("grpc.http2.max_ping_strikes", 2),
+        ("grpc.so_reuseport", 0),  # default 1: another local process could take a share of the port
+    ]
+
+
+def client_options(federation: FederationName) -> Options:
+    """CLIENT_OPTIONS, and the name by which the hub of `federation` is known."""
+    return [*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", hub_dns_name(federation))]
+
+
+def server_credentials(
+    key: TlsPrivateKey,
+    chain: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+    require_client: bool = True,
+) -> grpc.ServerCredentials:
+    """For a hub's port; `require_client=False` only for enrolment, whose callers have no certificate yet."""
+    identity = TlsIdentity(key, tuple(chain))
+    return grpc.ssl_server_credentials(
+        [(key_pem(identity.key), certificates_pem(identity.chain))],
+        root_certificates=_roots_pem(roots) if require_client else None,
+        require_client_auth=require_client,
+    )
+
+
+def rotating_server_credentials(
+    current: Callable[[], TlsIdentity], roots: Sequence[x509.Certificate], require_client: bool = True
+) -> grpc.ServerCredentials:
+    """As `server_credentials`, but `current` is asked at each new connection: renewal needs no restart.
+
+    `current` runs on a thread of gRPC's, must be quick and must not raise; while it returns the same object
+    nothing changes. Open streams keep the certificate they began with.
+    """
+    roots_pem = _roots_pem(roots) if require_client else None
+    used = current()
+
+    def configuration(identity: TlsIdentity) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(key_pem(identity.key), certificates_pem(identity.chain))], root_certificates=roots_pem
+        )
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal used
+        latest = current()
+        if latest is used:
+            return None
+        used = latest
+        return configuration(latest)
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(used),
+        fetch,  # type: ignore[arg-type]  # the stub forgets that None means "no change"
+        require_client,
+    )
+
+
+def channel_credentials(
+    key: TlsPrivateKey, chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
+) -> grpc.ChannelCredentials:
+    """For a node's connection to the hub; use with `client_options`."""
+    identity = TlsIdentity(key, tuple(chain))
+    return grpc.ssl_channel_credentials(
+        _roots_pem(roots), key_pem(identity.key), certificates_pem(identity.chain)
+    )
+
+
+def enrolment_channel_credentials(roots: Sequence[x509.Certificate]) -> grpc.ChannelCredentials:
+    """For a first call to the hub's enrolment port, without a certificate; use with `client_options`."""
+    return grpc.ssl_channel_credentials(_roots_pem(roots))
+
+
+def _roots_pem(roots: Sequence[x509.Certificate]) -> bytes:
+    # With none, gRPC would silently trust every authority of the operating system.
+    if not roots:
+        raise ConfigInvalid(
+            "There is no root certificate to trust.", remedy="Name the federation's root.crt in the settings."
+        )
+    return certificates_pem(roots)

@@ -1,0 +1,108 @@
+"""Names in certificates: SPIFFE URIs and the hub's DNS name (docs/protocol.md §2.6, §8.1).
+
+Rules of this file:
+- a name has exactly one spelling; `parse_spiffe` refuses every other;
+- a name says role and member, never an address: a hub may move, its certificate stays good.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from candor_proto.errors import InputInvalid, MalformedMessage, NotCanonical
+from candor_proto.ids import FederationName, NodeId
+
+_SCHEME = "spiffe://"
+_MAX_URI = 255
+# RFC 1034 §3.5 with RFC 1123 §2.1. A FederationName may hold "a..b", which is no host name to a TLS library.
+_DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+
+
+class Role(Enum):
+    """What the holder of a certificate is to the federation; the value is its path in the URI."""
+
+    NODE = "node"
+    HUB = "hub"
+    DIRECTORY = "hub/directory"
+    CREDENTIALING_BODY = "credentialing-body"
+    AUDITOR = "auditor"
+
+    @property
+    def named(self) -> bool:
+        """Whether there can be several holders, so that the URI ends in an id."""
+        return self in (Role.NODE, Role.CREDENTIALING_BODY, Role.AUDITOR)
+
+
+@dataclass(frozen=True)
+class PeerName:
+    """Who a certificate speaks for; `node` is the id of a node, credentialing body or auditor, else None."""
+
+    federation: FederationName
+    role: Role
+    node: NodeId | None = None
+
+    def __post_init__(self) -> None:
+        if self.role.named != (self.node is not None):
+            raise MalformedMessage(
+                f"A name of the role {self.role.value} {'needs' if self.role.named else 'takes no'} id."
+            )
+
+    @property
+    def uri(self) -> str:
+        ending = f"/{self.node}" if self.node is not None else ""
+        return f"{trust_domain_uri(self.federation)}/{self.role.value}{ending}"
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+def spiffe_uri(federation: FederationName, role: Role, node: NodeId | None = None) -> str:
+    """The URI of a name; raises MalformedMessage unless `node` is given exactly where the role has one."""
+    return PeerName(federation, role, node).uri
+
+
+def trust_domain_uri(federation: FederationName) -> str:
+    """`spiffe://<federation>`, the name that only authorities carry (SPIFFE X.509-SVID §2)."""
+    return f"{_SCHEME}{federation}"
+
+
+def parse_spiffe(uri: str) -> PeerName:
+    """Read a name; raises MalformedMessage for whatever `spiffe_uri` would not have written."""
+    if len(uri) > _MAX_URI or not uri.startswith(_SCHEME):
+        raise MalformedMessage("A certificate name is a spiffe:// URI of at most 255 characters.")
+    domain, _, path = uri.removeprefix(_SCHEME).partition("/")
+    name = _parse_path(FederationName(domain), path)
+    if name.uri != uri:
+        raise NotCanonical("A certificate name is not in its one spelling.")
+    return name
+
+
+def _parse_path(federation: FederationName, path: str) -> PeerName:
+    for role in Role:
+        if role.named:
+            head, slash, tail = path.partition("/")
+            if head == role.value and slash:
+                return PeerName(federation, role, NodeId(tail))
+        elif path == role.value:
+            return PeerName(federation, role)
+    raise MalformedMessage("A certificate name holds no role that this federation knows.")
+
+
+def parse_trust_domain(uri: str) -> FederationName:
+    """The federation of an authority's URI; raises MalformedMessage."""
+    if not uri.startswith(_SCHEME):
+        raise MalformedMessage("An authority's name is a spiffe:// URI.")
+    return FederationName(uri.removeprefix(_SCHEME))
+
+
+def hub_dns_name(federation: FederationName) -> str:
+    """`hub.<federation>`, the host name clients verify whatever the hub's address is; raises InputInvalid."""
+    if not all(_DNS_LABEL.match(label) for label in federation.value.split(".")):
+        raise InputInvalid(
+            f"The federation name {federation.value!r} cannot stand in a host name.",
+            remedy="Choose a name whose parts between dots begin and end with a letter or digit, "
+            "such as exchange.example.org.",
+        )
+    return f"hub.{federation}"

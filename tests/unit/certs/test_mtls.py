@@ -1,0 +1,74 @@
+"""gRPC credentials and options; their effect: tests/integration/test_refused_certificates.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from candor_certs.mtls import (
+    CLIENT_OPTIONS,
+    channel_credentials,
+    client_options,
+    enrolment_channel_credentials,
+    rotating_server_credentials,
+    server_credentials,
+    server_options,
+)
+from candor_certs.requests import new_tls_key
+from candor_certs.store import TlsIdentity
+from candor_proto.errors import ConfigInvalid, InputInvalid
+from tests.certificates import FEDERATION, FlawedCertificates, federation_authority
+
+AUTHORITY = federation_authority()
+GOOD = FlawedCertificates(AUTHORITY).good()
+
+
+def test_without_a_root_there_are_no_credentials() -> None:
+    """gRPC would fall back on the operating system's authorities."""
+    with pytest.raises(ConfigInvalid):
+        channel_credentials(GOOD.key, GOOD.chain, [])
+    with pytest.raises(ConfigInvalid):
+        enrolment_channel_credentials([])
+    with pytest.raises(ConfigInvalid):
+        server_credentials(GOOD.key, GOOD.chain, [])
+    with pytest.raises(ConfigInvalid):
+        rotating_server_credentials(lambda: TlsIdentity(GOOD.key, GOOD.chain), [])
+
+
+def test_a_key_of_another_certificate_is_refused_before_grpc_sees_it() -> None:
+    with pytest.raises(InputInvalid):
+        channel_credentials(new_tls_key(), GOOD.chain, [AUTHORITY.root])
+    with pytest.raises(InputInvalid):
+        server_credentials(new_tls_key(), GOOD.chain, [AUTHORITY.root])
+
+
+def test_the_client_compares_the_hubs_name_whatever_address_it_dials() -> None:
+    assert ("grpc.ssl_target_name_override", f"hub.{FEDERATION}") in client_options(FEDERATION)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ("grpc.max_concurrent_streams", 16),
+        ("grpc.max_receive_message_length", 1 << 20),
+        ("grpc.server_handshake_timeout_ms", 5_000),
+        ("grpc.max_allowed_incoming_connections", 2_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),
+        ("grpc.so_reuseport", 0),
+    ],
+)
+def test_what_protects_the_hub_is_set(setting: tuple[str, int]) -> None:
+    assert setting in server_options(nodes=1_000)
+
+
+def test_the_client_pings_less_often_than_the_server_allows() -> None:
+    server, client = dict(server_options(1)), dict(CLIENT_OPTIONS)
+    allowed = server["grpc.http2.min_ping_interval_without_data_ms"]
+    pings = client["grpc.keepalive_time_ms"]
+    assert isinstance(allowed, int)
+    assert isinstance(pings, int)
+    assert pings >= 2 * allowed
+
+
+def test_no_option_is_given_twice() -> None:
+    for options in (server_options(1), client_options(FEDERATION)):
+        assert len(dict(options)) == len(options)
