@@ -217,6 +217,7 @@ class FlawedCertificates:
         signer: ec.EllipticCurvePrivateKey | None = None,
         issuer: x509.Name | None = None,
         authority: bool = False,
+        agreement: bool = False,
         digest: hashes.SHA224 | hashes.SHA256 | None = None,
     ) -> x509.Certificate:
         """Any leaf at all, signed by the authority (or by `signer`); for flaws that have no method here."""
@@ -233,7 +234,7 @@ class FlawedCertificates:
             .not_valid_before(start or self.now - timedelta(minutes=5))
             .not_valid_after(end or self.now + timedelta(days=7))
             .add_extension(x509.BasicConstraints(authority, None), critical=True)
-            .add_extension(_digital_signature(), critical=True)
+            .add_extension(_digital_signature(agreement), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(
@@ -245,13 +246,13 @@ class FlawedCertificates:
         return builder.sign(signing, digest or hashes.SHA256())
 
 
-def _digital_signature() -> x509.KeyUsage:
+def _digital_signature(agreement: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
-        key_agreement=False,
+        key_agreement=agreement,
         key_cert_sign=False,
         crl_sign=False,
         encipher_only=False,

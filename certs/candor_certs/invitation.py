@@ -137,7 +137,7 @@ def check_fingerprint(invitation: Invitation, pinned_text: str) -> None:
     if not re.fullmatch(r"[0-9a-f]{64}", digits):
         raise InputInvalid(
             "The fingerprint given is not one: it has 64 hexadecimal digits.",
-            remedy="Copy it whole, as in " + invitation.fingerprint[:21] + " ...",
+            remedy="Ask the hub's operator for all sixteen groups, by another way than the invitation came.",
         )
     if not compare_digest(digits, hashlib.sha256(invitation.root_certificate_der).hexdigest()):
         raise CertificateRefused(

@@ -221,10 +221,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+# Removable media come formatted as FAT, which has neither modes nor links.
+_NO_RIGHTS = "This file system may keep no access rights (FAT, exFAT): choose a folder on ext4 or the like."
 _REMEDIES = {
     errno.EROFS: "The disk is mounted read-only: choose a folder on another one, or mount it read-write.",
     errno.EACCES: "Run it as a user who may use this folder.",
-    errno.EPERM: "Run it as a user who may use this folder.",
+    errno.EPERM: _NO_RIGHTS,
+    errno.ENOTSUP: _NO_RIGHTS,
     errno.ENOSPC: "The disk is full: make room and try again.",
     errno.EDQUOT: "The disk quota is used up: make room and try again.",
     errno.ENOENT: "Check the path; the folder must exist.",

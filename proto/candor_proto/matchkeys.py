@@ -29,8 +29,7 @@ from candor_proto.normalise import Person
 # Weights of the labels hit that open a record (PROTOCOL.md §3 "The score gate"): F1 .945 in one round on
 # unseen officers, 0.017 false openings a lookup.
 GATE_THRESHOLD = 3
-# Entries of a record, and field tags of its blob, one of each of the 26 labels and variants
-# (docs/protocol.md §13).
+# Entries of a record, and field tags of its blob (docs/protocol.md §13).
 MAX_RECORD_KEYS = 128
 MAX_FIELD_TAGS = 44
 # A surname field of many words would otherwise multiply keys and lookups: the whole one and seven more.
@@ -72,10 +71,7 @@ _R16 = (
 # The 24 single field codes of a detailed lookup (PROTOCOL.md §3): given name, surname, birth date, last
 # four, certificate, middle name and initial, generation suffix, sex. No per-digit tests: they would turn
 # 10^4 guesses of the last four into 40 (§5 "Second, confirming round").
-_CODES = (
-    "F", "Fc", "Fp", "F3", "Fo", "L", "Lp", "Ls", "L4", "Lk", "Lo", "D", "Dc", "YM", "YD", "MD", "Y",
-    "S", "So", "P", "M", "M1", "X", "G",
-)  # fmt: skip
+_CODES = "F Fc Fp F3 Fo L Lp Ls L4 Lk Lo D Dc YM YD MD Y S So P M M1 X G"
 
 
 def _match_labels() -> tuple[Label, ...]:
@@ -88,7 +84,7 @@ def _match_labels() -> tuple[Label, ...]:
 
 MATCH_LABELS: tuple[Label, ...] = _match_labels()
 CODE_LABELS: tuple[Label, ...] = tuple(
-    Label(name, KeyClass.CODE, (name,), position, position, 0) for position, name in enumerate(_CODES)
+    Label(name, KeyClass.CODE, (name,), position, position, 0) for position, name in enumerate(_CODES.split())
 )
 # What an index publishes, and what a blob holds.
 ENTRY_LABELS: tuple[Label, ...] = tuple(label for label in MATCH_LABELS if label.weight > 0)
@@ -298,7 +294,7 @@ class RecordCodes:
 
 
 def _kept(found: Sequence[Sequence[bytes]], room: int) -> list[tuple[int, bytes]]:
-    """At most `room` values as (index of their list, value); every list keeps its first before any a second."""
+    """At most `room` values as (index of their list, value): each list's first before any list's second."""
     ranked = sorted((rank, index) for index, values in enumerate(found) for rank in range(len(values)))
     return [(index, found[index][rank]) for index, rank in sorted((i, r) for r, i in ranked[:room])]
 

@@ -22,15 +22,22 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from itertools import accumulate, product
 
-from candor_proto import matchkeys
 from candor_proto.errors import InputInvalid
-from candor_proto.matchkeys import GATE_THRESHOLD, MATCH_LABELS, Label
+from candor_proto.matchkeys import (
+    GATE_THRESHOLD,
+    MATCH_LABELS,
+    Label,
+    canonical_forms,
+    consonant_skeleton,
+    double_metaphone,
+    soundex,
+)
 from candor_proto.normalise import Person
 
 
@@ -70,22 +77,70 @@ _Item = tuple[str, ...]
 
 # --- fields: items, codes, weights ---------------------------------------------------------------------
 
-_DATE_CODES = frozenset({"D", "Dc", "Y", "YM", "YD", "MD", "Yo"})
-_LAST_FOUR_CODES = frozenset({"S", "So"})
-# Codes over two fields, as the pair of codes that make them; `root` is the sound of the one root.
-_PAIRS: Mapping[str, _Values] = {"SW": ("F", "L"), "SWp": ("root", "Lp")}
-_NOBODY = Person(**{field.name: "" for field in fields(Person)})
-# The attacker need not find in the prior what it knows: a weight that is there and changes no order.
+
+def _sorted(text: str) -> str:
+    return "".join(sorted(text))
+
+
+def _root(name: str) -> str:
+    return canonical_forms(name)[0] if name else ""
+
+
+# What a record emits for each code of a field (matchkeys; a test compares the two). The first of several
+# values is the one that the attacker is taken to learn. An item is a tuple of texts.
+_GIVEN: Mapping[str, Callable[[str, str], Iterable[str]]] = {
+    "F": lambda first, middle: [first],
+    "F1": lambda first, middle: [part[:1] for part in (first, middle, *canonical_forms(first))],
+    "F3": lambda first, middle: [first[:3]],
+    "Fo": lambda first, middle: [_sorted(first)],
+    "Fc": lambda first, middle: [*canonical_forms(first), *(canonical_forms(middle) if middle[1:] else ())],
+    "root sound": lambda first, middle: [double_metaphone(_root(first))],
+}
+_SURNAME: Mapping[str, Callable[[str], Iterable[str]]] = {
+    "L": lambda name: [name],
+    "Lp": lambda name: [double_metaphone(name)],
+    "Ls": lambda name: [soundex(name)],
+    "L1": lambda name: [name[:1]],
+    "L4": lambda name: [name[:4]],
+    "Lo": lambda name: [_sorted(name)],
+    "Lk": lambda name: [consonant_skeleton(name)],
+}
+_BIRTH_DATE: Mapping[str, Callable[[str, str, str], Iterable[str]]] = {
+    "D": lambda y, m, d: [y + m + d] if y and m and d else [],
+    "Dc": lambda y, m, d: [y + min(m, d) + max(m, d)] if y and m and d else [],
+    "Yo": lambda y, m, d: [_sorted(y) + m + d] if y and m and d else [],
+    "YM": lambda y, m, d: [y + m] if y and m else [],
+    "YD": lambda y, m, d: [y + d] if y and d else [],
+    "MD": lambda y, m, d: [m + d] if m and d else [],
+    "Y": lambda y, m, d: [y],
+}
+_LAST_FOUR: Mapping[str, Callable[[str], Iterable[str]]] = {
+    "S": lambda digits: [digits],
+    "So": lambda digits: [_sorted(digits)],
+}
+# An item is a form: the state and the letters as they are, each digit a 9.
+_CERTIFICATE: Mapping[str, Callable[[str], Iterable[str]]] = {"P": lambda form: [form]}
+_CODES: Mapping[str, Mapping[str, Callable[..., Iterable[str]]]] = {
+    "given": _GIVEN,
+    "surname": _SURNAME,
+    "date": _BIRTH_DATE,
+    "last four": _LAST_FOUR,
+    "certificate": _CERTIFICATE,
+}
+# The code of a field that tells all its other codes.
+_WHOLE: Mapping[str, str] = {"given": "F", "surname": "L", "date": "D", "last four": "S", "certificate": "P"}
+# Codes over two fields. That the two are sorted, which may merge two pairs, is left out.
+_PAIRS: Mapping[str, _Values] = {"SW": ("F", "L"), "SWp": ("root sound", "Lp")}
+# What the attacker knows it need not find in the prior: a weight that is there and changes no order.
 _KNOWN_WEIGHT = 1e-9
 
 
 class _Field:
     """One field of all persons: its distinct items with their weights in the prior, and columns of codes."""
 
-    WHOLE = ""
-
-    def __init__(self, weights: Mapping[_Item, float], own: Sequence[_Item], least: float) -> None:
+    def __init__(self, name: str, weights: Mapping[_Item, float], own: Sequence[_Item], least: float) -> None:
         """`own` are the records' items, in the order of the records; those not in the prior weigh `least`."""
+        self.name = name
         self.weights = dict(weights)
         for item in own:
             self.weights.setdefault(item, least)
@@ -94,83 +149,28 @@ class _Field:
         self._columns: dict[str, list[_Values]] = {}
         self._guesses: dict[tuple[_Values, _Values], _Guesses] = {}
 
-    def values(self, item: _Item, code: str) -> Iterable[str]:
-        raise NotImplementedError
-
     def column(self, code: str) -> list[_Values]:
-        """For each item the values a record emits for `code`; none where it is missing."""
+        """For each item the values that a record emits for `code`; none where it is missing."""
         if code not in self._columns:
-            self._columns[code] = [
-                tuple(dict.fromkeys(filter(None, self.values(item, code)))) for item in self.weights
-            ]
+            values = _CODES[self.name][code]
+            self._columns[code] = [tuple(dict.fromkeys(filter(None, values(*item)))) for item in self.weights]
         return self._columns[code]
 
     def guesses(self, known: frozenset[str], wanted: _Values) -> _Guesses:
         """The lists of guesses for the codes `wanted` where those of `known` are known."""
-        # A whole value tells every code of its field.
-        key = (self.WHOLE,) if self.WHOLE in known else tuple(sorted(known)), wanted
+        whole = _WHOLE[self.name]
+        key = (whole,) if whole in known else tuple(sorted(known)), wanted
         if key not in self._guesses:
             self._guesses[key] = _rank(self, *key)
         return self._guesses[key]
-
-
-class _Given(_Field):
-    WHOLE = "F"
-
-    def values(self, item: _Item, code: str) -> Iterable[str]:
-        person = replace(_NOBODY, first=item[0], middle=item[1])
-        if code == "root":
-            return matchkeys._given_code("Fp", person, record=False)
-        return matchkeys._given_code(code, person, record=True)
-
-
-class _Surname(_Field):
-    WHOLE = "L"
-
-    def values(self, item: _Item, code: str) -> Iterable[str]:
-        return [matchkeys._surname_code(code, item[0], _NOBODY)] if item[0] else []
-
-
-class _BirthDate(_Field):
-    WHOLE = "D"
-
-    def values(self, item: _Item, code: str) -> Iterable[str]:
-        year, month, day = item
-        return [matchkeys._plain_code(code, replace(_NOBODY, year=year, month=month, day=day))]
-
-
-class _LastFour(_Field):
-    WHOLE = "S"
-
-    def values(self, item: _Item, code: str) -> Iterable[str]:
-        return [matchkeys._plain_code(code, replace(_NOBODY, ssn4=item[0]))]
-
-
-class _Certificate(_Field):
-    """Items are forms: a state and letters as they are, each digit a 9."""
-
-    def values(self, item: _Item, code: str) -> Iterable[str]:
-        return item
-
-
-_FIELD_NAMES = ("given", "surname", "date", "last four", "certificate")
 
 
 def _parts(label: Label) -> dict[str, _Values]:
     """The codes of a label by field; raises InputInvalid for a code that this module cannot price."""
     found: defaultdict[str, _Values] = defaultdict(tuple)
     for code in [part for whole in label.codes for part in _PAIRS.get(whole, (whole,))]:
-        if code in _DATE_CODES:
-            field = "date"
-        elif code in _LAST_FOUR_CODES:
-            field = "last four"
-        elif code == "P":
-            field = "certificate"
-        elif code in matchkeys._SURNAME_CODES:
-            field = "surname"
-        elif code in matchkeys._GIVEN_OPTIONS or code == "root":
-            field = "given"
-        else:
+        field = next((name for name, codes in _CODES.items() if code in codes), None)
+        if field is None:
             raise InputInvalid(f"No opening cost is known for the code {code}.")
         found[field] = (*found[field], code)
     return dict(found)
@@ -198,15 +198,10 @@ def _fields(records: Sequence[Person], prior: Sequence[Person], known: Iterable[
         "last four": [(person.ssn4,) for person in records],
         "certificate": [_form(person) if person.post_id else ("",) for person in records],
     }
-    kinds: dict[str, type[_Field]] = {
-        "given": _Given,
-        "surname": _Surname,
-        "date": _BirthDate,
-        "last four": _LastFour,
-        "certificate": _Certificate,
+    return {
+        name: _Field(name, weights[name], own[name], _KNOWN_WEIGHT if name in known else 0.0)
+        for name in _CODES
     }
-    least = {name: _KNOWN_WEIGHT if name in known else 0.0 for name in kinds}
-    return {name: kind(weights[name], own[name], least[name]) for name, kind in kinds.items()}
 
 
 _DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -284,7 +279,7 @@ def _combinations(field: _Field, wanted: _Values) -> list[list[_Values]]:
 
 def _size(field: _Field, value: _Values) -> int:
     """How many numbers a form of certificate stands for; 1 for every other value."""
-    return int(10 ** value[0].count("9")) if isinstance(field, _Certificate) else 1
+    return int(10 ** value[0].count("9")) if field.name == "certificate" else 1
 
 
 def _bin(probability: float) -> int:

@@ -241,6 +241,24 @@ def test_a_hub_of_a_federation_that_is_no_host_name_is_refused() -> None:
         verify_peer([each.public_bytes(Encoding.DER) for each in authority.chain(leaf)], ROOTS, NOW)
 
 
+def test_another_key_usage_than_the_roles_is_refused() -> None:
+    wrong = FLAWED.certify(
+        new_tls_key(),
+        [x509.UniformResourceIdentifier(f"spiffe://{FEDERATION}/node/{NODE}")],
+        agreement=True,
+    )
+    with pytest.raises(CertificateRefused):
+        leaf_identity(wrong)
+
+
+def test_a_self_signed_certificate_that_is_no_authority_is_no_root() -> None:
+    key = new_tls_key()
+    trust_domain = x509.UniformResourceIdentifier(f"spiffe://{FEDERATION}")
+    with pytest.raises(CertificateRefused):
+        root_federation(FLAWED.certify(key, [trust_domain], signer=key))
+    assert root_federation(FLAWED.certify(key, [trust_domain], signer=key, authority=True)) == FEDERATION
+
+
 def test_refusals_say_what_to_do_next() -> None:
     for make in (FLAWED.two_names, FLAWED.other_authority, FLAWED.weak_rsa, FLAWED.expired, FLAWED.no_name):
         with pytest.raises(CandorError) as refused:

@@ -99,7 +99,8 @@ def test_what_is_no_file_is_refused_and_does_not_hang(tmp_path: Path, make: Call
 
 
 @pytest.mark.parametrize(
-    ("number", "word"), [(errno.EROFS, "read-only"), (errno.ENOSPC, "full"), (errno.EACCES, "user")]
+    ("number", "word"),
+    [(errno.EROFS, "read-only"), (errno.ENOSPC, "full"), (errno.EACCES, "user"), (errno.EPERM, "FAT")],
 )
 @pytest.mark.parametrize("step", ["open", "fsync", "replace"])
 def test_a_disk_that_cannot_be_written_leaves_no_trace(

@@ -1,0 +1,212 @@
+"""The hub's settings: one file, `hub.toml`, in which every mistake is reported at once.
+
+Rules of this file:
+- unknown keys are refused: a misspelt limit must not silently be the default;
+- an environment variable `CANDOR_HUB_<KEY>` stands above the file (`CANDOR_HUB_QUOTA__TOTAL` for a key of a
+  table), so that a container needs no file of its own;
+- paths are relative to the folder of the file;
+- secrets are in files of their own, never here.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from candor_certs.invitation import check_address
+from candor_certs.names import hub_dns_name
+from candor_proto.budget import Quota
+from candor_proto.errors import CandorError, ConfigInvalid
+from candor_proto.ids import FederationName
+
+CONFIG_VARIABLE = "CANDOR_HUB_CONFIG"
+ENV_PREFIX = "CANDOR_HUB_"
+DEFAULT_FILE = Path("hub.toml")
+_MAX_FILE_OCTETS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a hub is told; addresses are host:port, port 0 means any free one."""
+
+    federation: FederationName
+    address: str
+    enrolment_address: str
+    data: Path
+    issuing: Path
+    public_address: str = ""
+    public_enrolment_address: str = ""
+    database_url: str = ""
+    quota: Quota = field(default_factory=Quota)
+    new_member_wait: timedelta = timedelta(hours=24)
+    nodes: int = 1_000
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data / 'hub.db'}"
+
+    @property
+    def keys(self) -> Path:
+        return self.data / "keys"
+
+    @property
+    def segments(self) -> Path:
+        return self.data / "segments"
+
+
+def config_path(given: Path | None) -> Path:
+    """Where the settings are: as given, else CANDOR_HUB_CONFIG, else ./hub.toml."""
+    return given or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check the file and the environment; raises ConfigInvalid naming every wrong key."""
+    values = _read(path)
+    try:
+        settings = _Settings(**values)
+    except ValidationError as error:
+        lines = [_line(path, detail) for detail in error.errors(include_url=False)]
+        raise ConfigInvalid(
+            "\n".join(lines), remedy="`candor-hub run --help` lists every setting; correct the file."
+        ) from None
+    folder = path.parent
+    return Config(
+        federation=FederationName(settings.federation),
+        address=settings.address,
+        enrolment_address=settings.enrolment_address,
+        data=folder / settings.data,
+        issuing=folder / settings.issuing,
+        public_address=settings.public_address or settings.address,
+        public_enrolment_address=settings.public_enrolment_address or settings.enrolment_address,
+        database_url=settings.database_url,
+        quota=Quota(**settings.quota.model_dump()),
+        new_member_wait=timedelta(hours=settings.new_member_wait_hours),
+        nodes=settings.nodes,
+    )
+
+
+def check_listen_address(address: str) -> str:
+    """An address to listen on; raises MalformedMessage. Unlike a public one it may have the port 0."""
+    host, colon, port = address.rpartition(":")
+    check_address(f"{host}:1" if colon and port == "0" else address)
+    return address
+
+
+def _checked(check: Any) -> AfterValidator:
+    def validate(value: str) -> str:
+        try:
+            if value:
+                check(value)
+        except CandorError as error:
+            raise ValueError(error.message) from None
+        return value
+
+    return AfterValidator(validate)
+
+
+def _check_federation(value: str) -> None:
+    hub_dns_name(FederationName(value))
+
+
+def _check_url(value: str) -> None:
+    if "://" not in value:
+        raise ConfigInvalid("this is no database URL, such as sqlite:////var/lib/candor/hub.db.")
+
+
+_Listen = Annotated[str, Field(min_length=1), _checked(check_listen_address)]
+_Public = Annotated[str, _checked(check_address)]
+_Federation = Annotated[str, Field(min_length=1), _checked(_check_federation)]
+
+
+class _Quota(BaseModel):
+    """`[quota]`: elements per asker in 30 days; `day_share` of it (a fraction's denominator) in a day."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    total: int = Field(default=Quota.total, ge=1)
+    weak: int = Field(default=Quota.weak, ge=1)
+    match: int = Field(default=Quota.match, ge=1)
+    code: int = Field(default=Quota.code, ge=1)
+    day_share: int = Field(default=Quota.day_share, ge=1)
+
+
+class _Settings(BaseSettings):
+    """The keys of the file. Their meaning stands in `SETTINGS`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    federation: _Federation
+    address: _Listen
+    enrolment_address: _Listen
+    public_address: _Public = ""
+    public_enrolment_address: _Public = ""
+    data: Path = Path()
+    issuing: Path = Path("authority/issuing")
+    database_url: Annotated[str, _checked(_check_url)] = ""
+    new_member_wait_hours: float = Field(default=24, ge=0, le=24 * 365)
+    nodes: int = Field(default=1_000, ge=1, le=2_000)
+    quota: _Quota = _Quota()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+SETTINGS = {
+    "federation": "name of the federation; cannot be changed",
+    "address": "where members connect, host:port",
+    "enrolment_address": "where new members enrol, host:port",
+    "public_address": "what members are told to dial; default: address",
+    "public_enrolment_address": "what invitations say; default: enrolment_address",
+    "data": "folder of database, keys and segments; default: the file's folder",
+    "issuing": "folder of the issuing authority; default: authority/issuing",
+    "database_url": "another database; default: an encrypted SQLite file in the data folder",
+    "new_member_wait_hours": "how long a new member's lookups are not answered; default: 24",
+    "nodes": "members to expect, 1-2000; limits connections; default: 1000",
+    "quota": "table of element limits per asker: total, weak, match, code in 30 days; day_share",
+}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_FILE_OCTETS)
+        return tomllib.loads(text.decode("utf-8"))
+    except FileNotFoundError:
+        raise ConfigInvalid(
+            f"There is no configuration at {path}.",
+            remedy=f"Name it with --config or {CONFIG_VARIABLE}, or make one: `candor-hub init`.",
+        ) from None
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}.", remedy="Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path} is not TOML: {error}.", remedy="Correct the file.") from None
+
+
+def _line(path: Path, detail: Any) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    variable = ENV_PREFIX + "__".join(str(part) for part in detail["loc"]).upper()
+    source = f"environment variable {variable}" if variable in os.environ else f"{path}: {key}"
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{source}: there is no such setting."
+        case "missing":
+            return f"{source}: this setting is missing."
+        case _:
+            return f"{source}: {detail['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,171 @@
+"""The directory: built from the members' rows, signed, stored as a version of its own at every change.
+
+Rules of this file:
+- whatever changes a member calls `publish` in the same transaction, so that no state exists of which there is
+  no signed version, and "has the version moved?" answers "has anything changed?" for every reader;
+- the version is looked up in the database for every call that is judged by it: another process (the command
+  line) or replica may have moved it a moment ago.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from candor_certs.revocation import DenyList
+from candor_hub.keys import HubKeys
+from candor_hub.store import Store, Transaction
+from candor_hub.store.directories import StoredDirectory
+from candor_proto.directory import Directory, IndexHead, Member, MemberStatus
+from candor_proto.errors import CertificateRevoked, NotAMember, UnknownObject
+from candor_proto.ids import FederationName, NodeId
+from candor_wire.codec import chain_digest
+
+# Members fetch the latest; the ones before it are for those whose transfer was under way.
+KEPT_VERSIONS = 8
+
+
+@dataclass(frozen=True)
+class CurrentDirectory:
+    """The hub's own directory as a DirectoryView: the rows behind it were checked when they were written."""
+
+    directory: Directory
+    _members: dict[NodeId, Member] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_members", {member.node: member for member in self.directory.members})
+
+    @property
+    def version(self) -> int:
+        return self.directory.version
+
+    @property
+    def federation(self) -> FederationName:
+        return self.directory.federation
+
+    def nodes(self) -> tuple[NodeId, ...]:
+        return tuple(member.node for member in self.directory.members if member.status is MemberStatus.ACTIVE)
+
+    def member(self, node: NodeId) -> Member:
+        try:
+            return self._members[node]
+        except KeyError:
+            raise NotAMember(
+                f"{node} is not a member of {self.federation}.",
+                remedy="Ask the hub's operator for an invitation.",
+            ) from None
+
+    def head(self, node: NodeId) -> IndexHead | None:
+        head = self.member(node).head
+        return IndexHead.decode(head.body) if head else None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The latest directory, as of a moment of this process's monotonic clock."""
+
+    stored: StoredDirectory
+    view: CurrentDirectory
+    serials: frozenset[int]
+    read_at_seconds: float
+
+    @property
+    def version(self) -> int:
+        return self.stored.version
+
+    def deny_list(self, now: datetime) -> DenyList:
+        """The denied serials, as old as this snapshot is: an old one refuses everybody."""
+        age = timedelta(seconds=max(0.0, time.monotonic() - self.read_at_seconds))
+        return DenyList(self.serials, now - age)
+
+
+class DirectoryKeeper:
+    """Reads and writes the directory; safe to use from several threads."""
+
+    def __init__(self, store: Store, keys: Callable[[], HubKeys]) -> None:
+        """`keys` is asked each time, because certificates are renewed while the hub runs."""
+        self._store = store
+        self._keys = keys
+        self._lock = threading.Lock()
+        self._snapshot: Snapshot | None = None
+
+    def latest(self) -> Snapshot:
+        """The directory as the database has it now; raises StoreUnusable."""
+        read_at = time.monotonic()
+        with self._store.read() as tx:
+            version = tx.directories.latest_version()
+            known = self._snapshot
+            if known is not None and known.version == version:
+                fresh = Snapshot(known.stored, known.view, known.serials, read_at)
+            else:
+                fresh = _snapshot(tx.directories.load(version), read_at)
+        with self._lock:
+            # Two threads may have read at once: what was seen is never taken back.
+            if self._snapshot is None or fresh.version >= self._snapshot.version:
+                self._snapshot = fresh
+            return self._snapshot
+
+    def publish(self, tx: Transaction, now: datetime) -> int:
+        """Sign and store the next version, in the transaction that changed something; its number."""
+        keys = self._keys()
+        version = tx.directories.latest_version() + 1
+        directory = Directory(
+            federation=keys.authority.federation,
+            version=version,
+            issued_at=now,
+            members=tuple(record.member for record in tx.members.all()),
+            denied_serials=tx.members.denied_serials(),
+            chain_digest=chain_digest(keys.directory_chain_der),
+        )
+        statement = keys.directory_key.sign("directory", directory.encode())
+        stored = StoredDirectory(version, statement, keys.directory_chain_der)
+        tx.directories.add(stored, now, KEPT_VERSIONS)
+        return version
+
+    def publish_if_certified_anew(self, now: datetime) -> int | None:
+        """The new version's number, if the directory key's certificate is not the one published last."""
+        with self._store.write() as tx:
+            version = tx.directories.latest_version()
+            if version and tx.directories.load(version).chain == self._keys().directory_chain_der:
+                return None
+            return self.publish(tx, now)
+
+    # --- what the operator decides ------------------------------------------------------------------
+
+    def set_status(self, node: NodeId, status: MemberStatus, now: datetime) -> int:
+        """Suspend a member or lift it; the new version's number. Raises UnknownObject, CertificateRevoked."""
+        with self._store.write() as tx:
+            _check_known(tx, node)
+            if tx.members.is_revoked(node):
+                raise CertificateRevoked(
+                    f"{node} was revoked, and that is for good.",
+                    remedy="Invite the agency again under another node id.",
+                )
+            tx.members.set_status(node, status)
+            return self.publish(tx, now)
+
+    def revoke(self, node: NodeId, now: datetime) -> tuple[int, int]:
+        """Deny every certificate of a member and suspend it; the new version, how many certificates.
+
+        For good: its node id is not given again, its ORI may be. Raises UnknownObject.
+        """
+        with self._store.write() as tx:
+            _check_known(tx, node)
+            denied = tx.members.deny(node, tx.members.serials(node), now)
+            tx.members.set_revoked(node, now)
+            return self.publish(tx, now), denied
+
+
+def _check_known(tx: Transaction, node: NodeId) -> None:
+    if not tx.members.exists(node):
+        raise UnknownObject(f"There is no member {node}.", remedy="`candor-hub agencies` lists them.")
+
+
+def _snapshot(stored: StoredDirectory, read_at_seconds: float) -> Snapshot:
+    directory = Directory.decode(stored.statement.body)
+    return Snapshot(
+        stored, CurrentDirectory(directory), frozenset(directory.denied_serials), read_at_seconds
+    )

@@ -1,0 +1,168 @@
+"""Opens the hub's database; the only module that knows which database it is (STACK.md §4.2).
+
+Rules of this file:
+- SQLite-only statements stand here and nowhere else: what `store` says works on PostgreSQL as well;
+- SQLite comes from sqlcipher3, never from Python: that one encrypts, and Debian's has the WAL-reset bug;
+- the key is 32 raw octets and stands in no message, no log and no exception.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine, RowMapping, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlcipher3 import dbapi2
+
+from candor_proto.errors import ConfigInvalid, StoreUnusable
+
+__all__ = [
+    "KEY_OCTETS",
+    "Connection",
+    "DBAPIError",
+    "Engine",
+    "IntegrityError",
+    "RowMapping",
+    "explain",
+    "open_engine",
+    "sa",
+    "sqlite_version",
+    "writing",
+]
+
+KEY_OCTETS = 32
+# The first version without the WAL-reset bug, which corrupts silently (RELIABILITY.md, finding 1).
+OLDEST_SQLITE = (3, 51, 3)
+BUSY_TIMEOUT_MILLISECONDS = 5_000
+_WRITES = "candor_writes"
+
+_PRAGMAS = (
+    # Acknowledged means fsynced: WAL with NORMAL loses commits in a power cut (RELIABILITY.md, finding 2).
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    f"busy_timeout = {BUSY_TIMEOUT_MILLISECONDS}",
+    "trusted_schema = OFF",
+    "cell_size_check = ON",
+    "mmap_size = 0",
+)
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite inside the driver."""
+    return str(dbapi2.sqlite_version)
+
+
+def open_engine(url: str, key: bytes, *, create: bool = False) -> Engine:
+    """Connect to the database at `url`; the file of an embedded one must exist unless `create`.
+
+    `key` is 32 octets and used by SQLite alone. Raises StoreUnusable or ConfigInvalid.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            return sa.create_engine(parsed, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError, ImportError):
+        raise ConfigInvalid(
+            "database_url names no database that can be used here.",
+            remedy="Leave it out for the embedded database, or write sqlite:////path/to/hub.db.",
+        ) from None
+    return _open_sqlite(Path(parsed.database or ""), key, create)
+
+
+def _open_sqlite(path: Path, key: bytes, create: bool) -> Engine:
+    if len(key) != KEY_OCTETS:
+        raise StoreUnusable(
+            f"The database key must be {KEY_OCTETS} octets, not {len(key)}.", remedy="Check the key file."
+        )
+    if dbapi2.sqlite_version_info < OLDEST_SQLITE:
+        raise StoreUnusable(
+            f"This machine's SQLCipher carries SQLite {dbapi2.sqlite_version}; versions before "
+            f"{'.'.join(map(str, OLDEST_SQLITE))} can corrupt a database silently.",
+            remedy="Install sqlcipher3 0.6.4 or newer.",
+        )
+    if not create and not path.is_file():
+        raise StoreUnusable(f"There is no database at {path}.", remedy="Run `candor-hub init` first.")
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        module=dbapi2,
+        connect_args={"check_same_thread": False},
+        pool_size=8,
+        max_overflow=8,
+    )
+    event.listen(engine, "connect", _prepare(key))
+    event.listen(engine, "begin", _begin)
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT count(*) FROM sqlite_master")).scalar()
+    except DBAPIError as error:
+        engine.dispose()
+        raise explain(error, engine) from None
+    return engine
+
+
+def _prepare(key: bytes) -> Any:
+    def prepare(connection: Any, _record: object) -> None:
+        # We say BEGIN ourselves (`_begin`): the driver would begin late, and deferred.
+        connection.isolation_level = None
+        # SQLCipher would write its own lines to standard error for every page that does not decrypt.
+        connection.execute("PRAGMA cipher_log_level = NONE")
+        connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # a wrong key fails here
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").fetchone()
+
+    return prepare
+
+
+def _begin(connection: Connection) -> None:
+    # A deferred transaction that turns into a writing one fails at once when another wrote in between.
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def writing(engine: Engine) -> Engine:
+    """The same engine, whose transactions take the write lock when they begin."""
+    return engine.execution_options(**{_WRITES: True})
+
+
+# By primary result code of SQLite (https://www.sqlite.org/rescode.html): what happened, what to do.
+_BUSY = ("Another process holds {name} locked.", "End the other process and try again.")
+_SENTENCES = {
+    5: _BUSY,
+    6: _BUSY,
+    8: (
+        "{name} or its disk is read-only; nothing of this step was stored.",
+        "Make the data folder writable for the user that runs candor-hub.",
+    ),
+    10: (
+        "The disk with {name} reported an error.",
+        "Check the disk and the system log before going on; then restart candor-hub.",
+    ),
+    11: ("The database {name} is damaged.", "Stop candor-hub and restore the last backup."),
+    13: (
+        "The disk with {name} is full; nothing of this step was stored.",
+        "Free some space; the step can then be repeated.",
+    ),
+    14: ("{name} cannot be opened.", "Check that folder and file belong to the user that runs candor-hub."),
+    26: (
+        "The database key does not fit this database, or {name} is not a Candor database.",
+        "Use the key it was made with, or restore the backup that belongs to the key.",
+    ),
+}
+
+
+def explain(error: SQLAlchemyError, engine: Engine) -> StoreUnusable:
+    """The sentence for an error of the database; statements and parameters are left out of it."""
+    name = engine.url.database or "the database"
+    origin = getattr(error, "orig", None)
+    sentence = _SENTENCES.get((getattr(origin, "sqlite_errorcode", 0) or 0) & 0xFF)
+    if sentence is None:
+        return StoreUnusable(
+            f"The database {name} refused a step ({type(origin or error).__name__}).",
+            remedy="See the hub's log; `candor-hub doctor` checks the database.",
+        )
+    return StoreUnusable(sentence[0].format(name=name), remedy=sentence[1])

@@ -1,0 +1,235 @@
+"""Inviting an agency, and admitting its node (docs/protocol.md §8.5).
+
+Rules of this file:
+- of a token the hub keeps the digest; who holds the token may enrol once, for one ORI, within its time;
+- token, certificate, member and directory version are one transaction: a failed attempt consumes nothing;
+- a reply may be lost, so the very same request with the same token gets the same certificate again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from candor_certs.invitation import Invitation, new_token, token_digest
+from candor_certs.names import PeerName, Role
+from candor_hub.config import Config
+from candor_hub.directory import DirectoryKeeper
+from candor_hub.keys import HubKeys
+from candor_hub.store import Store, Transaction
+from candor_hub.store.enrolments import InvitationRecord
+from candor_proto.canonical import digest
+from candor_proto.directory import MAX_MEMBERS, Member, MemberStatus
+from candor_proto.errors import (
+    AlreadyExists,
+    ClockWrong,
+    InputInvalid,
+    InvitationInvalid,
+    LimitExceeded,
+    QuotaSpent,
+)
+from candor_proto.ids import Digest, NodeId, Ori
+from candor_proto.sealing import check_public_key
+from candor_proto.signing import VerifyingKey
+from candor_proto.statements import CLOCK_TOLERANCE
+
+INVITATION_LIFE = timedelta(days=14)
+FORGOTTEN_AFTER = timedelta(days=90)
+# A person enrols a node by hand, once: whoever needs more tries in a minute is guessing.
+ATTEMPTS_PER_MINUTE_AND_ADDRESS = 10
+ATTEMPTS_PER_MINUTE = 120
+_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class EnrolmentRequest:
+    """What a node asks for; the token is a secret."""
+
+    token: bytes = field(repr=False)
+    ori: Ori
+    node: NodeId
+    certificate_request: bytes = field(repr=False)
+    signing_key: VerifyingKey
+    disclosure_key: bytes = field(repr=False)
+    node_time: datetime
+
+    def digest(self) -> Digest:
+        """Names everything but the time, so that a repeated request is known again."""
+        return Digest(
+            digest(
+                "enrolment-request",
+                str(self.ori).encode(),
+                str(self.node).encode(),
+                self.certificate_request,
+                self.signing_key.value,
+                self.disclosure_key,
+            )
+        )
+
+
+class Attempts:
+    """Bounds enrolment attempts by address and in all; one event loop owns it."""
+
+    def __init__(self) -> None:
+        self._all: deque[tuple[datetime, str]] = deque()
+
+    def check(self, address: str, now: datetime) -> None:
+        """Count one attempt; raises QuotaSpent when there were too many in the last minute."""
+        while self._all and abs(now - self._all[0][0]) >= _MINUTE:
+            self._all.popleft()
+        own = sum(1 for _, known in self._all if known == address)
+        if len(self._all) >= ATTEMPTS_PER_MINUTE or own >= ATTEMPTS_PER_MINUTE_AND_ADDRESS:
+            raise QuotaSpent("Too many enrolment attempts.", remedy="Wait a minute and try again.")
+        self._all.append((now, address))
+
+
+def check_clock(node_time: datetime, now: datetime) -> None:
+    """Raises ClockWrong, naming both times, when they differ by more than the tolerance (§8.4)."""
+    if abs(node_time - now) > CLOCK_TOLERANCE:
+        raise ClockWrong(
+            f"The clocks differ by more than {int(CLOCK_TOLERANCE.total_seconds() // 60)} minutes: "
+            f"the node says {node_time:%Y-%m-%d %H:%M:%S} UTC, the hub {now:%Y-%m-%d %H:%M:%S} UTC.",
+            remedy="Set the clock of the wrong machine (NTP), then try again.",
+        )
+
+
+class Enrolment:
+    """Invitations and admissions; safe to use from several threads."""
+
+    def __init__(
+        self, config: Config, store: Store, keys: Callable[[], HubKeys], directory: DirectoryKeeper
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._keys = keys
+        self._directory = directory
+
+    def invite(
+        self,
+        ori: Ori,
+        node: NodeId | None,
+        name: str,
+        now: datetime,
+        life: timedelta = INVITATION_LIFE,
+    ) -> Invitation:
+        """A new invitation; raises AlreadyExists, InputInvalid or MalformedMessage."""
+        if not timedelta(0) < life <= INVITATION_LIFE:
+            raise InputInvalid(f"An invitation is good for at most {INVITATION_LIFE.days} days.")
+        expires_at = (now + life).replace(microsecond=0)
+        keys = self._keys()
+        invitation = Invitation(
+            federation=self._config.federation,
+            hub_address=self._config.public_address,
+            enrolment_address=self._config.public_enrolment_address,
+            ori=ori,
+            agency_name=name,
+            token=new_token(),
+            expires_at=expires_at,
+            root_certificate_der=keys.root.public_bytes(Encoding.DER),
+        )
+        with self._store.write() as tx:
+            if node is not None:
+                _check_free(tx, node)
+            _check_ori_free(tx, ori)
+            tx.enrolments.add(
+                InvitationRecord(token_digest(invitation.token), ori, node, name, expires_at), now
+            )
+        return invitation
+
+    def enrol(self, request: EnrolmentRequest, now: datetime) -> tuple[bytes, ...]:
+        """Admit a node; its certificate chain (DER).
+
+        Raises ClockWrong, InvitationInvalid, AlreadyExists, LimitExceeded, MalformedMessage, and what
+        `requests.check_request` raises about the certificate request.
+        """
+        check_clock(request.node_time, now)
+        check_public_key(request.disclosure_key)
+        keys = self._keys()
+        with self._store.write() as tx:
+            invitation = _check_invitation(tx.enrolments.find(token_digest(request.token)), request, now)
+            if invitation.serial is not None:
+                return self._again(tx, keys, invitation, request)
+            _check_free(tx, request.node)
+            _check_ori_free(tx, request.ori)
+            _check_room(tx, request.signing_key)
+            leaf = keys.authority.issue_node(request.certificate_request, request.node, now)
+            der = leaf.public_bytes(Encoding.DER)
+            tx.members.add(self._member(request, invitation.name, now))
+            tx.members.add_certificate(request.node, leaf.serial_number, der, now, leaf.not_valid_after_utc)
+            tx.enrolments.consume(invitation.token, request.digest(), leaf.serial_number, now)
+            self._directory.publish(tx, now)
+        return _chain(keys, leaf)
+
+    def _again(
+        self, tx: Transaction, keys: HubKeys, invitation: InvitationRecord, request: EnrolmentRequest
+    ) -> tuple[bytes, ...]:
+        der = tx.members.certificate(invitation.serial or "")
+        if invitation.used_digest != request.digest() or der is None:
+            raise InvitationInvalid(
+                "This invitation was used already.", remedy="Ask the hub's operator for a new one."
+            )
+        return _chain(keys, x509.load_der_x509_certificate(der))
+
+    def _member(self, request: EnrolmentRequest, name: str, now: datetime) -> Member:
+        return Member(
+            node=request.node,
+            name=name,
+            oris=(request.ori,),
+            tls_subject=PeerName(self._config.federation, Role.NODE, request.node).uri,
+            signing_key=request.signing_key,
+            disclosure_key=request.disclosure_key,
+            status=MemberStatus.ACTIVE,
+            joined_at=now,
+            answered_from=now + self._config.new_member_wait,
+        )
+
+
+def _chain(keys: HubKeys, leaf: x509.Certificate) -> tuple[bytes, ...]:
+    return tuple(each.public_bytes(Encoding.DER) for each in keys.authority.chain(leaf))
+
+
+def _check_invitation(
+    invitation: InvitationRecord | None, request: EnrolmentRequest, now: datetime
+) -> InvitationRecord:
+    remedy = "Ask the hub's operator for a new one."
+    if invitation is None:
+        raise InvitationInvalid("The hub knows no such invitation.", remedy=remedy)
+    if now >= invitation.expires_at:
+        raise InvitationInvalid(
+            f"The invitation ended on {invitation.expires_at:%Y-%m-%d %H:%M} UTC.", remedy=remedy
+        )
+    if invitation.ori != request.ori:
+        raise InvitationInvalid("The invitation is for another ORI.", remedy=remedy)
+    if invitation.node not in (None, request.node):
+        raise InvitationInvalid(f"The invitation is for the node {invitation.node}.", remedy=remedy)
+    return invitation
+
+
+def _check_free(tx: Transaction, node: NodeId) -> None:
+    if tx.members.exists(node):
+        raise AlreadyExists(
+            f"There is a member {node} already; a node id is never given twice.",
+            remedy="Choose another node id.",
+        )
+
+
+def _check_ori_free(tx: Transaction, ori: Ori) -> None:
+    holder = tx.members.holder_of(ori)
+    if holder is not None:
+        raise AlreadyExists(
+            f"The member {holder} stands for {ori} already.",
+            remedy=f"If that node is lost, `candor-hub revoke {holder}` first.",
+        )
+
+
+def _check_room(tx: Transaction, signing_key: VerifyingKey) -> None:
+    # A copy of another member's key: whoever sees a signature could not say whose it is.
+    if tx.members.key_is_known(signing_key):
+        raise AlreadyExists("Another member has this signing key.", remedy="Make a new one and join again.")
+    if tx.members.count() >= MAX_MEMBERS:
+        raise LimitExceeded(f"A federation has at most {MAX_MEMBERS:,} members.")

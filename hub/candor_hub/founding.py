@@ -1,0 +1,125 @@
+"""Makes a hub: authority, keys, database, configuration. Nothing else creates any of these."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from candor_certs.authority import create_issuing, create_root
+from candor_certs.folders import load_issuing, save_issuing, save_root
+from candor_certs.invitation import check_address
+from candor_certs.store import (
+    make_private_folder,
+    read_private,
+    refuse_existing,
+    write_new_key,
+    write_new_private,
+)
+from candor_hub import keys
+from candor_hub.config import DEFAULT_FILE, Config, check_listen_address, load_config
+from candor_hub.directory import DirectoryKeeper
+from candor_hub.driver import KEY_OCTETS
+from candor_hub.store import Store
+from candor_proto.errors import InputInvalid
+from candor_proto.ids import FederationName
+from candor_proto.signing import SigningKey
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the operator says at `candor-hub init`; `issuing` is the folder of an existing authority."""
+
+    federation: FederationName
+    address: str
+    enrolment_address: str
+    public_address: str = ""
+    public_enrolment_address: str = ""
+    issuing: Path | None = None
+    new_member_wait_hours: float = 24
+    nodes: int = 1_000
+
+
+def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
+    """Make everything in `folder`; the configuration that was written.
+
+    Raises AlreadyExists, StoreUnusable, InputInvalid, MalformedMessage or CertificateRefused.
+    """
+    for address in (wishes.address, wishes.enrolment_address):
+        check_listen_address(address)
+    for address in filter(None, (wishes.public_address, wishes.public_enrolment_address)):
+        check_address(address)
+    make_private_folder(folder)
+    file = folder / DEFAULT_FILE
+    refuse_existing(file, folder / "hub.db", folder / "keys")
+    issuing = wishes.issuing.resolve() if wishes.issuing else folder / "authority/issuing"
+    if wishes.issuing is None:
+        root = create_root(wishes.federation, now)
+        save_root(root, folder / "authority/root")
+        save_issuing(create_issuing(root, wishes.federation, now), issuing)
+    authority = load_issuing(issuing)
+    if authority.federation != wishes.federation:
+        raise InputInvalid(
+            f"The issuing authority in {issuing} is that of {authority.federation}.",
+            remedy="Name its federation, or another folder.",
+        )
+    key_folder = folder / "keys"
+    make_private_folder(key_folder)
+    make_private_folder(folder / "segments")
+    write_new_private(key_folder / keys.DATABASE_KEY, secrets.token_bytes(KEY_OCTETS))
+    directory_key = SigningKey.generate()
+    write_new_key(
+        key_folder / keys.DIRECTORY_KEY, Ed25519PrivateKey.from_private_bytes(directory_key.seed())
+    )
+    keys.issue_directory(key_folder, authority, directory_key, now)
+    keys.issue_tls(key_folder, authority, now)
+    # The file comes last: while it is missing, the hub is not there yet and `init` says what is in the way.
+    text = _settings(wishes, issuing if wishes.issuing else None)
+    _create_database(folder, wishes.federation, now)
+    write_new_private(file, text.encode())
+    return load_config(file)
+
+
+def _create_database(folder: Path, federation: FederationName, now: datetime) -> None:
+    key = read_private(folder / "keys" / keys.DATABASE_KEY)
+    Store.create(f"sqlite:///{folder / 'hub.db'}", key, str(federation)).close()
+    (folder / "hub.db").chmod(0o600)
+
+
+def open_store(config: Config, *, upgrade: bool = False) -> Store:
+    """The hub's database; raises StoreUnusable."""
+    key = read_private(config.keys / keys.DATABASE_KEY)
+    return Store.open(config.database, key, str(config.federation), upgrade=upgrade)
+
+
+def open_directory(config: Config, store: Store, now: datetime) -> tuple[keys.HubKeys, DirectoryKeeper]:
+    """Keys as they are on the disk, and the directory; for commands that run beside the hub."""
+    held = keys.load_keys(config.keys, config.issuing, config.federation)
+    keeper = DirectoryKeeper(store, lambda: held)
+    keeper.publish_if_certified_anew(now)
+    return held, keeper
+
+
+def _settings(wishes: Wishes, issuing: Path | None) -> str:
+    lines = [
+        "# The hub's settings; `candor-hub run --help` explains them.",
+        f'federation = "{wishes.federation}"',
+        f'address = "{wishes.address}"',
+        f'enrolment_address = "{wishes.enrolment_address}"',
+    ]
+    if wishes.public_address:
+        lines.append(f'public_address = "{wishes.public_address}"')
+    if wishes.public_enrolment_address:
+        lines.append(f'public_enrolment_address = "{wishes.public_enrolment_address}"')
+    if issuing is not None:
+        lines.append(f"issuing = {_toml_text(str(issuing))}")
+    lines += [f"new_member_wait_hours = {wishes.new_member_wait_hours:g}", f"nodes = {wishes.nodes}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_text(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,96 @@
+"""Rows of stored segments; their octets are files (`candor_hub.segment_files` says why)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from candor_hub.driver import Connection, sa
+from candor_hub.store.tables import segments
+from candor_proto.canonical import to_milliseconds
+from candor_proto.ids import Digest, NodeId
+
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class SegmentRecord:
+    """What a stored segment said of itself."""
+
+    address: Digest
+    node: NodeId
+    epoch: int
+    number: int
+    octets: int
+
+
+class Segments:
+    """Segments by address."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, addresses: Iterable[Digest]) -> dict[Digest, SegmentRecord]:
+        """Those of the addresses that are stored."""
+        found: dict[Digest, SegmentRecord] = {}
+        for batch in _batches(addresses):
+            query = sa.select(segments).where(segments.c.address.in_(batch))
+            for row in self._connection.execute(query).mappings():
+                record = SegmentRecord(
+                    Digest(row["address"]), NodeId(row["node"]), row["epoch"], row["number"], row["octets"]
+                )
+                found[record.address] = record
+        return found
+
+    def add(self, record: SegmentRecord, now: datetime) -> None:
+        """Store a segment that no head names yet; a known one keeps its place and starts its grace anew."""
+        moment = to_milliseconds(now)
+        known = segments.c.address == record.address.value
+        if self._connection.execute(sa.select(segments.c.address).where(known)).first() is not None:
+            again = sa.update(segments).where(known, segments.c.released_at.is_not(None))
+            self._connection.execute(again.values(released_at=moment))
+            return
+        self._connection.execute(
+            sa.insert(segments).values(
+                address=record.address.value,
+                node=str(record.node),
+                epoch=record.epoch,
+                number=record.number,
+                octets=record.octets,
+                stored_at=moment,
+                released_at=moment,
+            )
+        )
+
+    def name_only(self, node: NodeId, addresses: Iterable[Digest], now: datetime) -> None:
+        """From now on the head of `node` names exactly these."""
+        own = segments.c.node == str(node)
+        self._connection.execute(
+            sa.update(segments)
+            .where(own, segments.c.released_at.is_(None))
+            .values(released_at=to_milliseconds(now))
+        )
+        for batch in _batches(addresses):
+            self._connection.execute(
+                sa.update(segments).where(own, segments.c.address.in_(batch)).values(released_at=None)
+            )
+
+    def unnamed_octets(self, node: NodeId) -> int:
+        """Octets stored for `node` that no head names."""
+        query = sa.select(sa.func.sum(segments.c.octets)).where(
+            segments.c.node == str(node), segments.c.released_at.is_not(None)
+        )
+        return int(self._connection.execute(query).scalar() or 0)
+
+    def drop_released(self, before: datetime) -> tuple[Digest, ...]:
+        """Forget segments that no head has named since `before`; their addresses."""
+        old = segments.c.released_at < to_milliseconds(before)
+        found = self._connection.execute(sa.select(segments.c.address).where(old)).scalars().all()
+        self._connection.execute(sa.delete(segments).where(old))
+        return tuple(Digest(address) for address in found)
+
+
+def _batches(addresses: Iterable[Digest]) -> list[list[bytes]]:
+    values = [address.value for address in addresses]
+    return [values[at : at + _BATCH] for at in range(0, len(values), _BATCH)]

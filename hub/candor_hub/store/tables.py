@@ -1,0 +1,176 @@
+"""The hub's tables (what they may hold: docs/leakage.md).
+
+Rules of this file:
+- a member is an agency's node: no table has a column for a person;
+- bodies are stored as they came, blinded or sealed, and only until the last recipient has acknowledged;
+- times are whole milliseconds since 1970, as everywhere in the protocol;
+- an id that a peer may repeat later (a delivery id) is never given twice: `sqlite_autoincrement`.
+"""
+
+from __future__ import annotations
+
+from candor_hub.driver import sa
+
+metadata = sa.MetaData()
+
+_Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("tls_subject", sa.Text, nullable=False),
+    sa.Column("signing_key", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("disclosure_key", sa.LargeBinary, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("joined_at", sa.BigInteger, nullable=False),
+    sa.Column("answered_from", sa.BigInteger, nullable=False),
+    sa.Column("revoked_at", sa.BigInteger),
+    sa.Column("last_seen_at", sa.BigInteger),
+)
+
+member_oris = sa.Table(
+    "member_oris",
+    metadata,
+    sa.Column("node", sa.ForeignKey("members.node"), primary_key=True),
+    sa.Column("ori", sa.Text, primary_key=True, index=True),
+)
+
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    sa.Column("token_digest", sa.LargeBinary, primary_key=True),
+    sa.Column("ori", sa.Text, nullable=False),
+    sa.Column("node", sa.Text),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("used_at", sa.BigInteger),
+    # What the token was used for: the same request again gets the same certificate again.
+    sa.Column("used_digest", sa.LargeBinary),
+    sa.Column("serial", sa.Text),
+)
+
+# Serial numbers have up to 160 bits: lower-case hexadecimal.
+certificates = sa.Table(
+    "certificates",
+    metadata,
+    sa.Column("serial", sa.Text, primary_key=True),
+    sa.Column("node", sa.ForeignKey("members.node"), nullable=False, index=True),
+    sa.Column("certificate", sa.LargeBinary, nullable=False),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+)
+
+denied = sa.Table(
+    "denied",
+    metadata,
+    sa.Column("serial", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("denied_at", sa.BigInteger, nullable=False),
+)
+
+# `body` and `chain` of old versions are emptied; the digest stays.
+directories = sa.Table(
+    "directories",
+    metadata,
+    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("chain", sa.LargeBinary, nullable=False),
+)
+
+heads = sa.Table(
+    "heads",
+    metadata,
+    sa.Column("node", sa.ForeignKey("members.node"), primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+)
+
+# The octets are in files; `released_at` is when the last head stopped naming it, None while one does.
+segments = sa.Table(
+    "segments",
+    metadata,
+    sa.Column("address", sa.LargeBinary, primary_key=True),
+    sa.Column("node", sa.ForeignKey("members.node"), nullable=False, index=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("octets", sa.BigInteger, nullable=False),
+    sa.Column("stored_at", sa.BigInteger, nullable=False),
+    sa.Column("released_at", sa.BigInteger, index=True),
+)
+
+# One row for each thing that a member handed in; `recipient` is empty for a lookup.
+envelopes = sa.Table(
+    "envelopes",
+    metadata,
+    sa.Column("number", _Number, primary_key=True),
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("kind", sa.Integer, nullable=False),
+    sa.Column("envelope_id", sa.LargeBinary, nullable=False),
+    sa.Column("recipient", sa.Text, nullable=False),
+    sa.Column("body_digest", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("recipients", sa.Integer, nullable=False),
+    sa.Column("accepted_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+    sa.UniqueConstraint("sender", "kind", "envelope_id", "recipient"),
+    sqlite_autoincrement=True,
+)
+
+lookup_targets = sa.Table(
+    "lookup_targets",
+    metadata,
+    sa.Column("envelope", sa.ForeignKey("envelopes.number", ondelete="CASCADE"), primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+)
+
+mailbox = sa.Table(
+    "mailbox",
+    metadata,
+    sa.Column("delivery_id", _Number, primary_key=True),
+    sa.Column("recipient", sa.Text, nullable=False),
+    sa.Column(
+        "envelope", sa.ForeignKey("envelopes.number", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    sa.Index("mailbox_by_recipient", "recipient", "delivery_id"),
+    sqlite_autoincrement=True,
+)
+
+quota_uses = sa.Table(
+    "quota_uses",
+    metadata,
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("hour", sa.BigInteger, primary_key=True),
+    sa.Column("weak", sa.Integer, nullable=False),
+    sa.Column("match", sa.Integer, nullable=False),
+    sa.Column("code", sa.Integer, nullable=False),
+)
+
+# Salted commitments to what was accepted, in order; the transparency log will be built from it.
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("sequence", _Number, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("kind", sa.Integer, nullable=False),
+    sa.Column("salt", sa.LargeBinary, nullable=False),
+    sa.Column("commitment", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,302 @@
+"""The node's settings: `node.toml`, overridden by environment variables CANDOR_NODE_<KEY>.
+
+Rules of this file:
+- an unknown key is refused, and every wrong value is reported at once, each with its file and key;
+- relative paths are meant from the folder of the file, wherever the program was started;
+- secrets stand in files of their own; the settings only say where;
+- `init` writes the file, `join` fills in what the invitation says, nothing else writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from candor_certs import store
+from candor_certs.invitation import Invitation, check_address
+from candor_proto.budget import Quota
+from candor_proto.errors import CandorError, ConfigInvalid
+from candor_proto.ids import FederationName, NodeId, Ori, Purpose
+
+FILE_NAME = "node.toml"
+ENVIRONMENT_PREFIX = "CANDOR_NODE_"
+CONFIG_VARIABLE = "CANDOR_NODE_CONFIG"
+# The kernel's sun_path holds 108 octets with the closing zero.
+MAX_SOCKET_PATH_OCTETS = 107
+KEY_COMMAND_TIMEOUT_SECONDS = 30
+_PATHS = (
+    "data_folder",
+    "database_key_file",
+    "signing_key_file",
+    "disclosure_key_file",
+    "tls_identity_file",
+    "root_certificates_file",
+    "socket",
+)
+
+
+class NodeConfig(BaseSettings):
+    """Everything a node can be told. What `join` writes is empty before."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    node: str
+    federation: str = ""
+    name: str = ""
+    oris: tuple[str, ...] = ()
+    hub_address: str = ""
+
+    data_folder: Path = Path("data")
+    socket: Path = Path("run/node.sock")
+    database_key_file: Path = Path("keys/database.key")
+    database_key_command: str = ""
+    signing_key_file: Path = Path("keys/signing.key")
+    disclosure_key_file: Path = Path("keys/disclosure.key")
+    tls_identity_file: Path = Path("keys/tls.pem")
+    root_certificates_file: Path = Path("keys/root.crt")
+
+    lookup_wait_seconds: float = Field(30.0, gt=0, le=3600)
+    further_lookup_delay_seconds: float = Field(2.0, ge=0, le=60)
+    index_refresh_seconds: float = Field(900.0, ge=1, le=900)
+    publish_interval_hours: float = Field(168.0, ge=0, le=24 * 31)
+    green_purposes: tuple[str, ...] = ("J_APPLICANT",)
+
+    quota_elements: int = Field(40_000, ge=0)
+    quota_weak_elements: int = Field(10_000, ge=0)
+    quota_match_elements: int = Field(30_000, ge=0)
+    quota_code_elements: int = Field(24_000, ge=0)
+    quota_day_share: int = Field(10, ge=1, le=30)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `init_settings` is what the file holds: the environment goes before it.
+        return env_settings, init_settings
+
+    @field_validator("node")
+    @classmethod
+    def _node(cls, value: str) -> str:
+        return _parsed(NodeId, value)
+
+    @field_validator("federation")
+    @classmethod
+    def _federation(cls, value: str) -> str:
+        return _parsed(FederationName, value) if value else value
+
+    @field_validator("oris")
+    @classmethod
+    def _oris(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_parsed(Ori, ori) for ori in value)
+
+    @field_validator("hub_address")
+    @classmethod
+    def _hub_address(cls, value: str) -> str:
+        if value:
+            try:
+                check_address(value)
+            except CandorError as error:
+                raise ValueError(error.message) from None
+        return value
+
+    @field_validator("green_purposes")
+    @classmethod
+    def _green_purposes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_parsed(lambda text: Purpose.parse(text).name, purpose) for purpose in value)
+
+    @field_validator("socket")
+    @classmethod
+    def _socket(cls, value: Path) -> Path:
+        if len(os.fsencode(value)) > MAX_SOCKET_PATH_OCTETS:
+            raise ValueError(f"a socket's path has at most {MAX_SOCKET_PATH_OCTETS} octets; name a shorter one")
+        return value
+
+    # --- as values of the protocol --------------------------------------------------------------------
+
+    @property
+    def node_id(self) -> NodeId:
+        return NodeId(self.node)
+
+    @property
+    def federation_name(self) -> FederationName:
+        """Raises ConfigInvalid before the node has joined."""
+        if not self.federation or not self.hub_address:
+            raise ConfigInvalid(
+                f"{self.node} has not joined a federation yet.",
+                remedy="Ask the hub's operator for an invitation and run `candor-node join --invitation FILE`.",
+            )
+        return FederationName(self.federation)
+
+    @property
+    def quota(self) -> Quota:
+        """What every asker may use here (docs/protocol.md §11)."""
+        return Quota(
+            self.quota_elements,
+            self.quota_weak_elements,
+            self.quota_match_elements,
+            self.quota_code_elements,
+            self.quota_day_share,
+        )
+
+    @property
+    def green(self) -> frozenset[Purpose]:
+        return frozenset(Purpose[name] for name in self.green_purposes)
+
+    @property
+    def publish_interval(self) -> timedelta:
+        """Zero means: at once after every import (the demo)."""
+        return timedelta(hours=self.publish_interval_hours)
+
+    @property
+    def database_file(self) -> Path:
+        return self.data_folder / "node.db"
+
+    @property
+    def index_folder(self) -> Path:
+        return self.data_folder / "index"
+
+    def database_key(self) -> bytes:
+        """The raw key of the database; raises ConfigInvalid or StoreUnusable. Never print it."""
+        if not self.database_key_command:
+            return store.read_private(self.database_key_file)
+        try:
+            done = subprocess.run(  # noqa: S602 - the operator's own command, from the operator's own file
+                self.database_key_command,
+                shell=True,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=KEY_COMMAND_TIMEOUT_SECONDS,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            raise ConfigInvalid(
+                "database_key_command did not end in time or could not be started.",
+                remedy="Run it by hand; it must print the key, 64 hexadecimal digits or 32 raw octets.",
+            ) from None
+        if done.returncode:
+            raise ConfigInvalid(
+                f"database_key_command ended with status {done.returncode}.",
+                remedy="Run it by hand; it must print the key, 64 hexadecimal digits or 32 raw octets.",
+            )
+        if re.fullmatch(rb"\s*[0-9a-fA-F]{64}\s*", done.stdout):
+            return bytes.fromhex(done.stdout.strip().decode())
+        return done.stdout
+
+
+def _parsed(kind: Any, value: str) -> str:
+    try:
+        return str(kind(value))
+    except CandorError as error:
+        raise ValueError(error.message) from None
+
+
+# --- reading -------------------------------------------------------------------------------------------
+
+
+def load_config(path: Path) -> NodeConfig:
+    """The settings in `path` with the environment's over them; raises ConfigInvalid naming every error."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigInvalid(
+            f"There is no settings file {path}.",
+            remedy=f"Run `candor-node init --dir FOLDER --node ID`, or name the file with --config or {CONFIG_VARIABLE}.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigInvalid(
+            f"The settings file {path} cannot be read: {reason}.", remedy="Check path and permissions."
+        ) from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalid(f"{path} is not TOML: {error}.", remedy="Correct that line.") from None
+    folder = path.resolve().parent
+    try:
+        config = NodeConfig(**values)
+        # Validated once more as absolute paths: a socket's length counts as it will be used.
+        absolute = {name: folder / getattr(config, name) for name in _PATHS}
+        return NodeConfig.model_validate({**config.model_dump(), **absolute})
+    except ValidationError as error:
+        raise _invalid(path, [_sentence(item) for item in error.errors()]) from None
+    except SettingsError as error:
+        raise _invalid(path, [str(error)]) from None
+
+
+def _sentence(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "file"
+    variable = ENVIRONMENT_PREFIX + key.split(".")[0].upper()
+    origin = f" (from {variable})" if variable in os.environ else ""
+    if error["type"] == "extra_forbidden":
+        return f"{key}: there is no such setting"
+    if error["type"] == "missing":
+        return f"{key}: is missing"
+    return f"{key}{origin}: {error['msg'].removeprefix('Value error, ').rstrip('.')}"
+
+
+def _invalid(path: Path, sentences: list[str]) -> ConfigInvalid:
+    return ConfigInvalid(
+        f"{path} holds {len(sentences)} wrong setting{'s' * (len(sentences) > 1)}: {'; '.join(sentences)}.",
+        remedy="docs/operations.md lists every setting.",
+    )
+
+
+# --- writing -------------------------------------------------------------------------------------------
+
+_TEMPLATE = """\
+# Settings of one Candor node. Every key may also come from the environment: CANDOR_NODE_<KEY>.
+# Relative paths are meant from the folder of this file.
+
+node = {node}
+
+# Written by `candor-node join` from the invitation.
+federation = ""
+name = ""
+oris = []
+hub_address = ""
+
+# The database is encrypted. Its key comes from a file, or from a command that prints it:
+# database_key_command = "systemd-creds cat candor-database-key"
+database_key_file = "keys/database.key"
+
+# How long a lookup waits for answers before it is shown; late answers amend it for 24 hours.
+lookup_wait_seconds = 30
+# Records are published on a calendar, so that a new filing does not show on its day. 0 = at once (the demo).
+publish_interval_hours = 168
+# Purposes for which GREEN records are released without a person.
+green_purposes = ["J_APPLICANT"]
+"""
+
+
+def template(node: NodeId) -> str:
+    """The settings file that `init` writes."""
+    return _TEMPLATE.format(node=json.dumps(str(node)))
+
+
+def fill_in(text: str, invitation: Invitation, hub_address: str) -> str:
+    """`text` with what the invitation and the hub say; comments and other settings stay as they are."""
+    for key, value in (
+        ("hub_address", json.dumps(hub_address)),
+        ("oris", json.dumps([str(invitation.ori)])),
+        ("name", json.dumps(invitation.agency_name, ensure_ascii=False)),
+        ("federation", json.dumps(str(invitation.federation))),
+    ):
+        line = f"{key} = {value}"
+        pattern = re.compile(rf"^{key}\s*=.*$", re.MULTILINE)
+        text = pattern.sub(lambda _, line=line: line, text, count=1) if pattern.search(text) else f"{line}\n{text}"
+    return text

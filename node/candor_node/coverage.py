@@ -1,0 +1,157 @@
+"""From the lookups of a search and their targets to one result: hits and coverage (docs/protocol.md §7.7).
+
+Pure functions. A node counts as answered only when it has answered every lookup of the person: one whose
+second surname it was never asked about has not said "no record".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from candor_node.lookup_store import Ask, SearchRow, StoredHit, TargetRow
+from candor_proto.candidates import NodeIndex
+from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.errors import CandorError
+from candor_proto.exchange import Draft, TargetEvent, event_of, unblind, verify_answer
+from candor_proto.ids import LookupId, NodeId
+from candor_proto.matchkeys import Slot
+from candor_proto.result import Coverage, LookupResult, TargetReport, TargetState, order_hits
+from candor_proto.signing import SignedStatement, VerifyingKey
+from candor_proto.statements import AnswerStatus, lookup_digest
+
+Outputs = tuple[tuple[Slot, bytes], ...]
+
+# Of the states of a node's lookups, the one that stands for all: first what may still change.
+_SPEAKS_FIRST = (
+    TargetState.PENDING,
+    TargetState.INVALID,
+    TargetState.EXPIRED,
+    TargetState.NO_INDEX,
+    TargetState.QUOTA,
+    TargetState.REFUSED,
+    TargetState.STALE_EPOCH,
+    TargetState.STALE_INDEX,
+    TargetState.ANSWERED,
+)
+_REFUSALS: Mapping[AnswerStatus, str] = {
+    AnswerStatus.REFUSED_PURPOSE: "purpose not answered there",
+    AnswerStatus.REFUSED_STANDING: "this node's standing",
+    AnswerStatus.REFUSED: "other",
+    AnswerStatus.QUOTA: "this node's quota there is spent",
+    AnswerStatus.STALE_EPOCH: "its index has moved to a new epoch",
+}
+
+
+# --- one answer ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What one answer is: an event for the table of §7.8, and the outputs when it was evaluated."""
+
+    event: TargetEvent
+    reason: str = ""
+    outputs: Outputs | None = None
+
+
+def examine(
+    draft: Draft, node: NodeId, key: VerifyingKey, statement: SignedStatement, index: NodeIndex | None
+) -> Examined:
+    """Check an answer of `node` to `draft` and unblind it (§7.5); whatever fails is no answer."""
+    lookup = draft.lookup
+    try:
+        answer = verify_answer(statement, lookup, lookup_digest(draft.statement.body), node, key)
+        if answer.status is not AnswerStatus.EVALUATED:
+            return Examined(event_of(answer.status), _REFUSALS[answer.status])
+        if index is None:
+            return Examined(TargetEvent.EVALUATED, "its index is not held any more")
+        if index.head.epoch != answer.epoch:
+            # The index moved on while the answer was under way: those keys check nothing any more.
+            return Examined(TargetEvent.STALE_EPOCH, _REFUSALS[AnswerStatus.STALE_EPOCH])
+        return Examined(TargetEvent.EVALUATED, outputs=unblind(draft, answer, index.head))
+    except CandorError as error:
+        return Examined(TargetEvent.INVALID, error.code)
+
+
+# --- all answers ---------------------------------------------------------------------------------------
+
+
+def latest(asks: Iterable[Ask], node: NodeId) -> dict[int, tuple[LookupId, TargetRow]]:
+    """By plan number: the last lookup that asked `node`, and what became of it."""
+    found: dict[int, tuple[LookupId, TargetRow]] = {}
+    for ask in sorted(asks, key=lambda ask: ask.attempt):
+        if node in ask.targets:
+            found[ask.plan_number] = (ask.lookup_id, ask.targets[node])
+    return found
+
+
+def asked_nodes(asks: Iterable[Ask]) -> list[NodeId]:
+    return sorted({node for ask in asks for node in ask.targets})
+
+
+def report(row: SearchRow, asks: Sequence[Ask], node: NodeId) -> TargetReport:
+    """The line of the coverage for `node`, over all lookups of the search."""
+    rows = [target for _, target in latest(asks, node).values()]
+    states = [target.state for target in rows]
+    # A plan that is not sent yet, or that could not ask this node.
+    if len(rows) < row.plans:
+        sent = {ask.plan_number for ask in asks}
+        states.append(TargetState.NO_INDEX if len(sent) == row.plans else TargetState.PENDING)
+    state = min(states, key=_SPEAKS_FIRST.index)
+    reason = next((target.reason for target in rows if target.state is state), "")
+    issued = [target.index_issued_at for target in rows if target.index_issued_at is not None]
+    return TargetReport(node, state, min(issued, default=None), reason)
+
+
+def coverage(row: SearchRow, asks: Sequence[Ask], now: datetime) -> Coverage:
+    """Every member at the time of asking, in order: those asked and those of which no index was held."""
+    reports = {node: report(row, asks, node) for node in asked_nodes(asks)}
+    for node in row.missing:
+        reports.setdefault(node, TargetReport(node, TargetState.NO_INDEX))
+    return Coverage(tuple(reports[node] for node in sorted(reports)), now, row.directory_version)
+
+
+def result(row: SearchRow, found: Coverage, hits: Sequence[StoredHit]) -> LookupResult:
+    """Hits and coverage in one value; hits of nodes that do not count as answered wait for them."""
+    answered = {report.node for report in found.reports if report.answered}
+    return LookupResult(
+        row.search_id, order_hits(stored.hit for stored in hits if stored.hit.owner in answered), found
+    )
+
+
+# --- storing -------------------------------------------------------------------------------------------
+
+
+def write_coverage(found: Coverage) -> str:
+    return json.dumps(
+        {
+            "as_of": to_milliseconds(found.as_of),
+            "directory_version": found.directory_version,
+            "reports": [
+                [
+                    str(report.node),
+                    report.state.value,
+                    None if report.index_issued_at is None else to_milliseconds(report.index_issued_at),
+                    report.reason,
+                ]
+                for report in found.reports
+            ],
+        }
+    )
+
+
+def read_coverage(text: str) -> Coverage:
+    stored = json.loads(text)
+    return Coverage(
+        tuple(
+            TargetReport(
+                NodeId(node), TargetState(state), None if at is None else from_milliseconds(at), reason
+            )
+            for node, state, at, reason in stored["reports"]
+        ),
+        from_milliseconds(stored["as_of"]),
+        stored["directory_version"],
+    )

@@ -1,0 +1,187 @@
+"""The tables of messages, lookups, disclosures and index copies. Never change a migration that was released.
+
+Times are milliseconds since 1970. Everything here lies in the encrypted database.
+"""
+
+from __future__ import annotations
+
+from candor_node.driver import Database, Migrations
+
+exchange_migrations = Migrations("exchange")
+
+
+@exchange_migrations()
+def initial(db: Database) -> None:
+    for statement in _INITIAL:
+        db.execute(statement)
+
+
+_INITIAL = (
+    # What the hub delivered. The digest is part of the key: a spoilt copy must not keep the good one out.
+    """CREATE TABLE inbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        sender TEXT NOT NULL,
+        kind INTEGER NOT NULL,
+        envelope_id BLOB NOT NULL,
+        digest BLOB NOT NULL,
+        body BLOB NOT NULL,
+        signature BLOB NOT NULL,
+        expires_at INTEGER NOT NULL,
+        received_at INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        note TEXT NOT NULL DEFAULT '',
+        UNIQUE (sender, kind, envelope_id, digest)
+    ) STRICT""",
+    "CREATE INDEX inbox_by_state ON inbox (state, kind, number)",
+    # What goes to the hub: written before sending, deleted on durable acceptance, dead when refused for good.
+    """CREATE TABLE outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        envelope_id BLOB NOT NULL,
+        kind INTEGER NOT NULL,
+        recipient TEXT NOT NULL,
+        body BLOB NOT NULL,
+        signature BLOB NOT NULL,
+        expires_at INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        not_before INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        UNIQUE (kind, envelope_id, recipient)
+    ) STRICT""",
+    # Lookups of others that were accepted here: the replay cache.
+    """CREATE TABLE answered_lookups (
+        asker TEXT NOT NULL,
+        lookup_id BLOB NOT NULL,
+        inbox_number INTEGER NOT NULL,
+        status INTEGER NOT NULL,
+        answered INTEGER NOT NULL DEFAULT 0,
+        expires_at INTEGER NOT NULL,
+        PRIMARY KEY (asker, lookup_id)
+    ) STRICT""",
+    """CREATE TABLE quota_uses (
+        asker TEXT NOT NULL,
+        hour INTEGER NOT NULL,
+        weak INTEGER NOT NULL,
+        match INTEGER NOT NULL,
+        code INTEGER NOT NULL,
+        PRIMARY KEY (asker, hour)
+    ) STRICT""",
+    # One person asked about: one to three lookups, merged into one result.
+    """CREATE TABLE searches (
+        search_id BLOB PRIMARY KEY,
+        purpose INTEGER NOT NULL,
+        shape INTEGER NOT NULL,
+        case_number TEXT NOT NULL,
+        consent TEXT NOT NULL,
+        officer TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        plans INTEGER NOT NULL,
+        incomplete INTEGER NOT NULL,
+        directory_version INTEGER NOT NULL,
+        missing TEXT NOT NULL,
+        shown_at INTEGER,
+        closed INTEGER NOT NULL DEFAULT 0,
+        result TEXT
+    ) STRICT""",
+    "CREATE INDEX searches_by_case ON searches (case_number)",
+    "CREATE INDEX searches_by_time ON searches (created_at)",
+    # The signed statement and its opening: inputs, blinds and paperwork, for audits (docs/protocol.md §7.10).
+    """CREATE TABLE lookups (
+        lookup_id BLOB PRIMARY KEY,
+        search_id BLOB NOT NULL REFERENCES searches (search_id),
+        plan_number INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        body BLOB NOT NULL,
+        signature BLOB NOT NULL,
+        opening TEXT NOT NULL,
+        issued_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX lookups_by_search ON lookups (search_id)",
+    """CREATE TABLE lookup_targets (
+        lookup_id BLOB NOT NULL REFERENCES lookups (lookup_id),
+        node TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        index_issued_at INTEGER,
+        answer_body BLOB,
+        answer_signature BLOB,
+        PRIMARY KEY (lookup_id, node)
+    ) STRICT""",
+    # `blob` is the octets behind the hit: evidence, should the record not open its commitment.
+    """CREATE TABLE hits (
+        search_id BLOB NOT NULL REFERENCES searches (search_id),
+        number INTEGER NOT NULL,
+        owner TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        blob_id BLOB NOT NULL,
+        handle BLOB NOT NULL,
+        com BLOB NOT NULL,
+        kind INTEGER NOT NULL,
+        tier INTEGER NOT NULL,
+        expires_days INTEGER NOT NULL,
+        labels TEXT NOT NULL,
+        explanation TEXT NOT NULL,
+        blob BLOB NOT NULL,
+        found_at INTEGER NOT NULL,
+        PRIMARY KEY (search_id, number),
+        UNIQUE (search_id, owner, epoch, blob_id)
+    ) STRICT""",
+    # Local failures (§7.6): for the calendar digest, shown nowhere.
+    """CREATE TABLE failure_digest (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        search_id BLOB NOT NULL,
+        node TEXT NOT NULL,
+        blob_id BLOB NOT NULL,
+        code TEXT NOT NULL,
+        noticed_at INTEGER NOT NULL
+    ) STRICT""",
+    # Disclosure requests that this node sent.
+    """CREATE TABLE sent_requests (
+        request_id BLOB PRIMARY KEY,
+        search_id BLOB NOT NULL REFERENCES searches (search_id),
+        hit_number INTEGER NOT NULL,
+        owner TEXT NOT NULL,
+        body BLOB NOT NULL,
+        reply_key BLOB NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        confirmed_by TEXT NOT NULL,
+        sent_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        settled_at INTEGER,
+        outcome INTEGER,
+        record BLOB,
+        dispute_status INTEGER,
+        subject_statement TEXT NOT NULL DEFAULT '',
+        evidence BLOB
+    ) STRICT""",
+    # Disclosure requests that others sent here.
+    """CREATE TABLE received_requests (
+        request_id BLOB PRIMARY KEY,
+        requester TEXT NOT NULL,
+        body BLOB NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        dcn TEXT NOT NULL DEFAULT '',
+        received_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        settled_at INTEGER,
+        settled_by TEXT NOT NULL DEFAULT '',
+        note TEXT NOT NULL DEFAULT ''
+    ) STRICT""",
+    # The last directory verified, and the highest sequence ever seen of each node (rollback protection).
+    """CREATE TABLE directory_state (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        version INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        signature BLOB NOT NULL,
+        chain BLOB NOT NULL,
+        received_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE TABLE seen_heads (node TEXT PRIMARY KEY, sequence INTEGER NOT NULL) STRICT",
+)

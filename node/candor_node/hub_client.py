@@ -1,0 +1,344 @@
+"""The node's one connection to the hub: calls, and the stream it holds (docs/protocol.md §8).
+
+Rules of this file:
+- every failure becomes a typed error with a sentence that names the other side and says what to do;
+- every call has a deadline; the stream has heartbeats, and is silent for at most `SILENCE_SECONDS`;
+- it knows nothing of databases: what is delivered goes to a `Handler`, whose return means "durably stored".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+from cryptography import x509
+
+from candor_certs import mtls
+from candor_certs.store import TlsIdentity
+from candor_node.clock import Clock
+from candor_node.directory_store import FetchedDirectory
+from candor_node.logs import log
+from candor_proto.errors import CandorError, ClockWrong, Expired, MalformedMessage, Unreachable
+from candor_proto.ids import Digest, FederationName
+from candor_proto.segment import MAX_SEGMENT_OCTETS
+from candor_proto.signing import SignedStatement
+from candor_wire import codec, limits
+from candor_wire.codec import Delivery, DirectoryChanged, Envelope, Heartbeat, Hello, Welcome
+from candor_wire.status import from_status
+from candor_wire.v1 import hub_pb2, hub_pb2_grpc
+
+T = TypeVar("T")
+SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
+PROBE_SECONDS = 5.0
+Interceptors = Sequence[grpc.aio.ClientInterceptor]
+
+
+class Handler(Protocol):
+    """Who takes what the stream brings."""
+
+    def directory_version(self) -> int:
+        """The version of the directory that is held; 0 for none."""
+
+    async def attached(self, directory_version: int) -> None:
+        """The hub has welcomed this node; its directory has this version."""
+
+    async def deliver(self, envelope: Envelope) -> None:
+        """Store an envelope durably; returning acknowledges it."""
+
+    def directory_changed(self, version: int) -> None:
+        """The hub holds a newer directory."""
+
+
+def check_clock(node_time: Any, hub_time: Any) -> None:
+    """Raises ClockWrong when the two differ by more than the tolerance (§8.4)."""
+    difference = abs(node_time - hub_time)
+    if difference > timedelta(seconds=limits.CLOCK_TOLERANCE_SECONDS):
+        raise ClockWrong(
+            f"This machine's clock says {node_time:%Y-%m-%d %H:%M:%S} UTC, the hub's {hub_time:%Y-%m-%d %H:%M:%S} "
+            f"UTC: they differ by {_span(difference)}, and lookups need them within 5 minutes.",
+            remedy="Set this machine's clock (for example `timedatectl set-ntp true`); if it is right, tell the "
+            "hub's operator.",
+        )
+
+
+def _span(difference: timedelta) -> str:
+    minutes = int(difference.total_seconds() // 60)
+    return f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"
+
+
+class HubClient:
+    """Calls to the hub at `address`. Made and closed in one event loop."""
+
+    def __init__(
+        self,
+        address: str,
+        federation: FederationName,
+        identity: TlsIdentity,
+        roots: Sequence[x509.Certificate],
+        clock: Clock,
+        interceptors: Interceptors = (),
+    ) -> None:
+        self.address = address
+        self._identity = identity
+        self._clock = clock
+        self._channel = grpc.aio.secure_channel(
+            address,
+            mtls.channel_credentials(identity.key, identity.chain, roots),
+            options=mtls.client_options(federation),
+            interceptors=list(interceptors) or None,
+        )
+        self._stub = hub_pb2_grpc.HubServiceStub(self._channel)
+
+    async def close(self) -> None:
+        await self._channel.close(grace=None)
+
+    # --- calls -------------------------------------------------------------------------------------------
+
+    async def submit(self, envelope: Envelope) -> int:
+        """Hand an envelope to the hub; returns how many mailboxes it went to, durably.
+
+        Raises what the hub refuses it with, or Unreachable when nobody knows.
+        """
+        request = hub_pb2.SubmitRequest(envelope=codec.write_envelope(envelope))
+        response = await self._call(
+            lambda: self._stub.Submit(request, timeout=limits.CALL_DEADLINE_SECONDS)
+        )
+        return int(response.recipients)
+
+    async def put_segment(self, address: Digest, octets: bytes) -> None:
+        async def parts() -> AsyncIterator[hub_pb2.PutSegmentRequest]:
+            yield hub_pb2.PutSegmentRequest(address=address.value)
+            for chunk in codec.chunks(octets):
+                yield hub_pb2.PutSegmentRequest(chunk=chunk)
+
+        await self._call(
+            lambda: self._stub.PutSegment(parts(), timeout=limits.TRANSFER_DEADLINE_SECONDS)
+        )
+
+    async def get_segment(self, address: Digest) -> bytes:
+        """The octets the hub has under `address`; nobody has compared them with it yet."""
+
+        async def transfer() -> bytes:
+            assembler = codec.Assembler(MAX_SEGMENT_OCTETS)
+            request = hub_pb2.GetSegmentRequest(address=address.value)
+            call = self._stub.GetSegment(request, timeout=limits.TRANSFER_DEADLINE_SECONDS)
+            async for part in call:
+                codec.refuse_unknown_fields(part)
+                assembler.add(part.chunk)
+            return assembler.finish()
+
+        return await self._call(transfer)
+
+    async def put_head(self, head: SignedStatement) -> int:
+        """Publish an index head; returns the directory version that carries it."""
+        request = hub_pb2.PutHeadRequest(body=head.body, signature=head.signature)
+        response = await self._call(
+            lambda: self._stub.PutHead(request, timeout=limits.CALL_DEADLINE_SECONDS)
+        )
+        return int(response.directory_version)
+
+    async def get_directory(self) -> FetchedDirectory:
+        """The hub's present directory, unverified."""
+
+        async def transfer() -> FetchedDirectory:
+            assembler, start = codec.Assembler(limits.MAX_DIRECTORY_BYTES), None
+            call = self._stub.GetDirectory(
+                hub_pb2.GetDirectoryRequest(), timeout=limits.TRANSFER_DEADLINE_SECONDS
+            )
+            async for part in call:
+                codec.refuse_unknown_fields(part)
+                if start is None:
+                    if part.WhichOneof("part") != "start":
+                        raise MalformedMessage("The hub's directory has no beginning.")
+                    start = part.start
+                else:
+                    assembler.add(part.chunk)
+            if start is None:
+                raise MalformedMessage("The hub sent no directory.")
+            chain = codec.read_chain(list(start.certificate_chain))
+            return FetchedDirectory(SignedStatement(assembler.finish(), start.signature), chain)
+
+        return await self._call(transfer)
+
+    async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await make()
+        except grpc.aio.AioRpcError as error:
+            raise await self._explain(error) from None
+
+    async def _explain(self, error: grpc.aio.AioRpcError) -> CandorError:
+        known = from_status(error.code(), error.details(), _pairs(error.trailing_metadata()))
+        if not isinstance(known, Unreachable):
+            return known
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Unreachable(
+                f"The hub at {self.address} did not answer in time.", remedy="It is tried again."
+            )
+        return await diagnose(self.address, self._clock, self._identity, error.details() or "")
+
+    # --- the stream --------------------------------------------------------------------------------------
+
+    async def attach(self, handler: Handler) -> None:
+        """Hold the stream until it ends; always raises, mostly Unreachable or ClockWrong.
+
+        Deliveries are handed on one after the other, in order, and each is acknowledged after
+        `handler.deliver` returned.
+        """
+        call = self._stub.Attach()
+        try:
+            await call.write(codec.write_hello(Hello(self._clock.now(), handler.directory_version())))
+            welcome = await self._read(call, limits.ATTACH_HELLO_DEADLINE_SECONDS)
+            if not isinstance(welcome, Welcome):
+                raise MalformedMessage("The hub did not begin with a welcome.")
+            check_clock(self._clock.now(), welcome.hub_time)
+            await handler.attached(welcome.directory_version)
+            while True:
+                frame = await self._read(call, SILENCE_SECONDS)
+                match frame:
+                    case Delivery(delivery_id, envelope):
+                        await handler.deliver(envelope)
+                        await call.write(codec.write_acknowledge((delivery_id,)))
+                    case DirectoryChanged(version):
+                        handler.directory_changed(version)
+                    case Heartbeat(hub_time):
+                        check_clock(self._clock.now(), hub_time)
+                    case _:
+                        raise MalformedMessage("The hub welcomed this node twice.")
+        except grpc.aio.AioRpcError as error:
+            raise await self._explain(error) from None
+        except asyncio.InvalidStateError:
+            # Writing to a stream that has ended; why it ended stands in its status.
+            raise await self._explain(await _ended(call)) from None
+        except TimeoutError:
+            raise Unreachable(f"The hub at {self.address} fell silent.", remedy="It is tried again.") from None
+        finally:
+            call.cancel()
+
+    async def _read(self, call: Any, seconds: float) -> codec.HubFrame:
+        async with asyncio.timeout(seconds):
+            message = await call.read()
+        if message is grpc.aio.EOF:
+            raise await _ended(call)
+        return codec.read_frame(message)
+
+
+async def _ended(call: Any) -> grpc.aio.AioRpcError:
+    """The status with which a stream ended, as the error it stands for."""
+    code = await call.code()
+    if code is grpc.StatusCode.OK:
+        code = grpc.StatusCode.UNAVAILABLE
+    return grpc.aio.AioRpcError(
+        code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+    )
+
+
+def _pairs(metadata: Any) -> list[tuple[str, str | bytes]]:
+    return [(str(key), value) for key, value in metadata or ()]
+
+
+def retry_delay(failures: int) -> float:
+    """Full jitter: after an outage all members come back at once, and should not (seconds)."""
+    ceiling = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures, 10))
+    return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
+
+
+async def stay_attached(
+    client: HubClient, handler: Handler, on_failure: Callable[[CandorError], None]
+) -> None:
+    """Attach, and attach again for ever; `on_failure` hears why each stream ended."""
+    loop, failures = asyncio.get_running_loop(), 0
+    while True:
+        began = loop.time()
+        try:
+            await client.attach(handler)
+        except CandorError as error:
+            on_failure(error)
+        if loop.time() - began > LAST_RETRY_SECONDS:
+            failures = 0
+        delay = retry_delay(failures)
+        failures += 1
+        log.info("attach again", in_seconds=round(delay, 1), failures=failures)
+        await asyncio.sleep(delay)
+
+
+# --- why a connection fails ----------------------------------------------------------------------------
+
+
+async def diagnose(
+    address: str, clock: Clock, identity: TlsIdentity | None = None, details: str = ""
+) -> CandorError:
+    """The most helpful sentence for a connection to the hub that failed without saying why."""
+    now = clock.now()
+    if identity is not None:
+        own = identity.chain[0]
+        if now < own.not_valid_before_utc:
+            return _clock_behind("this node's certificate", own, now)
+        if now > own.not_valid_after_utc:
+            return Expired(
+                f"This node's certificate ended on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; this machine's "
+                f"clock says {now:%Y-%m-%d %H:%M} UTC.",
+                remedy="If the clock is right, ask the hub's operator for a new invitation and join again; if "
+                "not, set the clock.",
+            )
+    try:
+        hub = await asyncio.to_thread(_probe, address)
+    except ssl.SSLError:
+        return Unreachable(
+            f"What answers at {address} is not a Candor hub: it does not speak TLS 1.3.",
+            remedy="Check the address and port.",
+        )
+    except OSError as error:
+        reason = error.strerror or str(error) or "no answer"
+        return Unreachable(
+            f"Cannot reach the hub at {address}: {reason.lower()}.",
+            remedy="Check the address, this machine's network, and whether the hub runs.",
+        )
+    if hub is not None and now < hub.not_valid_before_utc:
+        return _clock_behind("the hub's certificate", hub, now)
+    if hub is not None and now > hub.not_valid_after_utc:
+        return ClockWrong(
+            f"The hub's certificate ended on {hub.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, but this machine's clock "
+            f"says {now:%Y-%m-%d %H:%M} UTC.",
+            remedy="Check this machine's clock; if it is right, tell the hub's operator.",
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in details or "certificate" in details.lower():
+        return Unreachable(
+            f"The hub at {address} shows a certificate that this federation's root does not vouch for.",
+            remedy="Check the address; if it is right, call the hub's operator before trying again.",
+        )
+    return Unreachable(
+        f"The hub at {address} answers, but the connection broke off.",
+        remedy="It is tried again; if it lasts, ask the hub's operator whether this node is still admitted.",
+    )
+
+
+def _clock_behind(whose: str, certificate: x509.Certificate, now: Any) -> ClockWrong:
+    return ClockWrong(
+        f"This machine's clock is probably wrong: it says {now:%Y-%m-%d %H:%M:%S} UTC, but {whose} begins on "
+        f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC.",
+        remedy="Set this machine's clock (for example `timedatectl set-ntp true`) and try again.",
+    )
+
+
+def _probe(address: str) -> x509.Certificate | None:
+    """The certificate shown at `address`, unverified: only its times are used, to explain a failure."""
+    host, _, port = address.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS) as plain,
+        context.wrap_socket(plain) as secured,
+    ):
+        der = secured.getpeercert(binary_form=True)
+    return x509.load_der_x509_certificate(der) if der else None

@@ -1,0 +1,246 @@
+"""Import of records from a CSV file: all of it or nothing.
+
+Rules of this file:
+- what is wrong with the *file* raises InputInvalid with one sentence; what is wrong with *rows* is reported
+  row by row, column by column, and then no row at all is stored;
+- no message repeats a cell, for a cell in the wrong column may be anybody's name;
+- a row is known by its agency_record_id: the same content again changes nothing, another content is a new
+  version. So an agency may send its whole export every night.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from candor_node import due_process, filings, ledger
+from candor_node.record_fields import parse
+from candor_node.records import CONTENT_FIELDS, Content, Record, following, initial
+from candor_node.store import Database
+from candor_proto.errors import InputInvalid
+from candor_proto.ids import NodeId, Ori
+
+COLUMNS = CONTENT_FIELDS
+MAX_FILE_OCTETS = 64 * 1024 * 1024
+MAX_ROWS = 100_000
+MAX_ERRORS_SHOWN = 1_000
+# csv refuses longer cells by itself; the longest column, the narrative, holds 4,000 characters.
+MAX_CELL_CHARACTERS = 131_072
+_YEAR = timedelta(days=366)
+
+_REMEDY = "Nothing was stored. Save it as CSV (UTF-8, comma-separated) with the columns of the template."
+
+
+@dataclass(frozen=True)
+class RowError:
+    """What is wrong with one cell. `row` counts as the spreadsheet does: the header is row 1."""
+
+    row: int
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}, {self.column}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did. With errors it did nothing; `errors` shows the first 1,000 of `error_count`."""
+
+    new: int
+    changed: int
+    unchanged: int
+    held: int
+    errors: tuple[RowError, ...] = ()
+    error_count: int = 0
+
+
+@dataclass(frozen=True)
+class ParsedRow:
+    row: int
+    content: Content
+
+
+def import_csv(
+    store_db: Database,
+    content: bytes,
+    now: datetime,
+    ori: Ori,
+    node: NodeId,
+    contributor: str,
+    exceptions: frozenset[str] = frozenset(),
+) -> ImportReport:
+    """Import a file inside the caller's transaction. `held` counts new and changed records the gate holds.
+
+    Raises InputInvalid when the file as a whole cannot be read. To keep a large file from holding up the
+    writer, call `parse_csv` outside and `store_rows` inside the transaction.
+    """
+    rows, errors = parse_csv(content)
+    if errors:
+        return refused(errors)
+    return store_rows(store_db, rows, now, ori, node, contributor, exceptions)
+
+
+def refused(errors: list[RowError]) -> ImportReport:
+    """The report of an import that stored nothing."""
+    return ImportReport(0, 0, 0, 0, tuple(errors[:MAX_ERRORS_SHOWN]), len(errors))
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+def parse_csv(content: bytes) -> tuple[list[ParsedRow], list[RowError]]:
+    """All rows, or all that is wrong with them. Raises InputInvalid when this is no such file."""
+    records = _records(_decode(content))
+    columns = _header(next(records, (1, []))[1])
+    rows: list[ParsedRow] = []
+    errors: list[RowError] = []
+    seen: dict[str, int] = {}
+    for number, cells in records:
+        if len(rows) + len(errors) >= MAX_ROWS:
+            raise InputInvalid(
+                f"The file has more than {MAX_ROWS:,} rows.", remedy="Nothing was stored. Split the file."
+            )
+        if len(cells) != len(columns):
+            reason = f"has {len(cells)} cells where the header has {len(columns)}; check quotes and commas"
+            errors.append(RowError(number, "(row)", reason))
+            continue
+        row = dict(zip(columns, cells, strict=True))
+        parsed, faults = parse(row)
+        errors += [RowError(number, fault.field, fault.reason) for fault in faults]
+        agency_record_id = row["agency_record_id"].strip()
+        if agency_record_id and agency_record_id in seen:
+            reason = f"stands in row {seen[agency_record_id]} already; each record once"
+            errors.append(RowError(number, "agency_record_id", reason))
+        seen.setdefault(agency_record_id, number)
+        if parsed is not None:
+            rows.append(ParsedRow(number, parsed))
+    if not rows and not errors:
+        raise InputInvalid("The file has a header but no rows.", remedy=_REMEDY)
+    return rows, errors
+
+
+def _decode(content: bytes) -> str:
+    if len(content) > MAX_FILE_OCTETS:
+        raise InputInvalid(
+            f"The file is larger than {MAX_FILE_OCTETS // 1024**2} MiB.",
+            remedy="Nothing was stored. Split it.",
+        )
+    if content.startswith(b"PK\x03\x04"):
+        raise InputInvalid("This is an Excel workbook (.xlsx), not a CSV file.", remedy=_REMEDY)
+    if content.startswith(b"\xd0\xcf\x11\xe0"):
+        raise InputInvalid("This is an old Excel workbook (.xls), not a CSV file.", remedy=_REMEDY)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputInvalid("The file is encoded in UTF-16, not in UTF-8.", remedy=_REMEDY)
+    if b"\0" in content:
+        raise InputInvalid("The file holds NUL octets, so it is no text file.", remedy=_REMEDY)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputInvalid(f"Line {line} is not encoded in UTF-8.", remedy=_REMEDY) from None
+    if not text.strip():
+        raise InputInvalid("The file is empty.", remedy=_REMEDY)
+    return text
+
+
+def _records(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the spreadsheet's row number; empty rows are counted but not returned."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    number = 0
+    while True:
+        number += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = "a cell is too long" if "limit" in str(error) else "a quotation mark is out of place"
+            raise InputInvalid(f"Row {number} cannot be read: {reason}.", remedy=_REMEDY) from None
+        if any(cell.strip() for cell in cells):
+            yield number, cells
+
+
+def _header(cells: list[str]) -> list[str]:
+    columns = [cell.strip().lower() for cell in cells]
+    faults = []
+    missing = [name for name in COLUMNS if name not in columns]
+    unknown = [name for name in columns if name not in COLUMNS]
+    twice = sorted({name for name in columns if columns.count(name) > 1 and name in COLUMNS})
+    if len(missing) == len(COLUMNS):
+        if len(columns) == 1 and any(mark in cells[0] for mark in ";\t|"):
+            raise InputInvalid("The columns are not separated by commas.", remedy=_REMEDY)
+        raise InputInvalid("The first row does not name the columns.", remedy=_REMEDY)
+    if missing:
+        faults.append(f"missing: {', '.join(missing)}")
+    if unknown:
+        # A header cell is quoted only where it looks like a column name; it may be data.
+        shown = [name if name.replace("_", "").isalpha() and len(name) <= 40 else "…" for name in unknown]
+        faults.append(f"unknown: {', '.join(shown[:40])}")
+    if twice:
+        faults.append(f"twice: {', '.join(twice)}")
+    if faults:
+        raise InputInvalid(f"The columns are not those of the template; {'; '.join(faults)}.", remedy=_REMEDY)
+    return columns
+
+
+# --- storing -----------------------------------------------------------------------------------------
+
+
+def store_rows(
+    db: Database,
+    rows: list[ParsedRow],
+    now: datetime,
+    ori: Ori,
+    node: NodeId,
+    contributor: str,
+    exceptions: frozenset[str] = frozenset(),
+) -> ImportReport:
+    """Store parsed rows inside the caller's transaction; nothing when one of them may not be stored."""
+    today = due_process.gate_day(now)
+    planned: list[Record] = []
+    errors: list[RowError] = []
+    unchanged = 0
+    for row in rows:
+        if row.content.effective_on > now.date() + _YEAR:
+            errors.append(RowError(row.row, "effective_on", "lies more than a year ahead"))
+            continue
+        known = filings.current_filing(db, ori, row.content.agency_record_id)
+        if known is None:
+            planned.append(initial(row.content, now, ori, node, contributor))
+            continue
+        dcn, content_mac, terminal = known
+        if terminal:
+            reason = "this record was voided or expunged; a new report needs a new id"
+            errors.append(RowError(row.row, "agency_record_id", reason))
+        elif content_mac == filings.content_mac(db, row.content):
+            unchanged += 1
+        else:
+            planned.append(following(filings.find(db, dcn), row.content, now, contributor))
+    if errors:
+        return refused(errors)
+    held = 0
+    for record in planned:
+        decision = due_process.gate(record, today, exceptions)
+        filings.insert(db, record, decision.state())
+        held += not decision.matchable
+        failed = ", ".join(clause.name for clause in decision.failed)
+        details: dict[str, ledger.Value] = {"report_type": record.report_type.name, "failed": failed}
+        refs = {"dcn": str(record.dcn), "ori": str(ori), "user": contributor}
+        if record.previous_dcn:
+            refs["previous_dcn"] = str(record.previous_dcn)
+        ledger.append(db, now, "record.filed", refs, details)
+    new = sum(record.version == 1 for record in planned)
+    report = ImportReport(new, len(planned) - new, unchanged, held)
+    counts: dict[str, ledger.Value] = {"new": new, "changed": report.changed}
+    ledger.append(
+        db,
+        now,
+        "import.done",
+        {"ori": str(ori), "user": contributor},
+        {**counts, "unchanged": unchanged, "held": held},
+    )
+    return report

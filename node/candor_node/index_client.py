@@ -1,0 +1,264 @@
+"""What lookups are checked against: the verified directory and every member's index (docs/protocol.md §6.8, §10).
+
+Rules of this file:
+- every segment of all active members is fetched at start, on announcement and on the calendar: never because
+  of a lookup or of what it found, for such a fetch would betray it;
+- a node's index is held whole or not at all: without the last segment it is "no index" in the coverage;
+- octets from disk are compared with their address just like octets from the hub.
+
+`directory`, `indexes` and `announced` belong to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from candor_certs.chain import verify_directory_certificate
+from candor_node import directory_store
+from candor_node.clock import Clock
+from candor_node.directory_store import FetchedDirectory
+from candor_node.hub_client import HubClient
+from candor_node.logs import log
+from candor_node.store import Store
+from candor_proto.candidates import NodeIndex
+from candor_proto.directory import (
+    IndexHead,
+    SegmentRef,
+    VerifiedDirectory,
+    verify_directory,
+)
+from candor_proto.errors import (
+    CandorError,
+    CommitmentMismatch,
+    IdentityMismatch,
+    StoreUnusable,
+    Unreachable,
+)
+from candor_proto.ids import Digest, FederationName, NodeId
+from candor_proto.segment import Segment, address
+from candor_proto.signing import VerifyingKey
+from candor_wire.codec import chain_digest
+
+FETCHES_AT_ONCE = 4
+FIRST_RETRY_SECONDS = 5.0
+
+
+class IndexClient:
+    """Fetches, verifies and holds directory and indexes."""
+
+    def __init__(
+        self,
+        hub: HubClient,
+        store: Store,
+        folder: Path,
+        federation: FederationName,
+        roots: Sequence[x509.Certificate],
+        clock: Clock,
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._folder = folder
+        self._federation = federation
+        self._roots = tuple(roots)
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._wanted = asyncio.Event()
+        self._refreshed = asyncio.Condition()
+        self.directory: VerifiedDirectory | None = None
+        self.indexes: dict[NodeId, NodeIndex] = {}
+        self.announced = 0
+        self.last_error: CandorError | None = None
+
+    @property
+    def version(self) -> int:
+        """The version of the directory held; 0 for none."""
+        return self.directory.version if self.directory else 0
+
+    def require_directory(self) -> VerifiedDirectory:
+        """Raises Unreachable before the first directory was fetched."""
+        if self.directory is None:
+            raise Unreachable(
+                "This node holds no verified directory yet, so it knows no members.",
+                remedy="`candor-node status` says why; it is fetched as soon as the hub can be reached.",
+            )
+        return self.directory
+
+    def held_epochs(self) -> dict[NodeId, int]:
+        return {node: index.head.epoch for node, index in self.indexes.items()}
+
+    # --- when ----------------------------------------------------------------------------------------------
+
+    def announce(self, version: int) -> None:
+        """The hub says that its directory has this version."""
+        self.announced = max(self.announced, version)
+        if self.announced > self.version:
+            self._wanted.set()
+
+    async def caught_up(self, seconds: float) -> None:
+        """Wait until the announced directory is held, for at most `seconds`; fetches nothing by itself."""
+        try:
+            async with asyncio.timeout(seconds), self._refreshed:
+                await self._refreshed.wait_for(lambda: self.version >= self.announced)
+        except TimeoutError:
+            return
+
+    async def run(self, interval_seconds: float) -> None:
+        """Refresh on announcement and on the calendar, for ever."""
+        delay = interval_seconds
+        while True:
+            try:
+                async with asyncio.timeout(delay):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+            self._wanted.clear()
+            try:
+                await self.refresh()
+                delay = interval_seconds
+            except CandorError as error:
+                self.last_error = error
+                log.warning("the directory was not refreshed", code=error.code, reason=error.message)
+                delay = min(interval_seconds, FIRST_RETRY_SECONDS)
+
+    # --- what ----------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Take up the directory and the segments that were held before a restart, as far as they verify."""
+        fetched = await self._store.run(directory_store.kept)
+        if fetched is None:
+            return
+        try:
+            self.directory = await self._verify(fetched)
+        except CandorError as error:
+            log.warning("the kept directory does not verify any more", code=error.code)
+            return
+        await self._hold_indexes(self.directory, from_hub=False)
+
+    async def refresh(self) -> None:
+        """Fetch directory and missing segments now. Raises Unreachable, Rollback, SignatureInvalid …"""
+        async with self._lock:
+            fetched = await self._hub.get_directory()
+            directory = await self._verify(fetched)
+            heads = {node: directory.head(node) for node in directory.nodes()}
+            sequences = {node: head.sequence for node, head in heads.items() if head is not None}
+            now = self._clock.now()
+            await self._store.run(
+                lambda db: directory_store.keep(db, fetched, directory.version, sequences, now)
+            )
+            self.directory = directory
+            await self._hold_indexes(directory, from_hub=True)
+            self.last_error = None
+        async with self._refreshed:
+            self._refreshed.notify_all()
+
+    async def _verify(self, fetched: FetchedDirectory) -> VerifiedDirectory:
+        now = self._clock.now()
+        certified = verify_directory_certificate(fetched.chain, self._roots, self._federation, now)
+        key = VerifyingKey(certified.public_bytes(Encoding.Raw, PublicFormat.Raw))
+        seen_version, seen_sequences = await self._store.run(directory_store.seen)
+        return await asyncio.to_thread(
+            verify_directory,
+            fetched.statement,
+            key,
+            chain_digest(fetched.chain),
+            self._federation,
+            now,
+            seen_version,
+            seen_sequences,
+        )
+
+    async def _hold_indexes(self, directory: VerifiedDirectory, *, from_hub: bool) -> None:
+        limit = asyncio.Semaphore(FETCHES_AT_ONCE)
+        members = directory.nodes()
+        heads = {node: head for node in members if (head := directory.head(node)) is not None}
+
+        async def hold(node: NodeId, head: IndexHead) -> None:
+            held = self.indexes.get(node)
+            if held is not None and held.head == head:
+                return
+            known = {segment_address: segment for segment_address, segment in self._held_segments(held)}
+            try:
+                segments = []
+                for ref in head.segments:
+                    async with limit:
+                        segments.append(known.get(ref.address) or await self._segment(head, ref, from_hub))
+            except CandorError as error:
+                self.indexes.pop(node, None)
+                log.warning("an index is not complete", node=str(node), code=error.code)
+                return
+            self.indexes[node] = NodeIndex(head, tuple(segments))
+
+        await asyncio.gather(*(hold(node, head) for node, head in heads.items()))
+        for node in [node for node in self.indexes if node not in heads]:
+            del self.indexes[node]
+        if from_hub:
+            wanted = {ref.address.hex() for head in heads.values() for ref in head.segments}
+            await asyncio.to_thread(self._forget, wanted)
+
+    @staticmethod
+    def _held_segments(held: NodeIndex | None) -> list[tuple[Digest, Segment]]:
+        if held is None:
+            return []
+        return [(ref.address, segment) for ref, segment in zip(held.head.segments, held.segments, strict=True)]
+
+    # --- segments ------------------------------------------------------------------------------------------
+
+    async def _segment(self, head: IndexHead, ref: SegmentRef, from_hub: bool) -> Segment:
+        octets = await asyncio.to_thread(self._read, ref)
+        if octets is None:
+            if not from_hub:
+                raise StoreUnusable("A segment is not on the disk.")
+            octets = await self._hub.get_segment(ref.address)
+            _check_address(ref, octets)
+            await asyncio.to_thread(self._write, ref, octets)
+        segment = await asyncio.to_thread(Segment, octets)
+        header = segment.header
+        if (header.federation, header.node, header.epoch, header.number) != (
+            head.federation,
+            head.node,
+            head.epoch,
+            ref.number,
+        ):
+            raise IdentityMismatch(f"A segment of {head.node} belongs to another index.")
+        return segment
+
+    def _read(self, ref: SegmentRef) -> bytes | None:
+        try:
+            octets = (self._folder / ref.address.hex()).read_bytes()
+            _check_address(ref, octets)
+        except (OSError, CommitmentMismatch):
+            return None
+        return octets
+
+    def _write(self, ref: SegmentRef, octets: bytes) -> None:
+        path = self._folder / ref.address.hex()
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        try:
+            with temporary.open("xb") as file:
+                file.write(octets)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StoreUnusable(
+                f"{self._folder} cannot be written: {error.strerror}.", remedy="Check the disk."
+            ) from None
+
+    def _forget(self, wanted: set[str]) -> None:
+        """Remove segments that no head names any more, and what a crash left half-written."""
+        for path in self._folder.iterdir():
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
+
+
+def _check_address(ref: SegmentRef, octets: bytes) -> None:
+    if len(octets) != ref.octets or address(octets) != ref.address:
+        raise CommitmentMismatch("A segment is not the one that its head names.")

@@ -1,0 +1,475 @@
+"""Own lookups, their openings, answers, hits and results: the SQL of searching (docs/protocol.md §7).
+
+A *search* is one person asked about; it is carried out by one to three lookups (`plan_number`), each of which
+may be asked again once under a new id (`attempt`). Every function runs inside a transaction of `Store`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from candor_node.store import Database
+from candor_proto.budget import MONTH, Use, bucket
+from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.errors import StoreUnusable
+from candor_proto.exchange import BlindedSlot, Draft, LookupState, Paperwork
+from candor_proto.group import Scalar
+from candor_proto.ids import BlobId, Digest, Handle, KeyClass, LookupId, LookupShape, NodeId, Purpose
+from candor_proto.matchkeys import check_plan
+from candor_proto.normalise import Particulars, normalise
+from candor_proto.opening import Opening
+from candor_proto.oprf import Blinded
+from candor_proto.result import Hit, TargetState, order_hits
+from candor_proto.scoring import Explanation, Verdict
+from candor_proto.signing import SignedStatement
+from candor_proto.statements import SLOTS, Lookup
+
+
+@dataclass(frozen=True)
+class SearchRow:
+    """What was asked, without the person."""
+
+    search_id: LookupId
+    purpose: Purpose
+    shape: LookupShape
+    case: str = field(repr=False)
+    consent: str = field(repr=False)
+    officer: str = field(repr=False)
+    created_at: datetime
+    expires_at: datetime
+    plans: int
+    incomplete: bool
+    directory_version: int
+    missing: tuple[NodeId, ...]
+    shown_at: datetime | None = None
+    closed: bool = False
+    result: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """One node asked by one lookup; `answer` is kept as evidence and to evaluate again after a restart."""
+
+    state: TargetState
+    reason: str = ""
+    index_issued_at: datetime | None = None
+    answer: SignedStatement | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One lookup of a search, as it was stored before anything was sent."""
+
+    draft: Draft
+    opening: Opening = field(repr=False)
+    attempt: int
+    state: LookupState
+    targets: Mapping[NodeId, TargetRow]
+
+    @property
+    def lookup_id(self) -> LookupId:
+        return self.draft.lookup.lookup_id
+
+    @property
+    def plan_number(self) -> int:
+        return self.opening.plan_number
+
+
+@dataclass(frozen=True)
+class StoredHit:
+    """A hit with the number by which people name it."""
+
+    number: int
+    hit: Hit
+    blob: bytes = field(repr=False)
+
+
+# --- searches ------------------------------------------------------------------------------------------
+
+_SEARCH = (
+    "search_id, purpose, shape, case_number, consent, officer, created_at, expires_at, plans, incomplete,"
+    " directory_version, missing, shown_at, closed, result"
+)
+
+
+def add_search(db: Database, row: SearchRow) -> None:
+    db.execute(
+        f"INSERT INTO searches ({_SEARCH}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL)",  # noqa: S608
+        (
+            row.search_id.value,
+            row.purpose.value,
+            row.shape.value,
+            row.case,
+            row.consent,
+            row.officer,
+            to_milliseconds(row.created_at),
+            to_milliseconds(row.expires_at),
+            row.plans,
+            int(row.incomplete),
+            row.directory_version,
+            json.dumps([str(node) for node in row.missing]),
+        ),
+    )
+
+
+def _read_search(row: Sequence[object]) -> SearchRow:
+    (search_id, purpose, shape, case, consent, officer, created, expires, plans, incomplete, version) = row[:11]
+    missing, shown, closed, result = row[11:]
+    return SearchRow(
+        LookupId(_bytes(search_id)),
+        Purpose(purpose),
+        LookupShape(shape),
+        str(case),
+        str(consent),
+        str(officer),
+        from_milliseconds(_int(created)),
+        from_milliseconds(_int(expires)),
+        _int(plans),
+        bool(incomplete),
+        _int(version),
+        tuple(NodeId(node) for node in json.loads(str(missing))),
+        None if shown is None else from_milliseconds(_int(shown)),
+        bool(closed),
+        None if result is None else str(result),
+    )
+
+
+def search(db: Database, search_id: LookupId) -> SearchRow | None:
+    row = db.execute(f"SELECT {_SEARCH} FROM searches WHERE search_id = ?", (search_id.value,)).fetchone()  # noqa: S608
+    return None if row is None else _read_search(row)
+
+
+def searches_named(db: Database, prefix: str, limit: int = 2) -> list[LookupId]:
+    """Searches whose hexadecimal id begins with `prefix`, newest first."""
+    rows = db.execute(
+        "SELECT search_id FROM searches WHERE substr(lower(hex(search_id)), 1, length(?)) = ?"
+        " ORDER BY created_at DESC LIMIT ?",
+        (prefix, prefix, limit),
+    ).fetchall()
+    return [LookupId(value) for (value,) in rows]
+
+
+def list_searches(db: Database, limit: int, before: datetime | None = None) -> list[SearchRow]:
+    """Newest first."""
+    until = to_milliseconds(before) if before else 1 << 62
+    rows = db.execute(
+        f"SELECT {_SEARCH} FROM searches WHERE created_at < ? ORDER BY created_at DESC, search_id LIMIT ?",  # noqa: S608
+        (until, limit),
+    ).fetchall()
+    return [_read_search(row) for row in rows]
+
+
+def ended_searches(db: Database, now: datetime) -> list[LookupId]:
+    """Searches whose life has ended and that are not closed yet."""
+    rows = db.execute(
+        "SELECT search_id FROM searches WHERE closed = 0 AND expires_at <= ?", (to_milliseconds(now),)
+    ).fetchall()
+    return [LookupId(value) for (value,) in rows]
+
+
+def store_result(db: Database, search_id: LookupId, result: str, shown_at: datetime, closed: bool) -> None:
+    db.execute(
+        "UPDATE searches SET result = ?, shown_at = coalesce(shown_at, ?), closed = ? WHERE search_id = ?",
+        (result, to_milliseconds(shown_at), int(closed), search_id.value),
+    )
+
+
+def close(db: Database, search_id: LookupId) -> None:
+    """Nothing more is expected of a search, for example because the hub denied it."""
+    db.execute("UPDATE searches SET closed = 1 WHERE search_id = ?", (search_id.value,))
+
+
+def shapes_for_case(db: Database, case: str) -> frozenset[LookupShape]:
+    """The shapes asked before under this case number (§5.3); none for a lookup without one."""
+    if not case.strip():
+        return frozenset()
+    rows = db.execute(
+        "SELECT DISTINCT s.shape FROM searches AS s JOIN lookups AS l USING (search_id)"
+        " WHERE lower(trim(s.case_number)) = lower(trim(?)) AND l.state <> ?",
+        (case, LookupState.DENIED.value),
+    ).fetchall()
+    return frozenset(LookupShape(shape) for (shape,) in rows)
+
+
+def own_uses(db: Database, now: datetime) -> list[Use]:
+    """The elements that this node sent in the last 30 days, by hour (§11)."""
+    rows = db.execute(
+        "SELECT l.issued_at, s.shape FROM lookups AS l JOIN searches AS s USING (search_id)"
+        " WHERE l.issued_at > ? AND l.state <> ?",
+        (to_milliseconds(now - MONTH), LookupState.DENIED.value),
+    ).fetchall()
+    return [
+        Use(bucket(from_milliseconds(at)), *(SLOTS[LookupShape(shape)][key_class] for key_class in KeyClass))
+        for at, shape in rows
+    ]
+
+
+# --- lookups -------------------------------------------------------------------------------------------
+
+
+def add_ask(db: Database, search_id: LookupId, ask: Ask) -> None:
+    lookup, statement = ask.draft.lookup, ask.draft.statement
+    db.execute(
+        "INSERT INTO lookups (lookup_id, search_id, plan_number, attempt, state, body, signature, opening,"
+        " issued_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            lookup.lookup_id.value,
+            search_id.value,
+            ask.plan_number,
+            ask.attempt,
+            ask.state.value,
+            statement.body,
+            statement.signature,
+            _write_opening(ask.opening),
+            to_milliseconds(lookup.issued_at),
+            to_milliseconds(lookup.expires_at),
+        ),
+    )
+    for node, target in ask.targets.items():
+        set_target(db, lookup.lookup_id, node, target)
+
+
+def set_ask_state(db: Database, lookup_id: LookupId, state: LookupState, reason: str = "") -> None:
+    db.execute(
+        "UPDATE lookups SET state = ?, reason = ? WHERE lookup_id = ?", (state.value, reason, lookup_id.value)
+    )
+
+
+def set_target(db: Database, lookup_id: LookupId, node: NodeId, target: TargetRow) -> None:
+    issued = None if target.index_issued_at is None else to_milliseconds(target.index_issued_at)
+    db.execute(
+        "INSERT OR REPLACE INTO lookup_targets (lookup_id, node, state, reason, index_issued_at, answer_body,"
+        " answer_signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            lookup_id.value,
+            str(node),
+            target.state.value,
+            target.reason,
+            issued,
+            target.answer.body if target.answer else None,
+            target.answer.signature if target.answer else None,
+        ),
+    )
+
+
+def search_of(db: Database, lookup_id: LookupId) -> LookupId | None:
+    """The search that a lookup belongs to, or None for a lookup that is not ours."""
+    row = db.execute("SELECT search_id FROM lookups WHERE lookup_id = ?", (lookup_id.value,)).fetchone()
+    return None if row is None else LookupId(row[0])
+
+
+def asks(db: Database, search_id: LookupId) -> list[Ask]:
+    """The lookups of a search in the order they were drafted."""
+    rows = db.execute(
+        "SELECT lookup_id, attempt, state, body, signature, opening FROM lookups WHERE search_id = ?"
+        " ORDER BY plan_number, attempt",
+        (search_id.value,),
+    ).fetchall()
+    return [
+        _read_ask(db, lookup_id, attempt, state, SignedStatement(body, signature), opening)
+        for lookup_id, attempt, state, body, signature, opening in rows
+    ]
+
+
+def _read_ask(
+    db: Database, lookup_id: bytes, attempt: int, state: str, statement: SignedStatement, opening_text: str
+) -> Ask:
+    lookup, opening = Lookup.decode(statement.body), _read_opening(opening_text)
+    plan = check_plan(
+        normalise(opening.particulars),
+        lookup.shape,
+        opening.paperwork.filler_seed,
+        opening.inputs,
+        opening.plan_number,
+    )
+    slots = tuple(
+        BlindedSlot(
+            slot, Blinded(slot.input, Scalar.parse(blind), lookup.elements[slot.key_class][slot.position])
+        )
+        for slot, blind in zip(plan.slots, opening.blinds, strict=True)
+    )
+    targets = db.execute(
+        "SELECT node, state, reason, index_issued_at, answer_body, answer_signature FROM lookup_targets"
+        " WHERE lookup_id = ? ORDER BY node",
+        (lookup_id,),
+    ).fetchall()
+    return Ask(
+        Draft(lookup, statement, slots),
+        opening,
+        attempt,
+        LookupState(state),
+        {
+            NodeId(node): TargetRow(
+                TargetState(target),
+                reason,
+                None if issued is None else from_milliseconds(issued),
+                None if body is None else SignedStatement(body, signature),
+            )
+            for node, target, reason, issued, body, signature in targets
+        },
+    )
+
+
+def _write_opening(opening: Opening) -> str:
+    paperwork = opening.paperwork
+    return json.dumps(
+        {
+            "particulars": asdict(opening.particulars),
+            "case": paperwork.case,
+            "consent": paperwork.consent,
+            "officer": paperwork.officer,
+            "salts": {name: salt.hex() for name, salt in paperwork.salts.items()},
+            "filler_seed": paperwork.filler_seed.hex(),
+            "plan_number": opening.plan_number,
+            "inputs": [value.hex() for value in opening.inputs],
+            "blinds": [value.hex() for value in opening.blinds],
+        }
+    )
+
+
+def _read_opening(text: str) -> Opening:
+    stored = json.loads(text)
+    return Opening(
+        Particulars(**stored["particulars"]),
+        Paperwork(
+            stored["case"],
+            stored["consent"],
+            stored["officer"],
+            {name: bytes.fromhex(salt) for name, salt in stored["salts"].items()},
+            bytes.fromhex(stored["filler_seed"]),
+        ),
+        stored["plan_number"],
+        tuple(bytes.fromhex(value) for value in stored["inputs"]),
+        tuple(bytes.fromhex(value) for value in stored["blinds"]),
+    )
+
+
+# --- hits ----------------------------------------------------------------------------------------------
+
+
+def add_hits(db: Database, search_id: LookupId, found: Sequence[tuple[Hit, bytes]], now: datetime) -> int:
+    """Number and store hits with their blobs; known ones keep their number. Returns how many were new."""
+    last = db.execute(
+        "SELECT coalesce(max(number), 0) FROM hits WHERE search_id = ?", (search_id.value,)
+    ).fetchone()[0]
+    known = {
+        tuple(row)
+        for row in db.execute(
+            "SELECT owner, epoch, blob_id FROM hits WHERE search_id = ?", (search_id.value,)
+        ).fetchall()
+    }
+    fresh = [
+        (hit, blob) for hit, blob in found if (str(hit.owner), hit.epoch, hit.blob_id.value) not in known
+    ]
+    for number, (hit, blob) in enumerate(fresh, last + 1):
+        explanation = asdict(hit.explanation) | {"verdict": hit.explanation.verdict.value}
+        db.execute(
+            "INSERT INTO hits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                search_id.value,
+                number,
+                str(hit.owner),
+                hit.epoch,
+                hit.blob_id.value,
+                hit.handle.value,
+                hit.commitment.value,
+                hit.kind,
+                hit.tier,
+                hit.expires_days,
+                json.dumps(hit.labels),
+                json.dumps(explanation),
+                blob,
+                to_milliseconds(now),
+            ),
+        )
+    return len(fresh)
+
+
+def number_hits(db: Database, search_id: LookupId) -> None:
+    """Number the hits as they are shown, likely persons first; only before anybody has seen a number."""
+    stored = hits(db, search_id)
+    ranked = order_hits(one.hit for one in stored)
+    places = {(hit.owner, hit.epoch, hit.blob_id): place for place, hit in enumerate(ranked, 1)}
+    # Twice, for a number may still be another hit's while it is given anew.
+    for offset in (len(stored), 0):
+        for one in stored:
+            place = places[one.hit.owner, one.hit.epoch, one.hit.blob_id]
+            db.execute(
+                "UPDATE hits SET number = ? WHERE search_id = ? AND owner = ? AND epoch = ? AND blob_id = ?",
+                (
+                    place + offset,
+                    search_id.value,
+                    str(one.hit.owner),
+                    one.hit.epoch,
+                    one.hit.blob_id.value,
+                ),
+            )
+
+
+def hits(db: Database, search_id: LookupId) -> list[StoredHit]:
+    rows = db.execute(
+        "SELECT number, owner, epoch, blob_id, handle, com, kind, tier, expires_days, labels, explanation, blob"
+        " FROM hits WHERE search_id = ? ORDER BY number",
+        (search_id.value,),
+    ).fetchall()
+    return [
+        StoredHit(
+            number,
+            Hit(
+                NodeId(owner),
+                epoch,
+                BlobId(blob_id),
+                Handle(handle),
+                Digest(com),
+                kind,
+                tier,
+                expires_days,
+                tuple(json.loads(labels)),
+                _read_explanation(json.loads(explanation)),
+            ),
+            blob,
+        )
+        for number, owner, epoch, blob_id, handle, com, kind, tier, expires_days, labels, explanation, blob in rows
+    ]
+
+
+def _read_explanation(stored: dict[str, object]) -> Explanation:
+    lists = {name: tuple(map(str, _list(stored[name]))) for name in _EXPLANATION_LISTS}
+    bits = stored["bits"]
+    if not isinstance(bits, int | float):
+        raise StoreUnusable("A stored hit has no weight.")
+    return Explanation(verdict=Verdict(stored["verdict"]), bits=float(bits), **lists)
+
+
+_EXPLANATION_LISTS = ("reasons", "agreeing", "differing", "not_known")
+
+
+def add_failure(
+    db: Database, search_id: LookupId, node: NodeId, blob_id: BlobId | None, code: str, now: datetime
+) -> None:
+    """Keep a local failure for the calendar digest (§7.6)."""
+    db.execute(
+        "INSERT INTO failure_digest (search_id, node, blob_id, code, noticed_at) VALUES (?, ?, ?, ?, ?)",
+        (search_id.value, str(node), blob_id.value if blob_id else b"", code, to_milliseconds(now)),
+    )
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise StoreUnusable("A column of the database holds something else than octets.")
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise StoreUnusable("A column of the database holds something else than a number.")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise StoreUnusable("A column of the database holds something else than a list.")
+    return value

@@ -1,0 +1,297 @@
+"""Inbox, outbox, replay cache and quota uses: the SQL of messages (docs/protocol.md §7.3, §8.3, §11).
+
+Every function runs inside a transaction of `Store`. An inbox row is written before its delivery is
+acknowledged; an outbox row is deleted once the hub has durably accepted it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from candor_node.store import Database
+from candor_proto.budget import MONTH, Use, bucket
+from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.errors import Replayed
+from candor_proto.ids import KeyClass, LookupId, LookupShape, NodeId
+from candor_proto.signing import SignedStatement
+from candor_proto.statements import SLOTS, AnswerStatus
+from candor_wire.codec import Envelope, MessageKind
+
+# How long settled messages are remembered, so that a delivery repeated late is still recognised.
+KEPT = timedelta(days=30)
+# Different bodies under one id that are kept: the hub may spoil some, but must not fill the disk.
+MAX_VARIANTS = 4
+
+
+@dataclass(frozen=True)
+class InboxRow:
+    """A message that was delivered and is not settled."""
+
+    number: int
+    envelope: Envelope = field(repr=False)
+
+    @property
+    def statement(self) -> SignedStatement:
+        return self.envelope.statement
+
+
+@dataclass(frozen=True)
+class OutboxRow:
+    """A message on its way to the hub."""
+
+    number: int
+    attempts: int
+    envelope: Envelope = field(repr=False)
+
+
+# --- inbox ---------------------------------------------------------------------------------------------
+
+
+def receive(db: Database, envelope: Envelope, now: datetime) -> bool:
+    """Store a delivery; False when it is one that was stored before (or one variant too many)."""
+    key = (str(envelope.sender), envelope.kind.value, envelope.envelope_id)
+    content = hashlib.sha256(envelope.signature + envelope.body).digest()
+    known = db.execute(
+        "SELECT digest FROM inbox WHERE sender = ? AND kind = ? AND envelope_id = ?", key
+    ).fetchall()
+    if len(known) >= MAX_VARIANTS or (content,) in known:
+        return False
+    db.execute(
+        "INSERT INTO inbox (sender, kind, envelope_id, digest, body, signature, expires_at, received_at, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'new')",
+        (
+            *key,
+            content,
+            envelope.body,
+            envelope.signature,
+            to_milliseconds(envelope.expires_at),
+            to_milliseconds(now),
+        ),
+    )
+    return True
+
+
+def unsettled(db: Database, kind: MessageKind, own: NodeId, limit: int) -> list[InboxRow]:
+    """The oldest messages of `kind` that were not settled yet."""
+    rows = db.execute(
+        "SELECT number, sender, envelope_id, body, signature, expires_at FROM inbox"
+        " WHERE state = 'new' AND kind = ? ORDER BY number LIMIT ?",
+        (kind.value, limit),
+    ).fetchall()
+    return [
+        InboxRow(
+            number,
+            Envelope(
+                envelope_id, kind, NodeId(sender), own, body, signature, from_milliseconds(expires_at)
+            ),
+        )
+        for number, sender, envelope_id, body, signature, expires_at in rows
+    ]
+
+
+def settle(db: Database, number: int, note: str = "") -> None:
+    """Mark an inbox row as dealt with and forget its body; `note` says what became of it, if it was dropped."""
+    state = "dropped" if note else "done"
+    db.execute(
+        "UPDATE inbox SET state = ?, note = ?, body = x'', signature = x'' WHERE number = ?",
+        (state, note, number),
+    )
+
+
+# --- outbox --------------------------------------------------------------------------------------------
+
+
+def enqueue(db: Database, envelope: Envelope, now: datetime) -> None:
+    """Put a message into the outbox; the same message twice is once."""
+    moment = to_milliseconds(now)
+    db.execute(
+        "INSERT INTO outbox (envelope_id, kind, recipient, body, signature, expires_at, created_at, not_before,"
+        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting') ON CONFLICT DO NOTHING",
+        (
+            envelope.envelope_id,
+            envelope.kind.value,
+            str(envelope.recipient or ""),
+            envelope.body,
+            envelope.signature,
+            to_milliseconds(envelope.expires_at),
+            moment,
+            moment,
+        ),
+    )
+
+
+def _outbox_rows(db: Database, own: NodeId, where: str, values: Sequence[object]) -> list[OutboxRow]:
+    rows = db.execute(
+        "SELECT number, attempts, envelope_id, kind, recipient, body, signature, expires_at FROM outbox"
+        f" WHERE {where}",
+        list(values),
+    ).fetchall()
+    return [
+        OutboxRow(
+            number,
+            attempts,
+            Envelope(
+                envelope_id,
+                MessageKind(kind),
+                own,
+                NodeId(recipient) if recipient else None,
+                body,
+                signature,
+                from_milliseconds(expires_at),
+            ),
+        )
+        for number, attempts, envelope_id, kind, recipient, body, signature, expires_at in rows
+    ]
+
+
+def due(db: Database, own: NodeId, now: datetime, limit: int) -> list[OutboxRow]:
+    """Messages to send now, oldest first."""
+    return _outbox_rows(
+        db,
+        own,
+        "state = 'waiting' AND not_before <= ? ORDER BY number LIMIT ?",
+        (to_milliseconds(now), limit),
+    )
+
+
+def outgoing(db: Database, own: NodeId, kind: MessageKind, envelope_id: bytes) -> OutboxRow | None:
+    """The waiting message with this id, if the hub has not taken it yet."""
+    rows = _outbox_rows(
+        db, own, "state = 'waiting' AND kind = ? AND envelope_id = ?", (kind.value, envelope_id)
+    )
+    return rows[0] if rows else None
+
+
+def sent(db: Database, number: int) -> None:
+    """The hub has stored the message durably."""
+    db.execute("DELETE FROM outbox WHERE number = ?", (number,))
+
+
+def postpone(db: Database, number: int, until: datetime, reason: str) -> None:
+    db.execute(
+        "UPDATE outbox SET attempts = attempts + 1, not_before = ?, reason = ? WHERE number = ?",
+        (to_milliseconds(until), reason, number),
+    )
+
+
+def bury(db: Database, number: int, reason: str) -> None:
+    """The hub refused the message for good: kept as a dead letter, visible in `status`."""
+    db.execute(
+        "UPDATE outbox SET attempts = attempts + 1, state = 'dead', reason = ? WHERE number = ?",
+        (reason, number),
+    )
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    kind: MessageKind
+    envelope_id: bytes
+    recipient: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MailCounts:
+    """What waits in the two boxes, and what was refused for good."""
+
+    inbox_waiting: int
+    inbox_dropped: int
+    outbox_waiting: int
+    dead: tuple[DeadLetter, ...]
+
+
+def counts(db: Database) -> MailCounts:
+    by_state = dict(db.execute("SELECT state, count(*) FROM inbox GROUP BY state").fetchall())
+    waiting = db.execute("SELECT count(*) FROM outbox WHERE state = 'waiting'").fetchone()[0]
+    dead = db.execute(
+        "SELECT kind, envelope_id, recipient, reason FROM outbox WHERE state = 'dead'"
+        " ORDER BY number DESC LIMIT 50"
+    ).fetchall()
+    letters = tuple(
+        DeadLetter(MessageKind(kind), envelope_id, to, reason) for kind, envelope_id, to, reason in dead
+    )
+    return MailCounts(by_state.get("new", 0), by_state.get("dropped", 0), waiting, letters)
+
+
+def forget_old(db: Database, now: datetime) -> None:
+    """Drop what is past remembering: settled messages, expired mail, old quota hours."""
+    oldest = to_milliseconds(now - KEPT)
+    db.execute("DELETE FROM inbox WHERE state <> 'new' AND max(expires_at, received_at) < ?", (oldest,))
+    db.execute("DELETE FROM outbox WHERE expires_at < ?", (oldest,))
+    db.execute(
+        "UPDATE outbox SET state = 'dead', reason = 'It expired before the hub could be reached.'"
+        " WHERE state = 'waiting' AND expires_at < ?",
+        (to_milliseconds(now),),
+    )
+    db.execute("DELETE FROM answered_lookups WHERE expires_at < ?", (oldest,))
+    db.execute("DELETE FROM quota_uses WHERE hour < ?", (to_milliseconds(now - 2 * MONTH),))
+
+
+# --- answering: replay and quota -----------------------------------------------------------------------
+
+
+def accept_once(
+    db: Database, asker: NodeId, lookup_id: LookupId, row: int, expires_at: datetime
+) -> AnswerStatus | None:
+    """Enter a lookup into the replay cache; None: it is new, and `decide` is to follow in this transaction.
+
+    Otherwise what was decided for this very inbox row before a crash kept it from being answered. Raises
+    Replayed when the lookup was seen before (§7.3).
+    """
+    known = db.execute(
+        "SELECT inbox_number, status, answered FROM answered_lookups WHERE asker = ? AND lookup_id = ?",
+        (str(asker), lookup_id.value),
+    ).fetchone()
+    if known is not None:
+        if known[0] == row and not known[2]:
+            return AnswerStatus(known[1])
+        raise Replayed(f"The lookup {lookup_id} of {asker} was seen before; it is not evaluated again.")
+    db.execute(
+        "INSERT INTO answered_lookups (asker, lookup_id, inbox_number, status, expires_at) VALUES (?, ?, ?, 0, ?)",
+        (str(asker), lookup_id.value, row, to_milliseconds(expires_at)),
+    )
+    return None
+
+
+def decide(db: Database, asker: NodeId, lookup_id: LookupId, status: AnswerStatus) -> None:
+    db.execute(
+        "UPDATE answered_lookups SET status = ? WHERE asker = ? AND lookup_id = ?",
+        (status.value, str(asker), lookup_id.value),
+    )
+
+
+def answered(db: Database, asker: NodeId, lookup_id: LookupId) -> None:
+    db.execute(
+        "UPDATE answered_lookups SET answered = 1 WHERE asker = ? AND lookup_id = ?",
+        (str(asker), lookup_id.value),
+    )
+
+
+def answers_given(db: Database) -> dict[AnswerStatus, int]:
+    rows = db.execute("SELECT status, count(*) FROM answered_lookups GROUP BY status").fetchall()
+    return {AnswerStatus(status): count for status, count in rows}
+
+
+def quota_uses(db: Database, asker: NodeId) -> list[Use]:
+    """The elements that `asker` used here, by hour."""
+    rows = db.execute(
+        "SELECT hour, weak, match, code FROM quota_uses WHERE asker = ? ORDER BY hour", (str(asker),)
+    ).fetchall()
+    return [Use(from_milliseconds(hour), weak, match, code) for hour, weak, match, code in rows]
+
+
+def use_quota(db: Database, asker: NodeId, shape: LookupShape, now: datetime) -> None:
+    slots = SLOTS[shape]
+    db.execute(
+        "INSERT INTO quota_uses (asker, hour, weak, match, code) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (asker, hour) DO UPDATE SET weak = weak + excluded.weak,"
+        " match = match + excluded.match, code = code + excluded.code",
+        (
+            str(asker),
+            to_milliseconds(bucket(now)),
+            *(slots[key_class] for key_class in (KeyClass.WEAK, KeyClass.MATCH, KeyClass.CODE)),
+        ),
+    )

@@ -1,0 +1,566 @@
+"""From records to the sealed index: entries, blobs, segments, heads (docs/protocol.md §6).
+
+Rules of this file:
+- what is published passed the fair-process gate in this very tick; what no longer passes is withdrawn in it;
+- every tick publishes at least one segment of at least the minimum size: nobody counts an agency's records;
+- secret, salt, blob id and handle are fresh for every record in every epoch, and for one that returns;
+- an epoch's first tick packs everything anew, together with the epoch's beginning in one transaction;
+- a tick is stored whole before any of it is sent. Until `confirm`, `pending` gives the very same octets.
+
+Curve work is slow (some 60 µs a value), so `tick` does it between two transactions and the second one
+checks that nothing moved meanwhile; `build_tick` does it all inside one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from itertools import islice
+from typing import TypeVar
+
+from candor_node import due_process, epochs, filings, ledger
+from candor_node.epochs import Epoch
+from candor_node.filings import SealedRecord
+from candor_node.records import Dcn, Record, canonical
+from candor_node.store import Database, Store
+from candor_proto import oprf, segment
+from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.directory import MAX_SEGMENTS, IndexHead, SegmentRef
+from candor_proto.errors import CommitmentMismatch, ConflictingResubmission, UnknownObject
+from candor_proto.ids import Digest, FederationName, Handle, KeyClass, NodeId
+from candor_proto.matchkeys import GATE_THRESHOLD, MATCH_LABELS, RecordKey, record_codes, record_keys
+from candor_proto.normalise import SCHEME_VERSION, normalise
+from candor_proto.record import commit
+from candor_proto.sealed_index import (
+    MAX_CHAIN,
+    EntryKeys,
+    IndexOwner,
+    Label,
+    RandomBytes,
+    RecordSecrets,
+    field_tag,
+    polynomial,
+    seal_blob,
+    share_slots,
+    withdrawal_marker,
+)
+
+T = TypeVar("T")
+
+HEAD_REFRESH = timedelta(hours=24)
+# How long a handle resolves after its epoch ended: a disclosure request may live that long (§13).
+KEPT_AFTER_EPOCH = timedelta(days=30)
+MAX_RECORDS = 8_000  # a segment; 32 MB at the size limit of a record
+MAX_PACKED_ENTRIES = 400_000  # a segment; padded still below segment.MAX_ENTRIES and 64 MiB
+MAX_VARIANTS = 128  # a record (§13)
+_BATCH = 200  # records evaluated at a time
+_CHUNK = 64  # values evaluated by one thread at a time
+_CACHED_VALUES = 200_000
+_ATTEMPTS = 3
+_DAY_ZERO = date(1970, 1, 1)
+_POSITION = {label: position for position, label in enumerate(MATCH_LABELS)}
+
+Input = tuple[KeyClass, bytes]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the owner publishes as, and how."""
+
+    federation: FederationName
+    node: NodeId
+    threshold: int = GATE_THRESHOLD
+    epoch_life: timedelta = epochs.LIFE
+    grace: timedelta = epochs.GRACE
+    max_records: int = MAX_RECORDS
+    threads: int = 2
+    exceptions: frozenset[str] = frozenset()
+    random_bytes: RandomBytes = field(default=secrets.token_bytes, repr=False)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be sent: segments the hub has not confirmed, then the head, to be signed by the caller.
+
+    `published` and `withdrawn` count the records of this tick, `dropped` variants that found no room.
+    """
+
+    segments: tuple[tuple[Digest, bytes], ...] = field(repr=False)
+    head: IndexHead
+    published: int = 0
+    withdrawn: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The record behind a handle, with what opens its commitment. `withdrawn` means: decline (§9.3)."""
+
+    record: Record
+    salt: bytes = field(repr=False)
+    commitment: Digest
+    withdrawn: bool
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """What a tick will do, read in one transaction. Holds record keys and perhaps the next epoch's seed."""
+
+    now: datetime
+    epoch: Epoch
+    begins: bool
+    sequence: int
+    first_segment: int
+    rows: tuple[SealedRecord, ...]
+    withdrawals: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, repr=False)
+class _Published:
+    """One record in the index, as stored."""
+
+    dcn: str
+    segment: int
+    secrets: RecordSecrets
+    commitment: Digest
+    entries: int
+
+
+@dataclass(frozen=True, repr=False)
+class Sealed:
+    """The segments of a tick, not stored yet."""
+
+    segments: tuple[tuple[int, bytes], ...]
+    published: tuple[_Published, ...]
+    dropped: int
+
+
+# --- the whole tick ----------------------------------------------------------------------------------
+
+
+def build_tick(db: Database, now: datetime, settings: Settings, *, rotate: bool = False) -> Publication:
+    """One tick inside the caller's transaction; `rotate` begins a new epoch, due or not."""
+    planned = plan(db, now, settings, rotate=rotate)
+    return store_tick(db, planned, seal(planned, settings), settings)
+
+
+def tick(store: Store, now: datetime, settings: Settings, *, rotate: bool = False) -> Publication:
+    """One tick with the curve work outside the transactions. Blocks: call it from a worker thread."""
+    for _ in range(_ATTEMPTS):
+        planned = store.run_sync(lambda db: plan(db, now, settings, rotate=rotate))
+        sealed = seal(planned, settings)
+        try:
+            return _stored(store, planned, sealed, settings)
+        except ConflictingResubmission:
+            continue
+    return store.run_sync(lambda db: build_tick(db, now, settings, rotate=rotate))
+
+
+def _stored(store: Store, planned: Plan, sealed: Sealed, settings: Settings) -> Publication:
+    return store.run_sync(lambda db: store_tick(db, planned, sealed, settings))
+
+
+def tick_due(db: Database, now: datetime, interval: timedelta) -> bool:
+    """Whether it is time for a tick: never before, `interval` ago, or the epoch is over."""
+    row = db.execute("SELECT ticked_at FROM index_state").fetchone()
+    epoch = epochs.latest(db)
+    if row is None or epoch is None or now >= epoch.ends_at:
+        return True
+    # A clock that was wrong and was put right must not stop publication.
+    return abs(now - from_milliseconds(row[0])) >= interval
+
+
+# --- first transaction: what is to be done -----------------------------------------------------------
+
+
+def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = False) -> Plan:
+    """Ask the gate again where time may have changed its word, and list what comes and what goes."""
+    epoch = epochs.latest(db)
+    if epoch is None or rotate or _is_over(db, epoch, now, settings):
+        epoch, begins = epochs.following(db, now, settings.epoch_life, settings.random_bytes), True
+    else:
+        begins = False
+    due_process.refresh(db, now, settings.exceptions, every=begins)
+    state = db.execute("SELECT sequence FROM index_state").fetchone()
+    number = db.execute(
+        "SELECT coalesce(max(number) + 1, 0) FROM segments WHERE epoch = ?", [epoch.number]
+    ).fetchone()[0]
+    indexed = {row[0] for row in db.execute(f"SELECT dcn {_IN_INDEX}", [epoch.number])}
+    matchable = filings.sealed_current(db, matchable=True)
+    passing = {row.dcn for row in matchable}
+    withdrawals = tuple(
+        (blob_id, marker)
+        for blob_id, dcn, marker in db.execute(f"SELECT blob_id, dcn, marker {_IN_INDEX}", [epoch.number])
+        if dcn not in passing
+    )
+    rows = tuple(row for row in matchable if row.dcn not in indexed)
+    return Plan(now, epoch, begins, state[0] if state else 0, number, rows, withdrawals)
+
+
+_IN_INDEX = "FROM published WHERE epoch = ? AND withdrawn_in IS NULL"
+
+
+def _is_over(db: Database, epoch: Epoch, now: datetime, settings: Settings) -> bool:
+    """Whether a new epoch is due: its time is up, its head is full, or its shares no longer fit."""
+    segments, threshold, scheme = db.execute(
+        "SELECT (SELECT count(*) FROM segments WHERE epoch = number), threshold, scheme_version "
+        "FROM epochs WHERE number = ?",
+        [epoch.number],
+    ).fetchone()
+    refits = threshold is not None and (threshold, scheme) != (settings.threshold, SCHEME_VERSION)
+    # One tick never needs more than a hundred segments (RECORDS: 10^5 records at most).
+    return now >= epoch.ends_at or refits or segments > MAX_SEGMENTS - 100
+
+
+# --- between the transactions: curve work and sealing ------------------------------------------------
+
+
+def seal(planned: Plan, settings: Settings) -> Sealed:
+    """The segments of the plan. Touches no database; the longest part of a tick."""
+    owner = IndexOwner(settings.federation, settings.node, planned.epoch.number)
+    keys = epochs.keys_for(planned.epoch.seed, settings.federation, settings.node, planned.epoch.number)
+    today = due_process.gate_day(planned.now)
+    packs = _Packs(owner, planned.first_segment, settings)
+    with ThreadPoolExecutor(settings.threads) as pool:
+        evaluated = _Outputs(keys, pool)
+        for rows in _batches(planned.rows, _BATCH):
+            prepared = [
+                _Prepared.of(record)
+                for record in (row.open() for row in rows)
+                # The stored word of the gate may be old; what is published passes now.
+                if due_process.gate(record, today, settings.exceptions).matchable
+            ]
+            outputs = evaluated.of(value for record in prepared for value in record.inputs())
+            for record in prepared:
+                packs.add(record, outputs)
+    return packs.finish([marker for _, marker in planned.withdrawals])
+
+
+@dataclass(frozen=True, repr=False)
+class _Prepared:
+    """A record with the values that are evaluated for it."""
+
+    record: Record
+    keys: tuple[RecordKey, ...]
+    codes: tuple[Input, ...]
+    presence: int
+    dropped: int
+
+    @classmethod
+    def of(cls, record: Record) -> _Prepared:
+        person = normalise(record.content.identity.particulars())
+        keys, codes = record_keys(person), record_codes(person)
+        kept = _bounded(keys)
+        tags = tuple((code.label.key_class, code.input) for code in codes.codes)
+        return cls(record, kept, tags, codes.presence, codes.dropped + len(keys) - len(kept))
+
+    def inputs(self) -> Iterator[Input]:
+        for key in self.keys:
+            yield key.label.key_class, key.input
+        yield from self.codes
+
+
+def _bounded(keys: Sequence[RecordKey]) -> tuple[RecordKey, ...]:
+    """At most MAX_VARIANTS keys; every label keeps its first before any keeps a further one."""
+    ranks: dict[str, int] = {}
+    ranked = []
+    for index, key in enumerate(keys):
+        ranks[key.label.name] = ranks.get(key.label.name, -1) + 1
+        ranked.append((ranks[key.label.name], index))
+    return tuple(keys[index] for index in sorted(index for _, index in sorted(ranked)[:MAX_VARIANTS]))
+
+
+class _Outputs:
+    """Evaluates values under the epoch's keys; officers share names, so many come again."""
+
+    def __init__(self, keys: Mapping[KeyClass, oprf.KeyPair], pool: Executor) -> None:
+        self._keys = keys
+        self._pool = pool
+        self._known: dict[Input, bytes] = {}
+
+    def of(self, values: Iterable[Input]) -> Mapping[Input, bytes]:
+        if len(self._known) > _CACHED_VALUES:
+            self._known.clear()
+        new = list(set(values) - self._known.keys())
+        # libsodium runs without the interpreter's lock: two threads use two cores.
+        for part, outputs in self._pool.map(self._evaluate, _batches(new, _CHUNK)):
+            self._known.update(zip(part, outputs, strict=True))
+        return self._known
+
+    def _evaluate(self, part: list[Input]) -> tuple[list[Input], list[bytes]]:
+        return part, [oprf.evaluate(self._keys[key_class], value) for key_class, value in part]
+
+
+class _Packs:
+    """Segments being filled. A record goes into the first that has room, for it and for its tag chains."""
+
+    def __init__(self, owner: IndexOwner, first_segment: int, settings: Settings) -> None:
+        self._owner = owner
+        self._first = first_segment
+        self._settings = settings
+        self._packs: list[_Pack] = []
+        self._published: list[_Published] = []
+        self._dropped = 0
+
+    def add(self, record: _Prepared, outputs: Mapping[Input, bytes]) -> None:
+        owner, random_bytes = self._owner, self._settings.random_bytes
+        own = RecordSecrets.draw(random_bytes)
+        values = [outputs[key.label.key_class, key.input] for key in record.keys]
+        pack = self._with_room(values)
+        coefficients = polynomial(own.secret, own.blob_id, self._settings.threshold)
+        slots: dict[int, tuple[bytes, ...]] = {}
+        for key, output in zip(record.keys, values, strict=True):
+            position = _POSITION[key.label]
+            if position not in slots:
+                slots[position] = share_slots(coefficients, position, key.label.weight, random_bytes)
+            counter = pack.chains.get(output, 0)
+            pack.chains[output] = counter + 1
+            entry = EntryKeys(output, owner).seal(pack.number, counter, own.blob_id, slots[position])
+            pack.entries.append(entry)
+        commitment = commit(own.salt, canonical(record.record).encode())
+        label = Label(
+            handle=own.handle,
+            kind=record.record.kind.value,
+            tier=record.record.tier.value,
+            expires_days=_expiry_days(record.record),
+            commitment=commitment,
+            presence=record.presence,
+            field_tags=tuple(field_tag(outputs[code], own.blob_id) for code in record.codes),
+        )
+        pack.blobs.append(seal_blob(label, own.secret, own.blob_id, owner, random_bytes))
+        published = _Published(str(record.record.dcn), pack.number, own, commitment, len(values))
+        self._published.append(published)
+        self._dropped += record.dropped
+
+    def _with_room(self, values: Sequence[bytes]) -> _Pack:
+        for pack in self._packs:
+            if (
+                len(pack.blobs) < self._settings.max_records
+                and len(pack.entries) + len(values) <= MAX_PACKED_ENTRIES
+                and all(pack.chains.get(value, 0) < MAX_CHAIN for value in values)
+            ):
+                return pack
+        pack = _Pack(self._first + len(self._packs), [], [], {})
+        self._packs.append(pack)
+        return pack
+
+    def finish(self, markers: Sequence[bytes]) -> Sealed:
+        packs = self._packs or [_Pack(self._first, [], [], {})]
+        segments = []
+        for index, pack in enumerate(packs):
+            withdrawn = markers if index == 0 else ()
+            random_bytes = self._settings.random_bytes
+            octets = segment.build(
+                self._owner, pack.number, pack.entries, pack.blobs, withdrawn, random_bytes
+            )
+            segments.append((pack.number, octets))
+        return Sealed(tuple(segments), tuple(self._published), self._dropped)
+
+
+@dataclass(repr=False)
+class _Pack:
+    number: int
+    entries: list[bytes]
+    blobs: list[bytes]
+    chains: dict[bytes, int]
+
+
+def _expiry_days(record: Record) -> int:
+    return (record.expires_on - _DAY_ZERO).days if record.expires_on else 0
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+# --- second transaction: all of it is stored ---------------------------------------------------------
+
+
+def store_tick(db: Database, planned: Plan, sealed: Sealed, settings: Settings) -> Publication:
+    """Store a sealed tick whole, and say what is to be sent.
+
+    Raises ConflictingResubmission when records, epoch or head moved since the plan: plan again.
+    """
+    now, epoch = planned.now, planned.epoch
+    _check_unmoved(db, planned, sealed)
+    if planned.begins:
+        epochs.begin(db, now, epoch, settings.grace)
+        # Nobody fetches segments of a head that is superseded.
+        db.execute("DELETE FROM segments WHERE epoch <> ?", [epoch.number])
+    db.execute(
+        "UPDATE epochs SET threshold = ?, scheme_version = ? WHERE number = ?",
+        [settings.threshold, SCHEME_VERSION, epoch.number],
+    )
+    for number, octets in sealed.segments:
+        address = segment.address(octets).value
+        values = [epoch.number, number, address, len(octets), octets]
+        db.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?)", values)
+    for record in sealed.published:
+        _insert_published(db, epoch.number, record)
+    for blob_id, _ in planned.withdrawals:
+        db.execute(
+            "UPDATE published SET withdrawn_in = ? WHERE blob_id = ?", [planned.first_segment, blob_id]
+        )
+    head = _next_head(db, now, epoch, settings, planned.sequence)
+    _store_head(db, head, ticked_at=now)
+    counts: dict[str, ledger.Value] = {"records": len(sealed.published), "dropped": sealed.dropped}
+    ledger.append(
+        db,
+        now,
+        "index.published",
+        {"epoch": str(epoch.number), "sequence": str(head.sequence)},
+        {**counts, "withdrawn": len(planned.withdrawals), "segments": len(sealed.segments)},
+    )
+    _forget(db, now)
+    publication = pending(db)
+    if publication is None:
+        raise AssertionError("a head that was just stored is not confirmed")
+    return replace(
+        publication,
+        published=len(sealed.published),
+        withdrawn=len(planned.withdrawals),
+        dropped=sealed.dropped,
+    )
+
+
+def _check_unmoved(db: Database, planned: Plan, sealed: Sealed) -> None:
+    """Between plan and store a record may have been corrected, or another tick stored."""
+    state = db.execute("SELECT sequence FROM index_state").fetchone()
+    latest = epochs.latest(db)
+    expected = planned.epoch.number - planned.begins
+    moved = (state[0] if state else 0) != planned.sequence or (latest.number if latest else 0) != expected
+    matchable = {dcn for dcn, matchable in filings.gate_words(db).items() if matchable}
+    if moved or any(record.dcn not in matchable for record in sealed.published):
+        raise ConflictingResubmission("Records or index changed while the segments were sealed.")
+
+
+def _insert_published(db: Database, epoch: int, record: _Published) -> None:
+    own = record.secrets
+    values = [
+        own.blob_id.value,
+        epoch,
+        record.segment,
+        record.dcn,
+        own.handle.value,
+        own.salt,
+        record.commitment.value,
+        withdrawal_marker(own.secret, own.blob_id),
+        record.entries,
+    ]
+    db.execute("INSERT INTO published VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", values)
+
+
+def _next_head(
+    db: Database, now: datetime, epoch: Epoch, settings: Settings, last_sequence: int
+) -> IndexHead:
+    keys = epochs.keys_for(epoch.seed, settings.federation, settings.node, epoch.number)
+    rows = db.execute(
+        "SELECT number, address, octets FROM segments WHERE epoch = ? ORDER BY number", [epoch.number]
+    )
+    return IndexHead(
+        federation=settings.federation,
+        node=settings.node,
+        sequence=last_sequence + 1,
+        epoch=epoch.number,
+        keys={key_class: pair.public for key_class, pair in keys.items()},
+        threshold=settings.threshold,
+        scheme_version=SCHEME_VERSION,
+        segments=tuple(SegmentRef(number, Digest(address), octets) for number, address, octets in rows),
+        issued_at=now,
+    )
+
+
+def _store_head(db: Database, head: IndexHead, ticked_at: datetime) -> None:
+    values = [head.sequence, head.encode(), to_milliseconds(head.issued_at), to_milliseconds(ticked_at)]
+    db.execute("INSERT OR REPLACE INTO index_state VALUES (1, ?, ?, ?, ?, 0)", values)
+
+
+def _forget(db: Database, now: datetime) -> None:
+    """Seeds whose grace is over, and handles that no request can name any more."""
+    epochs.destroy_expired(db, now)
+    db.execute(
+        "DELETE FROM published WHERE epoch IN (SELECT number FROM epochs WHERE ended_at <= ?)",
+        [to_milliseconds(now - KEPT_AFTER_EPOCH)],
+    )
+
+
+# --- heads, and what the hub has ---------------------------------------------------------------------
+
+
+def pending(db: Database) -> Publication | None:
+    """What was stored and is not confirmed: the same octets, however often it is asked. None if all is."""
+    row = db.execute("SELECT head FROM index_state WHERE confirmed = 0").fetchone()
+    if row is None:
+        return None
+    head = IndexHead.decode(row[0])
+    rows = db.execute(
+        "SELECT address, body FROM segments WHERE epoch = ? AND body IS NOT NULL ORDER BY number",
+        [head.epoch],
+    )
+    return Publication(tuple((Digest(address), body) for address, body in rows), head)
+
+
+def confirm(db: Database, head: IndexHead) -> None:
+    """The hub holds `head` and all its segments: their octets need not be kept. A late word is ignored."""
+    done = db.execute("UPDATE index_state SET confirmed = 1 WHERE head = ?", [head.encode()])
+    if done.rowcount:
+        db.execute("UPDATE segments SET body = NULL WHERE epoch = ? AND body IS NOT NULL", [head.epoch])
+
+
+def latest_head(db: Database) -> IndexHead | None:
+    """The head that was stored last, sent or not; None before the first tick."""
+    row = db.execute("SELECT head FROM index_state").fetchone()
+    return IndexHead.decode(row[0]) if row else None
+
+
+def head_due(db: Database, now: datetime) -> bool:
+    """Whether the head must be stated anew although nothing changed: it counts as stale after 36 h (§6.7)."""
+    row = db.execute("SELECT issued_at FROM index_state").fetchone()
+    return row is not None and abs(now - from_milliseconds(row[0])) >= HEAD_REFRESH
+
+
+def refresh_head(db: Database, now: datetime) -> Publication:
+    """The same index under a new sequence and time. Raises UnknownObject before the first tick."""
+    row = db.execute("SELECT head, ticked_at FROM index_state").fetchone()
+    if row is None:
+        raise UnknownObject("Nothing was published yet.", remedy="Run `candor-node publish` first.")
+    before = IndexHead.decode(row[0])
+    head = replace(before, sequence=before.sequence + 1, issued_at=now)
+    _store_head(db, head, from_milliseconds(row[1]))
+    refs = {"epoch": str(head.epoch), "sequence": str(head.sequence)}
+    ledger.append(db, now, "index.refreshed", refs)
+    publication = pending(db)
+    if publication is None:
+        raise AssertionError("a head that was just stored is not confirmed")
+    return publication
+
+
+# --- what requesters name ----------------------------------------------------------------------------
+
+
+def resolve_handle(db: Database, epoch: int, handle: Handle) -> Resolved:
+    """The record version that was published under `handle` in `epoch`.
+
+    Raises UnknownObject: never published, forgotten, or expunged. Raises CommitmentMismatch when the
+    stored record is no longer the one committed to, which only a change of this program can cause.
+    """
+    row = db.execute(
+        "SELECT published.dcn, salt, com, withdrawn_in IS NOT NULL OR current = 0 OR matchable = 0 "
+        "FROM published JOIN records ON records.dcn = published.dcn WHERE epoch = ? AND handle = ?",
+        [epoch, handle.value],
+    ).fetchone()
+    if row is None:
+        raise UnknownObject("No record was published under this handle, or its epoch is long over.")
+    dcn, salt, com, withdrawn = row
+    record = filings.find(db, Dcn(dcn))
+    commitment = Digest(com)
+    if commit(salt, canonical(record).encode()) != commitment:
+        raise CommitmentMismatch(
+            f"Record {dcn} is not stored as it was published.", remedy="Publish a new epoch."
+        )
+    return Resolved(record, salt, commitment, bool(withdrawn))

@@ -1,0 +1,287 @@
+"""Disclosure requests, sent and received: the SQL of disclosure (docs/protocol.md §9).
+
+Every function runs inside a transaction of `Store`. Reply keys lie here and nowhere else; they are
+destroyed once the request is settled, except where the response is evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from candor_node.store import Database
+from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.disclosure import DisclosureRequest, Outcome, OwnerState, RequesterState
+from candor_proto.ids import LookupId, NodeId, RequestId
+from candor_proto.record import CanonicalRecord, DisputeStatus
+
+
+@dataclass(frozen=True)
+class SentRequest:
+    """A request of ours and what became of it."""
+
+    search_id: LookupId
+    hit_number: int
+    request: DisclosureRequest
+    reply_key: bytes = field(repr=False)
+    state: RequesterState
+    reason: str
+    confirmed_by: str
+    settled_at: datetime | None
+    outcome: Outcome | None
+    record: CanonicalRecord | None = field(repr=False)
+    dispute_status: DisputeStatus | None
+    subject_statement: str = field(repr=False)
+    evidence_kept: bool
+
+
+@dataclass(frozen=True)
+class ReceivedRequest:
+    """A request of another member for a record of ours."""
+
+    request: DisclosureRequest
+    state: OwnerState
+    reason: str
+    dcn: str
+    received_at: datetime
+    settled_at: datetime | None
+    settled_by: str
+    note: str = field(repr=False)
+
+
+# --- sent ----------------------------------------------------------------------------------------------
+
+
+def add_sent(
+    db: Database,
+    search_id: LookupId,
+    hit_number: int,
+    request: DisclosureRequest,
+    reply_key: bytes,
+    confirmed_by: str,
+) -> None:
+    db.execute(
+        "INSERT INTO sent_requests (request_id, search_id, hit_number, owner, body, reply_key, state,"
+        " confirmed_by, sent_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            request.request_id.value,
+            search_id.value,
+            hit_number,
+            str(request.owner),
+            request.encode(),
+            reply_key,
+            RequesterState.SENT.value,
+            confirmed_by,
+            to_milliseconds(request.issued_at),
+            to_milliseconds(request.expires_at),
+        ),
+    )
+
+
+_SENT = (
+    "search_id, hit_number, body, reply_key, state, reason, confirmed_by, settled_at, outcome, record,"
+    " dispute_status, subject_statement, evidence IS NOT NULL"
+)
+
+
+def _sent_rows(db: Database, where: str, values: Sequence[object]) -> list[SentRequest]:
+    rows = db.execute(f"SELECT {_SENT} FROM sent_requests WHERE {where}", list(values)).fetchall()  # noqa: S608
+    return [
+        SentRequest(
+            LookupId(search_id),
+            hit_number,
+            DisclosureRequest.decode(body),
+            reply_key,
+            RequesterState(state),
+            reason,
+            confirmed_by,
+            None if settled_at is None else from_milliseconds(settled_at),
+            None if outcome is None else Outcome(outcome),
+            None if record is None else CanonicalRecord.decode(record),
+            None if dispute is None else DisputeStatus(dispute),
+            statement,
+            bool(evidence),
+        )
+        for (
+            search_id,
+            hit_number,
+            body,
+            reply_key,
+            state,
+            reason,
+            confirmed_by,
+            settled_at,
+            outcome,
+            record,
+            dispute,
+            statement,
+            evidence,
+        ) in rows
+    ]
+
+
+def sent(db: Database, request_id: RequestId) -> SentRequest | None:
+    rows = _sent_rows(db, "request_id = ?", (request_id.value,))
+    return rows[0] if rows else None
+
+
+def sent_for_hit(db: Database, search_id: LookupId, hit_number: int) -> list[SentRequest]:
+    return _sent_rows(db, "search_id = ? AND hit_number = ?", (search_id.value, hit_number))
+
+
+def list_sent(db: Database, limit: int) -> list[SentRequest]:
+    """Newest first."""
+    return _sent_rows(db, "1 ORDER BY sent_at DESC LIMIT ?", (limit,))
+
+
+def ended_sent(db: Database, now: datetime) -> list[SentRequest]:
+    """Unsettled requests past their life."""
+    return _sent_rows(
+        db,
+        "state IN (?, ?) AND expires_at <= ?",
+        (RequesterState.SENT.value, RequesterState.INVALID.value, to_milliseconds(now)),
+    )
+
+
+def settle_sent(
+    db: Database,
+    request_id: RequestId,
+    state: RequesterState,
+    now: datetime,
+    *,
+    reason: str = "",
+    outcome: Outcome | None = None,
+    record: CanonicalRecord | None = None,
+    dispute_status: DisputeStatus | None = None,
+    subject_statement: str = "",
+    evidence: bytes | None = None,
+) -> None:
+    """Store what became of a request; the reply key goes unless sealed evidence needs it."""
+    db.execute(
+        "UPDATE sent_requests SET state = ?, reason = ?, settled_at = ?, outcome = ?, record = ?,"
+        " dispute_status = ?, subject_statement = ?, evidence = coalesce(?, evidence) WHERE request_id = ?",
+        (
+            state.value,
+            reason,
+            to_milliseconds(now),
+            outcome.value if outcome else None,
+            record.encode() if record else None,
+            dispute_status.value if dispute_status else None,
+            subject_statement,
+            evidence,
+            request_id.value,
+        ),
+    )
+    if state is not RequesterState.INVALID:
+        db.execute(
+            "UPDATE sent_requests SET reply_key = x'' WHERE request_id = ? AND evidence IS NULL",
+            (request_id.value,),
+        )
+
+
+def evidence(db: Database, request_id: RequestId) -> bytes | None:
+    """The sealed response that was refused, as it arrived."""
+    row = db.execute("SELECT evidence FROM sent_requests WHERE request_id = ?", (request_id.value,)).fetchone()
+    return None if row is None else row[0]
+
+
+# --- received ------------------------------------------------------------------------------------------
+
+
+def add_received(
+    db: Database, request: DisclosureRequest, state: OwnerState, reason: str, dcn: str, now: datetime
+) -> bool:
+    """False when a request of this id is known already."""
+    known = db.execute(
+        "SELECT 1 FROM received_requests WHERE request_id = ?", (request.request_id.value,)
+    ).fetchone()
+    if known:
+        return False
+    db.execute(
+        "INSERT INTO received_requests (request_id, requester, body, state, reason, dcn, received_at,"
+        " expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            request.request_id.value,
+            str(request.requester),
+            request.encode(),
+            state.value,
+            reason,
+            dcn,
+            to_milliseconds(now),
+            to_milliseconds(request.expires_at),
+        ),
+    )
+    return True
+
+
+def _received_rows(db: Database, where: str, values: Sequence[object]) -> list[ReceivedRequest]:
+    rows = db.execute(
+        "SELECT body, state, reason, dcn, received_at, settled_at, settled_by, note FROM received_requests"
+        f" WHERE {where}",
+        list(values),
+    ).fetchall()
+    return [
+        ReceivedRequest(
+            DisclosureRequest.decode(body),
+            OwnerState(state),
+            reason,
+            dcn,
+            from_milliseconds(received_at),
+            None if settled_at is None else from_milliseconds(settled_at),
+            settled_by,
+            note,
+        )
+        for body, state, reason, dcn, received_at, settled_at, settled_by, note in rows
+    ]
+
+
+def received(db: Database, request_id: RequestId) -> ReceivedRequest | None:
+    rows = _received_rows(db, "request_id = ?", (request_id.value,))
+    return rows[0] if rows else None
+
+
+def list_received(db: Database, limit: int) -> list[ReceivedRequest]:
+    """Newest first."""
+    return _received_rows(db, "1 ORDER BY received_at DESC LIMIT ?", (limit,))
+
+
+def ended_received(db: Database, now: datetime) -> list[ReceivedRequest]:
+    """Undecided requests past their life."""
+    return _received_rows(
+        db,
+        "state IN (?, ?) AND expires_at <= ?",
+        (OwnerState.RECEIVED.value, OwnerState.WAITING.value, to_milliseconds(now)),
+    )
+
+
+def settle_received(
+    db: Database,
+    request_id: RequestId,
+    state: OwnerState,
+    now: datetime,
+    *,
+    reason: str,
+    by: str = "",
+    note: str = "",
+) -> None:
+    db.execute(
+        "UPDATE received_requests SET state = ?, reason = ?, settled_at = ?, settled_by = ?, note = ?"
+        " WHERE request_id = ?",
+        (state.value, reason, to_milliseconds(now), by, note, request_id.value),
+    )
+
+
+def requests_named(db: Database, prefix: str) -> list[RequestId]:
+    """Requests, sent or received, whose hexadecimal id begins with `prefix`."""
+    rows = db.execute(
+        "SELECT request_id FROM sent_requests WHERE substr(lower(hex(request_id)), 1, length(?1)) = ?1"
+        " UNION SELECT request_id FROM received_requests"
+        " WHERE substr(lower(hex(request_id)), 1, length(?1)) = ?1 LIMIT 2",
+        (prefix,),
+    ).fetchall()
+    return [RequestId(value) for (value,) in rows]
+
+
+def requester_of(request: ReceivedRequest) -> NodeId:
+    return request.request.requester

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Resolves the dependencies anew: writes requirements.lock and tools/wire-requirements.lock. Called by `make lock`.
+#
+# uv resolves for every platform and Python at once; it lives in a throw-away environment and is no dependency.
+# The generator of the protobuf code has a lock of its own, for it would hold the project to an old protobuf.
+# With UPGRADE=1 versions already locked may move; without it only what pyproject.toml asks for changes.
+set -eu
+
+cd "$(dirname -- "$0")/.."
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
+
+.venv/bin/python -m venv "$scratch/env"
+"$scratch/env/bin/python" -m pip install --quiet --disable-pip-version-check uv==0.13.9
+
+resolve() {
+    "$scratch/env/bin/uv" pip compile --quiet ${UPGRADE:+--upgrade} --universal --generate-hashes --no-emit-index-url \
+        --no-header --no-annotate --python-version 3.11 "$@"
+}
+resolve pyproject.toml --all-extras --output-file requirements.lock
+resolve tools/wire-requirements.in --output-file tools/wire-requirements.lock
+echo "lock: requirements.lock and tools/wire-requirements.lock are written; read the difference before you commit it."

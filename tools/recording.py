@@ -1,0 +1,287 @@
+"""Records every message and all metadata that pass a hub or a node, and searches the recording.
+
+The recorder is wrapped around the very same hub and node that run in production: interceptors given to
+`app`, nothing else. What is recorded is decrypted: the raw octets of each message inside the TLS
+connection, both ways, with method, peer and metadata. For the demo and for
+tests/integration/test_recording.py; production code has no such switch.
+
+    python -m tools.recording hub  --config hub.toml  --out hub.jsonl
+    python -m tools.recording node --config node.toml --out node.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import pathlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One message, or one set of metadata, as recorded."""
+
+    where: str
+    direction: str
+    method: str
+    peer: str
+    what: str
+    octets: bytes
+
+    @property
+    def shape(self) -> tuple[str, str, str, int]:
+        """What an observer without the contents could compare: direction, method, kind and size."""
+        return self.direction, self.method, self.what, len(self.octets)
+
+
+class Recorder:
+    """Appends frames to a file, one JSON object a line."""
+
+    def __init__(self, path: pathlib.Path, where: str) -> None:
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._where = where
+
+    def frame(self, direction: str, method: str, peer: str, what: str, octets: bytes) -> None:
+        line = {
+            "at": time.time(),
+            "where": self._where,
+            "direction": direction,
+            "method": method,
+            "peer": peer,
+            "what": what,
+            "octets": octets.hex(),
+        }
+        self._file.write(json.dumps(line) + "\n")
+
+    def metadata(
+        self, direction: str, method: str, peer: str, pairs: Iterable[tuple[str, str | bytes]] | None
+    ) -> None:
+        flat = [
+            (key, value.hex() if isinstance(value, bytes) else str(value))
+            for key, value in pairs or ()
+            if key != "user-agent"
+        ]
+        self.frame(direction, method, peer, "metadata", json.dumps(flat).encode())
+
+
+def load(path: pathlib.Path) -> list[Frame]:
+    """The frames of a recording, in order."""
+    frames = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        frames.append(
+            Frame(
+                entry["where"],
+                entry["direction"],
+                entry["method"],
+                entry["peer"],
+                entry["what"],
+                bytes.fromhex(entry["octets"]),
+            )
+        )
+    return frames
+
+
+# --- around the hub ------------------------------------------------------------------------------------
+
+
+class RecordingServerInterceptor(grpc.aio.ServerInterceptor):
+    """Records the raw octets of every message by wrapping each handler's (de)serialisers."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = handler_call_details.method or ""
+        self._recorder.metadata("in", method, "", handler_call_details.invocation_metadata)  # type: ignore[arg-type]  # pairs
+        read, write = handler.request_deserializer, handler.response_serializer
+
+        def reading(octets: bytes) -> Any:
+            message = read(octets) if read else octets
+            self._recorder.frame("in", method, "", _kind(message), octets)
+            return message
+
+        def writing(message: Any) -> bytes:
+            octets = write(message) if write else message
+            self._recorder.frame("out", method, "", _kind(message), octets)
+            return octets
+
+        factory = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[bool(handler.request_streaming), bool(handler.response_streaming)]
+        behaviour = (
+            handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        )
+        return factory(behaviour, request_deserializer=reading, response_serializer=writing)
+
+
+def _kind(message: Any) -> str:
+    """The message's type, and inside an envelope or a frame what it carries."""
+    name = type(message).__name__
+    frame = message.WhichOneof("frame") if "frame" in _oneofs(message) else None
+    if frame:
+        name += f".{frame}"
+        message = getattr(message, frame)
+    if hasattr(message, "envelope"):
+        name += f".{message.envelope.kind}"
+    return name
+
+
+def _oneofs(message: Any) -> set[str]:
+    descriptor = getattr(message, "DESCRIPTOR", None)
+    return set(descriptor.oneofs_by_name) if descriptor is not None else set()
+
+
+# --- around a node -------------------------------------------------------------------------------------
+
+
+class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-arg]  # generic in stubs only
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        method = _method(client_call_details)
+        self._recorder.metadata("out", method, "hub", client_call_details.metadata)
+        self._recorder.frame("out", method, "hub", _kind(request), request.SerializeToString())
+        call = await continuation(client_call_details, request)
+        response = await call
+        self._recorder.frame("in", method, "hub", _kind(response), response.SerializeToString())
+        return response
+
+
+class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc, type-arg]  # generic in stubs only
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        method = _method(client_call_details)
+        self._recorder.metadata("out", method, "hub", client_call_details.metadata)
+        self._recorder.frame("out", method, "hub", _kind(request), request.SerializeToString())
+        return _recorded_responses(self._recorder, method, await continuation(client_call_details, request))
+
+
+class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[misc, type-arg]  # generic in stubs only
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def intercept_stream_unary(
+        self, continuation: Any, client_call_details: Any, request_iterator: Any
+    ) -> Any:
+        method = _method(client_call_details)
+        self._recorder.metadata("out", method, "hub", client_call_details.metadata)
+        call = await continuation(
+            client_call_details, _recorded_requests(self._recorder, method, request_iterator)
+        )
+        response = await call
+        self._recorder.frame("in", method, "hub", _kind(response), response.SerializeToString())
+        return response
+
+
+class _StreamStream(grpc.aio.StreamStreamClientInterceptor):  # type: ignore[misc, type-arg]  # generic in stubs only
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def intercept_stream_stream(
+        self, continuation: Any, client_call_details: Any, request_iterator: Any
+    ) -> Any:
+        method = _method(client_call_details)
+        self._recorder.metadata("out", method, "hub", client_call_details.metadata)
+        call = await continuation(
+            client_call_details, _recorded_requests(self._recorder, method, request_iterator)
+        )
+        return _recorded_responses(self._recorder, method, call)
+
+
+def _method(details: Any) -> str:
+    method = details.method
+    return method.decode() if isinstance(method, bytes) else str(method)
+
+
+async def _recorded_requests(recorder: Recorder, method: str, requests: Any) -> AsyncIterator[Any]:
+    async for request in requests:
+        recorder.frame("out", method, "hub", _kind(request), request.SerializeToString())
+        yield request
+
+
+async def _recorded_responses(recorder: Recorder, method: str, call: Any) -> AsyncIterator[Any]:
+    async for response in call:
+        recorder.frame("in", method, "hub", _kind(response), response.SerializeToString())
+        yield response
+
+
+def client_interceptors(recorder: Recorder) -> list[Any]:
+    """Interceptors for a node's channel, one for each arity."""
+    return [
+        _UnaryUnary(recorder),
+        _UnaryStream(recorder),
+        _StreamUnary(recorder),
+        _StreamStream(recorder),
+    ]
+
+
+# --- searching -----------------------------------------------------------------------------------------
+
+
+def spellings(needle: bytes) -> Mapping[str, tuple[bytes, ...]]:
+    """The forms in which `needle` could stand in a message: raw, hexadecimal, base64 at any alignment.
+
+    Base64 of a part depends on what stands around it: the characters that only `needle` decides are
+    searched, for each of the three alignments, in both alphabets.
+    """
+    encoded = []
+    for lead in range(3):
+        text = base64.b64encode(bytes(lead) + needle)
+        start = {0: 0, 1: 2, 2: 3}[lead]
+        end = (lead + len(needle)) // 3 * 4
+        core = text[start:end]
+        if len(core) >= 4:
+            encoded += [core, core.translate(bytes.maketrans(b"+/", b"-_"))]
+    return {
+        "raw": tuple({needle, needle.lower(), needle.upper()}),
+        "hexadecimal": (needle.hex().encode(), needle.hex().upper().encode()),
+        "base64": tuple(dict.fromkeys(encoded)),
+    }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A needle found in a recording."""
+
+    name: str
+    form: str
+    frame: int
+
+
+def search(frames: Iterable[Frame], needles: Mapping[str, bytes]) -> list[Finding]:
+    """Every place where one of `needles` (name → octets, at least 3) stands in a frame, in any spelling."""
+    forms = {name: spellings(needle) for name, needle in needles.items() if len(needle) >= 3}
+    return [
+        Finding(name, form, number)
+        for number, frame in enumerate(frames)
+        for name, by_form in forms.items()
+        for form, texts in by_form.items()
+        if any(text in frame.octets for text in texts)
+    ]
+
+
+def between(frames: list[Frame], start: int, end: int) -> Iterator[Frame]:
+    """Frames `start` (included) to `end` (excluded) without heartbeats, which come by the clock."""
+    return (frame for frame in frames[start:end] if "heartbeat" not in frame.what)
