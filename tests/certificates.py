@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from candor_certs.authority import Authority, certificates_pem, create_issuing, create_root
 from candor_certs.names import Role, hub_dns_name, spiffe_uri
+from candor_certs.profiles import DOCUMENT_SIGNING
 from candor_certs.requests import certificate_request, new_tls_key
 from candor_proto.ids import FederationName, NodeId
 
@@ -128,6 +129,11 @@ class FlawedCertificates:
     def two_names(self, node: NodeId = NODE) -> Presented:
         return self._named([self._uri(node), self._uri(OTHER_NODE)])
 
+    def hub_with_two_names(self) -> Presented:
+        """A hub that also has a node's URI; a hub may have further names, but host names only."""
+        hub = x509.UniformResourceIdentifier(spiffe_uri(self.federation, Role.HUB))
+        return self._named([hub, self._uri(NODE), self._hub_host()], purposes=[SERVER_AUTH])
+
     def foreign_federation(self, node: NodeId = NODE) -> Presented:
         """Certified by this federation's authority in the name of another federation."""
         return self._named(
@@ -159,6 +165,11 @@ class FlawedCertificates:
     def claims_to_be_an_authority(self, node: NodeId = NODE) -> Presented:
         key = new_tls_key()
         return self._present(key, self.certify(key, [self._uri(node)], authority=True))
+
+    def directory_key_for_tls(self) -> Presented:
+        """The directory's certificate, but for a key that TLS could use."""
+        uri = x509.UniformResourceIdentifier(spiffe_uri(self.federation, Role.DIRECTORY))
+        return self._named([uri], purposes=[DOCUMENT_SIGNING])
 
     def node_with_all_of_the_hub_but_its_uri(self, node: NodeId = NODE) -> Presented:
         """What would let a node pose as the hub to gRPC; the authority never makes it."""

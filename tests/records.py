@@ -7,9 +7,12 @@ import io
 import random
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
+from candor_node.migrations import records_migrations
 from candor_node.record_fields import parse
 from candor_node.records import CONTENT_FIELDS, DUE_PROCESS_FIELDS, Content, Record, initial
+from candor_node.store import Store
 from candor_proto.ids import NodeId, Ori
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -53,6 +56,14 @@ _EMPTY_IN_COMMENDATIONS = (*DUE_PROCESS_FIELDS, "allegation_categories")
 _FIRST = ("Aldo", "Bettina", "Corwin", "Delphine", "Edgar", "Fenella", "Gideon", "Hester", "Jocasta")
 _LAST = ("Ashgrove", "Birchwater", "Coldfell", "Dunmarsh", "Elderbrook", "Fernhollow", "Greywick")
 _TAIL = ("son", "by", "worth", "field", "man", "stead", "wright", "lock")
+
+
+STORE_KEY = bytes(range(32))
+
+
+def new_store(folder: Path) -> Store:
+    """A new database in `folder`, with the tables of records and publication."""
+    return Store.create(folder / "node.db", STORE_KEY, (records_migrations,))
 
 
 def make_row(**overrides: str) -> dict[str, str]:

@@ -11,11 +11,10 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from candor_proto.errors import InputInvalid, MalformedMessage, NotCanonical
+from candor_proto.errors import InputInvalid, MalformedMessage
 from candor_proto.ids import FederationName, NodeId
 
 _SCHEME = "spiffe://"
-_MAX_URI = 255
 # RFC 1034 §3.5 with RFC 1123 §2.1. A FederationName may hold "a..b", which is no host name to a TLS library.
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
@@ -70,16 +69,10 @@ def trust_domain_uri(federation: FederationName) -> str:
 
 def parse_spiffe(uri: str) -> PeerName:
     """Read a name; raises MalformedMessage for whatever `spiffe_uri` would not have written."""
-    if len(uri) > _MAX_URI or not uri.startswith(_SCHEME):
-        raise MalformedMessage("A certificate name is a spiffe:// URI of at most 255 characters.")
+    if not uri.startswith(_SCHEME):
+        raise MalformedMessage("A certificate name is a spiffe:// URI.")
     domain, _, path = uri.removeprefix(_SCHEME).partition("/")
-    name = _parse_path(FederationName(domain), path)
-    if name.uri != uri:
-        raise NotCanonical("A certificate name is not in its one spelling.")
-    return name
-
-
-def _parse_path(federation: FederationName, path: str) -> PeerName:
+    federation = FederationName(domain)
     for role in Role:
         if role.named:
             head, slash, tail = path.partition("/")

@@ -92,6 +92,12 @@ class DirectoryKeeper:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
 
+    @property
+    def known(self) -> Snapshot:
+        """What `latest` returned last, to whichever thread; `latest` comes first."""
+        assert self._snapshot is not None
+        return self._snapshot
+
     def latest(self) -> Snapshot:
         """The directory as the database has it now; raises StoreUnusable."""
         read_at = time.monotonic()
@@ -166,6 +172,4 @@ def _check_known(tx: Transaction, node: NodeId) -> None:
 
 def _snapshot(stored: StoredDirectory, read_at_seconds: float) -> Snapshot:
     directory = Directory.decode(stored.statement.body)
-    return Snapshot(
-        stored, CurrentDirectory(directory), frozenset(directory.denied_serials), read_at_seconds
-    )
+    return Snapshot(stored, CurrentDirectory(directory), frozenset(directory.denied_serials), read_at_seconds)

@@ -109,6 +109,10 @@ class Enrolment:
         self._keys = keys
         self._directory = directory
 
+    def announce(self, config: Config) -> None:
+        """From now on invitations name the addresses of `config`."""
+        self._config = config
+
     def invite(
         self,
         ori: Ori,

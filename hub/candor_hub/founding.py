@@ -71,9 +71,7 @@ def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
     make_private_folder(folder / "segments")
     write_new_private(key_folder / keys.DATABASE_KEY, secrets.token_bytes(KEY_OCTETS))
     directory_key = SigningKey.generate()
-    write_new_key(
-        key_folder / keys.DIRECTORY_KEY, Ed25519PrivateKey.from_private_bytes(directory_key.seed())
-    )
+    write_new_key(key_folder / keys.DIRECTORY_KEY, Ed25519PrivateKey.from_private_bytes(directory_key.seed()))
     keys.issue_directory(key_folder, authority, directory_key, now)
     keys.issue_tls(key_folder, authority, now)
     # The file comes last: while it is missing, the hub is not there yet and `init` says what is in the way.

@@ -112,7 +112,12 @@ class Index:
 def _check_newer(head: IndexHead, last: StoredHead | None) -> None:
     if last is None:
         return
-    check_progress(head, last.sequence + 1)
+    check_progress(head, last.sequence)
+    if head.sequence == last.sequence:
+        raise Rollback(
+            f"The index head of {head.node} has sequence {head.sequence} again, with other contents.",
+            remedy="A head must have a higher sequence than the one before.",
+        )
     if head.epoch < last.epoch:
         raise Rollback(
             f"The index head of {head.node} is of epoch {head.epoch}; {last.epoch} was published before."

@@ -35,7 +35,12 @@ from candor_proto.errors import ConfigInvalid, InputInvalid
 from candor_proto.ids import FederationName
 from candor_proto.signing import SigningKey
 
-DATABASE_KEY, DIRECTORY_KEY, DIRECTORY_CHAIN, TLS = "database.key", "directory.key", "directory.crt", "hub.pem"
+DATABASE_KEY, DIRECTORY_KEY, DIRECTORY_CHAIN, TLS = (
+    "database.key",
+    "directory.key",
+    "directory.crt",
+    "hub.pem",
+)
 
 
 @dataclass(frozen=True)

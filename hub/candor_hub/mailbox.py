@@ -27,9 +27,7 @@ class MailboxKeeper:
         self._store = store
         self._newest_seen = 0
 
-    def waiting(
-        self, node: NodeId, but: Collection[int], limit: int, now: datetime
-    ) -> tuple[Delivery, ...]:
+    def waiting(self, node: NodeId, but: Collection[int], limit: int, now: datetime) -> tuple[Delivery, ...]:
         """The next unexpired deliveries to `node` in the order of acceptance, without those in `but`."""
         with self._store.read() as tx:
             return tx.mailbox.waiting(node, now, limit, but)

@@ -97,9 +97,7 @@ class Relay:
             _record(tx, envelope, now)
         return receipt
 
-    def _lookup(
-        self, tx: Transaction, lookup: Lookup, directory: CurrentDirectory, now: datetime
-    ) -> Receipt:
+    def _lookup(self, tx: Transaction, lookup: Lookup, directory: CurrentDirectory, now: datetime) -> Receipt:
         check_purpose(lookup.purpose)
         _check_targets(lookup, directory)
         wanted = SLOTS[lookup.shape]

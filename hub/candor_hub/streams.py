@@ -106,19 +106,18 @@ class Watch:
         self._directory = directory
         self._mailbox = mailbox
         self._timing = timing
-        self._snapshot: Snapshot | None = None
+        self._version = 0
 
     @property
     def snapshot(self) -> Snapshot:
-        """The directory as of the last look; `look` comes first. Its deny list grows stale with it."""
-        assert self._snapshot is not None
-        return self._snapshot
+        """The directory as of the last look; its deny list grows stale with it."""
+        return self._directory.known
 
     async def look(self) -> None:
         """Raises StoreUnusable."""
-        before = self._snapshot
-        self._snapshot = await asyncio.to_thread(self._directory.latest)
-        if before is None or before.version != self._snapshot.version:
+        version = (await asyncio.to_thread(self._directory.latest)).version
+        if version != self._version:
+            self._version = version
             self._streams.wake(self._streams.nodes)
         self._streams.wake(await asyncio.to_thread(self._mailbox.recipients_of_news))
 

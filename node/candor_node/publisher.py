@@ -149,11 +149,17 @@ def build_tick(db: Database, now: datetime, settings: Settings, *, rotate: bool 
 
 def tick(store: Store, now: datetime, settings: Settings, *, rotate: bool = False) -> Publication:
     """One tick with the curve work outside the transactions. Blocks: call it from a worker thread."""
+    publication = _tick(store, now, settings, rotate)
+    # Seeds that were destroyed leave the write-ahead log as well.
+    store.checkpoint()
+    return publication
+
+
+def _tick(store: Store, now: datetime, settings: Settings, rotate: bool) -> Publication:
     for _ in range(_ATTEMPTS):
         planned = store.run_sync(lambda db: plan(db, now, settings, rotate=rotate))
-        sealed = seal(planned, settings)
         try:
-            return _stored(store, planned, sealed, settings)
+            return _stored(store, planned, seal(planned, settings), settings)
         except ConflictingResubmission:
             continue
     return store.run_sync(lambda db: build_tick(db, now, settings, rotate=rotate))

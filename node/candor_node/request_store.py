@@ -13,7 +13,7 @@ from datetime import datetime
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.disclosure import DisclosureRequest, Outcome, OwnerState, RequesterState
-from candor_proto.ids import LookupId, NodeId, RequestId
+from candor_proto.ids import LookupId, RequestId
 from candor_proto.record import CanonicalRecord, DisputeStatus
 
 
@@ -281,7 +281,3 @@ def requests_named(db: Database, prefix: str) -> list[RequestId]:
         (prefix,),
     ).fetchall()
     return [RequestId(value) for (value,) in rows]
-
-
-def requester_of(request: ReceivedRequest) -> NodeId:
-    return request.request.requester

@@ -4,23 +4,29 @@ Rules of this file:
 - the asker adds up its *own* table's weights, whatever shares an entry carries;
 - the owner knows every F and can aim malformed data at one person: whatever fails here is a miss.
   Failures are returned apart from the hits and are never shown (attack A5c, "selective failure");
-- a blob below the threshold is left alone and is not even counted as a failure.
+- a blob below the threshold is left alone and is not even counted as a failure;
+- the work of one opening is always done, on a stand-in if need be: one entry, share or blob aimed at a
+  person does not show in time either. Several still would: whoever calls this sends nothing, and
+  acknowledges nothing, at a time that depends on when it returns.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 from candor_proto.directory import IndexHead
-from candor_proto.errors import CandorError, GateClosed, SealedDataInvalid
+from candor_proto.errors import CandorError, GateClosed, KeyMismatch, SealedDataInvalid
 from candor_proto.ids import BlobId, FederationName
-from candor_proto.matchkeys import MATCH_LABELS, TAG_LABELS, Label, Slot
+from candor_proto.matchkeys import MATCH_LABELS, TAG_LABELS, Label, Slot, gate_weight
 from candor_proto.record import RecordKind, Tier
 from candor_proto.result import Hit
 from candor_proto.scoring import describe_agreement, tag_outcomes
 from candor_proto.sealed_index import (
+    BLOB_OCTETS,
     EntryKeys,
     IndexOwner,
     field_tag,
@@ -29,6 +35,7 @@ from candor_proto.sealed_index import (
 )
 from candor_proto.sealed_index import Label as BlobLabel
 from candor_proto.segment import Segment
+from candor_proto.shamir import SECRET_OCTETS
 
 # The position that a label's shares are computed for (§6.2): its place in the list of sixteen.
 POSITIONS: dict[str, int] = {label.name: position for position, label in enumerate(MATCH_LABELS)}
@@ -37,10 +44,21 @@ _FIRST_DAY = date(1970, 1, 1)
 
 @dataclass(frozen=True)
 class NodeIndex:
-    """One node's index as the asker holds it: the head and every segment it names."""
+    """One node's index as the asker holds it: the head and every segment it names, in its order.
+
+    Raises KeyMismatch on construction with segments of another owner, epoch or number than the head names:
+    their tags would never be met, and silence is never "no record". Addresses are checked on fetching.
+    """
 
     head: IndexHead
     segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        head = self.head
+        named = [(head.federation, head.node, head.epoch, ref.number) for ref in head.segments]
+        headers = [segment.header for segment in self.segments]
+        if named != [(held.federation, held.node, held.epoch, held.number) for held in headers]:
+            raise KeyMismatch("The segments held are not those that the index head names.")
 
 
 @dataclass(frozen=True)
@@ -62,8 +80,10 @@ Outputs = Sequence[tuple[Slot, bytes]]
 
 @dataclass
 class _Candidate:
+    """A blob that entries name: where, and for each label hit every set of share slots found."""
+
     segment: Segment
-    labels: dict[str, tuple[Label, tuple[bytes, ...]]]
+    labels: dict[str, tuple[Label, list[tuple[bytes, ...]]]]
 
 
 def find_hits(outputs: Outputs, index: NodeIndex, federation: FederationName, today: date) -> Findings:
@@ -76,16 +96,20 @@ def find_hits(outputs: Outputs, index: NodeIndex, federation: FederationName, to
     failures: list[LocalFailure] = []
     candidates = _probe(outputs, index, owner, failures)
     hits = []
+    opened = False
     for blob_id, candidate in candidates.items():
+        if gate_weight(label for label, _ in candidate.labels.values()) < index.head.threshold:
+            continue
+        opened = True
         try:
             hit = _open(blob_id, candidate, outputs, index, owner, today)
-        except GateClosed:
-            continue
         except CandorError as error:
             failures.append(LocalFailure(blob_id, error))
             continue
         if hit is not None:
             hits.append(hit)
+    if not opened:
+        _open_stand_in(index.head.threshold, owner)
     return Findings(tuple(hits), tuple(failures))
 
 
@@ -105,7 +129,7 @@ def _probe(
                     continue
                 blob_id, slots = found
                 candidate = candidates.setdefault(blob_id, _Candidate(segment, {}))
-                candidate.labels.setdefault(slot.label.name, (slot.label, slots))
+                candidate.labels.setdefault(slot.label.name, (slot.label, []))[1].append(slots)
     return candidates
 
 
@@ -118,15 +142,20 @@ def _open(
     today: date,
 ) -> Hit | None:
     """The hit behind the gate; None when withdrawn or expired. Raises GateClosed or a local failure."""
+    weighed = {
+        POSITIONS[name]: (label.weight, _agreed(label, found))
+        for name, (label, found) in candidate.labels.items()
+    }
     blob = candidate.segment.blob(blob_id)
     if blob is None:
+        _open_stand_in(index.head.threshold, owner)
         raise SealedDataInvalid("An entry that names a blob which is not there.")
-    weighed = {POSITIONS[name]: (label.weight, slots) for name, (label, slots) in candidate.labels.items()}
     opened, secret = open_through_gate(blob, weighed, index.head.threshold, owner)
     marker = withdrawal_marker(secret, blob_id)
     if any(segment.withdrawn(marker) for segment in index.segments):
         return None
-    if opened.expires_days and _FIRST_DAY + timedelta(days=opened.expires_days) <= today:
+    # Days are compared as numbers: a date that no calendar holds is a date far away, not an error.
+    if opened.expires_days and opened.expires_days <= (today - _FIRST_DAY).days:
         return None
     if opened.kind not in {kind.value for kind in RecordKind} or opened.tier not in {
         tier.value for tier in Tier
@@ -146,6 +175,25 @@ def _open(
         labels=tuple(sorted((label.name for label in labels), key=POSITIONS.__getitem__)),
         explanation=describe_agreement(tag_outcomes(asked, matched, opened.presence), labels),
     )
+
+
+def _agreed(label: Label, found: Sequence[tuple[bytes, ...]]) -> tuple[bytes, ...]:
+    """The share slots of a label that several variants hit; all carry the same shares (§6.2, §6.4)."""
+    first, *others = found
+    same = True
+    for slots in others:
+        for one, other in zip(first[: label.weight], slots[: label.weight], strict=True):
+            same &= hmac.compare_digest(one, other)
+    if not same:
+        raise SealedDataInvalid("Two variants of a label with different shares.")
+    return first
+
+
+def _open_stand_in(threshold: int, owner: IndexOwner) -> None:
+    """The work of opening one blob, for nothing (§7.6)."""
+    weighed = {position: (1, (bytes(SECRET_OCTETS),)) for position in range(threshold)}
+    with suppress(CandorError):
+        open_through_gate(bytes(BLOB_OCTETS), weighed, threshold, owner)
 
 
 def _compare(outputs: Outputs, opened: BlobLabel, blob_id: BlobId) -> tuple[set[Label], set[Label]]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from candor_proto import oprf
-from candor_proto.errors import CommitmentMismatch, InvalidScalar
+from candor_proto.errors import CommitmentMismatch, InvalidScalar, MalformedMessage
 from candor_proto.exchange import Paperwork
 from candor_proto.group import Scalar
 from candor_proto.matchkeys import LookupPlan, check_plan
@@ -42,7 +42,11 @@ def open_lookup(lookup: Lookup, opening: Opening) -> LookupPlan:
 
     Raises CommitmentMismatch naming the first commitment or slot that differs, never a value.
     """
-    stated, shown = lookup.commitments, opening.paperwork.commitments()
+    try:
+        stated, shown = lookup.commitments, opening.paperwork.commitments()
+    except (KeyError, UnicodeEncodeError, MalformedMessage):
+        # A salt that is missing or too short, or a text that no encoding holds.
+        raise CommitmentMismatch("The paperwork shown cannot be committed to.") from None
     for name in ("case", "consent", "officer", "filler"):
         if not hmac.compare_digest(getattr(stated, name).value, getattr(shown, name).value):
             raise CommitmentMismatch(f"The {name} shown is not the one that the lookup committed to.")

@@ -34,6 +34,7 @@ MARKER_OCTETS = 16
 MAX_CHAIN = 256
 MAX_WEIGHT = 2
 MIN_THRESHOLD, MAX_THRESHOLD = 3, 8
+_THRESHOLD_BOUNDS = f"A threshold lies between {MIN_THRESHOLD} and {MAX_THRESHOLD}."
 _BLOB_VERSION = 1
 
 RandomBytes = Callable[[int], bytes]
@@ -155,7 +156,7 @@ class EntryKeys:
 def polynomial(secret: bytes, blob_id: BlobId, threshold: int) -> tuple[bytes, ...]:
     """The coefficients of f, constant term (the secret) first (§6.2)."""
     if not MIN_THRESHOLD <= threshold <= MAX_THRESHOLD:
-        raise LimitExceeded(f"A threshold lies between {MIN_THRESHOLD} and {MAX_THRESHOLD}.")
+        raise LimitExceeded(_THRESHOLD_BOUNDS)
     tail = (
         derive(secret, "share-coefficient", blob_id.value + bytes([index]), SECRET_OCTETS)
         for index in range(1, threshold)
@@ -262,8 +263,11 @@ def open_through_gate(
     """Label and secret of `blob` from the labels hit for it, or a typed refusal (§6.4).
 
     `hits` maps a label's position to (its weight in the asker's own table, the share slots found).
-    Raises GateClosed below the threshold, SealedDataInvalid when shares or blob are malformed.
+    Raises GateClosed below the threshold, SealedDataInvalid when shares or blob are malformed,
+    LimitExceeded for a threshold or weight out of bounds.
     """
+    if not MIN_THRESHOLD <= threshold <= MAX_THRESHOLD:
+        raise LimitExceeded(_THRESHOLD_BOUNDS)
     if sum(weight for weight, _ in hits.values()) < threshold:
         raise GateClosed("The labels hit weigh less than the owner's threshold.")
     shares: dict[int, bytes] = {}
@@ -272,7 +276,10 @@ def open_through_gate(
             shares[abscissa] = slots[slot]
     secret = interpolate_at_zero(shares, threshold)
     coefficients = polynomial(secret, BlobId(blob[:16]), threshold)
+    on_polynomial = True
     for abscissa, share in shares.items():
-        if not hmac.compare_digest(evaluate(coefficients, abscissa), share):
-            raise SealedDataInvalid("A share that is not on the owner's polynomial.")
+        # No early end: how many shares are right is nobody's business (§7.6).
+        on_polynomial &= hmac.compare_digest(evaluate(coefficients, abscissa), share)
+    if not on_polynomial:
+        raise SealedDataInvalid("A share that is not on the owner's polynomial.")
     return open_blob(blob, secret, owner), secret

@@ -102,13 +102,32 @@ def build(
 def _check_limits(header: SegmentHeader) -> None:
     if header.entries > MAX_ENTRIES or header.blobs > MAX_BLOBS or header.markers > MAX_MARKERS:
         raise LimitExceeded("A segment holds too many items.")
+    lists = header.entries * ENTRY_OCTETS + header.blobs * BLOB_OCTETS + header.markers * MARKER_OCTETS
+    # Both lists at their own limits do not fit: what no member would accept must not be published.
+    if len(header.encode()) + lists > MAX_SEGMENT_OCTETS:
+        raise LimitExceeded("A segment is over its size limit.")
+
+
+def _check_padding(header: SegmentHeader) -> None:
+    """Refuse counts that padding cannot give: they would tell how much was filed in a tick (§6.6)."""
+    for count, minimum in (
+        (header.entries, MIN_ENTRIES),
+        (header.blobs, MIN_BLOBS),
+        (header.markers, MIN_MARKERS),
+    ):
+        if padded_count(count, minimum) != count:
+            raise NotCanonical("A list in a segment is not padded.")
 
 
 class Segment:
     """A parsed segment: finds entries by tag and blobs by id, by binary search in its own octets."""
 
     def __init__(self, octets: bytes) -> None:
-        """Parse strictly: sizes, limits, sorted lists, nothing behind the last item."""
+        """Parse strictly: sizes, limits, padded and sorted lists, nothing behind the last item.
+
+        Raises MalformedMessage or LimitExceeded. Searching takes time that depends on what is sought; it
+        happens on the asker's own machine, and nothing is sent because of it (§6.8).
+        """
         if len(octets) > MAX_SEGMENT_OCTETS:
             raise LimitExceeded("A segment is over its size limit.")
         reader = Reader(octets, "segment")
@@ -118,6 +137,7 @@ class Segment:
             raise MalformedMessage("A segment with malformed names.") from error
         self.header = SegmentHeader(federation, node, *(reader.integer(4) for _ in range(5)))
         _check_limits(self.header)
+        _check_padding(self.header)
         self._entries = self._list(reader, self.header.entries, ENTRY_OCTETS)
         self._blobs = self._list(reader, self.header.blobs, BLOB_OCTETS)
         self._markers = frozenset(self._list(reader, self.header.markers, MARKER_OCTETS))

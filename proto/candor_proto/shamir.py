@@ -18,6 +18,7 @@ SECRET_OCTETS = 16
 _BITS = 128
 _MASK = (1 << _BITS) - 1
 _REDUCTION = 0x87  # x^7 + x^2 + x + 1
+_POLYNOMIAL = 1 << _BITS | _REDUCTION
 
 
 def _times_x(value: int) -> int:
@@ -37,14 +38,24 @@ def multiply_by_public(secret: int, public: int) -> int:
 
 
 def invert_public(value: int) -> int:
-    """The inverse of a public, non-zero field element: value^(2^128 − 2)."""
-    if value == 0:
-        raise MalformedMessage("Zero has no inverse.")
-    result, power = 1, value
-    for _ in range(_BITS - 1):
-        power = multiply_by_public(power, power)
-        result = multiply_by_public(result, power)
-    return result
+    """The inverse of a public, non-zero field element, by Euclid's algorithm over GF(2)[x].
+
+    Its running time depends on `value`. Raises MalformedMessage for zero and for more than 128 bits.
+    """
+    if not 0 < value <= _MASK:
+        raise MalformedMessage("Zero has no inverse, and an element has 128 bits.")
+    # Held throughout: remainder = factor × value modulo the field polynomial, for both pairs.
+    remainder, next_remainder = _POLYNOMIAL, value
+    factor, next_factor = 0, 1
+    while next_remainder != 1:
+        shift = remainder.bit_length() - next_remainder.bit_length()
+        if shift < 0:
+            remainder, next_remainder = next_remainder, remainder
+            factor, next_factor = next_factor, factor
+        else:
+            remainder ^= next_remainder << shift
+            factor ^= next_factor << shift
+    return next_factor
 
 
 @lru_cache(maxsize=65536)
@@ -72,13 +83,17 @@ def evaluate(coefficients: Sequence[bytes], abscissa: int) -> bytes:
 def interpolate_at_zero(shares: Mapping[int, bytes], threshold: int) -> bytes:
     """The secret from `threshold` shares, those of the lowest abscissae.
 
-    `shares` maps abscissa (1 … 2^128 − 1) to 16 octets. Raises GateClosed when there are fewer.
+    `shares` maps abscissa (1 … 2^128 − 1) to 16 octets. Raises GateClosed when there are fewer, and
+    MalformedMessage for a threshold below 1 or an abscissa out of range.
     """
+    if threshold < 1:
+        raise MalformedMessage("A threshold is at least one share.")
     if len(shares) < threshold:
         raise GateClosed("Fewer shares than the threshold.")
     chosen = tuple(sorted(shares))[:threshold]
-    if chosen[0] == 0:
-        raise MalformedMessage("The abscissa 0 is the secret itself.")
+    if not 0 < chosen[0] <= chosen[-1] <= _MASK:
+        # 0 is the secret itself; beyond 128 bits two abscissae may be one element.
+        raise MalformedMessage("An abscissa lies between 1 and 2^128 - 1.")
     secret = 0
     for abscissa, coefficient in zip(chosen, _coefficients(chosen), strict=True):
         secret ^= multiply_by_public(int.from_bytes(shares[abscissa], "big"), coefficient)

@@ -61,7 +61,7 @@ class Mailbox:
                 expires_at=to_milliseconds(envelope.expires_at),
             )
         )
-        number = tuple(result.inserted_primary_key or ())[0]
+        number = next(iter(result.inserted_primary_key or ()))
         names = sorted(str(node) for node in recipients)
         if names:
             self._connection.execute(
@@ -87,9 +87,7 @@ class Mailbox:
         return self._connection.execute(query).first() is not None
 
     def waiting_count(self, recipient: NodeId) -> int:
-        query = (
-            sa.select(sa.func.count()).select_from(mailbox).where(mailbox.c.recipient == str(recipient))
-        )
+        query = sa.select(sa.func.count()).select_from(mailbox).where(mailbox.c.recipient == str(recipient))
         return self._connection.execute(query).scalar() or 0
 
     def full(self, limit: int) -> frozenset[NodeId]:

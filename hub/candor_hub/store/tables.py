@@ -145,9 +145,7 @@ mailbox = sa.Table(
     metadata,
     sa.Column("delivery_id", _Number, primary_key=True),
     sa.Column("recipient", sa.Text, nullable=False),
-    sa.Column(
-        "envelope", sa.ForeignKey("envelopes.number", ondelete="CASCADE"), nullable=False, index=True
-    ),
+    sa.Column("envelope", sa.ForeignKey("envelopes.number", ondelete="CASCADE"), nullable=False, index=True),
     sa.Index("mailbox_by_recipient", "recipient", "delivery_id"),
     sqlite_autoincrement=True,
 )

@@ -74,6 +74,8 @@ def test_any_of_several_roots_will_do() -> None:
         pytest.param(FLAWED.issued_by_a_member, id="issued_by_a_member"),
         pytest.param(FLAWED.no_name, id="no_name"),
         pytest.param(FLAWED.two_names, id="two_names"),
+        pytest.param(FLAWED.hub_with_two_names, id="hub_with_two_names"),
+        pytest.param(FLAWED.directory_key_for_tls, id="directory_key_for_tls"),
         pytest.param(FLAWED.foreign_federation, id="foreign_federation"),
         pytest.param(FLAWED.unknown_role, id="unknown_role"),
         pytest.param(FLAWED.node_with_the_hubs_host_name, id="node_with_the_hubs_host_name"),

@@ -77,9 +77,11 @@ def test_a_rolled_back_index_head_is_refused() -> None:
 
 
 def test_the_directory_of_another_federation_is_refused() -> None:
+    # Without heads: theirs would be refused for naming another federation as well.
+    bare = PARTIES.directory(**{name: PARTIES[name].member(head=None) for name in ("alpha", "beta", "gamma")})
     with pytest.raises(IdentityMismatch):
         verify_directory(
-            PARTIES.signed(),
+            PARTIES.signed(bare),
             PARTIES.directory_key.public,
             CHAIN_DIGEST,
             FederationName("other.example"),

@@ -1,0 +1,193 @@
+"""Puts a hub together and runs it: the only place that builds everything.
+
+hub = Hub(load_config(path))
+await hub.start()
+...
+await hub.stop()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import grpc
+import structlog
+
+from candor_certs.mtls import rotating_server_credentials, server_options
+from candor_certs.store import TlsIdentity
+from candor_hub.attach import Attachments
+from candor_hub.clock import Clock, SystemClock
+from candor_hub.config import Config
+from candor_hub.directory import DirectoryKeeper
+from candor_hub.enrolment import FORGOTTEN_AFTER, Attempts, Enrolment
+from candor_hub.founding import open_store
+from candor_hub.index import Index
+from candor_hub.keys import HubKeys, load_keys, renew
+from candor_hub.mailbox import MailboxKeeper
+from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
+from candor_hub.relay import Relay
+from candor_hub.segment_files import SegmentFiles
+from candor_hub.service import EnrolmentServicer, HubServicer
+from candor_hub.streams import Streams, Timing, Watch
+from candor_hub.uploads import Uploads
+from candor_proto.errors import CandorError, ConfigInvalid
+from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
+
+log = structlog.get_logger(__name__)
+
+MAINTENANCE_SECONDS = 60.0
+STOP_GRACE_SECONDS = 5.0
+Interceptors = Sequence[grpc.aio.ServerInterceptor]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the hub listens on."""
+
+    hub: int
+    enrolment: int
+
+
+class Hub:
+    """A running hub. One event loop owns it; the rules below run in threads."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock | None = None,
+        interceptors: Interceptors = (),
+        timing: Timing | None = None,
+    ) -> None:
+        """`interceptors` see every call of both ports before the hub's own does.
+
+        Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
+        """
+        self.config = config
+        self.clock = clock or SystemClock()
+        self._interceptors = tuple(interceptors)
+        self._keys = load_keys(config.keys, config.issuing, config.federation)
+        self._store = open_store(config, upgrade=True)
+        timing = timing or Timing()
+        self.directory = DirectoryKeeper(self._store, self.keys)
+        self.enrolment = Enrolment(config, self._store, self.keys, self.directory)
+        self.index = Index(self._store, SegmentFiles(config.segments), self.directory, config.federation)
+        self.mailbox = MailboxKeeper(self._store)
+        self.relay = Relay(self._store, config.quota)
+        self.streams = Streams()
+        self.watch = Watch(self.streams, self.directory, self.mailbox, timing)
+        self.attachments = Attachments(self.streams, self.watch, self.mailbox, self.clock, timing)
+        self.ports = Ports(0, 0)
+        self._servers: list[grpc.aio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def keys(self) -> HubKeys:
+        """The hub's keys with the certificates of this moment."""
+        return self._keys
+
+    def tls(self) -> TlsIdentity:
+        return self._keys.tls
+
+    async def start(self) -> None:
+        """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
+        await asyncio.to_thread(self._renew)
+        await self.watch.look()
+        gate = NodeGate(self.config.federation, self.directory, self.clock)
+        hub_server, hub_port = self._server(gate.admit, self.config.address, require_client=True)
+        enrolment_server, enrolment_port = self._server(
+            admit_anybody, self.config.enrolment_address, require_client=False
+        )
+        self.ports = Ports(hub_port, enrolment_port)
+        self._announce()
+        servicer = HubServicer(self.relay, self.index, Uploads(), self.attachments, self.streams, self.clock)
+        hub_pb2_grpc.add_HubServiceServicer_to_server(servicer, hub_server)
+        enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
+            EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock), enrolment_server
+        )
+        for server in (hub_server, enrolment_server):
+            await server.start()
+            self._servers.append(server)
+        self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._maintain())]
+        log.info("started", federation=str(self.config.federation), hub=hub_port, enrolment=enrolment_port)
+
+    async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
+        """Let calls finish, end streams, close the database."""
+        self.streams.stop()
+        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._store.close)
+        log.info("stopped")
+
+    def maintain(self) -> None:
+        """What is due now and then: expired rows, unnamed segments, renewals, who was seen."""
+        now = self.clock.now()
+        expired, segments = self.mailbox.forget(now), self.index.collect_garbage(now)
+        with self._store.write() as tx:
+            tx.members.set_seen(self.streams.nodes, now)
+            tx.enrolments.drop_expired(now - FORGOTTEN_AFTER)
+        self._renew()
+        log.info("maintained", expired_deliveries=expired, dropped_segments=segments)
+
+    def _renew(self) -> None:
+        now = self.clock.now()
+        self._keys = renew(self._keys, now)
+        self.directory.publish_if_certified_anew(now)
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(MAINTENANCE_SECONDS)
+            try:
+                await asyncio.to_thread(self.maintain)
+            except CandorError as error:
+                log.error("maintenance failed", code=error.code, message=error.message)
+
+    def _server(self, admit: Admit, address: str, *, require_client: bool) -> tuple[grpc.aio.Server, int]:
+        _check_bindable(address)
+        server = grpc.aio.server(
+            interceptors=[*self._interceptors, Gatekeeper(admit)],
+            options=server_options(self.config.nodes),
+        )
+        credentials = rotating_server_credentials(self.tls, [self._keys.root], require_client)
+        try:
+            return server, server.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise ConfigInvalid(
+                f"The hub cannot listen on {address}.", remedy="Choose another address in the configuration."
+            ) from None
+
+    def _announce(self) -> None:
+        """Say the real ports where the configuration left them to the system."""
+
+        def named(public: str, listened: str, port: int) -> str:
+            return f"{public.rpartition(':')[0]}:{port}" if public == listened else public
+
+        config = self.config
+        self.config = replace(
+            config,
+            public_address=named(config.public_address, config.address, self.ports.hub),
+            public_enrolment_address=named(
+                config.public_enrolment_address, config.enrolment_address, self.ports.enrolment
+            ),
+        )
+        self.enrolment.announce(self.config)
+
+
+def _check_bindable(address: str) -> None:
+    """Raises ConfigInvalid in words, where gRPC would only say that it failed."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        raise ConfigInvalid(
+            f"The hub cannot listen on {address}: {error.strerror}.",
+            remedy="End the program that listens there, or choose another address in the configuration.",
+        ) from None

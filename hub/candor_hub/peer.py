@@ -1,0 +1,209 @@
+"""In front of every handler: who is calling, may it call this, and what its errors look like outside.
+
+Order (RELIABILITY.md §2): authenticate, revocation, authorise, standing, unknown fields, handler. The directory,
+and with it the deny list, is looked up for every call, so that a revocation holds from the next call on.
+
+Rules of this file:
+- nothing in a request is believed about identity; handlers take the caller from `caller()`;
+- a method that is not in `ROLES` may be called by nobody;
+- every exception becomes a status by `candor_wire.status`; what is not ours is logged and withheld.
+
+Handlers that stream responses leave here as coroutines that call `context.write`: an interceptor in front of
+this one that wants to see responses wraps the context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from candor_certs.chain import PeerIdentity
+from candor_certs.names import Role
+from candor_certs.peer import TLS_VERSION, identity_from_auth_context
+from candor_hub.attach import check_member
+from candor_hub.clock import Clock
+from candor_hub.directory import DirectoryKeeper, Snapshot
+from candor_proto.errors import CertificateRefused, MalformedMessage, Unreachable, WrongRole
+from candor_proto.ids import FederationName, NodeId
+from candor_wire.codec import refuse_unknown_fields
+from candor_wire.limits import CALL_DEADLINE_SECONDS, TRANSFER_DEADLINE_SECONDS
+from candor_wire.status import ERROR_METADATA_KEY, to_status
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+_HUB = "/candor.v1.HubService/"
+ROLES: Mapping[str, frozenset[Role]] = {
+    _HUB + "Attach": frozenset({Role.NODE}),
+    _HUB + "Submit": frozenset({Role.NODE}),
+    _HUB + "PutSegment": frozenset({Role.NODE}),
+    _HUB + "GetSegment": frozenset({Role.NODE}),
+    _HUB + "PutHead": frozenset({Role.NODE}),
+    _HUB + "GetDirectory": frozenset({Role.NODE}),
+}
+# How long a call may take on this side; a stream that is held open has no end.
+MAX_SECONDS: Mapping[str, float | None] = {
+    _HUB + "Attach": None,
+    _HUB + "PutSegment": TRANSFER_DEADLINE_SECONDS,
+    _HUB + "GetSegment": TRANSFER_DEADLINE_SECONDS,
+    _HUB + "GetDirectory": TRANSFER_DEADLINE_SECONDS,
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The member behind a call, and the directory it was admitted by."""
+
+    node: NodeId
+    identity: PeerIdentity
+    snapshot: Snapshot
+
+
+_CALLER: ContextVar[Caller] = ContextVar("candor_hub_caller")
+
+
+def caller() -> Caller:
+    """Who makes the call that is being handled; set by `NodeGate` and nobody else."""
+    return _CALLER.get()
+
+
+Admit = Callable[[str, Context], Awaitable[None]]
+
+
+class NodeGate:
+    """Admits active members with good certificates to the methods of their role."""
+
+    def __init__(self, federation: FederationName, directory: DirectoryKeeper, clock: Clock) -> None:
+        self._federation = federation
+        self._directory = directory
+        self._clock = clock
+
+    async def admit(self, method: str, context: Context) -> None:
+        """Sets `caller()`; raises what `identity_from_auth_context` does, NotAMember or MemberSuspended."""
+        now = self._clock.now()
+        snapshot = await asyncio.to_thread(self._directory.latest)
+        identity = identity_from_auth_context(
+            context.auth_context(),
+            federation=self._federation,
+            now=now,
+            deny_list=snapshot.deny_list(now),
+            required_roles=ROLES.get(method, frozenset()),
+        )
+        node = identity.name.node
+        if node is None:
+            raise WrongRole("This certificate names no node.")
+        check_member(snapshot, node)
+        _CALLER.set(Caller(node, identity, snapshot))
+
+
+async def admit_anybody(_method: str, context: Context) -> None:
+    """For enrolment: the caller has no certificate yet, but the connection is as good as any."""
+    if list(context.auth_context().get("ssl_tls_version", ())) != [TLS_VERSION]:
+        raise CertificateRefused("The connection does not use TLS 1.3.")
+
+
+class _Unreadable:
+    """Stands for a request that is no protobuf message."""
+
+
+class Gatekeeper(grpc.aio.ServerInterceptor):
+    """Wraps every handler of a server in `admit`, strict reading, a deadline and the error table."""
+
+    def __init__(self, admit: Admit) -> None:
+        self._admit = admit
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        return self._wrap(handler, handler_call_details.method)
+
+    def _wrap(self, handler: Handler, method: str) -> Handler:
+        behaviour = (
+            (handler.stream_stream if handler.request_streaming else handler.unary_stream)
+            if handler.response_streaming
+            else (handler.stream_unary if handler.request_streaming else handler.unary_unary)
+        )
+        if behaviour is None:
+            raise TypeError(f"{method} has no handler.")
+        run: Callable[[Any, Context], Awaitable[Any]] = behaviour
+        if handler.response_streaming and inspect.isasyncgenfunction(behaviour):
+            run = _writing(behaviour)
+
+        async def guarded(request: Any, context: Context) -> Any:
+            try:
+                await self._admit(method, context)
+                checked = _each(request) if handler.request_streaming else _check(request)
+                async with asyncio.timeout(MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)):
+                    return await run(checked, context)
+            except TimeoutError:
+                await _abort(context, method, Unreachable("The call took too long.", remedy="Try again."))
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await _abort(context, method, error)
+
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        return make(guarded, _lenient(handler.request_deserializer), handler.response_serializer)
+
+
+def _writing(behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
+    async def run(request: Any, context: Context) -> None:
+        async for response in behaviour(request, context):
+            await context.write(response)
+
+    return run
+
+
+def _lenient(deserialise: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """gRPC answers an unreadable request by itself, with a status of its own: let it through instead."""
+    if deserialise is None:
+        return None
+
+    def read(octets: bytes) -> Any:
+        try:
+            return deserialise(octets)
+        except DecodeError:
+            return _Unreadable()
+
+    return read
+
+
+def _check(request: Any) -> Any:
+    if not isinstance(request, Message):
+        raise MalformedMessage("A request that is no message of this protocol.")
+    refuse_unknown_fields(request)
+    return request
+
+
+async def _each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _check(request)
+
+
+async def _abort(context: Context, method: str, error: Exception) -> None:
+    status, details, code = to_status(error)
+    if status is grpc.StatusCode.INTERNAL:
+        log.error("failed", method=method, code=getattr(error, "code", code), exc_info=error)
+    else:
+        log.info("refused", method=method, code=code, peer=context.peer())
+    await context.abort(status, details, ((ERROR_METADATA_KEY, code),))

@@ -1,0 +1,131 @@
+"""The gRPC services: message in, value through the rules, message out. Nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from candor_hub.attach import Attachments
+from candor_hub.clock import Clock
+from candor_hub.config import Config
+from candor_hub.enrolment import Attempts, Enrolment, EnrolmentRequest
+from candor_hub.index import Index
+from candor_hub.peer import Context, caller
+from candor_hub.relay import Relay
+from candor_hub.streams import Streams
+from candor_hub.uploads import Uploads
+from candor_proto.canonical import from_milliseconds
+from candor_proto.ids import NodeId, Ori
+from candor_proto.signing import SignedStatement, VerifyingKey
+from candor_wire import codec
+from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc, hub_pb2, hub_pb2_grpc
+
+
+class HubServicer(hub_pb2_grpc.HubServiceServicer):
+    """What members call; `peer.NodeGate` has admitted them."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        index: Index,
+        uploads: Uploads,
+        attachments: Attachments,
+        streams: Streams,
+        clock: Clock,
+    ) -> None:
+        self._relay = relay
+        self._index = index
+        self._uploads = uploads
+        self._attachments = attachments
+        self._streams = streams
+        self._clock = clock
+
+    async def Attach(self, request_iterator: Any, context: Any) -> None:
+        who = caller()
+
+        async def send(frame: codec.HubFrame) -> None:
+            await context.write(codec.write_frame(frame))
+
+        await self._attachments.run(request_iterator, send, who.node, who.identity, who.snapshot)
+
+    async def Submit(self, request: hub_pb2.SubmitRequest, context: Any) -> hub_pb2.SubmitResponse:
+        who = caller()
+        envelope = codec.read_envelope(request.envelope)
+        receipt = await asyncio.to_thread(
+            self._relay.submit, envelope, who.node, who.snapshot.view, self._clock.now()
+        )
+        self._streams.wake(receipt.nodes)
+        return hub_pb2.SubmitResponse(recipients=receipt.recipients)
+
+    async def PutSegment(self, request_iterator: Any, context: Any) -> hub_pb2.PutSegmentResponse:
+        node = caller().node
+        address, octets = await self._uploads.receive(node, request_iterator)
+        await asyncio.to_thread(self._index.put_segment, address, octets, node, self._clock.now())
+        return hub_pb2.PutSegmentResponse()
+
+    async def GetSegment(
+        self, request: hub_pb2.GetSegmentRequest, context: Any
+    ) -> AsyncIterator[hub_pb2.GetSegmentResponse]:
+        pieces = await asyncio.to_thread(self._index.get_segment, codec.read_address(request.address))
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield hub_pb2.GetSegmentResponse(chunk=piece)
+
+    async def PutHead(self, request: hub_pb2.PutHeadRequest, context: Any) -> hub_pb2.PutHeadResponse:
+        who = caller()
+        version = await asyncio.to_thread(
+            self._index.put_head,
+            SignedStatement(request.body, request.signature),
+            who.snapshot.view.member(who.node),
+            self._clock.now(),
+        )
+        return hub_pb2.PutHeadResponse(directory_version=version)
+
+    async def GetDirectory(
+        self, request: hub_pb2.GetDirectoryRequest, context: Any
+    ) -> AsyncIterator[hub_pb2.GetDirectoryResponse]:
+        stored = caller().snapshot.stored
+        yield hub_pb2.GetDirectoryResponse(
+            start=hub_pb2.DirectoryStart(
+                signature=stored.statement.signature,
+                certificate_chain=stored.chain,
+                body_octets=len(stored.statement.body),
+            )
+        )
+        for chunk in codec.chunks(stored.statement.body):
+            yield hub_pb2.GetDirectoryResponse(chunk=chunk)
+
+
+class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
+    """What a node calls once, before it has a certificate."""
+
+    def __init__(self, enrolment: Enrolment, attempts: Attempts, config: Config, clock: Clock) -> None:
+        self._enrolment = enrolment
+        self._attempts = attempts
+        self._config = config
+        self._clock = clock
+
+    async def Enrol(
+        self, request: enrolment_pb2.EnrolRequest, context: Context
+    ) -> enrolment_pb2.EnrolResponse:
+        now = self._clock.now()
+        # The address without its port, which every connection has anew: "ipv4:192.0.2.1:40000".
+        self._attempts.check(context.peer().rpartition(":")[0], now)
+        chain = await asyncio.to_thread(
+            self._enrolment.enrol,
+            EnrolmentRequest(
+                token=request.token,
+                ori=Ori(request.ori),
+                node=NodeId(request.node),
+                certificate_request=request.certificate_request,
+                signing_key=VerifyingKey(request.signing_key),
+                disclosure_key=request.disclosure_key,
+                node_time=from_milliseconds(request.node_time_milliseconds),
+            ),
+            now,
+        )
+        return enrolment_pb2.EnrolResponse(
+            certificate_chain=chain,
+            federation=str(self._config.federation),
+            hub_address=self._config.public_address,
+        )

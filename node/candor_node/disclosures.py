@@ -1,0 +1,269 @@
+"""Asking for a record behind a hit, and taking in what its owner says (docs/protocol.md §9).
+
+Rules of this file:
+- a request leaves only after a person confirmed it, who is named in the ledger (§9.1);
+- the reply key is made for one request and destroyed when it is settled;
+- a response that does not open its commitment is refused and kept as it arrived, with the reply key and the
+  blob behind the hit: together they are evidence against its owner (§9.5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from datetime import datetime
+
+from candor_node import ledger, lookup_store, mail_store, request_store
+from candor_node.clock import Clock
+from candor_node.index_client import IndexClient
+from candor_node.logs import log
+from candor_node.lookup_store import SearchRow, StoredHit
+from candor_node.mail_store import InboxRow
+from candor_node.outbox import Outbox
+from candor_node.request_store import SentRequest
+from candor_node.store import Database, Store
+from candor_proto.disclosure import (
+    REQUEST_LIFE,
+    DisclosureRequest,
+    DisclosureResponse,
+    Outcome,
+    RequesterEvent,
+    RequesterState,
+    open_response,
+    requester_after,
+    seal_request,
+)
+from candor_proto.errors import AlreadyExists, CandorError, InputInvalid, UnknownObject
+from candor_proto.ids import Digest, FederationName, LookupId, NodeId, RequestId
+from candor_proto.record import CanonicalRecord
+from candor_proto.sealing import DisclosureKey
+from candor_proto.signing import SigningKey
+from candor_wire.codec import Envelope, MessageKind
+
+# States in which a second request for the same record would say nothing new.
+_STANDING = (RequesterState.SENT, RequesterState.INVALID, RequesterState.OPENED)
+_OUTCOME_WORDS = {
+    Outcome.DECLINED: "declined by the owner",
+    Outcome.NOT_THE_SAME_PERSON: "not the same person, says the owner",
+}
+
+
+def consent_digest(consent: str) -> Digest:
+    """What a request says of the consent document: the digest of its reference as it was typed."""
+    return Digest(hashlib.sha256(consent.encode()).digest())
+
+
+class Requester:
+    """Sends disclosure requests and opens the responses."""
+
+    def __init__(
+        self,
+        store: Store,
+        indexes: IndexClient,
+        outbox: Outbox,
+        federation: FederationName,
+        own: NodeId,
+        key: SigningKey,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._indexes = indexes
+        self._outbox = outbox
+        self._federation = federation
+        self._own = own
+        self._key = key
+        self._clock = clock
+
+    # --- sending -----------------------------------------------------------------------------------------
+
+    async def send(
+        self, search_id: LookupId, number: int, confirmed_by: str, *, even_if_set_aside: bool = False
+    ) -> RequestId:
+        """Ask the owner of hit `number` for its record. Raises UnknownObject, AlreadyExists, InputInvalid."""
+        if not confirmed_by.strip():
+            raise InputInvalid(
+                "A disclosure request needs the person who confirms it.", remedy="Name them with --by."
+            )
+        row, hit = await self._store.run(lambda db: _load_hit(db, search_id, number))
+        if hit.hit.set_aside and not even_if_set_aside:
+            raise InputInvalid(
+                f"Hit {number} was set aside: the evidence says that this is another person.",
+                remedy="If a person has checked and disagrees, repeat with --even-if-set-aside.",
+            )
+        reply_key = DisclosureKey.generate()
+        now = self._clock.now()
+        request = self._request(row, hit, reply_key, now)
+        owner = self._indexes.require_directory().member(request.owner)
+        sealed = await asyncio.to_thread(seal_request, request, self._key, owner.disclosure_key)
+
+        def work(db: Database) -> None:
+            if any(known.state in _STANDING for known in request_store.sent_for_hit(db, search_id, number)):
+                raise AlreadyExists(
+                    f"The record behind hit {number} was asked for already.",
+                    remedy="`candor-node requests list` shows what became of it.",
+                )
+            request_store.add_sent(db, search_id, number, request, reply_key.octets(), confirmed_by)
+            mail_store.enqueue(db, self._envelope(request, sealed), now)
+            ledger.append(
+                db,
+                now,
+                "disclosure.requested",
+                {
+                    "request_id": str(request.request_id),
+                    "search_id": str(search_id),
+                    "owner": str(request.owner),
+                },
+                {
+                    "hit": number,
+                    "purpose": request.purpose.name,
+                    "case_number": request.case,
+                    "officer": request.officer,
+                    "confirmed_by": confirmed_by,
+                },
+            )
+
+        await self._store.run(work)
+        self._outbox.wake()
+        return request.request_id
+
+    def _request(
+        self, row: SearchRow, hit: StoredHit, reply_key: DisclosureKey, now: datetime
+    ) -> DisclosureRequest:
+        return DisclosureRequest(
+            federation=self._federation,
+            request_id=RequestId(secrets.token_bytes(16)),
+            requester=self._own,
+            owner=hit.hit.owner,
+            epoch=hit.hit.epoch,
+            handle=hit.hit.handle,
+            commitment=hit.hit.commitment,
+            purpose=row.purpose,
+            case=row.case,
+            consent=consent_digest(row.consent),
+            officer=row.officer,
+            lookup_id=row.search_id,
+            reply_key=reply_key.public,
+            issued_at=now,
+            expires_at=now + REQUEST_LIFE,
+        )
+
+    def _envelope(self, request: DisclosureRequest, sealed: bytes) -> Envelope:
+        return Envelope(
+            request.request_id.value,
+            MessageKind.DISCLOSURE_REQUEST,
+            self._own,
+            request.owner,
+            sealed,
+            b"",
+            request.expires_at,
+        )
+
+    # --- receiving ---------------------------------------------------------------------------------------
+
+    async def process(self, row: InboxRow) -> None:
+        """Take in one response of the inbox. Raises StoreUnusable only."""
+        request_id = RequestId(row.envelope.envelope_id)
+        known = await self._store.run(lambda db: request_store.sent(db, request_id))
+        if known is None or known.request.owner != row.envelope.sender or not known.reply_key:
+            log.warning("a response to nothing that was asked", sender=str(row.envelope.sender))
+            await self._store.run(lambda db: mail_store.settle(db, row.number, UnknownObject.code))
+            return
+        try:
+            response, record = await asyncio.to_thread(self._open, known, row)
+        except CandorError as error:
+            await self._refuse(known, row, error)
+            return
+        await self._settle(known, row, response, record)
+
+    def _open(
+        self, known: SentRequest, row: InboxRow
+    ) -> tuple[DisclosureResponse, CanonicalRecord | None]:
+        owner = self._indexes.require_directory().member(known.request.owner)
+        key = DisclosureKey(known.reply_key)
+        return open_response(row.envelope.body, key, known.request, owner.signing_key)
+
+    async def _settle(
+        self,
+        known: SentRequest,
+        row: InboxRow,
+        response: DisclosureResponse,
+        record: CanonicalRecord | None,
+    ) -> None:
+        now = self._clock.now()
+        opened = record is not None
+        event = RequesterEvent.RESPONSE_OPENS if opened else RequesterEvent.RESPONSE_DECLINES
+        state = requester_after(known.state, event)
+
+        def work(db: Database) -> None:
+            request_store.settle_sent(
+                db,
+                known.request.request_id,
+                state,
+                now,
+                reason=_OUTCOME_WORDS.get(response.outcome, ""),
+                outcome=response.outcome,
+                record=record,
+                dispute_status=response.dispute_status if opened else None,
+                subject_statement=response.subject_statement if opened else "",
+            )
+            mail_store.settle(db, row.number)
+            ledger.append(
+                db,
+                now,
+                "disclosure.opened" if opened else "disclosure.declined",
+                _refs(known.request),
+                {"outcome": response.outcome.name},
+            )
+
+        await self._store.run(work)
+
+    async def _refuse(self, known: SentRequest, row: InboxRow, error: CandorError) -> None:
+        now = self._clock.now()
+        state = requester_after(known.state, RequesterEvent.RESPONSE_INVALID)
+
+        def work(db: Database) -> None:
+            request_store.settle_sent(
+                db,
+                known.request.request_id,
+                state,
+                now,
+                reason=error.message,
+                evidence=row.envelope.body,
+            )
+            mail_store.settle(db, row.number, error.code)
+            ledger.append(db, now, "disclosure.refused", _refs(known.request), {"code": error.code})
+
+        await self._store.run(work)
+        log.warning("a response was refused", owner=str(known.request.owner), code=error.code)
+
+    async def expire(self) -> None:
+        """Close the requests that were not answered in their life."""
+        now = self._clock.now()
+
+        def work(db: Database) -> None:
+            for known in request_store.ended_sent(db, now):
+                state = requester_after(known.state, RequesterEvent.EXPIRES)
+                request_store.settle_sent(
+                    db, known.request.request_id, state, now, reason="the owner has not answered"
+                )
+                ledger.append(db, now, "disclosure.expired", _refs(known.request))
+
+        await self._store.run(work)
+
+
+def _load_hit(db: Database, search_id: LookupId, number: int) -> tuple[SearchRow, StoredHit]:
+    row = lookup_store.search(db, search_id)
+    if row is None:
+        raise UnknownObject(f"There is no lookup {search_id}.")
+    for hit in lookup_store.hits(db, search_id):
+        if hit.number == number and row.shown_at is not None:
+            return row, hit
+    raise UnknownObject(
+        f"The lookup {search_id} has no hit {number}.",
+        remedy="`candor-node lookup show` lists its hits with their numbers.",
+    )
+
+
+def _refs(request: DisclosureRequest) -> dict[str, str]:
+    return {"request_id": str(request.request_id), "owner": str(request.owner)}

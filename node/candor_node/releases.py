@@ -1,0 +1,340 @@
+"""Deciding about the disclosure requests of others (docs/protocol.md §9.6).
+
+Rules of this file:
+- the fair-process gate is asked again at the moment of release, whoever decides;
+- what is unknown, withdrawn, no longer matchable or declined is one answer on the wire;
+- decision, response and ledger entry are one transaction: nothing is released that is not accounted for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+from candor_node import due_process, ledger, mail_store, publisher, request_store
+from candor_node.clock import Clock
+from candor_node.index_client import IndexClient
+from candor_node.logs import log
+from candor_node.mail_store import InboxRow
+from candor_node.outbox import Outbox
+from candor_node.publisher import Resolved
+from candor_node.records import canonical
+from candor_node.request_store import ReceivedRequest
+from candor_node.store import Database, Store, Work
+from candor_proto.directory import check_standing
+from candor_proto.disclosure import (
+    DisclosureRequest,
+    DisclosureResponse,
+    Outcome,
+    OwnerEvent,
+    OwnerState,
+    open_request,
+    owner_after,
+    seal_response,
+)
+from candor_proto.errors import (
+    AlreadyExists,
+    CandorError,
+    GateClosed,
+    InputInvalid,
+    UnknownObject,
+)
+from candor_proto.ids import FederationName, NodeId, Purpose, RequestId
+from candor_proto.policy import Release, check_purpose, release_by_rule
+from candor_proto.record import SALT_OCTETS, DisputeStatus, Tier
+from candor_proto.sealing import DisclosureKey
+from candor_proto.signing import SigningKey
+from candor_wire.codec import Envelope, MessageKind
+
+RULE = "standing rule"
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What the standing rule says to a request."""
+
+    event: OwnerEvent
+    reason: str
+    resolved: Resolved | None = None
+
+
+class Owner:
+    """Receives requests for own records and answers them."""
+
+    def __init__(
+        self,
+        store: Store,
+        indexes: IndexClient,
+        outbox: Outbox,
+        federation: FederationName,
+        own: NodeId,
+        key: SigningKey,
+        disclosure_key: DisclosureKey,
+        green_purposes: frozenset[Purpose],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._indexes = indexes
+        self._outbox = outbox
+        self._federation = federation
+        self._own = own
+        self._key = key
+        self._disclosure_key = disclosure_key
+        self._green_purposes = green_purposes
+        self._clock = clock
+
+    # --- receiving ---------------------------------------------------------------------------------------
+
+    async def process(self, row: InboxRow) -> None:
+        """Take in one request of the inbox and decide it by rule, if the rule decides. Raises StoreUnusable."""
+        now = self._clock.now()
+        try:
+            request = await asyncio.to_thread(self._open, row, now)
+        except CandorError as error:
+            # Nothing in it can be trusted, not even where an answer would go.
+            log.warning("request dropped", sender=str(row.envelope.sender), code=error.code)
+            await self._store.run(lambda db: mail_store.settle(db, row.number, error.code))
+            return
+        if await self._store.run(lambda db: request_store.received(db, request.request_id)) is not None:
+            await self._store.run(lambda db: mail_store.settle(db, row.number))
+            return
+        judged = await self._store.run(lambda db: self._judge(db, request, now))
+        sealed = await asyncio.to_thread(self._answer, request, judged.event, judged.resolved, now)
+
+        def work(db: Database) -> None:
+            dcn = str(judged.resolved.record.dcn) if judged.resolved else ""
+            request_store.add_received(db, request, OwnerState.RECEIVED, judged.reason, dcn, now)
+            ledger.append(db, now, "disclosure.received", _refs(request, dcn), _papers(request))
+            self._enter(db, request, OwnerState.RECEIVED, judged.event, dcn, judged.reason, sealed, now)
+            mail_store.settle(db, row.number)
+
+        await self._store.run(work)
+        self._outbox.wake()
+
+    def _open(self, row: InboxRow, now: datetime) -> DisclosureRequest:
+        sender = self._indexes.require_directory().member(row.envelope.sender)
+        return open_request(
+            row.envelope.body,
+            self._disclosure_key,
+            self._federation,
+            RequestId(row.envelope.envelope_id),
+            sender.node,
+            self._own,
+            sender.signing_key,
+            now,
+        )
+
+    def _judge(self, db: Database, request: DisclosureRequest, now: datetime) -> _Judged:
+        try:
+            check_standing(self._indexes.require_directory().member(request.requester), now)
+            check_purpose(request.purpose)
+            resolved = _releasable(db, request, now)
+        except CandorError as error:
+            return _Judged(OwnerEvent.DECLINES, error.message)
+        record = resolved.record
+        release, reason = release_by_rule(
+            record.content.sharing,
+            advisory=record.tier is Tier.ADVISORY,
+            wrong_person_disputed=record.wrong_person_disputed,
+            purpose=request.purpose,
+            green_purposes=self._green_purposes,
+        )
+        event = {
+            Release.RELEASE: OwnerEvent.RULE_RELEASES,
+            Release.ASK_A_PERSON: OwnerEvent.RULE_WAITS,
+            Release.DECLINE: OwnerEvent.DECLINES,
+        }[release]
+        return _Judged(event, reason, resolved)
+
+    # --- a person decides --------------------------------------------------------------------------------
+
+    async def approve(self, request_id: RequestId, by: str, note: str = "") -> ReceivedRequest:
+        """Release the record. Raises UnknownObject, AlreadyExists (decided), GateClosed, InputInvalid."""
+        now = self._clock.now()
+        known = await self._waiting(request_id, by)
+        resolved = await self._store.run(lambda db: _releasable(db, known.request, now))
+        event = OwnerEvent.PERSON_APPROVES
+        sealed = await asyncio.to_thread(self._answer, known.request, event, resolved, now)
+
+        def work(db: Database) -> None:
+            # Between reading and releasing the record may have been withdrawn.
+            if _releasable(db, known.request, now).record != resolved.record:
+                raise GateClosed("The record was changed a moment ago.", remedy="Look at it again.")
+            self._decide(db, known, event, "released by a person", sealed, now, by, note)
+
+        return await self._decided(request_id, work)
+
+    async def decline(
+        self, request_id: RequestId, by: str, reason: str, *, not_same_person: bool = False
+    ) -> ReceivedRequest:
+        """Decline, or say that it is somebody else. The reason stays here, in the ledger."""
+        if not reason.strip():
+            raise InputInvalid("Declining needs a reason, for the account.", remedy="Give it with --reason.")
+        now = self._clock.now()
+        known = await self._waiting(request_id, by)
+        event = OwnerEvent.DECLINES
+        sealed = await asyncio.to_thread(
+            self._answer, known.request, event, None, now, not_same_person=not_same_person
+        )
+        word = "not the same person" if not_same_person else "declined by a person"
+        return await self._decided(
+            request_id, lambda db: self._decide(db, known, event, word, sealed, now, by, reason)
+        )
+
+    async def _waiting(self, request_id: RequestId, by: str) -> ReceivedRequest:
+        if not by.strip():
+            raise InputInvalid("A decision needs the person who takes it.", remedy="Name them with --by.")
+        known = await self._store.run(lambda db: request_store.received(db, request_id))
+        if known is None:
+            raise UnknownObject(
+                f"No request {request_id} was received here.",
+                remedy="`candor-node requests list` shows them.",
+            )
+        _check_undecided(known)
+        return known
+
+    def _decide(
+        self,
+        db: Database,
+        known: ReceivedRequest,
+        event: OwnerEvent,
+        reason: str,
+        sealed: bytes | None,
+        now: datetime,
+        by: str,
+        note: str,
+    ) -> None:
+        current = request_store.received(db, known.request.request_id)
+        if current is None:
+            raise UnknownObject("The request is gone.")
+        _check_undecided(current)
+        self._enter(db, known.request, current.state, event, known.dcn, reason, sealed, now, by, note)
+
+    async def _decided(self, request_id: RequestId, work: Work[None]) -> ReceivedRequest:
+        await self._store.run(work)
+        self._outbox.wake()
+        known = await self._store.run(lambda db: request_store.received(db, request_id))
+        if known is None:
+            raise UnknownObject(f"No request {request_id} was received here.")
+        return known
+
+    # --- answering ---------------------------------------------------------------------------------------
+
+    def _answer(
+        self,
+        request: DisclosureRequest,
+        event: OwnerEvent,
+        resolved: Resolved | None,
+        now: datetime,
+        *,
+        not_same_person: bool = False,
+    ) -> bytes | None:
+        """The sealed response; None while a person has to decide."""
+        if event is OwnerEvent.RULE_WAITS:
+            return None
+        released = event in (OwnerEvent.RULE_RELEASES, OwnerEvent.PERSON_APPROVES) and resolved is not None
+        outcome = Outcome.NOT_THE_SAME_PERSON if not_same_person else Outcome.DECLINED
+        response = DisclosureResponse(
+            federation=self._federation,
+            request_id=request.request_id,
+            request=request.digest(),
+            owner=self._own,
+            requester=request.requester,
+            outcome=Outcome.RELEASED if released else outcome,
+            salt=resolved.salt if released and resolved else bytes(SALT_OCTETS),
+            record=canonical(resolved.record).encode() if released and resolved else b"",
+            dispute_status=resolved.record.dispute_status if released and resolved else DisputeStatus.NONE,
+            subject_statement=resolved.record.subject_statement if released and resolved else "",
+            issued_at=now,
+        )
+        return seal_response(response, self._key, request.reply_key)
+
+    def _enter(
+        self,
+        db: Database,
+        request: DisclosureRequest,
+        state: OwnerState,
+        event: OwnerEvent,
+        dcn: str,
+        reason: str,
+        sealed: bytes | None,
+        now: datetime,
+        by: str = RULE,
+        note: str = "",
+    ) -> None:
+        """Take one step of the state table, with its response and its ledger entry."""
+        after = owner_after(state, event)
+        request_store.settle_received(db, request.request_id, after, now, reason=reason, by=by, note=note)
+        if sealed is not None:
+            envelope = Envelope(
+                request.request_id.value,
+                MessageKind.DISCLOSURE_RESPONSE,
+                self._own,
+                request.requester,
+                sealed,
+                b"",
+                request.expires_at,
+            )
+            mail_store.enqueue(db, envelope, now)
+        ledger.append(
+            db,
+            now,
+            f"disclosure.{after.value}",
+            _refs(request, dcn),
+            {**_papers(request), "reason": reason, "by": by, "note": note[:400]},
+        )
+
+    async def expire(self) -> None:
+        """Close the requests that nobody decided in their life."""
+        now = self._clock.now()
+
+        def work(db: Database) -> None:
+            for known in request_store.ended_received(db, now):
+                self._enter(
+                    db,
+                    known.request,
+                    known.state,
+                    OwnerEvent.EXPIRES,
+                    known.dcn,
+                    "nobody decided in time",
+                    None,
+                    now,
+                )
+
+        await self._store.run(work)
+
+
+def _releasable(db: Database, request: DisclosureRequest, now: datetime) -> Resolved:
+    """The record a request names, if the gate lets it go now; raises UnknownObject or GateClosed."""
+    resolved = publisher.resolve_handle(db, request.epoch, request.handle)
+    if resolved.commitment != request.commitment:
+        raise UnknownObject("The request names another record than its handle.")
+    if resolved.withdrawn:
+        raise GateClosed("The record was withdrawn since it was published.")
+    decision = due_process.gate(resolved.record, due_process.gate_day(now))
+    if not decision.matchable:
+        words = " ".join(clause.words for clause in decision.failed)
+        raise GateClosed(f"The fair-process gate is closed. {words}")
+    return resolved
+
+
+def _check_undecided(known: ReceivedRequest) -> None:
+    if known.state is not OwnerState.WAITING:
+        raise AlreadyExists(
+            f"This request is {known.state.value} already.", remedy="A decision is not taken twice."
+        )
+
+
+def _refs(request: DisclosureRequest, dcn: str) -> dict[str, str]:
+    refs = {"request_id": str(request.request_id), "requester": str(request.requester)}
+    return {**refs, "dcn": dcn} if dcn else refs
+
+
+def _papers(request: DisclosureRequest) -> dict[str, ledger.Value]:
+    return {
+        "purpose": request.purpose.name,
+        "case_number": request.case,
+        "officer": request.officer,
+        "consent": str(request.consent),
+    }
