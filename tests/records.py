@@ -102,7 +102,7 @@ def make_content(**overrides: str) -> Content:
     return content
 
 
-def make_record(now: datetime = NOW, ori: Ori = ORI, node: NodeId = NODE, **overrides: str) -> Record:
+def make_record(now: datetime = NOW, ori: Ori = ORI, node: NodeId = NODE, /, **overrides: str) -> Record:
     """The first version of a record with the content of `make_row(**overrides)`."""
     return initial(make_content(**overrides), now, ori, node, CONTRIBUTOR)
 

@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar
 
 from candor_certs.chain import PeerIdentity
 from candor_certs.profiles import CLOCK_TOLERANCE
-from candor_proto.errors import CandorError, CertificateRevoked, Fault
+from candor_proto.errors import CertificateRevoked, DenyListStale
 from candor_proto.ids import Digest
 
 DEFAULT_MAX_AGE = timedelta(minutes=5)
-
-
-class DenyListStale(CandorError):
-    """This side's deny list is older than its limit, or from the future; nobody can be admitted by it."""
-
-    code: ClassVar[str] = "deny_list_stale"
-    fault: ClassVar[Fault] = Fault.OURS
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What is said on the one stream that a node holds open (docs/protocol.md §8.3).
 
-    node: hello                    hub: welcome, then deliveries, directory_changed and heartbeats, in any order
-    node: acknowledge, repeatedly
+    node: hello, then acknowledgements
+    hub: welcome, then deliveries, directory_changed and heartbeats, in any order
 
 Rules of this file:
 - three tasks share a stream: one reads acknowledgements, one sends, one guards. A node that no longer reads

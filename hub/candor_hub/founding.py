@@ -57,6 +57,7 @@ def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
     refuse_existing(file, folder / "hub.db", folder / "keys")
     issuing = wishes.issuing.resolve() if wishes.issuing else folder / "authority/issuing"
     if wishes.issuing is None:
+        make_private_folder(folder / "authority")
         root = create_root(wishes.federation, now)
         save_root(root, folder / "authority/root")
         save_issuing(create_issuing(root, wishes.federation, now), issuing)

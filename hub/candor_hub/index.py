@@ -1,4 +1,4 @@
-"""Sealed segments and index heads: stored for their owner, handed to every member (docs/protocol.md §6.6-§6.8).
+"""Sealed segments and index heads: kept for their owner, handed to every member (docs/protocol.md §6.6-6.8).
 
 Rules of this file:
 - a segment is stored under the digest of its octets and only for the node that its header names;

@@ -1,7 +1,7 @@
 """Deliveries on their way: what a stream sends next, and what is forgotten.
 
-A delivery waits until its recipient has acknowledged it, or until it expires. Online, offline, and connected to
-another process of the hub are the same to it.
+A delivery waits until its recipient has acknowledged it, or until it expires. Online, offline, and connected
+to another process of the hub are the same to it.
 """
 
 from __future__ import annotations

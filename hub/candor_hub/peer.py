@@ -1,7 +1,7 @@
 """In front of every handler: who is calling, may it call this, and what its errors look like outside.
 
-Order (RELIABILITY.md §2): authenticate, revocation, authorise, standing, unknown fields, handler. The directory,
-and with it the deny list, is looked up for every call, so that a revocation holds from the next call on.
+Order (RELIABILITY.md §2): authenticate, revocation, authorise, standing, unknown fields, handler. The
+directory, and with it the deny list, is looked up for every call: a revocation holds from the next call on.
 
 Rules of this file:
 - nothing in a request is believed about identity; handlers take the caller from `caller()`;
@@ -19,7 +19,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -38,9 +38,9 @@ from candor_wire.limits import CALL_DEADLINE_SECONDS, TRANSFER_DEADLINE_SECONDS
 from candor_wire.status import ERROR_METADATA_KEY, to_status
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
-Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+# Texts, because these classes are generic in their stubs only.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _HUB = "/candor.v1.HubService/"
 ROLES: Mapping[str, frozenset[Role]] = {
@@ -133,7 +133,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         return self._wrap(handler, handler_call_details.method)
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
-        behaviour = (
+        behaviour: Any = (
             (handler.stream_stream if handler.request_streaming else handler.unary_stream)
             if handler.response_streaming
             else (handler.stream_unary if handler.request_streaming else handler.unary_unary)

@@ -1,8 +1,8 @@
 """The octets of segments: one file each, named by its address, below one folder.
 
-Files and not rows: a segment has up to 64 MiB, is written once, read whole by every member and dropped whole; in
-a row it would pass twice through the write-ahead log and leave holes in the database. It is sealed anyway, so the
-database's encryption would add nothing. Later the folder can be a bucket.
+Files and not rows: a segment has up to 64 MiB, is written once, read whole by every member and dropped
+whole; as a row it would pass twice through the write-ahead log and leave holes in the database. It is sealed
+anyway, so the database's encryption would add nothing. Later the folder can be a bucket.
 
 Rules of this file:
 - a file is whole or absent: written beside its place, fsynced, moved, the folder fsynced;

@@ -41,7 +41,10 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self._streams = streams
         self._clock = clock
 
-    async def Attach(self, request_iterator: Any, context: Any) -> None:
+    # A coroutine and not a generator, so that `attach` can leave a node that does not read.
+    async def Attach(  # type: ignore[override]  # the stub knows generators only
+        self, request_iterator: Any, context: Any
+    ) -> None:
         who = caller()
 
         async def send(frame: codec.HubFrame) -> None:

@@ -47,8 +47,8 @@ class Handler(Protocol):
     def directory_version(self) -> int:
         """The version of the directory that is held; 0 for none."""
 
-    async def attached(self, directory_version: int) -> None:
-        """The hub has welcomed this node; its directory has this version."""
+    def attached(self, welcome: Welcome) -> None:
+        """The hub has welcomed this node."""
 
     async def deliver(self, envelope: Envelope) -> None:
         """Store an envelope durably; returning acknowledges it."""
@@ -199,7 +199,7 @@ class HubClient:
             if not isinstance(welcome, Welcome):
                 raise MalformedMessage("The hub did not begin with a welcome.")
             check_clock(self._clock.now(), welcome.hub_time)
-            await handler.attached(welcome.directory_version)
+            handler.attached(welcome)
             while True:
                 frame = await self._read(call, SILENCE_SECONDS)
                 match frame:

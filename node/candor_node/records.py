@@ -148,12 +148,13 @@ _DCN_LENGTH = 16
 
 
 def _check_letter(payload: str) -> str:
-    """ISO/IEC 7064 MOD 37,36: finds every wrong letter and every swap of neighbours."""
-    product = 36
-    for letter in payload:
-        total = (product + _CHECK_LETTERS.index(letter)) % 36 or 36
-        product = total * 2 % 37
-    return _CHECK_LETTERS[(37 - product) % 36]
+    """The letter that makes Σ weight · value a multiple of 37, weights 1, 2, 3 … from the right; or "".
+
+    37 is prime and above every value and weight, so a wrong letter and two swapped ones always show.
+    A payload whose check value would be 36 has no letter, and is not used.
+    """
+    total = sum(weight * _CHECK_LETTERS.index(letter) for weight, letter in enumerate(reversed(payload), 2))
+    return (_CHECK_LETTERS + " ")[-total % 37].strip()
 
 
 @dataclass(frozen=True, order=True)
@@ -167,7 +168,7 @@ class Dcn:
         if (
             len(body) != _DCN_LENGTH
             or any(letter not in _DCN_LETTERS for letter in body)
-            or _check_letter(body) != self.value[-1]
+            or _check_letter(body) != self.value[-1:]
         ):
             raise InputInvalid(
                 "This is not a control number (DCN), or a letter of it is wrong.",
@@ -182,8 +183,11 @@ class Dcn:
     @classmethod
     def draw(cls, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> Dcn:
         number = int.from_bytes(random_bytes(10), "big")
-        body = "".join(_DCN_LETTERS[number >> shift & 31] for shift in range(75, -1, -5))
-        return cls(body + _check_letter(body))
+        while True:
+            body = "".join(_DCN_LETTERS[number >> shift & 31] for shift in range(75, -1, -5))
+            if check := _check_letter(body):
+                return cls(body + check)
+            number ^= 1
 
     def __str__(self) -> str:
         return self.value

@@ -246,6 +246,11 @@ def list_received(db: Database, limit: int) -> list[ReceivedRequest]:
     return _received_rows(db, "1 ORDER BY received_at DESC LIMIT ?", (limit,))
 
 
+def count_received(db: Database, state: OwnerState) -> int:
+    row = db.execute("SELECT count(*) FROM received_requests WHERE state = ?", (state.value,)).fetchone()
+    return int(row[0])
+
+
 def ended_received(db: Database, now: datetime) -> list[ReceivedRequest]:
     """Undecided requests past their life."""
     return _received_rows(
@@ -268,7 +273,14 @@ def settle_received(
     db.execute(
         "UPDATE received_requests SET state = ?, reason = ?, settled_at = ?, settled_by = ?, note = ?"
         " WHERE request_id = ?",
-        (state.value, reason, to_milliseconds(now), by, note, request_id.value),
+        (
+            state.value,
+            reason,
+            None if state is OwnerState.WAITING else to_milliseconds(now),
+            "" if state is OwnerState.WAITING else by,
+            note,
+            request_id.value,
+        ),
     )
 
 

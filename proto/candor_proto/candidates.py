@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from candor_proto.directory import IndexHead
-from candor_proto.errors import CandorError, GateClosed, KeyMismatch, SealedDataInvalid
+from candor_proto.errors import CandorError, SealedDataInvalid
 from candor_proto.ids import BlobId, FederationName
 from candor_proto.matchkeys import MATCH_LABELS, TAG_LABELS, Label, Slot, gate_weight
 from candor_proto.record import RecordKind, Tier
@@ -44,21 +44,13 @@ _FIRST_DAY = date(1970, 1, 1)
 
 @dataclass(frozen=True)
 class NodeIndex:
-    """One node's index as the asker holds it: the head and every segment it names, in its order.
+    """One node's index as the asker holds it: the head and every segment it names.
 
-    Raises KeyMismatch on construction with segments of another owner, epoch or number than the head names:
-    their tags would never be met, and silence is never "no record". Addresses are checked on fetching.
+    Whoever fetches has checked each segment's address and that its header is what the head names.
     """
 
     head: IndexHead
     segments: tuple[Segment, ...]
-
-    def __post_init__(self) -> None:
-        head = self.head
-        named = [(head.federation, head.node, head.epoch, ref.number) for ref in head.segments]
-        headers = [segment.header for segment in self.segments]
-        if named != [(held.federation, held.node, held.epoch, held.number) for held in headers]:
-            raise KeyMismatch("The segments held are not those that the index head names.")
 
 
 @dataclass(frozen=True)
@@ -141,15 +133,13 @@ def _open(
     owner: IndexOwner,
     today: date,
 ) -> Hit | None:
-    """The hit behind the gate; None when withdrawn or expired. Raises GateClosed or a local failure."""
-    weighed = {
-        POSITIONS[name]: (label.weight, _agreed(label, found))
-        for name, (label, found) in candidate.labels.items()
-    }
+    """The hit behind the gate; None when withdrawn or expired. Raises a local failure."""
     blob = candidate.segment.blob(blob_id)
-    if blob is None:
+    agree = [_same_shares(label, found) for label, found in candidate.labels.values()]
+    if blob is None or not all(agree):
         _open_stand_in(index.head.threshold, owner)
-        raise SealedDataInvalid("An entry that names a blob which is not there.")
+        raise SealedDataInvalid("Entries that name no blob, or variants of a label that differ in shares.")
+    weighed = {POSITIONS[name]: (label.weight, found[0]) for name, (label, found) in candidate.labels.items()}
     opened, secret = open_through_gate(blob, weighed, index.head.threshold, owner)
     marker = withdrawal_marker(secret, blob_id)
     if any(segment.withdrawn(marker) for segment in index.segments):
@@ -177,16 +167,11 @@ def _open(
     )
 
 
-def _agreed(label: Label, found: Sequence[tuple[bytes, ...]]) -> tuple[bytes, ...]:
-    """The share slots of a label that several variants hit; all carry the same shares (§6.2, §6.4)."""
-    first, *others = found
-    same = True
-    for slots in others:
-        for one, other in zip(first[: label.weight], slots[: label.weight], strict=True):
-            same &= hmac.compare_digest(one, other)
-    if not same:
-        raise SealedDataInvalid("Two variants of a label with different shares.")
-    return first
+def _same_shares(label: Label, found: Sequence[tuple[bytes, ...]]) -> bool:
+    """Whether all variants of a label that were hit carry the same shares, as they must (§6.2, §6.4)."""
+    first = b"".join(found[0][: label.weight])
+    agree = [hmac.compare_digest(first, b"".join(slots[: label.weight])) for slots in found]
+    return all(agree)
 
 
 def _open_stand_in(threshold: int, owner: IndexOwner) -> None:

@@ -222,6 +222,13 @@ class CertificateRevoked(CandorError):
     fault = Fault.PEER
 
 
+class DenyListStale(CandorError):
+    """This side's deny list is older than its limit, or from the future: nobody can be admitted by it."""
+
+    code = "deny_list_stale"
+    fault = Fault.OURS
+
+
 class CertificateRefused(CandorError):
     """A certificate whose key, profile, name or TLS version is not acceptable."""
 
@@ -296,7 +303,7 @@ class ConfigInvalid(CandorError):
 
 
 class StoreUnusable(CandorError):
-    """The database cannot be opened or written."""
+    """The database, or a key file, cannot be opened or written."""
 
     code = "store_unusable"
     fault = Fault.OPERATOR

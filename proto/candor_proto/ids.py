@@ -13,7 +13,9 @@ from typing import Self
 
 from candor_proto.errors import MalformedMessage
 
-_FEDERATION = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61}[a-z0-9])\Z")
+# A host name, for the hub's certificate carries it: no empty part, none with a hyphen at its ends.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_FEDERATION = re.compile(rf"(?=.{{3,63}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
 _NODE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")
 # RECORDS.md §2: characters 1-2 name the state, the ninth the agency type.
 _ORI = re.compile(r"[A-Z]{2}[A-Z0-9]{6}[0-9ABCEGIJ]\Z")

@@ -54,6 +54,7 @@ STATUS: Mapping[type[CandorError], grpc.StatusCode] = {
     errors.PurposeRefused: grpc.StatusCode.PERMISSION_DENIED,
     errors.UnknownObject: grpc.StatusCode.NOT_FOUND,
     errors.Unreachable: grpc.StatusCode.UNAVAILABLE,
+    errors.DenyListStale: grpc.StatusCode.UNAVAILABLE,
     errors.StoreUnusable: grpc.StatusCode.INTERNAL,
     errors.CurveLibraryMissing: grpc.StatusCode.INTERNAL,
     errors.IllegalTransition: grpc.StatusCode.INTERNAL,

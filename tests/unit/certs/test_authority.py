@@ -125,11 +125,6 @@ def test_an_issuing_authority_is_of_its_roots_federation() -> None:
         create_issuing(ROOT, FederationName("other.example"), NOW)
 
 
-def test_a_federation_that_is_no_host_name_gets_no_root() -> None:
-    with pytest.raises(InputInvalid):
-        create_root(FederationName("a..b"), NOW)
-
-
 def test_a_host_that_is_none_is_refused() -> None:
     with pytest.raises(InputInvalid):
         ISSUING.issue_hub(HUB_REQUEST, NOW, dns_names=["bücher.example"])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import sqlcipher3
+from sqlcipher3 import dbapi2
 
-from candor_node import driver
-from candor_node.driver import explain, open_database
+from candor_node.driver import Table, explain, open_database  # before sqlite_utils
 from candor_proto.errors import StoreUnusable
 
 KEY = bytes(range(32))
@@ -27,21 +27,19 @@ def new_file(folder: Path) -> Path:
 def filled(folder: Path) -> Path:
     path = new_file(folder)
     database = open_database(path, KEY)
-    database["officer"].insert({"name": "Quentin Placeholderson"})
+    database.table("officer").insert({"name": "Quentin Placeholderson"})
     database.conn.close()
     return path
 
 
 def test_sqlite_utils_works_on_sqlcipher(tmp_path: Path) -> None:
-    import sqlite_utils.utils
-
-    assert sqlite_utils.utils.sqlite3 is sqlcipher3
+    assert vars(sys.modules["sqlite_utils.utils"])["sqlite3"] is sqlcipher3
     database = open_database(new_file(tmp_path), KEY)
-    # What fails when the two libraries' exceptions differ: a column added on the way, an absent table dropped.
-    database["t"].insert({"a": 1})
-    database["t"].insert({"a": 2, "b": 3}, alter=True)
-    driver.Table(database, "absent").drop(ignore=True)
-    assert database["t"].count == 2
+    # What fails when the libraries' exceptions differ: adding a column on the way, dropping what is absent.
+    database.table("t").insert({"a": 1})
+    database.table("t").insert({"a": 2, "b": 3}, alter=True)
+    Table(database, "absent").drop(ignore=True)
+    assert database.table("t").count == 2
 
 
 def test_driver_refuses_to_come_after_sqlite_utils() -> None:
@@ -74,7 +72,7 @@ def test_pragma(tmp_path: Path, name: str, value: object) -> None:
 def test_nothing_stands_in_clear_on_the_disk(tmp_path: Path) -> None:
     path = new_file(tmp_path)
     database = open_database(path, KEY)
-    database["officer"].insert({"name": "Quentin Placeholderson"})
+    database.table("officer").insert({"name": "Quentin Placeholderson"})
     files = [file.read_bytes() for file in tmp_path.iterdir()]
     assert sum(map(len, files)) > 4096
     for octets in files:
@@ -119,15 +117,15 @@ def test_key_is_32_octets(tmp_path: Path, key: bytes) -> None:
 
 def test_sqlite_with_the_wal_reset_bug_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = new_file(tmp_path)
-    monkeypatch.setattr(driver.dbapi2, "sqlite_version_info", (3, 51, 2))
+    monkeypatch.setattr(dbapi2, "sqlite_version_info", (3, 51, 2))
     with pytest.raises(StoreUnusable, match="can corrupt a database silently"):
         open_database(path, KEY)
-    monkeypatch.setattr(driver.dbapi2, "sqlite_version_info", (3, 51, 3))
+    monkeypatch.setattr(dbapi2, "sqlite_version_info", (3, 51, 3))
     open_database(path, KEY).conn.close()
 
 
 def test_missing_folder_and_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnusable, match="folder .* does not exist"):
+    with pytest.raises(StoreUnusable, match=r"folder .* does not exist"):
         open_database(tmp_path / "nowhere" / "node.db", KEY)
     with pytest.raises(StoreUnusable, match="There is no database") as caught:
         open_database(tmp_path / "node.db", KEY)

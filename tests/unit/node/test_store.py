@@ -65,7 +65,7 @@ def in_child(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def test_work_that_raises_leaves_nothing(store: Store) -> None:
     def work(db: Database) -> None:
         write("one")(db)
-        db["note"].insert({"text": "two"})
+        db.table("note").insert({"text": "two"})
         raise InputInvalid("no")
 
     with pytest.raises(InputInvalid):
@@ -254,7 +254,7 @@ def test_failed_create_leaves_no_half_database(tmp_path: Path) -> None:
 def test_open_creates_nothing(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusable, match="There is no database"):
         Store.open(tmp_path / "node.db", KEY, (notes(),))
-    with pytest.raises(StoreUnusable, match="folder .* does not exist"):
+    with pytest.raises(StoreUnusable, match=r"folder .* does not exist"):
         Store.open(tmp_path / "nowhere" / "node.db", KEY, (notes(),))
     assert list(tmp_path.iterdir()) == []
 
@@ -315,7 +315,7 @@ def test_damage_is_noticed_at_start(store: Store) -> None:
     middle = len(octets) // 2 // 4096 * 4096
     octets[middle : middle + 64] = bytes(64)
     store.path.write_bytes(octets)
-    with pytest.raises(StoreUnusable, match="damaged|key does not fit"):
+    with pytest.raises(StoreUnusable, match=r"damaged|key does not fit"):
         Store.open(store.path, KEY, (notes(),))
 
 

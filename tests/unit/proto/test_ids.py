@@ -55,6 +55,10 @@ def test_federation_accepts(text: str) -> None:
         "äbc",
         "a/b",
         "a²c",
+        # Not host names, which the hub's certificate needs.
+        "a..b",
+        "a.-b",
+        "a-.b",
     ],
 )
 def test_federation_refuses(text: str) -> None:

@@ -1,0 +1,96 @@
+"""`candor-hub doctor`: what an operator would look at first, each with what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from candor_certs.profiles import renewal_time
+from candor_hub.config import Config, load_config
+from candor_hub.driver import sqlite_version
+from candor_hub.founding import open_store
+from candor_hub.keys import HubKeys, load_keys
+from candor_proto.errors import CandorError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    good: bool
+    detail: str
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(path: Path, now: datetime) -> list[Finding]:
+    """Every check that can be made; one that fails leaves out what depends on it."""
+    try:
+        config = load_config(path)
+    except CandorError as error:
+        return [_bad("configuration", error)]
+    findings = [Finding("configuration", True, f"{path}, federation {config.federation}")]
+    findings.append(_database(config))
+    try:
+        keys = load_keys(config.keys, config.issuing, config.federation)
+    except CandorError as error:
+        return [*findings, _bad("keys", error)]
+    findings.append(Finding("keys", True, f"{config.keys}, readable by this user alone"))
+    return findings + _certificates(keys, now)
+
+
+def _database(config: Config) -> Finding:
+    try:
+        store = open_store(config)
+    except CandorError as error:
+        return _bad("database", error)
+    try:
+        store.check()
+        with store.read() as tx:
+            members, version = tx.members.count(), tx.directories.latest_version()
+    except CandorError as error:
+        return _bad("database", error)
+    finally:
+        store.close()
+    return Finding(
+        "database", True, f"sound, SQLite {sqlite_version()}, {members} members, directory version {version}"
+    )
+
+
+def _certificates(keys: HubKeys, now: datetime) -> list[Finding]:
+    restart = "Start candor-hub, or restart it: it renews what is due."
+    return [
+        _certificate("hub certificate", keys.tls.chain[0], now, restart),
+        _certificate("directory certificate", keys.directory_chain[0], now, restart),
+        _certificate(
+            "issuing authority",
+            keys.authority.certificate,
+            now,
+            "Make a new one with `candor-certs issuing create` and name its folder in `issuing`.",
+        ),
+        _certificate("root", keys.root, now, "A new root means a new federation: plan the move."),
+    ]
+
+
+def _certificate(what: str, certificate: x509.Certificate, now: datetime, remedy: str) -> Finding:
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    days = (end - now).total_seconds() / 86_400
+    detail = f"until {end:%Y-%m-%d %H:%M} UTC, {days:.1f} days left"
+    if now < start:
+        return Finding(what, False, f"begins on {start:%Y-%m-%d %H:%M} UTC", "Check this machine's clock.")
+    if now >= end:
+        return Finding(what, False, f"ended on {end:%Y-%m-%d %H:%M} UTC", remedy)
+    # Renewal is due at two thirds; half of what is left after that is for noticing that it failed.
+    late = renewal_time(start, end) + (end - renewal_time(start, end)) / 2
+    return Finding(what, now < late, detail, "" if now < late else remedy)
+
+
+def _bad(what: str, error: CandorError) -> Finding:
+    return Finding(what, False, error.message, error.remedy)

@@ -1,0 +1,52 @@
+"""Runs a hub in the foreground: logging, signals, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from candor_hub.app import Hub
+from candor_hub.config import Config
+
+
+def set_up_logging() -> None:
+    """One JSON object a line on standard error, from level INFO."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+async def serve(config: Config, ready: Callable[[str, str], None]) -> None:
+    """Run until SIGTERM or SIGINT; `ready` hears both addresses once they answer.
+
+    Raises StoreUnusable, ConfigInvalid, InputInvalid or CertificateRefused.
+    """
+    set_up_logging()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    hub = Hub(config)
+    try:
+        await hub.start()
+        ready(_real(config.address, hub.ports.hub), _real(config.enrolment_address, hub.ports.enrolment))
+        await stopping.wait()
+    finally:
+        await hub.stop()
+
+
+def _real(address: str, port: int) -> str:
+    return f"{address.rpartition(':')[0]}:{port}"

@@ -1,0 +1,315 @@
+"""Puts a node together and runs it: the only place that builds everything.
+
+    node = Node(load_config(path))
+    await node.start()
+    ...
+    await node.stop()
+
+Background work is supervised: a task that crashes is logged with its traceback and started again; one that
+keeps crashing ends the node, for a node that only seems to run is worse than none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from candor_certs.store import read_certificates, read_identity, read_private
+from candor_node import mail_store
+from candor_node.answerer import Answerer
+from candor_node.clock import Clock, SystemClock
+from candor_node.config import NodeConfig
+from candor_node.disclosures import Requester
+from candor_node.exchange_migrations import exchange_migrations
+from candor_node.hub_client import HubClient, Interceptors, stay_attached
+from candor_node.index_client import IndexClient
+from candor_node.logs import log
+from candor_node.mail_store import InboxRow, OutboxRow
+from candor_node.outbox import Outbox
+from candor_node.publisher import Settings
+from candor_node.publishing import Publishing
+from candor_node.releases import Owner
+from candor_node.search import Searcher
+from candor_node.store import ALL_MIGRATIONS, Store
+from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable, Unreachable
+from candor_proto.ids import LookupId
+from candor_proto.sealing import DisclosureKey
+from candor_proto.signing import SigningKey
+from candor_wire.codec import Envelope, MessageKind, Welcome
+
+MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations)
+INBOX_BATCH = 16
+INBOX_IDLE_SECONDS = 5.0
+HOUSEKEEPING_SECONDS = 60.0
+CRASHES_ALLOWED = 5
+CRASH_WINDOW_SECONDS = 60.0
+CRASH_PAUSE_SECONDS = 1.0
+
+
+def open_store(config: NodeConfig) -> Store:
+    """The node's database; raises StoreUnusable or ConfigInvalid."""
+    return Store.open(config.database_file, config.database_key(), MIGRATIONS)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The node's long-lived keys."""
+
+    signing: SigningKey
+    disclosure: DisclosureKey
+
+    @classmethod
+    def load(cls, config: NodeConfig) -> Keys:
+        """Raises StoreUnusable or MalformedMessage."""
+        return cls(
+            SigningKey(read_private(config.signing_key_file)),
+            DisclosureKey(read_private(config.disclosure_key_file)),
+        )
+
+
+class Connection:
+    """Where the node stands with the hub. Belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self.attached = False
+        self.hub_time: datetime | None = None
+        self.trouble: CandorError | None = None
+        self.first_attached = asyncio.Event()
+
+    def check_ready(self) -> None:
+        """Raises when this node must not, or cannot, send lookups now (§8.4)."""
+        if isinstance(self.trouble, ClockWrong):
+            raise ClockWrong(self.trouble.message, remedy=self.trouble.remedy)
+        if not self.attached:
+            raise self.trouble or Unreachable(
+                "This node is not connected to the hub yet.", remedy="Try again in a moment."
+            )
+
+
+class Node:
+    """A running node. One event loop owns it; one thread of it owns the database."""
+
+    def __init__(
+        self, config: NodeConfig, clock: Clock | None = None, interceptors: Interceptors = ()
+    ) -> None:
+        """`interceptors` see every call to the hub. Raises ConfigInvalid, StoreUnusable or InputInvalid."""
+        federation, own = config.federation_name, config.node_id
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.keys = Keys.load(config)
+        self.identity = read_identity(config.tls_identity_file)
+        self.roots = read_certificates(config.root_certificates_file)
+        self.connection = Connection()
+        self._interceptors = interceptors
+        self._tasks: list[asyncio.Task[None]] = []
+        self._inbox = {kind: asyncio.Event() for kind in MessageKind}
+        self.failed: asyncio.Future[None] | None = None
+        for folder in (config.index_folder, config.socket.parent):
+            _make_folder(folder)
+        self.store = open_store(config)
+        try:
+            self.hub = HubClient(
+                config.hub_address, federation, self.identity, self.roots, self.clock, interceptors
+            )
+        except BaseException:
+            self.store.close()
+            raise
+        ready = self.connection.check_ready
+        self.indexes = IndexClient(
+            self.hub, self.store, config.index_folder, federation, self.roots, self.clock
+        )
+        self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent)
+        key = self.keys.signing
+        self.answerer = Answerer(self.store, self.indexes, own, key, config.quota, self.clock)
+        self.searcher = Searcher(
+            self.store,
+            self.indexes,
+            self.outbox,
+            federation,
+            own,
+            key,
+            config.quota,
+            self.clock,
+            config.further_lookup_delay_seconds,
+            ready,
+        )
+        self.requester = Requester(self.store, self.indexes, self.outbox, federation, own, key, self.clock)
+        self.owner = Owner(
+            self.store,
+            self.indexes,
+            self.outbox,
+            federation,
+            own,
+            key,
+            self.keys.disclosure,
+            config.green,
+            self.clock,
+        )
+        self.publishing = Publishing(
+            self.store,
+            self.hub,
+            Settings(federation, own),
+            key,
+            self.clock,
+            config.publish_interval,
+            ready,
+        )
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take up work; returns at once, `connection.first_attached` says when the hub was reached."""
+        from candor_node.service import LocalServer
+
+        self.failed = asyncio.get_running_loop().create_future()
+        await self.indexes.load()
+        self.local = LocalServer(self)
+        await self.local.start()
+        works: dict[str, Callable[[], Awaitable[None]]] = {
+            "attach": self._stay_attached,
+            "outbox": self.outbox.run,
+            "indexes": lambda: self.indexes.run(self.config.index_refresh_seconds),
+            "publication": self.publishing.run,
+            "housekeeping": self._keep_house,
+            "lookups": lambda: self._work_off(MessageKind.LOOKUP, self.answerer.process),
+            "answers": lambda: self._work_off(MessageKind.ANSWER, self.searcher.process),
+            "requests": lambda: self._work_off(MessageKind.DISCLOSURE_REQUEST, self.owner.process),
+            "responses": lambda: self._work_off(MessageKind.DISCLOSURE_RESPONSE, self.requester.process),
+        }
+        for name, work in works.items():
+            self._tasks.append(asyncio.create_task(self._supervise(name, work), name=name))
+
+    async def stop(self) -> None:
+        """End all work and close the database; nothing that was acknowledged is lost."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self.searcher.close()
+        if hasattr(self, "local"):
+            await self.local.stop()
+        await self.hub.close()
+        await asyncio.to_thread(self.store.close)
+
+    async def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        loop, crashes = asyncio.get_running_loop(), list[float]()
+        while True:
+            try:
+                await work()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                log.exception("a task crashed", task=name)
+                crashes = [at for at in crashes if loop.time() - at < CRASH_WINDOW_SECONDS]
+                crashes.append(loop.time())
+                if len(crashes) > CRASHES_ALLOWED and self.failed and not self.failed.done():
+                    self.failed.set_exception(_honest(name, error))
+                    return
+            await asyncio.sleep(CRASH_PAUSE_SECONDS)
+
+    # --- the hub ---------------------------------------------------------------------------------------------
+
+    async def _stay_attached(self) -> None:
+        await stay_attached(self.hub, self, self._detached)
+
+    def directory_version(self) -> int:
+        return self.indexes.version
+
+    def attached(self, welcome: Welcome) -> None:
+        log.info("attached", hub=self.config.hub_address, directory_version=welcome.directory_version)
+        self.connection.attached = True
+        self.connection.trouble = None
+        self.connection.hub_time = welcome.hub_time
+        self.connection.first_attached.set()
+        self.indexes.announce(welcome.directory_version)
+        self.publishing.wake()
+        self.outbox.wake()
+        for event in self._inbox.values():
+            event.set()
+
+    def _detached(self, error: CandorError) -> None:
+        log.warning("not attached", code=error.code, reason=error.message)
+        self.connection.attached = False
+        self.connection.trouble = error
+
+    async def deliver(self, envelope: Envelope) -> None:
+        now = self.clock.now()
+        if envelope.recipient not in (None, self.config.node_id):
+            log.warning("a delivery for somebody else", kind=envelope.kind.name)
+            return
+        if await self.store.run(lambda db: mail_store.receive(db, envelope, now)):
+            self._inbox[envelope.kind].set()
+
+    def directory_changed(self, version: int) -> None:
+        self.indexes.announce(version)
+
+    async def _sent(self, row: OutboxRow, error: CandorError | None) -> None:
+        if row.envelope.kind is MessageKind.LOOKUP:
+            await self.searcher.sent(LookupId(row.envelope.envelope_id), error)
+
+    # --- background work -------------------------------------------------------------------------------------
+
+    async def _work_off(self, kind: MessageKind, process: Callable[[InboxRow], Awaitable[None]]) -> None:
+        """Process the inbox of one kind, for ever. With a wrong clock nothing is answered (§8.4)."""
+        event, own = self._inbox[kind], self.config.node_id
+        while True:
+            event.clear()
+            rows = []
+            if not isinstance(self.connection.trouble, ClockWrong):
+                rows = await self.store.run(
+                    lambda db: mail_store.unsettled(db, kind, own, INBOX_BATCH)
+                )
+            if rows:
+                await asyncio.gather(*(self._process(process, row) for row in rows))
+                self.outbox.wake()
+                continue
+            try:
+                async with asyncio.timeout(INBOX_IDLE_SECONDS):
+                    await event.wait()
+            except TimeoutError:
+                continue
+
+    async def _process(self, process: Callable[[InboxRow], Awaitable[None]], row: InboxRow) -> None:
+        """One message; a message that trips a bug of ours must not stop those behind it."""
+        try:
+            await process(row)
+        except StoreUnusable:
+            raise
+        except Exception:
+            log.exception("a message could not be processed", kind=row.envelope.kind.name)
+            await self.store.run(lambda db: mail_store.settle(db, row.number, CandorError.code))
+
+    async def _keep_house(self) -> None:
+        while True:
+            now = self.clock.now()
+            await self.searcher.expire()
+            await self.requester.expire()
+            await self.owner.expire()
+            await self.store.run(lambda db, now=now: mail_store.forget_old(db, now))
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+
+def _honest(name: str, error: Exception) -> CandorError:
+    if isinstance(error, CandorError):
+        return error
+    return CandorError(f"The task {name} keeps failing; the log says why.")
+
+
+def _make_folder(path: Path) -> None:
+    """A folder that only this user may enter; raises StoreUnusable or ConfigInvalid."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.stat()
+    except OSError as error:
+        raise StoreUnusable(
+            f"The folder {path} cannot be made: {error.strerror}.", remedy="Check the disk and its owner."
+        ) from None
+    if status.st_mode & 0o077 or status.st_uid != os.geteuid():
+        raise ConfigInvalid(
+            f"The folder {path} may be opened by others than the user that runs candor-node.",
+            remedy=f"Run: chmod 700 {path}",
+        )

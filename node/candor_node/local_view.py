@@ -1,0 +1,264 @@
+"""Values of the node as the messages that its own commands read (candor_wire/v1/local.proto).
+
+Rule of this file: what is not for people's eyes, such as local failures and keys, has no field here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+
+from candor_node.due_process import GateDecision
+from candor_node.filings import Summary
+from candor_node.importer import ImportReport
+from candor_node.ledger import Entry
+from candor_node.lookup_store import StoredHit
+from candor_node.records import Record, canonical
+from candor_node.request_store import ReceivedRequest, SentRequest
+from candor_node.search import Question, SearchView
+from candor_proto.errors import InputInvalid
+from candor_proto.ids import LookupShape, NodeId, Purpose
+from candor_proto.normalise import Particulars
+from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
+from candor_proto.result import Coverage, TargetState
+from candor_wire.v1 import local_pb2 as pb
+
+_FIRST_DAY = date(1970, 1, 1)
+INCOMPLETE_SURNAMES = (
+    "Not every alternative surname fitted into the lookups; ask again with another one as --last."
+)
+
+
+def moment(value: datetime | None) -> str:
+    """ISO 8601 in UTC, to the second; "" for none."""
+    return "" if value is None else value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# --- lookups ---------------------------------------------------------------------------------------------
+
+
+def read_question(message: pb.LookupRequest) -> Question:
+    """Raises InputInvalid or MalformedMessage."""
+    try:
+        shape = LookupShape[message.shape or "DETAILED"]
+    except KeyError:
+        raise InputInvalid("A lookup is SCREENING or DETAILED.") from None
+    person = message.person
+    return Question(
+        Particulars(
+            first=person.first,
+            middle=person.middle,
+            last=person.last,
+            suffix=person.suffix,
+            former_last=person.former_last,
+            birth_date=person.birth_date,
+            ssn4=person.ssn4,
+            sex=person.sex,
+            post_state=person.post_state,
+            post_id=person.post_id,
+        ),
+        Purpose.parse(message.purpose),
+        shape,
+        message.case_number,
+        message.consent,
+        message.officer,
+    )
+
+
+def lookup(view: SearchView, name_of: Callable[[NodeId], str]) -> pb.LookupView:
+    row = view.row
+    message = pb.LookupView(
+        lookup_id=str(row.search_id),
+        overall="PENDING",
+        purpose=row.purpose.name,
+        shape=row.shape.name,
+        case_number=row.case,
+        officer=row.officer,
+        asked_at=moment(row.created_at),
+        shown_at=moment(row.shown_at),
+        closed=row.closed,
+        notes=[INCOMPLETE_SURNAMES] if row.incomplete else [],
+    )
+    if view.result is None:
+        return message
+    message.overall = view.result.overall.value
+    message.coverage.CopyFrom(coverage(view.result.coverage))
+    numbers = {(one.hit.owner, one.hit.epoch, one.hit.blob_id): one for one in view.hits}
+    for found in view.result.hits:
+        stored = numbers[found.owner, found.epoch, found.blob_id]
+        (message.set_aside if found.set_aside else message.hits).append(hit(stored, name_of))
+    return message
+
+
+def coverage(found: Coverage) -> pb.Coverage:
+    return pb.Coverage(
+        sentence=found.sentence(),
+        answered=found.answered,
+        asked=found.asked,
+        complete=found.complete,
+        as_of=moment(found.as_of),
+        directory_version=found.directory_version,
+        oldest_index=moment(found.oldest_index()),
+        reports=[
+            pb.TargetReport(
+                node=str(report.node),
+                state=report.state.value,
+                index_issued=moment(report.index_issued_at),
+                reason="" if report.state is TargetState.ANSWERED else report.reason,
+            )
+            for report in found.reports
+        ],
+    )
+
+
+def hit(stored: StoredHit, name_of: Callable[[NodeId], str]) -> pb.Hit:
+    found = stored.hit
+    return pb.Hit(
+        number=stored.number,
+        owner=str(found.owner),
+        owner_name=name_of(found.owner),
+        kind=_name(RecordKind, found.kind),
+        tier=_name(Tier, found.tier),
+        expires_on=(_FIRST_DAY + timedelta(days=found.expires_days)).isoformat() if found.expires_days else "",
+        verdict=found.explanation.verdict.value,
+        reasons=found.explanation.reasons,
+        agreeing=found.explanation.agreeing,
+        differing=found.explanation.differing,
+        not_known=found.explanation.not_known,
+        commitment=str(found.commitment),
+        epoch=found.epoch,
+    )
+
+
+def _name(kind: type[RecordKind] | type[Tier], code: int) -> str:
+    """The name of a code out of another agency's index, which this version may not know."""
+    try:
+        return kind(code).name
+    except ValueError:
+        return f"UNKNOWN_{code}"
+
+
+# --- disclosure ------------------------------------------------------------------------------------------
+
+
+def sent_request(known: SentRequest) -> pb.RequestView:
+    request = known.request
+    view = pb.RequestView(
+        request_id=str(request.request_id),
+        direction="sent",
+        other_node=str(request.owner),
+        state=known.state.value,
+        reason=known.reason,
+        purpose=request.purpose.name,
+        case_number=request.case,
+        officer=request.officer,
+        issued_at=moment(request.issued_at),
+        expires_at=moment(request.expires_at),
+        settled_at=moment(known.settled_at),
+        lookup_id=str(known.search_id),
+        hit=known.hit_number,
+        confirmed_by=known.confirmed_by,
+        evidence_kept=known.evidence_kept,
+    )
+    if known.record is not None:
+        view.record.CopyFrom(released(known.record, known.dispute_status, known.subject_statement))
+    return view
+
+
+def released(
+    record: CanonicalRecord, dispute_status: DisputeStatus | None, subject_statement: str
+) -> pb.ReleasedRecord:
+    return pb.ReleasedRecord(
+        kind=record.kind.name,
+        tier=record.tier.name,
+        fields=[pb.Field(name=name, value=value) for name, value in sorted(record.fields.items())],
+        dispute_status=dispute_status.name if dispute_status else "",
+        subject_statement=subject_statement,
+        commitment_verified=True,  # nothing else is ever stored (docs/protocol.md §9.5)
+    )
+
+
+def received_request(known: ReceivedRequest) -> pb.RequestView:
+    request = known.request
+    return pb.RequestView(
+        request_id=str(request.request_id),
+        direction="received",
+        other_node=str(request.requester),
+        state=known.state.value,
+        reason=known.reason,
+        purpose=request.purpose.name,
+        case_number=request.case,
+        officer=request.officer,
+        issued_at=moment(request.issued_at),
+        expires_at=moment(request.expires_at),
+        settled_at=moment(known.settled_at),
+        settled_by=known.settled_by,
+        dcn=known.dcn,
+        note=known.note,
+    )
+
+
+# --- records and ledger ----------------------------------------------------------------------------------
+
+
+def import_report(report: ImportReport, *, published: bool) -> pb.ImportResponse:
+    return pb.ImportResponse(
+        new=report.new,
+        changed=report.changed,
+        unchanged=report.unchanged,
+        held=report.held,
+        errors=[
+            pb.ImportError(row=error.row, column=error.column, reason=error.reason)
+            for error in report.errors
+        ],
+        error_count=report.error_count,
+        published=published,
+    )
+
+
+def record_summary(summary: Summary) -> pb.RecordSummary:
+    return pb.RecordSummary(
+        dcn=str(summary.dcn),
+        version=summary.version,
+        report_type=summary.report_type.name,
+        kind=summary.record_kind.name,
+        tier=summary.tier.name,
+        sharing=summary.sharing.name,
+        adjudication_status=summary.adjudication_status.name,
+        ori=str(summary.reporting_agency),
+        effective_on=summary.effective_on.isoformat(),
+        matchable=summary.gate.matchable,
+    )
+
+
+def record(found: Record, decision: GateDecision) -> pb.ShowRecordResponse:
+    return pb.ShowRecordResponse(
+        summary=pb.RecordSummary(
+            dcn=str(found.dcn),
+            version=found.version,
+            report_type=found.report_type.name,
+            kind=found.kind.name,
+            tier=found.tier.name,
+            sharing=found.content.sharing.name,
+            adjudication_status=found.adjudication_status.name,
+            ori=str(found.reporting_agency),
+            effective_on=found.content.effective_on.isoformat(),
+            matchable=decision.matchable,
+        ),
+        fields=[pb.Field(name=name, value=value) for name, value in sorted(canonical(found).fields.items())],
+        gate=[
+            pb.GateClause(name=clause.name, holds=clause.holds, words=clause.words)
+            for clause in decision.reasons
+        ],
+        recheck_on=decision.recheck_on.isoformat() if decision.recheck_on else "",
+    )
+
+
+def ledger_entry(entry: Entry) -> pb.LedgerEntry:
+    return pb.LedgerEntry(
+        number=entry.number,
+        at=moment(entry.at),
+        event=entry.event,
+        refs=dict(entry.refs),
+        details={key: str(value) for key, value in entry.details.items()},
+    )

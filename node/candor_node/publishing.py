@@ -1,0 +1,112 @@
+"""Brings what the publisher seals to the hub: on the calendar, after an import in the demo, and on request.
+
+A tick is stored before it is sent and confirmed once the hub has it, so that a crash or an outage between the
+two only delays it (docs/protocol.md §6.7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from candor_node import publisher
+from candor_node.clock import Clock
+from candor_node.hub_client import HubClient
+from candor_node.logs import log
+from candor_node.publisher import Publication, Settings
+from candor_node.store import Database, Store
+from candor_proto.errors import CandorError
+from candor_proto.signing import SigningKey
+
+CHECK_SECONDS = 60.0
+RETRY_SECONDS = 10.0
+
+
+class Publishing:
+    """The one publisher; `_lock` keeps ticks apart."""
+
+    def __init__(
+        self,
+        store: Store,
+        hub: HubClient,
+        settings: Settings,
+        key: SigningKey,
+        clock: Clock,
+        interval: timedelta,
+        check_ready: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._settings = settings
+        self._key = key
+        self._clock = clock
+        # At once after an import, and otherwise only when an epoch ends.
+        self.at_once = not interval
+        self._interval = interval or timedelta.max
+        self._check_ready = check_ready
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """The hub can be reached (again)."""
+        self._wake.set()
+
+    async def publish(self, *, rotate: bool = False) -> Publication:
+        """A tick now. Raises Unreachable when it is stored but not sent yet; `run` sends it later."""
+        async with self._lock:
+            now = self._clock.now()
+            publication = await asyncio.to_thread(
+                publisher.tick, self._store, now, self._settings, rotate=rotate
+            )
+            await self._send(publication)
+        return publication
+
+    async def run(self) -> None:
+        """Publish what is due, for ever."""
+        while True:
+            delay = CHECK_SECONDS
+            try:
+                self._check_ready()
+                await self._publish_due()
+            except CandorError as error:
+                log.warning("publication is late", code=error.code, reason=error.message)
+                delay = RETRY_SECONDS
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _publish_due(self) -> None:
+        now = self._clock.now()
+
+        def due(db: Database) -> tuple[bool, bool, Publication | None]:
+            tick = publisher.tick_due(db, now, self._interval)
+            return tick, publisher.head_due(db, now), publisher.pending(db)
+
+        tick, head, pending = await self._store.run(due)
+        if tick:
+            await self.publish()
+        elif head:
+            async with self._lock:
+                await self._send(await self._store.run(lambda db: publisher.refresh_head(db, now)))
+        elif pending is not None:
+            async with self._lock:
+                await self._send(pending)
+
+    async def _send(self, publication: Publication) -> None:
+        for address, octets in publication.segments:
+            await self._hub.put_segment(address, octets)
+        statement = self._key.sign("index-head", publication.head.encode())
+        await self._hub.put_head(statement)
+        await self._store.run(lambda db: publisher.confirm(db, publication.head))
+        # Destroyed seeds and octets shall not live on in the write-ahead log.
+        await asyncio.to_thread(self._store.checkpoint)
+        log.info(
+            "index published",
+            epoch=publication.head.epoch,
+            sequence=publication.head.sequence,
+            segments=len(publication.segments),
+        )

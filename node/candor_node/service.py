@@ -1,0 +1,446 @@
+"""What the commands of the agency ask of the running node: a thin servicer on a Unix socket.
+
+Rules of this file:
+- whoever may open the socket is the node's own user: it is mode 0600 in a folder of mode 0700;
+- no handler holds a try: errors become a status in one interceptor, by `candor_wire.status`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from candor_node import (
+    due_process,
+    filings,
+    importer,
+    ledger,
+    local_view,
+    lookup_store,
+    mail_store,
+    request_store,
+)
+from candor_node.local_view import moment
+from candor_node.logs import log
+from candor_node.records import Dcn
+from candor_node.search import load_view
+from candor_node.store import Database
+from candor_proto.disclosure import OwnerState
+from candor_proto.errors import (
+    AlreadyExists,
+    CandorError,
+    InputInvalid,
+    StoreUnusable,
+    UnknownObject,
+)
+from candor_proto.ids import LookupId, NodeId, Ori, RequestId
+from candor_wire import limits
+from candor_wire.codec import Assembler, refuse_unknown_fields
+from candor_wire.status import ERROR_METADATA_KEY, to_status
+from candor_wire.v1 import local_pb2 as pb
+from candor_wire.v1 import local_pb2_grpc
+
+if TYPE_CHECKING:
+    from candor_node.app import Node
+
+Context = grpc.aio.ServicerContext[Any, Any]
+MAX_LISTED = 500
+
+
+class LocalServer:
+    """Serves `LocalService` on the socket of the node's settings."""
+
+    def __init__(self, node: Node) -> None:
+        self._path = node.config.socket
+        self._server = grpc.aio.server(
+            interceptors=[_Errors()],
+            options=[
+                ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
+            ],
+        )
+        local_pb2_grpc.add_LocalServiceServicer_to_server(LocalServicer(node), self._server)
+
+    async def start(self) -> None:
+        """Raises StoreUnusable when the socket cannot be made."""
+        # The database's lock says that no other process of this node lives: what lies here is left over.
+        self._path.unlink(missing_ok=True)
+        try:
+            self._server.add_insecure_port(f"unix:{self._path}")
+            await self._server.start()
+            self._path.chmod(0o600)
+        except (RuntimeError, OSError):
+            raise StoreUnusable(
+                f"The socket {self._path} cannot be made.", remedy="Check its folder, or set another `socket`."
+            ) from None
+
+    async def stop(self) -> None:
+        await self._server.stop(grace=1.0)
+        self._path.unlink(missing_ok=True)
+
+
+class _Errors(grpc.aio.ServerInterceptor):
+    """Turns every exception of a handler into its status; what is not ours is logged and withheld."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                _streaming(handler.unary_stream), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(
+                _guarded(handler.stream_unary), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            _guarded(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+        )
+
+
+def _guarded(behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def guarded(request: Any, context: Context) -> Any:
+        try:
+            if not inspect.isasyncgen(request) and not hasattr(request, "__aiter__"):
+                refuse_unknown_fields(request)
+            return await behaviour(request, context)
+        except Exception as error:
+            return await _abort(context, error)
+
+    return guarded
+
+
+def _streaming(
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]],
+) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+        try:
+            refuse_unknown_fields(request)
+            async for response in behaviour(request, context):
+                yield response
+        except Exception as error:
+            await _abort(context, error)
+
+    return guarded
+
+
+async def _abort(context: Context, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, CandorError):
+        log.exception("a command failed")
+    status, details, code = to_status(error)
+    await context.abort(status, details, ((ERROR_METADATA_KEY, code),))
+
+
+class LocalServicer(local_pb2_grpc.LocalServiceServicer):
+    """One method a command; whatever they do is done elsewhere."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    # --- status ------------------------------------------------------------------------------------------
+
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+        node, config = self._node, self._node.config
+
+        def work(db: Database) -> tuple[tuple[int, int], mail_store.MailCounts, int, dict[Any, int]]:
+            waiting = request_store.count_received(db, OwnerState.WAITING)
+            return filings.count(db), mail_store.counts(db), waiting, mail_store.answers_given(db)
+
+        (records, matchable), mail, waiting, given = await node.store.run(work)
+        trouble, directory_trouble = node.connection.trouble, node.indexes.last_error
+        return pb.StatusResponse(
+            node=config.node,
+            federation=config.federation,
+            name=config.name,
+            oris=config.oris,
+            hub_address=config.hub_address,
+            attached=node.connection.attached,
+            trouble="" if trouble is None else str(trouble),
+            node_time=moment(node.clock.now()),
+            hub_time=moment(node.connection.hub_time),
+            directory_version=node.indexes.version,
+            members=self._members(),
+            records=records,
+            matchable_records=matchable,
+            inbox_waiting=mail.inbox_waiting,
+            inbox_dropped=mail.inbox_dropped,
+            outbox_waiting=mail.outbox_waiting,
+            dead_letters=[
+                pb.DeadLetter(
+                    kind=letter.kind.name,
+                    id=letter.envelope_id.hex(),
+                    recipient=letter.recipient,
+                    reason=letter.reason,
+                )
+                for letter in mail.dead
+            ],
+            certificate_ends=moment(node.identity.chain[0].not_valid_after_utc),
+            requests_waiting=waiting,
+            directory_trouble="" if directory_trouble is None else str(directory_trouble),
+            answers_given=[
+                pb.AnswersGiven(status=status.name, count=count) for status, count in sorted(
+                    given.items(), key=lambda item: item[0].value
+                )
+            ],
+        )
+
+    def _members(self) -> list[pb.MemberStatus]:
+        directory = self._node.indexes.directory
+        if directory is None:
+            return []
+        active, members = set(directory.nodes()), []
+        for member in directory.directory.members:
+            head, held = directory.head(member.node), self._node.indexes.indexes.get(member.node)
+            members.append(
+                pb.MemberStatus(
+                    node=str(member.node),
+                    name=member.name,
+                    oris=[str(ori) for ori in member.oris],
+                    active=member.node in active,
+                    index_held=held is not None and held.head == head,
+                    epoch=head.epoch if head else 0,
+                    sequence=head.sequence if head else 0,
+                    index_issued=moment(head.issued_at if head else None),
+                )
+            )
+        return members
+
+    # --- records -----------------------------------------------------------------------------------------
+
+    async def Import(
+        self, request_iterator: AsyncIterator[pb.ImportRequest], context: Context
+    ) -> pb.ImportResponse:
+        start, assembler = None, Assembler(importer.MAX_FILE_OCTETS)
+        async for part in request_iterator:
+            refuse_unknown_fields(part)
+            if start is None:
+                start = part.start
+            else:
+                assembler.add(part.chunk)
+        if start is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", start.contributor):
+            raise InputInvalid(
+                "An import needs the user who contributes it.", remedy="Name a user id with --by."
+            )
+        node, contributor = self._node, start.contributor
+        ori, now = self._ori(start.ori), node.clock.now()
+        rows, errors = await asyncio.to_thread(importer.parse_csv, assembler.finish())
+        if errors:
+            report = importer.refused(errors)
+        else:
+            report = await node.store.run(
+                lambda db: importer.store_rows(db, rows, now, ori, node.config.node_id, contributor)
+            )
+        published = False
+        if node.publishing.at_once and (report.new or report.changed):
+            await node.publishing.publish()
+            published = True
+        return local_view.import_report(report, published=published)
+
+    def _ori(self, text: str) -> Ori:
+        known = self._node.config.oris
+        if not text and len(known) == 1:
+            return Ori(known[0])
+        if text not in known:
+            raise InputInvalid(
+                f"This node stands for {', '.join(known) or 'no agency'}; the import must name one of them.",
+                remedy="Give the agency's ORI with --ori.",
+            )
+        return Ori(text)
+
+    async def Publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
+        publication = await self._node.publishing.publish(rotate=request.rotate)
+        return pb.PublishResponse(
+            epoch=publication.head.epoch,
+            sequence=publication.head.sequence,
+            segments=len(publication.head.segments),
+            published=publication.published,
+            withdrawn=publication.withdrawn,
+        )
+
+    async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
+        limit = _limit(request.limit)
+
+        def work(db: Database) -> pb.ListRecordsResponse:
+            found = filings.summaries(db, limit=limit, offset=request.offset)
+            return pb.ListRecordsResponse(
+                records=[local_view.record_summary(summary) for summary in found], total=filings.count(db)[0]
+            )
+
+        return await self._node.store.run(work)
+
+    async def ShowRecord(self, request: pb.ShowRecordRequest, context: Context) -> pb.ShowRecordResponse:
+        now = self._node.clock.now()
+
+        def work(db: Database) -> pb.ShowRecordResponse:
+            record = filings.find(db, Dcn.parse(request.dcn))
+            # Opening a record is accounted for, even by those whose record it is.
+            ledger.append(db, now, "record.viewed", {"dcn": str(record.dcn)})
+            return local_view.record(record, due_process.gate(record, due_process.gate_day(now)))
+
+        return await self._node.store.run(work)
+
+    # --- lookups -----------------------------------------------------------------------------------------
+
+    async def Lookup(self, request: pb.LookupRequest, context: Context) -> AsyncIterator[pb.LookupResponse]:
+        steps: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        wait_seconds = request.wait_seconds or self._node.config.lookup_wait_seconds
+        if not 0 < wait_seconds <= 3600:
+            raise InputInvalid("A lookup waits between 0 and 3600 seconds.")
+        # A command that goes away does not stop the lookup: it was sent, and its result is kept.
+        asking = asyncio.create_task(
+            self._node.searcher.ask(
+                local_view.read_question(request),
+                wait_seconds,
+                lambda settled, asked: steps.put_nowait((settled, asked)),
+            )
+        )
+        while not asking.done() or not steps.empty():
+            step = asyncio.create_task(steps.get())
+            await asyncio.wait({step, asking}, return_when=asyncio.FIRST_COMPLETED)
+            if not step.done():
+                step.cancel()
+                continue
+            settled, asked = step.result()
+            yield pb.LookupResponse(progress=pb.LookupProgress(settled=settled, asked=asked))
+        yield pb.LookupResponse(result=local_view.lookup(await asking, self._name))
+
+    async def GetLookup(self, request: pb.GetLookupRequest, context: Context) -> pb.GetLookupResponse:
+        search_id = await self._search_id(request.lookup_id)
+        view = await self._node.searcher.view(search_id)
+        return pb.GetLookupResponse(lookup=local_view.lookup(view, self._name))
+
+    async def ListLookups(self, request: pb.ListLookupsRequest, context: Context) -> pb.ListLookupsResponse:
+        limit = _limit(request.limit, 100)
+        views = await self._node.store.run(
+            lambda db: [load_view(db, row.search_id) for row in lookup_store.list_searches(db, limit)]
+        )
+        return pb.ListLookupsResponse(lookups=[local_view.lookup(view, self._name) for view in views])
+
+    async def _search_id(self, text: str) -> LookupId:
+        prefix = _prefix(text, "lookup")
+        found = await self._node.store.run(lambda db: lookup_store.searches_named(db, prefix))
+        if len(found) != 1:
+            raise _none_or_many(text, "lookup", len(found))
+        return found[0]
+
+    def _name(self, node: NodeId) -> str:
+        directory = self._node.indexes.directory
+        if directory is None:
+            return ""
+        return next((member.name for member in directory.directory.members if member.node == node), "")
+
+    # --- disclosure --------------------------------------------------------------------------------------
+
+    async def SendRequest(self, request: pb.SendRequestRequest, context: Context) -> pb.SendRequestResponse:
+        request_id = await self._node.requester.send(
+            await self._search_id(request.lookup_id),
+            request.hit,
+            request.confirmed_by,
+            even_if_set_aside=request.even_if_set_aside,
+        )
+        return pb.SendRequestResponse(request_id=str(request_id))
+
+    async def ListRequests(
+        self, request: pb.ListRequestsRequest, context: Context
+    ) -> pb.ListRequestsResponse:
+        limit = _limit(request.limit, 100)
+
+        def work(db: Database) -> pb.ListRequestsResponse:
+            response = pb.ListRequestsResponse(
+                sent=[local_view.sent_request(known) for known in request_store.list_sent(db, limit)],
+                received=[
+                    local_view.received_request(known) for known in request_store.list_received(db, limit)
+                ],
+            )
+            for view in response.sent:
+                # Lists are for finding; what a record says is shown one by one, and accounted for.
+                view.ClearField("record")
+            return response
+
+        return await self._node.store.run(work)
+
+    async def ShowRequest(self, request: pb.ShowRequestRequest, context: Context) -> pb.ShowRequestResponse:
+        request_id, now = await self._request_id(request.request_id), self._node.clock.now()
+
+        def work(db: Database) -> pb.RequestView:
+            view = _request_view(db, request_id)
+            if view.HasField("record"):
+                ledger.append(db, now, "disclosure.viewed", {"request_id": str(request_id)})
+            return view
+
+        return pb.ShowRequestResponse(request=await self._node.store.run(work))
+
+    async def DecideRequest(
+        self, request: pb.DecideRequestRequest, context: Context
+    ) -> pb.DecideRequestResponse:
+        request_id = await self._request_id(request.request_id)
+        if request.approve:
+            known = await self._node.owner.approve(request_id, request.by, request.reason)
+        else:
+            known = await self._node.owner.decline(
+                request_id, request.by, request.reason, not_same_person=request.not_same_person
+            )
+        return pb.DecideRequestResponse(request=local_view.received_request(known))
+
+    async def _request_id(self, text: str) -> RequestId:
+        prefix = _prefix(text, "request")
+        found = await self._node.store.run(lambda db: request_store.requests_named(db, prefix))
+        if len(found) != 1:
+            raise _none_or_many(text, "request", len(found))
+        return found[0]
+
+    # --- ledger ------------------------------------------------------------------------------------------
+
+    async def ListLedger(self, request: pb.ListLedgerRequest, context: Context) -> pb.ListLedgerResponse:
+        limit = _limit(request.limit)
+
+        def work(db: Database) -> pb.ListLedgerResponse:
+            found = ledger.entries(db, event=request.event, after=request.after, limit=limit)
+            return pb.ListLedgerResponse(
+                entries=[local_view.ledger_entry(entry) for entry in found], verified=ledger.verify(db)
+            )
+
+        return await self._node.store.run(work)
+
+
+def _request_view(db: Database, request_id: RequestId) -> pb.RequestView:
+    sent = request_store.sent(db, request_id)
+    if sent is not None:
+        return local_view.sent_request(sent)
+    received = request_store.received(db, request_id)
+    if received is None:
+        raise UnknownObject(f"There is no request {request_id}.")
+    return local_view.received_request(received)
+
+
+def _limit(wanted: int, most: int = MAX_LISTED) -> int:
+    return min(wanted, most) if wanted else most
+
+
+def _prefix(text: str, what: str) -> str:
+    """An id or its beginning, as people type it."""
+    prefix = text.strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
+        raise InputInvalid(
+            f"{text[:40]!r} is not the id of a {what}.", remedy="Give the id, or at least its first four digits."
+        )
+    return prefix
+
+
+def _none_or_many(text: str, what: str, found: int) -> CandorError:
+    if found:
+        return AlreadyExists(f"Several {what}s begin with {text[:40]}.", remedy="Give more of the id.")
+    return UnknownObject(f"There is no {what} {text[:40]}.", remedy=f"List the {what}s to see their ids.")
