@@ -155,7 +155,7 @@ class Member:
             recipient=recipient,
             body=secrets.token_bytes(size.sealed_octets),
             signature=b"",
-            expires_at=self.clock.now() + life,
+            expires_at=(self.clock.now() + life).replace(microsecond=0),
         )
 
     def segment(self, number: int = 1, epoch: int = 1, node: NodeId | None = None) -> bytes:

@@ -285,3 +285,42 @@ def search(frames: Iterable[Frame], needles: Mapping[str, bytes]) -> list[Findin
 def between(frames: list[Frame], start: int, end: int) -> Iterator[Frame]:
     """Frames `start` (included) to `end` (excluded) without heartbeats, which come by the clock."""
     return (frame for frame in frames[start:end] if "heartbeat" not in frame.what)
+
+
+# --- running a hub or a node with a recorder in front --------------------------------------------------
+
+
+async def _run_hub(config_file: pathlib.Path, out: pathlib.Path) -> None:
+    from candor_hub.config import load_config
+    from candor_hub.running import serve
+
+    def ready(hub_address: str, enrolment_address: str) -> None:
+        print(f"candor-hub: ready on {hub_address}, recorded", flush=True)
+
+    await serve(load_config(config_file), ready, [RecordingServerInterceptor(Recorder(out, "hub"))])
+
+
+async def _run_node(config_file: pathlib.Path, out: pathlib.Path) -> None:
+    from candor_node.config import load_config
+    from candor_node.running import run_node
+
+    config = load_config(config_file)
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    await run_node(config, say, interceptors=client_interceptors(Recorder(out, config.node)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run a hub or a node and record its decrypted traffic.")
+    parser.add_argument("what", choices=["hub", "node"])
+    parser.add_argument("--config", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    arguments = parser.parse_args()
+    run = _run_hub if arguments.what == "hub" else _run_node
+    asyncio.run(run(arguments.config, arguments.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -58,8 +58,7 @@ def cli() -> None:
       candor-hub invite CA0340000 --node example-sheriff \\
           --name "Example County Sheriff" --out invitation.txt
 
-    Send the invitation file to the agency, and tell it the root's fingerprint over another channel. Afterwards:
-    agencies, suspend, revoke, doctor.
+    Send the invitation file to the agency, and tell it the root's fingerprint over another channel.
     """
 
 
@@ -90,8 +89,8 @@ def init(
 ) -> None:
     """Make a hub: settings, keys, encrypted database. Nothing is overwritten.
 
-    Without --issuing the federation's root and issuing authorities are made as well, in DIR/authority. That is
-    good for a demonstration; for a real federation make them with `candor-certs` on an offline machine.
+    Without --issuing the federation's root and issuing authorities are made as well, in DIR/authority. That
+    is good for a demonstration; for a real federation make them with `candor-certs`, on an offline machine.
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from candor_hub.app import Hub
+from candor_hub.app import Hub, Interceptors
 from candor_hub.config import Config
 
 
@@ -29,7 +29,9 @@ def set_up_logging() -> None:
     )
 
 
-async def serve(config: Config, ready: Callable[[str, str], None]) -> None:
+async def serve(
+    config: Config, ready: Callable[[str, str], None], interceptors: Interceptors = ()
+) -> None:
     """Run until SIGTERM or SIGINT; `ready` hears both addresses once they answer.
 
     Raises StoreUnusable, ConfigInvalid, InputInvalid or CertificateRefused.
@@ -39,7 +41,7 @@ async def serve(config: Config, ready: Callable[[str, str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    hub = Hub(config)
+    hub = Hub(config, interceptors=interceptors)
     try:
         await hub.start()
         ready(_real(config.address, hub.ports.hub), _real(config.enrolment_address, hub.ports.enrolment))

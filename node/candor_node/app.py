@@ -16,15 +16,18 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from candor_certs.store import read_certificates, read_identity, read_private
 from candor_node import mail_store
 from candor_node.answerer import Answerer
+from candor_node.cases import Cases
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
 from candor_node.disclosures import Requester
 from candor_node.exchange_migrations import exchange_migrations
+from candor_node.gathering import Gatherer
 from candor_node.hub_client import HubClient, Interceptors, stay_attached
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
@@ -107,7 +110,7 @@ class Node:
         self._interceptors = interceptors
         self._tasks: list[asyncio.Task[None]] = []
         self._inbox = {kind: asyncio.Event() for kind in MessageKind}
-        self.failed: asyncio.Future[None] | None = None
+        self._failed: asyncio.Queue[CandorError] = asyncio.Queue()
         for folder in (config.index_folder, config.socket.parent):
             _make_folder(folder)
         self.store = open_store(config)
@@ -125,10 +128,12 @@ class Node:
         self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent)
         key = self.keys.signing
         self.answerer = Answerer(self.store, self.indexes, own, key, config.quota, self.clock)
+        self.cases = Cases(self.store)
         self.searcher = Searcher(
             self.store,
             self.indexes,
             self.outbox,
+            self.cases,
             federation,
             own,
             key,
@@ -136,6 +141,9 @@ class Node:
             self.clock,
             config.further_lookup_delay_seconds,
             ready,
+        )
+        self.gatherer = Gatherer(
+            self.store, self.indexes, self.cases, federation, self.clock, self.searcher.ask_again
         )
         self.requester = Requester(self.store, self.indexes, self.outbox, federation, own, key, self.clock)
         self.owner = Owner(
@@ -159,13 +167,12 @@ class Node:
             ready,
         )
 
-    # --- life ------------------------------------------------------------------------------------------------
+    # --- life ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Take up work; returns at once, `connection.first_attached` says when the hub was reached."""
         from candor_node.service import LocalServer
 
-        self.failed = asyncio.get_running_loop().create_future()
         await self.indexes.load()
         self.local = LocalServer(self)
         await self.local.start()
@@ -176,7 +183,7 @@ class Node:
             "publication": self.publishing.run,
             "housekeeping": self._keep_house,
             "lookups": lambda: self._work_off(MessageKind.LOOKUP, self.answerer.process),
-            "answers": lambda: self._work_off(MessageKind.ANSWER, self.searcher.process),
+            "answers": lambda: self._work_off(MessageKind.ANSWER, self.gatherer.process),
             "requests": lambda: self._work_off(MessageKind.DISCLOSURE_REQUEST, self.owner.process),
             "responses": lambda: self._work_off(MessageKind.DISCLOSURE_RESPONSE, self.requester.process),
         }
@@ -195,6 +202,10 @@ class Node:
         await self.hub.close()
         await asyncio.to_thread(self.store.close)
 
+    async def failure(self) -> None:
+        """Wait, mostly for ever; raises what kept a task from working, once it kept failing."""
+        raise await self._failed.get()
+
     async def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         loop, crashes = asyncio.get_running_loop(), list[float]()
         while True:
@@ -206,12 +217,12 @@ class Node:
                 log.exception("a task crashed", task=name)
                 crashes = [at for at in crashes if loop.time() - at < CRASH_WINDOW_SECONDS]
                 crashes.append(loop.time())
-                if len(crashes) > CRASHES_ALLOWED and self.failed and not self.failed.done():
-                    self.failed.set_exception(_honest(name, error))
+                if len(crashes) > CRASHES_ALLOWED:
+                    self._failed.put_nowait(_honest(name, error))
                     return
             await asyncio.sleep(CRASH_PAUSE_SECONDS)
 
-    # --- the hub ---------------------------------------------------------------------------------------------
+    # --- the hub ------------------------------------------------------------------------------------------
 
     async def _stay_attached(self) -> None:
         await stay_attached(self.hub, self, self._detached)
@@ -251,7 +262,7 @@ class Node:
         if row.envelope.kind is MessageKind.LOOKUP:
             await self.searcher.sent(LookupId(row.envelope.envelope_id), error)
 
-    # --- background work -------------------------------------------------------------------------------------
+    # --- background work ----------------------------------------------------------------------------------
 
     async def _work_off(self, kind: MessageKind, process: Callable[[InboxRow], Awaitable[None]]) -> None:
         """Process the inbox of one kind, for ever. With a wrong clock nothing is answered (§8.4)."""
@@ -260,9 +271,7 @@ class Node:
             event.clear()
             rows = []
             if not isinstance(self.connection.trouble, ClockWrong):
-                rows = await self.store.run(
-                    lambda db: mail_store.unsettled(db, kind, own, INBOX_BATCH)
-                )
+                rows = await self.store.run(lambda db: mail_store.unsettled(db, kind, own, INBOX_BATCH))
             if rows:
                 await asyncio.gather(*(self._process(process, row) for row in rows))
                 self.outbox.wake()
@@ -286,10 +295,10 @@ class Node:
     async def _keep_house(self) -> None:
         while True:
             now = self.clock.now()
-            await self.searcher.expire()
+            await self.gatherer.expire()
             await self.requester.expire()
             await self.owner.expire()
-            await self.store.run(lambda db, now=now: mail_store.forget_old(db, now))
+            await self.store.run(partial(mail_store.forget_old, now=now))
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

@@ -124,7 +124,9 @@ class NodeConfig(BaseSettings):
     @classmethod
     def _socket(cls, value: Path) -> Path:
         if len(os.fsencode(value)) > MAX_SOCKET_PATH_OCTETS:
-            raise ValueError(f"a socket's path has at most {MAX_SOCKET_PATH_OCTETS} octets; name a shorter one")
+            raise ValueError(
+                f"a socket's path has at most {MAX_SOCKET_PATH_OCTETS} octets; name a shorter one"
+            )
         return value
 
     # --- as values of the protocol --------------------------------------------------------------------
@@ -139,7 +141,7 @@ class NodeConfig(BaseSettings):
         if not self.federation or not self.hub_address:
             raise ConfigInvalid(
                 f"{self.node} has not joined a federation yet.",
-                remedy="Ask the hub's operator for an invitation and run `candor-node join --invitation FILE`.",
+                remedy="Ask the hub's operator for an invitation, then `candor-node join --invitation FILE`.",
             )
         return FederationName(self.federation)
 
@@ -215,7 +217,8 @@ def load_config(path: Path) -> NodeConfig:
     except FileNotFoundError:
         raise ConfigInvalid(
             f"There is no settings file {path}.",
-            remedy=f"Run `candor-node init --dir FOLDER --node ID`, or name the file with --config or {CONFIG_VARIABLE}.",
+            remedy="Run `candor-node init --dir FOLDER --node ID`, or name the file with --config or "
+            f"{CONFIG_VARIABLE}.",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
@@ -297,6 +300,7 @@ def fill_in(text: str, invitation: Invitation, hub_address: str) -> str:
         ("federation", json.dumps(str(invitation.federation))),
     ):
         line = f"{key} = {value}"
-        pattern = re.compile(rf"^{key}\s*=.*$", re.MULTILINE)
-        text = pattern.sub(lambda _, line=line: line, text, count=1) if pattern.search(text) else f"{line}\n{text}"
+        found = re.search(rf"^{key}\s*=.*$", text, re.MULTILINE)
+        # A key that somebody removed goes to the top, before any table.
+        text = text[: found.start()] + line + text[found.end() :] if found else f"{line}\n{text}"
     return text

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from candor_node.lookup_store import Ask, SearchRow, StoredHit, TargetRow
+from candor_node.hit_store import StoredHit
+from candor_node.lookup_store import Ask, SearchRow, TargetRow
 from candor_proto.candidates import NodeIndex
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import CandorError

@@ -15,7 +15,7 @@ from candor_wire.limits import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 
 @dataclass(frozen=True)
 class FetchedDirectory:
-    """The directory as the hub sent it: nothing of it is verified. The chain is DER, own certificate first."""
+    """The directory as the hub sent it, unverified. The chain is DER, the directory key's own first."""
 
     statement: SignedStatement = field(repr=False)
     chain: tuple[bytes, ...] = field(repr=False)

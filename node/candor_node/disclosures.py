@@ -14,11 +14,12 @@ import hashlib
 import secrets
 from datetime import datetime
 
-from candor_node import ledger, lookup_store, mail_store, request_store
+from candor_node import hit_store, ledger, lookup_store, mail_store, request_store
 from candor_node.clock import Clock
+from candor_node.hit_store import StoredHit
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
-from candor_node.lookup_store import SearchRow, StoredHit
+from candor_node.lookup_store import SearchRow
 from candor_node.mail_store import InboxRow
 from candor_node.outbox import Outbox
 from candor_node.request_store import SentRequest
@@ -176,9 +177,7 @@ class Requester:
             return
         await self._settle(known, row, response, record)
 
-    def _open(
-        self, known: SentRequest, row: InboxRow
-    ) -> tuple[DisclosureResponse, CanonicalRecord | None]:
+    def _open(self, known: SentRequest, row: InboxRow) -> tuple[DisclosureResponse, CanonicalRecord | None]:
         owner = self._indexes.require_directory().member(known.request.owner)
         key = DisclosureKey(known.reply_key)
         return open_response(row.envelope.body, key, known.request, owner.signing_key)
@@ -256,12 +255,12 @@ def _load_hit(db: Database, search_id: LookupId, number: int) -> tuple[SearchRow
     row = lookup_store.search(db, search_id)
     if row is None:
         raise UnknownObject(f"There is no lookup {search_id}.")
-    for hit in lookup_store.hits(db, search_id):
+    for hit in hit_store.hits(db, search_id):
         if hit.number == number and row.shown_at is not None:
             return row, hit
     raise UnknownObject(
         f"The lookup {search_id} has no hit {number}.",
-        remedy="`candor-node lookup show` lists its hits with their numbers.",
+        remedy="`candor-node lookups show` lists its hits with their numbers.",
     )
 
 

@@ -13,7 +13,7 @@ import random
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -57,15 +57,16 @@ class Handler(Protocol):
         """The hub holds a newer directory."""
 
 
-def check_clock(node_time: Any, hub_time: Any) -> None:
+def check_clock(node_time: datetime, hub_time: datetime) -> None:
     """Raises ClockWrong when the two differ by more than the tolerance (§8.4)."""
     difference = abs(node_time - hub_time)
     if difference > timedelta(seconds=limits.CLOCK_TOLERANCE_SECONDS):
         raise ClockWrong(
-            f"This machine's clock says {node_time:%Y-%m-%d %H:%M:%S} UTC, the hub's {hub_time:%Y-%m-%d %H:%M:%S} "
-            f"UTC: they differ by {_span(difference)}, and lookups need them within 5 minutes.",
-            remedy="Set this machine's clock (for example `timedatectl set-ntp true`); if it is right, tell the "
-            "hub's operator.",
+            f"This machine's clock says {node_time:%Y-%m-%d %H:%M:%S} UTC, the hub's "
+            f"{hub_time:%Y-%m-%d %H:%M:%S} UTC: they differ by {_span(difference)}, and lookups "
+            "need them within 5 minutes.",
+            remedy="Set this machine's clock (for example `timedatectl set-ntp true`); if it is right, tell "
+            "the hub's operator.",
         )
 
 
@@ -108,9 +109,7 @@ class HubClient:
         Raises what the hub refuses it with, or Unreachable when nobody knows.
         """
         request = hub_pb2.SubmitRequest(envelope=codec.write_envelope(envelope))
-        response = await self._call(
-            lambda: self._stub.Submit(request, timeout=limits.CALL_DEADLINE_SECONDS)
-        )
+        response = await self._call(lambda: self._stub.Submit(request, timeout=limits.CALL_DEADLINE_SECONDS))
         return int(response.recipients)
 
     async def put_segment(self, address: Digest, octets: bytes) -> None:
@@ -119,9 +118,7 @@ class HubClient:
             for chunk in codec.chunks(octets):
                 yield hub_pb2.PutSegmentRequest(chunk=chunk)
 
-        await self._call(
-            lambda: self._stub.PutSegment(parts(), timeout=limits.TRANSFER_DEADLINE_SECONDS)
-        )
+        await self._call(lambda: self._stub.PutSegment(parts(), timeout=limits.TRANSFER_DEADLINE_SECONDS))
 
     async def get_segment(self, address: Digest) -> bytes:
         """The octets the hub has under `address`; nobody has compared them with it yet."""
@@ -140,9 +137,7 @@ class HubClient:
     async def put_head(self, head: SignedStatement) -> int:
         """Publish an index head; returns the directory version that carries it."""
         request = hub_pb2.PutHeadRequest(body=head.body, signature=head.signature)
-        response = await self._call(
-            lambda: self._stub.PutHead(request, timeout=limits.CALL_DEADLINE_SECONDS)
-        )
+        response = await self._call(lambda: self._stub.PutHead(request, timeout=limits.CALL_DEADLINE_SECONDS))
         return int(response.directory_version)
 
     async def get_directory(self) -> FetchedDirectory:
@@ -218,9 +213,30 @@ class HubClient:
             # Writing to a stream that has ended; why it ended stands in its status.
             raise await self._explain(await _ended(call)) from None
         except TimeoutError:
-            raise Unreachable(f"The hub at {self.address} fell silent.", remedy="It is tried again.") from None
+            raise Unreachable(
+                f"The hub at {self.address} fell silent.", remedy="It is tried again."
+            ) from None
         finally:
             call.cancel()
+
+    async def time(self) -> datetime:
+        """The hub's time, for comparing clocks; raises ClockWrong when they differ too much."""
+        call = self._stub.Attach()
+        try:
+            await call.write(codec.write_hello(Hello(self._clock.now(), 0)))
+            welcome = await self._read(call, limits.ATTACH_HELLO_DEADLINE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise await self._explain(error) from None
+        except asyncio.InvalidStateError:
+            raise await self._explain(await _ended(call)) from None
+        except TimeoutError:
+            raise Unreachable(f"The hub at {self.address} fell silent.") from None
+        finally:
+            call.cancel()
+        if not isinstance(welcome, Welcome):
+            raise MalformedMessage("The hub did not begin with a welcome.")
+        check_clock(self._clock.now(), welcome.hub_time)
+        return welcome.hub_time
 
     async def _read(self, call: Any, seconds: float) -> codec.HubFrame:
         async with asyncio.timeout(seconds):
@@ -283,10 +299,10 @@ async def diagnose(
             return _clock_behind("this node's certificate", own, now)
         if now > own.not_valid_after_utc:
             return Expired(
-                f"This node's certificate ended on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; this machine's "
-                f"clock says {now:%Y-%m-%d %H:%M} UTC.",
-                remedy="If the clock is right, ask the hub's operator for a new invitation and join again; if "
-                "not, set the clock.",
+                f"This node's certificate ended on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; this "
+                f"machine's clock says {now:%Y-%m-%d %H:%M} UTC.",
+                remedy="If the clock is right, ask the hub's operator for a new invitation and join again; "
+                "if not, set the clock.",
             )
     try:
         hub = await asyncio.to_thread(_probe, address)
@@ -305,8 +321,8 @@ async def diagnose(
         return _clock_behind("the hub's certificate", hub, now)
     if hub is not None and now > hub.not_valid_after_utc:
         return ClockWrong(
-            f"The hub's certificate ended on {hub.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, but this machine's clock "
-            f"says {now:%Y-%m-%d %H:%M} UTC.",
+            f"The hub's certificate ended on {hub.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, but this "
+            f"machine's clock says {now:%Y-%m-%d %H:%M} UTC.",
             remedy="Check this machine's clock; if it is right, tell the hub's operator.",
         )
     if "CERTIFICATE_VERIFY_FAILED" in details or "certificate" in details.lower():
@@ -320,7 +336,7 @@ async def diagnose(
     )
 
 
-def _clock_behind(whose: str, certificate: x509.Certificate, now: Any) -> ClockWrong:
+def _clock_behind(whose: str, certificate: x509.Certificate, now: datetime) -> ClockWrong:
     return ClockWrong(
         f"This machine's clock is probably wrong: it says {now:%Y-%m-%d %H:%M:%S} UTC, but {whose} begins on "
         f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC.",

@@ -64,6 +64,22 @@ class ParsedRow:
     content: Content
 
 
+class RowErrors:
+    """What is wrong with a file's rows: counted in full, kept up to MAX_ERRORS_SHOWN. Empty is false."""
+
+    def __init__(self) -> None:
+        self.shown: list[RowError] = []
+        self._count = 0
+
+    def add(self, row: int, column: str, reason: str) -> None:
+        self._count += 1
+        if self._count <= MAX_ERRORS_SHOWN:
+            self.shown.append(RowError(row, column, reason))
+
+    def __len__(self) -> int:
+        return self._count
+
+
 def import_csv(
     store_db: Database,
     content: bytes,
@@ -84,43 +100,45 @@ def import_csv(
     return store_rows(store_db, rows, now, ori, node, contributor, exceptions)
 
 
-def refused(errors: list[RowError]) -> ImportReport:
+def refused(errors: RowErrors) -> ImportReport:
     """The report of an import that stored nothing."""
-    return ImportReport(0, 0, 0, 0, tuple(errors[:MAX_ERRORS_SHOWN]), len(errors))
+    return ImportReport(0, 0, 0, 0, tuple(errors.shown), len(errors))
 
 
 # --- reading -----------------------------------------------------------------------------------------
 
 
-def parse_csv(content: bytes) -> tuple[list[ParsedRow], list[RowError]]:
-    """All rows, or all that is wrong with them. Raises InputInvalid when this is no such file."""
-    records = _records(_decode(content))
-    columns = _header(next(records, (1, []))[1])
+def parse_csv(content: bytes) -> tuple[list[ParsedRow], RowErrors]:
+    """All rows, or no row and what is wrong with them. Raises InputInvalid when this is no such file."""
+    lines = _records(_decode(content))
+    columns = _header(next(lines, (1, []))[1])
     rows: list[ParsedRow] = []
-    errors: list[RowError] = []
+    errors = RowErrors()
     seen: dict[str, int] = {}
-    for number, cells in records:
-        if len(rows) + len(errors) >= MAX_ROWS:
+    count = 0
+    for number, cells in lines:
+        count += 1
+        if count > MAX_ROWS:
             raise InputInvalid(
                 f"The file has more than {MAX_ROWS:,} rows.", remedy="Nothing was stored. Split the file."
             )
         if len(cells) != len(columns):
             reason = f"has {len(cells)} cells where the header has {len(columns)}; check quotes and commas"
-            errors.append(RowError(number, "(row)", reason))
+            errors.add(number, "(row)", reason)
             continue
         row = dict(zip(columns, cells, strict=True))
-        parsed, faults = parse(row)
-        errors += [RowError(number, fault.field, fault.reason) for fault in faults]
+        record, faults = parse(row)
+        for fault in faults:
+            errors.add(number, fault.field, fault.reason)
         agency_record_id = row["agency_record_id"].strip()
-        if agency_record_id and agency_record_id in seen:
+        if agency_record_id and seen.setdefault(agency_record_id, number) != number:
             reason = f"stands in row {seen[agency_record_id]} already; each record once"
-            errors.append(RowError(number, "agency_record_id", reason))
-        seen.setdefault(agency_record_id, number)
-        if parsed is not None:
-            rows.append(ParsedRow(number, parsed))
-    if not rows and not errors:
+            errors.add(number, "agency_record_id", reason)
+        if record is not None and not errors:
+            rows.append(ParsedRow(number, record))
+    if not count:
         raise InputInvalid("The file has a header but no rows.", remedy=_REMEDY)
-    return rows, errors
+    return ([] if errors else rows), errors
 
 
 def _decode(content: bytes) -> str:
@@ -202,11 +220,11 @@ def store_rows(
     """Store parsed rows inside the caller's transaction; nothing when one of them may not be stored."""
     today = due_process.gate_day(now)
     planned: list[Record] = []
-    errors: list[RowError] = []
+    errors = RowErrors()
     unchanged = 0
     for row in rows:
         if row.content.effective_on > now.date() + _YEAR:
-            errors.append(RowError(row.row, "effective_on", "lies more than a year ahead"))
+            errors.add(row.row, "effective_on", "lies more than a year ahead")
             continue
         known = filings.current_filing(db, ori, row.content.agency_record_id)
         if known is None:
@@ -215,7 +233,7 @@ def store_rows(
         dcn, content_mac, terminal = known
         if terminal:
             reason = "this record was voided or expunged; a new report needs a new id"
-            errors.append(RowError(row.row, "agency_record_id", reason))
+            errors.add(row.row, "agency_record_id", reason)
         elif content_mac == filings.content_mac(db, row.content):
             unchanged += 1
         else:

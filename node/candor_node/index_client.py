@@ -1,4 +1,4 @@
-"""What lookups are checked against: the verified directory and every member's index (docs/protocol.md §6.8, §10).
+"""What lookups are checked against: verified directory and every member's index (docs/protocol.md §6.8, §10).
 
 Rules of this file:
 - every segment of all active members is fetched at start, on announcement and on the calendar: never because
@@ -183,7 +183,7 @@ class IndexClient:
             held = self.indexes.get(node)
             if held is not None and held.head == head:
                 return
-            known = {segment_address: segment for segment_address, segment in self._held_segments(held)}
+            known = dict(self._held_segments(held))
             try:
                 segments = []
                 for ref in head.segments:
@@ -206,7 +206,9 @@ class IndexClient:
     def _held_segments(held: NodeIndex | None) -> list[tuple[Digest, Segment]]:
         if held is None:
             return []
-        return [(ref.address, segment) for ref, segment in zip(held.head.segments, held.segments, strict=True)]
+        return [
+            (ref.address, segment) for ref, segment in zip(held.head.segments, held.segments, strict=True)
+        ]
 
     # --- segments ------------------------------------------------------------------------------------------
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
+from candor_node.cases import SearchView
 from candor_node.due_process import GateDecision
 from candor_node.filings import Summary
+from candor_node.hit_store import StoredHit
 from candor_node.importer import ImportReport
 from candor_node.ledger import Entry
-from candor_node.lookup_store import StoredHit
 from candor_node.records import Record, canonical
 from candor_node.request_store import ReceivedRequest, SentRequest
-from candor_node.search import Question, SearchView
+from candor_node.search import Question
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import LookupShape, NodeId, Purpose
 from candor_proto.normalise import Particulars
@@ -119,7 +120,9 @@ def hit(stored: StoredHit, name_of: Callable[[NodeId], str]) -> pb.Hit:
         owner_name=name_of(found.owner),
         kind=_name(RecordKind, found.kind),
         tier=_name(Tier, found.tier),
-        expires_on=(_FIRST_DAY + timedelta(days=found.expires_days)).isoformat() if found.expires_days else "",
+        expires_on=(_FIRST_DAY + timedelta(days=found.expires_days)).isoformat()
+        if found.expires_days
+        else "",
         verdict=found.explanation.verdict.value,
         reasons=found.explanation.reasons,
         agreeing=found.explanation.agreeing,
@@ -208,8 +211,7 @@ def import_report(report: ImportReport, *, published: bool) -> pb.ImportResponse
         unchanged=report.unchanged,
         held=report.held,
         errors=[
-            pb.ImportError(row=error.row, column=error.column, reason=error.reason)
-            for error in report.errors
+            pb.ImportError(row=error.row, column=error.column, reason=error.reason) for error in report.errors
         ],
         error_count=report.error_count,
         published=published,

@@ -1,4 +1,4 @@
-"""Own lookups, their openings, answers, hits and results: the SQL of searching (docs/protocol.md §7).
+"""Own lookups, their openings, answers and results: the SQL of searching (docs/protocol.md §7).
 
 A *search* is one person asked about; it is carried out by one to three lookups (`plan_number`), each of which
 may be asked again once under a new id (`attempt`). Every function runs inside a transaction of `Store`.
@@ -17,13 +17,12 @@ from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import StoreUnusable
 from candor_proto.exchange import BlindedSlot, Draft, LookupState, Paperwork
 from candor_proto.group import Scalar
-from candor_proto.ids import BlobId, Digest, Handle, KeyClass, LookupId, LookupShape, NodeId, Purpose
+from candor_proto.ids import KeyClass, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.matchkeys import check_plan
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.opening import Opening
 from candor_proto.oprf import Blinded
-from candor_proto.result import Hit, TargetState, order_hits
-from candor_proto.scoring import Explanation, Verdict
+from candor_proto.result import TargetState
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import SLOTS, Lookup
 
@@ -78,15 +77,6 @@ class Ask:
         return self.opening.plan_number
 
 
-@dataclass(frozen=True)
-class StoredHit:
-    """A hit with the number by which people name it."""
-
-    number: int
-    hit: Hit
-    blob: bytes = field(repr=False)
-
-
 # --- searches ------------------------------------------------------------------------------------------
 
 _SEARCH = (
@@ -116,7 +106,9 @@ def add_search(db: Database, row: SearchRow) -> None:
 
 
 def _read_search(row: Sequence[object]) -> SearchRow:
-    (search_id, purpose, shape, case, consent, officer, created, expires, plans, incomplete, version) = row[:11]
+    (search_id, purpose, shape, case, consent, officer, created, expires, plans, incomplete, version) = row[
+        :11
+    ]
     missing, shown, closed, result = row[11:]
     return SearchRow(
         LookupId(_bytes(search_id)),
@@ -347,116 +339,6 @@ def _read_opening(text: str) -> Opening:
     )
 
 
-# --- hits ----------------------------------------------------------------------------------------------
-
-
-def add_hits(db: Database, search_id: LookupId, found: Sequence[tuple[Hit, bytes]], now: datetime) -> int:
-    """Number and store hits with their blobs; known ones keep their number. Returns how many were new."""
-    last = db.execute(
-        "SELECT coalesce(max(number), 0) FROM hits WHERE search_id = ?", (search_id.value,)
-    ).fetchone()[0]
-    known = {
-        tuple(row)
-        for row in db.execute(
-            "SELECT owner, epoch, blob_id FROM hits WHERE search_id = ?", (search_id.value,)
-        ).fetchall()
-    }
-    fresh = [
-        (hit, blob) for hit, blob in found if (str(hit.owner), hit.epoch, hit.blob_id.value) not in known
-    ]
-    for number, (hit, blob) in enumerate(fresh, last + 1):
-        explanation = asdict(hit.explanation) | {"verdict": hit.explanation.verdict.value}
-        db.execute(
-            "INSERT INTO hits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                search_id.value,
-                number,
-                str(hit.owner),
-                hit.epoch,
-                hit.blob_id.value,
-                hit.handle.value,
-                hit.commitment.value,
-                hit.kind,
-                hit.tier,
-                hit.expires_days,
-                json.dumps(hit.labels),
-                json.dumps(explanation),
-                blob,
-                to_milliseconds(now),
-            ),
-        )
-    return len(fresh)
-
-
-def number_hits(db: Database, search_id: LookupId) -> None:
-    """Number the hits as they are shown, likely persons first; only before anybody has seen a number."""
-    stored = hits(db, search_id)
-    ranked = order_hits(one.hit for one in stored)
-    places = {(hit.owner, hit.epoch, hit.blob_id): place for place, hit in enumerate(ranked, 1)}
-    # Twice, for a number may still be another hit's while it is given anew.
-    for offset in (len(stored), 0):
-        for one in stored:
-            place = places[one.hit.owner, one.hit.epoch, one.hit.blob_id]
-            db.execute(
-                "UPDATE hits SET number = ? WHERE search_id = ? AND owner = ? AND epoch = ? AND blob_id = ?",
-                (
-                    place + offset,
-                    search_id.value,
-                    str(one.hit.owner),
-                    one.hit.epoch,
-                    one.hit.blob_id.value,
-                ),
-            )
-
-
-def hits(db: Database, search_id: LookupId) -> list[StoredHit]:
-    rows = db.execute(
-        "SELECT number, owner, epoch, blob_id, handle, com, kind, tier, expires_days, labels, explanation, blob"
-        " FROM hits WHERE search_id = ? ORDER BY number",
-        (search_id.value,),
-    ).fetchall()
-    return [
-        StoredHit(
-            number,
-            Hit(
-                NodeId(owner),
-                epoch,
-                BlobId(blob_id),
-                Handle(handle),
-                Digest(com),
-                kind,
-                tier,
-                expires_days,
-                tuple(json.loads(labels)),
-                _read_explanation(json.loads(explanation)),
-            ),
-            blob,
-        )
-        for number, owner, epoch, blob_id, handle, com, kind, tier, expires_days, labels, explanation, blob in rows
-    ]
-
-
-def _read_explanation(stored: dict[str, object]) -> Explanation:
-    lists = {name: tuple(map(str, _list(stored[name]))) for name in _EXPLANATION_LISTS}
-    bits = stored["bits"]
-    if not isinstance(bits, int | float):
-        raise StoreUnusable("A stored hit has no weight.")
-    return Explanation(verdict=Verdict(stored["verdict"]), bits=float(bits), **lists)
-
-
-_EXPLANATION_LISTS = ("reasons", "agreeing", "differing", "not_known")
-
-
-def add_failure(
-    db: Database, search_id: LookupId, node: NodeId, blob_id: BlobId | None, code: str, now: datetime
-) -> None:
-    """Keep a local failure for the calendar digest (§7.6)."""
-    db.execute(
-        "INSERT INTO failure_digest (search_id, node, blob_id, code, noticed_at) VALUES (?, ?, ?, ?, ?)",
-        (search_id.value, str(node), blob_id.value if blob_id else b"", code, to_milliseconds(now)),
-    )
-
-
 def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes):
         raise StoreUnusable("A column of the database holds something else than octets.")
@@ -466,10 +348,4 @@ def _bytes(value: object) -> bytes:
 def _int(value: object) -> int:
     if not isinstance(value, int):
         raise StoreUnusable("A column of the database holds something else than a number.")
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise StoreUnusable("A column of the database holds something else than a list.")
     return value

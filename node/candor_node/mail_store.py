@@ -60,8 +60,8 @@ def receive(db: Database, envelope: Envelope, now: datetime) -> bool:
     if len(known) >= MAX_VARIANTS or (content,) in known:
         return False
     db.execute(
-        "INSERT INTO inbox (sender, kind, envelope_id, digest, body, signature, expires_at, received_at, state)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'new')",
+        "INSERT INTO inbox (sender, kind, envelope_id, digest, body, signature, expires_at, received_at,"
+        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'new')",
         (
             *key,
             content,
@@ -84,16 +84,14 @@ def unsettled(db: Database, kind: MessageKind, own: NodeId, limit: int) -> list[
     return [
         InboxRow(
             number,
-            Envelope(
-                envelope_id, kind, NodeId(sender), own, body, signature, from_milliseconds(expires_at)
-            ),
+            Envelope(envelope_id, kind, NodeId(sender), own, body, signature, from_milliseconds(expires_at)),
         )
         for number, sender, envelope_id, body, signature, expires_at in rows
     ]
 
 
 def settle(db: Database, number: int, note: str = "") -> None:
-    """Mark an inbox row as dealt with and forget its body; `note` says what became of it, if it was dropped."""
+    """Mark an inbox row as dealt with and forget its body; `note` says why it was dropped, if it was."""
     state = "dropped" if note else "done"
     db.execute(
         "UPDATE inbox SET state = ?, note = ?, body = x'', signature = x'' WHERE number = ?",
@@ -108,8 +106,8 @@ def enqueue(db: Database, envelope: Envelope, now: datetime) -> None:
     """Put a message into the outbox; the same message twice is once."""
     moment = to_milliseconds(now)
     db.execute(
-        "INSERT INTO outbox (envelope_id, kind, recipient, body, signature, expires_at, created_at, not_before,"
-        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting') ON CONFLICT DO NOTHING",
+        "INSERT INTO outbox (envelope_id, kind, recipient, body, signature, expires_at, created_at,"
+        " not_before, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting') ON CONFLICT DO NOTHING",
         (
             envelope.envelope_id,
             envelope.kind.value,
@@ -123,12 +121,13 @@ def enqueue(db: Database, envelope: Envelope, now: datetime) -> None:
     )
 
 
+_OUTBOX_COLUMNS = "number, attempts, envelope_id, kind, recipient, body, signature, expires_at"
+
+
 def _outbox_rows(db: Database, own: NodeId, where: str, values: Sequence[object]) -> list[OutboxRow]:
-    rows = db.execute(
-        "SELECT number, attempts, envelope_id, kind, recipient, body, signature, expires_at FROM outbox"
-        f" WHERE {where}",
-        list(values),
-    ).fetchall()
+    # `where` is one of the constants below.
+    sql = f"SELECT {_OUTBOX_COLUMNS} FROM outbox WHERE {where}"  # noqa: S608
+    rows = db.execute(sql, list(values)).fetchall()
     return [
         OutboxRow(
             number,
@@ -250,7 +249,8 @@ def accept_once(
             return AnswerStatus(known[1])
         raise Replayed(f"The lookup {lookup_id} of {asker} was seen before; it is not evaluated again.")
     db.execute(
-        "INSERT INTO answered_lookups (asker, lookup_id, inbox_number, status, expires_at) VALUES (?, ?, ?, 0, ?)",
+        "INSERT INTO answered_lookups (asker, lookup_id, inbox_number, status, expires_at)"
+        " VALUES (?, ?, ?, 0, ?)",
         (str(asker), lookup_id.value, row, to_milliseconds(expires_at)),
     )
     return None

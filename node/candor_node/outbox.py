@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 from candor_node import mail_store
 from candor_node.clock import Clock
@@ -70,7 +71,7 @@ class Outbox:
         while True:
             self._wake.clear()
             now = self._clock.now()
-            rows = await self._store.run(lambda db: mail_store.due(db, self._own, now, BATCH))
+            rows = await self._store.run(partial(mail_store.due, own=self._own, now=now, limit=BATCH))
             if not rows:
                 try:
                     async with asyncio.timeout(IDLE_SECONDS):

@@ -65,19 +65,27 @@ class Publishing:
     async def run(self) -> None:
         """Publish what is due, for ever."""
         while True:
-            delay = CHECK_SECONDS
             try:
                 self._check_ready()
-                await self._publish_due()
-            except CandorError as error:
-                log.warning("publication is late", code=error.code, reason=error.message)
-                delay = RETRY_SECONDS
+            except CandorError:
+                delay = RETRY_SECONDS  # why stands in the log already
+            else:
+                delay = await self._try()
             self._wake.clear()
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def _try(self) -> float:
+        """Publish what is due; in how many seconds to look again."""
+        try:
+            await self._publish_due()
+        except CandorError as error:
+            log.warning("publication is late", code=error.code, reason=error.message)
+            return RETRY_SECONDS
+        return CHECK_SECONDS
 
     async def _publish_due(self) -> None:
         now = self._clock.now()

@@ -87,14 +87,15 @@ class Owner:
     # --- receiving ---------------------------------------------------------------------------------------
 
     async def process(self, row: InboxRow) -> None:
-        """Take in one request of the inbox and decide it by rule, if the rule decides. Raises StoreUnusable."""
+        """Take in one request of the inbox; decide it by rule, if the rule decides. Raises StoreUnusable."""
         now = self._clock.now()
         try:
             request = await asyncio.to_thread(self._open, row, now)
         except CandorError as error:
             # Nothing in it can be trusted, not even where an answer would go.
-            log.warning("request dropped", sender=str(row.envelope.sender), code=error.code)
-            await self._store.run(lambda db: mail_store.settle(db, row.number, error.code))
+            code = error.code
+            log.warning("request dropped", sender=str(row.envelope.sender), code=code)
+            await self._store.run(lambda db: mail_store.settle(db, row.number, code))
             return
         if await self._store.run(lambda db: request_store.received(db, request.request_id)) is not None:
             await self._store.run(lambda db: mail_store.settle(db, row.number))

@@ -26,10 +26,10 @@ from candor_node import (
     mail_store,
     request_store,
 )
+from candor_node.cases import load_view
 from candor_node.local_view import moment
 from candor_node.logs import log
 from candor_node.records import Dcn
-from candor_node.search import load_view
 from candor_node.store import Database
 from candor_proto.disclosure import OwnerState
 from candor_proto.errors import (
@@ -77,7 +77,8 @@ class LocalServer:
             self._path.chmod(0o600)
         except (RuntimeError, OSError):
             raise StoreUnusable(
-                f"The socket {self._path} cannot be made.", remedy="Check its folder, or set another `socket`."
+                f"The socket {self._path} cannot be made.",
+                remedy="Check its folder, or set another `socket`.",
             ) from None
 
     async def stop(self) -> None:
@@ -191,9 +192,8 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
             requests_waiting=waiting,
             directory_trouble="" if directory_trouble is None else str(directory_trouble),
             answers_given=[
-                pb.AnswersGiven(status=status.name, count=count) for status, count in sorted(
-                    given.items(), key=lambda item: item[0].value
-                )
+                pb.AnswersGiven(status=status.name, count=count)
+                for status, count in sorted(given.items(), key=lambda item: item[0].value)
             ],
         )
 
@@ -319,7 +319,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
 
     async def GetLookup(self, request: pb.GetLookupRequest, context: Context) -> pb.GetLookupResponse:
         search_id = await self._search_id(request.lookup_id)
-        view = await self._node.searcher.view(search_id)
+        view = await self._node.cases.view(search_id)
         return pb.GetLookupResponse(lookup=local_view.lookup(view, self._name))
 
     async def ListLookups(self, request: pb.ListLookupsRequest, context: Context) -> pb.ListLookupsResponse:
@@ -435,7 +435,8 @@ def _prefix(text: str, what: str) -> str:
     prefix = text.strip().lower()
     if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
         raise InputInvalid(
-            f"{text[:40]!r} is not the id of a {what}.", remedy="Give the id, or at least its first four digits."
+            f"{text[:40]!r} is not the id of a {what}.",
+            remedy="Give the id, or at least its first four digits.",
         )
     return prefix
 

@@ -27,6 +27,7 @@ from candor_proto.result import Hit
 from candor_proto.scoring import describe_agreement, tag_outcomes
 from candor_proto.sealed_index import (
     BLOB_OCTETS,
+    SHARE_SLOTS,
     EntryKeys,
     IndexOwner,
     field_tag,
@@ -175,8 +176,9 @@ def _same_shares(label: Label, found: Sequence[tuple[bytes, ...]]) -> bool:
 
 
 def _open_stand_in(threshold: int, owner: IndexOwner) -> None:
-    """The work of opening one blob, for nothing (§7.6)."""
-    weighed = {position: (1, (bytes(SECRET_OCTETS),)) for position in range(threshold)}
+    """The work of opening a blob that every label hit, for nothing (§7.6)."""
+    shares = (bytes(SECRET_OCTETS),) * SHARE_SLOTS
+    weighed = {POSITIONS[label.name]: (label.weight, shares) for label in MATCH_LABELS}
     with suppress(CandorError):
         open_through_gate(bytes(BLOB_OCTETS), weighed, threshold, owner)
 

@@ -122,7 +122,10 @@ class EntryKeys:
 
     def open(self, segment: int, counter: int, entry: bytes) -> tuple[BlobId, tuple[bytes, ...]]:
         """Blob id and share slots; raises SealedDataInvalid."""
-        material = self._material(segment, counter)
+        return self._open(self._material(segment, counter), entry)
+
+    @staticmethod
+    def _open(material: bytes, entry: bytes) -> tuple[BlobId, tuple[bytes, ...]]:
         tag, key, nonce = material[:16], material[16:48], material[48:]
         if len(entry) != ENTRY_OCTETS or not hmac.compare_digest(entry[:TAG_OCTETS], tag):
             raise SealedDataInvalid("An entry under another tag.")
@@ -141,11 +144,12 @@ class EntryKeys:
         Yields None for an entry that does not open: the chain goes on, the entry is a miss (§7.6).
         """
         for counter in range(MAX_CHAIN):
-            entry = find(self.tag(segment, counter))
+            material = self._material(segment, counter)
+            entry = find(material[:TAG_OCTETS])
             if entry is None:
                 return
             try:
-                yield self.open(segment, counter, entry)
+                yield self._open(material, entry)
             except SealedDataInvalid:
                 yield None
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +41,7 @@ from candor_proto.sealed_index import (
     withdrawal_marker,
 )
 from candor_proto.segment import address
-from candor_proto.shamir import evaluate, multiply_by_public
+from candor_proto.shamir import evaluate, invert_public, multiply_by_public
 from tests.indexes import HARBOR, Sealer, drawn_from, keys_of, seal_people
 from tests.parties import FEDERATION, MIKE
 
@@ -94,10 +95,10 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Recorder]]:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
     Recorder.used = Counter()
     monkeypatch.setattr(sealed_index, "AESGCM", Recorder)
-    yield Recorder
+    return Recorder
 
 
 def test_a11_equal_keys_never_repeat_a_tag_key_or_nonce(recorder: type[Recorder]) -> None:
@@ -275,7 +276,7 @@ def test_shares_of_another_polynomial_through_the_same_secret_are_refused() -> N
 
 
 def test_variants_of_a_label_carry_the_same_shares() -> None:
-    """An alias cannot count twice (§6.2): of Ana Smith-Jones both surnames' keys give one and the same share."""
+    """An alias cannot count twice (§6.2): all surnames' keys give one and the same share."""
     person = replace(MIKE, last="Schmidt-Jones", former_last="Miller")
     keys = keys_of(HARBOR)
     _, (one,) = seal_people([person], keys)
@@ -386,7 +387,6 @@ def _block(value: int) -> bytes:
 
 def _gcm_tag_of_zeros(key: bytes, nonce: bytes, head: bytes, ciphertext: bytes) -> bytes:
     """The GCM tag of `ciphertext`, computed by hand (SP 800-38D §7.1)."""
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
     def encrypted(block: bytes) -> bytes:
         return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
@@ -420,8 +420,6 @@ def two_key_ciphertext(
     # The difference of the tags is affine in the block: constant + slope × block.
     constant = difference(0)
     slope = difference(1) ^ constant
-    from candor_proto.shamir import invert_public
-
     block = multiply_by_public(constant, invert_public(slope))
     assert difference(block) == 0
     body[at : at + 16] = _block(block)

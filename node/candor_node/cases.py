@@ -1,0 +1,145 @@
+"""Searches that are under way, and how their results are stored (docs/protocol.md §7.7-§7.8).
+
+A *case* is a search in memory: its lookups, what became of each target, and the outputs unblinded so far. The
+database is ahead of it or equal: whatever changes a case is stored first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from candor_node import coverage, hit_store, ledger, lookup_store
+from candor_node.coverage import Outputs
+from candor_node.hit_store import StoredHit
+from candor_node.lookup_store import Ask, SearchRow
+from candor_node.store import Database, Store
+from candor_proto.errors import UnknownObject
+from candor_proto.exchange import LookupEvent, LookupState, lookup_after
+from candor_proto.ids import LookupId, NodeId
+from candor_proto.result import LookupResult, TargetState
+
+MAX_CASES = 64
+
+
+@dataclass
+class Case:
+    """A search in memory. `lock` orders what is done to it; `changed` wakes who waits for answers.
+
+    `stale` are targets that moved to a new epoch and are to be asked again, by lookup; `asking_again` stay
+    in until that is done.
+    """
+
+    row: SearchRow
+    asks: dict[LookupId, Ask]
+    outputs: dict[tuple[LookupId, NodeId], Outputs] = field(default_factory=dict)
+    stale: dict[LookupId, set[NodeId]] = field(default_factory=dict)
+    asking_again: set[tuple[LookupId, NodeId]] = field(default_factory=set)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def asked(self) -> int:
+        """How many nodes were asked."""
+        return len(coverage.asked_nodes(self.asks.values()))
+
+    def settled(self) -> int:
+        """How many of them have nothing more to say for now."""
+        asks = list(self.asks.values())
+        states = {node: coverage.report(self.row, asks, node).state for node in coverage.asked_nodes(asks)}
+        again = {node for _, node in self.asking_again}
+        return sum(state is not TargetState.PENDING and node not in again for node, state in states.items())
+
+
+@dataclass(frozen=True)
+class SearchView:
+    """A search as people see it; `result` is None until it was shown for the first time."""
+
+    row: SearchRow
+    result: LookupResult | None
+    hits: tuple[StoredHit, ...]
+
+
+def load_view(db: Database, search_id: LookupId) -> SearchView:
+    """Raises UnknownObject."""
+    row = lookup_store.search(db, search_id)
+    if row is None:
+        raise UnknownObject(
+            f"There is no lookup {search_id}.", remedy="`candor-node lookups list` shows those of this node."
+        )
+    if row.result is None:
+        return SearchView(row, None, ())
+    hits = tuple(hit_store.hits(db, search_id))
+    return SearchView(row, coverage.result(row, coverage.read_coverage(row.result), hits), hits)
+
+
+def show(db: Database, case: Case, now: datetime, *, closed: bool = False) -> SearchRow:
+    """Store the result as it is now; the second time it is an amendment. The row as it is then."""
+    row, first = case.row, case.row.shown_at is None
+    found = coverage.coverage(row, list(case.asks.values()), now)
+    if first:
+        hit_store.number_hits(db, row.search_id)
+    result = coverage.result(row, found, hit_store.hits(db, row.search_id))
+    lookup_store.store_result(db, row.search_id, coverage.write_coverage(found), now, closed)
+    for ask in case.asks.values():
+        if ask.state in (LookupState.ACCEPTED, LookupState.SHOWN):
+            state = lookup_after(ask.state, LookupEvent.SHOW)
+            lookup_store.set_ask_state(db, ask.lookup_id, state)
+    ledger.append(
+        db,
+        now,
+        "lookup.shown" if first else "lookup.amended",
+        {"search_id": str(row.search_id)},
+        {
+            "overall": result.overall.value,
+            "hits": len(result.hits),
+            "answered": found.answered,
+            "asked": found.asked,
+        },
+    )
+    return replace(row, shown_at=row.shown_at or now, closed=closed)
+
+
+class Cases:
+    """The searches in memory. Belongs to the event loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._cases: dict[LookupId, Case] = {}
+
+    def add(self, case: Case) -> None:
+        """Hold a case; old ones that were shown leave for it and come back when they are needed."""
+        self._cases[case.row.search_id] = case
+        for search_id, old in list(self._cases.items()):
+            if len(self._cases) <= MAX_CASES:
+                break
+            if old.row.shown_at is not None and not old.lock.locked() and not old.asking_again:
+                del self._cases[search_id]
+
+    def drop(self, search_id: LookupId) -> None:
+        self._cases.pop(search_id, None)
+
+    async def get(self, search_id: LookupId) -> Case:
+        """Raises UnknownObject."""
+        if search_id not in self._cases:
+            row, asks = await self._store.run(
+                lambda db: (lookup_store.search(db, search_id), lookup_store.asks(db, search_id))
+            )
+            if row is None:
+                raise UnknownObject(f"There is no lookup {search_id}.")
+            # Another task may have been first while this one waited for the store.
+            if search_id not in self._cases:
+                self.add(Case(row, {ask.lookup_id: ask for ask in asks}))
+        return self._cases[search_id]
+
+    async def of_lookup(self, lookup_id: LookupId) -> Case | None:
+        """The case that a lookup belongs to; None for a lookup that is not ours."""
+        for case in self._cases.values():
+            if lookup_id in case.asks:
+                return case
+        search_id = await self._store.run(lambda db: lookup_store.search_of(db, lookup_id))
+        return None if search_id is None else await self.get(search_id)
+
+    async def view(self, search_id: LookupId) -> SearchView:
+        """Raises UnknownObject."""
+        return await self._store.run(lambda db: load_view(db, search_id))

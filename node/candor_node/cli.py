@@ -1,0 +1,63 @@
+"""`candor-node`: the agency's commands.
+
+The edge: it prints, asks people, and turns every error into a sentence, a remedy and an exit status. The
+commands stand in `cli_node`, `cli_records`, `cli_lookup` and `cli_requests`.
+"""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from candor_node import cli_lookup, cli_node, cli_records, cli_requests
+from candor_node.cli_common import guarded
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="candor-exchange", prog_name="candor-node")
+def cli() -> None:
+    """Run an agency's node of a Candor federation, and work with it.
+
+    The node keeps the agency's records, asks other agencies about applicants without telling anybody who is
+    asked about, and answers what others ask. It only dials out; all that listens is a socket in its folder.
+
+    \b
+    First day:
+      candor-node init --dir node --node example-sheriff
+      cd node
+      candor-node join --invitation ../invitation.txt
+      candor-node run                               (keep it running; a service does that)
+      candor-node import records.csv
+
+    \b
+    Every day:
+      candor-node lookup --first Jo --last Doe --birth-date 1990-02-03 --purpose J_APPLICANT \\
+          --case REQ-17 --consent C-17 --officer "Inv. Roe"
+      candor-node requests send LOOKUP HIT          (after a person has looked at the candidate)
+      candor-node requests list                     (what others ask of this agency)
+
+    \b
+    Exit status: 0 done (a lookup: MATCH or NO_RECORD) · 1 something failed, here or elsewhere ·
+                 2 what was typed, set up or reachable is not right · 3 a lookup is INCOMPLETE
+    """
+
+
+for _command in (
+    cli_node.init,
+    cli_node.join,
+    cli_node.run,
+    cli_node.status,
+    cli_node.doctor,
+    cli_records.import_,
+    cli_records.publish,
+    cli_records.records,
+    cli_records.audit,
+    cli_lookup.lookup,
+    cli_lookup.lookups,
+    cli_requests.requests,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Entry point."""
+    guarded(lambda: cli.main(standalone_mode=False))

@@ -1,0 +1,282 @@
+"""`candor-node lookup` and `lookups`: ask about a person, and read what came back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from candor_node.cli_common import (
+    EXIT_INCOMPLETE,
+    config_option,
+    json_option,
+    running_node,
+    show,
+    table,
+)
+from candor_proto.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from candor_wire.v1 import local_pb2
+
+_FIELDS = {
+    "first": "first name",
+    "middle": "middle name",
+    "last": "last name",
+    "suffix": "generation suffix (Jr, Sr, II …)",
+    "former_last": "former last name",
+    "birth_date": "birth date (YYYY-MM-DD)",
+    "ssn4": "last four digits of the SSN",
+    "sex": "sex (M, F or X)",
+}
+_MAX_PERSON_CHARACTERS = 10_000
+CANDIDATE = "a candidate until the owner confirms identity"
+
+
+@click.command()
+@click.option("--first", help="First name, as on the application.")
+@click.option("--last", help="Last name.")
+@click.option("--middle", help="Middle name or initial.")
+@click.option("--suffix", help="Jr, Sr, II, III, IV or V.")
+@click.option("--former-last", "former_last", help="A former last name, for example a maiden name.")
+@click.option("--birth-date", "birth_date", help="YYYY-MM-DD; unknown parts as XX.")
+@click.option(
+    "--ssn4", help="Last four of the SSN. Better left to the prompt or to --person: others see it here."
+)
+@click.option("--sex", help="M, F or X.")
+@click.option("--post", metavar="STATE:NUMBER", help="POST certificate, for example CA:B-204417.")
+@click.option("--person", "person_file", metavar="FILE", help="The person as JSON, `-` for standard input.")
+@click.option("--purpose", help="Purpose code, for example J_APPLICANT.")
+@click.option("--case", "case_number", help="Requisition or case number.")
+@click.option("--consent", help="Reference of the signed consent.")
+@click.option("--officer", help="The officer in charge.")
+@click.option(
+    "--screening/--detailed",
+    "screening",
+    default=False,
+    help="A detailed lookup (the default) also compares the single fields; not after a screening one.",
+)
+@click.option("--wait", "wait_seconds", type=float, default=0.0, help="Seconds to wait for answers.")
+@config_option
+@json_option
+def lookup(
+    post: str | None,
+    person_file: str | None,
+    purpose: str | None,
+    case_number: str | None,
+    consent: str | None,
+    officer: str | None,
+    screening: bool,
+    wait_seconds: float,
+    config_file: Path | None,
+    as_json: bool,
+    **given: str | None,
+) -> None:
+    """Ask all agencies whether they hold a record of one person.
+
+    Nobody learns who is asked about, nor whether anything matched. What is missing is asked for, if this is
+    a terminal. A JSON file for --person holds any of first, middle, last, suffix, former_last, birth_date,
+    ssn4, sex, post_state, post_id.
+
+    The answer is MATCH, NO_RECORD (only if every node answered with a fresh index) or INCOMPLETE, always with
+    its coverage: who answered, who did not. Answers that come later amend it: `candor-node lookups show ID`.
+
+    Exit status: 0 for MATCH and NO_RECORD, 3 for INCOMPLETE, 2 when nothing could be asked.
+    """
+    from candor_wire.v1 import local_pb2
+
+    person = _read_person(person_file)
+    person.update({name: value for name, value in given.items() if value is not None})
+    if post is not None:
+        state, colon, number = post.partition(":")
+        if not colon:
+            raise InputInvalid("--post is written STATE:NUMBER.", remedy="For example --post CA:B-204417.")
+        person.update(post_state=state, post_id=number)
+    papers = {
+        "purpose": purpose,
+        "case number": case_number,
+        "consent": consent,
+        "officer in charge": officer,
+    }
+    if sys.stdin.isatty() and not as_json and person_file != "-":
+        _ask(person, papers, whole=person_file is None)
+    if not papers["purpose"]:
+        raise InputInvalid(
+            "A lookup needs its purpose.", remedy="Give it with --purpose, for example J_APPLICANT."
+        )
+    request = local_pb2.LookupRequest(
+        person=local_pb2.Person(**person),
+        purpose=papers["purpose"],
+        shape="SCREENING" if screening else "DETAILED",
+        case_number=papers["case number"] or "",
+        consent=papers["consent"] or "",
+        officer=papers["officer in charge"] or "",
+        wait_seconds=wait_seconds,
+    )
+    with running_node(config_file) as node:
+        view = _follow(node, request, wait_seconds)
+    show(view, as_json, lambda: lines(view))
+    if view.overall == "INCOMPLETE":
+        click.get_current_context().exit(EXIT_INCOMPLETE)
+
+
+def _read_person(path: str | None) -> dict[str, str]:
+    """Particulars out of a JSON file; no message repeats a value."""
+    if path is None:
+        return {}
+    remedy = 'For example {"first": "Jo", "last": "Doe", "birth_date": "1990-02-03", "ssn4": "1234"}.'
+    try:
+        text = sys.stdin.read(_MAX_PERSON_CHARACTERS) if path == "-" else Path(path).read_text("utf-8")
+        stored = json.loads(text)
+    except OSError as error:
+        raise InputInvalid(f"{path} cannot be read: {error.strerror}.", remedy="Check the path.") from None
+    except ValueError:
+        raise InputInvalid("The person is not JSON in UTF-8.", remedy=remedy) from None
+    if not isinstance(stored, dict):
+        raise InputInvalid("The person is not a JSON object.", remedy=remedy)
+    known = {*_FIELDS, "post_state", "post_id"}
+    unknown = sorted(set(stored) - known)
+    if unknown:
+        raise InputInvalid(
+            f"The person has fields that are not known: {', '.join(str(name)[:40] for name in unknown[:5])}.",
+            remedy=f"Known are {', '.join(sorted(known))}.",
+        )
+    wrong = sorted(name for name, value in stored.items() if not isinstance(value, str))
+    if wrong:
+        raise InputInvalid(f"These fields of the person are not text: {', '.join(wrong)}.", remedy=remedy)
+    return dict(stored)
+
+
+def _ask(person: dict[str, str], papers: dict[str, str | None], *, whole: bool) -> None:
+    for name, words in _FIELDS.items() if whole else ():
+        if name not in person:
+            person[name] = click.prompt(words.capitalize(), default="", show_default=False)
+    for words, value in papers.items():
+        if value is None:
+            default = "J_APPLICANT" if words == "purpose" else ""
+            papers[words] = click.prompt(words.capitalize(), default=default, show_default=bool(default))
+
+
+def _follow(node: Any, request: local_pb2.LookupRequest, wait_seconds: float) -> local_pb2.LookupView:
+    """The result of a lookup; on a terminal a line says how far it is."""
+    shown = sys.stderr.isatty()
+    result: local_pb2.LookupView | None = None
+    # The lookup's own wait, the delays of further lookups, and the answer's way back.
+    for part in node.Lookup(request, timeout=(wait_seconds or 3600) + 300):
+        if part.WhichOneof("part") == "result":
+            result = part.result
+        elif shown:
+            click.echo(
+                f"\r{part.progress.settled} of {part.progress.asked} nodes answered …", err=True, nl=False
+            )
+    if shown:
+        click.echo("\r\x1b[K", err=True, nl=False)
+    if result is None:
+        raise AssertionError("a lookup ends with its result or with an error")
+    return result
+
+
+# --- reading results -------------------------------------------------------------------------------------
+
+
+@click.group()
+def lookups() -> None:
+    """Earlier lookups and their results, with the answers that came late."""
+
+
+@lookups.command("list")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
+@config_option
+@json_option
+def lookups_list(limit: int, config_file: Path | None, as_json: bool) -> None:
+    """List lookups, newest first. Names of persons are not shown."""
+    from candor_wire.v1 import local_pb2
+
+    with running_node(config_file) as node:
+        reply = node.ListLookups(local_pb2.ListLookupsRequest(limit=limit), timeout=30)
+    rows = [
+        (
+            view.lookup_id[:12],
+            view.asked_at,
+            view.overall,
+            f"{view.coverage.answered} of {view.coverage.asked}",
+            str(len(view.hits)),
+            view.purpose,
+            view.case_number,
+        )
+        for view in reply.lookups
+    ]
+    head = ("LOOKUP", "ASKED", "RESULT", "ANSWERED", "HITS", "PURPOSE", "CASE")
+    show(reply, as_json, lambda: table(rows, head) if rows else ["There are no lookups yet."])
+
+
+@lookups.command("show")
+@click.argument("lookup_id", metavar="LOOKUP")
+@config_option
+@json_option
+def lookups_show(lookup_id: str, config_file: Path | None, as_json: bool) -> None:
+    """Show the result of a lookup as it is now. LOOKUP is its id or the beginning of it."""
+    from candor_wire.v1 import local_pb2
+
+    with running_node(config_file) as node:
+        reply = node.GetLookup(local_pb2.GetLookupRequest(lookup_id=lookup_id), timeout=30)
+    show(reply.lookup, as_json, lambda: lines(reply.lookup))
+
+
+def lines(view: local_pb2.LookupView) -> list[str]:
+    """A result for people. It never says "clear": no record among those who answered is all that is known."""
+    if view.overall == "PENDING":
+        return [f"PENDING  lookup {view.lookup_id} has not been shown yet."]
+    coverage = view.coverage
+    answered = f"{coverage.answered} of {coverage.asked} nodes"
+    words = {
+        "MATCH": f"{len(view.hits)} candidate{'s' * (len(view.hits) != 1)} among {answered}",
+        "NO_RECORD": f"no record among {answered}",
+        "INCOMPLETE": f"no record among the {answered} that answered; nothing is known of the others",
+    }[view.overall]
+    shown = [f"{view.overall}  {words}", f"Coverage: {coverage.sentence}", f"Lookup: {view.lookup_id}"]
+    shown += [
+        f"  {report.node}: {_state(report)}" for report in coverage.reports if report.state != "answered"
+    ]
+    for found in view.hits:
+        shown += [
+            "",
+            f"[{found.number}] {_owner(found)}: {found.kind}, {found.tier} ({CANDIDATE})",
+            *_why(found),
+        ]
+    if view.set_aside:
+        shown += ["", "Set aside, *not* the same person as far as the evidence goes:"]
+        for found in view.set_aside:
+            shown += [f"[{found.number}] {_owner(found)}: {found.kind}, {found.tier}", *_why(found)]
+    shown += [f"Note: {note}" for note in view.notes]
+    if view.hits:
+        shown += [
+            "",
+            f"To ask for a record: candor-node requests send {view.lookup_id[:12]} {view.hits[0].number}",
+        ]
+    if view.overall == "INCOMPLETE" and not view.closed:
+        shown += ["", f"Late answers amend it: candor-node lookups show {view.lookup_id[:12]}"]
+    return shown
+
+
+def _state(report: local_pb2.TargetReport) -> str:
+    return f"{report.state} ({report.reason})" if report.reason else report.state
+
+
+def _owner(found: local_pb2.Hit) -> str:
+    return f"{found.owner} ({found.owner_name})" if found.owner_name else found.owner
+
+
+def _why(found: local_pb2.Hit) -> list[str]:
+    known = [
+        f"    {found.verdict}: {'; '.join(found.reasons)}",
+        f"    agrees: {', '.join(found.agreeing) or 'nothing known'}",
+    ]
+    if found.differing:
+        known.append(f"    differs: {', '.join(found.differing)}")
+    if found.not_known:
+        known.append(f"    not known on one side: {', '.join(found.not_known)}")
+    return known

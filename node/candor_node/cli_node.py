@@ -1,0 +1,205 @@
+"""`candor-node init`, `join`, `run`, `status` and `doctor`: the node itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from candor_node.cli_common import (
+    EXIT_FAILED,
+    FILE,
+    FOLDER,
+    config_option,
+    config_path,
+    json_option,
+    load,
+    running_node,
+    show,
+    show_dict,
+    table,
+)
+from candor_proto.errors import InputInvalid
+from candor_proto.ids import NodeId
+
+if TYPE_CHECKING:
+    from candor_certs.invitation import Invitation
+    from candor_wire.v1 import local_pb2
+
+
+@click.command()
+@click.option("--dir", "folder", required=True, type=FOLDER, help="New folder for the node.")
+@click.option("--node", required=True, help="The node's id: 1-40 of a-z 0-9 -, for good.")
+@json_option
+def init(folder: Path, node: str, as_json: bool) -> None:
+    """Make a node: settings, keys, encrypted database. Nothing is overwritten.
+
+    Keep DIR/keys apart from backups of DIR/data: together they open everything.
+    """
+    from candor_node.joining import found
+
+    path = found(folder, NodeId(node))
+    show_dict(
+        {"config": str(path), "node": node},
+        as_json,
+        [
+            f"The node {node} is in {path.parent}.",
+            "Next: candor-node join --invitation FILE --config " + str(path),
+        ],
+    )
+
+
+@click.command()
+@click.option(
+    "--invitation", "invitation_file", required=True, type=FILE, help="The file that the hub's operator sent."
+)
+@click.option("--fingerprint", help="The root's fingerprint, as the operator said it by another channel.")
+@config_option
+@json_option
+def join(invitation_file: Path, fingerprint: str | None, config_file: Path | None, as_json: bool) -> None:
+    """Join the federation of an invitation.
+
+    Whoever can change the invitation on its way could lead this node to a false federation. So compare the
+    root's fingerprint with what the operator tells you by another channel (telephone, letter): give it with
+    --fingerprint, or answer when asked. A join that failed can be repeated.
+    """
+    from candor_certs.invitation import check_fingerprint, parse_invitation
+    from candor_node.clock import SystemClock
+    from candor_node.joining import join as enrol
+
+    try:
+        text = invitation_file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text file"
+        raise InputInvalid(f"{invitation_file} cannot be read: {reason}.", remedy="Check the path.") from None
+    invitation = parse_invitation(text)
+    invitation.check_unexpired(SystemClock().now())
+    if fingerprint is not None:
+        check_fingerprint(invitation, fingerprint)
+    else:
+        _compare(invitation)
+    joined = asyncio.run(enrol(config_path(config_file), invitation, SystemClock()))
+    show_dict(
+        {
+            "federation": str(joined.federation),
+            "hub_address": joined.hub_address,
+            "certificate_ends": joined.certificate_ends.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        },
+        as_json,
+        [
+            f"Joined {joined.federation}; the hub is at {joined.hub_address}.",
+            f"The certificate ends on {joined.certificate_ends:%Y-%m-%d %H:%M} UTC.",
+            "Next: candor-node run",
+        ],
+    )
+
+
+def _compare(invitation: Invitation) -> None:
+    if not sys.stdin.isatty():
+        raise InputInvalid(
+            "Nobody has compared the root's fingerprint.",
+            remedy="Give --fingerprint with what the hub's operator says by another channel.",
+        )
+    click.echo(
+        f"Federation:  {invitation.federation}\nAgency:      {invitation.agency_name} ({invitation.ori})"
+    )
+    click.echo(f"Root:        {invitation.fingerprint}")
+    if not click.confirm("Is that the fingerprint that the hub's operator told you by another channel?"):
+        raise InputInvalid(
+            "The fingerprint was not confirmed; nothing was sent.",
+            remedy="Call the hub's operator and compare it digit by digit.",
+        )
+
+
+@click.command()
+@click.option("--json-log", is_flag=True, help="Log JSON lines.")
+@config_option
+def run(json_log: bool, config_file: Path | None) -> None:
+    """Run the node until SIGTERM or Ctrl-C. Logs go to standard error.
+
+    One line on standard output says when it is attached to the hub and holds the others' indexes. While the
+    hub cannot be reached it keeps trying.
+    """
+    from candor_node.logs import configure
+    from candor_node.running import run_node
+
+    configure(json_lines=json_log)
+    asyncio.run(run_node(load(config_file), lambda line: click.echo(line)))
+
+
+@click.command()
+@config_option
+@json_option
+def status(config_file: Path | None, as_json: bool) -> None:
+    """Say how the running node is: connection, indexes held, mail, what waits for a person."""
+    from candor_wire.v1 import local_pb2
+
+    with running_node(config_file) as node:
+        reply = node.Status(local_pb2.StatusRequest(), timeout=30)
+    show(reply, as_json, lambda: _status_lines(reply))
+
+
+def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
+    connection = "attached to" if reply.attached else "NOT attached to"
+    shown = [
+        f"{reply.node} ({reply.name}, {', '.join(reply.oris)}) of {reply.federation}",
+        f"{connection} the hub at {reply.hub_address}",
+    ]
+    shown += [f"  {trouble}" for trouble in (reply.trouble, reply.directory_trouble) if trouble]
+    shown += [
+        f"certificate ends {reply.certificate_ends}; this machine's clock says {reply.node_time}",
+        f"records: {reply.records}, of which {reply.matchable_records} may match",
+        f"requests that wait for a person: {reply.requests_waiting}",
+        f"mail: {reply.inbox_waiting} in, {reply.outbox_waiting} out, {reply.inbox_dropped} dropped, "
+        f"{len(reply.dead_letters)} refused by the hub",
+        *(
+            f"  refused: {letter.kind} to {letter.recipient or 'all'}: {letter.reason}"
+            for letter in reply.dead_letters
+        ),
+        "",
+        f"directory version {reply.directory_version}",
+    ]
+    rows = [
+        (
+            member.node,
+            "active" if member.active else "suspended",
+            "held" if member.index_held else "NOT held",
+            str(member.epoch or "-"),
+            member.index_issued or "-",
+        )
+        for member in reply.members
+    ]
+    return [*shown, *table(rows, ("NODE", "STATUS", "INDEX", "EPOCH", "ISSUED"))]
+
+
+@click.command()
+@config_option
+@json_option
+@click.pass_context
+def doctor(context: click.Context, config_file: Path | None, as_json: bool) -> None:
+    """Check settings, keys, database, certificate, clock and socket, and say what to do.
+
+    Works whether or not the node runs. Exit status 1 if anything is not as it should be.
+    """
+    from candor_node.doctor import examine
+
+    checks = asyncio.run(examine(config_path(config_file)))
+    healthy = all(check.well for check in checks)
+    report = {
+        "healthy": healthy,
+        "checks": [
+            {"name": check.name, "ok": check.well, "message": check.message, "remedy": check.remedy}
+            for check in checks
+        ],
+    }
+    lines = []
+    for check in checks:
+        lines.append(f"{'ok   ' if check.well else 'WRONG'}  {check.name}: {check.message}")
+        if not check.well and check.remedy:
+            lines.append(f"       {check.remedy}")
+    show_dict(report, as_json, lines)
+    if not healthy:
+        context.exit(EXIT_FAILED)

@@ -1,0 +1,136 @@
+"""`candor-node doctor`: is everything as it should be, and if not, what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+
+from candor_certs.profiles import renewal_time
+from candor_certs.store import read_certificates, read_identity
+from candor_node.app import Keys
+from candor_node.clock import Clock, SystemClock
+from candor_node.config import NodeConfig, load_config
+from candor_node.driver import open_database
+from candor_node.hub_client import HubClient
+from candor_proto.errors import CandorError, ConfigInvalid, Expired, NotYetValid, Unreachable
+from candor_wire.v1 import local_pb2, local_pb2_grpc
+
+SOCKET_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    well: bool
+    message: str
+    remedy: str = ""
+
+
+async def examine(path: Path, clock: Clock | None = None) -> list[Check]:
+    """Every check, in order; what cannot be looked at without the settings is left out."""
+    clock = clock or SystemClock()
+    try:
+        config = load_config(path)
+    except CandorError as error:
+        return [Check("settings", False, error.message, error.remedy)]
+    status = await _status(config)
+    checks = [Check("settings", True, f"{path} holds the settings of {config.node}.")]
+    works: dict[str, Callable[[], Awaitable[str]]] = {
+        "keys": lambda: _keys(config),
+        "database": lambda: _database(config, status),
+        "certificate": lambda: _certificate(config, clock),
+        "clock": lambda: _clock(config, status, clock),
+        "socket": lambda: _socket(config, status),
+    }
+    for name, work in works.items():
+        try:
+            checks.append(Check(name, True, await work()))
+        except CandorError as error:
+            checks.append(Check(name, False, error.message, error.remedy))
+    return checks
+
+
+async def _status(config: NodeConfig) -> local_pb2.StatusResponse | None:
+    """What the running node says; None when it does not run."""
+    if not config.socket.exists():
+        return None
+    async with grpc.aio.insecure_channel(f"unix:{config.socket}") as channel:
+        stub = local_pb2_grpc.LocalServiceStub(channel)
+        try:
+            reply = await stub.Status(local_pb2.StatusRequest(), timeout=SOCKET_SECONDS)
+        except grpc.aio.AioRpcError:
+            return None
+    return reply if isinstance(reply, local_pb2.StatusResponse) else None
+
+
+async def _keys(config: NodeConfig) -> str:
+    Keys.load(config)
+    return "Signing key and disclosure key are there, and nobody else may read them."
+
+
+async def _database(config: NodeConfig, status: local_pb2.StatusResponse | None) -> str:
+    key = config.database_key()
+    if status is not None:
+        return f"The running node has it open: {status.records} records."
+
+    def look() -> None:
+        open_database(config.database_file, key).conn.close()
+
+    await asyncio.to_thread(look)
+    return f"{config.database_file} opens with its key."
+
+
+async def _certificate(config: NodeConfig, clock: Clock) -> str:
+    _ = config.federation_name
+    own, now = read_identity(config.tls_identity_file).chain[0], clock.now()
+    ends, begins = own.not_valid_after_utc, own.not_valid_before_utc
+    if now < begins:
+        raise NotYetValid(
+            f"The certificate begins on {begins:%Y-%m-%d %H:%M} UTC, this machine's clock says "
+            f"{now:%Y-%m-%d %H:%M}.",
+            remedy="Set this machine's clock.",
+        )
+    if now > ends:
+        raise Expired(
+            f"The certificate ended on {ends:%Y-%m-%d %H:%M} UTC.",
+            remedy="Ask the hub's operator for a new invitation.",
+        )
+    left = ends - now
+    days = f"{left / timedelta(days=1):.1f} days left"
+    due = renewal_time(begins, ends)
+    return f"Good until {ends:%Y-%m-%d %H:%M} UTC, {days}; renewal is due from {due:%Y-%m-%d %H:%M}."
+
+
+async def _clock(config: NodeConfig, status: local_pb2.StatusResponse | None, clock: Clock) -> str:
+    federation = config.federation_name
+    if status is not None:
+        if not status.attached:
+            raise Unreachable(status.trouble or "The node is not attached to the hub yet.")
+        return "The running node is attached, so the clocks agree."
+    identity = read_identity(config.tls_identity_file)
+    roots = read_certificates(config.root_certificates_file)
+    hub = HubClient(config.hub_address, federation, identity, roots, clock)
+    try:
+        difference = clock.now() - await hub.time()
+    finally:
+        await hub.close()
+    return f"The hub's clock and this machine's differ by {abs(difference).total_seconds():.1f} s."
+
+
+async def _socket(config: NodeConfig, status: local_pb2.StatusResponse | None) -> str:
+    if status is None:
+        return f"The node is not running; the commands will find it at {config.socket}."
+    mode = config.socket.stat().st_mode & 0o777
+    if mode != 0o600 or config.socket.parent.stat().st_mode & 0o077:
+        raise ConfigInvalid(
+            f"{config.socket} may be opened by other users of this machine.",
+            remedy=f"Run: chmod 700 {config.socket.parent}; then restart the node.",
+        )
+    return f"{config.socket} answers, and only this user may open it."

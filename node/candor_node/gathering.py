@@ -1,0 +1,181 @@
+"""Takes answers into their lookups, opens what they open, closes what has ended (docs/protocol.md §7.5-§7.8).
+
+Rules of this file:
+- answers come from the inbox, acknowledged long before: nothing that the hub or an owner can see depends on
+  what an answer holds;
+- whatever fails while an index is opened is a miss; it goes to the failure digest and nowhere else (§7.6);
+- an answer that does not verify is no answer, and does not keep a good one out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from candor_node import cases, coverage, hit_store, lookup_store, mail_store
+from candor_node.cases import Case, Cases
+from candor_node.clock import Clock
+from candor_node.coverage import Examined, Outputs
+from candor_node.index_client import IndexClient
+from candor_node.logs import log
+from candor_node.lookup_store import Ask, TargetRow
+from candor_node.mail_store import InboxRow
+from candor_node.store import Database, Store
+from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
+from candor_proto.errors import CandorError, UnknownObject
+from candor_proto.exchange import TRANSITIONS, LookupState, TargetEvent
+from candor_proto.ids import FederationName, LookupId, NodeId
+from candor_proto.matchkeys import Slot
+from candor_proto.result import Hit, TargetState
+
+
+class Gatherer:
+    """Processes answers. `on_stale` hears of a lookup one of whose targets has moved to a new epoch."""
+
+    def __init__(
+        self,
+        store: Store,
+        indexes: IndexClient,
+        open_cases: Cases,
+        federation: FederationName,
+        clock: Clock,
+        on_stale: Callable[[Case, LookupId], None],
+    ) -> None:
+        self._store = store
+        self._indexes = indexes
+        self._cases = open_cases
+        self._federation = federation
+        self._clock = clock
+        self._on_stale = on_stale
+
+    async def process(self, row: InboxRow) -> None:
+        """Take one answer of the inbox into its lookup. Raises StoreUnusable only."""
+        lookup_id, node = LookupId(row.envelope.envelope_id), row.envelope.sender
+        case = await self._cases.of_lookup(lookup_id)
+        if case is None or node not in case.asks[lookup_id].targets:
+            log.warning("an answer to nothing that was asked", sender=str(node))
+            await self._store.run(lambda db: mail_store.settle(db, row.number, UnknownObject.code))
+            return
+        async with case.lock:
+            stale = await self._take(case, case.asks[lookup_id], row)
+            case.changed.set()
+        if stale:
+            self._on_stale(case, lookup_id)
+
+    async def _take(self, case: Case, ask: Ask, row: InboxRow) -> bool:
+        """One answer, under the case's lock; whether its node is to be asked again (§7.9)."""
+        node, before = row.envelope.sender, ask.targets[row.envelope.sender]
+        if TRANSITIONS[before.state, TargetEvent.EVALUATED] is before.state:
+            await self._store.run(lambda db: mail_store.settle(db, row.number))
+            return False
+        now, index = self._clock.now(), self._indexes.indexes.get(node)
+        seen = await self._examine(ask, node, row, index)
+        target = _target(before, seen, row, index, now)
+        case.asks[ask.lookup_id] = replace(ask, targets={**ask.targets, node: target})
+        if seen.outputs is not None:
+            case.outputs[ask.lookup_id, node] = seen.outputs
+        found, failures = await self._open(case, node, index, now)
+
+        def work(db: Database) -> None:
+            search_id = case.row.search_id
+            lookup_store.set_target(db, ask.lookup_id, node, target)
+            hit_store.add_hits(db, search_id, found, now)
+            for failure in failures:
+                hit_store.add_failure(db, search_id, node, failure.blob_id, failure.error.code, now)
+            if case.row.shown_at is not None:
+                case.row = cases.show(db, case, now, closed=case.row.closed)
+            mail_store.settle(db, row.number)
+
+        await self._store.run(work)
+        stale = target.state is TargetState.STALE_EPOCH and ask.attempt == 0 and not case.row.closed
+        if stale:
+            case.stale.setdefault(ask.lookup_id, set()).add(node)
+            case.asking_again.add((ask.lookup_id, node))
+        return stale
+
+    async def _examine(self, ask: Ask, node: NodeId, row: InboxRow, index: NodeIndex | None) -> Examined:
+        try:
+            key = self._indexes.require_directory().member(node).signing_key
+        except CandorError as error:
+            return Examined(TargetEvent.INVALID, error.code)
+        return await asyncio.to_thread(coverage.examine, ask.draft, node, key, row.statement, index)
+
+    async def _open(
+        self, case: Case, node: NodeId, index: NodeIndex | None, now: datetime
+    ) -> tuple[list[tuple[Hit, bytes]], Sequence[LocalFailure]]:
+        """The hits in `node`'s index with their blobs, once it has answered every lookup of the person."""
+        newest = coverage.latest(case.asks.values(), node)
+        if index is None or len(newest) < case.row.plans:
+            return [], ()
+        if any(target.state is not TargetState.ANSWERED for _, target in newest.values()):
+            return [], ()
+        outputs: list[tuple[Slot, bytes]] = []
+        for lookup_id, target in newest.values():
+            known = case.outputs.get((lookup_id, node))
+            if known is None:
+                ask = case.asks[lookup_id]
+                known = await asyncio.to_thread(self._unblind_again, ask, node, target, index)
+                case.outputs[lookup_id, node] = known
+            outputs.extend(known)
+        findings = await asyncio.to_thread(find_hits, outputs, index, self._federation, now.date())
+        return [(hit, _blob(index, hit)) for hit in findings.hits], findings.failures
+
+    def _unblind_again(self, ask: Ask, node: NodeId, target: TargetRow, index: NodeIndex) -> Outputs:
+        """The outputs of an answer that was checked before a restart."""
+        if target.answer is None:
+            return ()
+        key = self._indexes.require_directory().member(node).signing_key
+        return coverage.examine(ask.draft, node, key, target.answer, index).outputs or ()
+
+    # --- the end -----------------------------------------------------------------------------------------
+
+    async def expire(self) -> None:
+        """Close the searches whose life has ended: who has not answered never will (§7.8)."""
+        now = self._clock.now()
+        for search_id in await self._store.run(lambda db: lookup_store.ended_searches(db, now)):
+            case = await self._cases.get(search_id)
+            async with case.lock:
+                await self._close(case, now)
+            self._cases.drop(search_id)
+
+    async def _close(self, case: Case, now: datetime) -> None:
+        for ask in list(case.asks.values()):
+            targets = {
+                node: replace(target, state=TRANSITIONS[target.state, TargetEvent.EXPIRES])
+                for node, target in ask.targets.items()
+            }
+            case.asks[ask.lookup_id] = replace(ask, targets=targets)
+
+        def work(db: Database) -> None:
+            for ask in case.asks.values():
+                for node, target in ask.targets.items():
+                    lookup_store.set_target(db, ask.lookup_id, node, target)
+            case.row = cases.show(db, case, now, closed=True)
+            for ask in case.asks.values():
+                if ask.state is not LookupState.DENIED:
+                    lookup_store.set_ask_state(db, ask.lookup_id, LookupState.CLOSED)
+
+        await self._store.run(work)
+
+
+def _target(
+    before: TargetRow, seen: Examined, row: InboxRow, index: NodeIndex | None, now: datetime
+) -> TargetRow:
+    """The next state of §7.8, and what the index held says besides (§6.7, §6.8)."""
+    state = TRANSITIONS[before.state, seen.event]
+    issued = None
+    if state is TargetState.ANSWERED:
+        if index is None:
+            state = TargetState.NO_INDEX
+        else:
+            issued = index.head.issued_at
+            if index.head.is_stale(now):
+                state = TargetState.STALE_INDEX
+    return TargetRow(state, seen.reason, issued, row.statement)
+
+
+def _blob(index: NodeIndex, hit: Hit) -> bytes:
+    """The octets behind a hit; it was opened a moment ago, so it is there."""
+    return next(blob for segment in index.segments if (blob := segment.blob(hit.blob_id)) is not None)

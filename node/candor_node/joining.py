@@ -1,0 +1,243 @@
+"""Making a node (`init`) and bringing it into a federation (`join`); docs/protocol.md §8.5.
+
+Rules of this file:
+- `init` makes everything or nothing; keys are made here and leave this machine never;
+- `join` can be repeated after whatever went wrong: the TLS key and the request made with it are kept until
+  the hub's answer is on the disk, for the hub admits the very same request again when its reply was lost;
+- the settings file is written last: while it names no federation, the node has not joined.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from cryptography import x509
+
+from candor_certs import mtls
+from candor_certs.chain import load_certificate, verify_peer
+from candor_certs.invitation import Invitation
+from candor_certs.names import PeerName, Role
+from candor_certs.profiles import TlsPrivateKey
+from candor_certs.requests import certificate_request, check_request, new_tls_key
+from candor_certs.store import (
+    TlsIdentity,
+    make_private_folder,
+    read_key,
+    read_private,
+    refuse_existing,
+    replace_identity,
+    write_certificates,
+    write_new_key,
+    write_new_private,
+)
+from candor_node.app import MIGRATIONS, Keys
+from candor_node.clock import Clock
+from candor_node.config import FILE_NAME, NodeConfig, fill_in, load_config, template
+from candor_node.driver import KEY_OCTETS
+from candor_node.hub_client import diagnose
+from candor_node.store import Store
+from candor_proto.canonical import to_milliseconds
+from candor_proto.errors import AlreadyExists, CandorError, IdentityMismatch, StoreUnusable, Unreachable
+from candor_proto.ids import FederationName, NodeId
+from candor_proto.sealing import DisclosureKey
+from candor_proto.signing import SigningKey
+from candor_wire.codec import read_chain
+from candor_wire.limits import CALL_DEADLINE_SECONDS
+from candor_wire.status import from_status
+from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc
+
+# --- init ----------------------------------------------------------------------------------------------
+
+
+def found(folder: Path, node: NodeId) -> Path:
+    """A new node's settings, keys and database in `folder`; the path of its settings.
+
+    Raises AlreadyExists or StoreUnusable, and then leaves nothing behind.
+    """
+    folder = folder.resolve()
+    keys, data = folder / "keys", folder / "data"
+    made = [folder / FILE_NAME, keys, data]
+    refuse_existing(*made)
+    was_there = folder.exists()
+    try:
+        for private in (folder, keys, data):
+            make_private_folder(private)
+        database_key = secrets.token_bytes(KEY_OCTETS)
+        write_new_private(keys / "database.key", database_key)
+        write_new_private(keys / "signing.key", SigningKey.generate().seed())
+        write_new_private(keys / "disclosure.key", DisclosureKey.generate().octets())
+        Store.create(data / "node.db", database_key, MIGRATIONS).close()
+        write_new_private(folder / FILE_NAME, template(node).encode())
+    except BaseException:
+        for path in made:
+            _remove(path)
+        if not was_there and folder.exists():
+            folder.rmdir()
+        raise
+    return folder / FILE_NAME
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        for inner in path.iterdir():
+            inner.unlink()
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+
+
+# --- join ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What joining brought."""
+
+    federation: FederationName
+    hub_address: str
+    certificate_ends: datetime
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The TLS key and the certificate request of a join that is under way, as kept on the disk."""
+
+    key: TlsPrivateKey
+    der: bytes
+
+
+async def join(path: Path, invitation: Invitation, clock: Clock) -> Joined:
+    """Enrol the node whose settings are at `path`. The caller has compared the root's fingerprint.
+
+    Raises AlreadyExists, Expired, InvitationInvalid, ClockWrong, Unreachable, CertificateRefused …
+    """
+    config = load_config(path)
+    if config.federation:
+        raise AlreadyExists(
+            f"{config.node} has joined {config.federation} already.",
+            remedy="To join another federation, make another node with `candor-node init`.",
+        )
+    invitation.check_unexpired(clock.now())
+    keys = Keys.load(config)
+    name = PeerName(invitation.federation, Role.NODE, config.node_id)
+    request = _take_up(config, name) or _begin(config, name)
+    try:
+        response = await _enrol(config, invitation, keys, request, clock)
+    except Unreachable:
+        raise  # the reply may have been lost: the same request again gets the same certificate
+    except CandorError:
+        _forget(config)
+        raise
+    chain = _check(read_chain(list(response.certificate_chain)), invitation, name, request, clock.now())
+    if response.federation != str(invitation.federation):
+        raise IdentityMismatch("The hub that answered is that of another federation.")
+    write_certificates(config.root_certificates_file, [invitation.root_certificate])
+    replace_identity(config.tls_identity_file, TlsIdentity(request.key, chain))
+    hub_address = response.hub_address or invitation.hub_address
+    _replace_text(path, fill_in(path.read_text("utf-8"), invitation, hub_address))
+    _forget(config)
+    return Joined(invitation.federation, hub_address, chain[0].not_valid_after_utc)
+
+
+async def _enrol(
+    config: NodeConfig, invitation: Invitation, keys: Keys, request: _Request, clock: Clock
+) -> enrolment_pb2.EnrolResponse:
+    address = invitation.enrolment_address
+    message = enrolment_pb2.EnrolRequest(
+        token=invitation.token,
+        ori=str(invitation.ori),
+        node=config.node,
+        certificate_request=request.der,
+        signing_key=keys.signing.public.value,
+        disclosure_key=keys.disclosure.public,
+        node_time_milliseconds=to_milliseconds(clock.now()),
+    )
+    async with grpc.aio.secure_channel(
+        address,
+        mtls.enrolment_channel_credentials([invitation.root_certificate]),
+        options=mtls.client_options(invitation.federation),
+    ) as channel:
+        stub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
+        try:
+            response = await stub.Enrol(message, timeout=CALL_DEADLINE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            trailing = [(str(key), value) for key, value in error.trailing_metadata() or ()]
+            known = from_status(error.code(), error.details(), trailing)
+            if isinstance(known, Unreachable):
+                known = await diagnose(address, clock, details=error.details() or "")
+            raise known from None
+    if not isinstance(response, enrolment_pb2.EnrolResponse):
+        raise AssertionError("the stub returns what the service defines")
+    return response
+
+
+def _check(
+    chain_der: Sequence[bytes], invitation: Invitation, name: PeerName, request: _Request, now: datetime
+) -> tuple[x509.Certificate, ...]:
+    """The chain, once it is known to be ours and to hang from the root that was compared."""
+    identity = verify_peer(chain_der, [invitation.root_certificate], now)
+    if identity.name != name or identity.public_key != request.key.public_key():
+        raise IdentityMismatch("The hub certified somebody else.", remedy="Tell the hub's operator.")
+    return tuple(load_certificate(der) for der in chain_der)
+
+
+# --- what is kept while joining ------------------------------------------------------------------------
+
+
+def _paths(config: NodeConfig) -> tuple[Path, Path]:
+    folder = config.tls_identity_file.parent
+    return folder / "joining.key", folder / "joining.csr"
+
+
+def _begin(config: NodeConfig, name: PeerName) -> _Request:
+    key_path, request_path = _paths(config)
+    _forget(config)
+    key = new_tls_key()
+    der = certificate_request(key, name.federation, config.node_id)
+    write_new_key(key_path, key)
+    write_new_private(request_path, der)
+    return _Request(key, der)
+
+
+def _take_up(config: NodeConfig, name: PeerName) -> _Request | None:
+    """The request of an earlier attempt, if it is for the same name."""
+    key_path, request_path = _paths(config)
+    if not (key_path.exists() and request_path.exists()):
+        return None
+    try:
+        key, der = read_key(key_path), read_private(request_path)
+        public = check_request(der, name)
+    except CandorError:
+        return None
+    if public != key.public_key() or not isinstance(key, TlsPrivateKey):
+        return None
+    return _Request(key, der)
+
+
+def _forget(config: NodeConfig) -> None:
+    for path in _paths(config):
+        path.unlink(missing_ok=True)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Replace the settings file in one step."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreUnusable(
+            f"{path} cannot be written: {error.strerror}.", remedy="Make room or permissions, and join again."
+        ) from None

@@ -1,0 +1,188 @@
+"""A whole federation on 127.0.0.1, for tests: a real hub and real nodes in one event loop.
+
+    async with federation(tmp_path, agencies=3) as fed:
+        alpha, bravo, charlie = fed.nodes
+        await fed.file(bravo, [make_row(sharing="YELLOW")])
+        view = await fed.ask(alpha, last="Placeholdersen")
+
+Everything is real: keys, certificates, mTLS, databases, sockets; only waits are short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from candor_node import importer
+from candor_node.app import Node
+from candor_node.cases import SearchView
+from candor_node.config import NodeConfig, load_config
+from candor_node.joining import found, join
+from candor_node.search import Question
+from candor_proto.ids import LookupShape, NodeId, Ori, Purpose
+from candor_proto.normalise import Particulars
+from candor_wire.v1 import local_pb2_grpc
+from tests.hubs import RunningHub, ShiftedClock, running_hub
+from tests.records import csv_bytes
+
+T = TypeVar("T")
+NAMES = ("alpha", "bravo", "charlie", "delta", "echo")
+# The officer of tests.records.make_row, as an application form has it.
+OFFICER = {
+    "first": "Quentin",
+    "middle": "Zebulon",
+    "last": "Placeholderson",
+    "birth_date": "1984-07-23",
+    "ssn4": "4821",
+    "sex": "M",
+}
+WAIT_SECONDS = 10.0
+
+
+def ori_for(number: int) -> str:
+    return f"ZZ00{number:04d}0"
+
+
+@dataclass
+class Federation:
+    """A running hub and its running nodes."""
+
+    hub: RunningHub
+    nodes: list[Node] = field(default_factory=list)
+    stopped: set[str] = field(default_factory=set)
+
+    async def file(self, node: Node, rows: Iterable[dict[str, str]], *, settle: bool = True) -> None:
+        """Import records at a node and publish them, as `candor-node import` does in the demo."""
+        content, now = csv_bytes(rows), node.clock.now()
+        report = await node.store.run(
+            lambda db: importer.import_csv(
+                db, content, now, Ori(node.config.oris[0]), node.config.node_id, "clerk-7"
+            )
+        )
+        assert not report.errors, report.errors
+        await node.publishing.publish()
+        if settle:
+            await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until every running node holds the same directory and every index in it."""
+
+        def done() -> bool:
+            running = [node for node in self.nodes if node.config.node not in self.stopped]
+            newest = max(node.indexes.version for node in running)
+            return all(
+                node.indexes.version == newest >= node.indexes.announced
+                and node.indexes.directory is not None
+                and all(
+                    (index := node.indexes.indexes.get(member)) is not None
+                    and index.head == node.indexes.directory.head(member)
+                    for member in node.indexes.directory.nodes()
+                )
+                for node in running
+            )
+
+        await until(done)
+
+    async def ask(
+        self,
+        node: Node,
+        *,
+        case: str = "REQ-2026-17",
+        wait_seconds: float = WAIT_SECONDS,
+        shape: LookupShape = LookupShape.DETAILED,
+        **changes: str,
+    ) -> SearchView:
+        """Look up the officer of `make_row`, with `changes` in what the applicant wrote."""
+        asked = question(case=case, shape=shape, person=changes)
+        return await node.searcher.ask(asked, wait_seconds)
+
+    async def stop(self, node: Node) -> None:
+        self.stopped.add(node.config.node)
+        await node.stop()
+
+
+def question(
+    *,
+    case: str = "REQ-2026-17",
+    consent: str = "CONSENT-88",
+    officer: str = "Inv. Dana Roe",
+    shape: LookupShape = LookupShape.DETAILED,
+    purpose: Purpose = Purpose.J_APPLICANT,
+    person: dict[str, str] | None = None,
+) -> Question:
+    """A question about the officer of `make_row`; `person` changes what the applicant wrote."""
+    return Question(Particulars(**{**OFFICER, **(person or {})}), purpose, shape, case, consent, officer)
+
+
+async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+    """Wait until `condition` holds; fails the test when it takes too long."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def eventually(
+    look: Callable[[], Awaitable[T]], condition: Callable[[T], bool], seconds: float = WAIT_SECONDS
+) -> T:
+    """What `look` returns once `condition` holds for it."""
+    async with asyncio.timeout(seconds):
+        while not condition(found_now := await look()):
+            await asyncio.sleep(0.02)
+    return found_now
+
+
+async def new_node(hub: RunningHub, folder: Path, name: str, ori: str, **changes: Any) -> NodeConfig:
+    """Make a node in `folder` and join it to `hub`; its settings, with `changes`."""
+    path = await asyncio.to_thread(found, folder, NodeId(name))
+    invitation = await asyncio.to_thread(hub.invite, name, ori)
+    await join(path, invitation, hub.clock)
+    config = load_config(path)
+    settings = {"further_lookup_delay_seconds": 0.0, "publish_interval_hours": 0.0, **changes}
+    return config.model_copy(update=settings)
+
+
+@asynccontextmanager
+async def federation(
+    folder: Path,
+    agencies: int = 3,
+    *,
+    clock: ShiftedClock | None = None,
+    wrap: Callable[[Node], None] = lambda node: None,
+    **changes: Any,
+) -> AsyncIterator[Federation]:
+    """A hub and `agencies` attached nodes that hold each other's (empty) indexes.
+
+    `wrap` may replace parts of a node before it starts; `changes` replace settings of every node.
+    """
+    async with running_hub(folder / "hub", clock=clock) as hub:
+        fed = Federation(hub)
+        try:
+            for number, name in enumerate(NAMES[:agencies], 1):
+                config = await new_node(hub, folder / name, name, ori_for(number), **changes)
+                node = Node(config, hub.clock)
+                wrap(node)
+                fed.nodes.append(node)
+                await node.start()
+            for node in fed.nodes:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await node.connection.first_attached.wait()
+            await until(lambda: all(len(node.indexes.indexes) == agencies for node in fed.nodes))
+            await fed.settled()
+            yield fed
+        finally:
+            for node in fed.nodes:
+                if node.config.node not in fed.stopped:
+                    await node.stop()
+
+
+@asynccontextmanager
+async def local(node: Node) -> AsyncIterator[Any]:
+    """A stub for the node's own commands."""
+    async with grpc.aio.insecure_channel(f"unix:{node.config.socket}") as channel:
+        yield local_pb2_grpc.LocalServiceStub(channel)

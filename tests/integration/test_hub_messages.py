@@ -1,0 +1,241 @@
+"""Handing in and delivering over the wire (docs/protocol.md §7.2, §8.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from candor_hub.streams import Timing
+from candor_proto.budget import Quota
+from candor_proto.directory import MemberStatus
+from candor_proto.errors import (
+    ClockWrong,
+    ConflictingResubmission,
+    Expired,
+    IdentityMismatch,
+    LimitExceeded,
+    MalformedMessage,
+    MemberSuspended,
+    PurposeRefused,
+    QuotaSpent,
+    SignatureInvalid,
+    UnsupportedVersion,
+)
+from candor_proto.ids import Purpose
+from candor_wire import codec, limits
+from candor_wire.v1 import hub_pb2
+from tests.hubs import QUICK, Stream, enrol, running_hub
+
+
+def test_a_lookup_goes_out_and_its_answers_come_back(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            members = [await enrol(hub, name) for name in ("alpha", "bravo", "charlie")]
+            alpha, bravo, charlie = members
+            async with alpha.attached() as asker, bravo.attached() as first, charlie.attached() as second:
+                lookup = alpha.lookup([bravo, charlie])
+                assert await alpha.submit(lookup) == 2
+                arrived = [await stream.delivery() for stream in (first, second)]
+                # The same octets to every target: nobody can tell from them whom else was asked first.
+                written = [codec.write_envelope(each.envelope).SerializeToString() for each in arrived]
+                assert written[0] == written[1]
+                assert arrived[0].envelope == lookup
+                for member in (bravo, charlie):
+                    assert await member.submit(member.answer(lookup)) == 1
+                answers = {(await asker.delivery()).envelope.sender for _ in range(2)}
+                assert answers == {bravo.node, charlie.node}
+            for member in members:
+                await member.close()
+
+    asyncio.run(act())
+
+
+def test_what_is_not_in_order_is_refused_with_its_typed_error(tmp_path: Path) -> None:
+    async def act() -> None:
+        quota = Quota(total=480, weak=10_000, match=10_000, code=10_000)
+        async with running_hub(tmp_path / "hub", quota=quota) as hub:
+            alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
+            lookup = alpha.lookup([bravo])
+            with pytest.raises(IdentityMismatch):
+                await bravo.submit(lookup)
+            with pytest.raises(SignatureInvalid):
+                await alpha.submit(replace(lookup, signature=bytes(64)))
+            with pytest.raises(PurposeRefused):
+                await alpha.submit(alpha.lookup([bravo], purpose=Purpose.C))
+            assert await alpha.submit(lookup) == 1
+            assert await alpha.submit(lookup) == 1
+            with pytest.raises(ConflictingResubmission):
+                await alpha.submit(alpha.lookup([bravo], lookup_id=lookup.envelope_id))
+            stale = alpha.lookup([bravo])
+            for _ in range(2):
+                await alpha.submit(alpha.lookup([bravo]))
+            with pytest.raises(QuotaSpent, match="free again"):
+                await alpha.submit(alpha.lookup([bravo]))
+            hub.clock.advance(hours=25)
+            with pytest.raises(Expired):
+                await alpha.submit(stale)
+            hub.hub.directory.set_status(alpha.node, MemberStatus.SUSPENDED, hub.clock.now())
+            with pytest.raises(MemberSuspended):
+                await alpha.submit(alpha.lookup([bravo]))
+            await alpha.close()
+            await bravo.close()
+
+    asyncio.run(act())
+
+
+def test_a_lookup_accepted_before_a_restart_is_delivered_after_it(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as before:
+            alpha, bravo = await enrol(before, "alpha"), await enrol(before, "bravo")
+            lookup = alpha.lookup([bravo])
+            await alpha.submit(lookup)
+            await bravo.close()
+            config = before.config
+        async with running_hub(tmp_path / "hub", config=config) as after:
+            bravo.connect(after)
+            async with bravo.attached() as stream:
+                assert (await stream.delivery()).envelope == lookup
+            await bravo.close()
+        await alpha.close()
+
+    asyncio.run(act())
+
+
+def test_deliveries_come_in_order_and_never_more_than_the_window(tmp_path: Path) -> None:
+    async def act() -> None:
+        slow = replace(QUICK, redelivery_seconds=30.0)
+        async with running_hub(tmp_path / "hub", timing=slow) as hub:
+            alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
+            sent = [alpha.lookup([bravo]) for _ in range(limits.MAX_DELIVERIES_IN_FLIGHT + 6)]
+            for lookup in sent:
+                await alpha.submit(lookup)
+            async with bravo.attached() as stream:
+                window = [await stream.delivery() for _ in range(limits.MAX_DELIVERIES_IN_FLIGHT)]
+                with pytest.raises(TimeoutError):
+                    await stream.delivery(0.5)
+            async with bravo.attached() as stream:  # a fresh stream begins anew
+                window = [await stream.delivery() for _ in range(limits.MAX_DELIVERIES_IN_FLIGHT)]
+                await stream.acknowledge(*(each.delivery_id for each in window))
+                rest = [await stream.delivery() for _ in range(6)]
+            assert [each.envelope for each in window + rest] == sent
+            await alpha.close()
+            await bravo.close()
+
+    asyncio.run(act())
+
+
+def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
+            for _ in range(2):
+                await alpha.submit(alpha.lookup([bravo]))
+            async with bravo.attached() as stream:
+                first, second = await stream.delivery(), await stream.delivery()
+                await stream.acknowledge(first.delivery_id)
+                assert await stream.delivery() == second
+                assert await stream.delivery() == second
+            await alpha.close()
+            await bravo.close()
+
+    asyncio.run(act())
+
+
+def test_nobody_acknowledges_for_another(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha, bravo, charlie = [await enrol(hub, name) for name in ("alpha", "bravo", "charlie")]
+            await alpha.submit(alpha.sealed(bravo.node))
+            async with bravo.attached() as stream, charlie.attached() as thief:
+                delivery = await stream.delivery()
+                await thief.acknowledge(delivery.delivery_id)
+                assert await stream.delivery() == delivery  # redelivered: it was not taken away
+            for member in (alpha, bravo, charlie):
+                await member.close()
+
+    asyncio.run(act())
+
+
+def test_a_message_wakes_the_stream_at_once(tmp_path: Path) -> None:
+    """Not at the next poll: this hub polls once a minute."""
+
+    async def act() -> None:
+        lazy = Timing(poll_seconds=60, heartbeat_seconds=60, redelivery_seconds=60)
+        async with running_hub(tmp_path / "hub", timing=lazy) as hub:
+            alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
+            async with bravo.attached() as stream:
+                await asyncio.sleep(0.3)
+                await alpha.submit(alpha.lookup([bravo]))
+                await stream.delivery(5)
+            await alpha.close()
+            await bravo.close()
+
+    asyncio.run(act())
+
+
+def test_the_hello_is_checked(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            for frame, error in (
+                (None, LimitExceeded),
+                (codec.write_acknowledge((1,)), MalformedMessage),
+                (hub_pb2.AttachRequest(), MalformedMessage),
+                (hub_pb2.AttachRequest(hello=hub_pb2.Hello(protocol_version=9)), UnsupportedVersion),
+                (codec.write_hello(codec.Hello(hub.clock.now().replace(year=2001), 0)), ClockWrong),
+            ):
+                stream = Stream(alpha.stub.Attach())
+                if frame is not None:
+                    await stream.call.write(frame)
+                assert type(await stream.end()) is error
+            await alpha.close()
+
+    asyncio.run(act())
+
+
+def test_a_clock_that_is_off_is_told_both_times(tmp_path: Path) -> None:
+    from datetime import timedelta
+
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            with pytest.raises(ClockWrong) as caught:
+                async with alpha.attached(clock_error=timedelta(minutes=6)):
+                    pass
+            assert caught.value.message.count("UTC") == 2
+            async with alpha.attached(clock_error=timedelta(minutes=4)):
+                pass
+            await alpha.close()
+
+    asyncio.run(act())
+
+
+def test_after_its_hello_a_node_sends_acknowledgements_only(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            async with alpha.attached() as stream:
+                await stream.call.write(codec.write_hello(codec.Hello(hub.clock.now(), 0)))
+                assert type(await stream.end()) is MalformedMessage
+            await alpha.close()
+
+    asyncio.run(act())
+
+
+def test_heartbeats_and_directory_changes_are_told(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            async with alpha.attached() as stream:
+                assert isinstance(await stream.frame(), codec.Heartbeat)
+                bravo = await enrol(hub, "bravo")
+                told = await stream.frame()
+                assert isinstance(told, codec.DirectoryChanged)
+                assert (await alpha.directory()).version == told.directory_version
+                await bravo.close()
+            await alpha.close()
+
+    asyncio.run(act())

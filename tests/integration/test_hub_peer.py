@@ -1,0 +1,201 @@
+"""Who is let in, and what errors look like outside (docs/protocol.md §8.1, §8.2, §12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from candor_certs.mtls import client_options
+from candor_certs.names import Role
+from candor_hub import peer
+from candor_proto.errors import (
+    CertificateRefused,
+    CertificateRevoked,
+    MalformedMessage,
+    NotAMember,
+    WrongRole,
+)
+from candor_proto.ids import NodeId
+from candor_wire.status import ERROR_METADATA_KEY
+from candor_wire.v1 import hub_pb2, hub_pb2_grpc
+from tests.certificates import FlawedCertificates, Presented
+from tests.hubs import FEDERATION, MemberClient, RunningHub, enrol, from_rpc, running_hub
+
+SERVICE = "/candor.v1.HubService/"
+
+
+async def refusal(hub: RunningHub, presented: Presented) -> Exception:
+    """What somebody with this certificate gets in answer to its first call."""
+    async with grpc.aio.secure_channel(
+        hub.address, presented.channel_credentials(hub.root), options=client_options(FEDERATION)
+    ) as channel:
+        stub = hub_pb2_grpc.HubServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.PutHead(hub_pb2.PutHeadRequest(), timeout=10)
+        return await from_rpc(caught.value)
+
+
+def test_certificates_that_are_not_a_members_are_refused(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            flawed = FlawedCertificates(hub.hub.keys().authority)
+            assert type(await refusal(hub, flawed.good(NodeId("stranger")))) is NotAMember
+            assert type(await refusal(hub, flawed.wrong_role(Role.AUDITOR))) is WrongRole
+            assert type(await refusal(hub, flawed.foreign_federation(alpha.node))) is CertificateRefused
+            assert type(await refusal(hub, flawed.weak_rsa(alpha.node))) is CertificateRefused
+            assert type(await refusal(hub, flawed.two_names(alpha.node))) is CertificateRefused
+            await alpha.close()
+
+    asyncio.run(act())
+
+
+def test_every_method_is_refused_to_the_revoked(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            hub.hub.directory.revoke(alpha.node, hub.clock.now())
+            calls: list[Callable[[], Awaitable[Any]]] = [
+                lambda: alpha.submit(alpha.lookup([alpha])),
+                lambda: alpha.put_segment(alpha.segment()),
+                lambda: alpha.get_segment(alpha.head([alpha.segment()]).segments[0].address),
+                lambda: alpha.put_head(alpha.head()),
+                lambda: alpha.directory(),
+                lambda: attach(alpha),
+            ]
+            assert len(calls) == len(peer.ROLES)
+            for call in calls:
+                with pytest.raises(CertificateRevoked):
+                    await call()
+            await alpha.close()
+
+    async def attach(member: MemberClient) -> None:
+        async with member.attached():
+            pass
+
+    asyncio.run(act())
+
+
+def test_every_method_of_the_service_has_its_roles() -> None:
+    methods = hub_pb2.DESCRIPTOR.services_by_name["HubService"].methods
+    assert set(peer.ROLES) == {SERVICE + method.name for method in methods}
+    assert set(peer.ROLES.values()) == {frozenset({Role.NODE})}
+
+
+def test_a_method_without_roles_may_be_called_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "ROLES", {})
+
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            with pytest.raises(WrongRole):
+                await alpha.directory()
+            await alpha.close()
+
+    asyncio.run(act())
+
+
+def test_unknown_fields_are_refused_in_every_arity(tmp_path: Path) -> None:
+    unknown = b"\xa2\x06\x03new"  # field 100, length-delimited
+
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            raw: Any = alpha.channel
+            for call in (
+                raw.unary_unary(SERVICE + "Submit")(unknown, timeout=10),
+                raw.unary_unary(SERVICE + "PutHead")(unknown, timeout=10),
+                raw.unary_stream(SERVICE + "GetDirectory")(unknown, timeout=10),
+                raw.stream_unary(SERVICE + "PutSegment")(iter([unknown]), timeout=10),
+                raw.stream_stream(SERVICE + "Attach")(iter([unknown]), timeout=10),
+            ):
+                assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert (ERROR_METADATA_KEY, MalformedMessage.code) in list(await call.trailing_metadata())
+            await alpha.close()
+
+    asyncio.run(act())
+
+
+def test_unknown_fields_inside_are_refused(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            inner = alpha.lookup([alpha])
+            from candor_wire.codec import write_envelope
+
+            envelope = write_envelope(inner).SerializeToString() + b"\xa2\x06\x03new"
+            request = b"\x0a" + _varint(len(envelope)) + envelope
+            raw: Any = alpha.channel
+            call = raw.unary_unary(SERVICE + "Submit")(request, timeout=10)
+            assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+            await alpha.close()
+
+    asyncio.run(act())
+
+
+def _varint(value: int) -> bytes:
+    octets = bytearray()
+    while value > 127:
+        octets.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*octets, value])
+
+
+def test_what_is_no_message_is_malformed(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            raw: Any = alpha.channel
+            call = raw.unary_unary(SERVICE + "Submit")(b"\x0a\xff", timeout=10)
+            assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert (ERROR_METADATA_KEY, MalformedMessage.code) in list(await call.trailing_metadata() or ())
+            await alpha.close()
+
+    asyncio.run(act())
+
+
+def test_an_error_that_is_not_ours_is_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+
+            def broken(*_: object) -> None:
+                raise KeyError("sentinel")
+
+            monkeypatch.setattr(hub.hub.relay, "submit", broken)
+            with pytest.raises(Exception, match="its log says what") as caught:
+                await alpha.submit(alpha.lookup([alpha]))
+            assert "sentinel" not in str(caught.value)
+            await alpha.close()
+
+    asyncio.run(act())
+    assert "sentinel" in capsys.readouterr().out  # the log
+
+
+def test_an_interceptor_in_front_sees_every_call(tmp_path: Path) -> None:
+    class Witness(grpc.aio.ServerInterceptor):
+        def __init__(self) -> None:
+            self.methods: list[str] = []
+
+        async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+            self.methods.append(handler_call_details.method)
+            return await continuation(handler_call_details)
+
+    async def act() -> None:
+        witness = Witness()
+        async with running_hub(tmp_path / "hub", interceptors=[witness]) as hub:
+            alpha = await enrol(hub, "alpha")
+            await alpha.directory()
+            await alpha.close()
+        assert witness.methods == ["/candor.v1.EnrolmentService/Enrol", SERVICE + "GetDirectory"]
+
+    asyncio.run(act())

@@ -1,0 +1,122 @@
+"""Directory versions: signed, counted, one for each change (docs/protocol.md §10)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from candor_certs.chain import verify_directory_certificate
+from candor_hub.directory import KEPT_VERSIONS
+from candor_hub.keys import load_keys, renew
+from candor_proto.directory import MemberStatus, VerifiedDirectory, verify_directory
+from candor_proto.errors import CertificateRevoked, DenyListStale, NotAMember, UnknownObject
+from candor_proto.ids import NodeId
+from candor_proto.signing import VerifyingKey
+from candor_wire.codec import chain_digest
+from tests.hub_members import FEDERATION
+from tests.unit.hub.offices import Office, office, opened
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Office]:
+    with office(tmp_path) as made:
+        yield made
+
+
+def verified(hub: Office) -> VerifiedDirectory:
+    """As a member would verify it."""
+    stored, now = hub.directory.latest().stored, hub.clock.now()
+    key = verify_directory_certificate(stored.chain, [hub.keys.root], FEDERATION, now)
+    public = VerifyingKey(key.public_bytes_raw())
+    return verify_directory(stored.statement, public, chain_digest(stored.chain), FEDERATION, now)
+
+
+def test_a_member_can_verify_the_directory_up_to_the_root(hub: Office) -> None:
+    alpha, bravo = hub.join("alpha"), hub.join("bravo")
+    assert verified(hub).nodes() == (alpha.node, bravo.node)
+    assert verified(hub).member(alpha.node) == hub.directory.latest().view.member(alpha.node)
+
+
+def test_every_change_is_a_version(hub: Office) -> None:
+    hub.join("alpha")
+    version = hub.directory.latest().version
+    assert hub.directory.set_status(NodeId("alpha"), MemberStatus.SUSPENDED, hub.clock.now()) == version + 1
+    assert verified(hub).version == version + 1
+    assert verified(hub).member(NodeId("alpha")).status is MemberStatus.SUSPENDED
+    assert verified(hub).nodes() == ()
+    assert hub.directory.revoke(NodeId("alpha"), hub.clock.now()) == (version + 2, 1)
+
+
+def test_another_process_sees_a_change_at_once(hub: Office) -> None:
+    hub.join("alpha")
+    with opened(hub.config, hub.clock) as other:
+        before = other.directory.latest()
+        hub.directory.revoke(NodeId("alpha"), hub.clock.now())
+        after = other.directory.latest()
+        assert after.version == before.version + 1
+        assert not before.serials
+        assert len(after.serials) == 1
+
+
+def test_a_revoked_member_stays_suspended_for_good(hub: Office) -> None:
+    hub.join("alpha")
+    hub.directory.revoke(NodeId("alpha"), hub.clock.now())
+    with pytest.raises(CertificateRevoked):
+        hub.directory.set_status(NodeId("alpha"), MemberStatus.ACTIVE, hub.clock.now())
+    assert verified(hub).nodes() == ()
+    assert len(verified(hub).directory.denied_serials) == 1
+
+
+def test_strangers_are_unknown(hub: Office) -> None:
+    with pytest.raises(UnknownObject):
+        hub.directory.revoke(NodeId("nobody"), hub.clock.now())
+    with pytest.raises(UnknownObject):
+        hub.directory.set_status(NodeId("nobody"), MemberStatus.SUSPENDED, hub.clock.now())
+    with pytest.raises(NotAMember):
+        hub.directory.latest().view.member(NodeId("nobody"))
+
+
+def test_of_old_versions_only_digest_and_signature_stay(hub: Office) -> None:
+    hub.join("alpha")
+    for _ in range(KEPT_VERSIONS + 2):
+        hub.directory.set_status(NodeId("alpha"), MemberStatus.ACTIVE, hub.clock.now())
+    latest = hub.directory.latest().version
+    with hub.store.read() as tx:
+        sizes = [len(tx.directories.load(version).statement.body or b"") for version in (latest, latest - 7)]
+        assert all(sizes)
+        assert tx.directories._connection.exec_driver_sql(
+            f"SELECT length(body), length(signature) FROM directories WHERE version = {latest - 8}"
+        ).one() == (0, 64)
+
+
+def test_a_snapshot_that_is_too_old_admits_nobody(hub: Office) -> None:
+    snapshot = hub.directory.latest()
+    snapshot.deny_list(hub.clock.now()).check_fresh(hub.clock.now())
+    old = replace(snapshot, read_at_seconds=time.monotonic() - 301)
+    with pytest.raises(DenyListStale):
+        old.deny_list(hub.clock.now()).check_fresh(hub.clock.now())
+
+
+def test_certificates_are_renewed_when_due_and_published(hub: Office) -> None:
+    version = hub.directory.latest().version
+    assert renew(hub.keys, hub.clock.now()) is hub.keys
+    later = hub.clock.now() + timedelta(days=5)
+    renewed = renew(hub.keys, later)
+    assert renewed.tls.chain[0] != hub.keys.tls.chain[0]
+    assert renewed.directory_chain == hub.keys.directory_chain
+    hub.clock.advance(days=61)
+    renewed = renew(renewed, hub.clock.now())
+    assert renewed.directory_chain != hub.keys.directory_chain
+    assert renewed.directory_key.public == hub.keys.directory_key.public
+    on_disk = load_keys(hub.config.keys, hub.config.issuing, FEDERATION)
+    assert on_disk.directory_chain == renewed.directory_chain
+    assert on_disk.tls.chain == renewed.tls.chain
+    with opened(hub.config, hub.clock) as again:
+        assert again.directory.latest().version == version + 1
+        assert again.directory.latest().stored.chain == renewed.directory_chain_der
+        assert verified(again).version == version + 1

@@ -1,0 +1,93 @@
+"""Deliveries wait, in order, until acknowledged or expired (docs/protocol.md §8.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from candor_hub.driver import sa
+from candor_hub.store.tables import envelopes
+from tests.unit.hub.offices import Office, office, opened
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Office]:
+    with office(tmp_path) as made:
+        yield made
+
+
+def test_deliveries_keep_the_order_of_acceptance(hub: Office) -> None:
+    alpha, bravo = hub.join("alpha"), hub.join("bravo")
+    sent = [alpha.sealed(bravo.node) for _ in range(5)]
+    for envelope in sent:
+        hub.submit(envelope, alpha)
+    assert [delivery.envelope for delivery in hub.waiting(bravo)] == sent
+    first, second, *_ = hub.waiting(bravo)
+    rest = hub.mailbox.waiting(bravo.node, [first.delivery_id], 2, hub.clock.now())
+    assert [delivery.envelope for delivery in rest] == sent[1:3]
+    assert rest[0].delivery_id == second.delivery_id
+
+
+def test_a_delivery_outlives_the_process(tmp_path: Path) -> None:
+    with office(tmp_path) as hub:
+        alpha, bravo = hub.join("alpha"), hub.join("bravo")
+        lookup = alpha.lookup([bravo])
+        hub.submit(lookup, alpha)
+    with opened(hub.config, hub.clock) as again:
+        assert [delivery.envelope for delivery in again.waiting(bravo)] == [lookup]
+
+
+def test_nobody_acknowledges_for_another(hub: Office) -> None:
+    alpha, bravo, charlie = hub.join("alpha"), hub.join("bravo"), hub.join("charlie")
+    hub.submit(alpha.sealed(bravo.node), alpha)
+    (delivery,) = hub.waiting(bravo)
+    assert hub.mailbox.acknowledge(charlie.node, [delivery.delivery_id]) == 0
+    assert hub.waiting(bravo) == (delivery,)
+    assert hub.mailbox.acknowledge(bravo.node, [delivery.delivery_id]) == 1
+    assert hub.waiting(bravo) == ()
+
+
+def test_a_repeated_acknowledgement_never_hits_a_later_delivery(hub: Office) -> None:
+    alpha, bravo = hub.join("alpha"), hub.join("bravo")
+    hub.submit(alpha.sealed(bravo.node), alpha)
+    (old,) = hub.waiting(bravo)
+    hub.mailbox.acknowledge(bravo.node, [old.delivery_id])
+    hub.submit(alpha.sealed(bravo.node), alpha)
+    hub.mailbox.acknowledge(bravo.node, [old.delivery_id])
+    assert len(hub.waiting(bravo)) == 1
+
+
+def test_an_expired_delivery_is_not_delivered_and_then_forgotten(hub: Office) -> None:
+    alpha, bravo = hub.join("alpha"), hub.join("bravo")
+    hub.submit(alpha.sealed(bravo.node, life=timedelta(hours=1)), alpha)
+    hub.submit(alpha.sealed(bravo.node, life=timedelta(hours=3)), alpha)
+    hub.clock.advance(hours=2)
+    assert len(hub.waiting(bravo)) == 1
+    assert hub.mailbox.forget(hub.clock.now()) == 1
+    hub.clock.advance(hours=2)
+    assert hub.mailbox.forget(hub.clock.now()) == 1
+
+
+def test_a_body_is_dropped_when_its_last_recipient_has_it(hub: Office) -> None:
+    alpha, bravo, charlie = hub.join("alpha"), hub.join("bravo"), hub.join("charlie")
+    hub.submit(alpha.lookup([bravo, charlie]), alpha)
+
+    def bodies() -> list[bytes]:
+        with hub.store.read() as tx:
+            return list(tx.mailbox._connection.execute(sa.select(envelopes.c.body)).scalars())
+
+    for member, left in ((bravo, True), (charlie, False)):
+        hub.mailbox.acknowledge(member.node, [delivery.delivery_id for delivery in hub.waiting(member)])
+        assert [bool(body) for body in bodies()] == [left]
+
+
+def test_a_message_of_another_process_is_news_once(tmp_path: Path) -> None:
+    with office(tmp_path) as hub, opened(hub.config, hub.clock) as other:
+        alpha, bravo = hub.join("alpha"), hub.join("bravo")
+        assert other.mailbox.recipients_of_news() == frozenset()
+        hub.submit(alpha.sealed(bravo.node), alpha)
+        assert other.mailbox.recipients_of_news() == {bravo.node}
+        assert other.mailbox.recipients_of_news() == frozenset()

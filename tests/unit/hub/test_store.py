@@ -1,0 +1,152 @@
+"""The database: encrypted, durable in one piece, refused when it is not ours."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from candor_hub import driver, migrations
+from candor_hub.driver import explain, open_engine, sa, writing
+from candor_hub.store import Store
+from candor_hub.store.tables import meta
+from candor_proto.errors import ConfigInvalid, StoreUnusable
+from candor_proto.ids import NodeId
+from tests.hub_members import ShiftedClock
+from tests.unit.hub.offices import office
+
+KEY = bytes(range(32))
+NOW = ShiftedClock().now()
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'hub.db'}"
+
+
+@pytest.fixture
+def created(tmp_path: Path) -> Path:
+    Store.create(url(tmp_path), KEY, "demo.example").close()
+    return tmp_path
+
+
+def test_a_database_opens_again(created: Path) -> None:
+    Store.open(url(created), KEY, "demo.example").close()
+
+
+def test_the_file_is_encrypted(created: Path) -> None:
+    octets = (created / "hub.db").read_bytes()
+    assert b"SQLite format 3" not in octets
+    assert b"demo.example" not in octets
+    assert b"mailbox" not in octets
+
+
+def test_another_key_is_refused_in_words(created: Path) -> None:
+    with pytest.raises(StoreUnusable) as caught:
+        Store.open(url(created), secrets.token_bytes(32), "demo.example")
+    assert "key does not fit" in caught.value.message
+    assert caught.value.remedy
+    with pytest.raises(StoreUnusable):
+        Store.open(url(created), b"short", "demo.example")
+
+
+def test_a_missing_database_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnusable):
+        Store.open(url(tmp_path), KEY, "demo.example")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_database_of_another_federation_is_refused(created: Path) -> None:
+    with pytest.raises(StoreUnusable) as caught:
+        Store.open(url(created), KEY, "other.example")
+    assert "demo.example" in caught.value.message
+
+
+def test_a_newer_schema_is_refused_and_left_alone(created: Path) -> None:
+    engine = open_engine(url(created), KEY)
+    with writing(engine).begin() as connection:
+        connection.execute(sa.update(meta).where(meta.c.name == "schema").values(value="99"))
+    engine.dispose()
+    for upgrade in (False, True):
+        with pytest.raises(StoreUnusable) as caught:
+            Store.open(url(created), KEY, "demo.example", upgrade=upgrade)
+        assert "newer version" in caught.value.message
+
+
+def test_an_older_schema_is_brought_up_to_date(created: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def second_step(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(meta).values(name="second", value="done"))
+
+    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, second_step))
+    with pytest.raises(StoreUnusable):
+        Store.open(url(created), KEY, "demo.example")
+    Store.open(url(created), KEY, "demo.example", upgrade=True).close()
+    Store.open(url(created), KEY, "demo.example").close()
+
+
+def test_a_failing_step_leaves_the_old_schema(created: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(meta).values(name="half", value="done"))
+        connection.execute(sa.text("SELECT * FROM nowhere"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "STEPS", (*migrations.STEPS, failing))
+        with pytest.raises(StoreUnusable):
+            Store.open(url(created), KEY, "demo.example", upgrade=True)
+    store = Store.open(url(created), KEY, "demo.example")
+    with store.read() as tx:
+        names = tx.members._connection.execute(sa.select(meta.c.name)).scalars().all()
+    store.close()
+    assert "half" not in names
+
+
+def test_an_exception_undoes_the_whole_transaction(tmp_path: Path) -> None:
+    with office(tmp_path) as hub:
+        hub.join("alpha")
+
+        def interrupted() -> None:
+            with hub.store.write() as tx:
+                tx.members.set_revoked(NodeId("alpha"), NOW)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            interrupted()
+        with hub.store.read() as tx:
+            assert not tx.members.is_revoked(NodeId("alpha"))
+
+
+def test_every_connection_is_durable_and_checks_foreign_keys(created: Path) -> None:
+    engine = open_engine(url(created), KEY)
+    with engine.connect() as first, engine.connect() as second:
+        for connection in (first, second):
+            for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
+                assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+    engine.dispose()
+
+
+def test_errors_name_neither_statement_nor_parameters(created: Path) -> None:
+    engine = open_engine(url(created), KEY)
+    with pytest.raises(sa.exc.DBAPIError) as caught, engine.connect() as connection:
+        connection.execute(sa.text("SELECT * FROM nowhere WHERE a = :a"), {"a": "sentinel"})
+    said = str(explain(caught.value, engine))
+    assert "sentinel" not in said
+    assert "SELECT" not in said
+    engine.dispose()
+
+
+@pytest.mark.parametrize("text", ["nonsense", "unknown://host/db"])
+def test_a_url_of_no_database_is_refused(text: str) -> None:
+    with pytest.raises(ConfigInvalid):
+        open_engine(text, KEY)
+
+
+def test_the_check_passes_on_a_sound_database(created: Path) -> None:
+    store = Store.open(url(created), KEY, "demo.example")
+    store.check()
+    store.close()
+
+
+def test_an_sqlite_with_the_wal_reset_bug_is_refused(created: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "OLDEST_SQLITE", (99, 0, 0))
+    with pytest.raises(StoreUnusable, match="corrupt"):
+        Store.open(url(created), KEY, "demo.example")
