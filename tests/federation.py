@@ -11,7 +11,7 @@ Everything is real: keys, certificates, mTLS, databases, sockets; only waits are
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from candor_node import importer
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.config import NodeConfig, load_config
+from candor_node.hub_client import WrapChannel
 from candor_node.joining import found, join
 from candor_node.search import Question
 from candor_proto.ids import LookupShape, NodeId, Ori, Purpose
@@ -71,13 +72,13 @@ class Federation:
             await self.settled()
 
     async def settled(self) -> None:
-        """Wait until every running node holds the same directory and every index in it."""
+        """Wait until every running node holds the hub's newest directory and every index in it."""
 
         def done() -> bool:
             running = [node for node in self.nodes if node.config.node not in self.stopped]
-            newest = max(node.indexes.version for node in running)
+            newest = self.hub.hub.directory.latest().version
             return all(
-                node.indexes.version == newest >= node.indexes.announced
+                node.indexes.version == newest
                 and node.indexes.directory is not None
                 and all(
                     (index := node.indexes.indexes.get(member)) is not None
@@ -154,18 +155,22 @@ async def federation(
     *,
     clock: ShiftedClock | None = None,
     wrap: Callable[[Node], None] = lambda node: None,
+    hub_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    node_channel: Callable[[str], WrapChannel] = lambda name: lambda channel: channel,
     **changes: Any,
 ) -> AsyncIterator[Federation]:
     """A hub and `agencies` attached nodes that hold each other's (empty) indexes.
 
-    `wrap` may replace parts of a node before it starts; `changes` replace settings of every node.
+    `wrap` may replace parts of a node before it starts; `hub_interceptors` and
+    `node_channel` record traffic (tools.recording);
+    `changes` replace settings of every node.
     """
-    async with running_hub(folder / "hub", clock=clock) as hub:
+    async with running_hub(folder / "hub", clock=clock, interceptors=hub_interceptors) as hub:
         fed = Federation(hub)
         try:
             for number, name in enumerate(NAMES[:agencies], 1):
                 config = await new_node(hub, folder / name, name, ori_for(number), **changes)
-                node = Node(config, hub.clock)
+                node = Node(config, hub.clock, node_channel(name))
                 wrap(node)
                 fed.nodes.append(node)
                 await node.start()

@@ -17,7 +17,7 @@ import base64
 import json
 import pathlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,88 +153,48 @@ def _oneofs(message: Any) -> set[str]:
 # --- around a node -------------------------------------------------------------------------------------
 
 
-class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-arg]  # generic in stubs only
-    def __init__(self, recorder: Recorder) -> None:
+class RecordedChannel:
+    """A node's channel whose stubs record the raw octets of every message, both ways.
+
+    Not gRPC's client interceptors: those replace a stream by an iterator without `read` and `write`.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, recorder: Recorder) -> None:
+        self._channel = channel
         self._recorder = recorder
 
-    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        method = _method(client_call_details)
-        self._recorder.metadata("out", method, "hub", client_call_details.metadata)
-        self._recorder.frame("out", method, "hub", _kind(request), request.SerializeToString())
-        call = await continuation(client_call_details, request)
-        response = await call
-        self._recorder.frame("in", method, "hub", _kind(response), response.SerializeToString())
-        return response
+    def __getattr__(self, name: str) -> Any:
+        make = getattr(self._channel, name)
+        if name not in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
+            return make
+
+        def recorded(method: str, request_serializer: Any, response_deserializer: Any, **options: Any) -> Any:
+            def writing(message: Any) -> bytes:
+                octets: bytes = request_serializer(message)
+                self._recorder.frame("out", method, "hub", _kind(message), octets)
+                return octets
+
+            def reading(octets: bytes) -> Any:
+                message = response_deserializer(octets)
+                self._recorder.frame("in", method, "hub", _kind(message), octets)
+                return message
+
+            return _RecordedCallable(make(method, writing, reading, **options), self._recorder, method)
+
+        return recorded
 
 
-class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc, type-arg]  # generic in stubs only
-    def __init__(self, recorder: Recorder) -> None:
+class _RecordedCallable:
+    """A stub's method that records the metadata it is called with."""
+
+    def __init__(self, call: Any, recorder: Recorder, method: str) -> None:
+        self._call = call
         self._recorder = recorder
+        self._method = method
 
-    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        method = _method(client_call_details)
-        self._recorder.metadata("out", method, "hub", client_call_details.metadata)
-        self._recorder.frame("out", method, "hub", _kind(request), request.SerializeToString())
-        return _recorded_responses(self._recorder, method, await continuation(client_call_details, request))
-
-
-class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[misc, type-arg]  # generic in stubs only
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-
-    async def intercept_stream_unary(
-        self, continuation: Any, client_call_details: Any, request_iterator: Any
-    ) -> Any:
-        method = _method(client_call_details)
-        self._recorder.metadata("out", method, "hub", client_call_details.metadata)
-        call = await continuation(
-            client_call_details, _recorded_requests(self._recorder, method, request_iterator)
-        )
-        response = await call
-        self._recorder.frame("in", method, "hub", _kind(response), response.SerializeToString())
-        return response
-
-
-class _StreamStream(grpc.aio.StreamStreamClientInterceptor):  # type: ignore[misc, type-arg]  # generic in stubs only
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-
-    async def intercept_stream_stream(
-        self, continuation: Any, client_call_details: Any, request_iterator: Any
-    ) -> Any:
-        method = _method(client_call_details)
-        self._recorder.metadata("out", method, "hub", client_call_details.metadata)
-        call = await continuation(
-            client_call_details, _recorded_requests(self._recorder, method, request_iterator)
-        )
-        return _recorded_responses(self._recorder, method, call)
-
-
-def _method(details: Any) -> str:
-    method = details.method
-    return method.decode() if isinstance(method, bytes) else str(method)
-
-
-async def _recorded_requests(recorder: Recorder, method: str, requests: Any) -> AsyncIterator[Any]:
-    async for request in requests:
-        recorder.frame("out", method, "hub", _kind(request), request.SerializeToString())
-        yield request
-
-
-async def _recorded_responses(recorder: Recorder, method: str, call: Any) -> AsyncIterator[Any]:
-    async for response in call:
-        recorder.frame("in", method, "hub", _kind(response), response.SerializeToString())
-        yield response
-
-
-def client_interceptors(recorder: Recorder) -> list[Any]:
-    """Interceptors for a node's channel, one for each arity."""
-    return [
-        _UnaryUnary(recorder),
-        _UnaryStream(recorder),
-        _StreamUnary(recorder),
-        _StreamStream(recorder),
-    ]
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self._recorder.metadata("out", self._method, "hub", options.get("metadata"))
+        return self._call(*arguments, **options)
 
 
 # --- searching -----------------------------------------------------------------------------------------
@@ -246,13 +206,13 @@ def spellings(needle: bytes) -> Mapping[str, tuple[bytes, ...]]:
     Base64 of a part depends on what stands around it: the characters that only `needle` decides are
     searched, for each of the three alignments, in both alphabets.
     """
-    encoded = []
+    encoded: list[bytes] = []
     for lead in range(3):
         text = base64.b64encode(bytes(lead) + needle)
-        start = {0: 0, 1: 2, 2: 3}[lead]
-        end = (lead + len(needle)) // 3 * 4
-        core = text[start:end]
-        if len(core) >= 4:
+        # Characters (of six bits) that the needle alone decides.
+        core = text[-(-lead * 8 // 6) : (lead + len(needle)) * 8 // 6]
+        # Four characters stand by chance in any few megabytes.
+        if len(core) >= 5:
             encoded += [core, core.translate(bytes.maketrans(b"+/", b"-_"))]
     return {
         "raw": tuple({needle, needle.lower(), needle.upper()}),
@@ -309,7 +269,8 @@ async def _run_node(config_file: pathlib.Path, out: pathlib.Path) -> None:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    await run_node(config, say, interceptors=client_interceptors(Recorder(out, config.node)))
+    recorder = Recorder(out, config.node)
+    await run_node(config, say, wrap_channel=lambda channel: RecordedChannel(channel, recorder))  # type: ignore[arg-type,return-value]  # stands in for a channel
 
 
 def main() -> None:

@@ -120,7 +120,8 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._store.close)
-        log.info("stopped")
+        if self._servers:
+            log.info("stopped")
 
     def maintain(self) -> None:
         """What is due now and then: expired rows, unnamed segments, renewals, who was seen."""

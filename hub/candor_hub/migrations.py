@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from candor_hub.driver import Connection, DBAPIError, Engine, explain, sa, writing
-from candor_hub.store.tables import meta, metadata
+from candor_hub.tables import meta, metadata
 from candor_proto.errors import StoreUnusable
 
 _SCHEMA = "schema"

@@ -29,9 +29,7 @@ def set_up_logging() -> None:
     )
 
 
-async def serve(
-    config: Config, ready: Callable[[str, str], None], interceptors: Interceptors = ()
-) -> None:
+async def serve(config: Config, ready: Callable[[str, str], None], interceptors: Interceptors = ()) -> None:
     """Run until SIGTERM or SIGINT; `ready` hears both addresses once they answer.
 
     Raises StoreUnusable, ConfigInvalid, InputInvalid or CertificateRefused.

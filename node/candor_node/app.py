@@ -28,7 +28,7 @@ from candor_node.config import NodeConfig
 from candor_node.disclosures import Requester
 from candor_node.exchange_migrations import exchange_migrations
 from candor_node.gathering import Gatherer
-from candor_node.hub_client import HubClient, Interceptors, stay_attached
+from candor_node.hub_client import HubClient, WrapChannel, stay_attached
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.mail_store import InboxRow, OutboxRow
@@ -87,19 +87,23 @@ class Connection:
         """Raises when this node must not, or cannot, send lookups now (§8.4)."""
         if isinstance(self.trouble, ClockWrong):
             raise ClockWrong(self.trouble.message, remedy=self.trouble.remedy)
-        if not self.attached:
-            raise self.trouble or Unreachable(
-                "This node is not connected to the hub yet.", remedy="Try again in a moment."
-            )
+        if self.attached:
+            return
+        if self.trouble is not None:
+            raise Unreachable(self.trouble.message, remedy=self.trouble.remedy)
+        raise Unreachable("This node is not connected to the hub yet.", remedy="Try again in a moment.")
 
 
 class Node:
     """A running node. One event loop owns it; one thread of it owns the database."""
 
     def __init__(
-        self, config: NodeConfig, clock: Clock | None = None, interceptors: Interceptors = ()
+        self,
+        config: NodeConfig,
+        clock: Clock | None = None,
+        wrap_channel: WrapChannel = lambda channel: channel,
     ) -> None:
-        """`interceptors` see every call to the hub. Raises ConfigInvalid, StoreUnusable or InputInvalid."""
+        """`wrap_channel` sees every call to the hub. Raises ConfigInvalid, StoreUnusable or InputInvalid."""
         federation, own = config.federation_name, config.node_id
         self.config = config
         self.clock = clock or SystemClock()
@@ -107,7 +111,6 @@ class Node:
         self.identity = read_identity(config.tls_identity_file)
         self.roots = read_certificates(config.root_certificates_file)
         self.connection = Connection()
-        self._interceptors = interceptors
         self._tasks: list[asyncio.Task[None]] = []
         self._inbox = {kind: asyncio.Event() for kind in MessageKind}
         self._failed: asyncio.Queue[CandorError] = asyncio.Queue()
@@ -116,7 +119,7 @@ class Node:
         self.store = open_store(config)
         try:
             self.hub = HubClient(
-                config.hub_address, federation, self.identity, self.roots, self.clock, interceptors
+                config.hub_address, federation, self.identity, self.roots, self.clock, wrap_channel
             )
         except BaseException:
             self.store.close()

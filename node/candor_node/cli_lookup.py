@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click.exceptions import Exit
 
 from candor_node.cli_common import (
     EXIT_INCOMPLETE,
@@ -120,7 +121,7 @@ def lookup(
         view = _follow(node, request, wait_seconds)
     show(view, as_json, lambda: lines(view))
     if view.overall == "INCOMPLETE":
-        click.get_current_context().exit(EXIT_INCOMPLETE)
+        raise Exit(EXIT_INCOMPLETE)
 
 
 def _read_person(path: str | None) -> dict[str, str]:

@@ -162,7 +162,8 @@ def _not_void(record: Record) -> Clause:
 def _not_expired(record: Record, today: date) -> Clause:
     if record.expires_on is None:
         return Clause("not expired", True, "Holds: no end of retention is set.")
-    if today > record.expires_on:
+    # The asker reads the label's expiry in the same way: that day is the first without the record.
+    if today >= record.expires_on:
         return Clause(
             "not expired", False, f"Fails: the time to keep this record ended on {record.expires_on}."
         )
@@ -178,9 +179,9 @@ def _opted_in(record: Record) -> Clause:
 def _next_change(record: Record, today: date) -> date | None:
     """The next day on which time alone may change a clause."""
     facts = record.content.due_process
-    days = [day + _DAY for day in (facts.appeal_until, record.expires_on) if isinstance(day, date)]
-    if isinstance(facts.decided_on, date):
-        days.append(facts.decided_on)
+    days = [day for day in (facts.decided_on, record.expires_on) if isinstance(day, date)]
+    if isinstance(facts.appeal_until, date):
+        days.append(facts.appeal_until + _DAY)
     return min((day for day in days if day > today), default=None)
 
 

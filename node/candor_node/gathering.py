@@ -25,7 +25,7 @@ from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
 from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
 from candor_proto.errors import CandorError, UnknownObject
-from candor_proto.exchange import TRANSITIONS, LookupState, TargetEvent
+from candor_proto.exchange import TRANSITIONS, LookupEvent, LookupState, TargetEvent, lookup_after
 from candor_proto.ids import FederationName, LookupId, NodeId
 from candor_proto.matchkeys import Slot
 from candor_proto.result import Hit, TargetState
@@ -155,7 +155,8 @@ class Gatherer:
             case.row = cases.show(db, case, now, closed=True)
             for ask in case.asks.values():
                 if ask.state is not LookupState.DENIED:
-                    lookup_store.set_ask_state(db, ask.lookup_id, LookupState.CLOSED)
+                    state = lookup_after(ask.state, LookupEvent.LIFE_ENDS)
+                    lookup_store.set_ask_state(db, ask.lookup_id, state)
 
         await self._store.run(work)
 

@@ -38,7 +38,8 @@ T = TypeVar("T")
 SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
 PROBE_SECONDS = 5.0
-Interceptors = Sequence[grpc.aio.ClientInterceptor]
+# What stands between the stubs and the real channel: nothing, or a recorder (tools.recording).
+WrapChannel = Callable[[grpc.aio.Channel], grpc.aio.Channel]
 
 
 class Handler(Protocol):
@@ -85,7 +86,7 @@ class HubClient:
         identity: TlsIdentity,
         roots: Sequence[x509.Certificate],
         clock: Clock,
-        interceptors: Interceptors = (),
+        wrap_channel: WrapChannel = lambda channel: channel,
     ) -> None:
         self.address = address
         self._identity = identity
@@ -94,9 +95,8 @@ class HubClient:
             address,
             mtls.channel_credentials(identity.key, identity.chain, roots),
             options=mtls.client_options(federation),
-            interceptors=list(interceptors) or None,
         )
-        self._stub = hub_pb2_grpc.HubServiceStub(self._channel)
+        self._stub = hub_pb2_grpc.HubServiceStub(wrap_channel(self._channel))
 
     async def close(self) -> None:
         await self._channel.close(grace=None)

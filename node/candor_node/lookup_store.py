@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from candor_node.store import Database
-from candor_proto.budget import MONTH, Use, bucket
+from candor_proto.budget import BUCKET, MONTH, Use, bucket
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import StoreUnusable
 from candor_proto.exchange import BlindedSlot, Draft, LookupState, Paperwork
@@ -191,7 +191,7 @@ def own_uses(db: Database, now: datetime) -> list[Use]:
     rows = db.execute(
         "SELECT l.issued_at, s.shape FROM lookups AS l JOIN searches AS s USING (search_id)"
         " WHERE l.issued_at > ? AND l.state <> ?",
-        (to_milliseconds(now - MONTH), LookupState.DENIED.value),
+        (to_milliseconds(now - MONTH - BUCKET), LookupState.DENIED.value),
     ).fetchall()
     return [
         Use(bucket(from_milliseconds(at)), *(SLOTS[LookupShape(shape)][key_class] for key_class in KeyClass))

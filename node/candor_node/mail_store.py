@@ -102,9 +102,11 @@ def settle(db: Database, number: int, note: str = "") -> None:
 # --- outbox --------------------------------------------------------------------------------------------
 
 
-def enqueue(db: Database, envelope: Envelope, now: datetime) -> None:
-    """Put a message into the outbox; the same message twice is once."""
-    moment = to_milliseconds(now)
+def enqueue(db: Database, envelope: Envelope, now: datetime, not_before: datetime | None = None) -> None:
+    """Put a message into the outbox; the same message twice is once.
+
+    `not_before` leaves whoever puts it there some time to send it himself.
+    """
     db.execute(
         "INSERT INTO outbox (envelope_id, kind, recipient, body, signature, expires_at, created_at,"
         " not_before, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting') ON CONFLICT DO NOTHING",
@@ -115,8 +117,8 @@ def enqueue(db: Database, envelope: Envelope, now: datetime) -> None:
             envelope.body,
             envelope.signature,
             to_milliseconds(envelope.expires_at),
-            moment,
-            moment,
+            to_milliseconds(now),
+            to_milliseconds(not_before or now),
         ),
     )
 

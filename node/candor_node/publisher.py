@@ -212,7 +212,7 @@ _IN_INDEX = "FROM published WHERE epoch = ? AND withdrawn_in IS NULL"
 def _is_over(db: Database, epoch: Epoch, now: datetime, settings: Settings) -> bool:
     """Whether a new epoch is due: its time is up, its head is full, or its shares no longer fit."""
     segments, threshold, scheme = db.execute(
-        "SELECT (SELECT count(*) FROM segments WHERE epoch = number), threshold, scheme_version "
+        "SELECT (SELECT count(*) FROM segments WHERE epoch = epochs.number), threshold, scheme_version "
         "FROM epochs WHERE number = ?",
         [epoch.number],
     ).fetchone()

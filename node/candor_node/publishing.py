@@ -16,7 +16,7 @@ from candor_node.hub_client import HubClient
 from candor_node.logs import log
 from candor_node.publisher import Publication, Settings
 from candor_node.store import Database, Store
-from candor_proto.errors import CandorError
+from candor_proto.errors import CandorError, Unreachable
 from candor_proto.signing import SigningKey
 
 CHECK_SECONDS = 60.0
@@ -42,7 +42,7 @@ class Publishing:
         self._key = key
         self._clock = clock
         # At once after an import, and otherwise only when an epoch ends.
-        self.at_once = not interval
+        self.at_once = interval <= timedelta(0)
         self._interval = interval or timedelta.max
         self._check_ready = check_ready
         self._lock = asyncio.Lock()
@@ -61,6 +61,18 @@ class Publishing:
             )
             await self._send(publication)
         return publication
+
+    async def after_import(self) -> bool:
+        """Publish at once where the settings say so; whether the hub has it."""
+        if not self.at_once:
+            return False
+        try:
+            await self.publish()
+        except Unreachable as error:
+            # The records are stored and the tick is sealed: `run` sends it when the hub is back.
+            log.warning("publication is late", code=error.code, reason=error.message)
+            return False
+        return True
 
     async def run(self) -> None:
         """Publish what is due, for ever."""

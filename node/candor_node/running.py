@@ -9,7 +9,7 @@ from collections.abc import Callable
 from candor_node.app import Node
 from candor_node.clock import Clock
 from candor_node.config import NodeConfig
-from candor_node.hub_client import Interceptors
+from candor_node.hub_client import WrapChannel
 
 READY_CHECK_SECONDS = 0.05
 
@@ -18,13 +18,13 @@ async def run_node(
     config: NodeConfig,
     say: Callable[[str], None],
     clock: Clock | None = None,
-    interceptors: Interceptors = (),
+    wrap_channel: WrapChannel = lambda channel: channel,
 ) -> None:
     """Run until SIGTERM or SIGINT; `say` gets the one line that says that the node is ready.
 
     Raises what kept a task from working, when it kept failing.
     """
-    node = Node(config, clock, interceptors)
+    node = Node(config, clock, wrap_channel)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -45,9 +45,9 @@ async def run_node(
 
 
 async def _announce(node: Node, say: Callable[[str], None]) -> None:
-    """One line, once the node is attached and has looked at every member's index."""
+    """One line, once the node is attached, its own index is out, and it has looked at every member's."""
     await node.connection.first_attached.wait()
-    while node.indexes.version < node.indexes.announced:
+    while node.indexes.version < node.indexes.announced or node.config.node_id not in node.indexes.indexes:
         await asyncio.sleep(READY_CHECK_SECONDS)
     held, members = len(node.indexes.indexes), len(node.indexes.require_directory().nodes())
     say(

@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from candor_node import cases, ledger, lookup_store, mail_store
 from candor_node.cases import Case, Cases, SearchView
@@ -42,6 +42,7 @@ from candor_proto.result import TargetState
 from candor_proto.signing import SigningKey
 from candor_proto.statements import LOOKUP_LIFE, SLOTS, Target
 from candor_wire.codec import Envelope, MessageKind
+from candor_wire.limits import CALL_DEADLINE_SECONDS
 
 # Stale targets that answer within this time share one second lookup.
 GATHER_STALE_SECONDS = 0.2
@@ -222,7 +223,7 @@ class Searcher:
             if new_search:
                 lookup_store.add_search(db, case.row)
             lookup_store.add_ask(db, case.row.search_id, ask)
-            mail_store.enqueue(db, envelope, now)
+            mail_store.enqueue(db, envelope, now, now + timedelta(seconds=2 * CALL_DEADLINE_SECONDS))
             ledger.append(
                 db,
                 now,

@@ -26,7 +26,7 @@ from candor_node import (
     mail_store,
     request_store,
 )
-from candor_node.cases import load_view
+from candor_node.cases import SearchView, load_view
 from candor_node.local_view import moment
 from candor_node.logs import log
 from candor_node.records import Dcn
@@ -150,6 +150,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._asking: set[asyncio.Task[SearchView]] = set()
 
     # --- status ------------------------------------------------------------------------------------------
 
@@ -243,10 +244,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
             report = await node.store.run(
                 lambda db: importer.store_rows(db, rows, now, ori, node.config.node_id, contributor)
             )
-        published = False
-        if node.publishing.at_once and (report.new or report.changed):
-            await node.publishing.publish()
-            published = True
+        published = bool(report.new or report.changed) and await node.publishing.after_import()
         return local_view.import_report(report, published=published)
 
     def _ori(self, text: str) -> Ori:
@@ -307,6 +305,8 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
                 lambda settled, asked: steps.put_nowait((settled, asked)),
             )
         )
+        self._asking.add(asking)
+        asking.add_done_callback(self._asked)
         while not asking.done() or not steps.empty():
             step = asyncio.create_task(steps.get())
             await asyncio.wait({step, asking}, return_when=asyncio.FIRST_COMPLETED)
@@ -316,6 +316,11 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
             settled, asked = step.result()
             yield pb.LookupResponse(progress=pb.LookupProgress(settled=settled, asked=asked))
         yield pb.LookupResponse(result=local_view.lookup(await asking, self._name))
+
+    def _asked(self, task: asyncio.Task[SearchView]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.info("a lookup was not made", reason=type(task.exception()).__name__)
 
     async def GetLookup(self, request: pb.GetLookupRequest, context: Context) -> pb.GetLookupResponse:
         search_id = await self._search_id(request.lookup_id)

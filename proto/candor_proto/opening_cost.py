@@ -13,7 +13,7 @@ The attacker
 
 All sequences of entry labels that reach the threshold are searched, from the label table given, so that
 another list or another weight is measured anew. Fields count as independent (a given name says nothing about
-a surname) and weights of labels as the asker's own: docs/opening-costs.md says what that leaves out.
+a surname): docs/opening-costs.md says what that leaves out.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from enum import Enum
 from functools import lru_cache
 from itertools import accumulate, product
@@ -70,15 +71,15 @@ class OpeningCost:
 # taken for NOTHING. Below the measurements, which docs/opening-costs.md states with the method. With name
 # and birth date an ordinary lookup opens: what any honest asker without the last four must be able to do.
 FLOORS: Mapping[Knowledge, float] = {
-    Knowledge.NOTHING: 90.0,
-    Knowledge.BIRTH_DATE: 110.0,
-    Knowledge.NAME: 150.0,
+    Knowledge.NOTHING: 75.0,
+    Knowledge.BIRTH_DATE: 95.0,
+    Knowledge.NAME: 180.0,
     Knowledge.NAME_AND_BIRTH_DATE: 2.0,
 }
 # A chain that opens fewer of the records is no campaign against an index but a lucky dip.
 LEAST_OPENED_SHARE = 0.5
 # What one more record is worth to the attacker, in elements, when it decides whether to guess on.
-PATIENCES = (50.0, 200.0, 800.0)
+PATIENCES = (50.0, 100.0, 200.0, 400.0, 800.0)
 
 _Values = tuple[str, ...]
 _Item = tuple[str, ...]
@@ -123,12 +124,12 @@ _BIRTH_DATE: Mapping[str, Callable[[str, str, str], Iterable[str]]] = {
     "MD": lambda y, m, d: [m + d] if m and d else [],
     "Y": lambda y, m, d: [y],
 }
+# The last four, and of a certificate its form: state and letters as they are, each digit a 9.
 _CODES: Mapping[str, Mapping[str, Callable[..., Iterable[str]]]] = {
     "given": _GIVEN,
     "surname": _SURNAME,
     "date": _BIRTH_DATE,
     "last four": {"S": lambda digits: [digits], "So": lambda digits: [_sorted(digits)]},
-    # An item is a form: the state and the letters as they are, each digit a 9.
     "certificate": {"P": lambda form: [form]},
 }
 # The code of a field that tells all its other codes.
@@ -137,6 +138,7 @@ _WHOLE: Mapping[str, str] = {"given": "F", "surname": "L", "date": "D", "last fo
 _PAIRS: Mapping[str, _Values] = {"SW": ("F", "L"), "SWp": ("root sound", "Lp")}
 # What the attacker knows it need not find in the prior: a weight that is there and changes no order.
 _KNOWN_WEIGHT = 1e-9
+_LEAP_YEAR = date(2000, 1, 1)
 
 
 class _Field:
@@ -183,7 +185,7 @@ def _parts(label: Label) -> dict[str, _Values]:
 def _fields(records: Sequence[Person], prior: Sequence[Person], known: Iterable[str]) -> dict[str, _Field]:
     surnames = Counter(name for person in prior for name in (person.surname, *person.other_surnames) if name)
     years = Counter(person.year for person in prior if person.year)
-    days = [(f"{month:02}", f"{day:02}") for month in range(1, 13) for day in range(1, _DAYS[month - 1] + 1)]
+    days = [(f"{day.month:02}", f"{day.day:02}") for day in (_LEAP_YEAR + timedelta(n) for n in range(366))]
     weights: dict[str, Mapping[_Item, float]] = {
         "given": Counter((person.first, person.middle) for person in prior),
         "surname": {(name,): count for name, count in surnames.items()},
@@ -208,9 +210,6 @@ def _fields(records: Sequence[Person], prior: Sequence[Person], known: Iterable[
     }
 
 
-_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-
-
 def _form(person: Person) -> _Item:
     return (person.post_state + re.sub("[0-9]", "9", person.post_id),)
 
@@ -225,10 +224,8 @@ _CERTAIN: _Histogram = ((0, 1),)
 
 @dataclass(frozen=True)
 class _Guesses:
-    """For each record: the list of guesses that its known codes lead to, and the bin in which one hits.
-
-    `lists` holds indexes of `histograms`; `bins` holds None where no guess hits.
-    """
+    """For each record: the list of guesses (an index of `histograms`) that its known codes of a field lead
+    to, and the bin in which one hits, None where none does."""
 
     lists: list[int]
     bins: list[int | None]
@@ -295,8 +292,7 @@ def _bin(probability: float) -> int:
 
 @lru_cache(maxsize=65536)
 def _joined(histograms: tuple[_Histogram, ...]) -> tuple[list[int], list[int]]:
-    """The bins of the combinations of independent lists, rising, and how many guesses stand before each;
-    the second list is one longer and ends with all of them."""
+    """The bins of combined independent lists, rising; how many guesses stand before each, and in all."""
     joined = Counter({0: 1})
     for histogram in histograms:
         wider: Counter[int] = Counter()
@@ -334,8 +330,7 @@ def _group_cost(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """For each record: its lists of guesses for a label, one a field, and the bin in which the label hits;
-    for each field its lists."""
+    """The same for a label: one list a field, and the bin in which all of its codes hit."""
 
     lists: list[tuple[int, ...]]
     places: list[int | None]
@@ -384,9 +379,7 @@ class _Campaign:
             histograms = tuple(known_lists[number] for known_lists, number in lists)
             cost, last_bin = _group_cost(histograms, [places[record] for record in members], self.patience)
             spent += cost
-            hit += [
-                record for record in members if (place := places[record]) is not None and place <= last_bin
-            ]
+            hit += [one for one in members if (place := places[one]) is not None and place <= last_bin]
         return spent, hit
 
     def search(
@@ -421,15 +414,13 @@ class _Campaign:
         return best
 
 
+_NAME = {"given": frozenset({"F"}), "surname": frozenset({"L"})}
+_BORN = {"date": frozenset({"D"})}
 _KNOWN: Mapping[Knowledge, Mapping[str, frozenset[str]]] = {
     Knowledge.NOTHING: {},
-    Knowledge.BIRTH_DATE: {"date": frozenset({"D"})},
-    Knowledge.NAME: {"given": frozenset({"F"}), "surname": frozenset({"L"})},
-    Knowledge.NAME_AND_BIRTH_DATE: {
-        "given": frozenset({"F"}),
-        "surname": frozenset({"L"}),
-        "date": frozenset({"D"}),
-    },
+    Knowledge.BIRTH_DATE: _BORN,
+    Knowledge.NAME: _NAME,
+    Knowledge.NAME_AND_BIRTH_DATE: {**_NAME, **_BORN},
 }
 
 

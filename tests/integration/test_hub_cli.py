@@ -158,7 +158,7 @@ def test_an_address_in_use_is_said_in_words(tmp_path: Path) -> None:
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
         done = hub("run", "--config", config, status=2, CANDOR_HUB_ADDRESS=address)
-    assert f"cannot listen on {address}: Address already in use" in done.stderr
+    assert f"cannot listen on {address}: Address already in use" in one_sentence(done)
 
 
 def test_the_commands_work_beside_a_running_hub(tmp_path: Path) -> None:

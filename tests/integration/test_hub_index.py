@@ -105,7 +105,8 @@ def test_one_segment_at_a_time_and_none_for_ever(tmp_path: Path, monkeypatch: py
             with pytest.raises(LimitExceeded, match="One segment at a time"):
                 await alpha.put_segment(octets)
             await bravo.put_segment(bravo.segment())
-            assert await stalled.code() is grpc.StatusCode.OUT_OF_RANGE
+            async with asyncio.timeout(10):
+                assert await stalled.code() is grpc.StatusCode.OUT_OF_RANGE
             await alpha.put_segment(octets)
             await alpha.close()
             await bravo.close()

@@ -36,7 +36,7 @@ async def refusal(hub: RunningHub, presented: Presented) -> Exception:
     ) as channel:
         stub = hub_pb2_grpc.HubServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.PutHead(hub_pb2.PutHeadRequest(), timeout=10)
+            await stub.GetDirectory(hub_pb2.GetDirectoryRequest(), timeout=10).read()
         return await from_rpc(caught.value)
 
 

@@ -25,7 +25,7 @@ from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
 from candor_hub.store.quotas import Ledger, Quotas
 from candor_hub.store.segments import Segments
-from candor_hub.store.tables import meta
+from candor_hub.tables import meta
 from candor_proto.errors import StoreUnusable
 
 __all__ = ["Store", "Transaction"]

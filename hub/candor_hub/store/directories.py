@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from candor_hub.driver import Connection, sa
-from candor_hub.store.tables import directories, heads
+from candor_hub.tables import directories, heads
 from candor_proto.canonical import Reader, Writer, digest, to_milliseconds
 from candor_proto.directory import IndexHead
 from candor_proto.ids import NodeId

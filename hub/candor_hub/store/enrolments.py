@@ -7,7 +7,7 @@ from datetime import datetime
 
 from candor_hub.driver import Connection, sa
 from candor_hub.store.members import optional_time
-from candor_hub.store.tables import invitations
+from candor_hub.tables import invitations
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import Digest, NodeId, Ori
 

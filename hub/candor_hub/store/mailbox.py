@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from candor_hub.driver import Connection, sa
-from candor_hub.store.tables import envelopes, lookup_targets, mailbox
+from candor_hub.tables import envelopes, lookup_targets, mailbox
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import Digest, NodeId
 from candor_wire.codec import Delivery, Envelope, MessageKind

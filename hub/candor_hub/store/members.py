@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from candor_hub.driver import Connection, RowMapping, sa
-from candor_hub.store.tables import certificates, denied, heads, member_oris, members
+from candor_hub.tables import certificates, denied, heads, member_oris, members
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.directory import Member, MemberStatus
 from candor_proto.ids import NodeId, Ori

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from candor_hub.driver import Connection, sa
-from candor_hub.store.tables import ledger, quota_uses
+from candor_hub.tables import ledger, quota_uses
 from candor_proto.budget import Use
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import KeyClass, NodeId

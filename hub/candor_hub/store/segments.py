@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from candor_hub.driver import Connection, sa
-from candor_hub.store.tables import segments
+from candor_hub.tables import segments
 from candor_proto.canonical import to_milliseconds
 from candor_proto.ids import Digest, NodeId
 

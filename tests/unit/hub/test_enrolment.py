@@ -27,6 +27,7 @@ from candor_proto.errors import (
     QuotaSpent,
 )
 from candor_proto.ids import NodeId, Ori
+from candor_proto.sealing import PUBLIC_KEY_OCTETS
 from candor_proto.signing import SigningKey
 from tests.hub_members import FEDERATION
 from tests.unit.hub.offices import Office, office
@@ -132,7 +133,7 @@ def test_a_failed_attempt_consumes_nothing(hub: Office) -> None:
         with pytest.raises(error):
             hub.enrolment.enrol(replace(good, certificate_request=octets), hub.clock.now())
     with pytest.raises(MalformedMessage):
-        hub.enrolment.enrol(replace(good, disclosure_key=bytes(7)), hub.clock.now())
+        hub.enrolment.enrol(replace(good, disclosure_key=b"\xff" * PUBLIC_KEY_OCTETS), hub.clock.now())
     assert members(hub) == []
     hub.enrolment.enrol(good, hub.clock.now())
     assert members(hub) == ["alpha"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from candor_hub.driver import sa
-from candor_hub.store.tables import envelopes
+from candor_hub.tables import envelopes
 from tests.unit.hub.offices import Office, office, opened
 
 

@@ -10,7 +10,7 @@ import pytest
 from candor_hub import driver, migrations
 from candor_hub.driver import explain, open_engine, sa, writing
 from candor_hub.store import Store
-from candor_hub.store.tables import meta
+from candor_hub.tables import meta
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 from candor_proto.ids import NodeId
 from tests.hub_members import ShiftedClock

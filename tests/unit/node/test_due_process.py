@@ -116,9 +116,9 @@ def test_void_report_is_out(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["TERMINATION_FOR_CAUSE", "COMMENDATION"])
 def test_record_past_its_time_is_out(kind: str) -> None:
     record = replace(make_record(record_kind=kind), expires_on=TODAY)
-    assert failing(gate(record, TODAY)) == []
-    assert gate(record, TODAY).recheck_on == TODAY + timedelta(days=1)
-    assert failing(gate(record, TODAY + timedelta(days=1))) == ["not expired"]
+    assert failing(gate(record, TODAY - timedelta(days=1))) == []
+    assert gate(record, TODAY - timedelta(days=1)).recheck_on == TODAY
+    assert failing(gate(record, TODAY)) == ["not expired"]
 
 
 def test_separation_under_investigation_needs_a_named_exception() -> None:
@@ -183,8 +183,8 @@ def test_refresh_opens_and_closes_with_time_and_says_so_in_the_ledger(store: Sto
     assert on(10) == (0, 0, False)
     assert on(11) == (1, 1, True)
     assert on(12) == (0, 1, True)
-    assert on(1, 4) == (0, 1, True)
-    assert on(2, 4) == (1, 0, True)
+    assert on(31) == (0, 1, True)
+    assert on(1, 4) == (1, 0, True)
     events = store.run_sync(lambda db: [entry.event for entry in ledger.entries(db)])
     assert events == ["record.opened", "record.held"]
     summary = store.run_sync(lambda db: filings.summaries(db))[0]

@@ -1,0 +1,359 @@
+"""The node's connection to the hub (docs/protocol.md §8), against a hub that says what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from candor_certs.store import TlsIdentity
+from candor_node import hub_client
+from candor_node.hub_client import HubClient, check_clock, diagnose, retry_delay, stay_attached
+from candor_proto.errors import (
+    CandorError,
+    ClockWrong,
+    Expired,
+    MalformedMessage,
+    QuotaSpent,
+    Unreachable,
+)
+from candor_proto.ids import Digest, NodeId
+from candor_proto.sealing import SealKind
+from candor_wire import codec
+from candor_wire.codec import Envelope, HubFrame, MessageKind, Welcome
+from candor_wire.status import ERROR_METADATA_KEY, to_status
+from candor_wire.v1 import hub_pb2, hub_pb2_grpc
+from tests.certificates import FEDERATION, NODE, FlawedCertificates, Presented, federation_authority
+
+AUTHORITY = federation_authority()
+GOOD = FlawedCertificates(AUTHORITY)
+
+
+@dataclass
+class ShiftableClock:
+    shift: timedelta = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.shift
+
+
+class FakeHub(hub_pb2_grpc.HubServiceServicer):
+    """Sends the frames it is given; remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.frames: list[HubFrame] = []
+        self.hub_time: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self.error: CandorError | None = None
+        self.hellos: list[codec.Hello] = []
+        self.acknowledged: list[int] = []
+        self.streams = 0
+
+    async def Attach(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
+        self.streams += 1
+        self.hellos.append(codec.read_hello(await anext(request_iterator)))
+        yield codec.write_frame(Welcome(self.hub_time(), 7))
+        for frame in self.frames:
+            yield codec.write_frame(frame)
+        async for message in request_iterator:
+            self.acknowledged.extend(codec.read_acknowledge(message))
+
+    async def Submit(self, request: Any, context: Any) -> Any:
+        if self.error is not None:
+            status, details, code = to_status(self.error)
+            await context.abort(status, details, ((ERROR_METADATA_KEY, code),))
+        return hub_pb2.SubmitResponse(recipients=3)
+
+    async def GetSegment(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        for chunk in (b"one", b"two"):
+            yield hub_pb2.GetSegmentResponse(chunk=chunk)
+
+
+@dataclass
+class Taker:
+    """Stands for the node: takes deliveries, or crashes."""
+
+    delivered: list[Envelope] = field(default_factory=list)
+    welcomes: list[Welcome] = field(default_factory=list)
+    announced: list[int] = field(default_factory=list)
+    before_return: Callable[[], None] = lambda: None
+
+    def directory_version(self) -> int:
+        return 5
+
+    def attached(self, welcome: Welcome) -> None:
+        self.welcomes.append(welcome)
+
+    async def deliver(self, envelope: Envelope) -> None:
+        self.before_return()
+        self.delivered.append(envelope)
+
+    def directory_changed(self, version: int) -> None:
+        self.announced.append(version)
+
+
+def envelope() -> Envelope:
+    return Envelope(
+        secrets.token_bytes(16),
+        MessageKind.DISCLOSURE_REQUEST,
+        NodeId("bravo"),
+        NODE,
+        bytes(SealKind.REQUEST.sealed_octets),
+        b"",
+        datetime.now(UTC).replace(microsecond=0) + timedelta(days=1),
+    )
+
+
+@asynccontextmanager
+async def connected(
+    hub: FakeHub, presented: Presented | None = None, clock: ShiftableClock | None = None
+) -> AsyncIterator[HubClient]:
+    """A client of `hub` over real mTLS."""
+    server = grpc.aio.server()
+    hub_pb2_grpc.add_HubServiceServicer_to_server(hub, server)
+    root = AUTHORITY.parents[0]
+    port = server.add_secure_port("127.0.0.1:0", GOOD.good_hub().server_credentials(root))
+    await server.start()
+    own = presented or GOOD.good()
+    client = HubClient(
+        f"127.0.0.1:{port}", FEDERATION, TlsIdentity(own.key, own.chain), [root], clock or ShiftableClock()
+    )
+    try:
+        yield client
+    finally:
+        await client.close()
+        await server.stop(None)
+
+
+async def attach_until(client: HubClient, taker: Taker, done: Callable[[], bool]) -> None:
+    task = asyncio.create_task(client.attach(taker))
+    async with asyncio.timeout(10):
+        while not done() and not task.done():
+            await asyncio.sleep(0.01)
+    if task.done():
+        task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_deliveries_are_taken_in_order_and_acknowledged() -> None:
+    async def scene() -> None:
+        hub, taker = FakeHub(), Taker()
+        sent = [envelope(), envelope()]
+        hub.frames = [codec.Delivery(number, one) for number, one in enumerate(sent, 11)]
+        hub.frames.append(codec.DirectoryChanged(9))
+        async with connected(hub) as client:
+            await attach_until(client, taker, lambda: len(hub.acknowledged) == 2)
+        assert taker.delivered == sent
+        assert hub.acknowledged == [11, 12]
+        assert taker.announced == [9]
+        assert hub.hellos[0].directory_version == 5
+        assert taker.welcomes[0].directory_version == 7
+
+    asyncio.run(scene())
+
+
+def test_nothing_is_acknowledged_before_it_is_stored() -> None:
+    """§8.3: the node acknowledges after its own durable write."""
+
+    async def scene() -> None:
+        hub, seen = FakeHub(), []
+        taker = Taker(before_return=lambda: seen.append(list(hub.acknowledged)))
+        hub.frames = [codec.Delivery(11, envelope())]
+        async with connected(hub) as client:
+            await attach_until(client, taker, lambda: bool(hub.acknowledged))
+        assert seen == [[]]
+
+    asyncio.run(scene())
+
+
+def test_a_delivery_that_could_not_be_stored_is_not_acknowledged() -> None:
+    async def scene() -> None:
+        def fail() -> None:
+            raise Unreachable("the disk is full")
+
+        hub, taker = FakeHub(), Taker(before_return=fail)
+        hub.frames = [codec.Delivery(11, envelope())]
+        async with connected(hub) as client:
+            with pytest.raises(Unreachable, match="disk is full"):
+                await attach_until(client, taker, lambda: bool(hub.acknowledged))
+            await asyncio.sleep(0.2)
+        assert hub.acknowledged == []
+
+    asyncio.run(scene())
+
+
+def test_the_hubs_typed_errors_come_out_typed() -> None:
+    async def scene() -> None:
+        hub = FakeHub()
+        async with connected(hub) as client:
+            assert await client.submit(envelope()) == 3
+            hub.error = QuotaSpent("Spent.", remedy="Wait.")
+            with pytest.raises(QuotaSpent) as caught:
+                await client.submit(envelope())
+        assert (caught.value.message, caught.value.remedy) == ("Spent.", "Wait.")
+
+    asyncio.run(scene())
+
+
+def test_segments_are_put_together() -> None:
+    async def scene() -> None:
+        async with connected(FakeHub()) as client:
+            assert await client.get_segment(Digest(bytes(32))) == b"onetwo"
+
+    asyncio.run(scene())
+
+
+def test_a_directory_without_a_beginning_is_refused() -> None:
+    async def scene() -> None:
+        class Hub(FakeHub):
+            async def GetDirectory(self, request: Any, context: Any) -> AsyncIterator[Any]:
+                yield hub_pb2.GetDirectoryResponse(chunk=b"no start")
+
+        async with connected(Hub()) as client:
+            with pytest.raises(MalformedMessage, match="no beginning"):
+                await client.get_directory()
+
+    asyncio.run(scene())
+
+
+# --- the clock -----------------------------------------------------------------------------------------
+
+
+def test_clocks_may_differ_by_five_minutes_and_no_more() -> None:
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    check_clock(now, now + timedelta(minutes=5))
+    check_clock(now, now - timedelta(minutes=5))
+    with pytest.raises(ClockWrong) as caught:
+        check_clock(now, now + timedelta(minutes=61))
+    assert "12:00:00" in caught.value.message
+    assert "13:01:00" in caught.value.message
+    assert "61 minutes" in caught.value.message
+    assert "timedatectl" in caught.value.remedy
+
+
+def test_a_node_whose_clock_is_off_does_not_work() -> None:
+    """§8.4."""
+
+    async def scene() -> None:
+        hub, taker = FakeHub(), Taker()
+        hub.hub_time = lambda: datetime.now(UTC) + timedelta(minutes=6)
+        hub.frames = [codec.Delivery(11, envelope())]
+        async with connected(hub) as client:
+            with pytest.raises(ClockWrong):
+                await client.attach(taker)
+        assert taker.delivered == []
+        assert taker.welcomes == []
+
+    asyncio.run(scene())
+
+
+def test_a_clock_that_goes_wrong_later_is_noticed() -> None:
+    async def scene() -> None:
+        hub = FakeHub()
+        hub.frames = [codec.Heartbeat(datetime.now(UTC) - timedelta(minutes=6))]
+        async with connected(hub) as client:
+            with pytest.raises(ClockWrong):
+                await client.attach(Taker())
+
+    asyncio.run(scene())
+
+
+# --- when it does not work -----------------------------------------------------------------------------
+
+
+def test_a_hub_that_is_down_is_a_sentence() -> None:
+    async def scene() -> None:
+        own = GOOD.good()
+        client = HubClient(
+            "127.0.0.1:1",
+            FEDERATION,
+            TlsIdentity(own.key, own.chain),
+            [AUTHORITY.parents[0]],
+            ShiftableClock(),
+        )
+        with pytest.raises(Unreachable, match="Cannot reach the hub at 127.0.0.1:1: connection refused"):
+            await client.submit(envelope())
+        await client.close()
+
+    asyncio.run(scene())
+
+
+def test_an_own_certificate_that_is_not_valid_yet_points_at_the_clock() -> None:
+    own = GOOD.good()
+    identity, clock = TlsIdentity(own.key, own.chain), ShiftableClock(-timedelta(hours=1))
+    error = asyncio.run(diagnose("127.0.0.1:1", clock, identity))
+    assert isinstance(error, ClockWrong)
+    assert "clock is probably wrong" in error.message
+
+
+def test_an_own_certificate_that_has_ended_says_so() -> None:
+    own = GOOD.good()
+    identity, clock = TlsIdentity(own.key, own.chain), ShiftableClock(timedelta(days=8))
+    error = asyncio.run(diagnose("127.0.0.1:1", clock, identity))
+    assert isinstance(error, Expired)
+    assert "certificate ended on" in error.message
+
+
+def test_a_hub_certificate_that_is_not_valid_yet_points_at_the_clock() -> None:
+    """A node that joins has no certificate of its own to look at."""
+
+    async def scene() -> None:
+        async with connected(FakeHub()) as client:
+            error = await diagnose(client.address, ShiftableClock(-timedelta(hours=1)))
+        assert isinstance(error, ClockWrong)
+        assert "the hub's certificate begins on" in error.message
+
+    asyncio.run(scene())
+
+
+def test_a_hub_of_another_root_is_not_called_unreachable_only() -> None:
+    async def scene() -> None:
+        other = FlawedCertificates(federation_authority()).good()
+        hub = FakeHub()
+        async with connected(hub) as client:
+            foreign = HubClient(
+                client.address,
+                FEDERATION,
+                TlsIdentity(other.key, other.chain),
+                [federation_authority().parents[0]],
+                ShiftableClock(),
+            )
+            with pytest.raises(Unreachable, match="root does not vouch for"):
+                await foreign.submit(envelope())
+            await foreign.close()
+        assert hub.hellos == []
+
+    asyncio.run(scene())
+
+
+def test_retries_are_jittered_and_bounded() -> None:
+    for failures in range(20):
+        ceiling = min(hub_client.LAST_RETRY_SECONDS, 2.0**failures)
+        assert all(0 <= retry_delay(failures) <= ceiling for _ in range(50))
+    assert len({retry_delay(5) for _ in range(20)}) > 1
+
+
+def test_it_attaches_again_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_client, "retry_delay", lambda failures: 0.01)
+
+    async def scene() -> None:
+        hub, heard = FakeHub(), []
+        hub.frames = [codec.Heartbeat(datetime.now(UTC) - timedelta(hours=1))]
+        async with connected(hub) as client:
+            task = asyncio.create_task(stay_attached(client, Taker(), heard.append))
+            async with asyncio.timeout(10):
+                while hub.streams < 3:
+                    await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert all(isinstance(error, ClockWrong) for error in heard)
+
+    asyncio.run(scene())
