@@ -101,14 +101,14 @@ class RecordingServerInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler
         method = handler_call_details.method or ""
-        self._recorder.metadata("in", method, "", handler_call_details.invocation_metadata)  # type: ignore[arg-type]  # pairs
+        self._recorder.metadata("in", method, "", handler_call_details.invocation_metadata)
         read, write = handler.request_deserializer, handler.response_serializer
 
         def reading(octets: bytes) -> Any:
@@ -127,7 +127,7 @@ class RecordingServerInterceptor(grpc.aio.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[bool(handler.request_streaming), bool(handler.response_streaming)]
-        behaviour = (
+        behaviour: Any = (
             handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         )
         return factory(behaviour, request_deserializer=reading, response_serializer=writing)

@@ -242,7 +242,12 @@ def describe_agreement(
         reasons.append("too little agrees to be sure")
     else:
         verdict = Verdict.SAME_PERSON_LIKELY
-    reasons += [f"{words} agrees" for words in by_outcome[Outcome.AGREE]]
+    reasons += [
+        # "In part" is a sound, a beginning, a nickname's root or a piece of a date, not the value as filed.
+        f"{field.words} agrees" + ("" if evidence.agrees(next(iter(field.agree))) else " in part")
+        for field in FIELDS
+        if field.words in by_outcome[Outcome.AGREE]
+    ]
     return Explanation(
         verdict=verdict,
         reasons=tuple(reasons),

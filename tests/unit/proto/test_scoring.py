@@ -241,3 +241,18 @@ def test_an_explanation_holds_no_identity_value() -> None:
     shown = repr(compare(TWIN, ROSA)).lower()
     for value in ("rosa", "carmen", "whitfield", "1984", "6620", "6621", "447120"):
         assert value not in shown
+
+
+def test_a_field_that_agrees_by_sound_or_in_part_is_said_to() -> None:
+    near = describe_agreement(
+        {
+            "F": Outcome.DISAGREE,
+            "Fc": Outcome.AGREE,
+            "L": Outcome.AGREE,
+            "D": Outcome.DISAGREE,
+            "YM": Outcome.AGREE,
+        }
+    )
+    assert "given name agrees in part" in near.reasons
+    assert "surname agrees" in near.reasons
+    assert "birth date agrees in part" in near.reasons
