@@ -48,6 +48,7 @@ from candor_wire.codec import chain_digest
 
 FETCHES_AT_ONCE = 4
 FIRST_RETRY_SECONDS = 5.0
+NEXT_RETRY_SECONDS = 60.0
 
 
 class IndexClient:
@@ -71,6 +72,7 @@ class IndexClient:
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._refreshed = asyncio.Condition()
+        self._refreshed_once = False
         self.directory: VerifiedDirectory | None = None
         self.indexes: dict[NodeId, NodeIndex] = {}
         self.announced = 0
@@ -90,6 +92,15 @@ class IndexClient:
             )
         return self.directory
 
+    def complete(self) -> bool:
+        """Whether the newest index of every member that has one is held."""
+        directory = self.directory
+        if directory is None:
+            return False
+        heads = ((node, directory.head(node)) for node in directory.nodes())
+        held = self.indexes
+        return all(head is None or (node in held and held[node].head == head) for node, head in heads)
+
     def held_epochs(self) -> dict[NodeId, int]:
         return {node: index.head.epoch for node, index in self.indexes.items()}
 
@@ -98,7 +109,8 @@ class IndexClient:
     def announce(self, version: int) -> None:
         """The hub says that its directory has this version."""
         self.announced = max(self.announced, version)
-        if self.announced > self.version:
+        # At start everything is asked for once: what a disk gave back may not be whole.
+        if self.announced > self.version or not self._refreshed_once:
             self._wanted.set()
 
     async def caught_up(self, seconds: float) -> None:
@@ -121,7 +133,7 @@ class IndexClient:
             self._wanted.clear()
             try:
                 await self.refresh()
-                delay = interval_seconds
+                delay = interval_seconds if self.complete() else min(interval_seconds, NEXT_RETRY_SECONDS)
             except CandorError as error:
                 self.last_error = error
                 log.warning("the directory was not refreshed", code=error.code, reason=error.message)
@@ -154,6 +166,7 @@ class IndexClient:
             )
             self.directory = directory
             await self._hold_indexes(directory, from_hub=True)
+            self._refreshed_once = True
             self.last_error = None
         async with self._refreshed:
             self._refreshed.notify_all()

@@ -223,7 +223,9 @@ def _take_up(config: NodeConfig, name: PeerName) -> _Request | None:
 
 def _forget(config: NodeConfig) -> None:
     for path in _paths(config):
-        path.unlink(missing_ok=True)
+        # Asked first: on a read-only disk even a name that is not there cannot be removed.
+        if path.exists():
+            path.unlink()
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -98,7 +98,7 @@ class Bench:
     """A node that answers, and an asker that signs."""
 
     store: Store
-    quota: Quota = Quota()
+    quota: Quota = field(default_factory=Quota)
     clock: FixedClock = field(default_factory=FixedClock)
     own_key: SigningKey = field(default_factory=SigningKey.generate)
     asker_key: SigningKey = field(default_factory=SigningKey.generate)

@@ -279,7 +279,7 @@ def test_a_hub_that_is_down_is_a_sentence() -> None:
             [AUTHORITY.parents[0]],
             ShiftableClock(),
         )
-        with pytest.raises(Unreachable, match="Cannot reach the hub at 127.0.0.1:1: connection refused"):
+        with pytest.raises(Unreachable, match=r"Cannot reach the hub at 127\.0\.0\.1:1: connection refused"):
             await client.submit(envelope())
         await client.close()
 
