@@ -121,6 +121,11 @@ def question(
     return Question(Particulars(**{**OFFICER, **(person or {})}), purpose, shape, case, consent, officer)
 
 
+def instead(thing: Any, name: str, by: Any) -> None:
+    """Put `by` in the place of an attribute or method of one object."""
+    setattr(thing, name, by)
+
+
 async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
     """Wait until `condition` holds; fails the test when it takes too long."""
     async with asyncio.timeout(seconds):

@@ -19,7 +19,7 @@ import pathlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -197,6 +197,15 @@ class _RecordedCallable:
         return self._call(*arguments, **options)
 
 
+def recorded_channel(recorder: Recorder) -> Callable[[grpc.aio.Channel], grpc.aio.Channel]:
+    """For `Node(..., wrap_channel=...)`."""
+
+    def wrap(channel: grpc.aio.Channel) -> grpc.aio.Channel:
+        return cast(grpc.aio.Channel, RecordedChannel(channel, recorder))
+
+    return wrap
+
+
 # --- searching -----------------------------------------------------------------------------------------
 
 
@@ -269,8 +278,7 @@ async def _run_node(config_file: pathlib.Path, out: pathlib.Path) -> None:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    recorder = Recorder(out, config.node)
-    await run_node(config, say, wrap_channel=lambda channel: RecordedChannel(channel, recorder))  # type: ignore[arg-type,return-value]  # stands in for a channel
+    await run_node(config, say, wrap_channel=recorded_channel(Recorder(out, config.node)))
 
 
 def main() -> None:

@@ -18,16 +18,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
 from candor_node import filings, ledger
+from candor_node.content import AdjudicationStatus, DueProcess, Finality, Missing, Opportunity
 from candor_node.filings import GateState
-from candor_node.records import (
-    AdjudicationStatus,
-    DueProcess,
-    Finality,
-    Missing,
-    Opportunity,
-    Record,
-    ReportType,
-)
+from candor_node.records import Record, ReportType
 from candor_node.store import Database
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind, Tier

@@ -20,19 +20,9 @@ from datetime import date, datetime
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from candor_node.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields, plain
 from candor_node.record_fields import parse
-from candor_node.records import (
-    AdjudicationStatus,
-    Content,
-    Dcn,
-    DisputeGround,
-    FieldInvalid,
-    Missing,
-    Record,
-    ReportType,
-    content_fields,
-    plain,
-)
+from candor_node.records import Dcn, DisputeGround, Record, ReportType
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import SealedDataInvalid, UnknownObject

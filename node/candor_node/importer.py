@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from candor_node import due_process, filings, ledger
+from candor_node.content import CONTENT_FIELDS, Content
 from candor_node.record_fields import parse
-from candor_node.records import CONTENT_FIELDS, Content, Record, following, initial
+from candor_node.records import Record, following, initial
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori

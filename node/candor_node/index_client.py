@@ -41,7 +41,7 @@ from candor_proto.errors import (
     StoreUnusable,
     Unreachable,
 )
-from candor_proto.ids import Digest, FederationName, NodeId
+from candor_proto.ids import FederationName, NodeId
 from candor_proto.segment import Segment, address
 from candor_proto.signing import VerifyingKey
 from candor_wire.codec import chain_digest
@@ -196,12 +196,13 @@ class IndexClient:
             held = self.indexes.get(node)
             if held is not None and held.head == head:
                 return
-            known = dict(self._held_segments(held))
+            # A segment is held for its epoch and number: a new epoch that named an old one would never match.
+            known = dict(self._held_segments(held)) if held and held.head.epoch == head.epoch else {}
             try:
                 segments = []
                 for ref in head.segments:
                     async with limit:
-                        segments.append(known.get(ref.address) or await self._segment(head, ref, from_hub))
+                        segments.append(known.get(ref) or await self._segment(head, ref, from_hub))
             except CandorError as error:
                 self.indexes.pop(node, None)
                 log.warning("an index is not complete", node=str(node), code=error.code)
@@ -216,12 +217,8 @@ class IndexClient:
             await asyncio.to_thread(self._forget, wanted)
 
     @staticmethod
-    def _held_segments(held: NodeIndex | None) -> list[tuple[Digest, Segment]]:
-        if held is None:
-            return []
-        return [
-            (ref.address, segment) for ref, segment in zip(held.head.segments, held.segments, strict=True)
-        ]
+    def _held_segments(held: NodeIndex) -> list[tuple[SegmentRef, Segment]]:
+        return list(zip(held.head.segments, held.segments, strict=True))
 
     # --- segments ------------------------------------------------------------------------------------------
 

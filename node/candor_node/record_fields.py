@@ -15,7 +15,7 @@ from datetime import date
 from enum import Enum
 from typing import TypeVar
 
-from candor_node.records import (
+from candor_node.content import (
     MAX_NAME_CHARACTERS,
     MAX_NARRATIVE_CHARACTERS,
     NO_ALLEGATION,

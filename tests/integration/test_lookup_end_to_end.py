@@ -11,9 +11,11 @@ import grpc
 import grpc.aio
 import pytest
 
-from candor_node import answerer, ledger, lookup_store, mail_store, publisher, request_store
+from candor_node import ledger, lookup_store, mail_store, publisher, request_store
 from candor_node.app import Node
+from candor_node.cases import SearchView
 from candor_node.mail_store import InboxRow
+from candor_proto import oprf
 from candor_proto.disclosure import OwnerState, RequesterState
 from candor_proto.errors import CandorError, Rollback
 from candor_proto.exchange import LookupState
@@ -22,7 +24,7 @@ from candor_proto.result import Overall, TargetState
 from candor_proto.scoring import Verdict
 from candor_proto.statements import Lookup
 from candor_wire.codec import Envelope, MessageKind
-from tests.federation import Federation, eventually, federation, local, until
+from tests.federation import Federation, eventually, federation, instead, local, until
 from tests.records import generated_rows, make_row
 
 Scene = Callable[[Federation], Awaitable[None]]
@@ -36,7 +38,8 @@ def play(folder: Path, scene: Scene, agencies: int = 3, **changes: Any) -> None:
     asyncio.run(whole())
 
 
-def state_of(view: Any, node: str) -> TargetState:
+def state_of(view: SearchView, node: str) -> TargetState:
+    assert view.result is not None
     return next(report.state for report in view.result.coverage.reports if report.node == NodeId(node))
 
 
@@ -139,7 +142,7 @@ def test_a_target_that_has_moved_to_a_new_epoch_is_asked_again(tmp_path: Path) -
         alpha, bravo, _ = fed.nodes
         await fed.file(bravo, [make_row()])
         # Alpha has not heard of bravo's new epoch, and the grace of the old one is over.
-        alpha.indexes.announce = lambda version: None  # type: ignore[method-assign]
+        instead(alpha.indexes, "announce", lambda version: None)
         await bravo.publishing.publish(rotate=True)
         await bravo.store.run(
             lambda db: db.execute("UPDATE epochs SET grace_ends_at = 0 WHERE number = 1") and None
@@ -172,14 +175,14 @@ def test_a_lookup_that_the_hub_replays_is_not_evaluated_again(
         (ask,) = await alpha.store.run(lambda db: lookup_store.asks(db, view.row.search_id))
         await until(lambda: not bravo.store.run_sync(mail_store.counts).inbox_waiting)
         evaluations: list[int] = []
-        evaluate = answerer.oprf.blind_evaluate
+        evaluate = oprf.blind_evaluate
 
         def count(*arguments: Any, **named: Any) -> Any:
             evaluations.append(1)
             return evaluate(*arguments, **named)
 
-        monkeypatch.setattr(answerer.oprf, "blind_evaluate", count)
-        # As after a month: the inbox has forgotten the delivery, the replay cache has not forgotten the lookup.
+        monkeypatch.setattr("candor_node.answerer.oprf.blind_evaluate", count)
+        # As after a month: the inbox has forgotten the delivery, the replay cache not the lookup.
         await bravo.store.run(lambda db: db.execute("DELETE FROM inbox") and None)
         statement = ask.draft.statement
         await bravo.deliver(
@@ -211,7 +214,7 @@ def test_a_delivery_repeated_octet_for_octet_is_one_message(tmp_path: Path) -> N
             rows.append(row)
             await process(row)
 
-        bravo.answerer.process = remember  # type: ignore[method-assign]
+        instead(bravo.answerer, "process", remember)
         view = await fed.ask(alpha, case="REQ-2")
         (ask,) = await alpha.store.run(lambda db: lookup_store.asks(db, view.row.search_id))
         statement = ask.draft.statement
@@ -268,7 +271,9 @@ def test_hit_and_miss_look_the_same_from_outside(tmp_path: Path) -> None:
         alpha, bravo, _ = fed.nodes
         await fed.file(bravo, [make_row()])
         seen, fetches = [], len(recorder.fetched)
-        for case, changes in (("REQ-1", {}), ("REQ-2", {"first": "Jo", "last": "Nobody", "ssn4": "1111"})):
+        nobody: dict[str, Any] = {"first": "Jo", "last": "Nobody", "ssn4": "1111"}
+        persons: list[tuple[str, dict[str, Any]]] = [("REQ-1", {}), ("REQ-2", nobody)]
+        for case, changes in persons:
             recorder.submitted.clear()
             view = await fed.ask(alpha, case=case, **changes)
             await until(lambda: len(recorder.submitted) >= 4)
@@ -338,7 +343,7 @@ def test_a_segment_that_is_not_the_one_named_is_no_index(tmp_path: Path) -> None
                 octets = await fetch(named)
                 return octets[:-1] + bytes([octets[-1] ^ 1]) if spoil else octets
 
-            node.hub.get_segment = other  # type: ignore[method-assign]
+            instead(node.hub, "get_segment", other)
 
     spoil: list[int] = []
 
@@ -369,7 +374,7 @@ def test_a_directory_older_than_one_seen_is_refused(tmp_path: Path) -> None:
         async def stale() -> Any:
             return old
 
-        again.hub.get_directory = stale  # type: ignore[method-assign]
+        instead(again.hub, "get_directory", stale)
         with pytest.raises(Rollback, match=f"{version} was seen before"):
             await again.indexes.refresh()
         assert again.indexes.version == 0
@@ -387,7 +392,7 @@ def test_a_directory_that_the_root_does_not_vouch_for_is_refused(tmp_path: Path)
         async def lie() -> Any:
             return forged
 
-        alpha.hub.get_directory = lie  # type: ignore[method-assign]
+        instead(alpha.hub, "get_directory", lie)
         before = alpha.indexes.version
         with pytest.raises(CandorError, match="does not verify"):
             await alpha.indexes.refresh()
@@ -434,7 +439,7 @@ def test_publication_waits_for_the_hub_and_is_sent_then(
 ) -> None:
     async def scene(fed: Federation) -> None:
         alpha, bravo = fed.nodes
-        put_head, failed = bravo.hub.put_head, []
+        put_head, failed = bravo.hub.put_head, list[int]()
 
         async def once(head: Any) -> int:
             if not failed:
@@ -442,7 +447,7 @@ def test_publication_waits_for_the_hub_and_is_sent_then(
                 raise CandorError("lost on the way")
             return await put_head(head)
 
-        bravo.hub.put_head = once  # type: ignore[method-assign]
+        instead(bravo.hub, "put_head", once)
         with pytest.raises(CandorError, match="lost on the way"):
             await fed.file(bravo, [make_row()])
         assert await bravo.store.run(publisher.pending) is not None

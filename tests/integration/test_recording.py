@@ -15,19 +15,20 @@ import pytest
 from candor_node import epochs, lookup_store
 from candor_node.app import Node
 from candor_node.cases import SearchView
+from candor_node.hub_client import WrapChannel
 from candor_node.store import Database
 from candor_proto import oprf, sealed_index
 from candor_proto.ids import KeyClass
 from candor_proto.result import Overall
 from candor_proto.sealed_index import EntryKeys, IndexOwner
-from tests.federation import NAMES, OFFICER, Federation, federation
+from tests.federation import NAMES, OFFICER, WAIT_SECONDS, Federation, federation, question
 from tests.records import make_row
 from tools.recording import (
     Frame,
-    RecordedChannel,
     Recorder,
     RecordingServerInterceptor,
     load,
+    recorded_channel,
     search,
 )
 
@@ -57,6 +58,10 @@ class Tape:
         self._paths = {name: folder / f"{name}.jsonl" for name in ("hub", *NAMES[:AGENCIES])}
         self.recorders = {name: Recorder(path, name) for name, path in self._paths.items()}
 
+    def channel(self, name: str) -> WrapChannel:
+        """What records the channel of the node `name`."""
+        return recorded_channel(self.recorders[name])
+
     def frames(self) -> dict[str, list[Frame]]:
         return {name: load(path) for name, path in self._paths.items()}
 
@@ -73,11 +78,12 @@ def observable(frames: Iterable[Frame]) -> Counter[tuple[str, str, str, int]]:
 
 
 async def taped_lookup(
-    fed: Federation, tape: Tape, **person: str
+    fed: Federation, tape: Tape, person: dict[str, str]
 ) -> tuple[SearchView, dict[str, list[Frame]]]:
     """One lookup by the first agency, and what passed every party from its start until all is quiet."""
     before = {name: len(frames) for name, frames in tape.frames().items()}
-    view = await fed.ask(fed.nodes[0], case=f"REQ-{person['last']}", **person)
+    asked = question(case=f"REQ-{person['last']}", person=person)
+    view = await fed.nodes[0].searcher.ask(asked, WAIT_SECONDS)
     # Late acknowledgements belong to this lookup.
     await asyncio.sleep(0.5)
     return view, {name: frames[before[name] :] for name, frames in tape.frames().items()}
@@ -132,13 +138,13 @@ def test_a_hit_a_miss_and_a_malformed_answer_pass_alike_and_name_nobody(
             tmp_path / "fed",
             AGENCIES,
             hub_interceptors=[RecordingServerInterceptor(tape.recorders["hub"])],
-            node_channel=lambda name: lambda channel: RecordedChannel(channel, tape.recorders[name]),
+            node_channel=tape.channel,
         ) as fed:
             await fed.file(fed.nodes[1], [make_row()])
             await file_malformed(fed, monkeypatch)
-            hit, hit_frames = await taped_lookup(fed, tape, **OFFICER)
-            miss, miss_frames = await taped_lookup(fed, tape, **STRANGER)
-            aimed, aimed_frames = await taped_lookup(fed, tape, **AIMED_AT)
+            hit, hit_frames = await taped_lookup(fed, tape, OFFICER)
+            miss, miss_frames = await taped_lookup(fed, tape, STRANGER)
+            aimed, aimed_frames = await taped_lookup(fed, tape, AIMED_AT)
             assert hit.result is not None
             assert miss.result is not None
             assert aimed.result is not None
@@ -189,7 +195,7 @@ async def file_malformed(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> No
     row = make_row(agency_record_id="C-2", **AIMED_AT)
     with monkeypatch.context() as patch:
         patch.setattr("candor_proto.sealed_index.seal_blob", spoilt)
-        patch.setattr("candor_node.publisher.seal_blob", spoilt, raising=False)
+        patch.setattr("candor_node.packing.seal_blob", spoilt)
         await fed.file(fed.nodes[2], [row])
 
 

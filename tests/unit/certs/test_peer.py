@@ -11,10 +11,11 @@ from candor_certs.authority import certificates_pem
 from candor_certs.chain import PeerIdentity
 from candor_certs.names import PeerName, Role
 from candor_certs.peer import check_claimed_node, identity_from_auth_context
-from candor_certs.revocation import DenyList, DenyListStale
+from candor_certs.revocation import DenyList
 from candor_proto.errors import (
     CertificateRefused,
     CertificateRevoked,
+    DenyListStale,
     Expired,
     IdentityMismatch,
     NotAuthenticated,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from candor_certs.chain import verify_peer
-from candor_certs.revocation import DenyList, DenyListStale
-from candor_proto.errors import CertificateRevoked
+from candor_certs.revocation import DenyList
+from candor_proto.errors import CertificateRevoked, DenyListStale
 from tests.certificates import FlawedCertificates, federation_authority
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from candor_node import answerer as answerer_module
 from candor_node import epochs, ledger, mail_store
 from candor_node.answerer import Answerer
 from candor_node.app import MIGRATIONS
@@ -22,7 +22,7 @@ from candor_proto.exchange import Draft, Paperwork, draft_lookup, unblind, verif
 from candor_proto.ids import FederationName, KeyClass, LookupShape, NodeId, Ori, Purpose
 from candor_proto.matchkeys import plan_lookup
 from candor_proto.normalise import SCHEME_VERSION, Particulars, normalise
-from candor_proto.oprf import evaluate
+from candor_proto.oprf import KeyPair, evaluate
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SignedStatement, SigningKey
 from candor_proto.statements import Answer, AnswerStatus, Target, lookup_digest
@@ -157,6 +157,10 @@ class Bench:
         rows = self.store.run_sync(lambda db: mail_store.due(db, OWN, self.clock.now(), 100))
         return [Answer.decode(row.envelope.body) for row in rows]
 
+    def forget_outbox(self, db: Database) -> None:
+        for row in mail_store.due(db, OWN, self.clock.now(), 100):
+            mail_store.sent(db, row.number)
+
     def dropped(self) -> list[str]:
         return [
             note
@@ -183,13 +187,13 @@ class Bench:
             NOW,
         )
 
-    def keys(self, epoch: int = 1):  # type: ignore[no-untyped-def]
+    def keys(self, epoch: int = 1) -> Mapping[KeyClass, KeyPair]:
         found = self.store.run_sync(lambda db: epochs.usable(db, epoch, NOW))
         return epochs.keys_for(found.seed, FEDERATION, OWN, epoch)
 
 
 @pytest.fixture
-def bench(tmp_path: Path):  # type: ignore[no-untyped-def]
+def bench(tmp_path: Path) -> Iterator[Bench]:
     with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
         yield Bench(store)
 
@@ -222,14 +226,12 @@ def test_quota_replay_entry_and_ledger_are_written(bench: Bench) -> None:
 def test_a_replayed_lookup_is_not_evaluated_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     draft = bench.draft()
     bench.process(bench.arrive(draft))
-    bench.store.run_sync(
-        lambda db: [mail_store.sent(db, row.number) for row in mail_store.due(db, OWN, NOW, 9)]
-    )
+    bench.store.run_sync(bench.forget_outbox)
 
     def evaluated(*_: object, **__: object) -> None:
         raise AssertionError("evaluated a replayed lookup")
 
-    monkeypatch.setattr(answerer_module.oprf, "blind_evaluate", evaluated)
+    monkeypatch.setattr("candor_node.answerer.oprf.blind_evaluate", evaluated)
     bench.process(bench.arrive(draft))
     assert bench.answers() == []
     assert bench.dropped() == ["replayed"]
@@ -251,7 +253,7 @@ def test_what_cannot_be_logged_is_not_done(bench: Bench, monkeypatch: pytest.Mon
         raise OSError("no ledger")
 
     row = bench.arrive(bench.draft())
-    monkeypatch.setattr(answerer_module.ledger, "append", refuse)
+    monkeypatch.setattr("candor_node.answerer.ledger.append", refuse)
     with pytest.raises(OSError, match="no ledger"):
         bench.process(row)
     assert bench.answers() == []

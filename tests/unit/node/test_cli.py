@@ -302,7 +302,7 @@ def test_what_is_missing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(text)
         return next(answers) or default
 
-    monkeypatch.setattr(cli_lookup.click, "prompt", prompt)
+    monkeypatch.setattr("candor_node.cli_lookup.click.prompt", prompt)
     person = {"first": "Jo", "last": "Doe"}
     papers: dict[str, str | None] = dict.fromkeys(("purpose", "case number", "consent", "officer in charge"))
     cli_lookup._ask(person, papers, whole=True)

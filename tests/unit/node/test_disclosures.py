@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from candor_node import disclosures, hit_store, importer, ledger, mail_store, releases, request_store
+from candor_node import due_process, hit_store, importer, ledger, mail_store, records, request_store
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.mail_store import InboxRow
 from candor_node.request_store import ReceivedRequest, SentRequest
 from candor_proto.directory import MemberStatus
-from candor_proto.disclosure import Outcome, OwnerState, RequesterState, open_response
+from candor_proto.disclosure import Outcome, OwnerState, RequesterState, open_response, seal_request
 from candor_proto.errors import AlreadyExists, CommitmentMismatch, GateClosed, InputInvalid, UnknownObject
 from candor_proto.ids import Digest, Handle, NodeId, Ori, RequestId
 from candor_proto.scoring import Verdict
 from candor_proto.sealing import DisclosureKey
 from candor_wire.codec import Envelope, MessageKind
-from tests.federation import Federation, eventually, federation
+from tests.federation import Federation, eventually, federation, instead
 from tests.records import csv_bytes, make_row
 
 Scene = Callable[[Federation, Node, Node, SearchView], Awaitable[None]]
@@ -205,14 +205,39 @@ def test_time_alone_can_close_the_gate(tmp_path: Path, monkeypatch: pytest.Monke
     async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
         request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
         await received(bravo, request_id)
-        gate = releases.due_process.gate
+        gate = due_process.gate
 
         def closed(record: Any, today: Any) -> Any:
             return replace(gate(record, today), matchable=False)
 
-        monkeypatch.setattr(releases.due_process, "gate", closed)
+        monkeypatch.setattr("candor_node.releases.due_process.gate", closed)
         with pytest.raises(GateClosed, match="fair-process gate"):
             await bravo.owner.approve(request_id, "chief")
+
+    play(tmp_path, scene)
+
+
+def test_a_record_changed_while_it_is_being_released_is_not_released(tmp_path: Path) -> None:
+    """Sealing takes a moment, outside the transaction; the gate is asked in the one that releases."""
+
+    async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
+        request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
+        await received(bravo, request_id)
+        answer = bravo.owner._answer
+        row, now = make_row(finality="APPEAL_PENDING"), bravo.clock.now()
+
+        def change(*arguments: Any) -> Any:
+            bravo.store.run_sync(
+                lambda db: importer.import_csv(
+                    db, csv_bytes([row]), now, Ori(bravo.config.oris[0]), bravo.config.node_id, "clerk-7"
+                )
+            )
+            return answer(*arguments)
+
+        instead(bravo.owner, "_answer", change)
+        with pytest.raises(GateClosed):
+            await bravo.owner.approve(request_id, "chief")
+        assert (await received(bravo, request_id)).state is OwnerState.WAITING
 
     play(tmp_path, scene)
 
@@ -226,7 +251,7 @@ def forged(alpha: Node, **changes: Any) -> None:
     def forge(*arguments: Any) -> Any:
         return replace(make(*arguments), **changes)
 
-    alpha.requester._request = forge  # type: ignore[method-assign]
+    instead(alpha.requester, "_request", forge)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +285,7 @@ def test_a_suspended_requester_gets_nothing(tmp_path: Path) -> None:
 
 def test_a_request_in_another_senders_envelope_is_dropped(tmp_path: Path) -> None:
     async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
-        bravo.owner.process = _hold  # type: ignore[method-assign]
+        instead(bravo.owner, "process", _hold)
         request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
         del bravo.owner.process
         (row,) = await eventually(
@@ -275,7 +300,7 @@ def test_a_request_in_another_senders_envelope_is_dropped(tmp_path: Path) -> Non
 
     def wrap(node: Node) -> None:
         if node.config.node == "bravo":
-            node.owner.process = _hold  # type: ignore[method-assign]
+            instead(node.owner, "process", _hold)
 
     play(tmp_path, scene, wrap=wrap)
 
@@ -290,7 +315,7 @@ def test_the_same_request_twice_is_decided_once(tmp_path: Path) -> None:
         await sent(alpha, request_id)
         known = await received(bravo, request_id)
         alpha_key, owner = alpha.keys.signing, bravo.keys.disclosure.public
-        sealed = disclosures.seal_request(known.request, alpha_key, owner)
+        sealed = seal_request(known.request, alpha_key, owner)
         again = Envelope(
             request_id.value,
             MessageKind.DISCLOSURE_REQUEST,
@@ -377,13 +402,13 @@ def test_a_record_that_does_not_open_its_commitment_is_refused_and_kept(
     """§9.5: with request, reply key and blob it is evidence that anybody can check."""
 
     async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
-        canonical = releases.canonical
+        canonical = records.canonical
 
         def invented(record: Any) -> Any:
             made = canonical(record)
             return replace(made, fields={**made.fields, "narrative": "Something worse."})
 
-        monkeypatch.setattr(releases, "canonical", invented)
+        monkeypatch.setattr("candor_node.releases.canonical", invented)
         request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
         mine = await sent(alpha, request_id)
         assert mine.state is RequesterState.INVALID

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candor_node import filings, ledger
+from candor_node.content import AdjudicationStatus
 from candor_node.due_process import (
     ADVISORY_SEPARATION,
     FINAL_APPEAL_PENDING,
@@ -20,7 +21,7 @@ from candor_node.due_process import (
     gate_day,
     refresh,
 )
-from candor_node.records import AdjudicationStatus, ReportType, following
+from candor_node.records import ReportType, following
 from candor_node.store import Store
 from candor_proto.record import RecordKind
 from tests.records import NOW, make_content, make_record, new_store

@@ -71,6 +71,15 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
             await context.abort(status, details, ((ERROR_METADATA_KEY, code),))
         return hub_pb2.SubmitResponse(recipients=3)
 
+    async def PutSegment(self, request_iterator: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    async def PutHead(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    async def GetDirectory(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        yield hub_pb2.GetDirectoryResponse(chunk=b"no start")
+
     async def GetSegment(self, request: Any, context: Any) -> AsyncIterator[Any]:
         for chunk in (b"one", b"two"):
             yield hub_pb2.GetSegmentResponse(chunk=chunk)
@@ -213,11 +222,7 @@ def test_segments_are_put_together() -> None:
 
 def test_a_directory_without_a_beginning_is_refused() -> None:
     async def scene() -> None:
-        class Hub(FakeHub):
-            async def GetDirectory(self, request: Any, context: Any) -> AsyncIterator[Any]:
-                yield hub_pb2.GetDirectoryResponse(chunk=b"no start")
-
-        async with connected(Hub()) as client:
+        async with connected(FakeHub()) as client:
             with pytest.raises(MalformedMessage, match="no beginning"):
                 await client.get_directory()
 
@@ -345,7 +350,7 @@ def test_it_attaches_again_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_client, "retry_delay", lambda failures: 0.01)
 
     async def scene() -> None:
-        hub, heard = FakeHub(), []
+        hub, heard = FakeHub(), list[CandorError]()
         hub.frames = [codec.Heartbeat(datetime.now(UTC) - timedelta(hours=1))]
         async with connected(hub) as client:
             task = asyncio.create_task(stay_attached(client, Taker(), heard.append))

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor_node import filings, importer, ledger
+from candor_node.content import IDENTITY_FIELDS
 from candor_node.importer import COLUMNS, ImportReport, ParsedRow, import_csv, parse_csv
-from candor_node.records import IDENTITY_FIELDS, ReportType, following
+from candor_node.records import ReportType, following
 from candor_node.store import Store
 from candor_proto.errors import CandorError, InputInvalid
 from candor_proto.ids import Ori

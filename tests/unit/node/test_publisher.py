@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from candor_node import epochs, filings, importer, ledger, publisher
+from candor_node import epochs, filings, importer, ledger, packing, publisher
+from candor_node.content import content_fields
 from candor_node.due_process import GateDecision, gate, gate_day
 from candor_node.publisher import Publication, Settings, build_tick, resolve_handle, tick
-from candor_node.records import Dcn, canonical, content_fields, following, initial
+from candor_node.records import Dcn, canonical, following, initial
 from candor_node.store import Database, Store
 from candor_proto import sealed_index, segment
 from candor_proto.candidates import NodeIndex, find_hits
@@ -220,10 +221,10 @@ def test_records_with_very_many_variants_are_cut_label_by_label() -> None:
     )
     keys = record_keys(person)
     many = [key for _ in range(3) for key in keys]
-    kept = publisher._bounded(many)
-    assert len(many) > publisher.MAX_VARIANTS == len(kept)
+    kept = packing._bounded(many)
+    assert len(many) > packing.MAX_VARIANTS == len(kept)
     assert {key.label for key in kept} == {key.label for key in keys}
-    assert publisher._bounded(keys[:100]) == keys[:100]
+    assert packing._bounded(keys[:100]) == keys[:100]
 
 
 # --- nothing repeats ---------------------------------------------------------------------------------
@@ -296,8 +297,8 @@ def test_segment_holds_a_bounded_number_of_records(store: Store, hub: Hub) -> No
 
 
 def test_largest_segment_stays_below_the_limits() -> None:
-    entries = segment.padded_count(publisher.MAX_PACKED_ENTRIES, segment.MIN_ENTRIES)
-    blobs = segment.padded_count(publisher.MAX_RECORDS, segment.MIN_BLOBS)
+    entries = segment.padded_count(packing.MAX_PACKED_ENTRIES, segment.MIN_ENTRIES)
+    blobs = segment.padded_count(packing.MAX_RECORDS, segment.MIN_BLOBS)
     assert entries <= segment.MAX_ENTRIES
     octets = entries * sealed_index.ENTRY_OCTETS + blobs * sealed_index.BLOB_OCTETS
     assert octets + segment.MAX_MARKERS * 16 < segment.MAX_SEGMENT_OCTETS
@@ -604,7 +605,7 @@ def test_record_changed_while_sealing_is_never_published(
     file(store, [make_row(), *generated_rows(2)])
     seal, calls = publisher.seal, 0
 
-    def slow(planned: publisher.Plan, how: Settings) -> publisher.Sealed:
+    def slow(planned: publisher.Plan, how: Settings) -> packing.Sealed:
         nonlocal calls
         calls += 1
         sealed = seal(planned, how)
@@ -633,7 +634,7 @@ def test_records_that_keep_changing_do_not_keep_a_tick_from_ending(
     file(store, [make_row()])
     seal, calls = publisher.seal, 0
 
-    def slow(planned: publisher.Plan, how: Settings) -> publisher.Sealed:
+    def slow(planned: publisher.Plan, how: Settings) -> packing.Sealed:
         nonlocal calls
         calls += 1
         sealed = seal(planned, how)

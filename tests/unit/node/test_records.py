@@ -12,10 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candor_node import filings
-from candor_node.due_process import gate
-from candor_node.filings import GateState
-from candor_node.record_fields import parse
-from candor_node.records import (
+from candor_node.content import (
     CONTENT_FIELDS,
     DUE_PROCESS_FIELDS,
     IDENTITY_FIELDS,
@@ -23,17 +20,16 @@ from candor_node.records import (
     AllegationCategory,
     Content,
     ContentInvalid,
-    Dcn,
-    DisputeGround,
     DueProcess,
     FieldInvalid,
     Identity,
     Missing,
-    ReportType,
-    canonical,
     content_fields,
-    following,
 )
+from candor_node.due_process import gate
+from candor_node.filings import GateState
+from candor_node.record_fields import parse
+from candor_node.records import Dcn, DisputeGround, ReportType, canonical, following
 from candor_node.store import Store
 from candor_proto.errors import InputInvalid, SealedDataInvalid, UnknownObject
 from candor_proto.policy import Sharing

@@ -12,6 +12,7 @@ import pytest
 
 from candor_node import gathering, hit_store, ledger, lookup_store, mail_store
 from candor_node.app import Node
+from candor_node.cases import SearchView
 from candor_node.lookup_store import Ask
 from candor_node.mail_store import InboxRow, OutboxRow
 from candor_node.outbox import Outbox
@@ -31,7 +32,7 @@ from candor_proto.opening import open_lookup
 from candor_proto.result import Overall, TargetState
 from candor_proto.signing import SigningKey
 from candor_wire.codec import Envelope, MessageKind
-from tests.federation import Federation, eventually, federation, question, until
+from tests.federation import Federation, eventually, federation, instead, question, until
 from tests.records import make_row
 
 Scene = Callable[[Federation], Awaitable[None]]
@@ -53,7 +54,8 @@ async def searches(node: Node) -> int:
     return len(await node.store.run(lambda db: lookup_store.list_searches(db, 10)))
 
 
-def state_of(view: Any, node: str) -> TargetState:
+def state_of(view: SearchView, node: str) -> TargetState:
+    assert view.result is not None
     return next(report.state for report in view.result.coverage.reports if report.node == NodeId(node))
 
 
@@ -65,7 +67,7 @@ def test_a_lookup_without_its_papers_is_denied_before_anything_is_stored(
     tmp_path: Path, missing: str
 ) -> None:
     async def scene(fed: Federation) -> None:
-        papers = {"case": "REQ-1", "consent": "C-1", "officer": "Roe", missing: " "}
+        papers: dict[str, Any] = {"case": "REQ-1", "consent": "C-1", "officer": "Roe", missing: " "}
         with pytest.raises(PurposeRefused, match=f"--{missing}"):
             await fed.nodes[0].searcher.ask(question(**papers), 1)
         assert await searches(fed.nodes[0]) == 0
@@ -282,7 +284,7 @@ class Held:
                 await self.go.wait()
                 await process(row)
 
-            node.answerer.process = wait  # type: ignore[method-assign]
+            instead(node.answerer, "process", wait)
 
 
 def test_a_spoilt_answer_does_not_keep_the_good_one_out(tmp_path: Path) -> None:
@@ -421,7 +423,7 @@ def test_an_index_past_its_age_is_no_answer(tmp_path: Path) -> None:
         await fed.settled()
         # Bravo is away: its answer comes from the same keys, but its index is too old to count.
         again = Node(bravo.config, fed.hub.clock)
-        again.publishing._check_ready = _never
+        instead(again.publishing, "_check_ready", _never)
         await again.start()
         view = await fed.ask(alpha)
         await again.stop()

@@ -11,7 +11,7 @@ from candor_proto.errors import CommitmentMismatch, MalformedMessage, NotCanonic
 from candor_proto.record import CanonicalRecord, RecordKind, Tier, commit, open_commitment
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
-VALUES = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 RECORD = CanonicalRecord(RecordKind.DECERTIFICATION, Tier.ADJUDICATED, {"a": "1", "b": "2"})
 
 

@@ -1,0 +1,10 @@
+"""Set-up that every test shares."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+# gRPC's asyncio stack starts with its first object and shuts down with its last, which joins the poller
+# thread. Tests run one event loop after another, and that join was seen to hang when an object of an
+# earlier loop was collected late. One reference for the whole process, as a hub or a node has it.
+grpc.aio.init_grpc_aio()

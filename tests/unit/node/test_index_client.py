@@ -1,0 +1,139 @@
+"""Segments as a node takes them in (docs/protocol.md §6.8)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from candor_node.clock import SystemClock
+from candor_node.index_client import IndexClient
+from candor_proto.directory import IndexHead, SegmentRef
+from candor_proto.errors import CommitmentMismatch, IdentityMismatch, StoreUnusable
+from candor_proto.group import hash_to_group
+from candor_proto.ids import Digest, FederationName, KeyClass, NodeId
+from candor_proto.normalise import SCHEME_VERSION
+from candor_proto.sealed_index import IndexOwner
+from candor_proto.segment import address, build
+
+FEDERATION, NODE = FederationName("demo-exchange.example"), NodeId("bravo")
+OCTETS = build(IndexOwner(FEDERATION, NODE, 1), 4, [], [], [])
+CHANGED = OCTETS[:-1] + bytes([OCTETS[-1] ^ 1])
+REF = SegmentRef(4, address(OCTETS), len(OCTETS))
+HEAD = IndexHead(
+    FEDERATION,
+    NODE,
+    1,
+    1,
+    {key_class: hash_to_group(bytes([key_class.value])) for key_class in KeyClass},
+    3,
+    SCHEME_VERSION,
+    (REF,),
+    datetime(2026, 3, 2, tzinfo=UTC),
+)
+
+
+@dataclass
+class Hub:
+    octets: bytes
+    fetched: int = 0
+
+    async def get_segment(self, named: Digest) -> bytes:
+        self.fetched += 1
+        return self.octets
+
+
+def client(folder: Path, hub: Hub) -> IndexClient:
+    unused: Any = None
+    of_hub: Any = hub
+    return IndexClient(of_hub, unused, folder, FEDERATION, [], SystemClock())
+
+
+def take(folder: Path, hub: Hub, head: IndexHead = HEAD, ref: SegmentRef = REF) -> Any:
+    async def scene() -> Any:
+        return await client(folder, hub)._segment(head, ref, True)
+
+    return asyncio.run(scene())
+
+
+def test_a_segment_is_fetched_once_and_kept(tmp_path: Path) -> None:
+    hub = Hub(OCTETS)
+    assert take(tmp_path, hub).header.number == 4
+    assert take(tmp_path, hub).header.number == 4
+    assert hub.fetched == 1
+    assert [path.name for path in tmp_path.iterdir()] == [REF.address.hex()]
+
+
+@pytest.mark.parametrize(
+    "octets", [OCTETS[:-1], OCTETS[:-1] + bytes([OCTETS[-1] ^ 1])], ids=["cut", "changed"]
+)
+def test_other_octets_than_those_named_are_not_kept(tmp_path: Path, octets: bytes) -> None:
+    with pytest.raises(CommitmentMismatch):
+        take(tmp_path, Hub(octets))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_octets_changed_on_disk_are_fetched_again(tmp_path: Path) -> None:
+    (tmp_path / REF.address.hex()).write_bytes(CHANGED)
+    hub = Hub(OCTETS)
+    take(tmp_path, hub)
+    assert hub.fetched == 1
+    assert (tmp_path / REF.address.hex()).read_bytes() == OCTETS
+
+
+@pytest.mark.parametrize(
+    "changes", [{"node": NodeId("alpha")}, {"epoch": 2}, {"federation": FederationName("other.example")}]
+)
+def test_a_segment_of_another_index_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(IdentityMismatch):
+        take(tmp_path, Hub(OCTETS), replace(HEAD, **changes))
+
+
+def test_a_segment_under_another_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IdentityMismatch):
+        take(tmp_path, Hub(OCTETS), HEAD, replace(REF, number=5))
+
+
+def test_a_disk_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnusable, match="cannot be written: No such file"):
+        take(tmp_path / "gone", Hub(OCTETS))
+
+
+class OneMember:
+    """A directory of one member with this head."""
+
+    def __init__(self, head: IndexHead) -> None:
+        self._head = head
+
+    def nodes(self) -> tuple[NodeId, ...]:
+        return (NODE,)
+
+    def head(self, node: NodeId) -> IndexHead:
+        return self._head
+
+
+def held_after(folder: Path, *heads: IndexHead) -> list[bool]:
+    """Whether an index is held after each of `heads`, taken in by one client."""
+
+    async def scene() -> list[bool]:
+        taking, held = client(folder, Hub(OCTETS)), []
+        for head in heads:
+            directory: Any = OneMember(head)
+            await taking._hold_indexes(directory, from_hub=True)
+            held.append(NODE in taking.indexes)
+        return held
+
+    return asyncio.run(scene())
+
+
+def test_a_new_head_of_the_same_epoch_keeps_the_segments_held(tmp_path: Path) -> None:
+    assert held_after(tmp_path, HEAD, replace(HEAD, sequence=2)) == [True, True]
+
+
+def test_a_new_epoch_that_names_a_segment_of_the_old_one_is_no_index(tmp_path: Path) -> None:
+    """It would count as answered and never match."""
+    assert held_after(tmp_path, HEAD, replace(HEAD, sequence=2, epoch=2)) == [True, False]
