@@ -174,7 +174,7 @@ class Node:
 
     async def start(self) -> None:
         """Take up work; returns at once, `connection.first_attached` says when the hub was reached."""
-        from candor_node.service import LocalServer
+        from candor_node.local_server import LocalServer
 
         await self.indexes.load()
         self.local = LocalServer(self)

@@ -253,7 +253,8 @@ def test_a_node_whose_clock_is_off_does_not_work() -> None:
         hub.frames = [codec.Delivery(11, envelope())]
         async with connected(hub) as client:
             with pytest.raises(ClockWrong):
-                await client.attach(taker)
+                async with asyncio.timeout(5):
+                    await client.attach(taker)
         assert taker.delivered == []
         assert taker.welcomes == []
 
@@ -266,7 +267,8 @@ def test_a_clock_that_goes_wrong_later_is_noticed() -> None:
         hub.frames = [codec.Heartbeat(datetime.now(UTC) - timedelta(minutes=6))]
         async with connected(hub) as client:
             with pytest.raises(ClockWrong):
-                await client.attach(Taker())
+                async with asyncio.timeout(5):
+                    await client.attach(Taker())
 
     asyncio.run(scene())
 

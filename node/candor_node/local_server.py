@@ -1,0 +1,118 @@
+"""The Unix socket on which the node hears its own commands.
+
+Rules of this file:
+- whoever may open the socket is the node's own user: it is mode 0600 in a folder of mode 0700;
+- every exception of a handler becomes a status by `candor_wire.status`, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from candor_node.logs import log
+from candor_node.service import Context, LocalServicer
+from candor_proto.errors import CandorError, StoreUnusable
+from candor_wire import limits
+from candor_wire.codec import refuse_unknown_fields
+from candor_wire.status import ERROR_METADATA_KEY, to_status
+from candor_wire.v1 import local_pb2_grpc
+
+if TYPE_CHECKING:
+    from candor_node.app import Node
+
+
+class LocalServer:
+    """Serves `LocalService` on the socket of the node's settings."""
+
+    def __init__(self, node: Node) -> None:
+        self._path = node.config.socket
+        self._server = grpc.aio.server(
+            interceptors=[_Errors()],
+            options=[
+                ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
+            ],
+        )
+        local_pb2_grpc.add_LocalServiceServicer_to_server(LocalServicer(node), self._server)
+
+    async def start(self) -> None:
+        """Raises StoreUnusable when the socket cannot be made."""
+        # The database's lock says that no other process of this node lives: what lies here is left over.
+        self._path.unlink(missing_ok=True)
+        try:
+            self._server.add_insecure_port(f"unix:{self._path}")
+            await self._server.start()
+            self._path.chmod(0o600)
+        except (RuntimeError, OSError):
+            raise StoreUnusable(
+                f"The socket {self._path} cannot be made.",
+                remedy="Check its folder, or set another `socket`.",
+            ) from None
+
+    async def stop(self) -> None:
+        await self._server.stop(grace=1.0)
+        self._path.unlink(missing_ok=True)
+
+
+class _Errors(grpc.aio.ServerInterceptor):
+    """Turns every exception of a handler into its status; what is not ours is logged and withheld."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                _streaming(handler.unary_stream), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(
+                _guarded(handler.stream_unary), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            _guarded(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+        )
+
+
+def _guarded(behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def guarded(request: Any, context: Context) -> Any:
+        try:
+            if not inspect.isasyncgen(request) and not hasattr(request, "__aiter__"):
+                refuse_unknown_fields(request)
+            return await behaviour(request, context)
+        except Exception as error:
+            return await _abort(context, error)
+
+    return guarded
+
+
+def _streaming(
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]],
+) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+        try:
+            refuse_unknown_fields(request)
+            async for response in behaviour(request, context):
+                yield response
+        except Exception as error:
+            await _abort(context, error)
+
+    return guarded
+
+
+async def _abort(context: Context, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, CandorError):
+        log.exception("a command failed")
+    status, details, code = to_status(error)
+    await context.abort(status, details, ((ERROR_METADATA_KEY, code),))
