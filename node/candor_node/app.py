@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from candor_certs.store import read_certificates, read_identity, read_private
-from candor_node import mail_store
+from candor_node import epochs, mail_store
 from candor_node.answerer import Answerer
 from candor_node.cases import Cases
 from candor_node.clock import Clock, SystemClock
@@ -39,7 +39,7 @@ from candor_node.releases import Owner
 from candor_node.search import Searcher
 from candor_node.store import ALL_MIGRATIONS, Store
 from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable, Unreachable
-from candor_proto.ids import LookupId
+from candor_proto.ids import LookupId, RequestId
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
 from candor_wire.codec import Envelope, MessageKind, Welcome
@@ -264,26 +264,45 @@ class Node:
     async def _sent(self, row: OutboxRow, error: CandorError | None) -> None:
         if row.envelope.kind is MessageKind.LOOKUP:
             await self.searcher.sent(LookupId(row.envelope.envelope_id), error)
+        elif row.envelope.kind is MessageKind.DISCLOSURE_REQUEST and error is not None:
+            await self.requester.refused(RequestId(row.envelope.envelope_id), error)
 
     # --- background work ----------------------------------------------------------------------------------
 
     async def _work_off(self, kind: MessageKind, process: Callable[[InboxRow], Awaitable[None]]) -> None:
-        """Process the inbox of one kind, for ever. With a wrong clock nothing is answered (§8.4)."""
+        """Process the inbox of one kind, for ever.
+
+        Not with a wrong clock (§8.4), and not before this run has been attached once and holds the directory
+        that was announced: judged by none or an old one, good messages would be dropped for good.
+        """
         event, own = self._inbox[kind], self.config.node_id
         while True:
             event.clear()
             rows = []
-            if not isinstance(self.connection.trouble, ClockWrong):
+            if self._may_judge():
                 rows = await self.store.run(lambda db: mail_store.unsettled(db, kind, own, INBOX_BATCH))
             if rows:
-                await asyncio.gather(*(self._process(process, row) for row in rows))
+                done = await asyncio.gather(
+                    *(self._process(process, row) for row in rows), return_exceptions=True
+                )
                 self.outbox.wake()
+                # Only when all have ended: a worker that starts again must not find a row in other hands.
+                for outcome in done:
+                    if isinstance(outcome, BaseException):
+                        raise outcome
                 continue
             try:
                 async with asyncio.timeout(INBOX_IDLE_SECONDS):
                     await event.wait()
             except TimeoutError:
                 continue
+
+    def _may_judge(self) -> bool:
+        return (
+            not isinstance(self.connection.trouble, ClockWrong)
+            and self.connection.first_attached.is_set()
+            and self.indexes.version >= self.indexes.announced
+        )
 
     async def _process(self, process: Callable[[InboxRow], Awaitable[None]], row: InboxRow) -> None:
         """One message; a message that trips a bug of ours must not stop those behind it."""
@@ -302,6 +321,9 @@ class Node:
             await self.requester.expire()
             await self.owner.expire()
             await self.store.run(partial(mail_store.forget_old, now=now))
+            # §5.2: a seed ends with its grace, not with the next publication.
+            if await self.store.run(partial(epochs.destroy_expired, now=now)):
+                await asyncio.to_thread(self.store.checkpoint)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

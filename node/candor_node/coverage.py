@@ -37,12 +37,13 @@ _SPEAKS_FIRST = (
     TargetState.STALE_INDEX,
     TargetState.ANSWERED,
 )
+MOVED_ON = "its index has moved to a new epoch"
 _REFUSALS: Mapping[AnswerStatus, str] = {
     AnswerStatus.REFUSED_PURPOSE: "purpose not answered there",
     AnswerStatus.REFUSED_STANDING: "this node's standing",
     AnswerStatus.REFUSED: "other",
     AnswerStatus.QUOTA: "this node's quota there is spent",
-    AnswerStatus.STALE_EPOCH: "its index has moved to a new epoch",
+    AnswerStatus.STALE_EPOCH: MOVED_ON,
 }
 
 

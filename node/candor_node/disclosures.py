@@ -26,6 +26,7 @@ from candor_node.request_store import SentRequest
 from candor_node.store import Database, Store
 from candor_proto.disclosure import (
     REQUEST_LIFE,
+    REQUESTER_TRANSITIONS,
     DisclosureRequest,
     DisclosureResponse,
     Outcome,
@@ -192,9 +193,12 @@ class Requester:
         now = self._clock.now()
         opened = record is not None
         event = RequesterEvent.RESPONSE_OPENS if opened else RequesterEvent.RESPONSE_DECLINES
-        state = requester_after(known.state, event)
 
         def work(db: Database) -> None:
+            state = _next_state(db, known, event)
+            if state is None:
+                mail_store.settle(db, row.number)
+                return
             request_store.settle_sent(
                 db,
                 known.request.request_id,
@@ -219,9 +223,12 @@ class Requester:
 
     async def _refuse(self, known: SentRequest, row: InboxRow, error: CandorError) -> None:
         now = self._clock.now()
-        state = requester_after(known.state, RequesterEvent.RESPONSE_INVALID)
 
         def work(db: Database) -> None:
+            state = _next_state(db, known, RequesterEvent.RESPONSE_INVALID)
+            if state is None:
+                mail_store.settle(db, row.number, error.code)
+                return
             request_store.settle_sent(
                 db,
                 known.request.request_id,
@@ -236,6 +243,20 @@ class Requester:
         await self._store.run(work)
         log.warning("a response was refused", owner=str(known.request.owner), code=error.code)
 
+    async def refused(self, request_id: RequestId, error: CandorError) -> None:
+        """The hub refused a request for good: it is over, and may be asked again."""
+        now = self._clock.now()
+
+        def work(db: Database) -> None:
+            known = request_store.sent(db, request_id)
+            state = None if known is None else _next_state(db, known, RequesterEvent.EXPIRES)
+            if known is None or state is None:
+                return
+            request_store.settle_sent(db, request_id, state, now, reason=error.message)
+            ledger.append(db, now, "disclosure.expired", _refs(known.request), {"code": error.code})
+
+        await self._store.run(work)
+
     async def expire(self) -> None:
         """Close the requests that were not answered in their life."""
         now = self._clock.now()
@@ -249,6 +270,17 @@ class Requester:
                 ledger.append(db, now, "disclosure.expired", _refs(known.request))
 
         await self._store.run(work)
+
+
+def _next_state(db: Database, known: SentRequest, event: RequesterEvent) -> RequesterState | None:
+    """The state after `event` from what the database says now; None once the request is settled.
+
+    What was read in an earlier transaction may be old: a spoilt copy must not undo an opened record.
+    """
+    current = request_store.sent(db, known.request.request_id)
+    if current is None or (current.state, event) not in REQUESTER_TRANSITIONS:
+        return None
+    return requester_after(current.state, event)
 
 
 def _load_hit(db: Database, search_id: LookupId, number: int) -> tuple[SearchRow, StoredHit]:

@@ -4,7 +4,9 @@ Rules of this file:
 - answers come from the inbox, acknowledged long before: nothing that the hub or an owner can see depends on
   what an answer holds;
 - whatever fails while an index is opened is a miss; it goes to the failure digest and nowhere else (§7.6);
-- an answer that does not verify is no answer, and does not keep a good one out.
+- an answer that does not verify is no answer, and does not keep a good one out;
+- outputs of one epoch are never looked up in the index of another: nobody has said that "no record";
+- a case in memory changes after the transaction that stored the change, never before.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from candor_node.clock import Clock
 from candor_node.coverage import Examined, Outputs
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
-from candor_node.lookup_store import Ask, TargetRow
+from candor_node.lookup_store import Ask, SearchRow, TargetRow
 from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
 from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
@@ -61,38 +63,51 @@ class Gatherer:
         async with case.lock:
             stale = await self._take(case, case.asks[lookup_id], row)
             case.changed.set()
-        if stale:
-            self._on_stale(case, lookup_id)
+        for each in stale:
+            self._on_stale(case, each)
 
-    async def _take(self, case: Case, ask: Ask, row: InboxRow) -> bool:
-        """One answer, under the case's lock; whether its node is to be asked again (§7.9)."""
+    async def _take(self, case: Case, ask: Ask, row: InboxRow) -> list[LookupId]:
+        """One answer, under the case's lock; the lookups whose node is to be asked again (§7.9)."""
         node, before = row.envelope.sender, ask.targets[row.envelope.sender]
         if TRANSITIONS[before.state, TargetEvent.EVALUATED] is before.state:
             await self._store.run(lambda db: mail_store.settle(db, row.number))
-            return False
+            return []
         now, index = self._clock.now(), self._indexes.indexes.get(node)
         seen = await self._examine(ask, node, row, index)
         target = _target(before, seen, row, index, now)
-        case.asks[ask.lookup_id] = replace(ask, targets={**ask.targets, node: target})
+        asks = {**case.asks, ask.lookup_id: _with_target(ask, node, target)}
+        outputs = dict(case.outputs)
         if seen.outputs is not None:
-            case.outputs[ask.lookup_id, node] = seen.outputs
-        found, failures = await self._open(case, node, index, now)
+            outputs[ask.lookup_id, node] = seen.outputs
+        after = replace(case, asks=asks, outputs=outputs)
+        found, failures = await self._open(after, node, index, now)
 
-        def work(db: Database) -> None:
+        def work(db: Database) -> SearchRow:
             search_id = case.row.search_id
-            lookup_store.set_target(db, ask.lookup_id, node, target)
+            for lookup_id, changed in after.asks.items():
+                if node in changed.targets and changed is not case.asks[lookup_id]:
+                    lookup_store.set_target(db, lookup_id, node, changed.targets[node])
             hit_store.add_hits(db, search_id, found, now)
             for failure in failures:
                 hit_store.add_failure(db, search_id, node, failure.blob_id, failure.error.code, now)
-            if case.row.shown_at is not None:
-                case.row = cases.show(db, case, now, closed=case.row.closed)
             mail_store.settle(db, row.number)
+            if case.row.shown_at is None:
+                return case.row
+            return cases.show(db, after, now, closed=case.row.closed)
 
-        await self._store.run(work)
-        stale = target.state is TargetState.STALE_EPOCH and ask.attempt == 0 and not case.row.closed
-        if stale:
-            case.stale.setdefault(ask.lookup_id, set()).add(node)
-            case.asking_again.add((ask.lookup_id, node))
+        stored = await self._store.run(work)
+        stale = [
+            lookup_id
+            for lookup_id, changed in after.asks.items()
+            if changed is not case.asks[lookup_id]
+            and changed.targets[node].state is TargetState.STALE_EPOCH
+            and changed.attempt == 0
+            and not stored.closed
+        ]
+        case.row, case.asks, case.outputs = stored, after.asks, after.outputs
+        for lookup_id in stale:
+            case.stale.setdefault(lookup_id, set()).add(node)
+            case.asking_again.add((lookup_id, node))
         return stale
 
     async def _examine(self, ask: Ask, node: NodeId, row: InboxRow, index: NodeIndex | None) -> Examined:
@@ -112,22 +127,39 @@ class Gatherer:
         if any(target.state is not TargetState.ANSWERED for _, target in newest.values()):
             return [], ()
         outputs: list[tuple[Slot, bytes]] = []
+        usable = True
         for lookup_id, target in newest.values():
-            known = case.outputs.get((lookup_id, node))
+            known = await self._outputs(case, lookup_id, node, target, index)
             if known is None:
-                ask = case.asks[lookup_id]
-                known = await asyncio.to_thread(self._unblind_again, ask, node, target, index)
-                case.outputs[lookup_id, node] = known
-            outputs.extend(known)
+                usable = False
+                moved = replace(target, state=TargetState.STALE_EPOCH, reason=coverage.MOVED_ON)
+                case.asks[lookup_id] = _with_target(case.asks[lookup_id], node, moved)
+            else:
+                outputs.extend(known)
+        if not usable:
+            return [], ()
         findings = await asyncio.to_thread(find_hits, outputs, index, self._federation, now.date())
         return [(hit, _blob(index, hit)) for hit in findings.hits], findings.failures
 
-    def _unblind_again(self, ask: Ask, node: NodeId, target: TargetRow, index: NodeIndex) -> Outputs:
-        """The outputs of an answer that was checked before a restart."""
-        if target.answer is None:
-            return ()
-        key = self._indexes.require_directory().member(node).signing_key
-        return coverage.examine(ask.draft, node, key, target.answer, index).outputs or ()
+    async def _outputs(
+        self, case: Case, lookup_id: LookupId, node: NodeId, target: TargetRow, index: NodeIndex
+    ) -> Outputs | None:
+        """The outputs of an answer, for `index`; None when they are of another epoch or lost."""
+        ask = case.asks[lookup_id]
+        if ask.draft.lookup.epoch_for(node) != index.head.epoch:
+            return None
+        known = case.outputs.get((lookup_id, node))
+        if known is None and target.answer is not None:
+            # Checked before a restart: it is checked and unblinded once more.
+            try:
+                key = self._indexes.require_directory().member(node).signing_key
+            except CandorError:
+                return None
+            seen = await asyncio.to_thread(coverage.examine, ask.draft, node, key, target.answer, index)
+            known = seen.outputs
+            if known is not None:
+                case.outputs[lookup_id, node] = known
+        return known
 
     # --- the end -----------------------------------------------------------------------------------------
 
@@ -141,24 +173,35 @@ class Gatherer:
             self._cases.drop(search_id)
 
     async def _close(self, case: Case, now: datetime) -> None:
-        for ask in list(case.asks.values()):
-            targets = {
-                node: replace(target, state=TRANSITIONS[target.state, TargetEvent.EXPIRES])
-                for node, target in ask.targets.items()
-            }
-            case.asks[ask.lookup_id] = replace(ask, targets=targets)
+        asks = {
+            lookup_id: replace(
+                ask,
+                targets={
+                    node: replace(target, state=TRANSITIONS[target.state, TargetEvent.EXPIRES])
+                    for node, target in ask.targets.items()
+                },
+            )
+            for lookup_id, ask in case.asks.items()
+        }
+        after = replace(case, asks=asks)
 
-        def work(db: Database) -> None:
-            for ask in case.asks.values():
+        def work(db: Database) -> SearchRow:
+            for ask in asks.values():
                 for node, target in ask.targets.items():
                     lookup_store.set_target(db, ask.lookup_id, node, target)
-            case.row = cases.show(db, case, now, closed=True)
-            for ask in case.asks.values():
+            row = cases.show(db, after, now, closed=True)
+            for ask in asks.values():
                 if ask.state is not LookupState.DENIED:
                     state = lookup_after(ask.state, LookupEvent.LIFE_ENDS)
                     lookup_store.set_ask_state(db, ask.lookup_id, state)
+            return row
 
-        await self._store.run(work)
+        case.row = await self._store.run(work)
+        case.asks = asks
+
+
+def _with_target(ask: Ask, node: NodeId, target: TargetRow) -> Ask:
+    return replace(ask, targets={**ask.targets, node: target})
 
 
 def _target(

@@ -25,7 +25,13 @@ from candor_certs.store import TlsIdentity
 from candor_node.clock import Clock
 from candor_node.directory_store import FetchedDirectory
 from candor_node.logs import log
-from candor_proto.errors import CandorError, ClockWrong, Expired, MalformedMessage, Unreachable
+from candor_proto.errors import (
+    CandorError,
+    CertificateRefused,
+    ClockWrong,
+    MalformedMessage,
+    Unreachable,
+)
 from candor_proto.ids import Digest, FederationName
 from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
@@ -298,7 +304,7 @@ async def diagnose(
         if now < own.not_valid_before_utc:
             return _clock_behind("this node's certificate", own, now)
         if now > own.not_valid_after_utc:
-            return Expired(
+            return CertificateRefused(
                 f"This node's certificate ended on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; this "
                 f"machine's clock says {now:%Y-%m-%d %H:%M} UTC.",
                 remedy="If the clock is right, ask the hub's operator for a new invitation and join again; "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from candor_node import mail_store
@@ -28,8 +28,10 @@ from candor_proto.errors import (
     NotAuthenticated,
     StoreUnusable,
     Unreachable,
+    WrongRecipient,
 )
 from candor_proto.ids import NodeId
+from candor_wire.codec import MessageKind
 
 BATCH = 32
 IDLE_SECONDS = 5.0
@@ -51,6 +53,12 @@ Outcome = Callable[[OutboxRow, CandorError | None], Awaitable[None]]
 def is_final(error: CandorError) -> bool:
     """Whether the hub's word will be the same next time."""
     return not isinstance(error, _TRANSIENT) and error.code != CandorError.code
+
+
+def _passes(row: OutboxRow, error: CandorError, now: datetime) -> bool:
+    """Whether a refusal may be over before the message is: a suspended recipient may be let back in."""
+    waits = isinstance(error, WrongRecipient) and row.envelope.kind is not MessageKind.LOOKUP
+    return waits and now < row.envelope.expires_at
 
 
 class Outbox:
@@ -106,7 +114,7 @@ class Outbox:
             )
 
     async def _failed(self, row: OutboxRow, error: CandorError) -> None:
-        if is_final(error):
+        if is_final(error) and not _passes(row, error, self._clock.now()):
             await self._store.run(lambda db: mail_store.bury(db, row.number, error.message))
             await self._on_outcome(row, error)
             return

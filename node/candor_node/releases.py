@@ -36,6 +36,7 @@ from candor_proto.disclosure import (
 from candor_proto.errors import (
     AlreadyExists,
     CandorError,
+    Expired,
     GateClosed,
     InputInvalid,
     UnknownObject,
@@ -103,14 +104,23 @@ class Owner:
         judged = await self._store.run(lambda db: self._judge(db, request, now))
         sealed = await asyncio.to_thread(self._answer, request, judged.event, judged.resolved, now)
 
-        def work(db: Database) -> None:
+        def work(db: Database) -> bool:
+            if request_store.received(db, request.request_id) is not None:
+                mail_store.settle(db, row.number)
+                return True
+            # Between judging and sealing the record may have been withdrawn or marked RED.
+            if self._judge(db, request, now) != judged:
+                return False
             dcn = str(judged.resolved.record.dcn) if judged.resolved else ""
             request_store.add_received(db, request, OwnerState.RECEIVED, judged.reason, dcn, now)
             ledger.append(db, now, "disclosure.received", _refs(request, dcn), _papers(request))
             self._enter(db, request, OwnerState.RECEIVED, judged.event, dcn, judged.reason, sealed, now)
             mail_store.settle(db, row.number)
+            return True
 
-        await self._store.run(work)
+        if not await self._store.run(work):
+            await self.process(row)
+            return
         self._outbox.wake()
 
     def _open(self, row: InboxRow, now: datetime) -> DisclosureRequest:
@@ -159,6 +169,9 @@ class Owner:
         sealed = await asyncio.to_thread(self._answer, known.request, event, resolved, now)
 
         def work(db: Database) -> None:
+            check_standing(self._indexes.require_directory().member(known.request.requester), now)
+            if now >= known.request.expires_at:
+                raise Expired("This request has expired.", remedy="The requester may ask again.")
             # Between reading and releasing the record may have been withdrawn.
             if _releasable(db, known.request, now).record != resolved.record:
                 raise GateClosed("The record was changed a moment ago.", remedy="Look at it again.")

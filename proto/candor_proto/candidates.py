@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from candor_proto.directory import IndexHead
-from candor_proto.errors import CandorError, SealedDataInvalid
+from candor_proto.errors import CandorError, LimitExceeded, SealedDataInvalid
 from candor_proto.ids import BlobId, FederationName
 from candor_proto.matchkeys import MATCH_LABELS, TAG_LABELS, Label, Slot, gate_weight
 from candor_proto.record import RecordKind, Tier
@@ -52,6 +52,10 @@ class NodeIndex:
 
     head: IndexHead
     segments: tuple[Segment, ...]
+
+
+# More records than any officer has at one owner (docs/protocol.md §13).
+MAX_OPENINGS = 512
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,15 @@ def find_hits(outputs: Outputs, index: NodeIndex, federation: FederationName, to
     failures: list[LocalFailure] = []
     candidates = _probe(outputs, index, owner, failures)
     hits = []
-    opened = False
+    opened = 0
     for blob_id, candidate in candidates.items():
         if gate_weight(label for label, _ in candidate.labels.values()) < index.head.threshold:
             continue
-        opened = True
+        opened += 1
+        if opened > MAX_OPENINGS:
+            # Planted blobs must not buy time that somebody could measure, nor a result too long to show.
+            failures.append(LocalFailure(blob_id, LimitExceeded("More blobs open than one person can have.")))
+            break
         try:
             hit = _open(blob_id, candidate, outputs, index, owner, today)
         except CandorError as error:
@@ -148,6 +156,8 @@ def _open(
     # Days are compared as numbers: a date that no calendar holds is a date far away, not an error.
     if opened.expires_days and opened.expires_days <= (today - _FIRST_DAY).days:
         return None
+    if opened.expires_days > (date.max - _FIRST_DAY).days:
+        raise SealedDataInvalid("A blob that expires on no calendar's day.")
     if opened.kind not in {kind.value for kind in RecordKind} or opened.tier not in {
         tier.value for tier in Tier
     }:

@@ -23,6 +23,7 @@ from candor_proto.errors import (
     WrongRecipient,
 )
 from candor_proto.ids import Digest, FederationName, Handle, LookupId, NodeId, Purpose, RequestId
+from candor_proto.policy import MAX_CASE_OCTETS, MAX_OFFICER_OCTETS
 from candor_proto.record import CanonicalRecord, DisputeStatus, open_commitment
 from candor_proto.sealing import (
     PUBLIC_KEY_OCTETS,
@@ -36,8 +37,6 @@ from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
 from candor_proto.statements import CLOCK_TOLERANCE
 
 REQUEST_LIFE = timedelta(days=30)
-MAX_CASE_OCTETS = 128
-MAX_OFFICER_OCTETS = 256
 MAX_STATEMENT_OCTETS = 16_000  # 4,000 characters of UTF-8
 MAX_RECORD_OCTETS = 44_000
 MAX_BODY_OCTETS = 65_000

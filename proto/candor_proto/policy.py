@@ -5,12 +5,18 @@ Pure decisions with their reasons in plain words. What is missing is said all at
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from candor_proto.errors import PurposeRefused
+from candor_proto.errors import InputInvalid, PurposeRefused
 from candor_proto.ids import LookupShape, Purpose
+
+# What a disclosure request has room for (docs/protocol.md §9.2); UTF-8 of the NFC form.
+MAX_CASE_OCTETS = 128
+MAX_CONSENT_OCTETS = 256
+MAX_OFFICER_OCTETS = 256
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,15 @@ def check_purpose(purpose: Purpose) -> None:
 def check_paperwork(purpose: Purpose, case: str, consent: str, officer: str) -> None:
     """Whether everything that `purpose` needs is there; raises PurposeRefused naming all that is missing."""
     check_purpose(purpose)
+    for name, value, octets in (
+        ("case number", case, MAX_CASE_OCTETS),
+        ("consent reference", consent, MAX_CONSENT_OCTETS),
+        ("name of the officer in charge", officer, MAX_OFFICER_OCTETS),
+    ):
+        if len(unicodedata.normalize("NFC", value).encode("utf-8", "replace")) > octets:
+            raise InputInvalid(f"The {name} is longer than {octets} octets.", remedy="Shorten it.")
+        if any(unicodedata.category(letter).startswith("C") for letter in value):
+            raise InputInvalid(f"The {name} holds a control character.", remedy="Type it on one line.")
     rule = RULES[purpose]
     missing = []
     if rule.case_needed and not case.strip():

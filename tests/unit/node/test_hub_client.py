@@ -19,8 +19,8 @@ from candor_node import hub_client
 from candor_node.hub_client import HubClient, check_clock, diagnose, retry_delay, stay_attached
 from candor_proto.errors import (
     CandorError,
+    CertificateRefused,
     ClockWrong,
-    Expired,
     MalformedMessage,
     QuotaSpent,
     Unreachable,
@@ -305,7 +305,7 @@ def test_an_own_certificate_that_has_ended_says_so() -> None:
     own = GOOD.good()
     identity, clock = TlsIdentity(own.key, own.chain), ShiftableClock(timedelta(days=8))
     error = asyncio.run(diagnose("127.0.0.1:1", clock, identity))
-    assert isinstance(error, Expired)
+    assert isinstance(error, CertificateRefused)
     assert "certificate ended on" in error.message
 
 

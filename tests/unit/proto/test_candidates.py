@@ -189,8 +189,19 @@ def test_an_expired_blob_is_a_miss_from_its_day_on(days: int, hits: int) -> None
 
 
 @pytest.mark.parametrize("days", [10**6 * 3, 10**9, 2**32 - 1])
-def test_a5c_an_expiry_that_no_calendar_holds_raises_nothing(days: int) -> None:
-    assert len(look(changed(untouched, expires_days=days)).hits) == 1
+def test_a5c_an_expiry_that_no_calendar_holds_is_a_miss_and_raises_nothing(days: int) -> None:
+    """Shown, it would break the screen on which other agencies' hits stand."""
+    findings = look(changed(untouched, expires_days=days))
+    assert findings.hits == ()
+    assert len(findings.failures) == 1
+
+
+def test_a5c_planted_blobs_are_opened_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("candor_proto.candidates.MAX_OPENINGS", 2)
+    sealer = Sealer(KEYS, HARBOR, 1, 3)
+    findings = look(index_of([sealer.segment([sealer.seal(MIKE) for _ in range(5)])], KEYS))
+    assert len(findings.hits) == 2
+    assert len(findings.failures) == 1
 
 
 @pytest.mark.parametrize("where", [1, 2])

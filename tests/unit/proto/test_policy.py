@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from candor_proto.errors import PurposeRefused
+from candor_proto.errors import InputInvalid, PurposeRefused
 from candor_proto.ids import LookupShape, Purpose
 from candor_proto.policy import (
     RULES,
@@ -74,3 +74,20 @@ def test_advisory_records_and_disputed_persons_always_need_a_person() -> None:
     assert rule(Sharing.GREEN, advisory=True) is Release.ASK_A_PERSON
     assert rule(Sharing.GREEN, wrong_person_disputed=True) is Release.ASK_A_PERSON
     assert rule(Sharing.RED, wrong_person_disputed=True) is Release.DECLINE
+
+
+@pytest.mark.parametrize(
+    ("case", "consent", "officer"),
+    [
+        ("R" * 129, "C", "O"),
+        ("R", "C" * 257, "O"),
+        ("R", "C", "Ö" * 129),
+        ("R\n1", "C", "O"),
+        ("R", "C", "\x1b[2J"),
+    ],
+)
+def test_papers_that_a_request_has_no_room_for_are_refused_before_anything_is_asked(
+    case: str, consent: str, officer: str
+) -> None:
+    with pytest.raises(InputInvalid):
+        check_paperwork(Purpose.J_APPLICANT, case, consent, officer)
