@@ -36,7 +36,7 @@ def cli() -> None:
 
     A federation has one ROOT authority (10 years). Its key is needed once a year and otherwise belongs in a
     safe, on a medium that is not connected to anything. The root certifies an ISSUING authority (1 year),
-    whose key the hub uses to certify the members' nodes (7 days each, renewed by themselves).
+    whose key the hub uses to certify the members' nodes (7 days each).
 
     \b
     A ceremony, on a machine without a network:

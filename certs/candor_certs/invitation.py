@@ -55,6 +55,8 @@ from candor_proto.ids import Digest, FederationName, Ori
 TOKEN_OCTETS = 32
 MAX_INVITATION_CHARACTERS = 16 * 1024
 _MAX_AGENCY_CHARACTERS = 120
+# What a directory has room for: a longer name would make the directory unreadable for everybody.
+_MAX_AGENCY_OCTETS = 256
 _BEGIN, _END = "-----BEGIN CANDOR INVITATION-----", "-----END CANDOR INVITATION-----"
 _FIELDS = ("Version", "Federation", "Hub", "Enrolment", "ORI", "Agency", "Expires", "Token", "Root", "Check")
 _HOST = r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[(?P<ipv6>[0-9a-f:]{2,39})\])"
@@ -260,3 +262,5 @@ def _check_agency_name(name: str) -> None:
         )
     if unicodedata.normalize("NFC", name) != name:
         raise MalformedMessage("An agency's name is written in Unicode NFC.")
+    if len(name.encode("utf-8")) > _MAX_AGENCY_OCTETS:
+        raise MalformedMessage(f"An agency's name is at most {_MAX_AGENCY_OCTETS} octets of UTF-8.")

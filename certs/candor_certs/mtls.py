@@ -45,6 +45,20 @@ CLIENT_OPTIONS: Options = [
 ]
 
 
+def enrolment_options() -> Options:
+    """Settings of the port that anybody may reach: small messages, few streams, short connections."""
+    tighter: dict[str, int] = {
+        "grpc.max_concurrent_streams": 2,
+        "grpc.max_receive_message_length": 32 * 1024,
+        "grpc.max_send_message_length": 64 * 1024,
+        "grpc.max_allowed_incoming_connections": 64,
+        "grpc.max_connection_idle_ms": 30_000,
+        "grpc.max_connection_age_ms": 60_000,
+        "grpc.max_connection_age_grace_ms": 10_000,
+    }
+    return [(name, tighter.get(name, value)) for name, value in server_options(1)]
+
+
 def server_options(nodes: int) -> Options:
     """Settings of a hub for at most `nodes` members."""
     return [

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import grpc
 import structlog
 
-from candor_certs.mtls import rotating_server_credentials, server_options
+from candor_certs.mtls import enrolment_options, rotating_server_credentials, server_options
 from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
 from candor_hub.clock import Clock, SystemClock
@@ -150,7 +150,7 @@ class Hub:
         _check_bindable(address)
         server = grpc.aio.server(
             interceptors=[*self._interceptors, Gatekeeper(admit)],
-            options=server_options(self.config.nodes),
+            options=server_options(self.config.nodes) if require_client else enrolment_options(),
         )
         credentials = rotating_server_credentials(self.tls, [self._keys.root], require_client)
         try:

@@ -63,7 +63,7 @@ def open_engine(url: str, key: bytes, *, create: bool = False) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
-            return sa.create_engine(parsed, pool_pre_ping=True)
+            return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     except (ArgumentError, NoSuchModuleError, ImportError):
         raise ConfigInvalid(
             "database_url names no database that can be used here.",
@@ -89,6 +89,8 @@ def _open_sqlite(path: Path, key: bytes, create: bool) -> Engine:
         f"sqlite:///{path}",
         module=dbapi2,
         connect_args={"check_same_thread": False},
+        # What a statement holds does not belong into logs and exceptions.
+        hide_parameters=True,
         pool_size=8,
         max_overflow=8,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,16 +139,27 @@ def to_dict(message: Message) -> dict[str, Any]:
     return found
 
 
+def printable(line: str) -> str:
+    """One line of output, whatever other agencies wrote into it.
+
+    A newline or an escape sequence in a case number, a name or a narrative could forge or hide lines just
+    before somebody approves.
+    """
+    return "".join(" " if unicodedata.category(letter).startswith("C") else letter for letter in line)
+
+
 def show(message: Message, as_json: bool, lines: Callable[[], list[str]]) -> None:
     """Print a reply, for machines or for people."""
     if as_json:
         click.echo(json.dumps(to_dict(message), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(lines()))
+        click.echo("\n".join(map(printable, lines())))
 
 
 def show_dict(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    click.echo(json.dumps(report, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
+    click.echo(
+        json.dumps(report, indent=2, ensure_ascii=False) if as_json else "\n".join(map(printable, lines))
+    )
 
 
 def table(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> list[str]:

@@ -38,6 +38,7 @@ from candor_proto.errors import (
     CandorError,
     CommitmentMismatch,
     IdentityMismatch,
+    LimitExceeded,
     StoreUnusable,
     Unreachable,
 )
@@ -47,6 +48,8 @@ from candor_proto.signing import VerifyingKey
 from candor_wire.codec import chain_digest
 
 FETCHES_AT_ONCE = 4
+# 250,000 records of one owner (§13); without a limit one member could fill everybody's memory.
+MAX_INDEX_OCTETS = 1 << 30
 FIRST_RETRY_SECONDS = 5.0
 NEXT_RETRY_SECONDS = 60.0
 
@@ -199,6 +202,8 @@ class IndexClient:
             # A segment is held for its epoch and number: a new epoch that named an old one would never match.
             known = dict(self._held_segments(held)) if held and held.head.epoch == head.epoch else {}
             try:
+                if sum(ref.octets for ref in head.segments) > MAX_INDEX_OCTETS:
+                    raise LimitExceeded(f"The index of {node} is over the size that members hold.")
                 segments = []
                 for ref in head.segments:
                     async with limit:

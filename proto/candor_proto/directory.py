@@ -82,7 +82,7 @@ class IndexHead:
         """Parse strictly; raises MalformedMessage or LimitExceeded."""
         reader = Reader(data, "index-head")
         federation, node = FederationName(reader.text(64)), NodeId(reader.text(64))
-        sequence, epoch = reader.integer(8), reader.integer(4)
+        sequence, epoch = _count(reader), reader.integer(4)
         keys = {key_class: Element.parse(reader.fixed(32)) for key_class in CLASSES}
         threshold, scheme_version = reader.integer(1), reader.integer(1)
         if not MIN_THRESHOLD <= threshold <= MAX_THRESHOLD:
@@ -150,7 +150,7 @@ class Directory:
     def decode(cls, data: bytes) -> Directory:
         """Parse strictly; raises MalformedMessage or LimitExceeded."""
         reader = Reader(data, "directory")
-        federation, version, issued_at = FederationName(reader.text(64)), reader.integer(8), reader.time()
+        federation, version, issued_at = FederationName(reader.text(64)), _count(reader), reader.time()
         members = reader.sequence(MAX_MEMBERS, _read_member)
         names = [member.node for member in members]
         if names != sorted(set(names)):
@@ -161,6 +161,14 @@ class Directory:
         chain_digest = Digest(reader.fixed(32))
         reader.finish()
         return cls(federation, version, issued_at, members, serials, chain_digest)
+
+
+def _count(reader: Reader) -> int:
+    """A sequence or version: databases hold 63 bits of it."""
+    value = reader.integer(8)
+    if value >= 1 << 63:
+        raise MalformedMessage("A sequence or version that nobody can have reached.")
+    return value
 
 
 def _serial_octets(serial: int) -> bytes:

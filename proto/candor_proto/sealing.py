@@ -133,9 +133,10 @@ def _public_key(octets: bytes) -> MLKEM768X25519PublicKey:
     if len(octets) != PUBLIC_KEY_OCTETS:
         raise MalformedMessage(f"A disclosure key is {PUBLIC_KEY_OCTETS} octets.")
     try:
-        return MLKEM768X25519PublicKey(
-            MLKEM768PublicKey.from_public_bytes(octets[:_MLKEM_PUBLIC]),
-            X25519PublicKey.from_public_bytes(octets[_MLKEM_PUBLIC:]),
-        )
+        mlkem = MLKEM768PublicKey.from_public_bytes(octets[:_MLKEM_PUBLIC])
+        x25519 = X25519PublicKey.from_public_bytes(octets[_MLKEM_PUBLIC:])
+        # A point of low order gives a shared secret of zeros, which the library refuses: at the door.
+        X25519PrivateKey.generate().exchange(x25519)
+        return MLKEM768X25519PublicKey(mlkem, x25519)
     except ValueError:
         raise MalformedMessage("A disclosure key that is no valid public key.") from None

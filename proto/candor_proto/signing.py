@@ -16,6 +16,20 @@ from candor_proto.errors import MalformedMessage, SignatureInvalid
 
 KEY_OCTETS = 32
 SIGNATURE_OCTETS = 64
+# Encodings of the points of order 1, 2, 4 and 8 without the sign bit, as libsodium's
+# `ge25519_has_small_order` lists them.
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,9 @@ class VerifyingKey:
     def __post_init__(self) -> None:
         if len(self.value) != KEY_OCTETS:
             raise MalformedMessage("A signing key is 32 octets.")
+        # Under a key of small order one signature verifies for every body: its holder could deny any.
+        if self.value[:31] + bytes([self.value[31] & 0x7F]) in _SMALL_ORDER:
+            raise MalformedMessage("A signing key of small order.")
 
 
 class SigningKey:

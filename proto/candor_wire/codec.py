@@ -154,6 +154,8 @@ def read_acknowledge(message: hub_pb2.AttachRequest) -> tuple[int, ...]:
     ids = tuple(message.acknowledge.delivery_ids)
     if not 0 < len(ids) <= limits.MAX_ACKNOWLEDGED_IDS:
         raise LimitExceeded("An acknowledgement names too many deliveries, or none.")
+    if max(ids) >= 1 << 63:
+        raise MalformedMessage("An acknowledgement of a delivery that cannot be.")
     return ids
 
 

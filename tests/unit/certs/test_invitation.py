@@ -74,7 +74,7 @@ moments = st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace
 agency_names = (
     st.text(st.characters(categories=["L", "M", "N", "P", "S", "Zs"]), min_size=1, max_size=100)
     .map(lambda text: unicodedata.normalize("NFC", text).strip())
-    .filter(lambda text: 1 <= len(text) <= 120)
+    .filter(lambda text: 1 <= len(text) <= 120 and len(text.encode()) <= 256)
 )
 invitations = st.builds(
     invitation, addresses, oris, agency_names, st.binary(min_size=32, max_size=32), moments
@@ -169,7 +169,7 @@ def test_the_root_must_be_the_federations() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", " x", "x\n", "a\nHub: evil:1", "a\u2028b", "a\u202eb", "e\u0301", "x" * 121]
+    "name", ["", " x", "x\n", "a\nHub: evil:1", "a\u2028b", "a\u202eb", "e\u0301", "x" * 121, "漢" * 86]
 )
 def test_an_agency_name_is_one_printable_line(name: str) -> None:
     with pytest.raises(MalformedMessage):

@@ -9,6 +9,7 @@ from candor_certs.mtls import (
     channel_credentials,
     client_options,
     enrolment_channel_credentials,
+    enrolment_options,
     rotating_server_credentials,
     server_credentials,
     server_options,
@@ -72,3 +73,16 @@ def test_the_client_pings_less_often_than_the_server_allows() -> None:
 def test_no_option_is_given_twice() -> None:
     for options in (server_options(1), client_options(FEDERATION)):
         assert len(dict(options)) == len(options)
+
+
+def test_the_port_that_anybody_may_reach_has_tighter_limits_than_the_members() -> None:
+    members, anybody = dict(server_options(1_000)), dict(enrolment_options())
+    assert set(members) == set(anybody)
+    for name in (
+        "grpc.max_concurrent_streams",
+        "grpc.max_receive_message_length",
+        "grpc.max_allowed_incoming_connections",
+        "grpc.max_connection_idle_ms",
+        "grpc.max_connection_age_ms",
+    ):
+        assert int(anybody[name]) < int(members[name])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from candor_node.clock import SystemClock
-from candor_node.index_client import IndexClient
+from candor_node.index_client import MAX_INDEX_OCTETS, IndexClient
 from candor_proto.directory import IndexHead, SegmentRef
 from candor_proto.errors import CommitmentMismatch, IdentityMismatch, StoreUnusable
 from candor_proto.group import hash_to_group
@@ -137,3 +137,9 @@ def test_a_new_head_of_the_same_epoch_keeps_the_segments_held(tmp_path: Path) ->
 def test_a_new_epoch_that_names_a_segment_of_the_old_one_is_no_index(tmp_path: Path) -> None:
     """It would count as answered and never match."""
     assert held_after(tmp_path, HEAD, replace(HEAD, sequence=2, epoch=2)) == [True, False]
+
+
+def test_an_index_larger_than_members_hold_is_not_fetched(tmp_path: Path) -> None:
+    huge = replace(HEAD, segments=(REF, SegmentRef(5, Digest(bytes(32)), MAX_INDEX_OCTETS)))
+    assert held_after(tmp_path, huge) == [False]
+    assert list(tmp_path.iterdir()) == []

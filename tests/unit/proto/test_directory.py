@@ -175,3 +175,10 @@ def test_a_changed_directory_is_refused_or_is_another_directory(data: st.DataObj
     except CandorError:
         return
     assert decoded.encode() == bytes(body)
+
+
+def test_a_sequence_or_version_that_no_database_holds_is_refused() -> None:
+    with pytest.raises(MalformedMessage):
+        IndexHead.decode(replace(PARTIES["alpha"].head(), sequence=1 << 63).encode())
+    with pytest.raises(MalformedMessage):
+        Directory.decode(replace(PARTIES.directory(), version=1 << 63).encode())

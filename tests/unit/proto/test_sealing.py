@@ -94,3 +94,11 @@ def test_an_unusable_public_key_is_refused(octets: bytes) -> None:
 def test_a_private_key_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(MalformedMessage):
         DisclosureKey(bytes(95))
+
+
+def test_a_public_key_with_a_point_of_low_order_is_refused_at_the_door() -> None:
+    low = KEY.public[:1184] + bytes(32)
+    with pytest.raises(MalformedMessage):
+        check_public_key(low)
+    with pytest.raises(MalformedMessage):
+        seal(b"x", low, CONTEXT)

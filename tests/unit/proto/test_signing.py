@@ -62,3 +62,13 @@ def test_a_private_key_never_prints() -> None:
     key = SigningKey(bytes(range(32)))
     assert key.seed().hex() not in repr(key)
     assert "redacted" in repr(key)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [bytes(32), b"\x01" + bytes(31), b"\x01" + bytes(30) + b"\x80", b"\xec" + b"\xff" * 30 + b"\x7f"],
+    ids=["order four", "identity", "identity with sign", "order two"],
+)
+def test_a_key_under_which_one_signature_fits_every_body_is_refused(octets: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        VerifyingKey(octets)

@@ -167,3 +167,8 @@ def test_certificate_chains_have_limits() -> None:
         codec.read_chain([bytes(16 * 1024 + 1)])
     with pytest.raises(MalformedMessage):
         codec.read_address(bytes(31))
+
+
+def test_an_acknowledgement_of_a_delivery_that_cannot_be_is_refused() -> None:
+    with pytest.raises(MalformedMessage):
+        codec.read_acknowledge(codec.write_acknowledge((1 << 63,)))
