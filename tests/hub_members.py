@@ -35,6 +35,7 @@ from candor_proto.statements import (
     Answer,
     AnswerStatus,
     Commitments,
+    Left,
     Lookup,
     Target,
 )
@@ -81,6 +82,7 @@ class Member:
         *,
         purpose: Purpose = Purpose.J_APPLICANT,
         shape: LookupShape = LookupShape.SCREENING,
+        persons: int = 1,
         lookup_id: bytes | None = None,
         issued_at: datetime | None = None,
         life: timedelta = LOOKUP_LIFE,
@@ -95,12 +97,15 @@ class Member:
             asker=asker or self.node,
             purpose=purpose,
             shape=shape,
-            commitments=Commitments(*(Digest(secrets.token_bytes(32)) for _ in range(4))),
+            commitments=tuple(
+                Commitments(*(Digest(secrets.token_bytes(32)) for _ in range(4))) for _ in range(persons)
+            ),
             issued_at=now,
             expires_at=now + life,
             targets=tuple(Target(node, 1) for node in sorted({target.node for target in targets})),
             elements={
-                key_class: tuple(_element() for _ in range(SLOTS[shape][key_class])) for key_class in KeyClass
+                key_class: tuple(_element() for _ in range(SLOTS[shape][key_class] * persons))
+                for key_class in KeyClass
             },
         )
         statement = (signing_key or self.signing_key).sign("lookup", lookup.encode())
@@ -126,7 +131,9 @@ class Member:
             status=AnswerStatus.REFUSED,
             epoch=1,
             answered_at=self.clock.now(),
+            left=Left(0, 0, 0, 0),
             shape=asked.shape,
+            persons=asked.persons,
             evaluations={},
         )
         statement = self.signing_key.sign("answer", answer.encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -17,13 +17,13 @@ from candor_proto.directory import (
     VerifiedDirectory,
     verify_directory,
 )
-from candor_proto.exchange import Draft, Paperwork, draft_lookup
+from candor_proto.exchange import AskedPerson, Draft, Paperwork, blind_plan, draft_lookup
 from candor_proto.ids import Digest, FederationName, KeyClass, LookupId, LookupShape, NodeId, Ori, Purpose
 from candor_proto.matchkeys import plan_lookup
 from candor_proto.normalise import SCHEME_VERSION, Particulars, normalise
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SignedStatement, SigningKey
-from candor_proto.statements import Answer, AnswerStatus, Evaluation, Lookup, Target, classes_of
+from candor_proto.statements import Answer, AnswerStatus, Evaluation, Left, Lookup, Target, classes_of
 
 NOW = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
 FEDERATION = FederationName("test.candor.example")
@@ -95,7 +95,7 @@ class Party:
     def evaluate(self, lookup: Lookup, **changes: object) -> Answer:
         """An honest answer to `lookup`, with fields replaced by `changes`."""
         evaluations = {}
-        for key_class in classes_of(lookup.shape):
+        for key_class in classes_of(lookup.shape) if lookup.persons else ():
             elements, proof = oprf.blind_evaluate(self.keys()[key_class], lookup.elements[key_class])
             evaluations[key_class] = Evaluation(elements, proof)
         answer = Answer(
@@ -107,7 +107,9 @@ class Party:
             AnswerStatus.EVALUATED,
             self.epoch,
             NOW,
+            Left(3_960, 996, 2_988, 2_376),
             lookup.shape,
+            lookup.persons,
             evaluations,
         )
         return replace(answer, **changes)  # type: ignore[arg-type]  # test helper: names checked at run time
@@ -153,11 +155,26 @@ class Parties:
         now: datetime = NOW,
         lookup_id: LookupId | None = None,
     ) -> Draft:
-        paperwork = Paperwork.draw("REQ-1", "CONSENT-1", "Sgt. Example")
-        plan = plan_lookup(normalise(particulars), shape, paperwork.filler_seed)[0]
+        return self.draft_all(asker, [particulars], shape, purpose, now, lookup_id)
+
+    def draft_all(
+        self,
+        asker: str,
+        people: Sequence[Particulars],
+        shape: LookupShape = LookupShape.SCREENING,
+        purpose: Purpose = Purpose.J_APPLICANT,
+        now: datetime = NOW,
+        lookup_id: LookupId | None = None,
+    ) -> Draft:
+        """One lookup about all of `people`, the first plan of each."""
+        asked = []
+        for particulars in people:
+            paperwork = Paperwork.draw("REQ-1", "CONSENT-1", "Sgt. Example")
+            plan = plan_lookup(normalise(particulars), shape, paperwork.filler_seed)[0]
+            asked.append(AskedPerson(blind_plan(plan), paperwork))
         return draft_lookup(
-            plan,
-            paperwork,
+            asked,
+            shape,
             purpose,
             FEDERATION,
             NodeId(asker),

@@ -30,15 +30,15 @@ from candor_proto.errors import (
     WrongRecipient,
 )
 from candor_proto.exchange import verify_lookup_signature
-from candor_proto.ids import Digest, NodeId
+from candor_proto.ids import Digest, LookupShape, NodeId
 from candor_proto.policy import check_purpose
-from candor_proto.statements import CLOCK_TOLERANCE, LOOKUP_LIFE, SLOTS, Lookup
+from candor_proto.statements import CLOCK_TOLERANCE, LOOKUP_LIFE, MAX_PERSONS, Lookup, answer_octets
 from candor_wire.codec import Envelope, MessageKind
 from candor_wire.limits import MAX_MAILBOX_ROWS_PER_RECIPIENT
 
 DISCLOSURE_LIFE = timedelta(days=30)
-# An answer to a detailed lookup has about 1,700 octets.
-MAX_ANSWER_OCTETS = 4_096
+# An answer to a detailed lookup about 64 persons, the largest there is.
+MAX_ANSWER_OCTETS = answer_octets(LookupShape.DETAILED, MAX_PERSONS)
 # One member alone must not be able to fill another's mailbox.
 MAX_WAITING_FROM_ONE_SENDER = 1_000
 _LIFE = {
@@ -100,7 +100,7 @@ class Relay:
     def _lookup(self, tx: Transaction, lookup: Lookup, directory: CurrentDirectory, now: datetime) -> Receipt:
         check_purpose(lookup.purpose)
         _check_targets(lookup, directory)
-        wanted = SLOTS[lookup.shape]
+        wanted = lookup.cost
         uses = tx.quotas.uses(lookup.asker, now - MONTH - BUCKET)
         check_budget(self._quota, uses, wanted, now, str(lookup.asker))
         tx.quotas.spend(lookup.asker, bucket(now), wanted)

@@ -9,8 +9,8 @@ Rules of this file:
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from candor_node import epochs, ledger, mail_store
@@ -19,8 +19,9 @@ from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
+from candor_node.workers import Workers, lane_for, slices_in
 from candor_proto import oprf
-from candor_proto.budget import Quota, check_budget
+from candor_proto.budget import Quota, Use, check_budget, remaining
 from candor_proto.directory import check_standing
 from candor_proto.errors import (
     CandorError,
@@ -37,10 +38,10 @@ from candor_proto.ids import KeyClass, NodeId
 from candor_proto.policy import check_purpose
 from candor_proto.signing import SigningKey
 from candor_proto.statements import (
-    SLOTS,
     Answer,
     AnswerStatus,
     Evaluation,
+    Left,
     Lookup,
     classes_of,
     elements_in,
@@ -49,23 +50,35 @@ from candor_proto.statements import (
 from candor_wire.codec import Envelope, MessageKind
 
 CATCH_UP_SECONDS = 10.0
+NOTHING_LEFT = Left(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a lookup gets; `seed` is the epoch's when it is to be evaluated."""
+    """What a lookup gets; `seed` is the epoch's when it is to be evaluated.
+
+    `left` is what the asker may use after it (§11.3).
+    """
 
     status: AnswerStatus
     reason: str
     epoch: int
     seed: bytes | None = field(default=None, repr=False)
+    left: Left = NOTHING_LEFT
 
 
 class Answerer:
     """Turns a stored lookup into a signed answer in the outbox."""
 
     def __init__(
-        self, store: Store, indexes: IndexClient, own: NodeId, key: SigningKey, quota: Quota, clock: Clock
+        self,
+        store: Store,
+        indexes: IndexClient,
+        own: NodeId,
+        key: SigningKey,
+        quota: Quota,
+        clock: Clock,
+        workers: Workers,
     ) -> None:
         self._store = store
         self._indexes = indexes
@@ -73,13 +86,14 @@ class Answerer:
         self._key = key
         self._quota = quota
         self._clock = clock
+        self._workers = workers
 
     async def process(self, row: InboxRow) -> None:
         """Answer one lookup of the inbox, or drop it. Raises StoreUnusable only."""
         # A lookup may overtake the announcement of the member that sent it.
         await self._indexes.caught_up(CATCH_UP_SECONDS)
         try:
-            lookup = await asyncio.to_thread(self._verify, row, self._clock.now())
+            lookup = await self._workers.run(row.lane, self._verify, row, self._clock.now())
         except CandorError as error:
             await self._drop(row, error)
             return
@@ -89,7 +103,8 @@ class Answerer:
         except Replayed as error:
             await self._drop(row, error)
             return
-        answer = await asyncio.to_thread(self._answer, lookup, row.statement.body, decision, now)
+        lane = lane_for(lookup.persons)
+        answer = await self._workers.run(lane, self._answer, lookup, row.statement.body, decision, now)
         await self._store.run(lambda db: self._send(db, row, lookup, answer, now))
         log.info("lookup answered", asker=str(lookup.asker), status=decision.status.name)
 
@@ -107,7 +122,8 @@ class Answerer:
         decision = self._judge(db, lookup, now)
         mail_store.decide(db, lookup.asker, lookup.lookup_id, decision.status)
         if decision.status is AnswerStatus.EVALUATED:
-            mail_store.use_quota(db, lookup.asker, lookup.shape, now)
+            mail_store.use_quota(db, lookup.asker, lookup.cost, now)
+        decision = replace(decision, left=self._left(mail_store.quota_uses(db, lookup.asker), now))
         ledger.append(
             db,
             now,
@@ -115,7 +131,8 @@ class Answerer:
             {"lookup_id": str(lookup.lookup_id), "asker": str(lookup.asker)},
             {
                 "purpose": lookup.purpose.name,
-                "elements": elements_in(lookup.shape),
+                "persons": lookup.persons,
+                "elements": elements_in(lookup.shape, lookup.persons),
                 "status": decision.status.name,
                 "reason": decision.reason,
             },
@@ -125,12 +142,17 @@ class Answerer:
     def _resume(self, db: Database, lookup: Lookup, status: AnswerStatus, now: datetime) -> Decision:
         """What was decided, and counted, before a crash kept it from being answered."""
         epoch = lookup.epoch_for(self._own) or 0
+        left = self._left(mail_store.quota_uses(db, lookup.asker), now)
         if status is not AnswerStatus.EVALUATED:
-            return Decision(status, "", epoch)
+            return Decision(status, "", epoch, left=left)
         try:
-            return Decision(status, "", epoch, epochs.usable(db, epoch, now).seed)
+            return Decision(status, "", epoch, epochs.usable(db, epoch, now).seed, left)
         except StaleEpoch as error:
-            return Decision(AnswerStatus.STALE_EPOCH, error.message, epoch)
+            return Decision(AnswerStatus.STALE_EPOCH, error.message, epoch, left=left)
+
+    def _left(self, uses: Sequence[Use], now: datetime) -> Left:
+        of = [remaining(self._quota, uses, now, key_class) for key_class in (None, *KeyClass)]
+        return Left(*of)
 
     def _judge(self, db: Database, lookup: Lookup, now: datetime) -> Decision:
         """Standing, epoch, purpose and quota, in the order of §7.3."""
@@ -140,7 +162,7 @@ class Answerer:
             seed = epochs.usable(db, epoch, now).seed
             check_purpose(lookup.purpose)
             uses = mail_store.quota_uses(db, lookup.asker)
-            check_budget(self._quota, uses, SLOTS[lookup.shape], now, str(lookup.asker))
+            check_budget(self._quota, uses, lookup.cost, now, str(lookup.asker))
         except (MemberSuspended, NotYetValid) as error:
             return Decision(AnswerStatus.REFUSED_STANDING, error.message, epoch)
         except StaleEpoch as error:
@@ -153,10 +175,14 @@ class Answerer:
 
     def _answer(self, lookup: Lookup, body: bytes, decision: Decision, now: datetime) -> Answer:
         evaluations: dict[KeyClass, Evaluation] = {}
-        if decision.seed is not None:
+        if decision.seed is not None and lookup.persons:
             pairs = epochs.keys_for(decision.seed, lookup.federation, self._own, decision.epoch)
+            sliced = self._workers.map(lane_for(lookup.persons))
             for key_class in classes_of(lookup.shape):
-                elements, proof = oprf.blind_evaluate(pairs[key_class], lookup.elements[key_class])
+                asked = lookup.elements[key_class]
+                elements, proof = oprf.blind_evaluate(
+                    pairs[key_class], asked, threads=slices_in(len(asked)), map=sliced
+                )
                 evaluations[key_class] = Evaluation(elements, proof)
         return Answer(
             federation=lookup.federation,
@@ -167,7 +193,9 @@ class Answerer:
             status=decision.status,
             epoch=decision.epoch,
             answered_at=now,
+            left=decision.left,
             shape=lookup.shape,
+            persons=lookup.persons,
             evaluations=evaluations,
         )
 

@@ -29,15 +29,17 @@ from candor_node.disclosures import Requester
 from candor_node.exchange_migrations import exchange_migrations
 from candor_node.gathering import Gatherer
 from candor_node.hub_client import HubClient, WrapChannel, stay_attached
+from candor_node.inbox import Inbox
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
-from candor_node.mail_store import InboxRow, OutboxRow
+from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
 from candor_node.releases import Owner
 from candor_node.search import Searcher
 from candor_node.store import ALL_MIGRATIONS, Store
+from candor_node.workers import Workers
 from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable, Unreachable
 from candor_proto.ids import LookupId, RequestId
 from candor_proto.sealing import DisclosureKey
@@ -45,8 +47,6 @@ from candor_proto.signing import SigningKey
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
 MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations)
-INBOX_BATCH = 16
-INBOX_IDLE_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
@@ -112,7 +112,7 @@ class Node:
         self.roots = read_certificates(config.root_certificates_file)
         self.connection = Connection()
         self._tasks: list[asyncio.Task[None]] = []
-        self._inbox = {kind: asyncio.Event() for kind in MessageKind}
+        self._inbox: dict[MessageKind, Inbox] = {}
         self._failed: asyncio.Queue[CandorError] = asyncio.Queue()
         for folder in (config.index_folder, config.socket.parent):
             _make_folder(folder)
@@ -130,7 +130,8 @@ class Node:
         )
         self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent)
         key = self.keys.signing
-        self.answerer = Answerer(self.store, self.indexes, own, key, config.quota, self.clock)
+        self.workers = Workers()
+        self.answerer = Answerer(self.store, self.indexes, own, key, config.quota, self.clock, self.workers)
         self.cases = Cases(self.store)
         self.searcher = Searcher(
             self.store,
@@ -179,16 +180,23 @@ class Node:
         await self.indexes.load()
         self.local = LocalServer(self)
         await self.local.start()
+        processes = {
+            MessageKind.LOOKUP: self.answerer.process,
+            MessageKind.ANSWER: self.gatherer.process,
+            MessageKind.DISCLOSURE_REQUEST: self.owner.process,
+            MessageKind.DISCLOSURE_RESPONSE: self.requester.process,
+        }
+        self._inbox = {
+            kind: Inbox(kind, self.store, self.config.node_id, process, self._may_judge, self.outbox.wake)
+            for kind, process in processes.items()
+        }
         works: dict[str, Callable[[], Awaitable[None]]] = {
             "attach": self._stay_attached,
             "outbox": self.outbox.run,
             "indexes": lambda: self.indexes.run(self.config.index_refresh_seconds),
             "publication": self.publishing.run,
             "housekeeping": self._keep_house,
-            "lookups": lambda: self._work_off(MessageKind.LOOKUP, self.answerer.process),
-            "answers": lambda: self._work_off(MessageKind.ANSWER, self.gatherer.process),
-            "requests": lambda: self._work_off(MessageKind.DISCLOSURE_REQUEST, self.owner.process),
-            "responses": lambda: self._work_off(MessageKind.DISCLOSURE_RESPONSE, self.requester.process),
+            **{f"inbox {kind.name.lower()}": box.run for kind, box in self._inbox.items()},
         }
         for name, work in works.items():
             self._tasks.append(asyncio.create_task(self._supervise(name, work), name=name))
@@ -203,6 +211,7 @@ class Node:
         if hasattr(self, "local"):
             await self.local.stop()
         await self.hub.close()
+        await asyncio.to_thread(self.workers.close)
         await asyncio.to_thread(self.store.close)
 
     async def failure(self) -> None:
@@ -242,8 +251,7 @@ class Node:
         self.indexes.announce(welcome.directory_version)
         self.publishing.wake()
         self.outbox.wake()
-        for event in self._inbox.values():
-            event.set()
+        self._wake_inbox()
 
     def _detached(self, error: CandorError) -> None:
         log.warning("not attached", code=error.code, reason=error.message)
@@ -256,7 +264,11 @@ class Node:
             log.warning("a delivery for somebody else", kind=envelope.kind.name)
             return
         if await self.store.run(lambda db: mail_store.receive(db, envelope, now)):
-            self._inbox[envelope.kind].set()
+            self._inbox[envelope.kind].wake()
+
+    def _wake_inbox(self) -> None:
+        for box in self._inbox.values():
+            box.wake()
 
     def directory_changed(self, version: int) -> None:
         self.indexes.announce(version)
@@ -269,50 +281,15 @@ class Node:
 
     # --- background work ----------------------------------------------------------------------------------
 
-    async def _work_off(self, kind: MessageKind, process: Callable[[InboxRow], Awaitable[None]]) -> None:
-        """Process the inbox of one kind, for ever.
-
-        Not with a wrong clock (§8.4), and not before this run has been attached once and holds the directory
+    def _may_judge(self) -> bool:
+        """Not with a wrong clock (§8.4), nor before this run has been attached once and holds the directory
         that was announced: judged by none or an old one, good messages would be dropped for good.
         """
-        event, own = self._inbox[kind], self.config.node_id
-        while True:
-            event.clear()
-            rows = []
-            if self._may_judge():
-                rows = await self.store.run(lambda db: mail_store.unsettled(db, kind, own, INBOX_BATCH))
-            if rows:
-                done = await asyncio.gather(
-                    *(self._process(process, row) for row in rows), return_exceptions=True
-                )
-                self.outbox.wake()
-                # Only when all have ended: a worker that starts again must not find a row in other hands.
-                for outcome in done:
-                    if isinstance(outcome, BaseException):
-                        raise outcome
-                continue
-            try:
-                async with asyncio.timeout(INBOX_IDLE_SECONDS):
-                    await event.wait()
-            except TimeoutError:
-                continue
-
-    def _may_judge(self) -> bool:
         return (
             not isinstance(self.connection.trouble, ClockWrong)
             and self.connection.first_attached.is_set()
             and self.indexes.version >= self.indexes.announced
         )
-
-    async def _process(self, process: Callable[[InboxRow], Awaitable[None]], row: InboxRow) -> None:
-        """One message; a message that trips a bug of ours must not stop those behind it."""
-        try:
-            await process(row)
-        except StoreUnusable:
-            raise
-        except Exception:
-            log.exception("a message could not be processed", kind=row.envelope.kind.name)
-            await self.store.run(lambda db: mail_store.settle(db, row.number, CandorError.code))
 
     async def _keep_house(self) -> None:
         while True:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from candor_node import coverage, hit_store, ledger, lookup_store
-from candor_node.coverage import Outputs
 from candor_node.hit_store import StoredHit
 from candor_node.lookup_store import Ask, SearchRow
 from candor_node.store import Database, Store
 from candor_proto.errors import UnknownObject
-from candor_proto.exchange import LookupEvent, LookupState, lookup_after
+from candor_proto.exchange import LookupEvent, LookupState, Outputs, lookup_after
 from candor_proto.ids import LookupId, NodeId
 from candor_proto.result import LookupResult, TargetState
 

@@ -16,14 +16,12 @@ from candor_node.lookup_store import Ask, SearchRow, TargetRow
 from candor_proto.candidates import NodeIndex
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import CandorError
-from candor_proto.exchange import Draft, TargetEvent, event_of, unblind, verify_answer
+from candor_proto.exchange import Draft, Outputs, TargetEvent, event_of, unblind, verify_answer
 from candor_proto.ids import LookupId, NodeId
-from candor_proto.matchkeys import Slot
+from candor_proto.oprf import SliceMap
 from candor_proto.result import Coverage, LookupResult, TargetReport, TargetState, order_hits
 from candor_proto.signing import SignedStatement, VerifyingKey
-from candor_proto.statements import AnswerStatus, lookup_digest
-
-Outputs = tuple[tuple[Slot, bytes], ...]
+from candor_proto.statements import AnswerStatus, Left, lookup_digest
 
 # Of the states of a node's lookups, the one that stands for all: first what may still change.
 _SPEAKS_FIRST = (
@@ -52,28 +50,40 @@ _REFUSALS: Mapping[AnswerStatus, str] = {
 
 @dataclass(frozen=True)
 class Examined:
-    """What one answer is: an event for the table of §7.8, and the outputs when it was evaluated."""
+    """What one answer is: an event for the table of §7.8, and each person's outputs when it was evaluated."""
 
     event: TargetEvent
     reason: str = ""
-    outputs: Outputs | None = None
+    outputs: tuple[Outputs, ...] | None = None
+    left: Left | None = None
 
 
 def examine(
-    draft: Draft, node: NodeId, key: VerifyingKey, statement: SignedStatement, index: NodeIndex | None
+    draft: Draft,
+    node: NodeId,
+    key: VerifyingKey,
+    statement: SignedStatement,
+    index: NodeIndex | None,
+    *,
+    threads: int = 1,
+    map: SliceMap = map,
 ) -> Examined:
-    """Check an answer of `node` to `draft` and unblind it (§7.5); whatever fails is no answer."""
+    """Check an answer of `node` to `draft` and unblind it (§7.5); whatever fails is no answer.
+
+    `threads` and `map` cut a large batch into slices, as in `candor_proto.oprf`.
+    """
     lookup = draft.lookup
     try:
         answer = verify_answer(statement, lookup, lookup_digest(draft.statement.body), node, key)
         if answer.status is not AnswerStatus.EVALUATED:
-            return Examined(event_of(answer.status), _REFUSALS[answer.status])
+            return Examined(event_of(answer.status), _REFUSALS[answer.status], left=answer.left)
         if index is None:
-            return Examined(TargetEvent.EVALUATED, "its index is not held any more")
+            return Examined(TargetEvent.EVALUATED, "its index is not held any more", left=answer.left)
         if index.head.epoch != answer.epoch:
             # The index moved on while the answer was under way: those keys check nothing any more.
             return Examined(TargetEvent.STALE_EPOCH, _REFUSALS[AnswerStatus.STALE_EPOCH])
-        return Examined(TargetEvent.EVALUATED, outputs=unblind(draft, answer, index.head))
+        outputs = unblind(draft, answer, index.head, threads=threads, map=map)
+        return Examined(TargetEvent.EVALUATED, outputs=outputs, left=answer.left)
     except CandorError as error:
         return Examined(TargetEvent.INVALID, error.code)
 

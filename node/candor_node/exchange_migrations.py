@@ -16,6 +16,17 @@ def initial(db: Database) -> None:
         db.execute(statement)
 
 
+@exchange_migrations()
+def batches(db: Database) -> None:
+    for statement in _BATCHES:
+        db.execute(statement)
+
+
+_BATCHES = (
+    # Single lookups and batches stand in two lines (mail_store.unsettled).
+    "ALTER TABLE inbox ADD COLUMN bulk INTEGER NOT NULL DEFAULT 0",
+)
+
 _INITIAL = (
     # What the hub delivered. The digest is part of the key: a spoilt copy must not keep the good one out.
     """CREATE TABLE inbox (

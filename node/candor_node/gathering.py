@@ -19,7 +19,7 @@ from datetime import datetime
 from candor_node import cases, coverage, hit_store, lookup_store, mail_store
 from candor_node.cases import Case, Cases
 from candor_node.clock import Clock
-from candor_node.coverage import Examined, Outputs
+from candor_node.coverage import Examined
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.lookup_store import Ask, SearchRow, TargetRow
@@ -27,7 +27,14 @@ from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
 from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
 from candor_proto.errors import CandorError, UnknownObject
-from candor_proto.exchange import TRANSITIONS, LookupEvent, LookupState, TargetEvent, lookup_after
+from candor_proto.exchange import (
+    TRANSITIONS,
+    LookupEvent,
+    LookupState,
+    Outputs,
+    TargetEvent,
+    lookup_after,
+)
 from candor_proto.ids import FederationName, LookupId, NodeId
 from candor_proto.matchkeys import Slot
 from candor_proto.result import Hit, TargetState
@@ -78,7 +85,7 @@ class Gatherer:
         asks = {**case.asks, ask.lookup_id: _with_target(ask, node, target)}
         outputs = dict(case.outputs)
         if seen.outputs is not None:
-            outputs[ask.lookup_id, node] = seen.outputs
+            outputs[ask.lookup_id, node] = seen.outputs[0]
         after = replace(case, asks=asks, outputs=outputs)
         found, failures = await self._open(after, node, index, now)
 
@@ -156,7 +163,7 @@ class Gatherer:
             except CandorError:
                 return None
             seen = await asyncio.to_thread(coverage.examine, ask.draft, node, key, target.answer, index)
-            known = seen.outputs
+            known = None if seen.outputs is None else seen.outputs[0]
             if known is not None:
                 case.outputs[lookup_id, node] = known
         return known

@@ -289,7 +289,7 @@ def _read_ask(
         (lookup_id,),
     ).fetchall()
     return Ask(
-        Draft(lookup, statement, slots),
+        Draft(lookup, statement, (slots,)),
         opening,
         attempt,
         LookupState(state),

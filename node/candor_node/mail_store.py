@@ -7,17 +7,19 @@ acknowledged; an outbox row is deleted once the hub has durably accepted it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from candor_node.store import Database
+from candor_node.workers import Lane, lane_for
 from candor_proto.budget import MONTH, Use, bucket
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import Replayed
-from candor_proto.ids import KeyClass, LookupId, LookupShape, NodeId
+from candor_proto.ids import KeyClass, LookupId, NodeId
 from candor_proto.signing import SignedStatement
-from candor_proto.statements import SLOTS, AnswerStatus
+from candor_proto.statements import AnswerStatus, answer_persons, lookup_persons
 from candor_wire.codec import Envelope, MessageKind
 
 # How long settled messages are remembered, so that a delivery repeated late is still recognised.
@@ -28,10 +30,11 @@ MAX_VARIANTS = 4
 
 @dataclass(frozen=True)
 class InboxRow:
-    """A message that was delivered and is not settled."""
+    """A message that was delivered and is not settled; `lane` is that of a single lookup or of a batch."""
 
     number: int
     envelope: Envelope = field(repr=False)
+    lane: Lane = Lane.SINGLE
 
     @property
     def statement(self) -> SignedStatement:
@@ -61,7 +64,7 @@ def receive(db: Database, envelope: Envelope, now: datetime) -> bool:
         return False
     db.execute(
         "INSERT INTO inbox (sender, kind, envelope_id, digest, body, signature, expires_at, received_at,"
-        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'new')",
+        " bulk, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'new')",
         (
             *key,
             content,
@@ -69,22 +72,47 @@ def receive(db: Database, envelope: Envelope, now: datetime) -> bool:
             envelope.signature,
             to_milliseconds(envelope.expires_at),
             to_milliseconds(now),
+            int(_lane(envelope) is Lane.BULK),
         ),
     )
     return True
 
 
-def unsettled(db: Database, kind: MessageKind, own: NodeId, limit: int) -> list[InboxRow]:
-    """The oldest messages of `kind` that were not settled yet."""
+def _lane(envelope: Envelope) -> Lane:
+    """By what the message says of itself, unchecked: a lie costs its sender its place in the line."""
+    if envelope.kind is MessageKind.LOOKUP:
+        return lane_for(lookup_persons(envelope.body))
+    if envelope.kind is MessageKind.ANSWER:
+        return lane_for(answer_persons(envelope.body))
+    return Lane.SINGLE
+
+
+def unsettled(
+    db: Database,
+    kind: MessageKind,
+    own: NodeId,
+    limit: int,
+    lane: Lane = Lane.SINGLE,
+    but: Collection[int] = (),
+) -> list[InboxRow]:
+    """Messages of `kind` and `lane` that were not settled yet, without those in `but`.
+
+    Round-robin by sender, each sender's oldest first: a member that sent a thousand does not keep the one
+    message of another waiting.
+    """
     rows = db.execute(
-        "SELECT number, sender, envelope_id, body, signature, expires_at FROM inbox"
-        " WHERE state = 'new' AND kind = ? ORDER BY number LIMIT ?",
-        (kind.value, limit),
+        # Bodies stay out of the sorting: there may be thousands of them.
+        "SELECT number, sender, envelope_id, body, signature, expires_at FROM inbox WHERE number IN ("
+        " SELECT number FROM (SELECT number, row_number() OVER (PARTITION BY sender ORDER BY number) AS turn"
+        " FROM inbox WHERE state = 'new' AND kind = ? AND bulk = ?"
+        " AND number NOT IN (SELECT value FROM json_each(?))) ORDER BY turn, number LIMIT ?) ORDER BY number",
+        (kind.value, int(lane is Lane.BULK), json.dumps(sorted(but)), limit),
     ).fetchall()
     return [
         InboxRow(
             number,
             Envelope(envelope_id, kind, NodeId(sender), own, body, signature, from_milliseconds(expires_at)),
+            lane,
         )
         for number, sender, envelope_id, body, signature, expires_at in rows
     ]
@@ -285,8 +313,7 @@ def quota_uses(db: Database, asker: NodeId) -> list[Use]:
     return [Use(from_milliseconds(hour), weak, match, code) for hour, weak, match, code in rows]
 
 
-def use_quota(db: Database, asker: NodeId, shape: LookupShape, now: datetime) -> None:
-    slots = SLOTS[shape]
+def use_quota(db: Database, asker: NodeId, slots: Mapping[KeyClass, int], now: datetime) -> None:
     db.execute(
         "INSERT INTO quota_uses (asker, hour, weak, match, code) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (asker, hour) DO UPDATE SET weak = weak + excluded.weak,"

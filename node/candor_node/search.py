@@ -26,9 +26,11 @@ from candor_node.store import Database, Store
 from candor_proto.budget import Quota, check_budget
 from candor_proto.errors import CandorError, InputInvalid, Unreachable
 from candor_proto.exchange import (
+    AskedPerson,
     LookupEvent,
     LookupState,
     Paperwork,
+    blind_plan,
     draft_lookup,
     lookup_after,
     plan_targets,
@@ -193,15 +195,23 @@ class Searcher:
     ) -> Ask:
         paperwork = Paperwork.draw(question.case, question.consent, question.officer)
         plan: LookupPlan = plan_lookup(person, question.shape, paperwork.filler_seed)[number]
+        slots = blind_plan(plan)
         draft = draft_lookup(
-            plan, paperwork, question.purpose, self._federation, self._own, targets, self._key, now
+            [AskedPerson(slots, paperwork)],
+            question.shape,
+            question.purpose,
+            self._federation,
+            self._own,
+            targets,
+            self._key,
+            now,
         )
         opening = Opening(
             question.particulars,
             paperwork,
             number,
-            tuple(slot.slot.input for slot in draft.slots),
-            tuple(slot.blinded.blind.to_bytes() for slot in draft.slots),
+            tuple(item.slot.input for item in slots),
+            tuple(item.blinded.blind.to_bytes() for item in slots),
         )
         pending = {target.node: TargetRow(TargetState.PENDING) for target in targets}
         return Ask(draft, opening, attempt, LookupState.STORED, pending)

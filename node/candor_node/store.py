@@ -2,9 +2,11 @@
 
 Rules of this file:
 - one process holds the database (`<file>.lock`), one thread of it the connection;
-- a piece of work is one transaction: all of it is on the disk when `run` returns, none of it when it raises.
-  The one exception is a COMMIT that fails, of which nobody knows (RELIABILITY.md §7.5): the connection is
-  thrown away, the error says so, and the caller looks its id up;
+- a piece of work is one unit: all of it is on the disk when `run` returns, none of it when it raises. What
+  waits while another commit is under way shares the next one (group commit: an fsync costs more than the
+  work), each piece in a savepoint of its own. The one exception is a COMMIT that fails, of which nobody knows
+  (RELIABILITY.md §7.5): the connection is thrown away, the error says so to everybody who shared it, and the
+  caller looks its id up;
 - errors of the database library are mapped here, once; IntegrityError passes, for callers act on it.
 """
 
@@ -14,10 +16,12 @@ import asyncio
 import fcntl
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from candor_node.driver import (
     Database,
@@ -47,11 +51,23 @@ Work = Callable[[Database], T]
 
 ALL_MIGRATIONS: tuple[Migrations, ...] = (records_migrations,)
 
+# Pieces of work that share one commit: the first of them waits for the last, so there is an end to it.
+MAX_GROUP = 100
+
+
+@dataclass
+class _Job(Generic[T]):
+    """A piece of work and who waits for it. `result` is kept until the commit that makes it true."""
+
+    work: Work[T]
+    future: Future[T] = field(default_factory=Future)
+    result: T | None = None
+
 
 class Store:
     """An open database. Made by `create` or `open`; any thread may call `run_sync`.
 
-    `_database` and `_stale` belong to the writer thread.
+    `_database` and `_stale` belong to the writer thread; `_jobs` is a queue into it.
     """
 
     def __init__(self, path: Path, key: bytes, lock: int) -> None:
@@ -60,6 +76,7 @@ class Store:
         self._lock: int | None = lock
         self._database: Database | None = None
         self._stale = False
+        self._jobs: deque[_Job[Any]] = deque()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="candor-store")
         self._writer = self._pool.submit(threading.get_ident).result()
 
@@ -114,11 +131,11 @@ class Store:
         """
         if threading.get_ident() == self._writer:
             raise AssertionError("a transaction cannot wait for another one: call the function instead")
-        return self._running().submit(self._transaction, work).result()
+        return self._enqueue(work).result()
 
     async def run(self, work: Work[T]) -> T:
         """`run_sync` for the event loop. A cancelled caller does not stop work that has begun."""
-        return await asyncio.get_running_loop().run_in_executor(self._running(), self._transaction, work)
+        return await asyncio.wrap_future(self._enqueue(work))
 
     def checkpoint(self) -> None:
         """Write the log back into the database and cut it to nothing, so that what was destroyed is gone."""
@@ -138,6 +155,13 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _enqueue(self, work: Work[T]) -> Future[T]:
+        pool, job = self._running(), _Job(work)
+        self._jobs.append(job)
+        # Whichever of these calls comes first takes all that wait by then; the others find nothing left.
+        pool.submit(self._work_off)
+        return job.future
 
     def _running(self) -> ThreadPoolExecutor:
         if self._lock is None:
@@ -173,17 +197,32 @@ class Store:
         except DatabaseError as error:
             raise explain(error, self.path) from None
 
-    def _transaction(self, work: Work[T]) -> T:
+    def _work_off(self) -> None:
+        """Take what waits, run it as one transaction, and only then tell anybody."""
+        jobs: list[_Job[Any]] = []
+        while self._jobs and len(jobs) < MAX_GROUP:
+            job = self._jobs.popleft()
+            # A caller that was cancelled before its turn gets nothing done.
+            if job.future.set_running_or_notify_cancel():
+                jobs.append(job)
+        if not jobs:
+            return
+        try:
+            done = self._transaction(jobs)
+        except BaseException as error:
+            for job in jobs:
+                if not job.future.done():
+                    job.future.set_exception(error)
+            return
+        for job in done:
+            job.future.set_result(job.result)
+
+    def _transaction(self, jobs: Sequence[_Job[Any]]) -> list[_Job[Any]]:
+        """Run `jobs` and commit; those whose work is on the disk now. The others have heard their error."""
         try:
             database = self._connected()
             database.conn.execute("BEGIN IMMEDIATE")
-            result = work(database)
-            if not database.conn.in_transaction:
-                # A full disk ends the transaction by itself; `work` swallowed the error that said so.
-                raise StoreUnusable(f"A transaction on {self.path} was undone; nothing of it was stored.")
-        except IntegrityError:
-            self._roll_back()
-            raise
+            done = [job for job in jobs if self._savepoint(database, job)]
         except DatabaseError as error:
             self._roll_back()
             raise explain(error, self.path) from None
@@ -194,15 +233,39 @@ class Store:
             database.conn.execute("COMMIT")
         except DatabaseError as error:
             self._roll_back()
-            if isinstance(error, IntegrityError):  # a deferred constraint: nothing was committed
-                raise
             # After a failed fsync the pages in memory prove nothing: read what the disk holds.
             self._stale = True
             raise StoreUnusable(
                 f"{explain(error, self.path).message} Whether the last step was stored is not known.",
                 remedy="Repeat it under the same id: what was stored is not done twice.",
             ) from None
-        return result
+        return done
+
+    def _savepoint(self, database: Database, job: _Job[Any]) -> bool:
+        """Run one piece of work; whether it is to be committed. Raises what undid the whole transaction."""
+        database.conn.execute("SAVEPOINT work")
+        try:
+            job.result = job.work(database)
+        except BaseException as error:
+            told = error
+            if isinstance(error, DatabaseError) and not isinstance(error, IntegrityError):
+                told = explain(error, self.path)
+            job.future.set_exception(told)
+            self._check_not_undone(database)
+            database.conn.execute("ROLLBACK TO work")
+            database.conn.execute("RELEASE work")
+            return False
+        self._check_not_undone(database)
+        database.conn.execute("RELEASE work")
+        return True
+
+    def _check_not_undone(self, database: Database) -> None:
+        """Raises StoreUnusable: a full disk ends the transaction by itself, with all that shared it."""
+        if not database.conn.in_transaction:
+            raise StoreUnusable(
+                f"A transaction on {self.path} was undone; nothing of it was stored.",
+                remedy="Check the disk; the step can then be repeated.",
+            )
 
     def _roll_back(self) -> None:
         if self._database is not None and self._database.conn.in_transaction:

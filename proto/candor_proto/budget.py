@@ -55,11 +55,16 @@ def bucket(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0)
 
 
-def remaining(quota: Quota, uses: Sequence[Use], now: datetime) -> int:
-    """Elements of any class that can still be used at `now`; never below zero."""
-    month = sum(use.of(None) for use in uses if use.hour > now - MONTH - BUCKET)
-    day = sum(use.of(None) for use in uses if use.hour > now - DAY - BUCKET)
-    return max(0, min(quota.total - month, quota.total // quota.day_share - day))
+def remaining(quota: Quota, uses: Sequence[Use], now: datetime, key_class: KeyClass | None = None) -> int:
+    """Elements of one class, or of all, that can still be used at `now`; never below zero (§11.3)."""
+    left = [
+        limit - sum(use.of(key_class) for use in uses if use.hour > now - window - BUCKET)
+        for window, limit in (
+            (MONTH, quota.limit(key_class)),
+            (DAY, quota.limit(key_class) // quota.day_share),
+        )
+    ]
+    return max(0, min(left))
 
 
 def check_budget(
@@ -94,7 +99,7 @@ def _spent(
 ) -> QuotaSpent:
     span = "24 hours" if window == DAY else "30 days"
     kind = "elements" if key_class is None else f"elements of class {key_class.letter}"
-    message = f"{asker} has used {used:,} of {limit:,} {kind} in {span}; this lookup needs {need}."
+    message = f"{asker} has used {used:,} of {limit:,} {kind} in {span}; this lookup needs {need:,}."
     for use in uses:
         used -= use.of(key_class)
         if used + need <= limit:

@@ -25,8 +25,9 @@ from candor_proto.errors import (
     WrongRecipient,
 )
 from candor_proto.group import Scalar
-from candor_proto.ids import Digest, FederationName, KeyClass, LookupId, NodeId, Purpose
+from candor_proto.ids import Digest, FederationName, KeyClass, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.matchkeys import LookupPlan, Slot
+from candor_proto.oprf import SliceMap
 from candor_proto.result import TargetState
 from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
 from candor_proto.statements import (
@@ -165,23 +166,47 @@ class Paperwork:
 
 
 @dataclass(frozen=True, repr=False)
+class AskedPerson:
+    """One person of a lookup: every slot of its plan, blinded, and the papers that are committed to."""
+
+    slots: tuple[BlindedSlot, ...]
+    paperwork: Paperwork
+
+    def __repr__(self) -> str:
+        return "AskedPerson(<redacted>)"
+
+
+@dataclass(frozen=True, repr=False)
 class Draft:
-    """A lookup ready to be stored, then sent: the signed statement and its secrets."""
+    """A lookup ready to be stored, then sent: the signed statement and, person by person, its secrets."""
 
     lookup: Lookup
     statement: SignedStatement
-    slots: tuple[BlindedSlot, ...]
+    persons: tuple[tuple[BlindedSlot, ...], ...]
 
     def __repr__(self) -> str:
         return f"Draft({self.lookup.lookup_id})"
 
     def of_class(self, key_class: KeyClass) -> tuple[BlindedSlot, ...]:
-        return tuple(item for item in self.slots if item.slot.key_class is key_class)
+        """The slots of one class in wire order: person by person."""
+        return _of_class(self.persons, key_class)
+
+
+def _of_class(persons: Sequence[Sequence[BlindedSlot]], key_class: KeyClass) -> tuple[BlindedSlot, ...]:
+    return tuple(item for slots in persons for item in slots if item.slot.key_class is key_class)
+
+
+def blind_plan(plan: LookupPlan, blinds: Sequence[Scalar] | None = None) -> tuple[BlindedSlot, ...]:
+    """Blind every slot of a plan (§7.1). Blinds may be given so that vectors replay."""
+    return tuple(
+        BlindedSlot(slot, oprf.blind(slot.input, blinds[number] if blinds else None))
+        for number, slot in enumerate(plan.slots)
+    )
 
 
 def draft_lookup(
-    plan: LookupPlan,
-    paperwork: Paperwork,
+    persons: Sequence[AskedPerson],
+    shape: LookupShape,
     purpose: Purpose,
     federation: FederationName,
     asker: NodeId,
@@ -189,15 +214,11 @@ def draft_lookup(
     key: SigningKey,
     now: datetime,
     lookup_id: LookupId | None = None,
-    blinds: Sequence[Scalar] | None = None,
 ) -> Draft:
-    """Blind every slot and sign (§7.1). Randomness may be given so that vectors replay."""
-    slots = tuple(
-        BlindedSlot(slot, oprf.blind(slot.input, blinds[number] if blinds else None))
-        for number, slot in enumerate(plan.slots)
-    )
+    """Sign a lookup about `persons`, one of PERSONS in number, each blinded under a plan of `shape`."""
+    slots = tuple(person.slots for person in persons)
     elements = {
-        key_class: tuple(item.blinded.element for item in slots if item.slot.key_class is key_class)
+        key_class: tuple(item.blinded.element for item in _of_class(slots, key_class))
         for key_class in KeyClass
     }
     lookup = Lookup(
@@ -205,8 +226,8 @@ def draft_lookup(
         lookup_id=lookup_id or LookupId(secrets.token_bytes(16)),
         asker=asker,
         purpose=purpose,
-        shape=plan.shape,
-        commitments=paperwork.commitments(),
+        shape=shape,
+        commitments=tuple(person.paperwork.commitments() for person in persons),
         issued_at=now,
         expires_at=now + LOOKUP_LIFE,
         targets=tuple(sorted(targets, key=lambda target: target.node)),
@@ -257,29 +278,43 @@ def verify_answer(
         raise IdentityMismatch(f"An answer of {node} that names other parties.")
     if answer.lookup_id != lookup.lookup_id or answer.lookup != lookup_digest:
         raise IdentityMismatch(f"An answer of {node} to another lookup.")
-    if answer.shape is not lookup.shape:
+    if (answer.shape, answer.persons) != (lookup.shape, lookup.persons):
         raise MalformedMessage(f"An answer of {node} in another shape.")
     if answer.status is AnswerStatus.EVALUATED and answer.epoch != lookup.epoch_for(node):
         raise KeyMismatch(f"{node} evaluated under another epoch than the one named.")
     return answer
 
 
-def unblind(draft: Draft, answer: Answer, head: IndexHead) -> tuple[tuple[Slot, bytes], ...]:
-    """Check the proofs under the keys of `head` and return each slot with its 64-octet output F.
+Outputs = tuple[tuple[Slot, bytes], ...]
 
-    Raises KeyMismatch when `head` is of another epoch, ProofInvalid when a proof does not verify.
+
+def unblind(
+    draft: Draft, answer: Answer, head: IndexHead, *, threads: int = 1, map: SliceMap = map
+) -> tuple[Outputs, ...]:
+    """Check the proofs under the keys of `head`; for each person, each slot with its 64-octet output F.
+
+    `threads` and `map` cut a large batch into slices, as in `oprf`. Raises KeyMismatch when `head` is of
+    another epoch, ProofInvalid when a proof does not verify.
     """
     if head.epoch != answer.epoch or head.node != answer.node:
         raise KeyMismatch(f"The index held of {answer.node} is of another epoch than its answer.")
-    outputs: list[tuple[Slot, bytes]] = []
-    for key_class in classes_of(draft.lookup.shape):
-        slots = draft.of_class(key_class)
+    outputs: list[list[tuple[Slot, bytes]]] = [[] for _ in draft.persons]
+    for key_class in classes_of(draft.lookup.shape) if draft.persons else ():
         evaluation = answer.evaluations[key_class]
-        values = oprf.finalize(
-            [item.blinded for item in slots], evaluation.elements, head.keys[key_class], evaluation.proof
+        values = iter(
+            oprf.finalize(
+                [item.blinded for item in draft.of_class(key_class)],
+                evaluation.elements,
+                head.keys[key_class],
+                evaluation.proof,
+                threads=threads,
+                map=map,
+            )
         )
-        outputs.extend((item.slot, value) for item, value in zip(slots, values, strict=True))
-    return tuple(outputs)
+        for number, slots in enumerate(draft.persons):
+            own = [item.slot for item in slots if item.slot.key_class is key_class]
+            outputs[number].extend((slot, next(values)) for slot in own)
+    return tuple(tuple(found) for found in outputs)
 
 
 # --- the exchange ------------------------------------------------------------------------------------

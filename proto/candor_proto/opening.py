@@ -16,15 +16,15 @@ from candor_proto.exchange import Paperwork
 from candor_proto.group import Scalar
 from candor_proto.matchkeys import LookupPlan, check_plan
 from candor_proto.normalise import Particulars, normalise
-from candor_proto.statements import Lookup
+from candor_proto.statements import SLOTS, Lookup
 
 
 @dataclass(frozen=True, repr=False)
 class Opening:
     """What the asker keeps sealed for two years and shows to an auditor on demand.
 
-    `inputs` and `blinds` (32 octets each) run in the order of the plan's slots; `plan_number` says which
-    of a person's lookups this is.
+    One opening explains one person of a lookup. `inputs` and `blinds` (32 octets each) run in the order of
+    the plan's slots; `plan_number` says which of the person's plans this is.
     """
 
     particulars: Particulars
@@ -37,13 +37,19 @@ class Opening:
         return "Opening(<redacted>)"
 
 
-def open_lookup(lookup: Lookup, opening: Opening) -> LookupPlan:
-    """The plan that `lookup` asked, once `opening` explains every slot of it.
+def open_lookup(lookup: Lookup, openings: Sequence[Opening]) -> tuple[LookupPlan, ...]:
+    """The plans that `lookup` asked, person by person, once `openings` explain every slot of it.
 
     Raises CommitmentMismatch naming the first commitment or slot that differs, never a value.
     """
+    if len(openings) != lookup.persons:
+        raise CommitmentMismatch(f"A lookup about {lookup.persons} persons needs an opening for each.")
+    return tuple(_open_person(lookup, number, opening) for number, opening in enumerate(openings))
+
+
+def _open_person(lookup: Lookup, number: int, opening: Opening) -> LookupPlan:
     try:
-        stated, shown = lookup.commitments, opening.paperwork.commitments()
+        stated, shown = lookup.commitments[number], opening.paperwork.commitments()
     except (KeyError, UnicodeEncodeError, MalformedMessage):
         # A salt that is missing or too short, or a text that no encoding holds.
         raise CommitmentMismatch("The paperwork shown cannot be committed to.") from None
@@ -57,19 +63,20 @@ def open_lookup(lookup: Lookup, opening: Opening) -> LookupPlan:
         opening.inputs,
         opening.plan_number,
     )
-    _check_elements(lookup, plan, opening.blinds)
+    _check_elements(lookup, number, plan, opening.blinds)
     return plan
 
 
-def _check_elements(lookup: Lookup, plan: LookupPlan, blinds: Sequence[bytes]) -> None:
+def _check_elements(lookup: Lookup, number: int, plan: LookupPlan, blinds: Sequence[bytes]) -> None:
     if len(blinds) != len(plan.slots):
         raise CommitmentMismatch("An opening shows one blind for each slot.")
-    sent = {key_class: list(elements) for key_class, elements in lookup.elements.items()}
+    slots = SLOTS[lookup.shape]
     for slot, octets in zip(plan.slots, blinds, strict=True):
         where = f"Slot {slot.position} of class {slot.key_class.letter}"
         try:
             recomputed = oprf.blind(slot.input, Scalar.parse_nonzero(octets)).element
         except InvalidScalar:
             raise CommitmentMismatch(f"{where} is shown with no usable blind.") from None
-        if sent[slot.key_class][slot.position] != recomputed:
+        sent = lookup.elements[slot.key_class][number * slots[slot.key_class] + slot.position]
+        if sent != recomputed:
             raise CommitmentMismatch(f"{where} holds something else than what is shown.")

@@ -13,6 +13,7 @@ from enum import Enum
 
 from candor_proto.canonical import Reader, Writer, digest
 from candor_proto.errors import (
+    CandorError,
     Expired,
     LimitExceeded,
     MalformedMessage,
@@ -37,14 +38,35 @@ SLOTS: Mapping[LookupShape, Mapping[KeyClass, int]] = {
 CLASSES = (KeyClass.WEAK, KeyClass.MATCH, KeyClass.CODE)
 
 
+# §5.3: how many persons one lookup may ask about. None at all asks what is left of the quota.
+PERSONS = (0, 1, 4, 16, 64)
+MAX_PERSONS = PERSONS[-1]
+
+
+# What a question about the quota costs, so that it cannot be asked without end (§11.3).
+_QUESTION_COST: Mapping[KeyClass, int] = {KeyClass.WEAK: 0, KeyClass.MATCH: 1, KeyClass.CODE: 0}
+
+
+def cost(shape: LookupShape, persons: int) -> Mapping[KeyClass, int]:
+    """How many elements of each class a lookup about `persons` takes of a quota: those that it holds."""
+    if not persons:
+        return _QUESTION_COST
+    return {key_class: count * persons for key_class, count in SLOTS[shape].items()}
+
+
 def classes_of(shape: LookupShape) -> tuple[KeyClass, ...]:
     """The classes that a lookup of this shape uses, in wire order."""
     return tuple(key_class for key_class in CLASSES if SLOTS[shape][key_class])
 
 
-def elements_in(shape: LookupShape) -> int:
-    """16 or 40."""
-    return sum(SLOTS[shape].values())
+def elements_in(shape: LookupShape, persons: int = 1) -> int:
+    """16 or 40 for each person."""
+    return sum(SLOTS[shape].values()) * persons
+
+
+def answer_octets(shape: LookupShape, persons: int) -> int:
+    """An upper bound on the octets of an answer: elements, one proof a class, and what names the parties."""
+    return elements_in(shape, persons) * _ELEMENT + 3 * _PROOF + 512
 
 
 @dataclass(frozen=True)
@@ -74,29 +96,39 @@ class Target:
 
 @dataclass(frozen=True)
 class Lookup:
-    """One blinded lookup: what the hub and every node see."""
+    """One blinded lookup about as many persons as it has commitments: what the hub and every node see.
+
+    The elements of a class run person by person, and within a person slot by slot (§7.1).
+    """
 
     federation: FederationName
     lookup_id: LookupId
     asker: NodeId
     purpose: Purpose
     shape: LookupShape
-    commitments: Commitments
+    commitments: tuple[Commitments, ...]
     issued_at: datetime
     expires_at: datetime
     targets: tuple[Target, ...]
     elements: Mapping[KeyClass, tuple[Element, ...]]
 
+    @property
+    def persons(self) -> int:
+        """How many persons are asked about: one of PERSONS."""
+        return len(self.commitments)
+
+    @property
+    def cost(self) -> Mapping[KeyClass, int]:
+        """What it takes of a quota."""
+        return cost(self.shape, self.persons)
+
     def encode(self) -> bytes:
         writer = Writer("lookup").text(str(self.federation)).fixed(self.lookup_id.value, 16)
         writer.text(str(self.asker)).integer(self.purpose.value, 1).integer(self.shape.value, 1)
-        for commitment in (
-            self.commitments.case,
-            self.commitments.consent,
-            self.commitments.officer,
-            self.commitments.filler,
-        ):
-            writer.fixed(commitment.value, 32)
+        writer.integer(self.persons, 1)
+        for made in self.commitments:
+            for commitment in (made.case, made.consent, made.officer, made.filler):
+                writer.fixed(commitment.value, 32)
         writer.time(self.issued_at).time(self.expires_at)
         writer.sequence(self.targets, lambda out, target: out.text(str(target.node)).integer(target.epoch, 4))
         for key_class in CLASSES:
@@ -116,7 +148,10 @@ class Lookup:
         lookup_id = LookupId(reader.fixed(16))
         asker = NodeId(reader.text(64))
         purpose, shape = reader.choice(1, Purpose), reader.choice(1, LookupShape)
-        commitments = Commitments(*(Digest(reader.fixed(32)) for _ in range(4)))
+        persons = _read_persons(reader)
+        commitments = tuple(
+            Commitments(*(Digest(reader.fixed(32)) for _ in range(4))) for _ in range(persons)
+        )
         issued_at, expires_at = reader.time(), reader.time()
         targets = reader.sequence(MAX_TARGETS, lambda read: Target(NodeId(read.text(64)), read.integer(4)))
         names = [target.node for target in targets]
@@ -127,8 +162,8 @@ class Lookup:
         elements = {}
         for key_class in CLASSES:
             count = reader.integer(2)
-            if count != SLOTS[shape][key_class]:
-                raise MalformedMessage("A lookup holds exactly 16 or exactly 40 elements, by class.")
+            if count != SLOTS[shape][key_class] * persons:
+                raise MalformedMessage("A lookup holds exactly 16 or exactly 40 elements a person, by class.")
             elements[key_class] = tuple(Element.parse(reader.fixed(_ELEMENT)) for _ in range(count))
         reader.finish()
         return cls(
@@ -162,6 +197,34 @@ class Lookup:
         return next((target.epoch for target in self.targets if target.node == node), None)
 
 
+def lookup_persons(body: bytes) -> int:
+    """How many persons a lookup says it is about, unverified and without parsing it; 1 when unreadable."""
+    try:
+        reader = Reader(body, "lookup")
+        reader.text(64), reader.fixed(16), reader.text(64), reader.fixed(2)
+        return _read_persons(reader)
+    except CandorError:
+        return 1
+
+
+def answer_persons(body: bytes) -> int:
+    """The same of an answer."""
+    try:
+        reader = Reader(body, "answer")
+        reader.text(64), reader.fixed(16 + 32), reader.text(64), reader.text(64)
+        reader.fixed(1 + 4 + 8 + 16 + 1)
+        return _read_persons(reader)
+    except CandorError:
+        return 1
+
+
+def _read_persons(reader: Reader) -> int:
+    persons = reader.integer(1)
+    if persons not in PERSONS:
+        raise MalformedMessage("A lookup is about none, 1, 4, 16 or 64 persons.")
+    return persons
+
+
 def lookup_digest(body: bytes) -> Digest:
     """The digest of a lookup's canonical octets (§7.4)."""
     return Digest(digest("lookup", body))
@@ -187,6 +250,21 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Left:
+    """What a node lets the asker use after this answer, in elements: in all, and of each class (§11.3)."""
+
+    total: int
+    weak: int
+    match: int
+    code: int
+
+    def of(self, key_class: KeyClass | None) -> int:
+        if key_class is None:
+            return self.total
+        return {KeyClass.WEAK: self.weak, KeyClass.MATCH: self.match, KeyClass.CODE: self.code}[key_class]
+
+
+@dataclass(frozen=True)
 class Answer:
     """A node's answer: one size for every status, so that sizes say nothing."""
 
@@ -198,16 +276,20 @@ class Answer:
     status: AnswerStatus
     epoch: int
     answered_at: datetime
+    left: Left
     shape: LookupShape
+    persons: int
     evaluations: Mapping[KeyClass, Evaluation]
 
     def encode(self) -> bytes:
         writer = Writer("answer").text(str(self.federation)).fixed(self.lookup_id.value, 16)
         writer.fixed(self.lookup.value, 32).text(str(self.node)).text(str(self.asker))
         writer.integer(self.status.value, 1).integer(self.epoch, 4).time(self.answered_at)
-        writer.integer(self.shape.value, 1)
-        for key_class in classes_of(self.shape):
-            count = SLOTS[self.shape][key_class]
+        for elements in (self.left.total, self.left.weak, self.left.match, self.left.code):
+            writer.integer(elements, 4)
+        writer.integer(self.shape.value, 1).integer(self.persons, 1)
+        for key_class in classes_of(self.shape) if self.persons else ():
+            count = SLOTS[self.shape][key_class] * self.persons
             if self.status is not AnswerStatus.EVALUATED:
                 writer.fixed(bytes(count * _ELEMENT + _PROOF), count * _ELEMENT + _PROOF)
                 continue
@@ -227,10 +309,11 @@ class Answer:
         lookup_id, lookup = LookupId(reader.fixed(16)), Digest(reader.fixed(32))
         node, asker = NodeId(reader.text(64)), NodeId(reader.text(64))
         status, epoch, answered_at = reader.choice(1, AnswerStatus), reader.integer(4), reader.time()
-        shape = reader.choice(1, LookupShape)
+        left = Left(*(reader.integer(4) for _ in range(4)))
+        shape, persons = reader.choice(1, LookupShape), _read_persons(reader)
         evaluations = {}
-        for key_class in classes_of(shape):
-            count = SLOTS[shape][key_class]
+        for key_class in classes_of(shape) if persons else ():
+            count = SLOTS[shape][key_class] * persons
             raw = reader.fixed(count * _ELEMENT + _PROOF)
             if status is not AnswerStatus.EVALUATED:
                 if any(raw):
@@ -241,4 +324,17 @@ class Answer:
             )
             evaluations[key_class] = Evaluation(elements, Proof.parse(raw[count * _ELEMENT :]))
         reader.finish()
-        return cls(federation, lookup_id, lookup, node, asker, status, epoch, answered_at, shape, evaluations)
+        return cls(
+            federation,
+            lookup_id,
+            lookup,
+            node,
+            asker,
+            status,
+            epoch,
+            answered_at,
+            left,
+            shape,
+            persons,
+            evaluations,
+        )

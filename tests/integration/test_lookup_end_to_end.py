@@ -157,8 +157,8 @@ def test_a_target_that_has_moved_to_a_new_epoch_is_asked_again(tmp_path: Path) -
         assert list(second.targets) == [NodeId("bravo")]
         assert second.attempt == 1
         assert first.lookup_id != second.lookup_id
-        assert {slot.blinded.element for slot in first.draft.slots}.isdisjoint(
-            slot.blinded.element for slot in second.draft.slots
+        assert {slot.blinded.element for slot in first.draft.persons[0]}.isdisjoint(
+            slot.blinded.element for slot in second.draft.persons[0]
         )
 
     play(tmp_path, scene)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from candor_hub import relay as relay_module
+from candor_hub.relay import MAX_ANSWER_OCTETS
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
@@ -285,7 +286,7 @@ def test_an_answer_larger_than_answers_are_is_refused(hub: Office, alpha: Member
     lookup = alpha.lookup([bravo])
     hub.submit(lookup, alpha)
     with pytest.raises(LimitExceeded):
-        hub.submit(replace(bravo.answer(lookup), body=bytes(5_000)), bravo)
+        hub.submit(replace(bravo.answer(lookup), body=bytes(MAX_ANSWER_OCTETS + 1)), bravo)
 
 
 @pytest.mark.parametrize("kind", [MessageKind.DISCLOSURE_REQUEST, MessageKind.DISCLOSURE_RESPONSE])

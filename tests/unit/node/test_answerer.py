@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,19 @@ from candor_node.answerer import Answerer
 from candor_node.app import MIGRATIONS
 from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
+from candor_node.workers import Workers
 from candor_proto.budget import Quota
 from candor_proto.directory import IndexHead, Member, MemberStatus
 from candor_proto.errors import NotAMember
-from candor_proto.exchange import Draft, Paperwork, draft_lookup, unblind, verify_answer
+from candor_proto.exchange import (
+    AskedPerson,
+    Draft,
+    Paperwork,
+    blind_plan,
+    draft_lookup,
+    unblind,
+    verify_answer,
+)
 from candor_proto.ids import FederationName, KeyClass, LookupShape, NodeId, Ori, Purpose
 from candor_proto.matchkeys import plan_lookup
 from candor_proto.normalise import SCHEME_VERSION, Particulars, normalise
@@ -102,6 +112,7 @@ class Bench:
     clock: FixedClock = field(default_factory=FixedClock)
     own_key: SigningKey = field(default_factory=SigningKey.generate)
     asker_key: SigningKey = field(default_factory=SigningKey.generate)
+    workers: Workers = field(default_factory=lambda: Workers(1))
 
     def __post_init__(self) -> None:
         self.asker = member(ASKER, self.asker_key)
@@ -109,7 +120,8 @@ class Bench:
         self.store.run_sync(lambda db: epochs.current(db, NOW))
 
     def answerer(self) -> Answerer:
-        return Answerer(self.store, self.indexes, OWN, self.own_key, self.quota, self.clock)  # type: ignore[arg-type]
+        indexes: Any = self.indexes
+        return Answerer(self.store, indexes, OWN, self.own_key, self.quota, self.clock, self.workers)
 
     def change_asker(self, **changes: object) -> None:
         self.indexes.directory.members[ASKER] = replace(self.asker, **changes)  # type: ignore[arg-type]
@@ -126,7 +138,8 @@ class Bench:
         papers = Paperwork.draw("REQ-1", "CONSENT-1", "Inv. Roe")
         plan = plan_lookup(normalise(PERSON), shape, papers.filler_seed)[0]
         targets = [Target(target, epoch)]
-        return draft_lookup(plan, papers, purpose, FEDERATION, ASKER, targets, self.asker_key, issued_at)
+        asked = [AskedPerson(blind_plan(plan), papers)]
+        return draft_lookup(asked, shape, purpose, FEDERATION, ASKER, targets, self.asker_key, issued_at)
 
     def arrive(
         self, draft: Draft, *, sender: NodeId = ASKER, statement: SignedStatement | None = None
@@ -207,7 +220,7 @@ def test_an_answer_verifies_and_unblinds_to_the_owners_own_outputs(bench: Bench)
     )
     assert answer.status is AnswerStatus.EVALUATED
     keys = bench.keys()
-    for slot, output in unblind(draft, answer, bench.head()):
+    for slot, output in unblind(draft, answer, bench.head())[0]:
         assert output == evaluate(keys[slot.key_class], slot.input)
     assert row.envelope.recipient == ASKER
     assert row.envelope.expires_at == draft.lookup.expires_at

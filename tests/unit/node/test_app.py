@@ -68,7 +68,7 @@ def test_with_a_wrong_clock_nothing_is_answered(tmp_path: Path) -> None:
         await asyncio.sleep(0.3)
         assert (await inbox(node)).inbox_waiting == 1
         node.connection.trouble = None
-        node._inbox[MessageKind.LOOKUP].set()
+        node._inbox[MessageKind.LOOKUP].wake()
         await eventually(lambda: inbox(node), lambda counts: counts.inbox_waiting == 0)
 
     play(tmp_path, scene)

@@ -167,7 +167,7 @@ def test_blinds_and_papers_are_stored_before_anything_is_sent(
         await fed.ask(alpha)
         (ask,) = seen
         assert ask.state is LookupState.STORED
-        plan = open_lookup(ask.draft.lookup, ask.opening)
+        (plan,) = open_lookup(ask.draft.lookup, [ask.opening])
         assert tuple(slot.input for slot in plan.slots) == ask.opening.inputs
 
     play(tmp_path, scene, agencies=1)
@@ -182,7 +182,7 @@ def test_two_lookups_for_one_person_share_nothing_and_make_one_result(tmp_path: 
         assert len(asks) == view.row.plans > 1
         assert len({ask.lookup_id for ask in asks}) == len(asks)
         assert len({ask.opening.paperwork.filler_seed for ask in asks}) == len(asks)
-        assert len({ask.draft.lookup.commitments.case for ask in asks}) == len(asks)
+        assert len({ask.draft.lookup.commitments[0].case for ask in asks}) == len(asks)
         elements = [
             element.to_bytes()
             for ask in asks

@@ -190,6 +190,90 @@ def test_failed_commit_is_unknown_and_read_again_from_the_disk(store: Store, tak
     assert cast(Database, store._database).conn is not connection
 
 
+# --- group commit ------------------------------------------------------------------------------------
+
+
+class CountingCommits:
+    """A connection that counts what is committed, and fails the commits it is told to."""
+
+    def __init__(self, connection: Any, *, fail: bool = False) -> None:
+        self._connection = connection
+        self._fail = fail
+        self.commits = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *arguments: Any) -> Any:
+        if sql == "COMMIT":
+            self.commits += 1
+            if self._fail:
+                error: Any = OperationalError("disk I/O error")
+                error.sqlite_errorcode = 10
+                raise error
+        return self._connection.execute(sql, *arguments)
+
+
+def together(store: Store, works: list[Any], *, fail: bool = False) -> tuple[list[Any], int]:
+    """Outcomes of `works` that all waited when the writer came for them, and how many commits they took."""
+    store.run_sync(read)
+    database, hold = cast(Database, store._database), threading.Event()
+    counting = CountingCommits(database.conn, fail=fail)
+    database.conn = cast(Any, counting)
+    store._pool.submit(hold.wait)
+    futures = [store._enqueue(work) for work in works]
+    hold.set()
+    outcomes = [future.exception(10) or future.result() for future in futures]
+    return outcomes, counting.commits
+
+
+def test_what_waits_together_shares_one_commit(store: Store) -> None:
+    outcomes, commits = together(store, [write(str(number)) for number in range(50)])
+    assert not any(isinstance(outcome, Exception) for outcome in outcomes)
+    assert commits == 1
+    assert store.run_sync(read) == [str(number) for number in range(50)]
+
+
+def test_work_that_raises_does_not_undo_its_neighbours(store: Store) -> None:
+    def fails(db: Database) -> None:
+        write("half")(db)
+        raise InputInvalid("no")
+
+    outcomes, commits = together(store, [write("a"), fails, write("a"), write("b")])
+    assert commits == 1
+    assert isinstance(outcomes[1], InputInvalid)
+    assert isinstance(outcomes[2], IntegrityError)
+    assert store.run_sync(read) == ["a", "b"]
+
+
+def test_a_failed_commit_is_told_to_all_who_shared_it(store: Store) -> None:
+    outcomes, _ = together(store, [write("a"), write("b"), lambda db: 1 / 0], fail=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreUnusable, StoreUnusable, ZeroDivisionError]
+    assert "not known" in str(outcomes[0])
+    assert store.run_sync(read) == []
+
+
+def test_a_transaction_that_undid_itself_is_told_to_all_who_shared_it(store: Store) -> None:
+    outcomes, _ = together(store, [write("a"), lambda db: db.conn.execute("ROLLBACK"), write("b")])
+    assert all(isinstance(outcome, StoreUnusable) for outcome in outcomes)
+    assert store.run_sync(read) == []
+
+
+def test_a_caller_that_gave_up_before_its_turn_gets_nothing_done(store: Store) -> None:
+    async def give_up() -> None:
+        hold = threading.Event()
+        store._pool.submit(hold.wait)
+        waiting = asyncio.ensure_future(store.run(write("never")))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        hold.set()
+        await store.run(write("kept"))
+
+    asyncio.run(give_up())
+    assert store.run_sync(read) == ["kept"]
+
+
 # --- one process -------------------------------------------------------------------------------------
 
 

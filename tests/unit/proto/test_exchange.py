@@ -34,10 +34,11 @@ from candor_proto.exchange import (
     verify_lookup,
 )
 from candor_proto.ids import KeyClass, LookupShape, NodeId
+from candor_proto.normalise import Particulars
 from candor_proto.result import TargetState
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Answer, AnswerStatus, Evaluation
-from tests.parties import NOW, Parties
+from tests.parties import MIKE, NOW, Parties
 
 PARTIES = Parties("asker", "other", "owner")
 OWNER = NodeId("owner")
@@ -54,7 +55,7 @@ def check(answer: Answer, signed_by: str = "owner") -> Answer:
 def test_an_honest_exchange_gives_the_owners_own_function_of_every_slot() -> None:
     verified = verify_lookup(DRAFT.statement, PARTIES.verified(), OWNER, NOW)
     assert verified == LOOKUP
-    outputs = unblind(DRAFT, check(ANSWER), PARTIES["owner"].head())
+    (outputs,) = unblind(DRAFT, check(ANSWER), PARTIES["owner"].head())
     keys = PARTIES["owner"].keys()
     assert len(outputs) == 40
     assert all(value == oprf.evaluate(keys[slot.key_class], slot.input) for slot, value in outputs)
@@ -150,9 +151,40 @@ def test_blinding_the_same_person_twice_gives_unrelated_elements() -> None:
         assert not set(again.elements[key_class]) & set(LOOKUP.elements[key_class])
 
 
+def test_several_persons_in_one_lookup_each_get_their_own_outputs() -> None:
+    """§7.1: the elements of a class run person by person, under one proof."""
+    people = [MIKE, Particulars(first="Al", last="Ng"), Particulars(), Particulars(last="Xu", ssn4="1234")]
+    draft = PARTIES.draft_all("asker", people)
+    answer = PARTIES["owner"].evaluate(draft.lookup)
+    statement = PARTIES["owner"].sign_answer(answer)
+    verified = verify_answer(
+        statement, draft.lookup, draft.lookup.digest(), OWNER, PARTIES["owner"].signing.public
+    )
+    found = unblind(draft, verified, PARTIES["owner"].head(), threads=3)
+    keys = PARTIES["owner"].keys()
+    assert [[slot for slot, _ in outputs] for outputs in found] == [
+        [item.slot for item in slots] for slots in draft.persons
+    ]
+    assert all(
+        value == oprf.evaluate(keys[slot.key_class], slot.input)
+        for outputs in found
+        for slot, value in outputs
+    )
+
+
+def test_an_answer_about_another_number_of_persons_is_refused() -> None:
+    draft = PARTIES.draft_all("asker", [MIKE] * 4)
+    answer = replace(
+        PARTIES["owner"].evaluate(draft.lookup), lookup=LOOKUP.digest(), lookup_id=LOOKUP.lookup_id
+    )
+    with pytest.raises(MalformedMessage, match="another shape"):
+        check(answer)
+
+
 def test_secrets_of_a_draft_never_print() -> None:
-    shown = repr(DRAFT) + repr(DRAFT.slots) + repr(DRAFT.slots[0].blinded)
-    for item in DRAFT.slots:
+    (slots,) = DRAFT.persons
+    shown = repr(DRAFT) + repr(slots) + repr(slots[0].blinded)
+    for item in slots:
         assert item.blinded.blind.to_bytes().hex() not in shown
         assert item.slot.input.hex() not in shown
     assert "mike" not in shown.lower()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor_proto.errors import CandorError, CommitmentMismatch
-from candor_proto.exchange import Draft, Paperwork, draft_lookup
+from candor_proto.exchange import AskedPerson, Draft, Paperwork, blind_plan, draft_lookup
 from candor_proto.group import Scalar
 from candor_proto.ids import KeyClass, LookupShape, NodeId, Purpose
 from candor_proto.matchkeys import LookupPlan, Slot, plan_lookup
@@ -30,8 +30,8 @@ MANY = replace(MIKE, last="Schmidt-Meyer Lopez", former_last="Garcia Perez")
 
 def drafted(plan: LookupPlan, paperwork: Paperwork) -> Draft:
     return draft_lookup(
-        plan,
-        paperwork,
+        [AskedPerson(blind_plan(plan), paperwork)],
+        plan.shape,
         Purpose.J_APPLICANT,
         FEDERATION,
         NodeId("asker-pd"),
@@ -46,8 +46,8 @@ def opening_of(draft: Draft, paperwork: Paperwork, particulars: Particulars, num
         particulars,
         paperwork,
         number,
-        tuple(item.slot.input for item in draft.slots),
-        tuple(item.blinded.blind.to_bytes() for item in draft.slots),
+        tuple(item.slot.input for item in draft.persons[0]),
+        tuple(item.blinded.blind.to_bytes() for item in draft.persons[0]),
     )
 
 
@@ -87,7 +87,7 @@ def fillers(shape: LookupShape) -> list[int]:
 @pytest.mark.parametrize("particulars", [APPLICANT, MIKE, VICTIM, Particulars(last="Xu"), Particulars()])
 def test_s7_10_an_honest_opening_explains_every_slot(shape: LookupShape, particulars: Particulars) -> None:
     lookup, opening = honest(shape, particulars)
-    plan = open_lookup(lookup, opening)
+    (plan,) = open_lookup(lookup, [opening])
     assert len(plan.slots) == {LookupShape.SCREENING: 16, LookupShape.DETAILED: 40}[shape]
     assert [slot.input for slot in plan.slots] == list(opening.inputs)
 
@@ -95,18 +95,49 @@ def test_s7_10_an_honest_opening_explains_every_slot(shape: LookupShape, particu
 @SHAPES
 def test_s7_10_further_lookups_of_a_person_open_as_what_they_are(shape: LookupShape) -> None:
     lookup, opening = honest(shape, MANY, 1)
-    assert open_lookup(lookup, opening).number == 1
+    assert open_lookup(lookup, [opening])[0].number == 1
     with pytest.raises(CommitmentMismatch):
-        open_lookup(lookup, replace(opening, plan_number=0))
+        open_lookup(lookup, [replace(opening, plan_number=0)])
     with pytest.raises(CommitmentMismatch):
-        open_lookup(lookup, replace(opening, plan_number=99))
+        open_lookup(lookup, [replace(opening, plan_number=99)])
     with pytest.raises(CommitmentMismatch):
-        open_lookup(lookup, replace(opening, plan_number=-1))
+        open_lookup(lookup, [replace(opening, plan_number=-1)])
 
 
 def test_the_lookup_as_received_opens_as_well() -> None:
     lookup, opening = honest(LookupShape.DETAILED)
-    assert open_lookup(Lookup.decode(lookup.encode()), opening)
+    assert open_lookup(Lookup.decode(lookup.encode()), [opening])
+
+
+def test_a_lookup_about_several_persons_needs_the_opening_of_each_in_order() -> None:
+    papers = [Paperwork.draw(f"REQ-{number}", "CONSENT-1", "Sgt. Example") for number in range(4)]
+    people = [APPLICANT, MIKE, VICTIM, Particulars()]
+    plans = [
+        plan_lookup(normalise(person), LookupShape.DETAILED, paper.filler_seed)[0]
+        for person, paper in zip(people, papers, strict=True)
+    ]
+    asked = [AskedPerson(blind_plan(plan), paper) for plan, paper in zip(plans, papers, strict=True)]
+    targets = (Target(NodeId("harbor-pd"), 1),)
+    draft = draft_lookup(
+        asked, LookupShape.DETAILED, Purpose.J_APPLICANT, FEDERATION, NodeId("asker-pd"), targets, KEY, NOW
+    )
+    openings = [
+        Opening(
+            person,
+            paper,
+            0,
+            tuple(item.slot.input for item in slots),
+            tuple(item.blinded.blind.to_bytes() for item in slots),
+        )
+        for person, paper, slots in zip(people, papers, draft.persons, strict=True)
+    ]
+    assert list(open_lookup(draft.lookup, openings)) == plans
+    for spoilt in (openings[:3], openings[::-1], [openings[0], *openings[:3]], []):
+        with pytest.raises(CommitmentMismatch):
+            open_lookup(draft.lookup, spoilt)
+    hidden = [*openings[:3], replace(openings[3], inputs=openings[2].inputs)]
+    with pytest.raises(CommitmentMismatch):
+        open_lookup(draft.lookup, hidden)
 
 
 # --- what was hidden -------------------------------------------------------------------------------------
@@ -119,12 +150,12 @@ def test_a5b_a_guess_hidden_as_a_filler_shows(shape: LookupShape) -> None:
     guess = plan_of(shape, VICTIM)[where].input
     lookup, opening = smuggled(shape, {where: guess})
     with pytest.raises(CommitmentMismatch, match="neither this person's key nor that slot's filler"):
-        open_lookup(lookup, opening)
+        open_lookup(lookup, [opening])
     seed = opening.paperwork.filler_seed
     shown = list(opening.inputs)
     shown[where] = plan_lookup(normalise(APPLICANT), shape, seed)[0].slots[where].input
     with pytest.raises(CommitmentMismatch, match="holds something else than what is shown"):
-        open_lookup(lookup, replace(opening, inputs=tuple(shown)))
+        open_lookup(lookup, [replace(opening, inputs=tuple(shown))])
 
 
 @SHAPES
@@ -134,11 +165,11 @@ def test_a5b_every_single_slot_is_explained(shape: LookupShape) -> None:
     for where in range(len(truth.inputs)):
         lookup, opening = smuggled(shape, {where: b"foreign"})
         with pytest.raises(CommitmentMismatch):
-            open_lookup(lookup, opening)
+            open_lookup(lookup, [opening])
         seed = opening.paperwork.filler_seed
         cover = tuple(slot.input for slot in plan_lookup(normalise(APPLICANT), shape, seed)[0].slots)
         with pytest.raises(CommitmentMismatch, match=r"^Slot \d+ of class [WMC] holds something else"):
-            open_lookup(lookup, replace(opening, inputs=cover))
+            open_lookup(lookup, [replace(opening, inputs=cover)])
 
 
 @SHAPES
@@ -146,20 +177,20 @@ def test_a5b_a_second_persons_keys_in_free_slots_show(shape: LookupShape) -> Non
     other = plan_of(shape, VICTIM)
     lookup, opening = smuggled(shape, {where: other[where].input for where in fillers(shape)})
     with pytest.raises(CommitmentMismatch):
-        open_lookup(lookup, opening)
+        open_lookup(lookup, [opening])
     for excuse in (VICTIM, replace(APPLICANT, former_last=VICTIM.last)):
         with pytest.raises(CommitmentMismatch):
-            open_lookup(lookup, replace(opening, particulars=excuse))
+            open_lookup(lookup, [replace(opening, particulars=excuse)])
 
 
 @SHAPES
 def test_a5b_a_whole_lookup_for_another_person_shows(shape: LookupShape) -> None:
     lookup, opening = honest(shape, VICTIM)
     with pytest.raises(CommitmentMismatch):
-        open_lookup(lookup, replace(opening, particulars=APPLICANT))
+        open_lookup(lookup, [replace(opening, particulars=APPLICANT)])
     _, cover = honest(shape, APPLICANT)
     with pytest.raises(CommitmentMismatch):
-        open_lookup(lookup, replace(cover, paperwork=opening.paperwork))
+        open_lookup(lookup, [replace(cover, paperwork=opening.paperwork)])
 
 
 @SHAPES
@@ -170,12 +201,12 @@ def test_a5b_swapped_slots_show(shape: LookupShape) -> None:
     one, other = own[1], own[2]
     lookup, opening = smuggled(shape, {one: slots[other].input, other: slots[one].input})
     with pytest.raises(CommitmentMismatch):
-        open_lookup(lookup, opening)
+        open_lookup(lookup, [opening])
     inputs, blinds = list(opening.inputs), list(opening.blinds)
     inputs[one], inputs[other] = inputs[other], inputs[one]
     blinds[one], blinds[other] = blinds[other], blinds[one]
     with pytest.raises(CommitmentMismatch):
-        open_lookup(lookup, replace(opening, inputs=tuple(inputs), blinds=tuple(blinds)))
+        open_lookup(lookup, [replace(opening, inputs=tuple(inputs), blinds=tuple(blinds))])
 
 
 @SHAPES
@@ -185,7 +216,7 @@ def test_a5b_a_wrong_blind_shows(shape: LookupShape) -> None:
         for wrong in (Scalar.random().to_bytes(), bytes(32), b"\xff" * 32, b"", bytes(31), bytes(33)):
             blinds = (*opening.blinds[:where], wrong, *opening.blinds[where + 1 :])
             with pytest.raises(CommitmentMismatch, match=r"^Slot \d+ of class"):
-                open_lookup(lookup, replace(opening, blinds=blinds))
+                open_lookup(lookup, [replace(opening, blinds=blinds)])
 
 
 @SHAPES
@@ -197,7 +228,7 @@ def test_a5b_missing_and_surplus_values_show(shape: LookupShape, lists: str, cha
     longer = values[:-1] if change < 0 else (*values, values[-1])
     shown = replace(opening, inputs=longer) if lists == "inputs" else replace(opening, blinds=longer)
     with pytest.raises(CommitmentMismatch):
-        open_lookup(lookup, shown)
+        open_lookup(lookup, [shown])
 
 
 @SHAPES
@@ -210,7 +241,7 @@ def test_a17_an_invented_case_number_shows(shape: LookupShape, name: str) -> Non
         replace(papers, salts={**papers.salts, name: bytes(32)}),
     ):
         with pytest.raises(CommitmentMismatch, match=f"^The {name} shown"):
-            open_lookup(lookup, replace(opening, paperwork=paperwork))
+            open_lookup(lookup, [replace(opening, paperwork=paperwork)])
 
 
 @SHAPES
@@ -219,7 +250,7 @@ def test_a5b_another_filler_seed_shows(shape: LookupShape) -> None:
     lookup, opening = honest(shape)
     paperwork = replace(opening.paperwork, filler_seed=bytes(32))
     with pytest.raises(CommitmentMismatch, match=r"^The filler shown"):
-        open_lookup(lookup, replace(opening, paperwork=paperwork))
+        open_lookup(lookup, [replace(opening, paperwork=paperwork)])
 
 
 # --- only typed errors -----------------------------------------------------------------------------------
@@ -240,15 +271,15 @@ def test_paperwork_that_commits_to_nothing_raises_only_typed_errors() -> None:
     lookup, opening = honest(LookupShape.SCREENING)
     for paperwork in _spoilt(opening.paperwork):
         with pytest.raises(CommitmentMismatch):
-            open_lookup(lookup, replace(opening, paperwork=paperwork))
+            open_lookup(lookup, [replace(opening, paperwork=paperwork)])
 
 
 def test_a_seed_of_the_wrong_length_that_was_committed_to_raises_only_typed_errors() -> None:
     lookup, opening = honest(LookupShape.SCREENING)
     paperwork = replace(opening.paperwork, filler_seed=b"short")
-    committed = replace(lookup, commitments=paperwork.commitments())
+    committed = replace(lookup, commitments=(paperwork.commitments(),))
     with pytest.raises(CandorError):
-        open_lookup(committed, replace(opening, paperwork=paperwork))
+        open_lookup(committed, [replace(opening, paperwork=paperwork)])
 
 
 @settings(max_examples=100, deadline=None)
@@ -264,7 +295,7 @@ def test_arbitrary_openings_raise_only_typed_errors(
     lookup, opening = LOOKUP_AND_OPENING
     shown = Opening(Particulars(*texts), opening.paperwork, number, tuple(inputs), tuple(blinds))
     with pytest.raises(CandorError):
-        open_lookup(lookup, shown)
+        open_lookup(lookup, [shown])
 
 
 LOOKUP_AND_OPENING = honest(LookupShape.SCREENING)
@@ -273,7 +304,7 @@ LOOKUP_AND_OPENING = honest(LookupShape.SCREENING)
 def test_an_error_names_a_slot_and_never_a_value() -> None:
     lookup, opening = smuggled(LookupShape.DETAILED, {0: b"foreign"})
     with pytest.raises(CommitmentMismatch) as caught:
-        open_lookup(lookup, opening)
+        open_lookup(lookup, [opening])
     text = f"{caught.value} {opening!r}"
     for value in (MIKE.first, MIKE.last, MIKE.birth_date, "schmidt", "foreign", "REQ-1"):
         assert value not in text

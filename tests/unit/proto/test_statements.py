@@ -21,14 +21,18 @@ from candor_proto.ids import KeyClass, LookupShape, NodeId
 from candor_proto.statements import (
     CLOCK_TOLERANCE,
     LOOKUP_LIFE,
+    PERSONS,
     Answer,
     AnswerStatus,
     Commitments,
     Lookup,
     Target,
+    answer_octets,
+    answer_persons,
     elements_in,
+    lookup_persons,
 )
-from tests.parties import NOW, Parties
+from tests.parties import MIKE, NOW, Parties
 
 PARTIES = Parties("asker", "owner")
 SCREENING = PARTIES.draft("asker").lookup
@@ -58,6 +62,36 @@ def test_a_lookup_has_sixteen_or_forty_elements_and_no_other_number() -> None:
     ):
         with pytest.raises(MalformedMessage):
             Lookup.decode(spoilt.encode())
+
+
+@pytest.mark.parametrize("persons", PERSONS)
+def test_a_lookup_about_a_public_number_of_persons_decodes_to_itself_and_so_does_its_answer(
+    persons: int,
+) -> None:
+    lookup = PARTIES.draft_all("asker", [MIKE] * persons, LookupShape.DETAILED).lookup
+    assert lookup.persons == persons
+    assert Lookup.decode(lookup.encode()) == lookup
+    assert lookup_persons(lookup.encode()) == persons
+    assert sum(lookup.cost.values()) == max(1, elements_in(lookup.shape, persons))
+    answer = PARTIES["owner"].evaluate(lookup)
+    refusal = replace(answer, status=AnswerStatus.QUOTA, evaluations={})
+    for each in (answer, refusal):
+        assert Answer.decode(each.encode()) == each
+        assert answer_persons(each.encode()) == persons
+    assert len(answer.encode()) == len(refusal.encode()) <= answer_octets(lookup.shape, persons)
+
+
+@pytest.mark.parametrize("persons", [2, 3, 5, 63])
+def test_a_lookup_about_any_other_number_of_persons_is_refused(persons: int) -> None:
+    """§5.3: a number of its own would say more of a batch than its class."""
+    lookup = PARTIES.draft_all("asker", [MIKE] * persons).lookup
+    with pytest.raises(MalformedMessage, match="1, 4, 16 or 64 persons"):
+        Lookup.decode(lookup.encode())
+
+
+@given(st.binary(max_size=200))
+def test_peeking_at_what_is_no_statement_takes_it_for_a_single_one(body: bytes) -> None:
+    assert lookup_persons(body) == answer_persons(body) == 1
 
 
 def test_two_lookups_for_different_people_have_the_same_size() -> None:
