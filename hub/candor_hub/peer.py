@@ -50,6 +50,7 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _HUB + "GetSegment": frozenset({Role.NODE}),
     _HUB + "PutHead": frozenset({Role.NODE}),
     _HUB + "GetDirectory": frozenset({Role.NODE}),
+    _HUB + "GetQuota": frozenset({Role.NODE}),
 }
 # How long a call may take on this side; a stream that is held open has no end.
 MAX_SECONDS: Mapping[str, float | None] = {

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from candor_hub.directory import CurrentDirectory
 from candor_hub.store import Store, Transaction
 from candor_hub.store.mailbox import Accepted
-from candor_proto.budget import BUCKET, MONTH, Quota, bucket, check_budget
+from candor_proto.budget import BUCKET, MONTH, Quota, bucket, check_budget, remaining
 from candor_proto.canonical import digest
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
@@ -30,9 +30,16 @@ from candor_proto.errors import (
     WrongRecipient,
 )
 from candor_proto.exchange import verify_lookup_signature
-from candor_proto.ids import Digest, LookupShape, NodeId
+from candor_proto.ids import Digest, KeyClass, LookupShape, NodeId
 from candor_proto.policy import check_purpose
-from candor_proto.statements import CLOCK_TOLERANCE, LOOKUP_LIFE, MAX_PERSONS, Lookup, answer_octets
+from candor_proto.statements import (
+    CLOCK_TOLERANCE,
+    LOOKUP_LIFE,
+    MAX_PERSONS,
+    Left,
+    Lookup,
+    answer_octets,
+)
 from candor_wire.codec import Envelope, MessageKind
 from candor_wire.limits import MAX_MAILBOX_ROWS_PER_RECIPIENT
 
@@ -96,6 +103,12 @@ class Relay:
             tx.mailbox.add(envelope, body_digest, receipt.nodes, now)
             _record(tx, envelope, now)
         return receipt
+
+    def left(self, caller: NodeId, now: datetime) -> Left:
+        """What `caller` may still use, in elements (§11.3)."""
+        with self._store.read() as tx:
+            uses = tx.quotas.uses(caller, now - MONTH - BUCKET)
+        return Left(*(remaining(self._quota, uses, now, key_class) for key_class in (None, *KeyClass)))
 
     def _lookup(self, tx: Transaction, lookup: Lookup, directory: CurrentDirectory, now: datetime) -> Receipt:
         check_purpose(lookup.purpose)

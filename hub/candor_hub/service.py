@@ -84,6 +84,10 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         )
         return hub_pb2.PutHeadResponse(directory_version=version)
 
+    async def GetQuota(self, request: hub_pb2.GetQuotaRequest, context: Any) -> hub_pb2.GetQuotaResponse:
+        left = await asyncio.to_thread(self._relay.left, caller().node, self._clock.now())
+        return hub_pb2.GetQuotaResponse(total=left.total, weak=left.weak, match=left.match, code=left.code)
+
     async def GetDirectory(
         self, request: hub_pb2.GetDirectoryRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetDirectoryResponse]:

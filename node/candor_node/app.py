@@ -21,7 +21,9 @@ from pathlib import Path
 
 from candor_certs.store import read_certificates, read_identity, read_private
 from candor_node import epochs, mail_store
+from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
+from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
@@ -32,7 +34,7 @@ from candor_node.hub_client import HubClient, WrapChannel, stay_attached
 from candor_node.inbox import Inbox
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
-from candor_node.mail_store import OutboxRow
+from candor_node.mail_store import InboxRow, OutboxRow
 from candor_node.outbox import Outbox
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
@@ -149,6 +151,20 @@ class Node:
         self.gatherer = Gatherer(
             self.store, self.indexes, self.cases, federation, self.clock, self.searcher.ask_again
         )
+        self.batches = Batches(
+            self.store,
+            self.indexes,
+            self.outbox,
+            self.workers,
+            federation,
+            own,
+            key,
+            self.clock,
+            ready,
+        )
+        self.allowances = Allowances(
+            self.store, self.indexes, self.outbox, self.hub, federation, own, key, self.clock
+        )
         self.requester = Requester(self.store, self.indexes, self.outbox, federation, own, key, self.clock)
         self.owner = Owner(
             self.store,
@@ -182,7 +198,7 @@ class Node:
         await self.local.start()
         processes = {
             MessageKind.LOOKUP: self.answerer.process,
-            MessageKind.ANSWER: self.gatherer.process,
+            MessageKind.ANSWER: self._answer,
             MessageKind.DISCLOSURE_REQUEST: self.owner.process,
             MessageKind.DISCLOSURE_RESPONSE: self.requester.process,
         }
@@ -193,6 +209,7 @@ class Node:
         works: dict[str, Callable[[], Awaitable[None]]] = {
             "attach": self._stay_attached,
             "outbox": self.outbox.run,
+            "batches": self.batches.run,
             "indexes": lambda: self.indexes.run(self.config.index_refresh_seconds),
             "publication": self.publishing.run,
             "housekeeping": self._keep_house,
@@ -208,6 +225,7 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         await self.searcher.close()
+        await self.batches.close()
         if hasattr(self, "local"):
             await self.local.stop()
         await self.hub.close()
@@ -251,6 +269,7 @@ class Node:
         self.indexes.announce(welcome.directory_version)
         self.publishing.wake()
         self.outbox.wake()
+        self.batches.landing.changed.set()
         self._wake_inbox()
 
     def _detached(self, error: CandorError) -> None:
@@ -275,11 +294,19 @@ class Node:
 
     async def _sent(self, row: OutboxRow, error: CandorError | None) -> None:
         if row.envelope.kind is MessageKind.LOOKUP:
-            await self.searcher.sent(LookupId(row.envelope.envelope_id), error)
+            lookup_id = LookupId(row.envelope.envelope_id)
+            if not await self.batches.sent(lookup_id, error):
+                await self.searcher.sent(lookup_id, error)
         elif row.envelope.kind is MessageKind.DISCLOSURE_REQUEST and error is not None:
             await self.requester.refused(RequestId(row.envelope.envelope_id), error)
 
     # --- background work ----------------------------------------------------------------------------------
+
+    async def _answer(self, row: InboxRow) -> None:
+        """An answer goes to what asked: a question about quotas, a flight of a batch, or a single lookup."""
+        if await self.allowances.process(row) or await self.batches.landing.process(row):
+            return
+        await self.gatherer.process(row)
 
     def _may_judge(self) -> bool:
         """Not with a wrong clock (§8.4), nor before this run has been attached once and holds the directory
@@ -295,6 +322,7 @@ class Node:
         while True:
             now = self.clock.now()
             await self.gatherer.expire()
+            await self.batches.landing.expire()
             await self.requester.expire()
             await self.owner.expire()
             await self.store.run(partial(mail_store.forget_old, now=now))

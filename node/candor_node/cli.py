@@ -1,14 +1,14 @@
 """`candor-node`: the agency's commands.
 
 The edge: it prints, asks people, and turns every error into a sentence, a remedy and an exit status. The
-commands stand in `cli_node`, `cli_records`, `cli_lookup` and `cli_requests`.
+commands stand in `cli_node`, `cli_records`, `cli_lookup`, `cli_batch` and `cli_requests`.
 """
 
 from __future__ import annotations
 
 import rich_click as click
 
-from candor_node import cli_lookup, cli_node, cli_records, cli_requests
+from candor_node import cli_batch, cli_lookup, cli_node, cli_records, cli_requests
 from candor_node.cli_common import guarded
 
 
@@ -32,6 +32,7 @@ def cli() -> None:
     Every day:
       candor-node lookup --first Jo --last Doe --birth-date 1990-02-03 --purpose J_APPLICANT \\
           --case REQ-17 --consent C-17 --officer "Inv. Roe"
+      candor-node batch class.csv --out result.csv --case REQ-17 --consent C-17 --officer "Inv. Roe"
       candor-node requests send LOOKUP HIT          (after a person has looked at the candidate)
       candor-node requests list                     (what others ask of this agency)
 
@@ -53,6 +54,8 @@ for _command in (
     cli_records.audit,
     cli_lookup.lookup,
     cli_lookup.lookups,
+    cli_batch.batch,
+    cli_batch.batches,
     cli_requests.requests,
 ):
     cli.add_command(_command)

@@ -216,14 +216,16 @@ def lookups_list(limit: int, config_file: Path | None, as_json: bool) -> None:
 
 @lookups.command("show")
 @click.argument("lookup_id", metavar="LOOKUP")
+@click.option("--row", type=click.IntRange(1), default=None, help="LOOKUP is a batch; this row of it.")
 @config_option
 @json_option
-def lookups_show(lookup_id: str, config_file: Path | None, as_json: bool) -> None:
+def lookups_show(lookup_id: str, row: int | None, config_file: Path | None, as_json: bool) -> None:
     """Show the result of a lookup as it is now. LOOKUP is its id or the beginning of it."""
     from candor_wire.v1 import local_pb2
 
     with running_node(config_file) as node:
-        reply = node.GetLookup(local_pb2.GetLookupRequest(lookup_id=lookup_id), timeout=30)
+        request = local_pb2.GetLookupRequest(lookup_id=lookup_id, row=row or 0)
+        reply = node.GetLookup(request, timeout=30)
     show(reply.lookup, as_json, lambda: lines(reply.lookup))
 
 

@@ -29,6 +29,7 @@ def requests() -> None:
 @requests.command("send")
 @click.argument("lookup_id", metavar="LOOKUP")
 @click.argument("hit", type=click.IntRange(1))
+@click.option("--row", type=click.IntRange(1), default=None, help="LOOKUP is a batch; this row of it.")
 @click.option("--even-if-set-aside", is_flag=True, help="A person has checked a hit that was set aside.")
 @by_option
 @config_option
@@ -36,6 +37,7 @@ def requests() -> None:
 def send(
     lookup_id: str,
     hit: int,
+    row: int | None,
     even_if_set_aside: bool,
     by: str | None,
     config_file: Path | None,
@@ -49,7 +51,11 @@ def send(
     from candor_wire.v1 import local_pb2
 
     request = local_pb2.SendRequestRequest(
-        lookup_id=lookup_id, hit=hit, confirmed_by=person_in_charge(by), even_if_set_aside=even_if_set_aside
+        lookup_id=lookup_id,
+        hit=hit,
+        row=row or 0,
+        confirmed_by=person_in_charge(by),
+        even_if_set_aside=even_if_set_aside,
     )
     with running_node(config_file) as node:
         reply = node.SendRequest(request, timeout=60)

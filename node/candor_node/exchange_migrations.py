@@ -25,6 +25,89 @@ def batches(db: Database) -> None:
 _BATCHES = (
     # Single lookups and batches stand in two lines (mail_store.unsettled).
     "ALTER TABLE inbox ADD COLUMN bulk INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX inbox_by_lane ON inbox (state, kind, bulk, sender, number)",
+    # A search that is a row of a batch is carried out by a flight of it, not by lookups of its own.
+    "ALTER TABLE searches ADD COLUMN batch_id BLOB",
+    "CREATE INDEX searches_by_plain_case ON searches (lower(trim(case_number)))",
+    "CREATE INDEX searches_single ON searches (created_at) WHERE batch_id IS NULL",
+    # The same file with the same papers is the same batch, unless it is asked again on purpose (generation).
+    """CREATE TABLE batches (
+        batch_id BLOB PRIMARY KEY,
+        digest BLOB NOT NULL,
+        generation INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        note TEXT NOT NULL DEFAULT '',
+        purpose INTEGER NOT NULL,
+        shape INTEGER NOT NULL,
+        columns TEXT NOT NULL,
+        wait_seconds REAL NOT NULL,
+        created_at INTEGER NOT NULL,
+        ended_at INTEGER,
+        UNIQUE (digest, generation)
+    ) STRICT""",
+    # `cells` go out again as they came; `person` is what is asked, kept for audits like an opening.
+    """CREATE TABLE batch_rows (
+        batch_id BLOB NOT NULL REFERENCES batches (batch_id),
+        row INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        cells TEXT NOT NULL,
+        person TEXT NOT NULL,
+        case_number TEXT NOT NULL,
+        consent TEXT NOT NULL,
+        officer TEXT NOT NULL,
+        search_id BLOB,
+        results TEXT,
+        PRIMARY KEY (batch_id, row)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX batch_rows_by_state ON batch_rows (batch_id, state, row)",
+    "CREATE INDEX batch_rows_by_search ON batch_rows (search_id)",
+    # One signed lookup about several rows; `first` is the flight whose moved targets this one asks again.
+    """CREATE TABLE flights (
+        lookup_id BLOB PRIMARY KEY,
+        batch_id BLOB NOT NULL REFERENCES batches (batch_id),
+        first BLOB,
+        state TEXT NOT NULL,
+        body BLOB NOT NULL,
+        signature BLOB NOT NULL,
+        persons INTEGER NOT NULL,
+        shape INTEGER NOT NULL,
+        directory_version INTEGER NOT NULL,
+        missing TEXT NOT NULL,
+        issued_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        shown_at INTEGER,
+        closed INTEGER NOT NULL DEFAULT 0
+    ) STRICT""",
+    "CREATE INDEX flights_open ON flights (closed, batch_id)",
+    "CREATE INDEX flights_by_time ON flights (issued_at)",
+    # `secrets`: four salts, the filler seed, one blind a slot, 32 octets each. A filler person has no row.
+    """CREATE TABLE flight_persons (
+        lookup_id BLOB NOT NULL REFERENCES flights (lookup_id),
+        position INTEGER NOT NULL,
+        row INTEGER,
+        plan_number INTEGER NOT NULL,
+        secrets BLOB NOT NULL,
+        PRIMARY KEY (lookup_id, position)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE flight_targets (
+        lookup_id BLOB NOT NULL REFERENCES flights (lookup_id),
+        node TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        index_issued_at INTEGER,
+        answer_body BLOB,
+        answer_signature BLOB,
+        PRIMARY KEY (lookup_id, node)
+    ) STRICT""",
+    # What each node said last that it lets this one use (docs/protocol.md §11.3).
+    """CREATE TABLE allowances (
+        node TEXT PRIMARY KEY,
+        total INTEGER NOT NULL,
+        weak INTEGER NOT NULL,
+        match INTEGER NOT NULL,
+        code INTEGER NOT NULL,
+        stated_at INTEGER NOT NULL
+    ) STRICT""",
 )
 
 _INITIAL = (

@@ -81,7 +81,7 @@ class Gatherer:
             return []
         now, index = self._clock.now(), self._indexes.indexes.get(node)
         seen = await self._examine(ask, node, row, index)
-        target = _target(before, seen, row, index, now)
+        target = target_after(before, seen, row, index, now)
         asks = {**case.asks, ask.lookup_id: _with_target(ask, node, target)}
         outputs = dict(case.outputs)
         if seen.outputs is not None:
@@ -211,7 +211,7 @@ def _with_target(ask: Ask, node: NodeId, target: TargetRow) -> Ask:
     return replace(ask, targets={**ask.targets, node: target})
 
 
-def _target(
+def target_after(
     before: TargetRow, seen: Examined, row: InboxRow, index: NodeIndex | None, now: datetime
 ) -> TargetRow:
     """The next state of §7.8, and what the index held says besides (§6.7, §6.8)."""

@@ -35,6 +35,7 @@ from candor_proto.errors import (
 from candor_proto.ids import Digest, FederationName
 from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
+from candor_proto.statements import Left
 from candor_wire import codec, limits
 from candor_wire.codec import Delivery, DirectoryChanged, Envelope, Heartbeat, Hello, Welcome
 from candor_wire.status import from_status
@@ -117,6 +118,12 @@ class HubClient:
         request = hub_pb2.SubmitRequest(envelope=codec.write_envelope(envelope))
         response = await self._call(lambda: self._stub.Submit(request, timeout=limits.CALL_DEADLINE_SECONDS))
         return int(response.recipients)
+
+    async def quota(self) -> Left:
+        """What the hub lets this node use now, in elements (§11.3)."""
+        request = hub_pb2.GetQuotaRequest()
+        said = await self._call(lambda: self._stub.GetQuota(request, timeout=limits.CALL_DEADLINE_SECONDS))
+        return Left(said.total, said.weak, said.match, said.code)
 
     async def put_segment(self, address: Digest, octets: bytes) -> None:
         async def parts() -> AsyncIterator[hub_pb2.PutSegmentRequest]:

@@ -10,13 +10,10 @@ Rules of this file:
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from candor_node import due_process, filings, ledger
+from candor_node import csv_file, due_process, filings, ledger
 from candor_node.content import CONTENT_FIELDS, Content
 from candor_node.record_fields import parse
 from candor_node.records import Record, following, initial
@@ -25,7 +22,6 @@ from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
 
 COLUMNS = CONTENT_FIELDS
-MAX_FILE_OCTETS = 64 * 1024 * 1024
 MAX_ROWS = 100_000
 MAX_ERRORS_SHOWN = 1_000
 # csv refuses longer cells by itself; the longest column, the narrative, holds 4,000 characters.
@@ -111,7 +107,7 @@ def refused(errors: RowErrors) -> ImportReport:
 
 def parse_csv(content: bytes) -> tuple[list[ParsedRow], RowErrors]:
     """All rows, or no row and what is wrong with them. Raises InputInvalid when this is no such file."""
-    lines = _records(_decode(content))
+    lines = csv_file.rows(csv_file.decode(content, _REMEDY), _REMEDY)
     columns = _header(next(lines, (1, []))[1])
     rows: list[ParsedRow] = []
     errors = RowErrors()
@@ -140,47 +136,6 @@ def parse_csv(content: bytes) -> tuple[list[ParsedRow], RowErrors]:
     if not count:
         raise InputInvalid("The file has a header but no rows.", remedy=_REMEDY)
     return ([] if errors else rows), errors
-
-
-def _decode(content: bytes) -> str:
-    if len(content) > MAX_FILE_OCTETS:
-        raise InputInvalid(
-            f"The file is larger than {MAX_FILE_OCTETS // 1024**2} MiB.",
-            remedy="Nothing was stored. Split it.",
-        )
-    if content.startswith(b"PK\x03\x04"):
-        raise InputInvalid("This is an Excel workbook (.xlsx), not a CSV file.", remedy=_REMEDY)
-    if content.startswith(b"\xd0\xcf\x11\xe0"):
-        raise InputInvalid("This is an old Excel workbook (.xls), not a CSV file.", remedy=_REMEDY)
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputInvalid("The file is encoded in UTF-16, not in UTF-8.", remedy=_REMEDY)
-    if b"\0" in content:
-        raise InputInvalid("The file holds NUL octets, so it is no text file.", remedy=_REMEDY)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputInvalid(f"Line {line} is not encoded in UTF-8.", remedy=_REMEDY) from None
-    if not text.strip():
-        raise InputInvalid("The file is empty.", remedy=_REMEDY)
-    return text
-
-
-def _records(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the spreadsheet's row number; empty rows are counted but not returned."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    number = 0
-    while True:
-        number += 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            reason = "a cell is too long" if "limit" in str(error) else "a quotation mark is out of place"
-            raise InputInvalid(f"Row {number} cannot be read: {reason}.", remedy=_REMEDY) from None
-        if any(cell.strip() for cell in cells):
-            yield number, cells
 
 
 def _header(cells: list[str]) -> list[str]:

@@ -38,13 +38,17 @@ def moment(value: datetime | None) -> str:
 # --- lookups ---------------------------------------------------------------------------------------------
 
 
-def read_question(message: pb.LookupRequest) -> Question:
-    """Raises InputInvalid or MalformedMessage."""
+def read_shape(text: str) -> LookupShape:
+    """Raises InputInvalid; nothing means DETAILED."""
     try:
-        shape = LookupShape[message.shape or "DETAILED"]
+        return LookupShape[text or "DETAILED"]
     except KeyError:
         raise InputInvalid("A lookup is SCREENING or DETAILED.") from None
-    person = message.person
+
+
+def read_question(message: pb.LookupRequest) -> Question:
+    """Raises InputInvalid or MalformedMessage."""
+    shape, person = read_shape(message.shape), message.person
     return Question(
         Particulars(
             first=person.first,

@@ -17,14 +17,14 @@ from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import StoreUnusable
 from candor_proto.exchange import BlindedSlot, Draft, LookupState, Paperwork
 from candor_proto.group import Scalar
-from candor_proto.ids import KeyClass, LookupId, LookupShape, NodeId, Purpose
+from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
 from candor_proto.matchkeys import check_plan
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.opening import Opening
 from candor_proto.oprf import Blinded
 from candor_proto.result import TargetState
 from candor_proto.signing import SignedStatement
-from candor_proto.statements import SLOTS, Lookup
+from candor_proto.statements import Lookup, cost
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,11 @@ def searches_named(db: Database, prefix: str, limit: int = 2) -> list[LookupId]:
 
 
 def list_searches(db: Database, limit: int, before: datetime | None = None) -> list[SearchRow]:
-    """Newest first."""
+    """Newest first, without the rows of batches."""
     until = to_milliseconds(before) if before else 1 << 62
     rows = db.execute(
-        f"SELECT {_SEARCH} FROM searches WHERE created_at < ? ORDER BY created_at DESC, search_id LIMIT ?",  # noqa: S608
+        f"SELECT {_SEARCH} FROM searches WHERE batch_id IS NULL AND created_at < ?"  # noqa: S608
+        " ORDER BY created_at DESC, search_id LIMIT ?",
         (until, limit),
     ).fetchall()
     return [_read_search(row) for row in rows]
@@ -157,7 +158,8 @@ def list_searches(db: Database, limit: int, before: datetime | None = None) -> l
 def ended_searches(db: Database, now: datetime) -> list[LookupId]:
     """Searches whose life has ended and that are not closed yet."""
     rows = db.execute(
-        "SELECT search_id FROM searches WHERE closed = 0 AND expires_at <= ?", (to_milliseconds(now),)
+        "SELECT search_id FROM searches WHERE batch_id IS NULL AND closed = 0 AND expires_at <= ?",
+        (to_milliseconds(now),),
     ).fetchall()
     return [LookupId(value) for (value,) in rows]
 
@@ -174,14 +176,16 @@ def close(db: Database, search_id: LookupId) -> None:
     db.execute("UPDATE searches SET closed = 1 WHERE search_id = ?", (search_id.value,))
 
 
-def shapes_for_case(db: Database, case: str) -> frozenset[LookupShape]:
-    """The shapes asked before under this case number (§5.3); none for a lookup without one."""
+def shapes_for_case(db: Database, case: str, but_batch: bytes = b"") -> frozenset[LookupShape]:
+    """The shapes asked before under this case number (§5.3), outside one batch; none without a number."""
     if not case.strip():
         return frozenset()
     rows = db.execute(
-        "SELECT DISTINCT s.shape FROM searches AS s JOIN lookups AS l USING (search_id)"
-        " WHERE lower(trim(s.case_number)) = lower(trim(?)) AND l.state <> ?",
-        (case, LookupState.DENIED.value),
+        "SELECT DISTINCT shape FROM searches WHERE lower(trim(case_number)) = lower(trim(?)) AND CASE"
+        " WHEN batch_id IS NULL THEN EXISTS (SELECT 1 FROM lookups"
+        "  WHERE lookups.search_id = searches.search_id AND state <> ?)"
+        " ELSE batch_id <> ? END",
+        (case, LookupState.DENIED.value, but_batch),
     ).fetchall()
     return frozenset(LookupShape(shape) for (shape,) in rows)
 
@@ -189,17 +193,27 @@ def shapes_for_case(db: Database, case: str) -> frozenset[LookupShape]:
 def own_uses(db: Database, now: datetime) -> list[Use]:
     """The elements that this node sent in the last 30 days, by hour (§11)."""
     rows = db.execute(
-        "SELECT l.issued_at, s.shape FROM lookups AS l JOIN searches AS s USING (search_id)"
-        " WHERE l.issued_at > ? AND l.state <> ?",
+        "SELECT l.issued_at, s.shape, 1 FROM lookups AS l JOIN searches AS s USING (search_id)"
+        " WHERE l.issued_at > ?1 AND l.state <> ?2 UNION ALL"
+        " SELECT issued_at, shape, persons FROM flights WHERE issued_at > ?1 AND state <> ?2",
         (to_milliseconds(now - MONTH - BUCKET), LookupState.DENIED.value),
     ).fetchall()
     return [
-        Use(bucket(from_milliseconds(at)), *(SLOTS[LookupShape(shape)][key_class] for key_class in KeyClass))
-        for at, shape in rows
+        Use(bucket(from_milliseconds(at)), *cost(LookupShape(shape), persons).values())
+        for at, shape, persons in rows
     ]
 
 
 # --- lookups -------------------------------------------------------------------------------------------
+
+
+def persons_sent(db: Database, batch_id: bytes) -> int:
+    """How many persons the flights of a batch carried, fillers and second flights included."""
+    row = db.execute(
+        "SELECT coalesce(sum(persons), 0) FROM flights WHERE batch_id = ? AND state <> ?",
+        (batch_id, LookupState.DENIED.value),
+    ).fetchone()
+    return _int(row[0])
 
 
 def add_ask(db: Database, search_id: LookupId, ask: Ask) -> None:

@@ -206,6 +206,15 @@ def postpone(db: Database, number: int, until: datetime, reason: str) -> None:
     )
 
 
+def send_now(db: Database, kind: MessageKind, now: datetime) -> None:
+    """Nobody else is about to send what waits of this kind: whoever was ended with the process before."""
+    db.execute(
+        "UPDATE outbox SET not_before = min(not_before, ?) WHERE state = 'waiting' AND kind = ?"
+        " AND attempts = 0",
+        (to_milliseconds(now), kind.value),
+    )
+
+
 def bury(db: Database, number: int, reason: str) -> None:
     """The hub refused the message for good: kept as a dead letter, visible in `status`."""
     db.execute(

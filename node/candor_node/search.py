@@ -24,7 +24,7 @@ from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
 from candor_node.store import Database, Store
 from candor_proto.budget import Quota, check_budget
-from candor_proto.errors import CandorError, InputInvalid, Unreachable
+from candor_proto.errors import CandorError, Unreachable
 from candor_proto.exchange import (
     AskedPerson,
     LookupEvent,
@@ -36,10 +36,10 @@ from candor_proto.exchange import (
     plan_targets,
 )
 from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId, Purpose
-from candor_proto.matchkeys import GATE_THRESHOLD, SEED_BYTES, LookupPlan, gate_weight, plan_lookup
+from candor_proto.matchkeys import SEED_BYTES, LookupPlan, plan_lookup
 from candor_proto.normalise import Particulars, Person, normalise
 from candor_proto.opening import Opening
-from candor_proto.policy import check_paperwork, check_shape
+from candor_proto.policy import check_askable, check_paperwork, check_shape
 from candor_proto.result import TargetState
 from candor_proto.signing import SigningKey
 from candor_proto.statements import LOOKUP_LIFE, SLOTS, Target
@@ -125,13 +125,7 @@ class Searcher:
         check_paperwork(question.purpose, question.case, question.consent, question.officer)
         person = normalise(question.particulars)
         plans = plan_lookup(person, question.shape, bytes(SEED_BYTES))
-        labels = {slot.label for plan in plans for slot in plan.slots if slot.label is not None}
-        if gate_weight(labels) < GATE_THRESHOLD:
-            # Its NO_RECORD would look like knowledge.
-            raise InputInvalid(
-                "Too little is known of this person: a lookup could open no record, whoever it is.",
-                remedy="Give at least first and last name and the birth date or the last four of the SSN.",
-            )
+        check_askable(plans)
         self._check_ready()
         now = self._clock.now()
         shapes, uses = await self._store.run(

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from candor_node import (
+    csv_file,
     due_process,
     filings,
     importer,
@@ -27,6 +28,7 @@ from candor_node.cases import SearchView, load_view
 from candor_node.local_view import moment
 from candor_node.logs import log
 from candor_node.records import Dcn
+from candor_node.service_batch import BatchMethods
 from candor_node.store import Database
 from candor_proto.disclosure import OwnerState
 from candor_proto.errors import (
@@ -47,7 +49,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 MAX_LISTED = 500
 
 
-class LocalServicer(local_pb2_grpc.LocalServiceServicer):
+class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
     """One method a command; whatever they do is done elsewhere."""
 
     def __init__(self, node: Node) -> None:
@@ -126,7 +128,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
     async def Import(
         self, request_iterator: AsyncIterator[pb.ImportRequest], context: Context
     ) -> pb.ImportResponse:
-        start, assembler = None, Assembler(importer.MAX_FILE_OCTETS)
+        start, assembler = None, Assembler(csv_file.MAX_FILE_OCTETS)
         async for part in request_iterator:
             refuse_unknown_fields(part)
             if start is None:
@@ -225,7 +227,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
             log.info("a lookup was not made", reason=type(task.exception()).__name__)
 
     async def GetLookup(self, request: pb.GetLookupRequest, context: Context) -> pb.GetLookupResponse:
-        search_id = await self._search_id(request.lookup_id)
+        search_id = await self._search_id(request.lookup_id, request.row)
         view = await self._node.cases.view(search_id)
         return pb.GetLookupResponse(lookup=local_view.lookup(view, self._name))
 
@@ -236,7 +238,9 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
         )
         return pb.ListLookupsResponse(lookups=[local_view.lookup(view, self._name) for view in views])
 
-    async def _search_id(self, text: str) -> LookupId:
+    async def _search_id(self, text: str, row: int = 0) -> LookupId:
+        if row:
+            return await self._row_search(text, row)
         prefix = _prefix(text, "lookup")
         found = await self._node.store.run(lambda db: lookup_store.searches_named(db, prefix))
         if len(found) != 1:
@@ -253,7 +257,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
 
     async def SendRequest(self, request: pb.SendRequestRequest, context: Context) -> pb.SendRequestResponse:
         request_id = await self._node.requester.send(
-            await self._search_id(request.lookup_id),
+            await self._search_id(request.lookup_id, request.row),
             request.hit,
             request.confirmed_by,
             even_if_set_aside=request.even_if_set_aside,

@@ -6,12 +6,13 @@ Pure decisions with their reasons in plain words. What is missing is said all at
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from candor_proto.errors import InputInvalid, PurposeRefused
 from candor_proto.ids import LookupShape, Purpose
+from candor_proto.matchkeys import GATE_THRESHOLD, LookupPlan, gate_weight
 
 # What a disclosure request has room for (docs/protocol.md §9.2); UTF-8 of the NFC form.
 MAX_CASE_OCTETS = 128
@@ -87,6 +88,19 @@ def check_shape(shape: LookupShape, shapes_asked_for_case: frozenset[LookupShape
         raise PurposeRefused(
             "This case was screened already; a detailed lookup now would tell every node of a candidate.",
             remedy="Use the screening result, or open a new case with its own number.",
+        )
+
+
+def check_askable(plans: Sequence[LookupPlan]) -> None:
+    """Whether so much is known of a person that a record could be opened at all; raises InputInvalid.
+
+    If not, NO_RECORD would look like knowledge.
+    """
+    labels = {slot.label for plan in plans for slot in plan.slots if slot.label is not None}
+    if gate_weight(labels) < GATE_THRESHOLD:
+        raise InputInvalid(
+            "Too little is known of this person: a lookup could open no record, whoever it is.",
+            remedy="Give at least first and last name and the birth date or the last four of the SSN.",
         )
 
 

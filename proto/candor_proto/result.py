@@ -80,18 +80,20 @@ class Coverage:
         ]
         return min(times, default=None)
 
-    def sentence(self) -> str:
-        """For example "4 of 5 nodes answered; 1 pending (harbor-pd); oldest index 3 h"."""
+    def words(self) -> str:
+        """For example "4 of 5 nodes answered; 1 pending (harbor-pd)"."""
         parts = [f"{self.answered} of {self.asked} nodes answered"]
         for state in TargetState:
             names = [str(report.node) for report in self.reports if report.state is state]
             if names and state is not TargetState.ANSWERED:
                 shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
                 parts.append(f"{len(names)} {state.value} ({shown})")
-        oldest = self.oldest_index()
-        if oldest is not None:
-            parts.append(f"oldest index {_age(self.as_of, oldest)}")
         return "; ".join(parts)
+
+    def sentence(self) -> str:
+        """`words`, and the age of the oldest index: "…; oldest index 3 h"."""
+        oldest = self.oldest_index()
+        return self.words() if oldest is None else f"{self.words()}; oldest index {_age(self.as_of, oldest)}"
 
 
 def _age(now: datetime, then: datetime) -> str:

@@ -12,6 +12,7 @@ Rules of this file (MATCHING.md §5 and §7):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -108,6 +109,18 @@ class Explanation:
     differing: tuple[str, ...]
     not_known: tuple[str, ...]
     bits: float
+
+
+def probability(explanation: Explanation) -> float:
+    """The probability, 0 to 1, that its odds stand for: `bits` are log2 of the odds at PRIOR_BITS.
+
+    Uncalibrated: weights and prior are documented, not fitted, and fields count as independent, so that
+    .95 here is not yet "right 95 times in 100" (the matching work brings the reliability table). Conflicts
+    are not in it: a twin can score high, and `verdict` comes first.
+    """
+    # Beyond 60 bits a float is 0 or 1 anyway, and 2**bits must not overflow.
+    odds = math.exp2(min(max(explanation.bits, -60.0), 60.0))
+    return odds / (1.0 + odds)
 
 
 def tag_outcomes(asked: Iterable[Label], matched: Collection[Label], presence: int) -> dict[str, Outcome]:

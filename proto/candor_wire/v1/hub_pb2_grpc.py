@@ -64,6 +64,11 @@ class HubServiceStub(object):
                 request_serializer=candor__wire_dot_v1_dot_hub__pb2.GetDirectoryRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_hub__pb2.GetDirectoryResponse.FromString,
                 _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/candor.v1.HubService/GetQuota',
+                request_serializer=candor__wire_dot_v1_dot_hub__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_hub__pb2.GetQuotaResponse.FromString,
+                _registered_method=True)
 
 
 class HubServiceServicer(object):
@@ -109,6 +114,13 @@ class HubServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetQuota(self, request, context):
+        """What the hub lets the caller use now (docs/protocol.md §11.3).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HubServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -141,6 +153,11 @@ def add_HubServiceServicer_to_server(servicer, server):
                     servicer.GetDirectory,
                     request_deserializer=candor__wire_dot_v1_dot_hub__pb2.GetDirectoryRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_hub__pb2.GetDirectoryResponse.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=candor__wire_dot_v1_dot_hub__pb2.GetQuotaRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_hub__pb2.GetQuotaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -305,6 +322,33 @@ class HubService(object):
             '/candor.v1.HubService/GetDirectory',
             candor__wire_dot_v1_dot_hub__pb2.GetDirectoryRequest.SerializeToString,
             candor__wire_dot_v1_dot_hub__pb2.GetDirectoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.HubService/GetQuota',
+            candor__wire_dot_v1_dot_hub__pb2.GetQuotaRequest.SerializeToString,
+            candor__wire_dot_v1_dot_hub__pb2.GetQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class HubServiceStub:
     PutHead: _grpc.UnaryUnaryMultiCallable[_hub_pb2.PutHeadRequest, _hub_pb2.PutHeadResponse]
     """Publishes a signed index head; every segment it names must be stored."""
     GetDirectory: _grpc.UnaryStreamMultiCallable[_hub_pb2.GetDirectoryRequest, _hub_pb2.GetDirectoryResponse]
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_hub_pb2.GetQuotaRequest, _hub_pb2.GetQuotaResponse]
+    """What the hub lets the caller use now (docs/protocol.md §11.3)."""
 
 @_typing.type_check_only
 class HubServiceAsyncStub(HubServiceStub):
@@ -57,6 +59,8 @@ class HubServiceAsyncStub(HubServiceStub):
     PutHead: _aio.UnaryUnaryMultiCallable[_hub_pb2.PutHeadRequest, _hub_pb2.PutHeadResponse]  # type: ignore[assignment]
     """Publishes a signed index head; every segment it names must be stored."""
     GetDirectory: _aio.UnaryStreamMultiCallable[_hub_pb2.GetDirectoryRequest, _hub_pb2.GetDirectoryResponse]  # type: ignore[assignment]
+    GetQuota: _aio.UnaryUnaryMultiCallable[_hub_pb2.GetQuotaRequest, _hub_pb2.GetQuotaResponse]  # type: ignore[assignment]
+    """What the hub lets the caller use now (docs/protocol.md §11.3)."""
 
 class HubServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -104,5 +108,13 @@ class HubServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _hub_pb2.GetDirectoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_hub_pb2.GetDirectoryResponse], _abc.AsyncIterator[_hub_pb2.GetDirectoryResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _hub_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hub_pb2.GetQuotaResponse, _abc.Awaitable[_hub_pb2.GetQuotaResponse]]:
+        """What the hub lets the caller use now (docs/protocol.md §11.3)."""
 
 def add_HubServiceServicer_to_server(servicer: HubServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

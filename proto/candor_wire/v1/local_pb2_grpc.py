@@ -64,6 +64,31 @@ class LocalServiceStub(object):
                 request_serializer=candor__wire_dot_v1_dot_local__pb2.ListLookupsRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_local__pb2.ListLookupsResponse.FromString,
                 _registered_method=True)
+        self.StartBatch = channel.stream_unary(
+                '/candor.v1.LocalService/StartBatch',
+                request_serializer=candor__wire_dot_v1_dot_local__pb2.StartBatchRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_local__pb2.StartBatchResponse.FromString,
+                _registered_method=True)
+        self.WatchBatch = channel.unary_stream(
+                '/candor.v1.LocalService/WatchBatch',
+                request_serializer=candor__wire_dot_v1_dot_local__pb2.WatchBatchRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_local__pb2.WatchBatchResponse.FromString,
+                _registered_method=True)
+        self.GetBatch = channel.unary_stream(
+                '/candor.v1.LocalService/GetBatch',
+                request_serializer=candor__wire_dot_v1_dot_local__pb2.GetBatchRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_local__pb2.GetBatchResponse.FromString,
+                _registered_method=True)
+        self.ListBatches = channel.unary_unary(
+                '/candor.v1.LocalService/ListBatches',
+                request_serializer=candor__wire_dot_v1_dot_local__pb2.ListBatchesRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_local__pb2.ListBatchesResponse.FromString,
+                _registered_method=True)
+        self.StopBatch = channel.unary_unary(
+                '/candor.v1.LocalService/StopBatch',
+                request_serializer=candor__wire_dot_v1_dot_local__pb2.StopBatchRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_local__pb2.StopBatchResponse.FromString,
+                _registered_method=True)
         self.SendRequest = channel.unary_unary(
                 '/candor.v1.LocalService/SendRequest',
                 request_serializer=candor__wire_dot_v1_dot_local__pb2.SendRequestRequest.SerializeToString,
@@ -137,6 +162,39 @@ class LocalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListLookups(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartBatch(self, request_iterator, context):
+        """A batch from a CSV file, in chunks: stored whole, then asked. The same file with the same papers is the same batch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchBatch(self, request, context):
+        """How far a batch is, until it is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBatch(self, request, context):
+        """The rows of a batch with what was found so far.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBatches(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopBatch(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,6 +274,31 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     servicer.ListLookups,
                     request_deserializer=candor__wire_dot_v1_dot_local__pb2.ListLookupsRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_local__pb2.ListLookupsResponse.SerializeToString,
+            ),
+            'StartBatch': grpc.stream_unary_rpc_method_handler(
+                    servicer.StartBatch,
+                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.StartBatchRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_local__pb2.StartBatchResponse.SerializeToString,
+            ),
+            'WatchBatch': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchBatch,
+                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.WatchBatchRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_local__pb2.WatchBatchResponse.SerializeToString,
+            ),
+            'GetBatch': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetBatch,
+                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.GetBatchRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_local__pb2.GetBatchResponse.SerializeToString,
+            ),
+            'ListBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBatches,
+                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.ListBatchesRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_local__pb2.ListBatchesResponse.SerializeToString,
+            ),
+            'StopBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopBatch,
+                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.StopBatchRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_local__pb2.StopBatchResponse.SerializeToString,
             ),
             'SendRequest': grpc.unary_unary_rpc_method_handler(
                     servicer.SendRequest,
@@ -415,6 +498,141 @@ class LocalService(object):
             '/candor.v1.LocalService/ListLookups',
             candor__wire_dot_v1_dot_local__pb2.ListLookupsRequest.SerializeToString,
             candor__wire_dot_v1_dot_local__pb2.ListLookupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartBatch(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/candor.v1.LocalService/StartBatch',
+            candor__wire_dot_v1_dot_local__pb2.StartBatchRequest.SerializeToString,
+            candor__wire_dot_v1_dot_local__pb2.StartBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/candor.v1.LocalService/WatchBatch',
+            candor__wire_dot_v1_dot_local__pb2.WatchBatchRequest.SerializeToString,
+            candor__wire_dot_v1_dot_local__pb2.WatchBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/candor.v1.LocalService/GetBatch',
+            candor__wire_dot_v1_dot_local__pb2.GetBatchRequest.SerializeToString,
+            candor__wire_dot_v1_dot_local__pb2.GetBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.LocalService/ListBatches',
+            candor__wire_dot_v1_dot_local__pb2.ListBatchesRequest.SerializeToString,
+            candor__wire_dot_v1_dot_local__pb2.ListBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.LocalService/StopBatch',
+            candor__wire_dot_v1_dot_local__pb2.StopBatchRequest.SerializeToString,
+            candor__wire_dot_v1_dot_local__pb2.StopBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,14 @@ class LocalServiceStub:
     """Asks about one person: progress, then the result."""
     GetLookup: _grpc.UnaryUnaryMultiCallable[_local_pb2.GetLookupRequest, _local_pb2.GetLookupResponse]
     ListLookups: _grpc.UnaryUnaryMultiCallable[_local_pb2.ListLookupsRequest, _local_pb2.ListLookupsResponse]
+    StartBatch: _grpc.StreamUnaryMultiCallable[_local_pb2.StartBatchRequest, _local_pb2.StartBatchResponse]
+    """A batch from a CSV file, in chunks: stored whole, then asked. The same file with the same papers is the same batch."""
+    WatchBatch: _grpc.UnaryStreamMultiCallable[_local_pb2.WatchBatchRequest, _local_pb2.WatchBatchResponse]
+    """How far a batch is, until it is done."""
+    GetBatch: _grpc.UnaryStreamMultiCallable[_local_pb2.GetBatchRequest, _local_pb2.GetBatchResponse]
+    """The rows of a batch with what was found so far."""
+    ListBatches: _grpc.UnaryUnaryMultiCallable[_local_pb2.ListBatchesRequest, _local_pb2.ListBatchesResponse]
+    StopBatch: _grpc.UnaryUnaryMultiCallable[_local_pb2.StopBatchRequest, _local_pb2.StopBatchResponse]
     SendRequest: _grpc.UnaryUnaryMultiCallable[_local_pb2.SendRequestRequest, _local_pb2.SendRequestResponse]
     ListRequests: _grpc.UnaryUnaryMultiCallable[_local_pb2.ListRequestsRequest, _local_pb2.ListRequestsResponse]
     ShowRequest: _grpc.UnaryUnaryMultiCallable[_local_pb2.ShowRequestRequest, _local_pb2.ShowRequestResponse]
@@ -60,6 +68,14 @@ class LocalServiceAsyncStub(LocalServiceStub):
     """Asks about one person: progress, then the result."""
     GetLookup: _aio.UnaryUnaryMultiCallable[_local_pb2.GetLookupRequest, _local_pb2.GetLookupResponse]  # type: ignore[assignment]
     ListLookups: _aio.UnaryUnaryMultiCallable[_local_pb2.ListLookupsRequest, _local_pb2.ListLookupsResponse]  # type: ignore[assignment]
+    StartBatch: _aio.StreamUnaryMultiCallable[_local_pb2.StartBatchRequest, _local_pb2.StartBatchResponse]  # type: ignore[assignment]
+    """A batch from a CSV file, in chunks: stored whole, then asked. The same file with the same papers is the same batch."""
+    WatchBatch: _aio.UnaryStreamMultiCallable[_local_pb2.WatchBatchRequest, _local_pb2.WatchBatchResponse]  # type: ignore[assignment]
+    """How far a batch is, until it is done."""
+    GetBatch: _aio.UnaryStreamMultiCallable[_local_pb2.GetBatchRequest, _local_pb2.GetBatchResponse]  # type: ignore[assignment]
+    """The rows of a batch with what was found so far."""
+    ListBatches: _aio.UnaryUnaryMultiCallable[_local_pb2.ListBatchesRequest, _local_pb2.ListBatchesResponse]  # type: ignore[assignment]
+    StopBatch: _aio.UnaryUnaryMultiCallable[_local_pb2.StopBatchRequest, _local_pb2.StopBatchResponse]  # type: ignore[assignment]
     SendRequest: _aio.UnaryUnaryMultiCallable[_local_pb2.SendRequestRequest, _local_pb2.SendRequestResponse]  # type: ignore[assignment]
     ListRequests: _aio.UnaryUnaryMultiCallable[_local_pb2.ListRequestsRequest, _local_pb2.ListRequestsResponse]  # type: ignore[assignment]
     ShowRequest: _aio.UnaryUnaryMultiCallable[_local_pb2.ShowRequestRequest, _local_pb2.ShowRequestResponse]  # type: ignore[assignment]
@@ -112,6 +128,44 @@ class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _local_pb2.ListLookupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_local_pb2.ListLookupsResponse, _abc.Awaitable[_local_pb2.ListLookupsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StartBatch(
+        self,
+        request_iterator: _MaybeAsyncIterator[_local_pb2.StartBatchRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_local_pb2.StartBatchResponse, _abc.Awaitable[_local_pb2.StartBatchResponse]]:
+        """A batch from a CSV file, in chunks: stored whole, then asked. The same file with the same papers is the same batch."""
+
+    @_abc_1.abstractmethod
+    def WatchBatch(
+        self,
+        request: _local_pb2.WatchBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_local_pb2.WatchBatchResponse], _abc.AsyncIterator[_local_pb2.WatchBatchResponse]]:
+        """How far a batch is, until it is done."""
+
+    @_abc_1.abstractmethod
+    def GetBatch(
+        self,
+        request: _local_pb2.GetBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_local_pb2.GetBatchResponse], _abc.AsyncIterator[_local_pb2.GetBatchResponse]]:
+        """The rows of a batch with what was found so far."""
+
+    @_abc_1.abstractmethod
+    def ListBatches(
+        self,
+        request: _local_pb2.ListBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_local_pb2.ListBatchesResponse, _abc.Awaitable[_local_pb2.ListBatchesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StopBatch(
+        self,
+        request: _local_pb2.StopBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_local_pb2.StopBatchResponse, _abc.Awaitable[_local_pb2.StopBatchResponse]]: ...
 
     @_abc_1.abstractmethod
     def SendRequest(

@@ -80,6 +80,9 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
     async def GetDirectory(self, request: Any, context: Any) -> AsyncIterator[Any]:
         yield hub_pb2.GetDirectoryResponse(chunk=b"no start")
 
+    async def GetQuota(self, request: Any, context: Any) -> Any:
+        return hub_pb2.GetQuotaResponse(total=1)
+
     async def GetSegment(self, request: Any, context: Any) -> AsyncIterator[Any]:
         for chunk in (b"one", b"two"):
             yield hub_pb2.GetSegmentResponse(chunk=chunk)

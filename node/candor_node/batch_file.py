@@ -1,0 +1,187 @@
+"""The file of a batch, in and out: persons as CSV rows, and the same rows with what was found.
+
+Rules of this file:
+- what is wrong with the file as a whole raises InputInvalid; what is wrong with a row is that row's error,
+  and the other rows are asked all the same;
+- no message repeats a cell;
+- what goes out is safe to open in a spreadsheet (no cell begins a formula), holds no last four digits, and
+  depends on nothing but the rows and what was found: no time, no random id. Interrupted or not, it is the
+  same file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from candor_node import csv_file
+from candor_proto.errors import InputInvalid
+from candor_proto.normalise import Particulars
+
+IDENTITY = (
+    "first",
+    "middle",
+    "last",
+    "suffix",
+    "former_last",
+    "birth_date",
+    "ssn4",
+    "sex",
+    "post_state",
+    "post_id",
+)
+PAPERS = ("case_number", "consent", "officer")
+RESULTS = ("outcome", "probability", "candidates", "owners", "explanation", "coverage", "error")
+# As other systems call them.
+_ALIASES = {
+    "dob": "birth_date",
+    "date_of_birth": "birth_date",
+    "first_name": "first",
+    "given_name": "first",
+    "middle_name": "middle",
+    "last_name": "last",
+    "surname": "last",
+    "last4": "ssn4",
+    "ssn_last4": "ssn4",
+}
+MAX_ROWS = 100_000
+MAX_CELL_CHARACTERS = 500
+_REMEDY = (
+    "Nothing was asked. Save it as CSV (UTF-8, comma-separated) with a header such as "
+    "first,last,birth_date,ssn4."
+)
+_DATE = re.compile(r"[0-9Xx]{4}-?[0-9Xx]{2}-?[0-9Xx]{2}")
+_LAST_FOUR = re.compile(r"[0-9]{1,4}")
+# A spreadsheet would run what begins so (OWASP, CSV injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """One row: `number` as the spreadsheet counts; `cells` go out again; with an `error` nobody is asked."""
+
+    number: int
+    cells: tuple[str, ...] = field(repr=False)
+    person: Particulars = field(repr=False)
+    papers: Mapping[str, str] = field(repr=False)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The header: `names` as they go out again, and where identity and papers stand in a row as it came."""
+
+    names: tuple[str, ...]
+    kept: tuple[int, ...]
+    places: Mapping[str, int]
+
+
+def read(content: bytes) -> tuple[Columns, Iterator[BatchRow]]:
+    """The columns, and the rows one by one. Raises InputInvalid, the iterator as well."""
+    lines = csv_file.rows(csv_file.decode(content, _REMEDY), _REMEDY)
+    columns = _header(next(lines, (1, []))[1])
+    return columns, _rows(columns, lines)
+
+
+def _header(cells: Sequence[str]) -> Columns:
+    names = [cell.strip().lower().replace(" ", "_") for cell in cells]
+    names = [_ALIASES.get(name, name) for name in names]
+    known = [name for name in names if name in IDENTITY or name in PAPERS]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    taken = sorted({"row", *RESULTS} & set(names))
+    if twice:
+        raise InputInvalid(f"A column stands there twice: {', '.join(twice)}.", remedy=_REMEDY)
+    if "last" not in names or len(known) < 2:
+        if len(names) == 1 and any(mark in cells[0] for mark in ";\t|"):
+            raise InputInvalid("The columns are not separated by commas.", remedy=_REMEDY)
+        raise InputInvalid(
+            "The first row does not name the columns: at least `last` and another one are needed.",
+            remedy=f"{_REMEDY} Known are {', '.join((*IDENTITY, *PAPERS))}; others are passed through.",
+        )
+    if taken:
+        raise InputInvalid(
+            f"The file has columns that the result will have: {', '.join(taken)}.",
+            remedy="Is it the result of an earlier batch? Rename or remove these columns.",
+        )
+    kept = tuple(place for place, name in enumerate(names) if name != "ssn4")
+    places = {name: place for place, name in enumerate(names) if name in IDENTITY or name in PAPERS}
+    return Columns(tuple(cells[place].strip() for place in kept), kept, places)
+
+
+def _rows(columns: Columns, lines: Iterator[tuple[int, list[str]]]) -> Iterator[BatchRow]:
+    width = len(columns.kept) + ("ssn4" in columns.places)
+    count = 0
+    for count, (number, cells) in enumerate(lines, 1):
+        if count > MAX_ROWS:
+            raise InputInvalid(
+                f"The file has more than {MAX_ROWS:,} rows.", remedy="Nothing was asked. Split the file."
+            )
+        if len(cells) != width:
+            error = f"has {len(cells)} cells where the header has {width}; check quotes and commas"
+            yield BatchRow(number, ("",) * len(columns.kept), Particulars(), {}, error)
+            continue
+        given = {name: cells[place].strip() for name, place in columns.places.items()}
+        person = {name: value for name, value in given.items() if name in IDENTITY}
+        error = _fault(given)
+        if not error and person.get("ssn4"):
+            # A spreadsheet that took the digits for a number has dropped the zeros in front.
+            person["ssn4"] = person["ssn4"].zfill(4)
+        yield BatchRow(
+            number,
+            tuple(cells[place] for place in columns.kept),
+            Particulars() if error else Particulars(**person),
+            {name: value for name, value in given.items() if name in PAPERS},
+            error,
+        )
+    if not count:
+        raise InputInvalid("The file has a header but no rows.", remedy=_REMEDY)
+
+
+def _fault(given: Mapping[str, str]) -> str:
+    """What is wrong with a row's cells, or nothing; what would silently be missing is an error here."""
+    for name, value in given.items():
+        if len(value) > MAX_CELL_CHARACTERS:
+            return f"{name}: is longer than {MAX_CELL_CHARACTERS} characters"
+        if any(unicodedata.category(letter).startswith("C") for letter in value):
+            return f"{name}: holds a control character"
+    if not given.get("last") and not given.get("first"):
+        return "first, last: there is no name"
+    if given.get("birth_date") and not _DATE.fullmatch(given["birth_date"]):
+        return "birth_date: is written YYYY-MM-DD, unknown parts as XX"
+    if given.get("ssn4") and not _LAST_FOUR.fullmatch(given["ssn4"]):
+        return "ssn4: is the last four digits alone"
+    return ""
+
+
+# --- out -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """A row with what was found; texts as they are written."""
+
+    number: int
+    cells: tuple[str, ...] = field(repr=False)
+    results: tuple[str, ...] = field(repr=False)
+
+
+def lines(columns: Sequence[str], rows: Iterable[ResultRow]) -> Iterator[str]:
+    """The result file, line by line, with their ends."""
+    yield _line(("row", *columns, *RESULTS))
+    for row in rows:
+        yield _line((str(row.number), *row.cells, *row.results))
+
+
+def _line(cells: Iterable[str]) -> str:
+    out = io.StringIO(newline="")
+    # RFC 4180; and with another line end a lone carriage return in a cell would not be quoted.
+    csv.writer(out, lineterminator="\r\n").writerow([_harmless(cell) for cell in cells])
+    return out.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -1,0 +1,419 @@
+"""Asks about many persons: a file becomes rows, rows become flights, and a restart goes on where it was.
+
+Rules of this file:
+- a row is asked once: it is marked in the transaction that stores its flight, before anything is sent. The
+  same file with the same papers is the same batch;
+- a few flights are in the air at a time, whoever is away: a batch of fifty thousand holds as much memory as
+  one of five hundred;
+- what the hub denies was seen by nobody: its rows wait, the batch pauses, says why, and tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import islice
+
+from candor_node import batch_file, batch_store, flight_store, flights, ledger, mail_store
+from candor_node.batch_file import BatchRow
+from candor_node.batch_store import DONE, PAUSED, RUNNING, BatchRecord, Counts
+from candor_node.clock import Clock
+from candor_node.drafting import Drafter
+from candor_node.flights import Flight, WaitingRow
+from candor_node.index_client import IndexClient
+from candor_node.landing import Landing
+from candor_node.logs import log
+from candor_node.mail_store import OutboxRow
+from candor_node.outbox import Outbox, is_final
+from candor_node.store import Database, Store
+from candor_node.workers import Lane, Workers
+from candor_proto.canonical import digest
+from candor_proto.errors import CandorError, ClockWrong, UnknownObject, Unreachable
+from candor_proto.exchange import LookupEvent, LookupState, lookup_after
+from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId, Purpose
+from candor_proto.result import TargetState
+from candor_proto.signing import SigningKey
+from candor_proto.statements import MAX_PERSONS
+from candor_wire.codec import Envelope, MessageKind
+from candor_wire.limits import CALL_DEADLINE_SECONDS
+
+# Flights of a batch that wait for answers; after PATIENCE_SECONDS one keeps the next no longer from leaving.
+IN_THE_AIR = 6
+PATIENCE_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+PAUSE_SECONDS = 60.0
+GATHER_STALE_SECONDS = 0.2
+_ROWS_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True, repr=False)
+class Order:
+    """What a batch is asked for, besides its file: papers of a row stand above these."""
+
+    purpose: Purpose
+    shape: LookupShape
+    case: str
+    consent: str
+    officer: str
+    wait_seconds: float
+
+    def digest(self, content: bytes) -> bytes:
+        """Names file and papers: the same again is the same batch."""
+        texts = (self.purpose.name, self.shape.name, self.case, self.consent, self.officer)
+        return digest("batch", content, *(text.encode() for text in texts))
+
+
+class Batches:
+    """The batches of this node. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        indexes: IndexClient,
+        outbox: Outbox,
+        workers: Workers,
+        federation: FederationName,
+        own: NodeId,
+        key: SigningKey,
+        clock: Clock,
+        check_ready: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._indexes = indexes
+        self._outbox = outbox
+        self._workers = workers
+        self._own = own
+        self._clock = clock
+        self._check_ready = check_ready
+        self._drafter = Drafter(indexes, workers, federation, own, key, clock)
+        self.landing = Landing(store, indexes, workers, federation, clock, self._stale)
+        self._not_before: dict[bytes, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._again: dict[LookupId, set[NodeId]] = {}
+
+    # --- orders ------------------------------------------------------------------------------------------
+
+    async def known(self, order: Order, content: bytes) -> BatchRecord | None:
+        """The batch that this file with these papers already is."""
+        return await self._store.run(lambda db: batch_store.latest(db, order.digest(content)))
+
+    async def start(self, order: Order, content: bytes) -> BatchRecord:
+        """Store a new batch; `run` asks it. Raises InputInvalid, and then nothing is kept."""
+        columns, rows = await asyncio.to_thread(batch_file.read, content)
+        batch_id, now = secrets.token_bytes(16), self._clock.now()
+        await self._store.run(
+            lambda db: batch_store.add(
+                db,
+                batch_id,
+                order.digest(content),
+                order.purpose,
+                order.shape,
+                columns.names,
+                order.wait_seconds,
+                now,
+            )
+        )
+        try:
+            await self._load(batch_id, rows, order)
+        except BaseException:
+            await self._store.run(lambda db: batch_store.forget(db, batch_id))
+            raise
+
+        def begin(db: Database) -> BatchRecord:
+            batch_store.set_state(db, batch_id, RUNNING, "", now)
+            details: dict[str, ledger.Value] = {
+                "purpose": order.purpose.name,
+                "shape": order.shape.name,
+                "case_number": order.case,
+                "officer": order.officer,
+                "rows": batch_store.counts(db, batch_id).rows,
+            }
+            ledger.append(db, now, "batch.started", {"batch_id": batch_id.hex()}, details)
+            return self._require(db, batch_id)
+
+        record = await self._store.run(begin)
+        self.landing.changed.set()
+        return record
+
+    async def _load(self, batch_id: bytes, rows: Iterator[BatchRow], order: Order) -> None:
+        common = {"case_number": order.case, "consent": order.consent, "officer": order.officer}
+        while part := await asyncio.to_thread(lambda: list(islice(rows, _ROWS_AT_ONCE))):
+            add = partial(batch_store.add_rows, batch_id=batch_id, rows=part, common=common)
+            await self._store.run(add)
+
+    async def resume(self, batch_id: bytes) -> None:
+        """Try at once what a pause would try later."""
+        self._not_before.pop(batch_id, None)
+        self.landing.changed.set()
+
+    async def stop(self, batch_id: bytes) -> int:
+        """Ask about no further row; what is in the air still comes in. How many rows are left unasked."""
+        now = self._clock.now()
+
+        def work(db: Database) -> int:
+            self._require(db, batch_id)
+            left = batch_store.leave_out(db, batch_id, "not asked: the batch was stopped")
+            if left:
+                refs = {"batch_id": batch_id.hex()}
+                ledger.append(db, now, "batch.stopped", refs, {"rows": left})
+            return left
+
+        left = await self._store.run(work)
+        self.landing.changed.set()
+        return left
+
+    async def progress(self, batch_id: bytes) -> tuple[BatchRecord, Counts]:
+        """Raises UnknownObject."""
+        return await self._store.run(
+            lambda db: (self._require(db, batch_id), batch_store.counts(db, batch_id))
+        )
+
+    @staticmethod
+    def _require(db: Database, batch_id: bytes) -> BatchRecord:
+        record = batch_store.find(db, batch_id)
+        if record is None:
+            raise UnknownObject("There is no such batch.", remedy="`candor-node batches list` shows them.")
+        return record
+
+    # --- asking ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Ask what is to be asked, and show what has waited long enough, for ever."""
+        await self._take_up()
+        while True:
+            self.landing.changed.clear()
+            busy = False
+            for record in await self._store.run(batch_store.unfinished):
+                busy |= await self._advance(record)
+            if not busy:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self.landing.changed.wait()
+
+    async def _take_up(self) -> None:
+        """What a run before this one left: half-loaded batches go, flights in the air are held again."""
+        now = self._clock.now()
+        await self._store.run(batch_store.forget_half_loaded)
+        for record in await self._store.run(batch_store.unfinished):
+            find = partial(flight_store.open_flights, batch_id=record.batch_id)
+            for lookup_id in await self._store.run(find):
+                flight = await self.landing.get(lookup_id)
+                if flight is not None:
+                    await self._take_up_flight(flight, record)
+        # Nobody else sends them: the run that left them time to do so is gone.
+        await self._store.run(lambda db: mail_store.send_now(db, MessageKind.LOOKUP, now))
+        self._outbox.wake()
+
+    async def _take_up_flight(self, flight: Flight, record: BatchRecord) -> None:
+        root = await self.landing.root(flight)
+        self._wait_for(root, record.wait_seconds)
+        if flight is not root:
+            pending = {node for node, row in flight.targets.items() if row.state is TargetState.PENDING}
+            root.asking_again |= pending
+            return
+        known = await self._store.run(partial(flight_store.asked_again, lookup_id=flight.lookup_id))
+        for node, row in flight.targets.items():
+            if row.state is TargetState.STALE_EPOCH and node not in known:
+                flight.asking_again.add(node)
+                self._stale(flight, node)
+
+    def _wait_for(self, flight: Flight, seconds: float) -> None:
+        flight.deadline = asyncio.get_running_loop().time() + seconds
+
+    async def _advance(self, record: BatchRecord) -> bool:
+        """Move one batch on by a step; whether there may be another one at once."""
+        loop_time = asyncio.get_running_loop().time()
+        in_air = self.landing.in_air(record.batch_id)
+        for flight in in_air:
+            if flight.deadline is not None and loop_time >= flight.deadline:
+                await self.landing.show(flight)
+        counts = (await self.progress(record.batch_id))[1]
+        if not counts.waiting:
+            if not counts.asked:
+                await self._end(record, counts)
+            return False
+        if record.state == PAUSED and loop_time < self._not_before.get(record.batch_id, 0.0):
+            return False
+        patient = [flight for flight in in_air if not _overdue(flight, record, loop_time)]
+        if len(patient) >= IN_THE_AIR:
+            return False
+        try:
+            self._check_ready()
+            return await self._launch(record)
+        except (Unreachable, ClockWrong):
+            # Nothing was denied: it goes on as soon as the hub is there.
+            return False
+        except CandorError as error:
+            await self._pause(record, error)
+            return False
+
+    async def _end(self, record: BatchRecord, counts: Counts) -> None:
+        now = self._clock.now()
+
+        def work(db: Database) -> None:
+            batch_store.set_state(db, record.batch_id, DONE, "", now)
+            details: dict[str, ledger.Value] = {"rows": counts.rows, "not_asked": counts.error}
+            ledger.append(db, now, "batch.done", {"batch_id": record.batch_id.hex()}, details)
+
+        await self._store.run(work)
+        log.info("batch done", batch_id=record.batch_id.hex(), rows=counts.rows)
+
+    async def _pause(self, record: BatchRecord, error: CandorError) -> None:
+        now = self._clock.now()
+        self._not_before[record.batch_id] = asyncio.get_running_loop().time() + PAUSE_SECONDS
+        note = f"{error.message} {error.remedy}".strip()
+        if (record.state, record.note) != (PAUSED, note):
+            log.warning("batch pauses", batch_id=record.batch_id.hex(), code=error.code)
+            await self._store.run(lambda db: batch_store.set_state(db, record.batch_id, PAUSED, note, now))
+
+    async def _launch(self, record: BatchRecord) -> bool:
+        """Plan, blind, store and send the next flight. Raises what denies it."""
+
+        def take(db: Database) -> tuple[list[WaitingRow], Mapping[str, frozenset[LookupShape]]]:
+            rows = batch_store.waiting(db, record.batch_id, MAX_PERSONS)
+            cases = {row.case for row in rows}
+            return rows, batch_store.shapes_asked(db, cases, record.batch_id)
+
+        rows, asked = await self._store.run(take)
+        planned = await self._workers.run(
+            Lane.BULK,
+            lambda: [flights.plan_row(row, record.shape, record.purpose, asked[row.case]) for row in rows],
+        )
+        wrong = {row.number: flights.failed(row.error) for row in planned if row.error}
+        if wrong:
+            await self._store.run(lambda db: batch_store.fail_rows(db, record.batch_id, wrong))
+            return True
+        taken, size = flights.pack(planned)
+        chosen = planned[:taken]
+        flight = await self._drafter.draft(record, chosen, size)
+        of_row = {row.number: row for row in rows}
+        searches = {row.number: (of_row[row.number], len(row.plans), row.incomplete) for row in chosen}
+        await self._store_and_send(flight, searches, record.wait_seconds)
+        return True
+
+    async def _store_and_send(
+        self, flight: Flight, searches: Mapping[int, tuple[WaitingRow, int, bool]], wait_seconds: float
+    ) -> None:
+        """Store a flight, then hand it to the hub; raises what the hub denies it with, after storing that."""
+        lookup, statement, now = flight.draft.lookup, flight.draft.statement, self._clock.now()
+        envelope = Envelope(
+            lookup.lookup_id.value,
+            MessageKind.LOOKUP,
+            self._own,
+            None,
+            statement.body,
+            statement.signature,
+            lookup.expires_at,
+        )
+
+        def work(db: Database) -> OutboxRow | None:
+            flight_store.add_searches(db, flight, searches)
+            flight_store.add_flight(db, flight)
+            mail_store.enqueue(db, envelope, now, now + timedelta(seconds=2 * CALL_DEADLINE_SECONDS))
+            details: dict[str, ledger.Value] = {
+                "purpose": flight.purpose.name,
+                "shape": lookup.shape.name,
+                "persons": lookup.persons,
+                "targets": len(flight.targets),
+                "attempt": int(flight.first is not None),
+            }
+            refs = {"lookup_id": str(lookup.lookup_id), "batch_id": flight.batch_id.hex()}
+            ledger.append(db, now, "lookup.sent", refs, details)
+            return mail_store.outgoing(db, self._own, MessageKind.LOOKUP, lookup.lookup_id.value)
+
+        row = await self._store.run(work)
+        self.landing.add(flight)
+        self._wait_for(flight, wait_seconds)
+        if row is None:
+            return
+        try:
+            await self._outbox.send(row)
+        except CandorError as error:
+            if is_final(error):
+                raise
+
+    async def sent(self, lookup_id: LookupId, error: CandorError | None) -> bool:
+        """The hub has accepted a flight (None) or denied it for good; False when it is none."""
+        flight = await self.landing.get(lookup_id)
+        if flight is None:
+            return False
+        async with flight.lock:
+            now = self._clock.now()
+            if error is None:
+                state = lookup_after(flight.state, LookupEvent.HUB_ACCEPTS)
+                batch_id = flight.batch_id
+
+                def accepted(db: Database) -> None:
+                    flight_store.set_flight_state(db, lookup_id, state)
+                    if self._require(db, batch_id).state == PAUSED:
+                        batch_store.set_state(db, batch_id, RUNNING, "", now)
+
+                await self._store.run(accepted)
+                flight.state = state
+            else:
+                denied = error
+
+                def work(db: Database) -> None:
+                    flight_store.deny_flight(db, flight)
+                    refs = {"lookup_id": str(lookup_id)}
+                    ledger.append(db, now, "lookup.denied", refs, {"code": denied.code})
+
+                await self._store.run(work)
+                self.landing.drop(flight)
+        if error is not None:
+            record, _ = await self.progress(flight.batch_id)
+            await self._pause(record, error)
+        self.landing.changed.set()
+        return True
+
+    # --- asking again ------------------------------------------------------------------------------------
+
+    def _stale(self, flight: Flight, node: NodeId) -> None:
+        """A target has moved to a new epoch: it is asked once more, with those that move at the same time."""
+        gathered = self._again.setdefault(flight.lookup_id, set())
+        gathered.add(node)
+        if len(gathered) == 1:
+            task = asyncio.create_task(self._ask_again(flight))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask_again(self, flight: Flight) -> None:
+        await asyncio.sleep(GATHER_STALE_SECONDS)
+        stale = self._again.pop(flight.lookup_id, set())
+        asked: set[NodeId] = set()
+        try:
+            await self._indexes.refresh()
+            held, named = self._indexes.held_epochs(), flight.draft.lookup.epoch_for
+            moved = [node for node in sorted(stale) if node in held and held[node] != named(node)]
+            if moved:
+                record, _ = await self.progress(flight.batch_id)
+                numbers = sorted(flight.searches)
+                rows = await self._store.run(lambda db: batch_store.rows_asked(db, record.batch_id, numbers))
+                second = await self._drafter.again(record, flight, rows, moved, held)
+                await self._store_and_send(second, {}, record.wait_seconds)
+                asked = set(moved)
+        except CandorError as error:
+            log.warning("stale targets were not asked again", code=error.code)
+        finally:
+            flight.asking_again -= stale - asked
+            if flight.settled and not flight.shown:
+                await self.landing.show(flight)
+            self.landing.changed.set()
+
+    async def close(self) -> None:
+        """Stop asking again; what is in the air is taken up by the next run."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _overdue(flight: Flight, record: BatchRecord, loop_time: float) -> bool:
+    """Whether a flight has waited so long that somebody is away, and the next one may leave."""
+    if flight.deadline is None or flight.state is LookupState.STORED:
+        return False
+    return loop_time >= flight.deadline - record.wait_seconds + PATIENCE_SECONDS

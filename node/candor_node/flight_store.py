@@ -1,0 +1,283 @@
+"""Flights and what is left of quotas: the SQL of lookups about several rows (docs/protocol.md §5.3, §11.3).
+
+Every function runs inside a transaction of `Store`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from candor_node.batch_store import ASKED, WAITING
+from candor_node.flights import Flight, FlightPerson, WaitingRow
+from candor_node.lookup_store import TargetRow
+from candor_node.store import Database
+from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.exchange import BlindedSlot, Draft, LookupState, Paperwork
+from candor_proto.group import Scalar
+from candor_proto.ids import LookupId, NodeId
+from candor_proto.matchkeys import plan_lookup
+from candor_proto.normalise import Particulars, normalise
+from candor_proto.oprf import Blinded
+from candor_proto.result import TargetState
+from candor_proto.signing import SignedStatement
+from candor_proto.statements import SLOTS, Left, Lookup
+
+_SALTS = ("case", "consent", "officer", "filler")
+
+# --- flights -------------------------------------------------------------------------------------------
+
+
+def add_flight(db: Database, flight: Flight) -> None:
+    """Store a flight before it is sent; its rows are asked from now on, and never again."""
+    lookup, statement = flight.draft.lookup, flight.draft.statement
+    db.execute(
+        "INSERT INTO flights (lookup_id, batch_id, first, state, body, signature, persons, shape,"
+        " directory_version, missing, issued_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            lookup.lookup_id.value,
+            flight.batch_id,
+            flight.first.value if flight.first else None,
+            flight.state.value,
+            statement.body,
+            statement.signature,
+            lookup.persons,
+            lookup.shape.value,
+            flight.directory_version,
+            json.dumps([str(node) for node in flight.missing]),
+            to_milliseconds(lookup.issued_at),
+            to_milliseconds(lookup.expires_at),
+        ),
+    )
+    db.conn.executemany(
+        "INSERT INTO flight_persons VALUES (?, ?, ?, ?, ?)",
+        [
+            (
+                lookup.lookup_id.value,
+                position,
+                person.row,
+                person.plan_number,
+                _secrets(person.paperwork, slots),
+            )
+            for position, (person, slots) in enumerate(zip(flight.persons, flight.draft.persons, strict=True))
+        ],
+    )
+    for node, target in flight.targets.items():
+        set_target(db, lookup.lookup_id, node, target)
+    if flight.first is None:
+        db.conn.executemany(
+            "UPDATE batch_rows SET state = ?, search_id = ? WHERE batch_id = ? AND row = ?",
+            [(ASKED, search.value, flight.batch_id, row) for row, search in flight.searches.items()],
+        )
+
+
+def add_searches(db: Database, flight: Flight, planned: Mapping[int, tuple[WaitingRow, int, bool]]) -> None:
+    """A search for each row, so that its hits are shown and asked for like any other's."""
+    lookup = flight.draft.lookup
+    db.conn.executemany(
+        "INSERT INTO searches (search_id, purpose, shape, case_number, consent, officer, created_at,"
+        " expires_at, plans, incomplete, directory_version, missing, batch_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                flight.searches[number].value,
+                lookup.purpose.value,
+                lookup.shape.value,
+                row.case,
+                row.consent,
+                row.officer,
+                to_milliseconds(lookup.issued_at),
+                to_milliseconds(lookup.expires_at),
+                plans,
+                int(incomplete),
+                flight.directory_version,
+                json.dumps([str(node) for node in flight.missing]),
+                flight.batch_id,
+            )
+            for number, (row, plans, incomplete) in planned.items()
+        ],
+    )
+
+
+def set_flight_state(db: Database, lookup_id: LookupId, state: LookupState) -> None:
+    db.execute("UPDATE flights SET state = ? WHERE lookup_id = ?", (state.value, lookup_id.value))
+
+
+def set_flight_shown(db: Database, lookup_id: LookupId, now: datetime, *, closed: bool) -> None:
+    """Its rows have results; `closed` when nothing can change them any more."""
+    db.execute(
+        "UPDATE flights SET shown_at = coalesce(shown_at, ?), closed = ? WHERE lookup_id = ? OR first = ?",
+        (to_milliseconds(now), int(closed), lookup_id.value, lookup_id.value),
+    )
+
+
+def deny_flight(db: Database, flight: Flight) -> None:
+    """The hub would not have it and nobody saw it: its rows wait again, under a new id next time."""
+    set_flight_state(db, flight.lookup_id, LookupState.DENIED)
+    db.execute("UPDATE flights SET closed = 1 WHERE lookup_id = ?", (flight.lookup_id.value,))
+    if flight.first is None:
+        db.conn.executemany(
+            "UPDATE batch_rows SET state = ?, search_id = NULL WHERE batch_id = ? AND row = ?",
+            [(WAITING, flight.batch_id, row) for row in flight.searches],
+        )
+        db.conn.executemany(
+            "DELETE FROM searches WHERE search_id = ?",
+            [(search.value,) for search in flight.searches.values()],
+        )
+
+
+def set_target(db: Database, lookup_id: LookupId, node: NodeId, target: TargetRow) -> None:
+    issued = None if target.index_issued_at is None else to_milliseconds(target.index_issued_at)
+    db.execute(
+        "INSERT OR REPLACE INTO flight_targets VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            lookup_id.value,
+            str(node),
+            target.state.value,
+            target.reason,
+            issued,
+            target.answer.body if target.answer else None,
+            target.answer.signature if target.answer else None,
+        ),
+    )
+
+
+def targets(db: Database, lookup_id: LookupId) -> dict[NodeId, TargetRow]:
+    """What became of each node asked; the answers themselves stay in the database."""
+    rows = db.execute(
+        "SELECT node, state, reason, index_issued_at FROM flight_targets WHERE lookup_id = ? ORDER BY node",
+        (lookup_id.value,),
+    ).fetchall()
+    return {
+        NodeId(node): TargetRow(
+            TargetState(state), reason, None if issued is None else from_milliseconds(issued)
+        )
+        for node, state, reason, issued in rows
+    }
+
+
+def again(db: Database, lookup_id: LookupId) -> list[LookupId]:
+    """The flights that asked targets of this one again."""
+    rows = db.execute(
+        "SELECT lookup_id FROM flights WHERE first = ? AND state <> ? ORDER BY rowid",
+        (lookup_id.value, LookupState.DENIED.value),
+    ).fetchall()
+    return [LookupId(value) for (value,) in rows]
+
+
+def asked_again(db: Database, lookup_id: LookupId) -> set[NodeId]:
+    """The targets that were asked again."""
+    rows = db.execute(
+        "SELECT t.node FROM flights AS f JOIN flight_targets AS t USING (lookup_id)"
+        " WHERE f.first = ? AND f.state <> ?",
+        (lookup_id.value, LookupState.DENIED.value),
+    ).fetchall()
+    return {NodeId(node) for (node,) in rows}
+
+
+def open_flights(db: Database, batch_id: bytes) -> list[LookupId]:
+    """Flights of a batch whose rows have no results yet, in the order they were made."""
+    rows = db.execute(
+        "SELECT lookup_id FROM flights WHERE closed = 0 AND batch_id = ? AND shown_at IS NULL ORDER BY rowid",
+        (batch_id,),
+    ).fetchall()
+    return [LookupId(value) for (value,) in rows]
+
+
+def ended_flights(db: Database, now: datetime) -> list[LookupId]:
+    """Flights whose life has ended and that are not closed yet, those that asked again included."""
+    rows = db.execute(
+        "SELECT lookup_id FROM flights WHERE closed = 0 AND first IS NULL AND expires_at <= ?",
+        (to_milliseconds(now),),
+    ).fetchall()
+    return [LookupId(value) for (value,) in rows]
+
+
+def load_flight(db: Database, lookup_id: LookupId) -> Flight | None:
+    """A flight with its secrets, to go on after a restart; None for a lookup that is none."""
+    row = db.execute(
+        "SELECT batch_id, first, state, body, signature, directory_version, missing, shown_at FROM flights"
+        " WHERE lookup_id = ?",
+        (lookup_id.value,),
+    ).fetchone()
+    if row is None:
+        return None
+    batch_id, first, state, body, signature, version, missing, shown_at = row
+    lookup = Lookup.decode(body)
+    asked = db.execute(
+        "SELECT p.position, p.row, p.plan_number, p.secrets, r.person, r.case_number, r.consent, r.officer,"
+        " r.search_id FROM flight_persons AS p LEFT JOIN batch_rows AS r ON r.batch_id = ? AND r.row = p.row"
+        " WHERE p.lookup_id = ? ORDER BY p.position",
+        (batch_id, lookup_id.value),
+    ).fetchall()
+    persons, slots = [], []
+    for position, number, plan_number, secrets, person, case, consent, officer, _ in asked:
+        papers = _papers(secrets, case or "", consent or "", officer or "")
+        particulars = Particulars(**json.loads(person)) if person else Particulars()
+        persons.append(FlightPerson(number, plan_number, papers))
+        slots.append(_slots(lookup, position, particulars, plan_number, papers, secrets))
+    # The rows of a flight that was denied wait again, and have no search.
+    searches = {number: LookupId(search) for _, number, *_, search in asked if search is not None}
+    return Flight(
+        batch_id,
+        lookup.purpose,
+        Draft(lookup, SignedStatement(body, signature), tuple(slots)),
+        tuple(persons),
+        searches,
+        LookupId(first) if first else None,
+        LookupState(state),
+        targets(db, lookup_id),
+        tuple(NodeId(node) for node in json.loads(missing)),
+        version,
+        shown=shown_at is not None,
+    )
+
+
+def _secrets(papers: Paperwork, slots: Sequence[BlindedSlot]) -> bytes:
+    salts = [papers.salts[name] for name in _SALTS]
+    return b"".join((*salts, papers.filler_seed, *(item.blinded.blind.to_bytes() for item in slots)))
+
+
+def _papers(secrets: bytes, case: str, consent: str, officer: str) -> Paperwork:
+    salts = {name: secrets[32 * place : 32 * place + 32] for place, name in enumerate(_SALTS)}
+    return Paperwork(case, consent, officer, salts, secrets[128:160])
+
+
+def _slots(
+    lookup: Lookup, position: int, person: Particulars, number: int, papers: Paperwork, secrets: bytes
+) -> tuple[BlindedSlot, ...]:
+    plan = plan_lookup(normalise(person), lookup.shape, papers.filler_seed)[number]
+    found = []
+    for place, slot in enumerate(plan.slots):
+        blind = Scalar.parse_nonzero(secrets[160 + 32 * place : 192 + 32 * place])
+        offset = position * SLOTS[lookup.shape][slot.key_class] + slot.position
+        found.append(BlindedSlot(slot, Blinded(slot.input, blind, lookup.elements[slot.key_class][offset])))
+    return tuple(found)
+
+
+# --- what is left of quotas ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a node said last that it lets this one use."""
+
+    left: Left
+    stated_at: datetime = field(compare=False)
+
+
+def state_allowance(db: Database, node: NodeId, left: Left, now: datetime) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO allowances VALUES (?, ?, ?, ?, ?, ?)",
+        (str(node), left.total, left.weak, left.match, left.code, to_milliseconds(now)),
+    )
+
+
+def allowances(db: Database) -> dict[NodeId, Allowance]:
+    rows = db.execute("SELECT node, total, weak, match, code, stated_at FROM allowances").fetchall()
+    return {
+        NodeId(node): Allowance(Left(total, weak, match, code), from_milliseconds(at))
+        for node, total, weak, match, code, at in rows
+    }

@@ -1,0 +1,262 @@
+"""Flights: one signed lookup that carries several rows of a batch (docs/protocol.md §5.3, §7.1).
+
+Rules of this file:
+- it does no I/O and touches no database: rows go in, drafts, findings and texts come out;
+- all plans of a row travel in one flight, so that its answers are of one epoch (§7.7);
+- two persons of a flight share nothing: each has its own salts, seed and blinds;
+- a flight has a public size. What is left of the last ones is filled with persons that are all fillers, at
+  most a quarter of a flight, for they cost quota.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from candor_node.batch_file import RESULTS
+from candor_node.lookup_store import TargetRow
+from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
+from candor_proto.errors import CandorError
+from candor_proto.exchange import (
+    AskedPerson,
+    BlindedSlot,
+    Draft,
+    LookupState,
+    Outputs,
+    Paperwork,
+    blind_plan,
+)
+from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId, Purpose
+from candor_proto.matchkeys import LookupPlan, plan_lookup
+from candor_proto.normalise import Particulars, normalise
+from candor_proto.oprf import SliceMap
+from candor_proto.policy import check_askable, check_paperwork, check_shape
+from candor_proto.result import Coverage, Hit, LookupResult, Overall, TargetState, order_hits
+from candor_proto.scoring import Explanation, probability
+from candor_proto.statements import PERSONS
+
+# Of a flight, what may be persons that nobody asked about.
+_FILLING_SHARE = 4
+
+
+@dataclass(frozen=True)
+class WaitingRow:
+    """A row of a batch that is to be asked about."""
+
+    number: int
+    person: Particulars = field(repr=False)
+    case: str = field(repr=False)
+    consent: str = field(repr=False)
+    officer: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FlightPerson:
+    """One person of a flight: the row it stands for (None: a filler), and which of its plans this is."""
+
+    row: int | None
+    plan_number: int
+    paperwork: Paperwork = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row with its plans under fresh papers; with an `error` nobody is asked."""
+
+    number: int
+    persons: tuple[FlightPerson, ...]
+    plans: tuple[LookupPlan, ...] = field(repr=False)
+    incomplete: bool = False
+    error: str = ""
+
+
+@dataclass
+class Flight:
+    """A flight in memory. `lock` orders what is done to it; the database is ahead of it or equal."""
+
+    batch_id: bytes
+    purpose: Purpose
+    draft: Draft
+    persons: tuple[FlightPerson, ...]
+    searches: Mapping[int, LookupId]
+    first: LookupId | None
+    state: LookupState
+    targets: dict[NodeId, TargetRow]
+    missing: tuple[NodeId, ...]
+    directory_version: int
+    shown: bool = False
+    asking_again: set[NodeId] = field(default_factory=set)
+    deadline: float | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def lookup_id(self) -> LookupId:
+        return self.draft.lookup.lookup_id
+
+    @property
+    def settled(self) -> bool:
+        """Whether no target has anything more to say for now."""
+        waiting = any(target.state is TargetState.PENDING for target in self.targets.values())
+        return not waiting and not self.asking_again
+
+
+# --- making --------------------------------------------------------------------------------------------
+
+
+def plan_row(
+    row: WaitingRow, shape: LookupShape, purpose: Purpose, asked: frozenset[LookupShape]
+) -> PlannedRow:
+    """The plans of a row, or why it cannot be asked; `asked` are the shapes of its case before (§5.3)."""
+    try:
+        check_paperwork(purpose, row.case, row.consent, row.officer)
+        check_shape(shape, asked)
+        person, papers = normalise(row.person), Paperwork.draw(row.case, row.consent, row.officer)
+        plans = list(plan_lookup(person, shape, papers.filler_seed))
+        check_askable(plans)
+    except CandorError as error:
+        return PlannedRow(row.number, (), (), error=f"{error.message} {error.remedy}".strip())
+    persons = [FlightPerson(row.number, 0, papers)]
+    for number in range(1, len(plans)):
+        # Further plans share no seed with the first.
+        papers = Paperwork.draw(row.case, row.consent, row.officer)
+        plans[number] = plan_lookup(person, shape, papers.filler_seed)[number]
+        persons.append(FlightPerson(row.number, number, papers))
+    return PlannedRow(row.number, tuple(persons), tuple(plans), plans[0].incomplete)
+
+
+def pack(planned: Sequence[PlannedRow]) -> tuple[int, int]:
+    """How many of `planned`, from the first, travel in the next flight, and its size.
+
+    With 64 plans or more a flight is full but for what a row with several plans leaves over.
+    """
+    total = sum(len(row.plans) for row in planned)
+    fitting = [size for size in PERSONS if size >= total and (size - total) * _FILLING_SHARE <= size]
+    size = min(fitting, default=0) or max(size for size in PERSONS if size <= max(1, total))
+    taken = seated = 0
+    for row in planned:
+        if seated + len(row.plans) > size:
+            break
+        taken, seated = taken + 1, seated + len(row.plans)
+    if not taken:
+        # The first row alone has more plans than the size: the next one holds it.
+        return 1, next(size for size in PERSONS if size >= len(planned[0].plans))
+    return taken, size
+
+
+def fillers(count: int, shape: LookupShape) -> list[tuple[FlightPerson, LookupPlan]]:
+    """Persons of whom nothing is known: every slot is a filler, and an audit sees that it is."""
+    made = []
+    for _ in range(count):
+        papers = Paperwork.draw("", "", "")
+        plan = plan_lookup(normalise(Particulars()), shape, papers.filler_seed)[0]
+        made.append((FlightPerson(None, 0, papers), plan))
+    return made
+
+
+def blind_all(plans: Sequence[LookupPlan], sliced: SliceMap) -> list[tuple[BlindedSlot, ...]]:
+    """Blind every slot of every plan, on as many threads as `sliced` has."""
+    parts = [slice(at, at + 2) for at in range(0, len(plans), 2)]
+    done = sliced(lambda part: [blind_plan(plan) for plan in plans[part]], parts)
+    return [slots for part in done for slots in part]
+
+
+def asked_persons(
+    persons: Sequence[FlightPerson], slots: Sequence[tuple[BlindedSlot, ...]]
+) -> list[AskedPerson]:
+    return [AskedPerson(own, person.paperwork) for own, person in zip(slots, persons, strict=True)]
+
+
+# --- reading answers -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RowFindings:
+    """What one node's index holds for a row: hits with their blobs, and what failed (never shown)."""
+
+    row: int
+    hits: tuple[tuple[Hit, bytes], ...]
+    failures: tuple[LocalFailure, ...]
+
+
+def probe(
+    persons: Sequence[FlightPerson],
+    outputs: Sequence[Outputs],
+    index: NodeIndex,
+    federation: FederationName,
+    now: datetime,
+) -> list[RowFindings]:
+    """The records that each row of a flight opens in `index`, all its plans taken together (§6.4)."""
+    by_row: dict[int, list[Outputs]] = {}
+    for person, own in zip(persons, outputs, strict=True):
+        if person.row is not None:
+            by_row.setdefault(person.row, []).append(own)
+    found = []
+    for row, parts in by_row.items():
+        findings = find_hits([item for part in parts for item in part], index, federation, now.date())
+        blobs = tuple((hit, _blob(index, hit)) for hit in findings.hits)
+        found.append(RowFindings(row, blobs, findings.failures))
+    return found
+
+
+def _blob(index: NodeIndex, hit: Hit) -> bytes:
+    return next(blob for segment in index.segments if (blob := segment.blob(hit.blob_id)) is not None)
+
+
+# --- words ---------------------------------------------------------------------------------------------
+
+
+def results(
+    search_id: LookupId, found: Coverage, hits: Iterable[Hit], *, incomplete: bool
+) -> tuple[str, ...]:
+    """The cells of RESULTS for one row; the same for the same findings, whenever they are written."""
+    answered = {report.node for report in found.reports if report.answered}
+    result = LookupResult(search_id, order_hits(hit for hit in hits if hit.owner in answered), found)
+    candidates = [hit for hit in result.hits if not hit.set_aside]
+    aside = [hit for hit in result.hits if hit.set_aside]
+    explained = (candidates or aside)[:1]
+    words = [_words(hit.explanation) for hit in explained]
+    if len(candidates) > 1:
+        words.append(f"{len(candidates) - 1} more candidates")
+    if aside and not candidates:
+        words.insert(0, f"{len(aside)} set aside")
+    if incomplete:
+        words.append("not every alternative surname was asked about")
+    best = max((probability(hit.explanation) for hit in candidates), default=None)
+    return (
+        result.overall.value,
+        "" if best is None else f"{best:.4f}",
+        str(len(candidates)),
+        "; ".join(str(hit.owner) for hit in candidates),
+        "; ".join(words),
+        _coverage(found),
+        "",
+    )
+
+
+def failed(reason: str) -> tuple[str, ...]:
+    """The cells of RESULTS for a row that nobody was asked about."""
+    return ("ERROR", "", "", "", "", "", reason)
+
+
+assert len(failed("")) == len(RESULTS)
+DEFINITE = (Overall.MATCH.value, Overall.NO_RECORD.value)
+
+
+def _words(explanation: Explanation) -> str:
+    parts = [f"{explanation.verdict.value}: {'; '.join(explanation.reasons)}"]
+    for words, fields in (
+        ("agrees", explanation.agreeing),
+        ("differs", explanation.differing),
+        ("not known", explanation.not_known),
+    ):
+        if fields:
+            parts.append(f"{words}: {', '.join(fields)}")
+    return "; ".join(parts)
+
+
+def _coverage(found: Coverage) -> str:
+    """Who answered, and the day of the oldest index: an age would be another one in a minute."""
+    oldest = found.oldest_index()
+    return found.words() if oldest is None else f"{found.words()}; oldest index {oldest:%Y-%m-%d}"

@@ -1,0 +1,262 @@
+"""Takes the answers to flights in, row by row, and gives each row its results (docs/protocol.md §7.5-§7.9).
+
+Rules of this file are those of `gathering`, for many rows at a time:
+- what fails while an index is opened is a miss; it goes to the failure digest and nowhere else (§7.6);
+- an answer that does not verify is no answer, and does not keep a good one out;
+- outputs of one epoch are never looked up in the index of another;
+- a flight in memory changes after the transaction that stored the change, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from candor_node import (
+    batch_store,
+    coverage,
+    flight_store,
+    flights,
+    hit_store,
+    ledger,
+    lookup_store,
+    mail_store,
+)
+from candor_node.clock import Clock
+from candor_node.coverage import Examined
+from candor_node.flights import Flight, RowFindings
+from candor_node.gathering import target_after
+from candor_node.index_client import IndexClient
+from candor_node.logs import log
+from candor_node.lookup_store import TargetRow
+from candor_node.mail_store import InboxRow
+from candor_node.store import Database, Store
+from candor_node.workers import Lane, Workers, slices_in
+from candor_proto.candidates import NodeIndex
+from candor_proto.errors import CandorError, UnknownObject
+from candor_proto.exchange import TRANSITIONS, LookupEvent, LookupState, TargetEvent, lookup_after
+from candor_proto.ids import FederationName, KeyClass, LookupId, NodeId
+from candor_proto.result import Coverage, TargetReport, TargetState
+from candor_proto.statements import SLOTS
+
+# Flights in memory whose rows have results: late answers may still amend them.
+MAX_SHOWN = 16
+
+
+class Landing:
+    """Flights that were sent. Belongs to the event loop. `on_stale` hears of targets that have moved on."""
+
+    def __init__(
+        self,
+        store: Store,
+        indexes: IndexClient,
+        workers: Workers,
+        federation: FederationName,
+        clock: Clock,
+        on_stale: Callable[[Flight, NodeId], None],
+    ) -> None:
+        self._store = store
+        self._indexes = indexes
+        self._workers = workers
+        self._federation = federation
+        self._clock = clock
+        self._on_stale = on_stale
+        self._flights: OrderedDict[LookupId, Flight] = OrderedDict()
+        self.changed = asyncio.Event()
+
+    # --- which flights -------------------------------------------------------------------------------------
+
+    def add(self, flight: Flight) -> None:
+        """Hold a flight; those that are through leave for it and come back when they are needed."""
+        self._flights[flight.lookup_id] = flight
+        shown = [known for known in self._flights.values() if known.shown and not known.lock.locked()]
+        for known in shown[: max(0, len(shown) - MAX_SHOWN)]:
+            del self._flights[known.lookup_id]
+
+    def drop(self, flight: Flight) -> None:
+        self._flights.pop(flight.lookup_id, None)
+
+    async def get(self, lookup_id: LookupId) -> Flight | None:
+        """The flight of this id, from memory or the database; None for a lookup that is none."""
+        if lookup_id not in self._flights:
+            flight = await self._store.run(lambda db: flight_store.load_flight(db, lookup_id))
+            if flight is None:
+                return None
+            # Another task may have been first while this one waited for the store.
+            if lookup_id not in self._flights:
+                self.add(flight)
+        return self._flights[lookup_id]
+
+    async def root(self, flight: Flight) -> Flight:
+        """The flight whose rows these are: itself, or the one whose moved targets it asked again."""
+        if flight.first is None:
+            return flight
+        first = await self.get(flight.first)
+        if first is None:
+            raise UnknownObject(f"The flight {flight.first} is not known.")
+        return first
+
+    def in_air(self, batch_id: bytes) -> list[Flight]:
+        """Flights of a batch whose rows have no results yet."""
+        return [
+            flight
+            for flight in self._flights.values()
+            if flight.batch_id == batch_id and flight.first is None and not flight.shown
+        ]
+
+    # --- answers -------------------------------------------------------------------------------------------
+
+    async def process(self, row: InboxRow) -> bool:
+        """Take one answer into its flight; False when it belongs to none. Raises StoreUnusable."""
+        lookup_id, node = LookupId(row.envelope.envelope_id), row.envelope.sender
+        flight = await self.get(lookup_id)
+        if flight is None:
+            return False
+        if node not in flight.targets:
+            log.warning("an answer to nothing that was asked", sender=str(node))
+            await self._store.run(lambda db: mail_store.settle(db, row.number, UnknownObject.code))
+            return True
+        async with flight.lock:
+            moved = await self._take(flight, node, row)
+        root = await self.root(flight)
+        if flight is not root:
+            root.asking_again.discard(node)
+            # It has no rows of its own to show: once all have answered nobody needs it in memory.
+            flight.shown = flight.settled
+        if moved:
+            root.asking_again.add(node)
+            self._on_stale(root, node)
+        if root.settled or root.shown:
+            await self.show(root)
+        self.changed.set()
+        return True
+
+    async def _take(self, flight: Flight, node: NodeId, row: InboxRow) -> bool:
+        """One answer, under the flight's lock; whether its node is to be asked again (§7.9)."""
+        before = flight.targets[node]
+        if TRANSITIONS[before.state, TargetEvent.EVALUATED] is before.state:
+            await self._store.run(lambda db: mail_store.settle(db, row.number))
+            return False
+        now, index = self._clock.now(), self._indexes.indexes.get(node)
+        seen = await self._examine(flight, node, row, index)
+        target = target_after(before, seen, row, index, now)
+        found: list[RowFindings] = []
+        if seen.outputs is not None and index is not None and target.state is TargetState.ANSWERED:
+            found = await self._workers.run(
+                Lane.BULK, flights.probe, flight.persons, seen.outputs, index, self._federation, now
+            )
+
+        def work(db: Database) -> None:
+            flight_store.set_target(db, flight.lookup_id, node, target)
+            for one in found:
+                search_id = flight.searches[one.row]
+                hit_store.add_hits(db, search_id, one.hits, now)
+                for failure in one.failures:
+                    hit_store.add_failure(db, search_id, node, failure.blob_id, failure.error.code, now)
+            if seen.left is not None:
+                flight_store.state_allowance(db, node, seen.left, now)
+            mail_store.settle(db, row.number)
+
+        await self._store.run(work)
+        # The answer itself is in the database: evidence, and large.
+        flight.targets[node] = replace(target, answer=None)
+        return target.state is TargetState.STALE_EPOCH and flight.first is None
+
+    async def _examine(
+        self, flight: Flight, node: NodeId, row: InboxRow, index: NodeIndex | None
+    ) -> Examined:
+        try:
+            key = self._indexes.require_directory().member(node).signing_key
+        except CandorError as error:
+            return Examined(TargetEvent.INVALID, error.code)
+        largest = max(SLOTS[flight.draft.lookup.shape][each] for each in KeyClass) * len(flight.persons)
+        return await self._workers.run(
+            Lane.BULK,
+            coverage.examine,
+            flight.draft,
+            node,
+            key,
+            row.statement,
+            index,
+            threads=slices_in(largest),
+            map=self._workers.map(Lane.BULK),
+        )
+
+    # --- results -------------------------------------------------------------------------------------------
+
+    async def show(self, flight: Flight, *, end: bool = False) -> None:
+        """Give the rows of a flight their results as they are now; `end`: nobody will answer any more."""
+        async with flight.lock:
+            now = self._clock.now()
+            await self._store.run(lambda db: self._show(db, flight, now, end=end))
+            flight.state = lookup_after(flight.state, LookupEvent.SHOW) if _sent(flight) else flight.state
+            flight.shown = True
+            if end:
+                self.drop(flight)
+
+    def _show(self, db: Database, flight: Flight, now: datetime, *, end: bool) -> None:
+        targets = self._targets(db, flight, end=end)
+        reports = {
+            node: TargetReport(node, target.state, target.index_issued_at, target.reason)
+            for node, target in targets.items()
+        }
+        for node in flight.missing:
+            reports.setdefault(node, TargetReport(node, TargetState.NO_INDEX))
+        found = Coverage(tuple(reports[node] for node in sorted(reports)), now, flight.directory_version)
+        text = coverage.write_coverage(found)
+        done: dict[int, tuple[str, ...]] = {}
+        for row, search_id in flight.searches.items():
+            if not flight.shown:
+                hit_store.number_hits(db, search_id)
+            hits = [stored.hit for stored in hit_store.hits(db, search_id)]
+            search = lookup_store.search(db, search_id)
+            incomplete = search is not None and search.incomplete
+            done[row] = flights.results(search_id, found, hits, incomplete=incomplete)
+            lookup_store.store_result(db, search_id, text, now, closed=end)
+        batch_store.finish_rows(db, flight.batch_id, done)
+        open_still = (TargetState.PENDING, TargetState.INVALID)
+        settled = not any(target.state in open_still for target in targets.values())
+        closed = end or (settled and not flight.asking_again)
+        flight_store.set_flight_shown(db, flight.lookup_id, now, closed=closed)
+        if _sent(flight):
+            flight_store.set_flight_state(db, flight.lookup_id, lookup_after(flight.state, LookupEvent.SHOW))
+        ledger.append(
+            db,
+            now,
+            "lookup.amended" if flight.shown else "lookup.shown",
+            {"lookup_id": str(flight.lookup_id), "batch_id": flight.batch_id.hex()},
+            {
+                "rows": len(done),
+                "matches": sum(cells[0] == "MATCH" for cells in done.values()),
+                "answered": found.answered,
+                "asked": found.asked,
+            },
+        )
+
+    def _targets(self, db: Database, flight: Flight, *, end: bool) -> Mapping[NodeId, TargetRow]:
+        """What became of each node: by the flight that asked it last."""
+        known = dict(flight.targets)
+        for lookup_id in flight_store.again(db, flight.lookup_id):
+            known |= flight_store.targets(db, lookup_id)
+        if not end:
+            return known
+        return {
+            node: replace(target, state=TRANSITIONS[target.state, TargetEvent.EXPIRES])
+            for node, target in known.items()
+        }
+
+    async def expire(self) -> None:
+        """Close the flights whose life has ended: who has not answered never will (§7.8)."""
+        now = self._clock.now()
+        for lookup_id in await self._store.run(lambda db: flight_store.ended_flights(db, now)):
+            flight = await self.get(lookup_id)
+            if flight is not None:
+                await self.show(flight, end=True)
+                self.changed.set()
+
+
+def _sent(flight: Flight) -> bool:
+    return flight.state in (LookupState.ACCEPTED, LookupState.SHOWN)

@@ -1,0 +1,190 @@
+"""What the commands ask of the running node about batches: the other half of the thin servicer.
+
+Rule of this file: no handler holds a try; errors become a status in `local_server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from candor_node import batch_store, csv_file, flights, lookup_store
+from candor_node.allowance import estimate
+from candor_node.batch_store import DONE, LOADING, BatchRecord, Counts
+from candor_node.batches import Order
+from candor_node.local_view import moment, read_shape
+from candor_node.store import Database
+from candor_proto.errors import InputInvalid, QuotaSpent, UnknownObject
+from candor_proto.ids import LookupId, Purpose
+from candor_proto.policy import check_purpose
+from candor_proto.statements import elements_in
+from candor_wire.codec import Assembler, refuse_unknown_fields
+from candor_wire.v1 import local_pb2 as pb
+
+if TYPE_CHECKING:
+    from candor_node.app import Node
+
+Context = grpc.aio.ServicerContext[Any, Any]
+WATCH_SECONDS = 0.5
+ROWS_A_MESSAGE = 200
+MAX_WAIT_SECONDS = 3600.0
+
+
+class BatchMethods:
+    """The methods about batches; mixed into `LocalServicer`."""
+
+    _node: Node
+
+    async def StartBatch(
+        self, request_iterator: AsyncIterator[pb.StartBatchRequest], context: Context
+    ) -> pb.StartBatchResponse:
+        asked, assembler = None, Assembler(csv_file.MAX_FILE_OCTETS)
+        async for part in request_iterator:
+            refuse_unknown_fields(part)
+            if asked is None:
+                asked = part.order
+            else:
+                assembler.add(part.chunk)
+        if asked is None:
+            raise InputInvalid("A batch needs its purpose.")
+        batches, content = self._node.batches, assembler.finish()
+        order = self._order(asked)
+        known = None if asked.again else await batches.known(order, content)
+        if known is not None:
+            await batches.resume(known.batch_id)
+            rows = (await batches.progress(known.batch_id))[1].rows
+            return pb.StartBatchResponse(batch_id=known.batch_id.hex(), rows=rows, resumed=True)
+        self._node.connection.check_ready()
+        rows = await asyncio.to_thread(csv_file.count, content)
+        allowed = await self._node.allowances.ask(order.purpose)
+        found = estimate(rows, order.shape, allowed)
+        if not found.fits and not asked.in_part:
+            raise QuotaSpent(
+                found.sentence().replace("This batch", "Nothing was asked: this batch"),
+                remedy="Ask for more, or use --in-part: what does not fit waits, or is INCOMPLETE.",
+            )
+        record = await batches.start(order, content)
+        return pb.StartBatchResponse(batch_id=record.batch_id.hex(), rows=rows, quota=found.sentence())
+
+    def _order(self, asked: pb.BatchOrder) -> Order:
+        """Raises InputInvalid, MalformedMessage or PurposeRefused."""
+        purpose, shape = Purpose.parse(asked.purpose), read_shape(asked.shape)
+        check_purpose(purpose)
+        wait_seconds = asked.wait_seconds or self._node.config.lookup_wait_seconds
+        if not 0 < wait_seconds <= MAX_WAIT_SECONDS:
+            raise InputInvalid(f"A batch waits between 0 and {MAX_WAIT_SECONDS:.0f} seconds for a row.")
+        return Order(purpose, shape, asked.case_number, asked.consent, asked.officer, wait_seconds)
+
+    async def WatchBatch(
+        self, request: pb.WatchBatchRequest, context: Context
+    ) -> AsyncIterator[pb.WatchBatchResponse]:
+        batch_id = await self._batch_id(request.batch_id)
+        while True:
+            view = await self._node.store.run(lambda db: _view(db, batch_id))
+            yield pb.WatchBatchResponse(batch=view)
+            if view.state == DONE:
+                return
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def GetBatch(
+        self, request: pb.GetBatchRequest, context: Context
+    ) -> AsyncIterator[pb.GetBatchResponse]:
+        batch_id = await self._batch_id(request.batch_id)
+        record, _ = await self._node.batches.progress(batch_id)
+        yield pb.GetBatchResponse(columns=pb.BatchColumns(batch_id=batch_id.hex(), names=record.columns))
+        after, unasked = 0, flights.failed("not asked yet")
+        while True:
+            read = partial(
+                batch_store.result_rows,
+                batch_id=batch_id,
+                after=after,
+                limit=ROWS_A_MESSAGE,
+                unasked=unasked,
+            )
+            rows = await self._node.store.run(read)
+            if not rows:
+                return
+            yield pb.GetBatchResponse(
+                rows=pb.BatchRows(
+                    rows=[
+                        pb.BatchResultRow(row=row.number, cells=row.cells, results=row.results)
+                        for row in rows
+                    ]
+                )
+            )
+            after = rows[-1].number
+
+    async def ListBatches(self, request: pb.ListBatchesRequest, context: Context) -> pb.ListBatchesResponse:
+        limit = min(request.limit or 20, 100)
+        views = await self._node.store.run(
+            lambda db: [_view(db, record.batch_id) for record, _ in batch_store.list_batches(db, limit)]
+        )
+        return pb.ListBatchesResponse(batches=views)
+
+    async def StopBatch(self, request: pb.StopBatchRequest, context: Context) -> pb.StopBatchResponse:
+        left_out = await self._node.batches.stop(await self._batch_id(request.batch_id))
+        return pb.StopBatchResponse(left_out=left_out)
+
+    async def _batch_id(self, text: str) -> bytes:
+        prefix = text.strip().lower()
+        if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
+            raise InputInvalid(
+                f"{text[:40]!r} is not the id of a batch.",
+                remedy="Give the id, or at least its first four digits.",
+            )
+        found = await self._node.store.run(lambda db: batch_store.named(db, prefix))
+        if len(found) > 1:
+            raise InputInvalid(f"Several batches begin with {prefix}.", remedy="Give more digits of the id.")
+        if not found:
+            raise UnknownObject(
+                f"There is no batch {prefix}.", remedy="`candor-node batches list` shows them."
+            )
+        return found[0]
+
+    async def _row_search(self, text: str, row: int) -> LookupId:
+        """The search that is row `row` of the batch named `text`."""
+        batch_id = await self._batch_id(text)
+        found = await self._node.store.run(lambda db: batch_store.search_of_row(db, batch_id, row))
+        if found is None:
+            raise UnknownObject(
+                f"Row {row} of this batch was not asked about.", remedy="Rows count as the spreadsheet does."
+            )
+        return found
+
+
+def _view(db: Database, batch_id: bytes) -> pb.BatchView:
+    record = batch_store.find(db, batch_id)
+    if record is None or record.state == LOADING:
+        raise UnknownObject("There is no such batch.", remedy="`candor-node batches list` shows them.")
+    # Counting outcomes reads every row: for a batch that is done, once.
+    outcomes = batch_store.outcomes(db, batch_id) if record.state == DONE else {}
+    return _fill(record, batch_store.counts(db, batch_id), outcomes, _sent(db, record))
+
+
+def _sent(db: Database, record: BatchRecord) -> int:
+    return lookup_store.persons_sent(db, record.batch_id) * elements_in(record.shape)
+
+
+def _fill(record: BatchRecord, counts: Counts, outcomes: dict[str, int], elements: int) -> pb.BatchView:
+    return pb.BatchView(
+        batch_id=record.batch_id.hex(),
+        state=record.state,
+        note=record.note,
+        purpose=record.purpose.name,
+        shape=record.shape.name,
+        started_at=moment(record.created_at),
+        ended_at=moment(record.ended_at),
+        rows=counts.rows,
+        waiting=counts.waiting,
+        asked=counts.asked,
+        done=counts.done,
+        errors=counts.error,
+        outcomes=outcomes,
+        elements=elements,
+    )
