@@ -57,10 +57,11 @@ class Label:
 
 
 # R16 in list order (§4) with class and gate weight. The weights follow the bits of §5 in whole numbers;
-# `P` is 2, not 3, for no label may open a record alone. `L1+D` is nested in `L1+Dc` and `Y+S` has a domain
-# of 5.5*10^5: both carry no shares and are field tags in the blob (PROTOCOL.md §3 "Labels of small domain").
+# `P` is 2, not 3, for no label may open a record alone. `Y+S` has a domain of 5.5*10^5: it carries no shares
+# and is a field tag in the blob (PROTOCOL.md §3 "Labels of small domain"). `D+S` stands where R16 has `L1+D`,
+# which `L1+Dc` contains: with `Yo+So` it opens for birth date and last four, whatever the names (ADR 0016).
 _R16 = (
-    ("L1+Dc", KeyClass.WEAK, 1), ("L1+D", KeyClass.WEAK, 0), ("Y+S", KeyClass.WEAK, 0),
+    ("L1+Dc", KeyClass.WEAK, 1), ("D+S", KeyClass.WEAK, 1), ("Y+S", KeyClass.WEAK, 0),
     ("F3+S", KeyClass.WEAK, 1), ("SWp+MD", KeyClass.MATCH, 2), ("Ls+S", KeyClass.MATCH, 2),
     ("Yo+So", KeyClass.MATCH, 2), ("F1+L4+YM", KeyClass.MATCH, 1), ("SWp+So", KeyClass.MATCH, 2),
     ("SW+YM", KeyClass.MATCH, 2), ("F+Dc", KeyClass.MATCH, 2), ("SWp+YD", KeyClass.MATCH, 2),
