@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from bench.harness import timed
@@ -84,7 +85,7 @@ def bare_seconds(calls: int = 400) -> dict[str, float]:
         for point in points:
             call(point)
 
-    return {kind: timed(lambda: run(call), time.thread_time)[0] / calls for kind, call in loops.items()}
+    return {kind: timed(partial(run, call), time.thread_time)[0] / calls for kind, call in loops.items()}
 
 
 def price(counted: Mapping[str, int], seconds: Mapping[str, float]) -> float:

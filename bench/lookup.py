@@ -192,8 +192,9 @@ async def one_lookup(node: Node, number: int, targets: int) -> float:
     started = time.perf_counter()
     view = await node.searcher.ask(asked, LOOKUP_SECONDS)
     seconds = time.perf_counter() - started
-    if view.result.overall is not Overall.NO_RECORD or view.result.coverage.asked != targets:
-        raise RuntimeError(f"not a clean lookup: {view.result.coverage.sentence()}")
+    result = view.result
+    if result is None or result.overall is not Overall.NO_RECORD or result.coverage.asked != targets:
+        raise RuntimeError(f"not a clean lookup: {result.coverage.sentence() if result else 'no result'}")
     return seconds
 
 
@@ -226,9 +227,7 @@ async def measure(nodes: int, lookups: int) -> dict[str, Any]:
         node = await start_node(folder / names[0] / "node.toml")
         stack.push_async_callback(node.stop)
         await file_records(node, generated_rows(RECORDS, seed=0))
-        await until(
-            lambda: len(node.indexes.indexes) == nodes + 1 and node.indexes.complete(), READY_SECONDS
-        )
+        await until(lambda: len(node.indexes.indexes) == nodes + 1 and node.indexes.complete(), READY_SECONDS)
         idle = await background(parts)
         number = 0
         for _ in range(2):
@@ -300,7 +299,8 @@ def main() -> None:
         rows.append(asyncio.run(measure(nodes, lookups)))
         print(
             f"{nodes} nodes: {rows[-1]['p50_milliseconds']} ms, "
-            f"curve {rows[-1]['curve_share']:.0%} of {rows[-1]['cpu_milliseconds']['all_less_background']} ms CPU",
+            f"curve {rows[-1]['curve_share']:.0%} of "
+            f"{rows[-1]['cpu_milliseconds']['all_less_background']} ms CPU",
             flush=True,
         )
     headline = {f"p50_milliseconds_{row['nodes']}_nodes": row["p50_milliseconds"] for row in rows}

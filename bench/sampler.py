@@ -63,7 +63,7 @@ class Sampler:
                 self.inclusive[name] += share  # type: ignore[assignment]  # as above
 
     def report(self) -> str:
-        """CPU time of each thread, then shares of the samples: innermost functions, functions with callees."""
+        """CPU time of each thread, then shares of the samples: innermost functions, then with callees."""
         names = {thread.native_id: thread.name for thread in threading.enumerate()}
         used: Counter[str] = Counter()
         for task, nanoseconds in _thread_nanoseconds().items():
@@ -74,7 +74,8 @@ class Sampler:
         for title, counted in (("innermost", self.leaves), ("with callees", self.inclusive)):
             lines += ["", title]
             lines += [
-                f"{100 * count / max(1, self.samples):6.1f} %  {name}" for name, count in counted.most_common(90)
+                f"{100 * count / max(1, self.samples):6.1f} %  {name}"
+                for name, count in counted.most_common(90)
             ]
         return "\n".join(lines) + "\n"
 
