@@ -17,14 +17,14 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import jellyfish
-import metaphone
-
 from candor_proto.errors import CommitmentMismatch, LimitExceeded
 from candor_proto.ids import KeyClass, LookupShape
-from candor_proto.name_tables import CANONICAL_FORMS, FREQUENCY
 from candor_proto.normalise import SCHEME_VERSION as SCHEME_VERSION
 from candor_proto.normalise import Person
+from candor_proto.phonetics import canonical_forms as canonical_forms
+from candor_proto.phonetics import consonant_skeleton as consonant_skeleton
+from candor_proto.phonetics import double_metaphone as double_metaphone
+from candor_proto.phonetics import soundex as soundex
 
 # Weights of the labels hit that open a record (PROTOCOL.md §3 "The score gate"): F1 .945 in one round on
 # unseen officers, 0.017 false openings a lookup.
@@ -57,10 +57,11 @@ class Label:
 
 
 # R16 in list order (§4) with class and gate weight. The weights follow the bits of §5 in whole numbers;
-# `P` is 2, not 3, for no label may open a record alone. `L1+D` is nested in `L1+Dc` and `Y+S` has a domain
-# of 5.5*10^5: both carry no shares and are field tags in the blob (PROTOCOL.md §3 "Labels of small domain").
+# `P` is 2, not 3, for no label may open a record alone. `Y+S` has a domain of 5.5*10^5: it carries no shares
+# and is a field tag in the blob (PROTOCOL.md §3 "Labels of small domain"). `D+S` stands where R16 has `L1+D`,
+# which `L1+Dc` contains: with `Yo+So` it opens for birth date and last four, whatever the names (ADR 0016).
 _R16 = (
-    ("L1+Dc", KeyClass.WEAK, 1), ("L1+D", KeyClass.WEAK, 0), ("Y+S", KeyClass.WEAK, 0),
+    ("L1+Dc", KeyClass.WEAK, 1), ("D+S", KeyClass.WEAK, 1), ("Y+S", KeyClass.WEAK, 0),
     ("F3+S", KeyClass.WEAK, 1), ("SWp+MD", KeyClass.MATCH, 2), ("Ls+S", KeyClass.MATCH, 2),
     ("Yo+So", KeyClass.MATCH, 2), ("F1+L4+YM", KeyClass.MATCH, 1), ("SWp+So", KeyClass.MATCH, 2),
     ("SW+YM", KeyClass.MATCH, 2), ("F+Dc", KeyClass.MATCH, 2), ("SWp+YD", KeyClass.MATCH, 2),
@@ -141,33 +142,6 @@ def filler_input(seed: bytes, key_class: KeyClass, position: int) -> bytes:
 # --- field codes (§3) --------------------------------------------------------------------------------
 
 
-def canonical_forms(name: str) -> tuple[str, ...]:
-    """`name` and the canonical forms it may be short for; the first is its root (§3 rule 4).
-
-    Most frequent in the 1990 census first; ties to another form than the name itself, then alphabetical.
-    """
-    if not name:
-        return ()
-    forms = {name, *CANONICAL_FORMS.get(name, ())}
-    return tuple(sorted(forms, key=lambda form: (-FREQUENCY.get(form, 0), form == name, form)))
-
-
-def double_metaphone(name: str) -> str:
-    """Primary code of Philips' double metaphone as in `Metaphone` 0.6; "" when it has none."""
-    return str(metaphone.doublemetaphone(name)[0]) if name else ""
-
-
-def soundex(name: str) -> str:
-    """American soundex as in jellyfish: a letter and three digits."""
-    return jellyfish.soundex(name).upper() if name else ""
-
-
-def consonant_skeleton(name: str) -> str:
-    """First letter, then the rest without a e i o u y h w; then runs collapsed."""
-    kept = name[:1] + "".join(letter for letter in name[1:] if letter not in "aeiouyhw")
-    return "".join(letter for letter, _run in itertools.groupby(kept))
-
-
 def _sorted(text: str) -> str:
     return "".join(sorted(text))
 
@@ -237,20 +211,30 @@ _PLAIN_CODES: Mapping[str, Callable[[Person], str]] = {
 }
 
 
-def _inputs(label: Label, person: Person, surnames: Sequence[str], *, record: bool) -> Iterator[bytes]:
-    """Inputs of `label`, one for each combination of its codes' values; none if a code is missing."""
+# Values of codes of one person that were computed already. Lives as long as the call that makes its keys:
+# a cache of the process would keep names of people who were asked about.
+_Memo = dict[str, Sequence[str]]
+
+
+def _inputs(
+    label: Label, person: Person, surnames: Sequence[str], memo: _Memo, *, record: bool
+) -> Iterator[bytes]:
+    """Inputs of `label`, one for each combination of its codes' values; none if a code is missing.
+
+    `memo` belongs to this person, these surnames and this side.
+    """
     given = _GIVEN_RECORDED if record else _GIVEN_ASKED
     # As a single code, an initial for a given name would disagree with that name: it is missing instead.
     if label.key_class is KeyClass.CODE and label.name in given and len(person.first) < 2:
         return
     options: list[Sequence[str]] = []
     for code in label.codes:
-        if code in _SURNAME_CODES:
-            options.append([_SURNAME_CODES[code](surname, person) for surname in surnames])
-        elif code in given:
-            options.append(given[code](person))
-        else:
-            options.append([_PLAIN_CODES[code](person)])
+        if code not in memo:
+            if code in _SURNAME_CODES:
+                memo[code] = [_SURNAME_CODES[code](surname, person) for surname in surnames]
+            else:
+                memo[code] = given[code](person) if code in given else [_PLAIN_CODES[code](person)]
+        options.append(memo[code])
     seen: set[tuple[str, ...]] = set()
     for values in itertools.product(*options):
         if all(values) and values not in seen:
@@ -304,8 +288,8 @@ def record_keys(person: Person) -> tuple[RecordKey, ...]:
 
     At most MAX_RECORD_KEYS (officers-dev: 14.1 on average, at most 56); beyond, the rarest variants go.
     """
-    surnames = _surnames(person)
-    found = [tuple(_inputs(label, person, surnames, record=True)) for label in ENTRY_LABELS]
+    surnames, memo = _surnames(person), _Memo()
+    found = [tuple(_inputs(label, person, surnames, memo, record=True)) for label in ENTRY_LABELS]
     return tuple(RecordKey(ENTRY_LABELS[index], value) for index, value in _kept(found, MAX_RECORD_KEYS))
 
 
@@ -315,8 +299,8 @@ def record_codes(person: Person) -> RecordCodes:
     Surnames go whole, then parts, then former; roots of first and middle name before rarer forms. A presence
     bit never stands for a label all of whose tags were dropped.
     """
-    surnames = _surnames(person)
-    found = [tuple(_inputs(label, person, surnames, record=True)) for label in TAG_LABELS]
+    surnames, memo = _surnames(person), _Memo()
+    found = [tuple(_inputs(label, person, surnames, memo, record=True)) for label in TAG_LABELS]
     kept = _kept(found, MAX_FIELD_TAGS)
     return RecordCodes(
         codes=tuple(RecordCode(TAG_LABELS[index], value) for index, value in kept),
@@ -374,14 +358,16 @@ def _arrange(person: Person, key_class: KeyClass) -> Iterator[dict[int, _Asked]]
     """
     labels = CLASS_LABELS[key_class]
     own: dict[int, _Asked] = {}
+    memo = _Memo()
     for label in labels:
-        for value in _inputs(label, person, [person.surname] if person.surname else [], record=False):
+        for value in _inputs(label, person, [person.surname] if person.surname else [], memo, record=False):
             own[label.slot] = (label, value)
     asked = {value for _label, value in own.values()}
     waiting: list[_Asked] = []
     for surname in _surnames(person):
+        memo = _Memo()
         for label in labels:
-            for value in _inputs(label, person, [surname], record=False):
+            for value in _inputs(label, person, [surname], memo, record=False):
                 if value not in asked:
                     asked.add(value)
                     waiting.append((label, value))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 
 from candor_proto.errors import InputInvalid
 
-SCHEME_VERSION = 1
+SCHEME_VERSION = 2
 
 # A longer field is not a name; the bound keeps every code far below the 65,535 octets of matchkeys.octets.
 MAX_FIELD_CHARACTERS = 200
@@ -218,7 +218,7 @@ def normalise_post(state: str, number: str) -> tuple[str, str]:
 
 
 def normalise(particulars: Particulars) -> Person:
-    """The normal forms of `particulars` under scheme version 1.
+    """The normal forms of `particulars` under this scheme version.
 
     Raises InputInvalid, naming the field, for a field of more than 200 characters; nothing else.
     """

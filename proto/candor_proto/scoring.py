@@ -75,10 +75,15 @@ FIELDS: tuple[FieldWeights, ...] = (
     FieldWeights("sex", {"G": 0.5}, -4.0),
 )
 
+# What a match key that was hit says of single codes, for lookups that ask none (screening). Codes that no
+# field weighs (initials) say nothing; of names that may be exchanged the sounds count, of a date in any
+# order month and day.
+_IMPLIED: Mapping[str, tuple[str, ...]] = {"SW": ("F", "L"), "SWp": ("Fp", "Lp"), "Yo": ("MD",)}
+
 # Words for the reviewer, one for each match key (no values, only kinds of evidence).
 _KEY_WORDS: Mapping[str, str] = {
     "L1+Dc": "surname initial and birth date",
-    "L1+D": "surname initial and exact birth date",
+    "D+S": "birth date and last four",
     "Y+S": "birth year and last four",
     "F3+S": "start of the given name and last four",
     "SWp+MD": "sound of both names, month and day of birth",
@@ -100,7 +105,7 @@ _KEY_WORDS: Mapping[str, str] = {
 class Explanation:
     """A verdict with its reasons in plain words, conflicts first; no identity values.
 
-    `bits` is prior plus evidence (log2 of the odds) and meant for ordering, not for display.
+    `bits` is prior plus evidence (log2 of the odds): for ordering, and for `probability`.
     """
 
     verdict: Verdict
@@ -228,9 +233,11 @@ def describe_agreement(
 ) -> Explanation:
     """What a candidate's field outcomes (by code name, see `tag_outcomes`) and match keys suggest.
 
-    Without any known field (a screening lookup) the verdict is REVIEW and the reasons name the keys hit.
+    Without any known field (a screening lookup) the verdict is REVIEW, the reasons name the keys hit, and
+    the bits are those of the fields in which these keys agree, each once.
     `same_post_state` says whether both certificates are of one state, where that is known.
     """
+    labels = tuple(labels_hit)
     evidence = _Evidence(outcomes)
     by_outcome: dict[Outcome, list[str]] = {outcome: [] for outcome in Outcome}
     bits = PRIOR_BITS
@@ -242,7 +249,8 @@ def describe_agreement(
     reasons = [reason for _verdict, reason in conflicts]
     verdict = Verdict.REVIEW
     if len(by_outcome[Outcome.NOT_KNOWN]) == len(FIELDS):
-        hit = {label.name for label in labels_hit} | {code for code in outcomes if evidence.agrees(code)}
+        bits = _bits_of_keys(labels)
+        hit = {label.name for label in labels} | {code for code in outcomes if evidence.agrees(code)}
         reasons.append("candidate on match keys only; a detailed lookup compares the fields")
         reasons += [f"agrees in {_KEY_WORDS[label.name]}" for label in MATCH_LABELS if label.name in hit]
     elif conflicts:
@@ -269,6 +277,13 @@ def describe_agreement(
         not_known=tuple(by_outcome[Outcome.NOT_KNOWN]),
         bits=round(bits, 1),
     )
+
+
+def _bits_of_keys(labels: Iterable[Label]) -> float:
+    """Prior and evidence of the match keys alone: what each says of the fields, every field once."""
+    codes = {part for label in labels for code in label.codes for part in _IMPLIED.get(code, (code,))}
+    implied = _Evidence(dict.fromkeys(codes, Outcome.AGREE))
+    return PRIOR_BITS + sum(implied.field(field)[1] for field in FIELDS)
 
 
 def _given_name_evidence(evidence: _Evidence) -> bool:

@@ -13,6 +13,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -49,6 +50,11 @@ class IndexOwner:
     epoch: int
 
     def context(self) -> bytes:
+        return self._context
+
+    @cached_property
+    def _context(self) -> bytes:
+        # Every entry of an index derives from it: made once, it costs a tenth of an entry less.
         return Writer().text(str(self.federation)).text(str(self.node)).integer(self.epoch, 4).finish()
 
 

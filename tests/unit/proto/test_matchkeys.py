@@ -87,10 +87,10 @@ def agree(query: Particulars, record: Particulars) -> set[Label]:
 
 
 def test_r16_is_the_fixed_list() -> None:
-    """MATCHING.md §4 "R16 medium", the classes and the gate weights of scheme version 1."""
+    """MATCHING.md §4 "R16 medium" with `D+S` for `L1+D`, classes and gate weights of scheme version 2."""
     assert [(label.name, label.key_class.letter, label.weight) for label in MATCH_LABELS] == [
         ("L1+Dc", "W", 1),
-        ("L1+D", "W", 0),
+        ("D+S", "W", 1),
         ("Y+S", "W", 0),
         ("F3+S", "W", 1),
         ("SWp+MD", "M", 2),
@@ -124,11 +124,19 @@ def test_no_label_opens_alone() -> None:
 
 
 def test_weak_labels_of_small_domain_are_field_tags_and_not_entries() -> None:
-    assert [label.name for label in BLOB_LABELS] == ["L1+D", "Y+S"]
+    assert [label.name for label in BLOB_LABELS] == ["Y+S"]
     assert set(ENTRY_LABELS) == set(MATCH_LABELS) - set(BLOB_LABELS)
     assert TAG_LABELS == CODE_LABELS + BLOB_LABELS
     published = {key.label for key in record_keys(normalise(MIKE))}
     assert published == set(ENTRY_LABELS)
+
+
+def test_birth_date_and_last_four_open_whatever_the_names() -> None:
+    """ADR 0016: a new surname and a slip in the given name leave nothing else to meet on."""
+    renamed = replace(MIKE, first="Nike", middle="", last="Weber", suffix="", former_last="", post_id="")
+    assert {label.name for label in agree(renamed, MIKE)} == {"D+S", "Yo+So"}
+    assert gate_weight(agree(renamed, MIKE)) == GATE_THRESHOLD
+    assert gate_weight(agree(replace(renamed, ssn4="4017"), MIKE)) < GATE_THRESHOLD
 
 
 def test_variants_of_a_label_count_once_at_the_gate() -> None:
@@ -151,7 +159,7 @@ def test_codes_of_mike_schmidt() -> None:
     assert len(plans) == 1
     assert asked(plans[0]) == {
         "L1+Dc": ["s", "19800211"],
-        "L1+D": ["s", "19801102"],
+        "D+S": ["19801102", "4071"],
         "Y+S": ["1980", "4071"],
         "F3+S": ["mik", "4071"],
         "SWp+MD": ["MKL/XMT", "1102"],
@@ -250,10 +258,10 @@ def test_middle_name_used_as_first_meets_in_the_root() -> None:
 
 def test_octets_are_those_of_the_protocol_page() -> None:
     """docs/protocol.md §5.4, spelled out."""
-    assert octets("K:L1+Dc", ("s", "19800211")) == b"\x01\x07K:L1+Dc\x02\x00\x01s\x00\x0819800211"
-    assert octets("C:F", ("é",)) == b"\x01\x03C:F\x01\x00\x02\xc3\xa9"
+    assert octets("K:L1+Dc", ("s", "19800211")) == b"\x02\x07K:L1+Dc\x02\x00\x01s\x00\x0819800211"
+    assert octets("C:F", ("é",)) == b"\x02\x03C:F\x01\x00\x02\xc3\xa9"
     assert filler_input(SEED, KeyClass.MATCH, 11) == (
-        b"\x01\x06filler\x03\x00\x40" + SEED.hex().encode() + b"\x00\x01M\x00\x0211"
+        b"\x02\x06filler\x03\x00\x40" + SEED.hex().encode() + b"\x00\x01M\x00\x0211"
     )
 
 
@@ -269,7 +277,7 @@ def test_no_two_labels_or_value_lists_collide(
 
 
 def test_versions_cannot_collide() -> None:
-    assert octets("K:P", ("x",))[0] == SCHEME_VERSION == 1
+    assert octets("K:P", ("x",))[0] == SCHEME_VERSION == 2
 
 
 @pytest.mark.parametrize(("label", "values"), [("x" * 256, []), ("x", ["y"] * 256), ("x", ["y" * 65_536])])
@@ -326,7 +334,7 @@ def test_field_tags_overflow_by_rank_and_keep_every_label() -> None:
     tags = record_codes(normalise(crowded))
     assert len(tags.codes) == MAX_FIELD_TAGS
     assert tags.dropped > 0
-    assert tags.presence == (1 << 26) - 1
+    assert tags.presence == (1 << 25) - 1
     values = {parsed(code.input)[1][0] for code in tags.codes}
     assert {"christopher", "albert", "andersonbakercastillodelgado", "anderson"} <= values
 
@@ -406,13 +414,8 @@ def test_alternative_surnames_fill_free_slots_of_their_class_and_then_further_lo
     person = normalise(replace(MIKE, former_last="Weber", ssn4=""))
     first, second = plan_lookup(person, LookupShape.SCREENING, SEED)
     weak = [parsed(slot.input) for slot in first.of_class(KeyClass.WEAK) if slot.label]
-    # Y+S and F3+S lack the last four: their slots take the former name's keys.
-    assert weak == [
-        ("K:L1+Dc", ["s", "19800211"]),
-        ("K:L1+D", ["s", "19801102"]),
-        ("K:L1+Dc", ["w", "19800211"]),
-        ("K:L1+D", ["w", "19801102"]),
-    ]
+    # D+S, Y+S and F3+S lack the last four: the first of their slots takes the former name's key.
+    assert weak == [("K:L1+Dc", ["s", "19800211"]), ("K:L1+Dc", ["w", "19800211"])]
     free = [
         slot for slot in first.of_class(KeyClass.MATCH) if slot.label and slot.label.slot != slot.position
     ]
@@ -468,7 +471,7 @@ def test_a_guess_hidden_as_a_filler_is_named_by_its_slot_and_not_shown() -> None
 
 def test_the_first_slot_that_differs_is_named() -> None:
     inputs = inputs_of(normalise(replace(MIKE, ssn4="4072")), LookupShape.SCREENING)
-    with pytest.raises(CommitmentMismatch, match="Slot 2 of class WEAK"):
+    with pytest.raises(CommitmentMismatch, match="Slot 1 of class WEAK"):
         check_plan(normalise(MIKE), LookupShape.SCREENING, SEED, inputs)
 
 

@@ -18,7 +18,7 @@ def test_digest_covers_both_tables() -> None:
     assert hashlib.sha256(f"{NICKNAMES}\0{FREQUENCIES}".encode()).hexdigest() == TABLES_SHA256
 
 
-def test_digest_belongs_to_scheme_version_one() -> None:
+def test_digest_belongs_to_this_scheme_version() -> None:
     """A new table is a new scheme version: change both, and the vectors, on purpose."""
     assert TABLES_SHA256 == "cb33b301c6a647eef339a9a771f824a4693ed2c8f0d4ea3ff15eceaeb80203c5"
 

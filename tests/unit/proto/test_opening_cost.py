@@ -121,7 +121,6 @@ def test_s6_9_no_chain_is_cheaper_than_its_floor(
 # What is wrong, the attacker's knowledge, the weights, and the labels that show it: a chain that those few
 # labels give, the whole table gives as well.
 WEAKER: Mapping[str, tuple[Knowledge, Mapping[str, int], str]] = {
-    "small domains as entries again": (Knowledge.NOTHING, {"Y_S": 1, "L1_D": 1}, "L1+Dc L1+D Y+S"),
     "year and last four as an entry": (Knowledge.NOTHING, {"Y_S": 1}, "L1+Dc Y+S Yo+So"),
     "a certificate that opens alone": (Knowledge.NOTHING, {"P": 3}, "P"),
     "initial and birth date that weigh 2": (Knowledge.NOTHING, {"L1_Dc": 2}, "L1+Dc Ls+Dc"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candor_proto.ids import LookupShape
-from candor_proto.matchkeys import CODE_LABELS, MATCH_LABELS, TAG_LABELS, plan_lookup, record_codes
+from candor_proto.matchkeys import CODE_LABELS, MATCH_LABELS, TAG_LABELS, Label, plan_lookup, record_codes
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.scoring import (
     FIELDS,
@@ -18,6 +18,7 @@ from candor_proto.scoring import (
     Outcome,
     Verdict,
     describe_agreement,
+    probability,
     tag_outcomes,
 )
 
@@ -227,14 +228,59 @@ def test_every_verdict_has_a_reason(outcomes: dict[str, Outcome]) -> None:
 
 def test_a_screening_candidate_is_for_review_and_names_the_keys() -> None:
     labels = [label for label in MATCH_LABELS if label.name in ("P", "L1+Dc")]
-    found = describe_agreement({"L1+D": Outcome.AGREE, "Y+S": Outcome.NOT_KNOWN}, labels)
+    found = describe_agreement({"Y+S": Outcome.AGREE}, labels)
     assert found.verdict is Verdict.REVIEW
     assert found.reasons == (
         "candidate on match keys only; a detailed lookup compares the fields",
         "agrees in surname initial and birth date",
-        "agrees in surname initial and exact birth date",
+        "agrees in birth year and last four",
         "agrees in certification number",
     )
+
+
+def labelled(*names: str) -> list[Label]:
+    return [label for label in MATCH_LABELS if label.name in names]
+
+
+def test_a_screening_candidate_weighs_what_its_keys_say_of_each_field_once() -> None:
+    """Nested keys over-count (MATCHING.md §5): two keys with one birth date weigh one birth date."""
+    date, sound = 12.9, 8.5
+    assert describe_agreement({}, labelled("L1+Dc")).bits == pytest.approx(PRIOR_BITS + date)
+    assert describe_agreement({}, labelled("L1+Dc", "Ls+Dc")).bits == pytest.approx(PRIOR_BITS + date + sound)
+    both = describe_agreement({}, labelled("D+S", "Yo+So", "L1+Dc"))
+    assert both.bits == pytest.approx(PRIOR_BITS + 13.9 + 13.3)
+    assert describe_agreement({}).bits == PRIOR_BITS
+
+
+def test_every_code_of_a_match_key_is_weighed_or_known_to_say_nothing() -> None:
+    silent = {"L1", "F1"}
+    for label in MATCH_LABELS:
+        if not set(label.codes) <= silent:
+            assert describe_agreement({}, [label]).bits > PRIOR_BITS, label.name
+
+
+# --- probability -------------------------------------------------------------------------------------
+
+
+def with_bits(bits: float) -> Explanation:
+    return Explanation(Verdict.REVIEW, (), (), (), (), bits)
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(0.0, 0.5), (1.0, 2 / 3), (-1.0, 1 / 3), (4.25, 0.95)])
+def test_probability_is_that_of_the_odds(bits: float, expected: float) -> None:
+    assert probability(with_bits(bits)) == pytest.approx(expected, abs=1e-3)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
+def test_probability_keeps_the_order_and_stays_between_0_and_1(one: float, other: float) -> None:
+    low, high = probability(with_bits(min(one, other))), probability(with_bits(max(one, other)))
+    assert 0.0 <= low <= high <= 1.0
+
+
+def test_more_agreement_is_more_probable() -> None:
+    assert probability(compare(ROSA, ROSA)) > 0.999
+    assert probability(compare(replace(ROSA, ssn4=""), ROSA)) < probability(compare(ROSA, ROSA))
+    assert probability(compare(TWIN, ROSA)) < probability(compare(ROSA, ROSA))
 
 
 def test_an_explanation_holds_no_identity_value() -> None:
