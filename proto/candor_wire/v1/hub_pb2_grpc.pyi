@@ -43,6 +43,8 @@ class HubServiceStub:
     PutHead: _grpc.UnaryUnaryMultiCallable[_hub_pb2.PutHeadRequest, _hub_pb2.PutHeadResponse]
     """Publishes a signed index head; every segment it names must be stored."""
     GetDirectory: _grpc.UnaryStreamMultiCallable[_hub_pb2.GetDirectoryRequest, _hub_pb2.GetDirectoryResponse]
+    RenewCertificate: _grpc.UnaryUnaryMultiCallable[_hub_pb2.RenewCertificateRequest, _hub_pb2.RenewCertificateResponse]
+    """Certifies a key that the calling node has just made, under the same node id (§8.6)."""
 
 @_typing.type_check_only
 class HubServiceAsyncStub(HubServiceStub):
@@ -57,6 +59,8 @@ class HubServiceAsyncStub(HubServiceStub):
     PutHead: _aio.UnaryUnaryMultiCallable[_hub_pb2.PutHeadRequest, _hub_pb2.PutHeadResponse]  # type: ignore[assignment]
     """Publishes a signed index head; every segment it names must be stored."""
     GetDirectory: _aio.UnaryStreamMultiCallable[_hub_pb2.GetDirectoryRequest, _hub_pb2.GetDirectoryResponse]  # type: ignore[assignment]
+    RenewCertificate: _aio.UnaryUnaryMultiCallable[_hub_pb2.RenewCertificateRequest, _hub_pb2.RenewCertificateResponse]  # type: ignore[assignment]
+    """Certifies a key that the calling node has just made, under the same node id (§8.6)."""
 
 class HubServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -104,5 +108,13 @@ class HubServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _hub_pb2.GetDirectoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_hub_pb2.GetDirectoryResponse], _abc.AsyncIterator[_hub_pb2.GetDirectoryResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RenewCertificate(
+        self,
+        request: _hub_pb2.RenewCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hub_pb2.RenewCertificateResponse, _abc.Awaitable[_hub_pb2.RenewCertificateResponse]]:
+        """Certifies a key that the calling node has just made, under the same node id (§8.6)."""
 
 def add_HubServiceServicer_to_server(servicer: HubServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
