@@ -33,7 +33,7 @@ from candor_hub.config import Config
 from candor_hub.founding import Wishes, found
 from candor_hub.streams import Timing
 from candor_proto.canonical import to_milliseconds
-from candor_proto.directory import IndexHead, VerifiedDirectory, verify_directory
+from candor_proto.directory import IndexHead, Seen, VerifiedDirectory, verify_directory
 from candor_proto.ids import Digest, NodeId, Ori
 from candor_proto.possession import sign_certificate_request
 from candor_proto.segment import address
@@ -232,7 +232,7 @@ class MemberClient(Member):
             codec.chain_digest(chain),
             FEDERATION,
             now,
-            seen_version,
+            Seen(seen_version),
         )
 
     async def put_segment(self, octets: bytes, stated: Digest | None = None) -> Digest:

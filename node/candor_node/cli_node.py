@@ -166,6 +166,7 @@ def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
         ),
         "",
         f"directory version {reply.directory_version}",
+        *(f"  WARNING: {warning}" for warning in reply.directory_warnings),
     ]
     rows = [
         (

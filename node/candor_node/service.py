@@ -99,6 +99,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
                 for status, count in sorted(given.items(), key=lambda item: item[0].value)
             ],
             certificate_renewal=moment(node.renewal.due),
+            directory_warnings=node.indexes.warnings(),
             renewal_trouble="" if node.renewal.trouble is None else str(node.renewal.trouble),
         )
 

@@ -32,7 +32,7 @@ from tests.records import make_row
 ROTATIONS = 20
 # Short enough that twenty of them fit into the five minutes by which a certificate begins early: TLS keeps to
 # the machine's real clock, and everything else to the one that the test moves.
-LIFE = timedelta(seconds=18)
+LIFE = timedelta(seconds=21)
 
 
 def shown_by(hub: RunningHub) -> x509.Certificate:
@@ -155,6 +155,7 @@ async def rotate(fed: Federation) -> None:
 
 def test_twenty_rotations_in_a_row_fail_no_lookup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every certificate of three nodes and of the hub, twenty times over, while lookups run."""
+    monkeypatch.setattr(profiles, "JITTER", 0.02)  # as much time as can be for a slow machine to renew in
     for role in (Role.NODE, Role.HUB):
         monkeypatch.setitem(profiles.PROFILES, role, replace(profiles.PROFILES[role], lifetime=LIFE))
 
