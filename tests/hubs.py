@@ -26,14 +26,16 @@ from cryptography import x509
 from candor_certs.chain import verify_directory_certificate
 from candor_certs.invitation import Invitation
 from candor_certs.mtls import channel_credentials, client_options, enrolment_channel_credentials
-from candor_certs.requests import certificate_request
+from candor_certs.profiles import TlsPrivateKey
+from candor_certs.requests import certificate_request, new_tls_key
 from candor_hub.app import Hub
 from candor_hub.config import Config
 from candor_hub.founding import Wishes, found
 from candor_hub.streams import Timing
 from candor_proto.canonical import to_milliseconds
-from candor_proto.directory import IndexHead, VerifiedDirectory, verify_directory
+from candor_proto.directory import IndexHead, Seen, VerifiedDirectory, verify_directory
 from candor_proto.ids import Digest, NodeId, Ori
+from candor_proto.possession import sign_certificate_request
 from candor_proto.segment import address
 from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
 from candor_wire import codec
@@ -230,7 +232,7 @@ class MemberClient(Member):
             codec.chain_digest(chain),
             FEDERATION,
             now,
-            seen_version,
+            Seen(seen_version),
         )
 
     async def put_segment(self, octets: bytes, stated: Digest | None = None) -> Digest:
@@ -255,6 +257,22 @@ class MemberClient(Member):
         request = hub_pb2.PutHeadRequest(body=statement.body, signature=statement.signature)
         async with typed_errors():
             return (await self.stub.PutHead(request, timeout=20)).directory_version
+
+    async def renew(
+        self,
+        request: bytes | None = None,
+        signing_key: SigningKey | None = None,
+        key: TlsPrivateKey | None = None,
+    ) -> MemberClient:
+        """A client of the same member with the certificate that the hub gives it for a fresh key."""
+        key = key or new_tls_key()
+        request = request or certificate_request(key, FEDERATION, self.node)
+        signature = sign_certificate_request(signing_key or self.signing_key, FEDERATION, self.node, request)
+        message = hub_pb2.RenewCertificateRequest(certificate_request=request, signature=signature)
+        async with typed_errors():
+            response = await self.stub.RenewCertificate(message, timeout=20)
+        chain = tuple(x509.load_der_x509_certificate(der) for der in response.certificate_chain)
+        return replace(self, tls_key=key, chain=chain)
 
     @asynccontextmanager
     async def attached(

@@ -14,6 +14,7 @@ from candor_proto.directory import (
     IndexHead,
     Member,
     MemberStatus,
+    Seen,
     VerifiedDirectory,
     verify_directory,
 )
@@ -138,9 +139,11 @@ class Parties:
     def signed(self, directory: Directory | None = None) -> SignedStatement:
         return self.directory_key.sign("directory", (directory or self.directory()).encode())
 
-    def verified(self, directory: Directory | None = None, now: datetime = NOW) -> VerifiedDirectory:
+    def verified(
+        self, directory: Directory | None = None, now: datetime = NOW, seen: Seen | None = None
+    ) -> VerifiedDirectory:
         return verify_directory(
-            self.signed(directory), self.directory_key.public, CHAIN_DIGEST, FEDERATION, now
+            self.signed(directory), self.directory_key.public, CHAIN_DIGEST, FEDERATION, now, seen
         )
 
     def targets(self) -> tuple[Target, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from random import Random
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -22,6 +23,7 @@ from candor_certs.names import Role
 from candor_proto.errors import CertificateRefused
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
+JITTER = 0.1  # of a certificate's life
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192  # a longer key only makes the verifier work
 SIGNATURE_ALGORITHMS = frozenset(
@@ -98,9 +100,26 @@ PROFILES: dict[Role, Profile] = {
 }
 
 
-def renewal_time(not_before: datetime, not_after: datetime) -> datetime:
-    """When to renew: at two thirds of a certificate's life."""
-    return not_before + (not_after - not_before) * 2 / 3
+def renewal_time(not_before: datetime, not_after: datetime, rng: Random | None = None) -> datetime:
+    """When to renew: at two thirds of a certificate's life, which begins when it was issued.
+
+    With `rng`, anywhere within a tenth of the life before or after, so that members certified in the same
+    hour do not come back in the same minute for ever.
+    """
+    issued, life = _life(not_before, not_after)
+    return issued + life * (2 / 3 + (rng.uniform(-JITTER, JITTER) if rng else 0))
+
+
+def overdue_time(not_before: datetime, not_after: datetime) -> datetime:
+    """When a renewal that has not happened needs a person: at five sixths of a certificate's life."""
+    issued, life = _life(not_before, not_after)
+    return issued + life * 5 / 6
+
+
+def _life(not_before: datetime, not_after: datetime) -> tuple[datetime, timedelta]:
+    # `validity` dates the beginning a clock tolerance back; a short life would be all tolerance.
+    issued = min(not_before + CLOCK_TOLERANCE, not_after)
+    return issued, not_after - issued
 
 
 def check_tls_key(key: object) -> TlsPublicKey:

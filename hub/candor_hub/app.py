@@ -25,10 +25,12 @@ from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import FORGOTTEN_AFTER, Attempts, Enrolment
 from candor_hub.founding import open_store
 from candor_hub.index import Index
+from candor_hub.issued import Issued
 from candor_hub.keys import HubKeys, load_keys, renew
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
 from candor_hub.relay import Relay
+from candor_hub.renewal import Renewal
 from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
 from candor_hub.streams import Streams, Timing, Watch
@@ -76,6 +78,7 @@ class Hub:
         self.index = Index(self._store, SegmentFiles(config.segments), self.directory, config.federation)
         self.mailbox = MailboxKeeper(self._store)
         self.relay = Relay(self._store, config.quota)
+        self.renewal = Renewal(self._store, self.keys)
         self.streams = Streams()
         self.watch = Watch(self.streams, self.directory, self.mailbox, timing)
         self.attachments = Attachments(self.streams, self.watch, self.mailbox, self.clock, timing)
@@ -94,14 +97,16 @@ class Hub:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
         await asyncio.to_thread(self._renew)
         await self.watch.look()
-        gate = NodeGate(self.config.federation, self.directory, self.clock)
+        gate = NodeGate(self.config.federation, self.directory, Issued(self._store), self.clock)
         hub_server, hub_port = self._server(gate.admit, self.config.address, require_client=True)
         enrolment_server, enrolment_port = self._server(
             admit_anybody, self.config.enrolment_address, require_client=False
         )
         self.ports = Ports(hub_port, enrolment_port)
         self._announce()
-        servicer = HubServicer(self.relay, self.index, Uploads(), self.attachments, self.streams, self.clock)
+        servicer = HubServicer(
+            self.relay, self.index, Uploads(), self.attachments, self.streams, self.clock, self.renewal
+        )
         hub_pb2_grpc.add_HubServiceServicer_to_server(servicer, hub_server)
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
             EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock), enrolment_server
@@ -130,6 +135,7 @@ class Hub:
         with self._store.write() as tx:
             tx.members.set_seen(self.streams.nodes, now)
             tx.enrolments.drop_expired(now - FORGOTTEN_AFTER)
+            tx.certificates.drop_ended(now - FORGOTTEN_AFTER)
         self._renew()
         log.info("maintained", expired_deliveries=expired, dropped_segments=segments)
 

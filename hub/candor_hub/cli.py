@@ -165,28 +165,42 @@ def run(config_file: Path | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("ori")
 @click.option("--node", required=True, help="Node id to be: 1-40 of a-z 0-9 -. For good.")
-@click.option("--name", required=True, help="The agency's name, as other members will read it.")
+@click.option("--name", default="", help="The agency's name, as other members will read it.")
 @click.option("--out", required=True, type=_FILE, help="New file for the invitation.")
 @click.option("--valid-days", default=14.0, show_default=True, help="At most 14.")
+@click.option("--rejoin", is_flag=True, help="NODE is a member whose certificate ended while it was away.")
 @_config_option
 @_json_option
 def invite(
-    ori: str, node: str, name: str, out: Path, valid_days: float, config_file: Path | None, as_json: bool
+    ori: str,
+    node: str,
+    name: str,
+    out: Path,
+    valid_days: float,
+    rejoin: bool,
+    config_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Invite the agency with this ORI: writes one file to send to it.
 
     The file holds a token that admits once: send it as a secret. Tell the agency the fingerprint that is
     printed here over another channel; its staff compare it before they join.
+
+    With --rejoin a member that was away for longer than its certificate comes back under the same node id: it
+    needs the keys it had, and keeps records, index and standing.
     """
     from candor_certs.invitation import format_invitation
     from candor_certs.store import refuse_existing, write_new_private
     from candor_hub.enrolment import Enrolment
 
+    if not name and not rejoin:
+        raise click.UsageError("Give the agency's name with --name.")
     refuse_existing(out)
     agency, node_id = Ori(ori), NodeId(node)
     with _Office(_load(config_file)) as office:
         enrolment = Enrolment(office.config, office.store, lambda: office.keys, office.directory)
-        invitation = enrolment.invite(agency, node_id, name, _now(), timedelta(days=valid_days))
+        life = timedelta(days=valid_days)
+        invitation = enrolment.invite(agency, node_id, name, _now(), life, rejoin=rejoin)
     write_new_private(out, format_invitation(invitation).encode())
     report = {
         "file": str(out),
@@ -271,6 +285,50 @@ def revoke(node: str, config_file: Path | None, as_json: bool) -> None:
         report,
         as_json,
         [f"{node} is revoked: {denied} certificates denied, in directory version {version}."],
+    )
+
+
+@cli.command()
+@click.argument("node")
+@_config_option
+@_json_option
+def certificates(node: str, config_file: Path | None, as_json: bool) -> None:
+    """List the certificates of NODE: serial, issued, ends, state, and the serial it was renewed with."""
+    from candor_hub.overview import certificate_overview
+
+    with _Office(_load(config_file)) as office:
+        rows = certificate_overview(office.store, NodeId(node), _now())
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        source = f"renewed with {row['renewed_with']}" if row["renewed_with"] else "joined"
+        click.echo(f"{row['serial']}  {row['state']:7}  {row['issued_at']} to {row['expires_at']}  {source}")
+
+
+@cli.command()
+@click.argument("serial")
+@click.option("--authority", is_flag=True, help="SERIAL is an issuing authority's: denies all it certified.")
+@_config_option
+@_json_option
+def deny(serial: str, authority: bool, config_file: Path | None, as_json: bool) -> None:
+    """Deny the one certificate with this SERIAL (hexadecimal), for good; its open streams are cut.
+
+    The member's other certificates stay good: for a copied TLS key, or a backup that got lost. What was
+    renewed with it, `candor-hub certificates NODE` says. To shut out the member, `revoke` it.
+    """
+    try:
+        number = int(serial.replace(":", ""), 16)
+    except ValueError:
+        raise click.UsageError("A serial is a hexadecimal number.") from None
+    with _Office(_load(config_file)) as office:
+        version, node = office.directory.deny(number, _now(), authority=authority)
+    whose = f"of {node}" if node else "of an authority, and with it all that it certified,"
+    report = {"serial": f"{number:x}", "node": str(node or ""), "directory_version": version}
+    _print(
+        report,
+        as_json,
+        [f"The certificate {number:x} {whose} is denied, in directory version {version}."],
     )
 
 

@@ -20,7 +20,7 @@ from candor_hub.keys import HubKeys
 from candor_hub.store import Store, Transaction
 from candor_hub.store.directories import StoredDirectory
 from candor_proto.directory import Directory, IndexHead, Member, MemberStatus
-from candor_proto.errors import CertificateRevoked, NotAMember, UnknownObject
+from candor_proto.errors import CertificateRevoked, InputInvalid, NotAMember, UnknownObject
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import chain_digest
 
@@ -163,6 +163,32 @@ class DirectoryKeeper:
             denied = tx.members.deny(node, tx.members.serials(node), now)
             tx.members.set_revoked(node, now)
             return self.publish(tx, now), denied
+
+    def deny(self, serial: int, now: datetime, *, authority: bool = False) -> tuple[int, NodeId | None]:
+        """Deny one certificate for good; the new version, whose it was (None: an authority's).
+
+        `authority` says that the serial is an issuing authority's, which denies all that it certified. Raises
+        UnknownObject for a serial that no member has, InputInvalid for an authority still in use.
+        """
+        with self._store.write() as tx:
+            found = tx.certificates.find(serial)
+            node = found.node if found else None
+            if node is None and not authority:
+                raise UnknownObject(
+                    f"This hub issued no certificate with the serial {serial:x}.",
+                    remedy="`candor-hub certificates NODE` lists a member's. If it is an issuing "
+                    "authority's, say so with --authority.",
+                )
+            in_use = self._keys().authority
+            if serial in {above.serial_number for above in (in_use.certificate, *in_use.parents)}:
+                raise InputInvalid(
+                    f"The authority with the serial {serial:x} is in use: denying it would cut off every "
+                    "member, and none could renew.",
+                    remedy="First make another one (`candor-certs issuing create`), name its folder in "
+                    "`issuing` and restart the hub; let the members renew; then deny this one.",
+                )
+            tx.members.deny(node, (serial,), now)
+            return self.publish(tx, now), node
 
 
 def _check_known(tx: Transaction, node: NodeId) -> None:

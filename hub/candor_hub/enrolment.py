@@ -1,9 +1,10 @@
-"""Inviting an agency, and admitting its node (docs/protocol.md §8.5).
+"""Inviting an agency, and admitting its node (docs/protocol.md §8.5), or admitting it again (§8.7).
 
 Rules of this file:
 - of a token the hub keeps the digest; who holds the token may enrol once, for one ORI, within its time;
 - token, certificate, member and directory version are one transaction: a failed attempt consumes nothing;
-- a reply may be lost, so the very same request with the same token gets the same certificate again.
+- a reply may be lost, so the very same request with the same token gets the same certificate again;
+- a member comes back under its node id with an invitation of its own and the signing key it always had.
 """
 
 from __future__ import annotations
@@ -18,22 +19,30 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from candor_certs.invitation import Invitation, new_token, token_digest
 from candor_certs.names import PeerName, Role
+from candor_certs.requests import check_request
 from candor_hub.config import Config
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.keys import HubKeys
+from candor_hub.renewal import chain_der, check_fresh, check_live, record_certificate
 from candor_hub.store import Store, Transaction
 from candor_hub.store.enrolments import InvitationRecord
+from candor_hub.store.members import MemberRecord
 from candor_proto.canonical import digest
 from candor_proto.directory import MAX_MEMBERS, Member, MemberStatus
 from candor_proto.errors import (
     AlreadyExists,
+    CertificateRevoked,
     ClockWrong,
+    IdentityMismatch,
     InputInvalid,
     InvitationInvalid,
+    KeyMismatch,
     LimitExceeded,
     QuotaSpent,
+    UnknownObject,
 )
 from candor_proto.ids import Digest, NodeId, Ori
+from candor_proto.possession import check_possession
 from candor_proto.sealing import check_public_key
 from candor_proto.signing import VerifyingKey
 from candor_proto.statements import CLOCK_TOLERANCE
@@ -57,6 +66,8 @@ class EnrolmentRequest:
     signing_key: VerifyingKey
     disclosure_key: bytes = field(repr=False)
     node_time: datetime
+    # Only of a member that joins again.
+    signature: bytes = field(default=b"", repr=False)
 
     def digest(self) -> Digest:
         """Names everything but the time, so that a repeated request is known again."""
@@ -120,13 +131,31 @@ class Enrolment:
         name: str,
         now: datetime,
         life: timedelta = INVITATION_LIFE,
+        *,
+        rejoin: bool = False,
     ) -> Invitation:
-        """A new invitation; raises AlreadyExists, InputInvalid or MalformedMessage."""
+        """A new invitation; with `rejoin` for the member `node`, whose certificate ended while it was away.
+
+        Raises AlreadyExists, InputInvalid or MalformedMessage; with `rejoin` UnknownObject, IdentityMismatch
+        or CertificateRevoked.
+        """
         if not timedelta(0) < life <= INVITATION_LIFE:
             raise InputInvalid(f"An invitation is good for at most {INVITATION_LIFE.days} days.")
         expires_at = (now + life).replace(microsecond=0)
-        keys = self._keys()
-        invitation = Invitation(
+        with self._store.write() as tx:
+            if rejoin and node is not None:
+                name = _check_member(tx.members.find(node), node, ori).name
+            else:
+                if node is not None:
+                    _check_free(tx, node)
+                _check_ori_free(tx, ori)
+            invitation = self._invitation(ori, name, expires_at)
+            token = token_digest(invitation.token)
+            tx.enrolments.add(InvitationRecord(token, ori, node, name, expires_at), now)
+        return invitation
+
+    def _invitation(self, ori: Ori, name: str, expires_at: datetime) -> Invitation:
+        return Invitation(
             federation=self._config.federation,
             hub_address=self._config.public_address,
             enrolment_address=self._config.public_enrolment_address,
@@ -134,22 +163,15 @@ class Enrolment:
             agency_name=name,
             token=new_token(),
             expires_at=expires_at,
-            root_certificate_der=keys.root.public_bytes(Encoding.DER),
+            root_certificate_der=self._keys().root.public_bytes(Encoding.DER),
         )
-        with self._store.write() as tx:
-            if node is not None:
-                _check_free(tx, node)
-            _check_ori_free(tx, ori)
-            tx.enrolments.add(
-                InvitationRecord(token_digest(invitation.token), ori, node, name, expires_at), now
-            )
-        return invitation
 
     def enrol(self, request: EnrolmentRequest, now: datetime) -> tuple[bytes, ...]:
         """Admit a node; its certificate chain (DER).
 
-        Raises ClockWrong, InvitationInvalid, AlreadyExists, LimitExceeded, MalformedMessage, and what
-        `requests.check_request` raises about the certificate request.
+        Raises ClockWrong, InvitationInvalid, AlreadyExists, LimitExceeded, MalformedMessage, what
+        `requests.check_request` raises about the certificate request, and for a member that joins again
+        KeyMismatch, SignatureInvalid, IdentityMismatch, CertificateRevoked or CertificateRefused.
         """
         check_clock(request.node_time, now)
         check_public_key(request.disclosure_key)
@@ -158,16 +180,40 @@ class Enrolment:
             invitation = _check_invitation(tx.enrolments.find(token_digest(request.token)), request, now)
             if invitation.serial is not None:
                 return self._again(tx, keys, invitation, request)
-            _check_free(tx, request.node)
-            _check_ori_free(tx, request.ori)
-            _check_room(tx, request.signing_key)
+            again = bool(request.signature) and invitation.node == request.node
+            if again:
+                self._check_rejoin(tx, request, now)
+            else:
+                _check_free(tx, request.node)
+                _check_ori_free(tx, request.ori)
+                _check_room(tx, request.signing_key)
+                tx.members.add(self._member(request, invitation.name, now))
             leaf = keys.authority.issue_node(request.certificate_request, request.node, now)
-            der = leaf.public_bytes(Encoding.DER)
-            tx.members.add(self._member(request, invitation.name, now))
-            tx.members.add_certificate(request.node, leaf.serial_number, der, now, leaf.not_valid_after_utc)
+            record_certificate(tx, request.node, leaf, now)
             tx.enrolments.consume(invitation.token, request.digest(), leaf.serial_number, now)
-            self._directory.publish(tx, now)
-        return _chain(keys, leaf)
+            if not again:
+                self._directory.publish(tx, now)
+        return chain_der(keys, leaf)
+
+    def _check_rejoin(self, tx: Transaction, request: EnrolmentRequest, now: datetime) -> None:
+        """The token says that the operator agrees, the signature that it is the member."""
+        member = _check_member(tx.members.find(request.node), request.node, request.ori)
+        if (request.signing_key, request.disclosure_key) != (member.signing_key, member.disclosure_key):
+            raise KeyMismatch(
+                f"The keys are not those of {member.node} in the directory.",
+                remedy="Join again from the folder that holds the node's own keys; if they are lost, the "
+                f"hub's operator revokes {member.node} and invites the agency under another node id.",
+            )
+        check_possession(
+            request.signature,
+            member.signing_key,
+            self._config.federation,
+            member.node,
+            request.certificate_request,
+        )
+        public_key = check_request(request.certificate_request, self._name(request.node))
+        check_fresh(public_key, tx.certificates.of(member.node))
+        check_live(tx, member.node, now)
 
     def _again(
         self, tx: Transaction, keys: HubKeys, invitation: InvitationRecord, request: EnrolmentRequest
@@ -177,14 +223,17 @@ class Enrolment:
             raise InvitationInvalid(
                 "This invitation was used already.", remedy="Ask the hub's operator for a new one."
             )
-        return _chain(keys, x509.load_der_x509_certificate(der))
+        return chain_der(keys, x509.load_der_x509_certificate(der))
+
+    def _name(self, node: NodeId) -> PeerName:
+        return PeerName(self._config.federation, Role.NODE, node)
 
     def _member(self, request: EnrolmentRequest, name: str, now: datetime) -> Member:
         return Member(
             node=request.node,
             name=name,
             oris=(request.ori,),
-            tls_subject=PeerName(self._config.federation, Role.NODE, request.node).uri,
+            tls_subject=self._name(request.node).uri,
             signing_key=request.signing_key,
             disclosure_key=request.disclosure_key,
             status=MemberStatus.ACTIVE,
@@ -193,8 +242,18 @@ class Enrolment:
         )
 
 
-def _chain(keys: HubKeys, leaf: x509.Certificate) -> tuple[bytes, ...]:
-    return tuple(each.public_bytes(Encoding.DER) for each in keys.authority.chain(leaf))
+def _check_member(record: MemberRecord | None, node: NodeId, ori: Ori) -> Member:
+    """The member that may join again as `node` for `ori`."""
+    if record is None:
+        raise UnknownObject(f"There is no member {node}.", remedy="Invite it as a new one.")
+    if record.revoked_at is not None:
+        raise CertificateRevoked(
+            f"{node} was revoked, and that is for good.",
+            remedy="Invite the agency again under another node id.",
+        )
+    if ori not in record.member.oris:
+        raise IdentityMismatch(f"{node} does not stand for {ori}.")
+    return record.member
 
 
 def _check_invitation(

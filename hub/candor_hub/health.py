@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography import x509
 
-from candor_certs.profiles import renewal_time
+from candor_certs.profiles import overdue_time
 from candor_hub.config import Config, load_config
 from candor_hub.driver import sqlite_version
 from candor_hub.founding import open_store
@@ -88,8 +88,8 @@ def _certificate(what: str, certificate: x509.Certificate, now: datetime, remedy
     if now >= end:
         return Finding(what, False, f"ended on {end:%Y-%m-%d %H:%M} UTC", remedy)
     # Renewal is due at two thirds; half of what is left after that is for noticing that it failed.
-    late = renewal_time(start, end) + (end - renewal_time(start, end)) / 2
-    return Finding(what, now < late, detail, "" if now < late else remedy)
+    late = now >= overdue_time(start, end)
+    return Finding(what, not late, detail, remedy if late else "")
 
 
 def _bad(what: str, error: CandorError) -> Finding:

@@ -18,7 +18,7 @@ from candor_hub.segment_files import SegmentFiles
 from candor_hub.store import Store, Transaction
 from candor_hub.store.directories import StoredHead
 from candor_hub.store.segments import SegmentRecord
-from candor_proto.directory import IndexHead, Member, check_progress, verify_head
+from candor_proto.directory import IndexHead, Member, SeenHead, check_progress, verify_head
 from candor_proto.errors import (
     IdentityMismatch,
     LimitExceeded,
@@ -112,7 +112,7 @@ class Index:
 def _check_newer(head: IndexHead, last: StoredHead | None) -> None:
     if last is None:
         return
-    check_progress(head, last.sequence)
+    check_progress(head, SeenHead(last.sequence))
     if head.sequence == last.sequence:
         raise Rollback(
             f"The index head of {head.node} has sequence {head.sequence} again, with other contents.",

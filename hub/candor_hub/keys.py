@@ -6,7 +6,8 @@
 
 Rules of this file:
 - keys are made by `candor-hub init` alone; renewal makes a new TLS key, and certifies the same directory key;
-- what is due is renewed at two thirds of its life, by the hub itself, because it holds the issuing authority.
+- what is due is renewed at two thirds of its life, by the hub itself, because it holds the issuing authority;
+- what hangs from another authority than the present one is due: an authority that was replaced may be denied.
 """
 
 from __future__ import annotations
@@ -107,13 +108,16 @@ def issue_directory(
 def renew(keys: HubKeys, now: datetime) -> HubKeys:
     """`keys` with fresh certificates where they are due; the same object if none is."""
     renewed = keys
-    if _due(keys.tls.chain[0], now):
+    if _due(keys.tls.chain, keys.authority, now):
         renewed = replace(renewed, tls=issue_tls(keys.folder, keys.authority, now))
-    if _due(keys.directory_chain[0], now):
+    if _due(keys.directory_chain, keys.authority, now):
         chain = issue_directory(keys.folder, keys.authority, keys.directory_key, now)
         renewed = replace(renewed, directory_chain=chain)
     return renewed
 
 
-def _due(certificate: x509.Certificate, now: datetime) -> bool:
-    return now >= renewal_time(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+def _due(chain: tuple[x509.Certificate, ...], authority: Authority, now: datetime) -> bool:
+    own = chain[0]
+    if chain != authority.chain(own):
+        return True
+    return now >= renewal_time(own.not_valid_before_utc, own.not_valid_after_utc)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from candor_hub.driver import Connection, DBAPIError, Engine, explain, sa, writing
-from candor_hub.tables import meta, metadata
+from candor_hub.tables import meta, metadata, renewals
 from candor_proto.errors import StoreUnusable
 
 _SCHEMA = "schema"
@@ -21,7 +21,12 @@ def _first_schema(connection: Connection) -> None:
     metadata.create_all(connection)
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first_schema,)
+def _renewals(connection: Connection) -> None:
+    """Which request each renewed certificate answered."""
+    renewals.create(connection, checkfirst=True)
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first_schema, _renewals)
 
 
 def schema_version(connection: Connection) -> int:

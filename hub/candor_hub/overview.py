@@ -10,6 +10,7 @@ from candor_hub.store import Store
 from candor_hub.store.members import MemberRecord
 from candor_proto.budget import BUCKET, MONTH, Quota
 from candor_proto.directory import IndexHead
+from candor_proto.errors import UnknownObject
 from candor_proto.ids import NodeId, Ori
 
 
@@ -74,3 +75,21 @@ def overview(store: Store, quota: Quota, now: datetime) -> list[MemberOverview]:
 
 def _status(record: MemberRecord) -> str:
     return "revoked" if record.revoked_at is not None else record.member.status.name.lower()
+
+
+def certificate_overview(store: Store, node: NodeId, now: datetime) -> list[dict[str, str]]:
+    """The certificates of a member, oldest first; raises UnknownObject, StoreUnusable."""
+    with store.read() as tx:
+        if not tx.members.exists(node):
+            raise UnknownObject(f"There is no member {node}.", remedy="`candor-hub agencies` lists them.")
+        found = tx.certificates.of(node)
+    return [
+        {
+            "serial": f"{certificate.serial:x}",
+            "state": "denied" if certificate.denied else "good" if certificate.live(now) else "ended",
+            "issued_at": certificate.issued_at.isoformat(timespec="seconds"),
+            "expires_at": certificate.expires_at.isoformat(timespec="seconds"),
+            "renewed_with": f"{certificate.renewed_with:x}" if certificate.renewed_with is not None else "",
+        }
+        for certificate in found
+    ]

@@ -1,7 +1,8 @@
 """In front of every handler: who is calling, may it call this, and what its errors look like outside.
 
-Order (RELIABILITY.md §2): authenticate, revocation, authorise, standing, unknown fields, handler. The
-directory, and with it the deny list, is looked up for every call: a revocation holds from the next call on.
+Order (RELIABILITY.md §2): authenticate, revocation, authorise, standing, issued here, unknown fields, then
+the handler. The directory, and with it the deny list, is looked up for every call: a revocation holds from
+the next call on.
 
 Rules of this file:
 - nothing in a request is believed about identity; handlers take the caller from `caller()`;
@@ -31,6 +32,7 @@ from candor_certs.peer import TLS_VERSION, identity_from_auth_context
 from candor_hub.attach import check_member
 from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
+from candor_hub.issued import Issued
 from candor_proto.errors import CertificateRefused, MalformedMessage, Unreachable, WrongRole
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import refuse_unknown_fields
@@ -51,6 +53,7 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _HUB + "PutHead": frozenset({Role.NODE}),
     _HUB + "GetDirectory": frozenset({Role.NODE}),
     _HUB + "GetQuota": frozenset({Role.NODE}),
+    _HUB + "RenewCertificate": frozenset({Role.NODE}),
 }
 # How long a call may take on this side; a stream that is held open has no end.
 MAX_SECONDS: Mapping[str, float | None] = {
@@ -84,9 +87,12 @@ Admit = Callable[[str, Context], Awaitable[None]]
 class NodeGate:
     """Admits active members with good certificates to the methods of their role."""
 
-    def __init__(self, federation: FederationName, directory: DirectoryKeeper, clock: Clock) -> None:
+    def __init__(
+        self, federation: FederationName, directory: DirectoryKeeper, issued: Issued, clock: Clock
+    ) -> None:
         self._federation = federation
         self._directory = directory
+        self._issued = issued
         self._clock = clock
 
     async def admit(self, method: str, context: Context) -> None:
@@ -104,6 +110,9 @@ class NodeGate:
         if node is None:
             raise WrongRole("This certificate names no node.")
         check_member(snapshot, node)
+        if not self._issued.knows(identity):
+            await asyncio.to_thread(self._issued.look_up, identity)
+            self._issued.remember(identity)
         _CALLER.set(Caller(node, identity, snapshot))
 
 

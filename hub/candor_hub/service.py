@@ -13,6 +13,7 @@ from candor_hub.enrolment import Attempts, Enrolment, EnrolmentRequest
 from candor_hub.index import Index
 from candor_hub.peer import Context, caller
 from candor_hub.relay import Relay
+from candor_hub.renewal import Renewal
 from candor_hub.streams import Streams
 from candor_hub.uploads import Uploads
 from candor_proto.canonical import from_milliseconds
@@ -33,6 +34,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         attachments: Attachments,
         streams: Streams,
         clock: Clock,
+        renewal: Renewal,
     ) -> None:
         self._relay = relay
         self._index = index
@@ -40,6 +42,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self._attachments = attachments
         self._streams = streams
         self._clock = clock
+        self._renewal = renewal
 
     # A coroutine and not a generator, so that `attach` can leave a node that does not read.
     async def Attach(  # type: ignore[override]  # the stub knows generators only
@@ -102,6 +105,20 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         for chunk in codec.chunks(stored.statement.body):
             yield hub_pb2.GetDirectoryResponse(chunk=chunk)
 
+    async def RenewCertificate(
+        self, request: hub_pb2.RenewCertificateRequest, context: Any
+    ) -> hub_pb2.RenewCertificateResponse:
+        who = caller()
+        chain = await asyncio.to_thread(
+            self._renewal.renew,
+            request.certificate_request,
+            request.signature,
+            who.snapshot.view.member(who.node),
+            who.identity,
+            self._clock.now(),
+        )
+        return hub_pb2.RenewCertificateResponse(certificate_chain=chain)
+
 
 class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
     """What a node calls once, before it has a certificate."""
@@ -128,6 +145,7 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
                 signing_key=VerifyingKey(request.signing_key),
                 disclosure_key=request.disclosure_key,
                 node_time=from_milliseconds(request.node_time_milliseconds),
+                signature=request.signature,
             ),
             now,
         )

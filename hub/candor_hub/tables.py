@@ -70,6 +70,17 @@ certificates = sa.Table(
     sa.Column("expires_at", sa.BigInteger, nullable=False),
 )
 
+# Which request a certificate answered, for a reply may be lost, and which certificate the caller showed.
+renewals = sa.Table(
+    "renewals",
+    metadata,
+    sa.Column("node", sa.ForeignKey("members.node"), primary_key=True),
+    sa.Column("request_digest", sa.LargeBinary, primary_key=True),
+    sa.Column("serial", sa.ForeignKey("certificates.serial"), nullable=False, unique=True),
+    sa.Column("renewed_with", sa.Text, nullable=False),
+)
+
+# `node` is empty for an authority's serial.
 denied = sa.Table(
     "denied",
     metadata,

@@ -19,18 +19,19 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from candor_certs.store import read_certificates, read_identity, read_private
+from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
 from candor_node import epochs, mail_store
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.batches import Batches
 from candor_node.cases import Cases
+from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
 from candor_node.disclosures import Requester
 from candor_node.exchange_migrations import exchange_migrations
 from candor_node.gathering import Gatherer
-from candor_node.hub_client import HubClient, WrapChannel, stay_attached
+from candor_node.hub_client import HubClient, stay_attached
 from candor_node.inbox import Inbox
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
@@ -39,6 +40,7 @@ from candor_node.outbox import Outbox
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
 from candor_node.releases import Owner
+from candor_node.renewal import Renewal
 from candor_node.search import Searcher
 from candor_node.store import ALL_MIGRATIONS, Store
 from candor_node.workers import Workers
@@ -110,7 +112,7 @@ class Node:
         self.config = config
         self.clock = clock or SystemClock()
         self.keys = Keys.load(config)
-        self.identity = read_identity(config.tls_identity_file)
+        identity = read_identity(config.tls_identity_file)
         self.roots = read_certificates(config.root_certificates_file)
         self.connection = Connection()
         self._tasks: list[asyncio.Task[None]] = []
@@ -121,11 +123,12 @@ class Node:
         self.store = open_store(config)
         try:
             self.hub = HubClient(
-                config.hub_address, federation, self.identity, self.roots, self.clock, wrap_channel
+                config.hub_address, federation, identity, self.roots, self.clock, wrap_channel
             )
         except BaseException:
             self.store.close()
             raise
+        self.renewal = Renewal(self.hub, config, self.keys.signing, self.roots, self.clock)
         ready = self.connection.check_ready
         self.indexes = IndexClient(
             self.hub, self.store, config.index_folder, federation, self.roots, self.clock
@@ -187,6 +190,11 @@ class Node:
             ready,
         )
 
+    @property
+    def identity(self) -> TlsIdentity:
+        """The key and certificate that are shown to the hub now."""
+        return self.hub.line.identity
+
     # --- life ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -214,6 +222,7 @@ class Node:
             "publication": self.publishing.run,
             "housekeeping": self._keep_house,
             **{f"inbox {kind.name.lower()}": box.run for kind, box in self._inbox.items()},
+            "certificate": self.renewal.run,
         }
         for name, work in works.items():
             self._tasks.append(asyncio.create_task(self._supervise(name, work), name=name))

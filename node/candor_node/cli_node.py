@@ -57,9 +57,12 @@ def init(folder: Path, node: str, as_json: bool) -> None:
     "--invitation", "invitation_file", required=True, type=FILE, help="The file that the hub's operator sent."
 )
 @click.option("--fingerprint", help="The root's fingerprint, as the operator said it by another channel.")
+@click.option("--rejoin", is_flag=True, help="This node is a member, and its certificate has ended.")
 @config_option
 @json_option
-def join(invitation_file: Path, fingerprint: str | None, config_file: Path | None, as_json: bool) -> None:
+def join(
+    invitation_file: Path, fingerprint: str | None, rejoin: bool, config_file: Path | None, as_json: bool
+) -> None:
     """Join the federation of an invitation.
 
     Whoever can change the invitation on its way could lead this node to a false federation. So compare the
@@ -81,7 +84,7 @@ def join(invitation_file: Path, fingerprint: str | None, config_file: Path | Non
         check_fingerprint(invitation, fingerprint)
     else:
         _compare(invitation)
-    joined = asyncio.run(enrol(config_path(config_file), invitation, SystemClock()))
+    joined = asyncio.run(enrol(config_path(config_file), invitation, SystemClock(), rejoin=rejoin))
     show_dict(
         {
             "federation": str(joined.federation),
@@ -92,7 +95,7 @@ def join(invitation_file: Path, fingerprint: str | None, config_file: Path | Non
         [
             f"Joined {joined.federation}; the hub is at {joined.hub_address}.",
             f"The certificate ends on {joined.certificate_ends:%Y-%m-%d %H:%M} UTC.",
-            "Next: candor-node run",
+            "Next: candor-node run" + (", or restart it if it runs" if rejoin else ""),
         ],
     )
 
@@ -150,7 +153,9 @@ def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
     ]
     shown += [f"  {trouble}" for trouble in (reply.trouble, reply.directory_trouble) if trouble]
     shown += [
-        f"certificate ends {reply.certificate_ends}; this machine's clock says {reply.node_time}",
+        f"certificate ends {reply.certificate_ends}, to be renewed {reply.certificate_renewal}",
+        f"this machine's clock says {reply.node_time}",
+        *([f"  not renewed: {reply.renewal_trouble}"] if reply.renewal_trouble else []),
         f"records: {reply.records}, of which {reply.matchable_records} may match",
         f"requests that wait for a person: {reply.requests_waiting}",
         f"mail: {reply.inbox_waiting} in, {reply.outbox_waiting} out, {reply.inbox_dropped} dropped, "
@@ -161,6 +166,7 @@ def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
         ),
         "",
         f"directory version {reply.directory_version}",
+        *(f"  WARNING: {warning}" for warning in reply.directory_warnings),
     ]
     rows = [
         (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from candor_certs.profiles import renewal_time
+from candor_certs.profiles import overdue_time, renewal_time
 from candor_certs.store import read_certificates, read_identity
 from candor_node.app import Keys
 from candor_node.clock import Clock, SystemClock
@@ -21,6 +21,10 @@ from candor_proto.errors import CandorError, ConfigInvalid, Expired, NotYetValid
 from candor_wire.v1 import local_pb2, local_pb2_grpc
 
 SOCKET_SECONDS = 5.0
+REJOIN = (
+    "ask the hub's operator for an invitation to join again (`candor-hub invite --rejoin`), then run "
+    "`candor-node join --rejoin`."
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ async def examine(path: Path, clock: Clock | None = None) -> list[Check]:
     works: dict[str, Callable[[], Awaitable[str]]] = {
         "keys": lambda: _keys(config),
         "database": lambda: _database(config, status),
-        "certificate": lambda: _certificate(config, clock),
+        "certificate": lambda: _certificate(config, status, clock),
         "clock": lambda: _clock(config, status, clock),
         "socket": lambda: _socket(config, status),
     }
@@ -87,7 +91,7 @@ async def _database(config: NodeConfig, status: local_pb2.StatusResponse | None)
     return f"{config.database_file} opens with its key."
 
 
-async def _certificate(config: NodeConfig, clock: Clock) -> str:
+async def _certificate(config: NodeConfig, status: local_pb2.StatusResponse | None, clock: Clock) -> str:
     _ = config.federation_name
     own, now = read_identity(config.tls_identity_file).chain[0], clock.now()
     ends, begins = own.not_valid_after_utc, own.not_valid_before_utc
@@ -100,12 +104,22 @@ async def _certificate(config: NodeConfig, clock: Clock) -> str:
     if now > ends:
         raise Expired(
             f"The certificate ended on {ends:%Y-%m-%d %H:%M} UTC.",
-            remedy="Ask the hub's operator for a new invitation.",
+            remedy=REJOIN[0].upper() + REJOIN[1:],
+        )
+    trouble = status.renewal_trouble if status is not None else ""
+    if now >= overdue_time(begins, ends):
+        raise Expired(
+            f"The certificate ends on {ends:%Y-%m-%d %H:%M} UTC and should have been renewed long ago"
+            + (f": {trouble}" if trouble else "; the node does not run." if status is None else "."),
+            remedy="Let the node run and reach the hub before then. Afterwards: " + REJOIN,
         )
     left = ends - now
     days = f"{left / timedelta(days=1):.1f} days left"
     due = renewal_time(begins, ends)
-    return f"Good until {ends:%Y-%m-%d %H:%M} UTC, {days}; renewal is due from {due:%Y-%m-%d %H:%M}."
+    return (
+        f"Good until {ends:%Y-%m-%d %H:%M} UTC, {days}; renewed by the running node around "
+        f"{due:%Y-%m-%d %H:%M}." + (f" The last attempt failed: {trouble}" if trouble else "")
+    )
 
 
 async def _clock(config: NodeConfig, status: local_pb2.StatusResponse | None, clock: Clock) -> str:

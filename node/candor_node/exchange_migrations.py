@@ -110,6 +110,25 @@ _BATCHES = (
     ) STRICT""",
 )
 
+
+@exchange_migrations()
+def standing_of_others(db: Database) -> None:
+    """What keeps a hub from showing one thing today and another tomorrow (docs/protocol.md §10.2)."""
+    for statement in _STANDING:
+        db.execute(statement)
+
+
+_STANDING = (
+    "ALTER TABLE seen_heads ADD COLUMN body BLOB",
+    # The keys under which each member was seen first; a row is never changed.
+    """CREATE TABLE member_keys (
+        node TEXT PRIMARY KEY,
+        signing_key BLOB NOT NULL,
+        disclosure_key BLOB NOT NULL,
+        seen_at INTEGER NOT NULL
+    ) STRICT""",
+)
+
 _INITIAL = (
     # What the hub delivered. The digest is part of the key: a spoilt copy must not keep the good one out.
     """CREATE TABLE inbox (

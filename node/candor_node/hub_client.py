@@ -22,6 +22,7 @@ from cryptography import x509
 
 from candor_certs import mtls
 from candor_certs.store import TlsIdentity
+from candor_node.channel import Line, WrapChannel
 from candor_node.clock import Clock
 from candor_node.directory_store import FetchedDirectory
 from candor_node.logs import log
@@ -39,14 +40,12 @@ from candor_proto.statements import Left
 from candor_wire import codec, limits
 from candor_wire.codec import Delivery, DirectoryChanged, Envelope, Heartbeat, Hello, Welcome
 from candor_wire.status import from_status
-from candor_wire.v1 import hub_pb2, hub_pb2_grpc
+from candor_wire.v1 import hub_pb2
 
 T = TypeVar("T")
 SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
 PROBE_SECONDS = 5.0
-# What stands between the stubs and the real channel: nothing, or a recorder (tools.recording).
-WrapChannel = Callable[[grpc.aio.Channel], grpc.aio.Channel]
 
 
 class Handler(Protocol):
@@ -96,17 +95,20 @@ class HubClient:
         wrap_channel: WrapChannel = lambda channel: channel,
     ) -> None:
         self.address = address
-        self._identity = identity
         self._clock = clock
-        self._channel = grpc.aio.secure_channel(
-            address,
-            mtls.channel_credentials(identity.key, identity.chain, roots),
-            options=mtls.client_options(federation),
-        )
-        self._stub = hub_pb2_grpc.HubServiceStub(wrap_channel(self._channel))
+
+        def dial(shown: TlsIdentity) -> grpc.aio.Channel:
+            credentials = mtls.channel_credentials(shown.key, shown.chain, roots)
+            return grpc.aio.secure_channel(address, credentials, options=mtls.client_options(federation))
+
+        self.line = Line(identity, dial, wrap_channel)
+
+    @property
+    def _stub(self) -> Any:
+        return self.line.stub
 
     async def close(self) -> None:
-        await self._channel.close(grace=None)
+        await self.line.close()
 
     # --- calls -------------------------------------------------------------------------------------------
 
@@ -176,9 +178,19 @@ class HubClient:
 
         return await self._call(transfer)
 
+    async def renew_certificate(self, request_der: bytes, signature: bytes) -> tuple[bytes, ...]:
+        """The chain (DER) with which the hub answers a certificate request, unverified (§8.6)."""
+        request = hub_pb2.RenewCertificateRequest(certificate_request=request_der, signature=signature)
+        response = await self._call(
+            lambda: self._stub.RenewCertificate(request, timeout=limits.CALL_DEADLINE_SECONDS)
+        )
+        codec.refuse_unknown_fields(response)
+        return codec.read_chain(list(response.certificate_chain))
+
     async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await make()
+            with self.line.in_use():
+                return await make()
         except grpc.aio.AioRpcError as error:
             raise await self._explain(error) from None
 
@@ -190,7 +202,7 @@ class HubClient:
             return Unreachable(
                 f"The hub at {self.address} did not answer in time.", remedy="It is tried again."
             )
-        return await diagnose(self.address, self._clock, self._identity, error.details() or "")
+        return await diagnose(self.address, self._clock, self.line.identity, error.details() or "")
 
     # --- the stream --------------------------------------------------------------------------------------
 
@@ -287,7 +299,8 @@ async def stay_attached(
     while True:
         began = loop.time()
         try:
-            await client.attach(handler)
+            await client.line.hold(lambda: client.attach(handler))
+            continue  # a renewed certificate has to be shown: at once, and nothing is wrong
         except CandorError as error:
             on_failure(error)
         if loop.time() - began > LAST_RETRY_SECONDS:
@@ -314,8 +327,8 @@ async def diagnose(
             return CertificateRefused(
                 f"This node's certificate ended on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; this "
                 f"machine's clock says {now:%Y-%m-%d %H:%M} UTC.",
-                remedy="If the clock is right, ask the hub's operator for a new invitation and join again; "
-                "if not, set the clock.",
+                remedy="If the clock is right, ask the hub's operator for an invitation to join again, and "
+                "use `candor-node join --rejoin`; if not, set the clock.",
             )
     try:
         hub = await asyncio.to_thread(_probe, address)

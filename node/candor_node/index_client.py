@@ -95,6 +95,16 @@ class IndexClient:
             )
         return self.directory
 
+    def warnings(self) -> list[str]:
+        """What a person should look into: members whose keys or index heads are not as they should be."""
+        if self.directory is None:
+            return []
+        heads = self.directory.head_troubles.items()
+        return [
+            *(str(trouble) for trouble in self.directory.key_troubles.values()),
+            *(f"The index of {node} is not taken up: {trouble}" for node, trouble in heads),
+        ]
+
     def complete(self) -> bool:
         """Whether the newest index of every member that has one is held."""
         directory = self.directory
@@ -161,12 +171,10 @@ class IndexClient:
         async with self._lock:
             fetched = await self._hub.get_directory()
             directory = await self._verify(fetched)
-            heads = {node: directory.head(node) for node in directory.nodes()}
-            sequences = {node: head.sequence for node, head in heads.items() if head is not None}
             now = self._clock.now()
-            await self._store.run(
-                lambda db: directory_store.keep(db, fetched, directory.version, sequences, now)
-            )
+            await self._store.run(lambda db: directory_store.keep(db, fetched, directory, now))
+            for node, trouble in (*directory.key_troubles.items(), *directory.head_troubles.items()):
+                log.warning("a member is not as it was", node=str(node), code=trouble.code)
             self.directory = directory
             await self._hold_indexes(directory, from_hub=True)
             self._refreshed_once = True
@@ -178,7 +186,7 @@ class IndexClient:
         now = self._clock.now()
         certified = verify_directory_certificate(fetched.chain, self._roots, self._federation, now)
         key = VerifyingKey(certified.public_bytes(Encoding.Raw, PublicFormat.Raw))
-        seen_version, seen_sequences = await self._store.run(directory_store.seen)
+        seen = await self._store.run(directory_store.seen)
         return await asyncio.to_thread(
             verify_directory,
             fetched.statement,
@@ -186,8 +194,7 @@ class IndexClient:
             chain_digest(fetched.chain),
             self._federation,
             now,
-            seen_version,
-            seen_sequences,
+            seen,
         )
 
     async def _hold_indexes(self, directory: VerifiedDirectory, *, from_hub: bool) -> None:
@@ -215,10 +222,13 @@ class IndexClient:
             self.indexes[node] = NodeIndex(head, tuple(segments))
 
         await asyncio.gather(*(hold(node, head) for node, head in heads.items()))
-        for node in [node for node in self.indexes if node not in heads]:
+        # In place of a head that does not stand up the last good one stays in use, until its age shows.
+        troubled = [node for node in members if node in directory.head_troubles and node in self.indexes]
+        for node in [node for node in self.indexes if node not in heads and node not in troubled]:
             del self.indexes[node]
         if from_hub:
-            wanted = {ref.address.hex() for head in heads.values() for ref in head.segments}
+            held_heads = [*heads.values(), *(self.indexes[node].head for node in troubled)]
+            wanted = {ref.address.hex() for head in held_heads for ref in head.segments}
             await asyncio.to_thread(self._forget, wanted)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Making a node (`init`) and bringing it into a federation (`join`); docs/protocol.md §8.5.
+"""Making a node (`init`) and bringing it into a federation (`join`); docs/protocol.md §8.5, §8.7.
 
 Rules of this file:
 - `init` makes everything or nothing; keys are made here and leave this machine never;
@@ -29,6 +29,7 @@ from candor_certs.requests import certificate_request, check_request, new_tls_ke
 from candor_certs.store import (
     TlsIdentity,
     make_private_folder,
+    read_certificates,
     read_key,
     read_private,
     refuse_existing,
@@ -44,8 +45,16 @@ from candor_node.driver import KEY_OCTETS
 from candor_node.hub_client import diagnose
 from candor_node.store import Store
 from candor_proto.canonical import to_milliseconds
-from candor_proto.errors import AlreadyExists, CandorError, IdentityMismatch, StoreUnusable, Unreachable
+from candor_proto.errors import (
+    AlreadyExists,
+    CandorError,
+    IdentityMismatch,
+    InputInvalid,
+    StoreUnusable,
+    Unreachable,
+)
 from candor_proto.ids import FederationName, NodeId
+from candor_proto.possession import sign_certificate_request
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
 from candor_wire.codec import read_chain
@@ -113,23 +122,27 @@ class _Request:
     der: bytes
 
 
-async def join(path: Path, invitation: Invitation, clock: Clock) -> Joined:
+async def join(path: Path, invitation: Invitation, clock: Clock, *, rejoin: bool = False) -> Joined:
     """Enrol the node whose settings are at `path`. The caller has compared the root's fingerprint.
 
-    Raises AlreadyExists, Expired, InvitationInvalid, ClockWrong, Unreachable, CertificateRefused …
+    `rejoin` gets a member whose certificate ended another one; it keeps its keys and everything else. Raises
+    AlreadyExists, Expired, InvitationInvalid, ClockWrong, Unreachable, CertificateRefused …
     """
     config = load_config(path)
-    if config.federation:
+    if rejoin:
+        _check_same_federation(config, invitation)
+    elif config.federation:
         raise AlreadyExists(
             f"{config.node} has joined {config.federation} already.",
-            remedy="To join another federation, make another node with `candor-node init`.",
+            remedy="To join another federation, make another node with `candor-node init`. If its "
+            "certificate has ended, join again with --rejoin.",
         )
     invitation.check_unexpired(clock.now())
     keys = Keys.load(config)
     name = PeerName(invitation.federation, Role.NODE, config.node_id)
     request = _take_up(config, name) or _begin(config, name)
     try:
-        response = await _enrol(config, invitation, keys, request, clock)
+        response = await _enrol(config, invitation, keys, request, clock, rejoin)
     except Unreachable:
         raise  # the reply may have been lost: the same request again gets the same certificate
     except CandorError:
@@ -141,15 +154,34 @@ async def join(path: Path, invitation: Invitation, clock: Clock) -> Joined:
     write_certificates(config.root_certificates_file, [invitation.root_certificate])
     replace_identity(config.tls_identity_file, TlsIdentity(request.key, chain))
     hub_address = response.hub_address or invitation.hub_address
-    _replace_text(path, fill_in(path.read_text("utf-8"), invitation, hub_address))
+    if rejoin:
+        hub_address = config.hub_address  # a person may have changed what stands in the settings
+    else:
+        _replace_text(path, fill_in(path.read_text("utf-8"), invitation, hub_address))
     _forget(config)
     return Joined(invitation.federation, hub_address, chain[0].not_valid_after_utc)
 
 
+def _check_same_federation(config: NodeConfig, invitation: Invitation) -> None:
+    """Raises InputInvalid, or IdentityMismatch when the root is not the one this node has always trusted."""
+    if config.federation != str(invitation.federation) or str(invitation.ori) not in config.oris:
+        raise InputInvalid(
+            f"The invitation is for {invitation.ori} in {invitation.federation}; {config.node} stands for "
+            f"{', '.join(config.oris) or 'nobody'} in {config.federation or 'no federation'}.",
+            remedy="--rejoin is for a member whose certificate ended; a new node joins without it.",
+        )
+    if invitation.root_certificate not in read_certificates(config.root_certificates_file):
+        raise IdentityMismatch(
+            "The invitation carries another root certificate than the one that this node trusts.",
+            remedy="Ask the hub's operator; a new root is a new federation.",
+        )
+
+
 async def _enrol(
-    config: NodeConfig, invitation: Invitation, keys: Keys, request: _Request, clock: Clock
+    config: NodeConfig, invitation: Invitation, keys: Keys, request: _Request, clock: Clock, rejoin: bool
 ) -> enrolment_pb2.EnrolResponse:
     address = invitation.enrolment_address
+    federation, node = invitation.federation, config.node_id
     message = enrolment_pb2.EnrolRequest(
         token=invitation.token,
         ori=str(invitation.ori),
@@ -158,6 +190,7 @@ async def _enrol(
         signing_key=keys.signing.public.value,
         disclosure_key=keys.disclosure.public,
         node_time_milliseconds=to_milliseconds(clock.now()),
+        signature=sign_certificate_request(keys.signing, federation, node, request.der) if rejoin else b"",
     )
     async with grpc.aio.secure_channel(
         address,

@@ -7,9 +7,9 @@ import signal
 from collections.abc import Callable
 
 from candor_node.app import Node
+from candor_node.channel import WrapChannel
 from candor_node.clock import Clock
 from candor_node.config import NodeConfig
-from candor_node.hub_client import WrapChannel
 
 READY_CHECK_SECONDS = 0.05
 

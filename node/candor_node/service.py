@@ -100,6 +100,9 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
                 pb.AnswersGiven(status=status.name, count=count)
                 for status, count in sorted(given.items(), key=lambda item: item[0].value)
             ],
+            certificate_renewal=moment(node.renewal.due),
+            directory_warnings=node.indexes.warnings(),
+            renewal_trouble="" if node.renewal.trouble is None else str(node.renewal.trouble),
         )
 
     def _members(self) -> list[pb.MemberStatus]:

@@ -7,15 +7,17 @@ signed by the hub's directory key stands behind it, later the transparency log.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
 from candor_proto import merkle
-from candor_proto.canonical import Reader, Writer
+from candor_proto.canonical import Reader, Writer, digest
 from candor_proto.errors import (
+    CandorError,
     IdentityMismatch,
+    KeyMismatch,
     MalformedMessage,
     MemberSuspended,
     NotAMember,
@@ -237,16 +239,61 @@ class DirectoryView(Protocol):
         """The member's index head, or None before its first publication."""
 
 
-class VerifiedDirectory:
-    """A directory of which signature, heads and progress were checked (§10.2)."""
+@dataclass(frozen=True)
+class MemberKeys:
+    """The keys by which a member is known; they are the same for as long as its node id is."""
 
-    def __init__(self, directory: Directory) -> None:
+    signing_key: VerifyingKey
+    disclosure_key: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, member: Member) -> MemberKeys:
+        return cls(member.signing_key, member.disclosure_key)
+
+
+@dataclass(frozen=True)
+class SeenHead:
+    """The newest index head that was seen of a member; `body` is the digest of its octets, if kept."""
+
+    sequence: int
+    body: Digest | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a receiver remembers of earlier directories: by it the next one is judged (§10.2)."""
+
+    version: int = 0
+    body: Digest | None = None
+    heads: Mapping[NodeId, SeenHead] = field(default_factory=dict)
+    keys: Mapping[NodeId, MemberKeys] = field(default_factory=dict)
+
+
+def statement_digest(statement: SignedStatement) -> Digest:
+    """Names a directory or head by its octets; the signature may differ for one and the same."""
+    return Digest(digest("seen-statement", statement.body))
+
+
+class VerifiedDirectory:
+    """A directory of which signature, heads and progress were checked (§10.2).
+
+    A head in `head_troubles` did not stand up and counts as none; `key_troubles` names members under whose
+    node id the hub shows other keys than those seen first, which stay in force.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        heads: Mapping[NodeId, IndexHead],
+        head_troubles: Mapping[NodeId, CandorError],
+        key_troubles: Mapping[NodeId, CandorError],
+    ) -> None:
         """Only `verify_directory` calls this."""
         self.directory = directory
+        self.head_troubles = head_troubles
+        self.key_troubles = key_troubles
         self._members = {member.node: member for member in directory.members}
-        self._heads = {
-            member.node: IndexHead.decode(member.head.body) for member in directory.members if member.head
-        }
+        self._heads = heads
 
     @property
     def version(self) -> int:
@@ -277,12 +324,17 @@ def verify_head(statement: SignedStatement, member: Member, federation: Federati
     return head
 
 
-def check_progress(head: IndexHead, seen_sequence: int) -> None:
-    """Raises Rollback when `head` is older than one seen from its node."""
-    if head.sequence < seen_sequence:
+def check_progress(head: IndexHead, seen: SeenHead, body: Digest | None = None) -> None:
+    """Raises Rollback when `head` is older than the one seen or, by the digest `body`, its double."""
+    if head.sequence < seen.sequence:
         raise Rollback(
-            f"The index head of {head.node} has sequence {head.sequence}; {seen_sequence} was seen before.",
+            f"The index head of {head.node} has sequence {head.sequence}; {seen.sequence} was seen before.",
             remedy="The hub or the node serves an old state; report it to the hub operator.",
+        )
+    if head.sequence == seen.sequence and seen.body not in (None, body):
+        raise Rollback(
+            f"{head.node} has signed two index heads of sequence {head.sequence}.",
+            remedy="It shows different indexes to different members; report it to the hub operator.",
         )
 
 
@@ -292,32 +344,63 @@ def verify_directory(
     chain_digest: Digest,
     federation: FederationName,
     now: datetime,
-    seen_version: int = 0,
-    seen_sequences: Mapping[NodeId, int] | None = None,
+    seen: Seen | None = None,
 ) -> VerifiedDirectory:
-    """Check signature, federation, progress and every head (§10.2).
+    """Check signature, federation, progress, members' keys and every head (§10.2).
 
     `key` is the directory key out of a certificate chain verified up to the pinned root, whose digest
     is `chain_digest`. Raises SignatureInvalid, Rollback, NotYetValid, IdentityMismatch, MalformedMessage.
+    What is wrong with one member concerns that member alone and stands in the result.
     """
+    seen = seen or Seen()
     directory = Directory.decode(statement.verify("directory", key, "the hub"))
     if directory.federation != federation:
         raise IdentityMismatch("The directory belongs to another federation.")
     if directory.chain_digest != chain_digest:
         raise IdentityMismatch("The directory names another certificate chain than the one it came with.")
-    if directory.version < seen_version:
+    if directory.version < seen.version:
         raise Rollback(
-            f"The hub serves directory version {directory.version}, but {seen_version} was seen before.",
+            f"The hub serves directory version {directory.version}, but {seen.version} was seen before.",
             remedy="Report it to the hub operator and to the other members.",
+        )
+    if directory.version == seen.version and seen.body not in (None, statement_digest(statement)):
+        raise Rollback(
+            f"The hub has signed two directories of version {directory.version}.",
+            remedy="It may show different members to different nodes. Report it to the other members.",
         )
     if directory.issued_at > now + CLOCK_TOLERANCE:
         raise NotYetValid("The directory was issued in the future.", remedy="Check this machine's clock.")
-    verified = VerifiedDirectory(directory)
-    for member in directory.members:
-        if member.head is not None:
+    key_troubles: dict[NodeId, CandorError] = {}
+    head_troubles: dict[NodeId, CandorError] = {}
+    heads: dict[NodeId, IndexHead] = {}
+    members = []
+    for listed in directory.members:
+        member = _with_keys_seen_first(listed, seen, key_troubles)
+        members.append(member)
+        if member.head is None:
+            continue
+        try:
             head = verify_head(member.head, member, federation)
-            check_progress(head, (seen_sequences or {}).get(member.node, 0))
-    return verified
+            known = seen.heads.get(member.node, SeenHead(0))
+            check_progress(head, known, statement_digest(member.head))
+        except CandorError as error:
+            # One member, or a hub that spoils its head, must not keep everybody from all the others.
+            head_troubles[member.node] = error
+        else:
+            heads[member.node] = head
+    return VerifiedDirectory(replace(directory, members=tuple(members)), heads, head_troubles, key_troubles)
+
+
+def _with_keys_seen_first(member: Member, seen: Seen, troubles: dict[NodeId, CandorError]) -> Member:
+    """A hub that puts a key of its own in a member's place reads and signs nothing by it."""
+    keys = seen.keys.get(member.node)
+    if keys is None or keys == MemberKeys.of(member):
+        return member
+    troubles[member.node] = KeyMismatch(
+        f"The hub shows other keys for {member.node} than those seen first, which stay in use.",
+        remedy=f"Under one node id keys never change: call {member.node}, then the hub's operator.",
+    )
+    return replace(member, signing_key=keys.signing_key, disclosure_key=keys.disclosure_key)
 
 
 def check_standing(member: Member, now: datetime) -> None:

@@ -22,7 +22,7 @@ from candor_proto.errors import CertificateRevoked
 from tests.hubs import enrol, founded, running_hub
 
 COMMAND = Path(sys.executable).parent / "candor-hub"
-COMMANDS = ("init", "run", "invite", "agencies", "suspend", "revoke", "doctor")
+COMMANDS = ("init", "run", "invite", "agencies", "suspend", "revoke", "certificates", "deny", "doctor")
 
 
 def hub(*arguments: object, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:

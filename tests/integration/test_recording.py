@@ -15,7 +15,7 @@ import pytest
 from candor_node import epochs, lookup_store
 from candor_node.app import Node
 from candor_node.cases import SearchView
-from candor_node.hub_client import WrapChannel
+from candor_node.channel import WrapChannel
 from candor_node.store import Database
 from candor_proto import oprf, sealed_index
 from candor_proto.ids import KeyClass

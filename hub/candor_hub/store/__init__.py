@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from candor_hub.driver import Connection, DBAPIError, Engine, explain, open_engine, sa, writing
 from candor_hub.migrations import check_schema, migrate
+from candor_hub.store.certificates import Certificates
 from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
 from candor_hub.store.mailbox import Mailbox
@@ -38,6 +39,7 @@ class Transaction:
     """The tables, as one transaction sees them."""
 
     members: Members
+    certificates: Certificates
     enrolments: Enrolments
     directories: Directories
     segments: Segments
@@ -49,6 +51,7 @@ class Transaction:
     def over(cls, connection: Connection) -> Transaction:
         return cls(
             Members(connection),
+            Certificates(connection),
             Enrolments(connection),
             Directories(connection),
             Segments(connection),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from candor_hub.driver import Connection, RowMapping, sa
 from candor_hub.tables import certificates, denied, heads, member_oris, members
@@ -42,6 +43,16 @@ class Members:
         rows = self._connection.execute(query).mappings()
         records = [_record(row, oris.get(row["node"], [])) for row in rows]
         return tuple(sorted(records, key=lambda record: record.member.node))
+
+    def find(self, node: NodeId) -> MemberRecord | None:
+        """The member, without its index head; others who enrol or renew it wait for this transaction."""
+        query = sa.select(members).where(members.c.node == str(node)).with_for_update()
+        row = self._connection.execute(query).mappings().first()
+        if row is None:
+            return None
+        of_node = sa.select(member_oris.c.ori).where(member_oris.c.node == str(node))
+        oris = [Ori(ori) for ori in self._connection.execute(of_node).scalars()]
+        return _record({**row, "body": None}, oris)
 
     def exists(self, node: NodeId) -> bool:
         query = sa.select(members.c.node).where(members.c.node == str(node))
@@ -139,22 +150,22 @@ class Members:
         found = self._connection.execute(sa.select(denied.c.serial)).scalars()
         return tuple(sorted(int(serial, 16) for serial in found))
 
-    def deny(self, node: NodeId, serials: Iterable[int], now: datetime) -> int:
-        """Put the serials on the deny list; how many were not on it before."""
+    def deny(self, node: NodeId | None, serials: Iterable[int], now: datetime) -> int:
+        """Put serials of `node`, or of an authority, on the deny list; how many were not on it before."""
         known = set(self.denied_serials())
         new = [serial for serial in serials if serial not in known]
         if new:
             self._connection.execute(
                 sa.insert(denied),
                 [
-                    {"serial": f"{serial:x}", "node": str(node), "denied_at": to_milliseconds(now)}
+                    {"serial": f"{serial:x}", "node": str(node or ""), "denied_at": to_milliseconds(now)}
                     for serial in new
                 ],
             )
         return len(new)
 
 
-def _record(row: RowMapping, oris: list[Ori]) -> MemberRecord:
+def _record(row: RowMapping | Mapping[str, Any], oris: list[Ori]) -> MemberRecord:
     head = SignedStatement(row["body"], row["signature"]) if row["body"] is not None else None
     member = Member(
         node=NodeId(row["node"]),

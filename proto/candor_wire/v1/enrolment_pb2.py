@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x61ndor_wire/v1/enrolment.proto\x12\tcandor.v1\"\xa2\x01\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x0b\n\x03ori\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x04 \x01(\x0c\x12\x13\n\x0bsigning_key\x18\x05 \x01(\x0c\x12\x16\n\x0e\x64isclosure_key\x18\x06 \x01(\x0c\x12\x1e\n\x16node_time_milliseconds\x18\x07 \x01(\x06\"S\n\rEnrolResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x03(\x0c\x12\x12\n\nfederation\x18\x02 \x01(\t\x12\x13\n\x0bhub_address\x18\x03 \x01(\t2N\n\x10\x45nrolmentService\x12:\n\x05\x45nrol\x12\x17.candor.v1.EnrolRequest\x1a\x18.candor.v1.EnrolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x61ndor_wire/v1/enrolment.proto\x12\tcandor.v1\"\xb5\x01\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x0b\n\x03ori\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x04 \x01(\x0c\x12\x13\n\x0bsigning_key\x18\x05 \x01(\x0c\x12\x16\n\x0e\x64isclosure_key\x18\x06 \x01(\x0c\x12\x1e\n\x16node_time_milliseconds\x18\x07 \x01(\x06\x12\x11\n\tsignature\x18\x08 \x01(\x0c\"S\n\rEnrolResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x03(\x0c\x12\x12\n\nfederation\x18\x02 \x01(\t\x12\x13\n\x0bhub_address\x18\x03 \x01(\t2N\n\x10\x45nrolmentService\x12:\n\x05\x45nrol\x12\x17.candor.v1.EnrolRequest\x1a\x18.candor.v1.EnrolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'candor_wire.v1.enrolment_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENROLREQUEST']._serialized_start=46
-  _globals['_ENROLREQUEST']._serialized_end=208
-  _globals['_ENROLRESPONSE']._serialized_start=210
-  _globals['_ENROLRESPONSE']._serialized_end=293
-  _globals['_ENROLMENTSERVICE']._serialized_start=295
-  _globals['_ENROLMENTSERVICE']._serialized_end=373
+  _globals['_ENROLREQUEST']._serialized_end=227
+  _globals['_ENROLRESPONSE']._serialized_start=229
+  _globals['_ENROLRESPONSE']._serialized_end=312
+  _globals['_ENROLMENTSERVICE']._serialized_start=314
+  _globals['_ENROLMENTSERVICE']._serialized_end=392
 # @@protoc_insertion_point(module_scope)

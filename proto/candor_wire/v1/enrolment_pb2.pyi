@@ -29,6 +29,7 @@ class EnrolRequest(_message.Message):
     SIGNING_KEY_FIELD_NUMBER: _builtins.int
     DISCLOSURE_KEY_FIELD_NUMBER: _builtins.int
     NODE_TIME_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """32 octets, used once."""
     ori: _builtins.str
@@ -40,6 +41,8 @@ class EnrolRequest(_message.Message):
     disclosure_key: _builtins.bytes
     """MLKEM768-X25519, 1,216 octets."""
     node_time_milliseconds: _builtins.int
+    signature: _builtins.bytes
+    """64 octets, by the signing key over the certificate request, when a member joins again (§8.7); else empty."""
     def __init__(
         self,
         *,
@@ -50,10 +53,11 @@ class EnrolRequest(_message.Message):
         signing_key: _builtins.bytes = ...,
         disclosure_key: _builtins.bytes = ...,
         node_time_milliseconds: _builtins.int = ...,
+        signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "disclosure_key", b"disclosure_key", "node", b"node", "node_time_milliseconds", b"node_time_milliseconds", "ori", b"ori", "signing_key", b"signing_key", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "disclosure_key", b"disclosure_key", "node", b"node", "node_time_milliseconds", b"node_time_milliseconds", "ori", b"ori", "signature", b"signature", "signing_key", b"signing_key", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

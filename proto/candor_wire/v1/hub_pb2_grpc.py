@@ -69,6 +69,11 @@ class HubServiceStub(object):
                 request_serializer=candor__wire_dot_v1_dot_hub__pb2.GetQuotaRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_hub__pb2.GetQuotaResponse.FromString,
                 _registered_method=True)
+        self.RenewCertificate = channel.unary_unary(
+                '/candor.v1.HubService/RenewCertificate',
+                request_serializer=candor__wire_dot_v1_dot_hub__pb2.RenewCertificateRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_hub__pb2.RenewCertificateResponse.FromString,
+                _registered_method=True)
 
 
 class HubServiceServicer(object):
@@ -121,6 +126,13 @@ class HubServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenewCertificate(self, request, context):
+        """Certifies a key that the calling node has just made, under the same node id (§8.6).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HubServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +170,11 @@ def add_HubServiceServicer_to_server(servicer, server):
                     servicer.GetQuota,
                     request_deserializer=candor__wire_dot_v1_dot_hub__pb2.GetQuotaRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_hub__pb2.GetQuotaResponse.SerializeToString,
+            ),
+            'RenewCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewCertificate,
+                    request_deserializer=candor__wire_dot_v1_dot_hub__pb2.RenewCertificateRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_hub__pb2.RenewCertificateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -349,6 +366,33 @@ class HubService(object):
             '/candor.v1.HubService/GetQuota',
             candor__wire_dot_v1_dot_hub__pb2.GetQuotaRequest.SerializeToString,
             candor__wire_dot_v1_dot_hub__pb2.GetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.HubService/RenewCertificate',
+            candor__wire_dot_v1_dot_hub__pb2.RenewCertificateRequest.SerializeToString,
+            candor__wire_dot_v1_dot_hub__pb2.RenewCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

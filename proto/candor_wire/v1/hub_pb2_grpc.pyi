@@ -45,6 +45,8 @@ class HubServiceStub:
     GetDirectory: _grpc.UnaryStreamMultiCallable[_hub_pb2.GetDirectoryRequest, _hub_pb2.GetDirectoryResponse]
     GetQuota: _grpc.UnaryUnaryMultiCallable[_hub_pb2.GetQuotaRequest, _hub_pb2.GetQuotaResponse]
     """What the hub lets the caller use now (docs/protocol.md §11.3)."""
+    RenewCertificate: _grpc.UnaryUnaryMultiCallable[_hub_pb2.RenewCertificateRequest, _hub_pb2.RenewCertificateResponse]
+    """Certifies a key that the calling node has just made, under the same node id (§8.6)."""
 
 @_typing.type_check_only
 class HubServiceAsyncStub(HubServiceStub):
@@ -61,6 +63,8 @@ class HubServiceAsyncStub(HubServiceStub):
     GetDirectory: _aio.UnaryStreamMultiCallable[_hub_pb2.GetDirectoryRequest, _hub_pb2.GetDirectoryResponse]  # type: ignore[assignment]
     GetQuota: _aio.UnaryUnaryMultiCallable[_hub_pb2.GetQuotaRequest, _hub_pb2.GetQuotaResponse]  # type: ignore[assignment]
     """What the hub lets the caller use now (docs/protocol.md §11.3)."""
+    RenewCertificate: _aio.UnaryUnaryMultiCallable[_hub_pb2.RenewCertificateRequest, _hub_pb2.RenewCertificateResponse]  # type: ignore[assignment]
+    """Certifies a key that the calling node has just made, under the same node id (§8.6)."""
 
 class HubServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -116,5 +120,13 @@ class HubServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_hub_pb2.GetQuotaResponse, _abc.Awaitable[_hub_pb2.GetQuotaResponse]]:
         """What the hub lets the caller use now (docs/protocol.md §11.3)."""
+
+    @_abc_1.abstractmethod
+    def RenewCertificate(
+        self,
+        request: _hub_pb2.RenewCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hub_pb2.RenewCertificateResponse, _abc.Awaitable[_hub_pb2.RenewCertificateResponse]]:
+        """Certifies a key that the calling node has just made, under the same node id (§8.6)."""
 
 def add_HubServiceServicer_to_server(servicer: HubServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -62,6 +62,9 @@ class StatusResponse(_message.Message):
     REQUESTS_WAITING_FIELD_NUMBER: _builtins.int
     DIRECTORY_TROUBLE_FIELD_NUMBER: _builtins.int
     ANSWERS_GIVEN_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_RENEWAL_FIELD_NUMBER: _builtins.int
+    RENEWAL_TROUBLE_FIELD_NUMBER: _builtins.int
+    DIRECTORY_WARNINGS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     federation: _builtins.str
     name: _builtins.str
@@ -83,6 +86,9 @@ class StatusResponse(_message.Message):
     """Requests of others that wait for a person."""
     directory_trouble: _builtins.str
     """Why the directory was not refreshed, or empty."""
+    certificate_renewal: _builtins.str
+    """When the certificate is going to be renewed, and why the last attempt failed, or empty."""
+    renewal_trouble: _builtins.str
     @_builtins.property
     def oris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -91,6 +97,10 @@ class StatusResponse(_message.Message):
     def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]: ...
     @_builtins.property
     def answers_given(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnswersGiven]: ...
+    @_builtins.property
+    def directory_warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a person should look into: a member whose keys changed, a hub that shows two directories."""
+
     def __init__(
         self,
         *,
@@ -115,10 +125,13 @@ class StatusResponse(_message.Message):
         requests_waiting: _builtins.int = ...,
         directory_trouble: _builtins.str = ...,
         answers_given: _abc.Iterable[Global___AnswersGiven] | None = ...,
+        certificate_renewal: _builtins.str = ...,
+        renewal_trouble: _builtins.str = ...,
+        directory_warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "attached", b"attached", "certificate_ends", b"certificate_ends", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "records", b"records", "requests_waiting", b"requests_waiting", "trouble", b"trouble"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "trouble", b"trouble"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from candor_certs.names import Role
-from candor_certs.profiles import CLOCK_TOLERANCE, HUB, PROFILES, check_tls_key, renewal_time
+from candor_certs.profiles import (
+    CLOCK_TOLERANCE,
+    HUB,
+    JITTER,
+    PROFILES,
+    check_tls_key,
+    overdue_time,
+    renewal_time,
+)
 from candor_proto.errors import CertificateRefused
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
@@ -60,5 +69,22 @@ def test_validity_begins_a_clock_tolerance_early_and_in_whole_seconds() -> None:
     assert end == NOW.replace(microsecond=0) + timedelta(days=7)
 
 
-def test_renewal_is_due_at_two_thirds_of_life() -> None:
-    assert renewal_time(NOW, NOW + timedelta(days=9)) == NOW + timedelta(days=6)
+def test_renewal_is_due_at_two_thirds_of_life_and_overdue_at_five_sixths() -> None:
+    start = NOW - CLOCK_TOLERANCE  # a certificate of that moment begins so early
+    assert renewal_time(start, NOW + timedelta(days=9)) == NOW + timedelta(days=6)
+    assert overdue_time(start, NOW + timedelta(days=9)) == NOW + timedelta(days=7.5)
+
+
+def test_a_short_life_is_not_all_tolerance() -> None:
+    assert renewal_time(NOW - CLOCK_TOLERANCE, NOW + timedelta(seconds=30)) == NOW + timedelta(seconds=20)
+    assert renewal_time(NOW, NOW + timedelta(seconds=30)) == NOW + timedelta(seconds=30)
+
+
+def test_members_certified_together_do_not_renew_together() -> None:
+    start, end = NOW - CLOCK_TOLERANCE, NOW + timedelta(days=10)
+    drawn = [renewal_time(start, end, Random(seed)) for seed in range(300)]
+    early, late = NOW + timedelta(days=10) * (2 / 3 - JITTER), NOW + timedelta(days=10) * (2 / 3 + JITTER)
+    assert all(early <= moment <= late for moment in drawn)
+    assert min(drawn) < early + timedelta(hours=2) < late - timedelta(hours=2) < max(drawn)
+    assert renewal_time(start, end, Random(7)) == drawn[7]
+    assert late < overdue_time(start, end)

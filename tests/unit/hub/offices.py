@@ -17,6 +17,7 @@ from candor_hub.index import Index
 from candor_hub.keys import HubKeys
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.relay import Receipt, Relay
+from candor_hub.renewal import Renewal
 from candor_hub.segment_files import SegmentFiles
 from candor_hub.store import Store
 from candor_proto.budget import Quota
@@ -38,6 +39,7 @@ class Office:
     relay: Relay
     mailbox: MailboxKeeper
     index: Index
+    renewal: Renewal
 
     def newcomer(self, node: str, ori: str | None = None) -> Member:
         return Member(NodeId(node), Ori(ori or ori_for(node)), self.clock)
@@ -93,6 +95,7 @@ def opened(config: Config, clock: ShiftedClock, quota: Quota | None = None) -> I
             Relay(store, quota or config.quota),
             MailboxKeeper(store),
             Index(store, SegmentFiles(config.segments), directory, config.federation),
+            Renewal(store, lambda: keys),
         )
     finally:
         store.close()

@@ -77,6 +77,9 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
     async def PutHead(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
+    async def RenewCertificate(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
     async def GetDirectory(self, request: Any, context: Any) -> AsyncIterator[Any]:
         yield hub_pb2.GetDirectoryResponse(chunk=b"no start")
 

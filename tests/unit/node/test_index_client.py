@@ -108,6 +108,7 @@ class OneMember:
 
     def __init__(self, head: IndexHead) -> None:
         self._head = head
+        self.head_troubles: dict[NodeId, Exception] = {}
 
     def nodes(self) -> tuple[NodeId, ...]:
         return (NODE,)

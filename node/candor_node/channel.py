@@ -1,0 +1,128 @@
+"""The line to the hub, with the certificate that is shown on it; a new certificate means a new line.
+
+gRPC shows the certificate a channel was made with, for as long as the channel lives. So a renewed one is
+shown by dialling anew: calls that are under way finish on the old channel, the next ones go over the new one,
+and the stream is laid anew at once. What the hub had sent and nobody had acknowledged is sent again.
+
+Everything here belongs to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from candor_certs.store import TlsIdentity
+from candor_proto.errors import CandorError
+from candor_wire.limits import TRANSFER_DEADLINE_SECONDS
+from candor_wire.v1 import hub_pb2_grpc
+
+# What stands between the stubs and the real channel: nothing, or a recorder (tools.recording).
+WrapChannel = Callable[[grpc.aio.Channel], grpc.aio.Channel]
+Dial = Callable[[TlsIdentity], grpc.aio.Channel]
+
+
+class _Channel:
+    """One channel, and who still uses it."""
+
+    def __init__(self, identity: TlsIdentity, channel: grpc.aio.Channel, wrap: WrapChannel) -> None:
+        self.identity = identity
+        self.channel = channel
+        self.stub: Any = hub_pb2_grpc.HubServiceStub(wrap(channel))
+        self.users = 0
+        self.replaced = asyncio.Event()
+        self.unused = asyncio.Event()
+
+    def release(self) -> None:
+        self.users -= 1
+        if not self.users:
+            self.unused.set()
+
+    async def close_when_unused(self) -> None:
+        # gRPC's own grace finds its calls by looking into the frames of tasks, and misses those that are
+        # awaited further in: so the users are counted here.
+        if self.users:
+            self.unused.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TRANSFER_DEADLINE_SECONDS):
+                    await self.unused.wait()
+        await self.channel.close(grace=None)
+
+
+class Line:
+    """The channel in use, and those on which calls still finish."""
+
+    def __init__(self, identity: TlsIdentity, dial: Dial, wrap: WrapChannel) -> None:
+        self._dial = dial
+        self._wrap = wrap
+        self._current = _Channel(identity, dial(identity), wrap)
+        self._closing: dict[asyncio.Task[None], _Channel] = {}
+        self._since_seconds = time.monotonic()
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago this line was laid."""
+        return time.monotonic() - self._since_seconds
+
+    @property
+    def identity(self) -> TlsIdentity:
+        return self._current.identity
+
+    @property
+    def stub(self) -> Any:
+        """For a call that begins now, inside `in_use`."""
+        return self._current.stub
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keeps the channel of this moment open for a call that begins before the next `await`."""
+        channel = self._current
+        channel.users += 1
+        try:
+            yield
+        finally:
+            channel.release()
+
+    def replace(self, identity: TlsIdentity) -> None:
+        """From now on show `identity`; what holds the old channel is told, calls on it may finish."""
+        old, self._current = self._current, _Channel(identity, self._dial(identity), self._wrap)
+        self._since_seconds = time.monotonic()
+        old.replaced.set()
+        closing = asyncio.create_task(old.close_when_unused())
+        self._closing[closing] = old
+        closing.add_done_callback(lambda task: self._closing.pop(task, None))
+
+    async def hold(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work`, which uses the stub and does not end; returns when the channel was replaced.
+
+        Raises what `work` raises.
+        """
+        channel = self._current
+        with self.in_use():
+            working = asyncio.ensure_future(work())
+            replaced = asyncio.ensure_future(channel.replaced.wait())
+            try:
+                await asyncio.wait({working, replaced}, return_when=asyncio.FIRST_COMPLETED)
+                if working.done():
+                    await working
+            finally:
+                replaced.cancel()
+                working.cancel()
+                # A delivery that is being stored is stored all the same; sent again, it changes nothing.
+                with contextlib.suppress(asyncio.CancelledError, CandorError):
+                    await working
+
+    async def close(self) -> None:
+        """Close everything; calls that are under way fail."""
+        closing = dict(self._closing)
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
+        for channel in (*closing.values(), self._current):
+            await channel.channel.close(grace=None)

@@ -1,0 +1,308 @@
+"""Certifying a member's next key, and denying one certificate of it (docs/protocol.md §8.2, §8.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from candor_certs.authority import create_issuing
+from candor_certs.chain import PeerIdentity, verify_peer
+from candor_certs.folders import load_root, save_issuing
+from candor_certs.profiles import TlsPrivateKey
+from candor_certs.requests import certificate_request, new_tls_key
+from candor_hub import renewal as renewal_module
+from candor_hub.enrolment import FORGOTTEN_AFTER
+from candor_hub.founding import open_store
+from candor_hub.issued import Issued
+from candor_hub.keys import renew
+from candor_hub.renewal import MAX_LIVE_CERTIFICATES
+from candor_hub.store.certificates import CertificateRecord
+from candor_hub.tables import meta, renewals
+from candor_proto.directory import MemberStatus
+from candor_proto.errors import (
+    CertificateRefused,
+    CertificateRevoked,
+    IdentityMismatch,
+    InputInvalid,
+    LimitExceeded,
+    MemberSuspended,
+    SignatureInvalid,
+    StoreUnusable,
+    UnknownObject,
+)
+from candor_proto.ids import NodeId
+from candor_proto.possession import sign_certificate_request
+from candor_proto.signing import SigningKey
+from tests.certificates import FlawedCertificates
+from tests.hub_members import FEDERATION, Member
+from tests.unit.hub.offices import Office, office, opened
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Office]:
+    with office(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def alpha(hub: Office) -> Member:
+    return hub.join("alpha")
+
+
+@contextmanager
+def replaced_authority(hub: Office, folder: Path) -> Iterator[Office]:
+    """The same hub, started again with another issuing authority."""
+    root = load_root(folder / "hub/authority/root")
+    save_issuing(create_issuing(root, FEDERATION, hub.clock.now()), folder / "next")
+    with opened(replace(hub.config, issuing=folder / "next"), hub.clock) as after:
+        yield after
+
+
+def certificates(hub: Office, member: Member) -> tuple[CertificateRecord, ...]:
+    with hub.store.read() as tx:
+        return tx.certificates.of(member.node)
+
+
+def identity(hub: Office, member: Member) -> PeerIdentity:
+    """The one that `member` shows: its newest."""
+    newest = x509.load_der_x509_certificate(certificates(hub, member)[-1].der)
+    return verified(hub, tuple(each.public_bytes(Encoding.DER) for each in hub.keys.authority.chain(newest)))
+
+
+def verified(hub: Office, chain: tuple[bytes, ...]) -> PeerIdentity:
+    return verify_peer(chain, [hub.keys.root], hub.clock.now())
+
+
+def ask(
+    hub: Office,
+    member: Member,
+    request: bytes | None = None,
+    *,
+    key: TlsPrivateKey | None = None,
+    signing_key: SigningKey | None = None,
+    shown: PeerIdentity | None = None,
+) -> tuple[bytes, ...]:
+    """What the hub answers to a request for a certificate of `member`."""
+    request = request or certificate_request(key or new_tls_key(), FEDERATION, member.node)
+    signature = sign_certificate_request(signing_key or member.signing_key, FEDERATION, member.node, request)
+    entry = hub.directory.latest().view.member(member.node)
+    return hub.renewal.renew(request, signature, entry, shown or identity(hub, member), hub.clock.now())
+
+
+def test_a_fresh_key_is_certified_under_the_same_node_id(hub: Office, alpha: Member) -> None:
+    hub.clock.advance(days=5)
+    key, before = new_tls_key(), identity(hub, alpha)
+    renewed = verified(hub, ask(hub, alpha, key=key))
+    assert renewed.name == before.name
+    assert renewed.public_key == key.public_key()
+    assert renewed.not_after - before.not_after == timedelta(days=5)
+    assert certificates(hub, alpha)[-1].renewed_with == before.serial
+    assert hub.directory.latest().version == 2  # founding and joining: renewing changes nothing for others
+
+
+def test_a_lost_reply_to_a_renewal_can_be_asked_for_again(hub: Office, alpha: Member) -> None:
+    request = certificate_request(new_tls_key(), FEDERATION, alpha.node)
+    shown = identity(hub, alpha)
+    first = ask(hub, alpha, request, shown=shown)
+    hub.clock.advance(days=1)
+    assert ask(hub, alpha, request, shown=shown) == first
+    assert len(certificates(hub, alpha)) == 2
+
+
+def test_a_copied_tls_key_alone_renews_nothing(hub: Office, alpha: Member) -> None:
+    thief = SigningKey.generate()
+    with pytest.raises(SignatureInvalid):
+        ask(hub, alpha, signing_key=thief)
+    request = certificate_request(new_tls_key(), FEDERATION, alpha.node)
+    entry = hub.directory.latest().view.member(alpha.node)
+    elsewhere = sign_certificate_request(alpha.signing_key, FEDERATION, NodeId("bravo"), request)
+    for signature in (b"", bytes(64), elsewhere):
+        with pytest.raises(SignatureInvalid):
+            hub.renewal.renew(request, signature, entry, identity(hub, alpha), hub.clock.now())
+    assert len(certificates(hub, alpha)) == 1
+
+
+def test_a_request_in_another_members_name_is_refused(hub: Office, alpha: Member) -> None:
+    bravo = hub.join("bravo")
+    request = certificate_request(new_tls_key(), FEDERATION, bravo.node)
+    with pytest.raises(IdentityMismatch):
+        ask(hub, alpha, request)
+
+
+def test_a_key_that_was_certified_before_is_refused(hub: Office, alpha: Member) -> None:
+    key = new_tls_key()
+    for used in (alpha.tls_key, key):
+        if used is key:
+            ask(hub, alpha, key=key)
+        with pytest.raises(CertificateRefused, match="certified before"):
+            ask(hub, alpha, key=used)
+
+
+def test_a_member_has_a_bounded_number_of_certificates(hub: Office, alpha: Member) -> None:
+    shown = identity(hub, alpha)
+    for _ in range(MAX_LIVE_CERTIFICATES - 1):
+        ask(hub, alpha, shown=shown)
+    with pytest.raises(LimitExceeded):
+        ask(hub, alpha, shown=shown)
+    # A denied or ended one makes room.
+    hub.directory.deny(certificates(hub, alpha)[-1].serial, hub.clock.now())
+    ask(hub, alpha, shown=shown)
+    with pytest.raises(LimitExceeded):
+        ask(hub, alpha, shown=shown)
+    hub.clock.advance(days=7, minutes=1)
+    ask(hub, alpha, shown=shown)
+
+
+def test_the_suspended_and_the_revoked_get_no_certificate(hub: Office, alpha: Member) -> None:
+    shown = identity(hub, alpha)
+    hub.directory.set_status(alpha.node, MemberStatus.SUSPENDED, hub.clock.now())
+    with pytest.raises(MemberSuspended):
+        ask(hub, alpha, shown=shown)
+    hub.directory.revoke(alpha.node, hub.clock.now())
+    with pytest.raises(MemberSuspended):
+        ask(hub, alpha, shown=shown)
+    assert len(certificates(hub, alpha)) == 1
+
+
+@pytest.mark.parametrize("what", ["its own", "its authority's"])
+def test_a_certificate_denied_a_moment_ago_renews_nothing(hub: Office, alpha: Member, what: str) -> None:
+    """The gate let the call in before the operator's command was done."""
+    shown = identity(hub, alpha)
+    (authority,) = shown.authorities
+    with hub.store.write() as tx:
+        tx.members.deny(alpha.node, [shown.serial if what == "its own" else authority], hub.clock.now())
+    with pytest.raises(CertificateRevoked):
+        ask(hub, alpha, shown=shown)
+
+
+def test_a_request_whose_certificate_was_denied_is_not_answered_again(hub: Office, alpha: Member) -> None:
+    request = certificate_request(new_tls_key(), FEDERATION, alpha.node)
+    shown = identity(hub, alpha)
+    denied = verified(hub, ask(hub, alpha, request, shown=shown))
+    hub.directory.deny(denied.serial, hub.clock.now())
+    with pytest.raises(CertificateRevoked, match=f"{denied.serial:x}"):
+        ask(hub, alpha, request, shown=shown)
+
+
+def test_certificate_request_and_ledger_entry_are_one(
+    hub: Office, alpha: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count() -> tuple[int, int]:
+        with hub.store.read() as tx:
+            return len(tx.certificates.of(alpha.node)), tx.ledger.count()
+
+    before, shown = count(), identity(hub, alpha)
+    record = renewal_module.record_certificate
+
+    def full(*arguments: Any) -> None:
+        record(*arguments)
+        raise StoreUnusable("The disk is full.")
+
+    monkeypatch.setattr(renewal_module, "record_certificate", full)
+    with pytest.raises(StoreUnusable):
+        ask(hub, alpha, shown=shown)
+    assert count() == before
+    monkeypatch.setattr(renewal_module, "record_certificate", record)
+    ask(hub, alpha, shown=shown)
+    assert count() == (before[0] + 1, before[1] + 1)
+
+
+def test_ended_certificates_are_forgotten_and_denied_ones_stay_denied(hub: Office, alpha: Member) -> None:
+    ask(hub, alpha)
+    old = certificates(hub, alpha)
+    hub.directory.deny(old[0].serial, hub.clock.now())
+    hub.clock.advance(days=6)
+    newest = verified(hub, ask(hub, alpha))
+    hub.clock.advance(days=FORGOTTEN_AFTER.days + 3)
+    with hub.store.write() as tx:
+        assert tx.certificates.drop_ended(hub.clock.now() - FORGOTTEN_AFTER) == 2
+    assert [kept.serial for kept in certificates(hub, alpha)] == [newest.serial]
+    assert old[0].serial in hub.directory.latest().serials
+
+
+def test_a_database_made_before_renewal_is_brought_up_to_date(hub: Office, alpha: Member) -> None:
+    with hub.store._begin(hub.store._writing) as connection:
+        renewals.drop(connection)
+        connection.execute(meta.update().where(meta.c.name == "schema").values(value="1"))
+    with pytest.raises(StoreUnusable, match="has schema 1"):
+        open_store(hub.config)
+    open_store(hub.config, upgrade=True).close()
+    ask(hub, alpha)
+    assert len(certificates(hub, alpha)) == 2
+
+
+# --- what the gate knows -----------------------------------------------------------------------------------
+
+
+def test_a_certificate_that_this_hub_did_not_issue_is_refused(hub: Office, alpha: Member) -> None:
+    """Somebody has stolen the issuing key."""
+    issued, forged = Issued(hub.store), FlawedCertificates(hub.keys.authority)
+    genuine = identity(hub, alpha)
+    issued.look_up(genuine)
+    with pytest.raises(CertificateRefused, match="not issued by this hub"):
+        issued.look_up(verified(hub, tuple(forged.good(alpha.node).chain_der)))
+    twin = forged.good(alpha.node, serial=genuine.serial)
+    with pytest.raises(CertificateRefused, match="not issued by this hub"):
+        issued.look_up(verified(hub, tuple(twin.chain_der)))
+    bravo = hub.join("bravo")
+    with pytest.raises(CertificateRefused, match="not issued by this hub"):
+        issued.look_up(replace(genuine, name=identity(hub, bravo).name))
+
+
+def test_a_known_certificate_costs_no_look_into_the_database(hub: Office, alpha: Member) -> None:
+    issued, own = Issued(hub.store), identity(hub, alpha)
+    assert not issued.knows(own)
+    issued.look_up(own)
+    issued.remember(own)
+    hub.store.close()
+    assert issued.knows(own)
+
+
+# --- what the operator denies ------------------------------------------------------------------------------
+
+
+def test_one_certificate_is_denied_and_no_other(hub: Office, alpha: Member) -> None:
+    ask(hub, alpha)
+    old, _ = certificates(hub, alpha)
+    assert hub.directory.deny(old.serial, hub.clock.now()) == (3, alpha.node)
+    latest = hub.directory.latest()
+    assert latest.serials == {old.serial}
+    assert latest.view.member(alpha.node).status is MemberStatus.ACTIVE
+    latest.deny_list(hub.clock.now()).check(identity(hub, alpha), hub.clock.now())
+    assert [row.denied for row in certificates(hub, alpha)] == [True, False]
+
+
+def test_an_authority_that_was_replaced_is_denied_with_all_it_certified(
+    hub: Office, alpha: Member, tmp_path: Path
+) -> None:
+    old = identity(hub, alpha)
+    (serial,) = old.authorities
+    with pytest.raises(UnknownObject, match="--authority"):
+        hub.directory.deny(serial + 1, hub.clock.now())
+    with pytest.raises(InputInvalid, match="in use"):
+        hub.directory.deny(serial, hub.clock.now(), authority=True)
+    with replaced_authority(hub, tmp_path) as after:
+        new = verified(after, ask(after, alpha, shown=old))
+        after.directory.deny(serial, after.clock.now(), authority=True)
+        deny_list = after.directory.latest().deny_list(after.clock.now())
+        with pytest.raises(CertificateRevoked):
+            deny_list.check(old, after.clock.now())
+        deny_list.check(new, after.clock.now())
+
+
+def test_what_hangs_from_an_authority_that_was_replaced_is_certified_anew(
+    hub: Office, tmp_path: Path
+) -> None:
+    with replaced_authority(hub, tmp_path) as after:
+        assert after.keys.tls.chain[1] != after.keys.authority.certificate
+        renewed = renew(after.keys, after.clock.now())
+        assert renewed.tls.chain[1] == renewed.directory_chain[1] == after.keys.authority.certificate
+        assert renew(renewed, after.clock.now()) is renewed
