@@ -291,7 +291,8 @@ def _unfinished(world: World) -> Iterator[Fault]:
             if mail.state == "new":
                 yield Fault(Name.UNFINISHED, node.node, f"{mail} in the inbox")
         for mail in node.outbox:
-            yield Fault(Name.UNFINISHED, node.node, f"{mail} in the outbox")
+            if mail.state == "waiting":
+                yield Fault(Name.UNFINISHED, node.node, f"{mail} in the outbox")
         for lookup in node.lookups:
             for target in lookup.targets:
                 if target.state == "pending" and lookup.state not in ("denied", "closed"):

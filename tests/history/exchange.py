@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from tests.history.faults import ANSWER, EVALUATED, LOOKUP, REQUEST, RESPONSE, STALE_EPOCH, Fault, Name, World
 from tests.history.holdings import Decided, NodeHolding, SentLookup, Target
 
+# Of an outbox: what is dead is on its way no more.
+WAITING = "waiting"
+
 
 def lookups_of_askers(world: World) -> Iterator[Fault]:
     """What an asker sent is at the hub, or still in its outbox; what the hub took, the asker knows of."""
     for node in world.nodes.values():
-        waiting = {each.envelope_id for each in node.outbox if each.kind == LOOKUP}
+        waiting = {each.envelope_id for each in node.outbox if each.kind == LOOKUP and each.state == WAITING}
         for lookup in node.lookups:
             there = world.accepted(node.node, LOOKUP, lookup.lookup_id) is not None
             gone = lookup.expires_at <= world.now
@@ -70,15 +73,13 @@ def decisions(world: World) -> Iterator[Fault]:
             if key not in decided and not world.forgets():
                 yield Fault(Name.LOST, node.node, f"the replay entry of {key}")
         waiting = {(each.party, each.envelope_id) for each in node.inbox if each.state == "new"}
-        outgoing = {each.envelope_id for each in node.outbox if each.kind == ANSWER}
+        outgoing = {each.envelope_id for each in node.outbox if each.kind == ANSWER and each.state == WAITING}
         lives = {(each.party, each.envelope_id): each.expires_at for each in node.inbox}
         for key, each in decided.items():
             if not accounted[key]:
                 yield Fault(Name.BROKEN_LEDGER, node.node, f"the lookup {key} is not accounted for")
             there = world.accepted(node.node, ANSWER, each.lookup_id, each.asker) is not None
-            live = any(
-                mail.envelope_id == each.lookup_id and mail.expires_at > world.now for mail in node.inbox
-            )
+            live = lives.get((each.asker, each.lookup_id), 0) > world.now
             if each.answered and not there and each.lookup_id not in outgoing and live:
                 yield Fault(Name.LOST, node.node, f"its answer to {key}")
             if not each.answered and key not in waiting:
@@ -131,7 +132,7 @@ def _answer(
 
 def disclosures(world: World) -> Iterator[Fault]:
     for node in world.nodes.values():
-        outgoing = {(each.kind, each.envelope_id) for each in node.outbox}
+        outgoing = {(each.kind, each.envelope_id) for each in node.outbox if each.state == WAITING}
         events = Counter(
             (each.event, each.refs["request_id"]) for each in node.entries if "request_id" in each.refs
         )
