@@ -75,25 +75,29 @@ def _databases(world: World) -> Iterator[Fault]:
 
 
 def _clients(world: World) -> Iterator[Fault]:
+    not_refused = {
+        (operation.node, what)
+        for operation in world.operations
+        if operation.ended != "fail" and operation.node in world.nodes
+        for what, _ in _EFFECTS[operation.kind](world, world.nodes[operation.node], operation)
+    }
     for operation in world.operations:
         node = world.nodes.get(operation.node)
         if node is None:
             continue
-        effects = _EFFECTS.get(operation.kind)
-        if effects is None:
-            raise AssertionError(f"the checker knows no operation {operation.kind}")
-        for what, times in effects(world, node, operation):
-            yield from _times(operation, what, times)
+        for what, times in _EFFECTS[operation.kind](world, node, operation):
+            yield from _times(operation, what, times, (operation.node, what) in not_refused)
 
 
-def _times(operation: Operation, what: str, times: int) -> Iterator[Fault]:
+def _times(operation: Operation, what: str, times: int, elsewhere: bool) -> Iterator[Fault]:
+    """`elsewhere`: another operation, which was not refused, is to have the same effect."""
     wanted = int(operation.what.get("times", 1))
     said = f"{operation}: {what} is there {times} times"
     if times > wanted:
         yield Fault(Name.DONE_TWICE, operation.node, said)
     elif operation.ended == "ok" and times < wanted:
         yield Fault(Name.FALSE_ACKNOWLEDGEMENT, operation.node, said)
-    elif operation.ended == "fail" and times:
+    elif operation.ended == "fail" and times and not elsewhere:
         yield Fault(Name.REFUSED_BUT_DONE, operation.node, said)
 
 
@@ -108,7 +112,7 @@ def _lookup_effects(world: World, node: NodeHolding, operation: Operation) -> Ef
         for each in node.searches
         if each.case == operation.what["case"] and each.search_id not in denied
     ]
-    yield "the search", len(found)
+    yield f"the search under {operation.what['case']}", len(found)
     told = operation.told.get("search_id")
     if told is not None and told not in found:
         yield f"the search {told}", 0
@@ -134,12 +138,11 @@ def _disclosure_effects(world: World, node: NodeHolding, operation: Operation) -
         for each in node.sent_requests
         if (each.search_id, each.hit) == (search_id, hit) and each.state in ("sent", "opened", "invalid")
     ]
-    if operation.told.get("code") == "already_exists":
-        return  # another operation asked for the same record
     told = operation.told.get("request_id")
     if told is None:
-        yield "the request", len(standing)
+        yield f"a request for hit {hit} of {search_id}", len(standing)
         return
+    yield f"a request for hit {hit} of {search_id}", 1
     yield f"the request {told}", sum(each.request_id == told for each in node.sent_requests)
     if len(standing) > 1:
         yield "a standing request", len(standing)

@@ -10,9 +10,9 @@
 
         simulator.play(scene, agencies=3, seed=7)
 
-Time is the loop's own and moves only when nothing is left to do; calls and frames pass a plan of faults, drawn
-from a seed or put in by hand; after every scene all is healed, everything has to finish, and the history
-checker (tests.history) goes over every party's database.
+Time is the loop's own and moves only when nothing is left to do; calls and frames pass a plan of faults,
+drawn from a seed or put in by hand; after every scene all is healed, everything has to finish, and the
+history checker (tests.history) goes over every party's database.
 """
 
 from tests.simulator.faults import Plan, Rates, Trouble

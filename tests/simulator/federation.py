@@ -101,7 +101,8 @@ class Federation:
         self.network = Network(plan, self.hub_dies)
         self.history = History()
         self.hub: Hub | None = None
-        self.hub_config, configs = copied(folder, agencies)
+        config, configs = copied(folder, agencies)
+        self.hub_config: Config = config
         settings = {"publish_interval_hours": 0.0, **changes}
         self.parties = [Party(config.node, config.model_copy(update=settings)) for config in configs]
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -118,7 +119,7 @@ class Federation:
 
     async def start_hub(self, **changes: Any) -> None:
         """Start the hub on what it stored; `changes` replace settings."""
-        self.hub_config: Config = replace(self.hub_config, **changes)
+        self.hub_config = replace(self.hub_config, **changes)
         hub = Hub(self.hub_config, self.clock)
         self._trouble_hub_store(hub)
         await hub.prepare()
@@ -142,8 +143,15 @@ class Federation:
 
     async def _hub_returns(self) -> None:
         await asyncio.sleep(self.plan.draw.random() * RESTART_SECONDS)
-        if self._restarts and self.hub is None:
-            await self.start_hub()
+        if self._restarts:
+            await self._hub_again()
+
+    async def _hub_again(self) -> None:
+        while self.hub is None:
+            try:
+                await self.start_hub()
+            except StoreUnusable:
+                await asyncio.sleep(1.0)
 
     async def start_node(self, party: Party) -> Node:
         life: Life
@@ -192,11 +200,15 @@ class Federation:
             try:
                 await self.start_node(party)
             except (StoreUnusable, Killed):
-                if party.life is not None:
-                    life, party.life = party.life, None
-                    life.dead = True
-                    await life.node.stop()
+                await self._stillborn(party)
                 await asyncio.sleep(1.0)
+
+    @staticmethod
+    async def _stillborn(party: Party) -> None:
+        life, party.life = party.life, None
+        if life is not None and not life.dead:
+            life.dead = True
+            await life.node.stop()
 
     async def restart(self, party: Party) -> Node:
         """Kill it and start it again at once, on what it stored."""
@@ -384,8 +396,7 @@ class Federation:
         """Nothing goes wrong any more: all come back, and everything has to finish."""
         self.plan.heal()
         self.network.cut.clear()
-        if self.hub is None:
-            await self.start_hub()
+        await self._hub_again()
         for party in self.parties:
             if party.life is None:
                 await self._start_again(party)

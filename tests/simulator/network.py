@@ -95,7 +95,7 @@ class HubEnd:
         self._handlers: dict[str, Any] = {}
         self._gatekeeper = Gatekeeper(hub.gate().admit)
         self._calls: set[asyncio.Task[Any]] = set()
-        hub_pb2_grpc.add_HubServiceServicer_to_server(hub.servicer(), self)
+        hub_pb2_grpc.add_HubServiceServicer_to_server(hub.servicer(), self)  # type: ignore[arg-type]  # all that it calls
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """The registered ones are the same."""
@@ -151,7 +151,7 @@ class HubEnd:
 
 
 class Network:
-    """Where every call passes. `hub` is None while there is none; nodes in `cut` hear and are heard by nobody.
+    """Where every call passes. `hub` is None while there is none; nodes in `cut` neither hear nor are heard.
 
     `die` ends the hub at once, as a kill does.
     """
@@ -373,15 +373,18 @@ class StreamCall:
         match network.plan.at("call", "Attach", self._channel.party):
             case Trouble.REFUSED:
                 reason = network.plan.draw.choice(PASSING_REASONS)
-                return self._end(refusal(reason("Not now.", remedy="Try again.")))
+                self._end(refusal(reason("Not now.", remedy="Try again.")))
+                return
             case Trouble.SILENCE_BEFORE | Trouble.SILENCE_AFTER:
                 await silence()
             case None:
                 pass
             case _:
-                return self._end(unavailable())
+                self._end(unavailable())
+                return
         if network.hub is None:
-            return self._end(unavailable())
+            self._end(unavailable())
+            return
 
         async def requests() -> AsyncIterator[bytes]:
             while True:
@@ -393,7 +396,8 @@ class StreamCall:
         finally:
             task.cancel()
         if task.cancelled():
-            return self._end(unavailable())
+            self._end(unavailable())
+            return
         error = task.exception()
         self._end(error if isinstance(error, grpc.aio.AioRpcError) else failure(grpc.StatusCode.OK, ""))
 

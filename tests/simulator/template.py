@@ -20,6 +20,7 @@ from candor_hub.enrolment import EnrolmentRequest
 from candor_hub.founding import Wishes
 from candor_hub.founding import found as found_hub
 from candor_node import joining
+from candor_node.app import Keys
 from candor_node.config import NodeConfig, load_config
 from candor_proto.ids import FederationName, NodeId, Ori
 from candor_wire.v1 import enrolment_pb2
@@ -54,7 +55,7 @@ async def _found(folder: Path, agencies: int, clock: VirtualClock) -> None:
     await hub.prepare()
 
     async def enrol(
-        config: NodeConfig, invitation: Any, keys: joining.Keys, request: Any, _: Any
+        config: NodeConfig, invitation: Any, keys: Keys, request: Any, _: Any
     ) -> enrolment_pb2.EnrolResponse:
         wanted = EnrolmentRequest(
             token=invitation.token,

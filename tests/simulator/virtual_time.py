@@ -2,8 +2,8 @@
 
 Rules of this file:
 - `time()` is virtual: where a real loop would sleep, this one moves its clock to the next timer;
-- work for threads is done by the time it was handed over, one piece at a time, and its result arrives a little
-  (virtual) later: how much is drawn from the seed, so that orders vary from seed to seed and from nothing else.
+- work for threads is done by the time it was handed over, one piece at a time, and its result arrives a
+  little (virtual) later: how much is drawn from the seed, so that orders vary from seed to seed only.
 """
 
 from __future__ import annotations

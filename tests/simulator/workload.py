@@ -70,9 +70,8 @@ class Workload:
         if view is None:
             return
         self.views.append(view)
-        for hit in view.hits[:1]:
-            if not hit.hit.set_aside:
-                await self._again(lambda: fed.disclose(party, view.row.search_id, hit.number))
+        if view.hits and not view.hits[0].hit.set_aside:
+            await self._again(lambda: fed.disclose(party, view.row.search_id, view.hits[0].number))
 
     async def _asked(
         self, fed: Federation, party: Party, shape: LookupShape, person: dict[str, str], on_record: bool
@@ -98,9 +97,10 @@ class Workload:
                 return await make()
             except AlreadyExists:
                 return None
-            except (CandorError, Killed):
+            except (CandorError, Killed) as error:
+                last = error
                 await self._pause()
-        raise AssertionError(f"not done in {ATTEMPTS} attempts")
+        raise AssertionError(f"not done in {ATTEMPTS} attempts: {last!r}")
 
     async def _pause(self) -> None:
         await asyncio.sleep(self.draw.random() * 20.0)
