@@ -390,6 +390,11 @@ class Federation:
 
         await self.until(lambda: all(party.life is not None and holds(party.node) for party in self.parties))
 
+    def sequence_at_hub(self, party: Party) -> int:
+        """Of the index head that the hub shows of a party; 0 when it is down or shows none."""
+        head = None if self.hub is None else self.hub.directory.latest().view.head(party.config.node_id)
+        return head.sequence if head else 0
+
     # --- the end -----------------------------------------------------------------------------------------
 
     async def finish(self) -> None:
