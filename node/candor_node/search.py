@@ -113,9 +113,11 @@ class Searcher:
             except TimeoutError:
                 break
         on_progress(case.settled(), case.asked())
+        # The same one, unless it had to be read again in the meantime.
+        case = await self._cases.get(case.row.search_id)
         async with case.lock:
             now = self._clock.now()
-            case.row = await self._store.run(lambda db: cases.show(db, case, now))
+            case.row = await self._cases.store(case, lambda db: cases.show(db, case, now))
         return await self._cases.view(case.row.search_id)
 
     async def _check(self, question: Question) -> Person:
@@ -242,7 +244,7 @@ class Searcher:
             return mail_store.outgoing(db, self._own, MessageKind.LOOKUP, ask.lookup_id.value)
 
         async with case.lock:
-            row = await self._store.run(work)
+            row = await self._cases.store(case, work)
             case.asks[ask.lookup_id] = ask
         if row is not None:
             try:
@@ -276,7 +278,7 @@ class Searcher:
                     lookup_store.set_target(db, lookup_id, node, target)
                 ledger.append(db, now, "lookup.denied", {"lookup_id": str(lookup_id)}, {"code": error.code})
 
-            await self._store.run(work)
+            await self._cases.store(case, work)
             case.asks[lookup_id] = replace(ask, state=state, targets=targets)
             case.changed.set()
 

@@ -242,6 +242,9 @@ def _results(world: World) -> Iterator[Fault]:
         for lookup in node.lookups:
             sent.setdefault(lookup.search_id, []).append(lookup)
         for search in node.searches:
+            if search.overall and search.answered != search.due:
+                said = f"{search.case}: shows {search.answered} answers of {search.due} held"
+                yield Fault(Name.RESULT_BEHIND, node.node, said)
             if search.overall != "NO_RECORD":
                 continue
             if search.answered < search.asked:

@@ -35,6 +35,7 @@ class Name(Enum):
     CHARGED_WRONGLY = "charged wrongly"
     QUOTA_EXCEEDED = "quota exceeded"
     FALSE_NO_RECORD = "false no record"
+    RESULT_BEHIND = "result behind"
     HEAD_BEHIND = "head behind"
     UNFINISHED = "unfinished"
 

@@ -35,13 +35,17 @@ class Use:
 
 @dataclass(frozen=True)
 class Search:
-    """`overall` as people are shown it now, empty before; `answered` of `asked` as its coverage says."""
+    """`overall` as people are shown it now, empty before; `answered` of `asked` as its coverage says.
+
+    `due` is how many nodes have answered by what the database holds of their answers.
+    """
 
     search_id: str
     case: str
     overall: str = ""
     answered: int = 0
     asked: int = 0
+    due: int = 0
     closed: bool = False
 
 

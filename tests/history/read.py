@@ -17,7 +17,7 @@ from pathlib import Path
 from candor_certs.store import read_private
 from candor_hub.config import Config
 from candor_hub.keys import DATABASE_KEY
-from candor_node import cases, filings, ledger
+from candor_node import cases, coverage, filings, ledger, lookup_store
 from candor_node.config import NodeConfig
 from candor_node.driver import Database, DatabaseError, open_database
 from candor_proto.budget import Quota
@@ -124,7 +124,9 @@ def _searches(db: Database) -> tuple[Search, ...]:
     rows = db.execute("SELECT search_id, case_number, closed FROM searches").fetchall()
     found = []
     for search_id, case, closed in rows:
-        result = cases.load_view(db, LookupId(search_id)).result
+        view = cases.load_view(db, LookupId(search_id))
+        result, asks = view.result, lookup_store.asks(db, LookupId(search_id))
+        states = [coverage.report(view.row, asks, node) for node in coverage.asked_nodes(asks)]
         found.append(
             Search(
                 search_id.hex(),
@@ -132,6 +134,7 @@ def _searches(db: Database) -> tuple[Search, ...]:
                 result.overall.value if result else "",
                 result.coverage.answered if result else 0,
                 result.coverage.asked if result else 0,
+                sum(report.answered for report in states),
                 bool(closed),
             )
         )

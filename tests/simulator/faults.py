@@ -88,6 +88,10 @@ class Plan:
         """How many wishes have not come true yet."""
         return sum(wish.times for wish in self._wishes)
 
+    def forget(self) -> None:
+        """Wishes that have not come true by now never will."""
+        self._wishes.clear()
+
     def heal(self) -> None:
         """Nothing goes wrong any more."""
         self._healed = True

@@ -138,10 +138,14 @@ class Federation:
         """The hub is gone, calls under way with it; it comes back by itself after a while."""
         if self.hub is None:
             return
-        await self.stop_hub()
-        self._background(self._hub_returns())
+        # Whoever is told of it may be cancelled meanwhile; the hub comes back all the same.
+        gone = asyncio.Event()
+        self._background(self._hub_returns(gone))
+        await gone.wait()
 
-    async def _hub_returns(self) -> None:
+    async def _hub_returns(self, gone: asyncio.Event) -> None:
+        await self.stop_hub()
+        gone.set()
         await asyncio.sleep(self.plan.draw.random() * RESTART_SECONDS)
         if self._restarts:
             await self._hub_again()
@@ -366,11 +370,13 @@ class Federation:
 
     # --- waiting -----------------------------------------------------------------------------------------
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 600.0) -> None:
+    async def until(
+        self, condition: Callable[[], bool], seconds: float = 600.0, step_seconds: float = 0.1
+    ) -> None:
         """Wait until `condition` holds; `seconds` are virtual."""
         async with asyncio.timeout(seconds):
             while not condition():
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(step_seconds)
 
     async def eventually(
         self, look: Callable[[], Awaitable[T]], condition: Callable[[T], bool], seconds: float = 600.0

@@ -39,7 +39,7 @@ class World:
         self.alpha = NodeHolding(
             "alpha",
             LIMITS,
-            searches=(Search("s1", "REQ-1", "MATCH", 1, 1),),
+            searches=(Search("s1", "REQ-1", "MATCH", 1, 1, 1),),
             lookups=(SentLookup("l1", "s1", "shown", 40, LIFE, (answer,)),),
             inbox=(Mail("bravo", ANSWER, "l1", "done", LIFE), Mail("bravo", RESPONSE, "r1", "done", LIFE)),
             sent_requests=(Request("r1", "bravo", "opened", LIFE, "s1", 1),),
@@ -256,6 +256,10 @@ def clean_bill_without_an_answer(world: World) -> None:
     world.alpha = replace(target(world.alpha, state="expired"), searches=(search,))
 
 
+def answer_taken_in_and_not_shown(world: World) -> None:
+    world.alpha = replace(world.alpha, searches=(replace(world.alpha.searches[0], answered=0),))
+
+
 def clean_bill_for_somebody_on_record(world: World) -> None:
     world.alpha = replace(world.alpha, searches=(replace(world.alpha.searches[0], overall="NO_RECORD"),))
 
@@ -304,6 +308,7 @@ PLANTED = [
     (Name.FALSE_NO_RECORD, clean_bill_without_coverage),
     (Name.FALSE_NO_RECORD, clean_bill_without_an_answer),
     (Name.FALSE_NO_RECORD, clean_bill_for_somebody_on_record),
+    (Name.RESULT_BEHIND, answer_taken_in_and_not_shown),
     (Name.UNFINISHED, message_left_lying),
     (Name.UNFINISHED, delivery_left_lying),
 ]
