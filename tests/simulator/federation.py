@@ -35,7 +35,7 @@ from tests.simulator.virtual_time import VirtualClock, VirtualLoop, run
 T = TypeVar("T")
 Scene = Callable[["Federation"], Awaitable[None]]
 # Between a death and the next life, at most.
-RESTART_SECONDS = 30.0
+RESTART_SECONDS = 10.0
 # How long everything may take to finish once nothing goes wrong any more.
 FINISH_SECONDS = 3_600
 LOOK_SECONDS = 20.0
@@ -107,6 +107,7 @@ class Federation:
         self.parties = [Party(config.node, config.model_copy(update=settings)) for config in configs]
         self._tasks: set[asyncio.Task[Any]] = set()
         self._restarts = True
+        self.broken: list[BaseException | None] = []
 
     # --- lives -------------------------------------------------------------------------------------------
 
@@ -237,7 +238,13 @@ class Federation:
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.plan.log.append(f"the simulator itself failed: {task.exception()!r}")
+            self.broken.append(task.exception())
 
     # --- troubles of databases ---------------------------------------------------------------------------
 
@@ -482,6 +489,7 @@ async def _played(fed: Federation, scene: Scene, rates: Rates) -> list[Fault]:
         await fed.finish()
     finally:
         await fed.close()
+    assert not fed.broken, fed.broken
     return fed.look(settled=True)
 
 

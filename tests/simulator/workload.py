@@ -19,7 +19,8 @@ from tests.simulator.federation import Federation, Killed, Party
 
 T = TypeVar("T")
 _PERSON = ("first", "middle", "last", "birth_date", "ssn4", "sex")
-ATTEMPTS = 40
+# On the worst of days; some ten seconds lie between two.
+ATTEMPTS = 200
 
 
 class Workload:
