@@ -95,27 +95,43 @@ class Hub:
 
     async def start(self) -> None:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
-        await asyncio.to_thread(self._renew)
-        await self.watch.look()
-        gate = NodeGate(self.config.federation, self.directory, Issued(self._store), self.clock)
-        hub_server, hub_port = self._server(gate.admit, self.config.address, require_client=True)
+        await self.prepare()
+        hub_server, hub_port = self._server(self.gate().admit, self.config.address, require_client=True)
         enrolment_server, enrolment_port = self._server(
             admit_anybody, self.config.enrolment_address, require_client=False
         )
         self.ports = Ports(hub_port, enrolment_port)
         self._announce()
-        servicer = HubServicer(
-            self.relay, self.index, Uploads(), self.attachments, self.streams, self.clock, self.renewal
-        )
-        hub_pb2_grpc.add_HubServiceServicer_to_server(servicer, hub_server)
+        hub_pb2_grpc.add_HubServiceServicer_to_server(self.servicer(), hub_server)
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
             EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock), enrolment_server
         )
         for server in (hub_server, enrolment_server):
             await server.start()
             self._servers.append(server)
-        self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._maintain())]
+        self.work()
         log.info("started", federation=str(self.config.federation), hub=hub_port, enrolment=enrolment_port)
+
+    # What `start` is made of besides listening: whoever brings calls here in another way uses these.
+
+    async def prepare(self) -> None:
+        """What has to be known before the first call; raises StoreUnusable."""
+        await asyncio.to_thread(self._renew)
+        await self.watch.look()
+
+    def gate(self) -> NodeGate:
+        """Who is let through to `servicer`."""
+        return NodeGate(self.config.federation, self.directory, Issued(self._store), self.clock)
+
+    def servicer(self) -> HubServicer:
+        """What members call."""
+        return HubServicer(
+            self.relay, self.index, Uploads(), self.attachments, self.streams, self.clock, self.renewal
+        )
+
+    def work(self) -> None:
+        """Begin the work that nobody calls for."""
+        self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._maintain())]
 
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Let calls finish, end streams, close the database."""

@@ -44,7 +44,6 @@ from candor_proto.statements import (
     Left,
     Lookup,
     classes_of,
-    elements_in,
     lookup_digest,
 )
 from candor_wire.codec import Envelope, MessageKind
@@ -132,7 +131,7 @@ class Answerer:
             {
                 "purpose": lookup.purpose.name,
                 "persons": lookup.persons,
-                "elements": elements_in(lookup.shape, lookup.persons),
+                "elements": sum(lookup.cost.values()),
                 "status": decision.status.name,
                 "reason": decision.reason,
             },

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
 from candor_node import coverage, hit_store, ledger, lookup_store
 from candor_node.hit_store import StoredHit
 from candor_node.lookup_store import Ask, SearchRow
-from candor_node.store import Database, Store
-from candor_proto.errors import UnknownObject
+from candor_node.store import Database, Store, Work
+from candor_proto.errors import StoreUnusable, UnknownObject
 from candor_proto.exchange import LookupEvent, LookupState, Outputs, lookup_after
 from candor_proto.ids import LookupId, NodeId
 from candor_proto.result import LookupResult, TargetState
 
+T = TypeVar("T")
 MAX_CASES = 64
 
 
@@ -118,12 +120,40 @@ class Cases:
     def drop(self, search_id: LookupId) -> None:
         self._cases.pop(search_id, None)
 
+    async def store(self, case: Case, work: Work[T]) -> T:
+        """Run `work`, after which the caller changes `case` to match.
+
+        When the caller will not come to that, for a commit failed or for its client is gone, nobody knows
+        what was stored: the case is read again, or forgotten, so that it never stays behind the database.
+        """
+        try:
+            return await self._store.run(work)
+        except (StoreUnusable, asyncio.CancelledError):
+            await self._look_again(case)
+            raise
+
+    async def _look_again(self, case: Case) -> None:
+        search_id = case.row.search_id
+        try:
+            row, asks = await self._read(search_id)
+        except BaseException:
+            self.drop(search_id)
+            raise
+        if row is None:
+            self.drop(search_id)
+            return
+        case.row, case.asks = row, {ask.lookup_id: ask for ask in asks}
+        case.changed.set()
+
+    async def _read(self, search_id: LookupId) -> tuple[SearchRow | None, list[Ask]]:
+        return await self._store.run(
+            lambda db: (lookup_store.search(db, search_id), lookup_store.asks(db, search_id))
+        )
+
     async def get(self, search_id: LookupId) -> Case:
         """Raises UnknownObject."""
         if search_id not in self._cases:
-            row, asks = await self._store.run(
-                lambda db: (lookup_store.search(db, search_id), lookup_store.asks(db, search_id))
-            )
+            row, asks = await self._read(search_id)
             if row is None:
                 raise UnknownObject(f"There is no lookup {search_id}.")
             # Another task may have been first while this one waited for the store.

@@ -102,7 +102,7 @@ class Gatherer:
                 return case.row
             return cases.show(db, after, now, closed=case.row.closed)
 
-        stored = await self._store.run(work)
+        stored = await self._cases.store(case, work)
         stale = [
             lookup_id
             for lookup_id, changed in after.asks.items()
@@ -203,7 +203,7 @@ class Gatherer:
                     lookup_store.set_ask_state(db, ask.lookup_id, state)
             return row
 
-        case.row = await self._store.run(work)
+        case.row = await self._cases.store(case, work)
         case.asks = asks
 
 

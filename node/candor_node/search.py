@@ -115,9 +115,11 @@ class Searcher:
             except TimeoutError:
                 break
         on_progress(case.settled(), case.asked())
+        # The same one, unless it had to be read again in the meantime.
+        case = await self._cases.get(case.row.search_id)
         async with case.lock:
             now = self._clock.now()
-            case.row = await self._store.run(lambda db: cases.show(db, case, now))
+            case.row = await self._cases.store(case, lambda db: cases.show(db, case, now))
         return await self._cases.view(case.row.search_id)
 
     async def _check(self, question: Question) -> Person:
@@ -128,13 +130,14 @@ class Searcher:
         check_askable(plans)
         self._check_ready()
         now = self._clock.now()
-        shapes, uses = await self._store.run(
-            lambda db: (lookup_store.shapes_for_case(db, question.case), lookup_store.own_uses(db, now))
-        )
-        check_shape(question.shape, shapes)
-        wanted = {key_class: count * len(plans) for key_class, count in SLOTS[question.shape].items()}
-        check_budget(self._quota, uses, wanted, now, str(self._own))
+        await self._store.run(lambda db: self._allow(db, question.shape, question.case, len(plans), now))
         return person
+
+    def _allow(self, db: Database, shape: LookupShape, case: str, plans: int, now: datetime) -> None:
+        """Whether what was asked before leaves room for this; asked early, and again when it is stored."""
+        check_shape(shape, lookup_store.shapes_for_case(db, case))
+        wanted = {key_class: count * plans for key_class, count in SLOTS[shape].items()}
+        check_budget(self._quota, lookup_store.own_uses(db, now), wanted, now, str(self._own))
 
     async def _begin(self, question: Question, person: Person) -> Case:
         """Store and send the first lookup; raises when the hub denies it."""
@@ -164,7 +167,11 @@ class Searcher:
         )
         case = Case(row, {})
         self._cases.add(case)
-        error = await self._store_and_send(case, ask, new_search=True)
+        try:
+            error = await self._store_and_send(case, ask, new_search=True)
+        except CandorError:
+            self._cases.drop(row.search_id)
+            raise
         if error is not None and is_final(error):
             self._cases.drop(row.search_id)
             await self._store.run(lambda db: lookup_store.close(db, row.search_id))
@@ -225,6 +232,8 @@ class Searcher:
 
         def work(db: Database) -> OutboxRow | None:
             if new_search:
+                # Another search may have been stored since it was asked first.
+                self._allow(db, case.row.shape, case.row.case, case.row.plans, now)
                 lookup_store.add_search(db, case.row)
             lookup_store.add_ask(db, case.row.search_id, ask)
             mail_store.enqueue(db, envelope, now, now + timedelta(seconds=2 * CALL_DEADLINE_SECONDS))
@@ -246,7 +255,7 @@ class Searcher:
             return mail_store.outgoing(db, self._own, MessageKind.LOOKUP, ask.lookup_id.value)
 
         async with case.lock:
-            row = await self._store.run(work)
+            row = await self._cases.store(case, work)
             case.asks[ask.lookup_id] = ask
         if row is not None:
             try:
@@ -280,7 +289,7 @@ class Searcher:
                     lookup_store.set_target(db, lookup_id, node, target)
                 ledger.append(db, now, "lookup.denied", {"lookup_id": str(lookup_id)}, {"code": error.code})
 
-            await self._store.run(work)
+            await self._cases.store(case, work)
             case.asks[lookup_id] = replace(ask, state=state, targets=targets)
             case.changed.set()
 

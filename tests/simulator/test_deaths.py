@@ -1,0 +1,307 @@
+"""Processes that die, and disks that fail, at every step (docs/protocol.md §7.2, §7.3, §11)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from candor_node import mail_store
+from candor_node.answerer import Answerer
+from candor_proto.errors import CandorError, QuotaSpent
+from candor_proto.result import Overall, TargetState
+from candor_wire.codec import Envelope, MessageKind
+from tests.history import read_hub, read_node
+from tests.records import make_row
+from tests.simulator import Federation, Party, Simulator, Trouble
+from tests.simulator.federation import Killed
+
+DEATHS = (Trouble.DIES_BEFORE, Trouble.DIES_AFTER)
+FAILURES = (Trouble.NOT_STORED, Trouble.STORED_UNTOLD)
+
+
+async def filed(fed: Federation, party: Party, **changes: str) -> None:
+    await fed.file(party, [make_row(**changes)])
+    await fed.settled()
+
+
+def decisions(party: Party) -> int:
+    return sum(entry.event == "lookup.answered" for entry in read_node(party.config).entries)
+
+
+def lookups_accepted(fed: Federation) -> int:
+    return sum(each.kind == MessageKind.LOOKUP.value for each in read_hub(fed.hub_config).envelopes)
+
+
+async def again(make: Callable[[], Awaitable[object]]) -> None:
+    """Until it is told that it is done."""
+    for _ in range(10):
+        try:
+            await make()
+        except (CandorError, Killed):
+            await asyncio.sleep(30.0)
+        else:
+            return
+    raise AssertionError("not done in ten attempts")
+
+
+@pytest.mark.parametrize("trouble", [Trouble.HUB_DIES_BEFORE, Trouble.HUB_DIES_AFTER])
+@pytest.mark.parametrize("point", ["Submit LOOKUP", "Submit ANSWER"])
+def test_a_hub_that_dies_around_its_commit_loses_and_doubles_nothing(
+    simulator: Simulator, point: str, trouble: Trouble
+) -> None:
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await filed(fed, bravo)
+        fed.plan.once(point, trouble)
+        view = await fed.ask(alpha, case="REQ-1", wait_seconds=300.0, expect="MATCH")
+        assert view.result is not None
+        assert view.result.overall is Overall.MATCH
+        assert fed.plan.pending() == 0
+        assert decisions(bravo) == 1
+
+    simulator.play(scene, agencies=2)
+
+
+@pytest.mark.parametrize("skip", [0, 1], ids=["the decision", "the answer"])
+@pytest.mark.parametrize("trouble", [*DEATHS, *FAILURES])
+def test_an_owner_interrupted_between_decision_and_answer_decides_and_charges_once(
+    simulator: Simulator, trouble: Trouble, skip: int
+) -> None:
+    """§7.3: replay entry, quota and ledger are one transaction, before anything is evaluated."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await filed(fed, bravo)
+        fed.plan.once("transaction Answerer.process", trouble, "bravo", skip=skip)
+        view = await fed.ask(alpha, case="REQ-1", wait_seconds=300.0, expect="MATCH")
+        assert fed.plan.pending() == 0
+        assert view.result is not None
+        assert view.result.overall is Overall.MATCH
+        assert [use.total for use in read_node(bravo.config).uses] == [40]
+
+    simulator.play(scene, agencies=2)
+
+
+@pytest.mark.parametrize("trouble", DEATHS)
+def test_an_owner_that_dies_at_any_transaction_of_a_lookup_answers_it_once(
+    simulator: Simulator, trouble: Trouble
+) -> None:
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await filed(fed, bravo)
+        for step in range(7):
+            fed.plan.once("transaction", trouble, "bravo", skip=step)
+            view = await fed.ask(alpha, case=f"REQ-{step}", wait_seconds=300.0, expect="MATCH")
+            assert view.result is not None
+            assert view.result.overall is Overall.MATCH
+            fed.plan.forget()
+        assert decisions(bravo) == 7
+
+    simulator.play(scene, agencies=2)
+
+
+@pytest.mark.parametrize("trouble", DEATHS)
+def test_an_asker_that_dies_at_any_transaction_of_a_lookup_has_asked_it_once_or_not_at_all(
+    simulator: Simulator, trouble: Trouble
+) -> None:
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await filed(fed, bravo)
+        for step in range(12):
+            fed.plan.once("transaction", trouble, "alpha", skip=step)
+            try:
+                await fed.ask(alpha, case=f"REQ-{step}", expect="MATCH")
+            except Killed:
+                await fed.until(lambda: alpha.life is not None and alpha.node.connection.attached)
+            fed.plan.forget()
+        # What was stored before a death leaves by itself, once nobody else can be about to send it.
+        await asyncio.sleep(120.0)
+        assert lookups_accepted(fed) == len(read_node(alpha.config).lookups) <= 12
+
+    simulator.play(scene, agencies=2)
+
+
+@pytest.mark.parametrize("trouble", [*DEATHS, *FAILURES])
+def test_a_publication_interrupted_anywhere_is_made_good(simulator: Simulator, trouble: Trouble) -> None:
+    """§6.7: stored before it is sent, confirmed once the hub has it."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        for step in range(6):
+            record = f"IA-{step}"
+            await fed.file(bravo, [make_row(agency_record_id=record, ssn4=f"482{step}")], publish=False)
+            before = fed.sequence_at_hub(bravo)
+            fed.plan.once("transaction", trouble, "bravo", skip=step)
+            try:
+                await fed.publish(bravo)
+            except (CandorError, Killed):
+                fed.plan.forget()
+                await fed.until(lambda: bravo.life is not None and bravo.node.connection.attached)
+                if fed.sequence_at_hub(bravo) == before:
+                    await again(lambda: fed.publish(bravo))
+            fed.plan.forget()
+            await fed.until(lambda: fed.sequence_at_hub(bravo) > before)  # noqa: B023  # awaited here
+        await fed.settled()
+        view = await fed.ask(alpha, case="REQ-1", expect="MATCH")
+        assert len(view.hits) == 6
+
+    simulator.play(scene, agencies=2)
+
+
+def test_the_replay_cache_survives_a_restart(simulator: Simulator) -> None:
+    """§7.3; attack A8: the hub replays a lookup of last week to a node that was restarted since."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await filed(fed, bravo)
+        taken: list[Envelope] = []
+        deliver = bravo.node.deliver
+
+        async def remember(envelope: Envelope) -> None:
+            taken.append(envelope)
+            await deliver(envelope)
+
+        bravo.node.deliver = remember  # type: ignore[method-assign]  # only remembers
+        await fed.ask(alpha, case="REQ-1", expect="MATCH")
+        lookup = next(each for each in taken if each.kind is MessageKind.LOOKUP)
+        node = await fed.restart(bravo)
+        await node.connection.first_attached.wait()
+        # As after a month: the inbox has forgotten the delivery.
+        await node.store.run(lambda db: db.execute("DELETE FROM inbox") and None)
+        await node.deliver(lookup)
+        counts = await fed.eventually(
+            lambda: node.store.run(mail_store.counts), lambda counts: counts.inbox_dropped == 1
+        )
+        assert counts.outbox_waiting == 0
+        assert decisions(bravo) == 1
+
+    simulator.play(scene, agencies=2)
+
+
+def test_an_owners_quota_holds_over_restarts_and_against_lookups_at_once(simulator: Simulator) -> None:
+    """§11.1."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await fed.stop_node(bravo)
+        bravo.config = bravo.config.model_copy(update={"quota_elements": 160, "quota_day_share": 1})
+        await fed.start_node(bravo)
+        await filed(fed, bravo)
+        states: Counter[TargetState] = Counter()
+        for batch in range(3):
+            views = await asyncio.gather(
+                *(fed.ask(alpha, case=f"REQ-{batch}-{number}", wait_seconds=120.0) for number in range(2))
+            )
+            for view in views:
+                assert view.result is not None
+                states.update(
+                    report.state for report in view.result.coverage.reports if str(report.node) == "bravo"
+                )
+            await fed.restart(bravo)
+        assert states == {TargetState.ANSWERED: 4, TargetState.QUOTA: 2}
+        assert [use.total for use in read_node(bravo.config).uses] == [160]
+
+    simulator.play(scene, agencies=2)
+
+
+def test_the_hubs_quota_holds_over_restarts_and_against_lookups_at_once(simulator: Simulator) -> None:
+    """§11.1."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, _ = fed.parties
+        quota = fed.hub_config.quota
+        small = type(quota)(total=160, weak=160, match=160, code=160, day_share=1)
+        await fed.stop_hub()
+        await fed.start_hub(quota=small)
+        await fed.until(lambda: alpha.node.connection.attached)
+        told: Counter[str] = Counter()
+
+        async def ask(case: str) -> None:
+            try:
+                await fed.ask(alpha, case=case, wait_seconds=60.0)
+            except QuotaSpent:
+                told["refused"] += 1
+            else:
+                told["accepted"] += 1
+
+        for batch in range(3):
+            await asyncio.gather(*(ask(f"REQ-{batch}-{number}") for number in range(2)))
+            await fed.stop_hub()
+            await fed.start_hub()
+            await fed.until(lambda: alpha.node.connection.attached)
+        assert told == {"accepted": 4, "refused": 2}
+        assert [use.total for use in read_hub(fed.hub_config).uses] == [160]
+
+    simulator.play(scene, agencies=2)
+
+
+def test_a_lookup_decided_before_a_death_is_evaluated_under_that_decision(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between evaluation and answer: evaluated again it may be, decided again it is not."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await filed(fed, bravo)
+        judged: list[Any] = []
+        judge = Answerer._judge
+
+        def count(self: Answerer, *arguments: Any) -> Any:
+            decision = judge(self, *arguments)
+            judged.append(str(self._own))
+            return decision
+
+        monkeypatch.setattr(Answerer, "_judge", count)
+        fed.plan.once("transaction Answerer.process", Trouble.DIES_BEFORE, "bravo", skip=1, times=3)
+        view = await fed.ask(alpha, case="REQ-1", wait_seconds=600.0, expect="MATCH")
+        assert fed.plan.pending() == 0
+        assert view.result is not None
+        assert view.result.overall is Overall.MATCH
+        assert judged.count("bravo") == 1
+
+    simulator.play(scene, agencies=2)
+
+
+@pytest.mark.parametrize("trouble", FAILURES)
+@pytest.mark.parametrize(
+    "step", ["Searcher._store_and_send", "Searcher.sent", "Outbox", "Gatherer._take", "Searcher.ask"]
+)
+def test_an_asker_whose_disk_fails_at_any_step_shows_what_it_holds(
+    simulator: Simulator, step: str, trouble: Trouble
+) -> None:
+    """§7.8: the case in memory is never behind what was stored, though nobody was told that it was."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo, _ = fed.parties
+        await filed(fed, bravo)
+        fed.plan.once(f"transaction {step}", trouble, "alpha")
+        try:
+            await fed.ask(alpha, case="REQ-1", expect="MATCH")
+        except CandorError as error:
+            assert error.code == "store_unusable"
+        await asyncio.sleep(120.0)
+        assert fed.plan.pending() == 0
+
+    simulator.play(scene)
+
+
+def test_a_client_that_leaves_while_its_lookup_is_stored_leaves_no_answer_unread(
+    simulator: Simulator,
+) -> None:
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await filed(fed, bravo)
+        asking = asyncio.ensure_future(fed.ask(alpha, case="REQ-1", expect="MATCH"))
+        await fed.until(lambda: bool(alpha.node.cases._cases), seconds=5.0, step_seconds=0.0005)
+        await asyncio.sleep(0.0001)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await asyncio.sleep(120.0)
+        counts = await alpha.node.store.run(mail_store.counts)
+        assert counts.inbox_dropped == 0
+
+    simulator.play(scene, agencies=2)
