@@ -8,8 +8,9 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -26,6 +27,7 @@ __all__ = [
     "Engine",
     "IntegrityError",
     "RowMapping",
+    "batches",
     "explain",
     "open_engine",
     "sa",
@@ -38,6 +40,9 @@ KEY_OCTETS = 32
 OLDEST_SQLITE = (3, 51, 3)
 BUSY_TIMEOUT_MILLISECONDS = 5_000
 _WRITES = "candor_writes"
+# A statement names at most so many values.
+_BATCH = 500
+T = TypeVar("T")
 
 _PRAGMAS = (
     # Acknowledged means fsynced: WAL with NORMAL loses commits in a power cut (RELIABILITY.md, finding 2).
@@ -129,6 +134,11 @@ def _begin(connection: Connection) -> None:
 def writing(engine: Engine) -> Engine:
     """The same engine, whose transactions take the write lock when they begin."""
     return engine.execution_options(**{_WRITES: True})
+
+
+def batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    """`items` in pieces that one statement can name."""
+    return (items[at : at + _BATCH] for at in range(0, len(items), _BATCH))
 
 
 # By primary result code of SQLite (https://www.sqlite.org/rescode.html): what happened, what to do.

@@ -7,7 +7,7 @@ to another process of the hub are the same to it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from candor_hub.store import Store
 from candor_proto.budget import BUCKET, MONTH, bucket
@@ -18,6 +18,7 @@ from candor_wire.codec import Delivery
 IDS_REMEMBERED = timedelta(days=30)
 # On PostgreSQL a lower delivery id may become visible after a higher one.
 _LATE_ROWS = 1_000
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MailboxKeeper:
@@ -35,7 +36,7 @@ class MailboxKeeper:
     def acknowledge(self, node: NodeId, delivery_ids: Iterable[int]) -> int:
         """Forget what `node` has stored; ids of other members' deliveries are ignored."""
         with self._store.write() as tx:
-            return tx.mailbox.acknowledge(node, delivery_ids)
+            return tx.mailbox.acknowledge({node: delivery_ids})
 
     def recipients_of_news(self) -> frozenset[NodeId]:
         """Who may have got deliveries since the last call, through this process or another."""
@@ -44,9 +45,9 @@ class MailboxKeeper:
             if newest == self._newest_seen:
                 return frozenset()
             above = min(newest, self._newest_seen) - _LATE_ROWS
-            found = tx.mailbox.recipients_above(above)
+            found = tx.mailbox.above(above, EVER, 100_000)
         self._newest_seen = newest
-        return found
+        return frozenset(each.recipient for each in found)
 
     def forget(self, now: datetime) -> int:
         """Delete what has expired, ids and quota buckets that no rule needs any more; how many deliveries."""

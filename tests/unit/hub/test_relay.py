@@ -285,7 +285,7 @@ def test_an_answer_larger_than_answers_are_is_refused(hub: Office, alpha: Member
     lookup = alpha.lookup([bravo])
     hub.submit(lookup, alpha)
     with pytest.raises(LimitExceeded):
-        hub.submit(replace(bravo.answer(lookup), body=bytes(5_000)), bravo)
+        hub.submit(replace(bravo.answer(lookup), body=bytes(128 * 1024 + 1)), bravo)
 
 
 @pytest.mark.parametrize("kind", [MessageKind.DISCLOSURE_REQUEST, MessageKind.DISCLOSURE_RESPONSE])
