@@ -21,10 +21,12 @@ from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
 from candor_hub.clock import Clock, SystemClock
 from candor_hub.config import Config
+from candor_hub.courier import Courier
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import FORGOTTEN_AFTER, Attempts, Enrolment
 from candor_hub.founding import open_store
 from candor_hub.index import Index
+from candor_hub.intake import Intake
 from candor_hub.keys import HubKeys, load_keys, renew
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
@@ -33,6 +35,7 @@ from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
 from candor_hub.streams import Streams, Timing, Watch
 from candor_hub.uploads import Uploads
+from candor_hub.warden import Warden
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
 
@@ -77,8 +80,13 @@ class Hub:
         self.mailbox = MailboxKeeper(self._store)
         self.relay = Relay(self._store, config.quota)
         self.streams = Streams()
-        self.watch = Watch(self.streams, self.directory, self.mailbox, timing)
-        self.attachments = Attachments(self.streams, self.watch, self.mailbox, self.clock, timing)
+        self.watch = Watch(self.streams, self.directory, timing)
+        self.warden = Warden(self.streams, self.watch, self.clock, timing)
+        self.courier = Courier(self.streams, self.mailbox, self.clock, timing.poll_seconds)
+        self.intake = Intake(self.relay, self.clock, self.courier.wake)
+        self.attachments = Attachments(
+            self.streams, self.watch, self.warden, self.courier, self.intake, self.clock, timing
+        )
         self.ports = Ports(0, 0)
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,6 +102,7 @@ class Hub:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
         await asyncio.to_thread(self._renew)
         await self.watch.look()
+        await self.courier.start()
         gate = NodeGate(self.config.federation, self.directory, self.clock)
         hub_server, hub_port = self._server(gate.admit, self.config.address, require_client=True)
         enrolment_server, enrolment_port = self._server(
@@ -101,7 +110,7 @@ class Hub:
         )
         self.ports = Ports(hub_port, enrolment_port)
         self._announce()
-        servicer = HubServicer(self.relay, self.index, Uploads(), self.attachments, self.streams, self.clock)
+        servicer = HubServicer(self.intake, self.index, Uploads(), self.attachments, self.clock)
         hub_pb2_grpc.add_HubServiceServicer_to_server(servicer, hub_server)
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
             EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock), enrolment_server
@@ -109,7 +118,15 @@ class Hub:
         for server in (hub_server, enrolment_server):
             await server.start()
             self._servers.append(server)
-        self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._maintain())]
+        works = (
+            self.watch.run,
+            self.warden.run,
+            self.courier.carry,
+            self.courier.collect,
+            self.intake.run,
+            self._maintain,
+        )
+        self._tasks = [asyncio.create_task(work()) for work in works]
         log.info("started", federation=str(self.config.federation), hub=hub_port, enrolment=enrolment_port)
 
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
@@ -119,6 +136,8 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.intake.close()
+        await self.courier.close()
         await asyncio.to_thread(self._store.close)
         if self._servers:
             log.info("stopped")

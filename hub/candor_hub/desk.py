@@ -60,7 +60,8 @@ class Checked:
         """Whose mailboxes it may go to."""
         if self.lookup is not None:
             return frozenset(target.node for target in self.lookup.targets)
-        return frozenset({self.envelope.recipient} - {None})
+        recipient = self.envelope.recipient
+        return frozenset() if recipient is None else frozenset({recipient})
 
 
 @dataclass

@@ -26,8 +26,8 @@ def _senders_in_the_mailbox(connection: Connection) -> None:
     if "sender" in {column["name"] for column in sa.inspect(connection).get_columns("mailbox")}:
         return  # a new database: the first step made the tables of today
     # Not by a new table: with the old one SQLite would forget which delivery ids were given.
-    connection.execute(sa.DDL("ALTER TABLE mailbox ADD COLUMN sender TEXT NOT NULL DEFAULT ''"))
-    connection.execute(sa.DDL("ALTER TABLE mailbox ADD COLUMN expires_at BIGINT NOT NULL DEFAULT 0"))
+    connection.execute(sa.text("ALTER TABLE mailbox ADD COLUMN sender TEXT NOT NULL DEFAULT ''"))
+    connection.execute(sa.text("ALTER TABLE mailbox ADD COLUMN expires_at BIGINT NOT NULL DEFAULT 0"))
     own = envelopes.c.number == mailbox.c.envelope
     connection.execute(
         sa.update(mailbox).values(
@@ -35,7 +35,7 @@ def _senders_in_the_mailbox(connection: Connection) -> None:
             expires_at=sa.select(envelopes.c.expires_at).where(own).scalar_subquery(),
         )
     )
-    connection.execute(sa.DDL("DROP INDEX mailbox_by_recipient"))
+    connection.execute(sa.text("DROP INDEX mailbox_by_recipient"))
     next(index for index in mailbox.indexes if index.name == "mailbox_by_recipient").create(connection)
 
 

@@ -1,7 +1,8 @@
 """In front of every handler: who is calling, may it call this, and what its errors look like outside.
 
 Order (RELIABILITY.md §2): authenticate, revocation, authorise, standing, unknown fields, handler. The
-directory, and with it the deny list, is looked up for every call: a revocation holds from the next call on.
+directory, and with it the deny list, is looked up after every call's beginning: a revocation holds from the
+next call on. Calls that begin together share a look.
 
 Rules of this file:
 - nothing in a request is believed about identity; handlers take the caller from `caller()`;
@@ -28,9 +29,9 @@ from google.protobuf.message import DecodeError, Message
 from candor_certs.chain import PeerIdentity
 from candor_certs.names import Role
 from candor_certs.peer import TLS_VERSION, identity_from_auth_context
-from candor_hub.attach import check_member
 from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
+from candor_hub.warden import check_member
 from candor_proto.errors import CertificateRefused, MalformedMessage, Unreachable, WrongRole
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import refuse_unknown_fields
@@ -80,18 +81,40 @@ def caller() -> Caller:
 Admit = Callable[[str, Context], Awaitable[None]]
 
 
+class _Looks:
+    """Looks into the database for calls: one that comes while a look is under way shares the next one."""
+
+    def __init__(self, directory: DirectoryKeeper) -> None:
+        self._directory = directory
+        self._under_way: asyncio.Task[Snapshot] | None = None
+        self._next: asyncio.Task[Snapshot] | None = None
+
+    async def fresh(self) -> Snapshot:
+        """The directory as of a moment after this was called; raises StoreUnusable."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._look(self._under_way))
+        # One caller's going away must not end the look of the others.
+        return await asyncio.shield(self._next)
+
+    async def _look(self, before: asyncio.Task[Snapshot] | None) -> Snapshot:
+        if before is not None:
+            await asyncio.wait({before})
+        self._under_way, self._next = self._next, None
+        return await asyncio.to_thread(self._directory.latest)
+
+
 class NodeGate:
     """Admits active members with good certificates to the methods of their role."""
 
     def __init__(self, federation: FederationName, directory: DirectoryKeeper, clock: Clock) -> None:
         self._federation = federation
-        self._directory = directory
+        self._looks = _Looks(directory)
         self._clock = clock
 
     async def admit(self, method: str, context: Context) -> None:
         """Sets `caller()`; raises what `identity_from_auth_context` does, NotAMember or MemberSuspended."""
         now = self._clock.now()
-        snapshot = await asyncio.to_thread(self._directory.latest)
+        snapshot = await self._looks.fresh()
         identity = identity_from_auth_context(
             context.auth_context(),
             federation=self._federation,

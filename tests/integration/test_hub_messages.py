@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from candor_hub import streams
 from candor_hub.streams import Timing
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
@@ -25,7 +26,7 @@ from candor_proto.errors import (
     UnsupportedVersion,
 )
 from candor_proto.ids import Purpose
-from candor_wire import codec, limits
+from candor_wire import codec
 from candor_wire.v1 import hub_pb2
 from tests.hubs import QUICK, Stream, enrol, running_hub
 
@@ -104,20 +105,25 @@ def test_a_lookup_accepted_before_a_restart_is_delivered_after_it(tmp_path: Path
     asyncio.run(act())
 
 
-def test_deliveries_come_in_order_and_never_more_than_the_window(tmp_path: Path) -> None:
+def test_deliveries_come_in_order_and_never_more_than_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window_size = 20
+    monkeypatch.setattr(streams, "MAX_DELIVERIES_IN_FLIGHT", window_size)
+
     async def act() -> None:
         slow = replace(QUICK, redelivery_seconds=30.0)
         async with running_hub(tmp_path / "hub", timing=slow) as hub:
             alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
-            sent = [alpha.lookup([bravo]) for _ in range(limits.MAX_DELIVERIES_IN_FLIGHT + 6)]
+            sent = [alpha.lookup([bravo]) for _ in range(window_size + 6)]
             for lookup in sent:
                 await alpha.submit(lookup)
             async with bravo.attached() as stream:
-                window = [await stream.delivery() for _ in range(limits.MAX_DELIVERIES_IN_FLIGHT)]
+                window = [await stream.delivery() for _ in range(window_size)]
                 with pytest.raises(TimeoutError):
                     await stream.delivery(0.5)
             async with bravo.attached() as stream:  # a fresh stream begins anew
-                window = [await stream.delivery() for _ in range(limits.MAX_DELIVERIES_IN_FLIGHT)]
+                window = [await stream.delivery() for _ in range(window_size)]
                 await stream.acknowledge(*(each.delivery_id for each in window))
                 rest = [await stream.delivery() for _ in range(6)]
             assert [each.envelope for each in window + rest] == sent
@@ -213,7 +219,7 @@ def test_a_clock_that_is_off_is_told_both_times(tmp_path: Path) -> None:
     asyncio.run(act())
 
 
-def test_after_its_hello_a_node_sends_acknowledgements_only(tmp_path: Path) -> None:
+def test_after_its_hello_a_node_sends_mail_only(tmp_path: Path) -> None:
     async def act() -> None:
         async with running_hub(tmp_path / "hub") as hub:
             alpha = await enrol(hub, "alpha")

@@ -85,7 +85,8 @@ class Envelopes:
         target = sa.tuple_(lookup_targets.c.envelope, lookup_targets.c.node)
         for pieces in batches(pairs):
             query = sa.select(lookup_targets.c.envelope, lookup_targets.c.node).where(target.in_(pieces))
-            found.update((*lookups[number], NodeId(name)) for number, name in self._connection.execute(query))
+            for row in self._connection.execute(query).mappings():
+                found.add((*lookups[row["envelope"]], NodeId(row["node"])))
         return frozenset(found)
 
     def add(self, accepted: Sequence[Acceptance], now: datetime) -> None:

@@ -24,55 +24,63 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x61ndor_wire/v1/hub.proto\x12\tcandor.v1\"\xaa\x01\n\x08\x45nvelope\x12\x13\n\x0b\x65nvelope_id\x18\x01 \x01(\x0c\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.candor.v1.MessageKind\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x11\n\trecipient\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x12\x1f\n\x17\x65xpires_at_milliseconds\x18\x07 \x01(\x06\"j\n\rAttachRequest\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.candor.v1.HelloH\x00\x12-\n\x0b\x61\x63knowledge\x18\x02 \x01(\x0b\x32\x16.candor.v1.AcknowledgeH\x00\x42\x07\n\x05\x66rame\"\\\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x1e\n\x16node_time_milliseconds\x18\x02 \x01(\x06\x12\x19\n\x11\x64irectory_version\x18\x03 \x01(\x06\"#\n\x0b\x41\x63knowledge\x12\x14\n\x0c\x64\x65livery_ids\x18\x01 \x03(\x06\"\xce\x01\n\x0e\x41ttachResponse\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.candor.v1.WelcomeH\x00\x12\'\n\x08\x64\x65livery\x18\x02 \x01(\x0b\x32\x13.candor.v1.DeliveryH\x00\x12\x38\n\x11\x64irectory_changed\x18\x03 \x01(\x0b\x32\x1b.candor.v1.DirectoryChangedH\x00\x12)\n\theartbeat\x18\x04 \x01(\x0b\x32\x14.candor.v1.HeartbeatH\x00\x42\x07\n\x05\x66rame\"]\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x1d\n\x15hub_time_milliseconds\x18\x02 \x01(\x06\x12\x19\n\x11\x64irectory_version\x18\x03 \x01(\x06\"F\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x06\x12%\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x13.candor.v1.Envelope\"-\n\x10\x44irectoryChanged\x12\x19\n\x11\x64irectory_version\x18\x01 \x01(\x06\"*\n\tHeartbeat\x12\x1d\n\x15hub_time_milliseconds\x18\x01 \x01(\x06\"6\n\rSubmitRequest\x12%\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x13.candor.v1.Envelope\"$\n\x0eSubmitResponse\x12\x12\n\nrecipients\x18\x01 \x01(\x07\"?\n\x11PutSegmentRequest\x12\x11\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x14\n\x12PutSegmentResponse\"$\n\x11GetSegmentRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\"#\n\x12GetSegmentResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"1\n\x0ePutHeadRequest\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\",\n\x0fPutHeadResponse\x12\x19\n\x11\x64irectory_version\x18\x01 \x01(\x06\"\x15\n\x13GetDirectoryRequest\"[\n\x14GetDirectoryResponse\x12*\n\x05start\x18\x01 \x01(\x0b\x32\x19.candor.v1.DirectoryStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"S\n\x0e\x44irectoryStart\x12\x11\n\tsignature\x18\x01 \x01(\x0c\x12\x19\n\x11\x63\x65rtificate_chain\x18\x02 \x03(\x0c\x12\x13\n\x0b\x62ody_octets\x18\x03 \x01(\x07*\xa8\x01\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MESSAGE_KIND_LOOKUP\x10\x01\x12\x17\n\x13MESSAGE_KIND_ANSWER\x10\x02\x12#\n\x1fMESSAGE_KIND_DISCLOSURE_REQUEST\x10\x03\x12$\n MESSAGE_KIND_DISCLOSURE_RESPONSE\x10\x04\x32\xbd\x03\n\nHubService\x12\x41\n\x06\x41ttach\x12\x18.candor.v1.AttachRequest\x1a\x19.candor.v1.AttachResponse(\x01\x30\x01\x12=\n\x06Submit\x12\x18.candor.v1.SubmitRequest\x1a\x19.candor.v1.SubmitResponse\x12K\n\nPutSegment\x12\x1c.candor.v1.PutSegmentRequest\x1a\x1d.candor.v1.PutSegmentResponse(\x01\x12K\n\nGetSegment\x12\x1c.candor.v1.GetSegmentRequest\x1a\x1d.candor.v1.GetSegmentResponse0\x01\x12@\n\x07PutHead\x12\x19.candor.v1.PutHeadRequest\x1a\x1a.candor.v1.PutHeadResponse\x12Q\n\x0cGetDirectory\x12\x1e.candor.v1.GetDirectoryRequest\x1a\x1f.candor.v1.GetDirectoryResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x61ndor_wire/v1/hub.proto\x12\tcandor.v1\"\xaa\x01\n\x08\x45nvelope\x12\x13\n\x0b\x65nvelope_id\x18\x01 \x01(\x0c\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.candor.v1.MessageKind\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x11\n\trecipient\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x12\x1f\n\x17\x65xpires_at_milliseconds\x18\x07 \x01(\x06\"f\n\rAttachRequest\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.candor.v1.HelloH\x00\x12#\n\x04mail\x18\x03 \x01(\x0b\x32\x13.candor.v1.NodeMailH\x00\x42\x07\n\x05\x66rameJ\x04\x08\x02\x10\x03\"\\\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x1e\n\x16node_time_milliseconds\x18\x02 \x01(\x06\x12\x19\n\x11\x64irectory_version\x18\x03 \x01(\x06\"L\n\x08NodeMail\x12\x14\n\x0c\x61\x63knowledged\x18\x01 \x03(\x06\x12*\n\x0bsubmissions\x18\x02 \x03(\x0b\x32\x15.candor.v1.Submission\"C\n\nSubmission\x12\x0e\n\x06number\x18\x01 \x01(\x06\x12%\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x13.candor.v1.Envelope\"\xcf\x01\n\x0e\x41ttachResponse\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.candor.v1.WelcomeH\x00\x12\x38\n\x11\x64irectory_changed\x18\x03 \x01(\x0b\x32\x1b.candor.v1.DirectoryChangedH\x00\x12)\n\theartbeat\x18\x04 \x01(\x0b\x32\x14.candor.v1.HeartbeatH\x00\x12\"\n\x04mail\x18\x05 \x01(\x0b\x32\x12.candor.v1.HubMailH\x00\x42\x07\n\x05\x66rameJ\x04\x08\x02\x10\x03\"X\n\x07HubMail\x12\'\n\ndeliveries\x18\x01 \x03(\x0b\x32\x13.candor.v1.Delivery\x12$\n\x08receipts\x18\x02 \x03(\x0b\x32\x12.candor.v1.Receipt\"a\n\x07Receipt\x12\x0e\n\x06number\x18\x01 \x01(\x06\x12\x14\n\nrecipients\x18\x02 \x01(\x07H\x00\x12%\n\x07refusal\x18\x03 \x01(\x0b\x32\x12.candor.v1.RefusalH\x00\x42\t\n\x07outcome\"8\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\"]\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x1d\n\x15hub_time_milliseconds\x18\x02 \x01(\x06\x12\x19\n\x11\x64irectory_version\x18\x03 \x01(\x06\"F\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x06\x12%\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x13.candor.v1.Envelope\"-\n\x10\x44irectoryChanged\x12\x19\n\x11\x64irectory_version\x18\x01 \x01(\x06\"*\n\tHeartbeat\x12\x1d\n\x15hub_time_milliseconds\x18\x01 \x01(\x06\"6\n\rSubmitRequest\x12%\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x13.candor.v1.Envelope\"$\n\x0eSubmitResponse\x12\x12\n\nrecipients\x18\x01 \x01(\x07\"?\n\x11PutSegmentRequest\x12\x11\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x14\n\x12PutSegmentResponse\"$\n\x11GetSegmentRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\"#\n\x12GetSegmentResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"1\n\x0ePutHeadRequest\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\",\n\x0fPutHeadResponse\x12\x19\n\x11\x64irectory_version\x18\x01 \x01(\x06\"\x15\n\x13GetDirectoryRequest\"[\n\x14GetDirectoryResponse\x12*\n\x05start\x18\x01 \x01(\x0b\x32\x19.candor.v1.DirectoryStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"S\n\x0e\x44irectoryStart\x12\x11\n\tsignature\x18\x01 \x01(\x0c\x12\x19\n\x11\x63\x65rtificate_chain\x18\x02 \x03(\x0c\x12\x13\n\x0b\x62ody_octets\x18\x03 \x01(\x07*\xa8\x01\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MESSAGE_KIND_LOOKUP\x10\x01\x12\x17\n\x13MESSAGE_KIND_ANSWER\x10\x02\x12#\n\x1fMESSAGE_KIND_DISCLOSURE_REQUEST\x10\x03\x12$\n MESSAGE_KIND_DISCLOSURE_RESPONSE\x10\x04\x32\xbd\x03\n\nHubService\x12\x41\n\x06\x41ttach\x12\x18.candor.v1.AttachRequest\x1a\x19.candor.v1.AttachResponse(\x01\x30\x01\x12=\n\x06Submit\x12\x18.candor.v1.SubmitRequest\x1a\x19.candor.v1.SubmitResponse\x12K\n\nPutSegment\x12\x1c.candor.v1.PutSegmentRequest\x1a\x1d.candor.v1.PutSegmentResponse(\x01\x12K\n\nGetSegment\x12\x1c.candor.v1.GetSegmentRequest\x1a\x1d.candor.v1.GetSegmentResponse0\x01\x12@\n\x07PutHead\x12\x19.candor.v1.PutHeadRequest\x1a\x1a.candor.v1.PutHeadResponse\x12Q\n\x0cGetDirectory\x12\x1e.candor.v1.GetDirectoryRequest\x1a\x1f.candor.v1.GetDirectoryResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'candor_wire.v1.hub_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MESSAGEKIND']._serialized_start=1473
-  _globals['_MESSAGEKIND']._serialized_end=1641
+  _globals['_MESSAGEKIND']._serialized_start=1827
+  _globals['_MESSAGEKIND']._serialized_end=1995
   _globals['_ENVELOPE']._serialized_start=40
   _globals['_ENVELOPE']._serialized_end=210
   _globals['_ATTACHREQUEST']._serialized_start=212
-  _globals['_ATTACHREQUEST']._serialized_end=318
-  _globals['_HELLO']._serialized_start=320
-  _globals['_HELLO']._serialized_end=412
-  _globals['_ACKNOWLEDGE']._serialized_start=414
-  _globals['_ACKNOWLEDGE']._serialized_end=449
-  _globals['_ATTACHRESPONSE']._serialized_start=452
-  _globals['_ATTACHRESPONSE']._serialized_end=658
-  _globals['_WELCOME']._serialized_start=660
-  _globals['_WELCOME']._serialized_end=753
-  _globals['_DELIVERY']._serialized_start=755
-  _globals['_DELIVERY']._serialized_end=825
-  _globals['_DIRECTORYCHANGED']._serialized_start=827
-  _globals['_DIRECTORYCHANGED']._serialized_end=872
-  _globals['_HEARTBEAT']._serialized_start=874
-  _globals['_HEARTBEAT']._serialized_end=916
-  _globals['_SUBMITREQUEST']._serialized_start=918
-  _globals['_SUBMITREQUEST']._serialized_end=972
-  _globals['_SUBMITRESPONSE']._serialized_start=974
-  _globals['_SUBMITRESPONSE']._serialized_end=1010
-  _globals['_PUTSEGMENTREQUEST']._serialized_start=1012
-  _globals['_PUTSEGMENTREQUEST']._serialized_end=1075
-  _globals['_PUTSEGMENTRESPONSE']._serialized_start=1077
-  _globals['_PUTSEGMENTRESPONSE']._serialized_end=1097
-  _globals['_GETSEGMENTREQUEST']._serialized_start=1099
-  _globals['_GETSEGMENTREQUEST']._serialized_end=1135
-  _globals['_GETSEGMENTRESPONSE']._serialized_start=1137
-  _globals['_GETSEGMENTRESPONSE']._serialized_end=1172
-  _globals['_PUTHEADREQUEST']._serialized_start=1174
-  _globals['_PUTHEADREQUEST']._serialized_end=1223
-  _globals['_PUTHEADRESPONSE']._serialized_start=1225
-  _globals['_PUTHEADRESPONSE']._serialized_end=1269
-  _globals['_GETDIRECTORYREQUEST']._serialized_start=1271
-  _globals['_GETDIRECTORYREQUEST']._serialized_end=1292
-  _globals['_GETDIRECTORYRESPONSE']._serialized_start=1294
-  _globals['_GETDIRECTORYRESPONSE']._serialized_end=1385
-  _globals['_DIRECTORYSTART']._serialized_start=1387
-  _globals['_DIRECTORYSTART']._serialized_end=1470
-  _globals['_HUBSERVICE']._serialized_start=1644
-  _globals['_HUBSERVICE']._serialized_end=2089
+  _globals['_ATTACHREQUEST']._serialized_end=314
+  _globals['_HELLO']._serialized_start=316
+  _globals['_HELLO']._serialized_end=408
+  _globals['_NODEMAIL']._serialized_start=410
+  _globals['_NODEMAIL']._serialized_end=486
+  _globals['_SUBMISSION']._serialized_start=488
+  _globals['_SUBMISSION']._serialized_end=555
+  _globals['_ATTACHRESPONSE']._serialized_start=558
+  _globals['_ATTACHRESPONSE']._serialized_end=765
+  _globals['_HUBMAIL']._serialized_start=767
+  _globals['_HUBMAIL']._serialized_end=855
+  _globals['_RECEIPT']._serialized_start=857
+  _globals['_RECEIPT']._serialized_end=954
+  _globals['_REFUSAL']._serialized_start=956
+  _globals['_REFUSAL']._serialized_end=1012
+  _globals['_WELCOME']._serialized_start=1014
+  _globals['_WELCOME']._serialized_end=1107
+  _globals['_DELIVERY']._serialized_start=1109
+  _globals['_DELIVERY']._serialized_end=1179
+  _globals['_DIRECTORYCHANGED']._serialized_start=1181
+  _globals['_DIRECTORYCHANGED']._serialized_end=1226
+  _globals['_HEARTBEAT']._serialized_start=1228
+  _globals['_HEARTBEAT']._serialized_end=1270
+  _globals['_SUBMITREQUEST']._serialized_start=1272
+  _globals['_SUBMITREQUEST']._serialized_end=1326
+  _globals['_SUBMITRESPONSE']._serialized_start=1328
+  _globals['_SUBMITRESPONSE']._serialized_end=1364
+  _globals['_PUTSEGMENTREQUEST']._serialized_start=1366
+  _globals['_PUTSEGMENTREQUEST']._serialized_end=1429
+  _globals['_PUTSEGMENTRESPONSE']._serialized_start=1431
+  _globals['_PUTSEGMENTRESPONSE']._serialized_end=1451
+  _globals['_GETSEGMENTREQUEST']._serialized_start=1453
+  _globals['_GETSEGMENTREQUEST']._serialized_end=1489
+  _globals['_GETSEGMENTRESPONSE']._serialized_start=1491
+  _globals['_GETSEGMENTRESPONSE']._serialized_end=1526
+  _globals['_PUTHEADREQUEST']._serialized_start=1528
+  _globals['_PUTHEADREQUEST']._serialized_end=1577
+  _globals['_PUTHEADRESPONSE']._serialized_start=1579
+  _globals['_PUTHEADRESPONSE']._serialized_end=1623
+  _globals['_GETDIRECTORYREQUEST']._serialized_start=1625
+  _globals['_GETDIRECTORYREQUEST']._serialized_end=1646
+  _globals['_GETDIRECTORYRESPONSE']._serialized_start=1648
+  _globals['_GETDIRECTORYRESPONSE']._serialized_end=1739
+  _globals['_DIRECTORYSTART']._serialized_start=1741
+  _globals['_DIRECTORYSTART']._serialized_end=1824
+  _globals['_HUBSERVICE']._serialized_start=1998
+  _globals['_HUBSERVICE']._serialized_end=2443
 # @@protoc_insertion_point(module_scope)

@@ -87,7 +87,8 @@ def test_a_body_is_dropped_when_its_last_recipient_has_it(hub: Office) -> None:
 def test_a_message_of_another_process_is_news_once(tmp_path: Path) -> None:
     with office(tmp_path) as hub, opened(hub.config, hub.clock) as other:
         alpha, bravo = hub.join("alpha"), hub.join("bravo")
-        assert other.mailbox.recipients_of_news() == frozenset()
+        newest = other.mailbox.newest()
         hub.submit(alpha.sealed(bravo.node), alpha)
-        assert other.mailbox.recipients_of_news() == {bravo.node}
-        assert other.mailbox.recipients_of_news() == frozenset()
+        (row,) = other.mailbox.news(newest, 10, {bravo.node}, hub.clock.now()).rows
+        assert row.recipient == bravo.node
+        assert other.mailbox.news(row.delivery_id, 10, {bravo.node}, hub.clock.now()).rows == ()

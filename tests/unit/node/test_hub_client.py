@@ -63,7 +63,7 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
         for frame in self.frames:
             yield codec.write_frame(frame)
         async for message in request_iterator:
-            self.acknowledged.extend(codec.read_acknowledge(message))
+            self.acknowledged.extend(codec.read_node_mail(message).acknowledged)
 
     async def Submit(self, request: Any, context: Any) -> Any:
         if self.error is not None:
@@ -156,7 +156,7 @@ def test_deliveries_are_taken_in_order_and_acknowledged() -> None:
     async def scene() -> None:
         hub, taker = FakeHub(), Taker()
         sent = [envelope(), envelope()]
-        hub.frames = [codec.Delivery(number, one) for number, one in enumerate(sent, 11)]
+        hub.frames = [codec.HubMail((codec.Delivery(number, one),)) for number, one in enumerate(sent, 11)]
         hub.frames.append(codec.DirectoryChanged(9))
         async with connected(hub) as client:
             await attach_until(client, taker, lambda: len(hub.acknowledged) == 2)
@@ -175,7 +175,7 @@ def test_nothing_is_acknowledged_before_it_is_stored() -> None:
     async def scene() -> None:
         hub, seen = FakeHub(), []
         taker = Taker(before_return=lambda: seen.append(list(hub.acknowledged)))
-        hub.frames = [codec.Delivery(11, envelope())]
+        hub.frames = [codec.HubMail((codec.Delivery(11, envelope()),))]
         async with connected(hub) as client:
             await attach_until(client, taker, lambda: bool(hub.acknowledged))
         assert seen == [[]]
@@ -189,7 +189,7 @@ def test_a_delivery_that_could_not_be_stored_is_not_acknowledged() -> None:
             raise Unreachable("the disk is full")
 
         hub, taker = FakeHub(), Taker(before_return=fail)
-        hub.frames = [codec.Delivery(11, envelope())]
+        hub.frames = [codec.HubMail((codec.Delivery(11, envelope()),))]
         async with connected(hub) as client:
             with pytest.raises(Unreachable, match="disk is full"):
                 await attach_until(client, taker, lambda: bool(hub.acknowledged))
@@ -250,7 +250,7 @@ def test_a_node_whose_clock_is_off_does_not_work() -> None:
     async def scene() -> None:
         hub, taker = FakeHub(), Taker()
         hub.hub_time = lambda: datetime.now(UTC) + timedelta(minutes=6)
-        hub.frames = [codec.Delivery(11, envelope())]
+        hub.frames = [codec.HubMail((codec.Delivery(11, envelope()),))]
         async with connected(hub) as client:
             with pytest.raises(ClockWrong):
                 async with asyncio.timeout(5):
