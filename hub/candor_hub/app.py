@@ -82,7 +82,7 @@ class Hub:
         self.streams = Streams()
         self.watch = Watch(self.streams, self.directory, timing)
         self.warden = Warden(self.streams, self.watch, self.clock, timing)
-        self.courier = Courier(self.streams, self.mailbox, self.clock, timing.poll_seconds)
+        self.courier = Courier(self.streams, self.mailbox, self.clock, timing)
         self.intake = Intake(self.relay, self.clock, self.courier.wake)
         self.attachments = Attachments(
             self.streams, self.watch, self.warden, self.courier, self.intake, self.clock, timing
@@ -123,6 +123,7 @@ class Hub:
             self.warden.run,
             self.courier.carry,
             self.courier.collect,
+            self.courier.sweep,
             self.intake.run,
             self._maintain,
         )

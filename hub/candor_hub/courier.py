@@ -19,7 +19,7 @@ import structlog
 
 from candor_hub.clock import Clock
 from candor_hub.mailbox import MailboxKeeper
-from candor_hub.streams import Parcel, Session, Streams
+from candor_hub.streams import Parcel, Session, Streams, Timing
 from candor_proto.errors import CandorError
 from candor_proto.ids import NodeId
 from candor_wire.codec import Delivery, write_envelope
@@ -34,11 +34,11 @@ _NEWS = 2_000
 class Courier:
     """One for each process. The event loop owns it; the mailbox is read and written in threads of its own."""
 
-    def __init__(self, streams: Streams, mailbox: MailboxKeeper, clock: Clock, poll_seconds: float) -> None:
+    def __init__(self, streams: Streams, mailbox: MailboxKeeper, clock: Clock, timing: Timing) -> None:
         self._streams = streams
         self._mailbox = mailbox
         self._clock = clock
-        self._poll_seconds = poll_seconds
+        self._timing = timing
         self._seen = 0
         self._wake = asyncio.Event()
         self._acknowledged: dict[Session, list[int]] = {}
@@ -64,7 +64,7 @@ class Courier:
         """Hand out what is new, for ever: when woken, and once per poll what other processes wrote."""
         while True:
             try:
-                async with asyncio.timeout(self._poll_seconds):
+                async with asyncio.timeout(self._timing.poll_seconds):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -74,7 +74,7 @@ class Courier:
                     pass
             except CandorError as error:
                 log.error("deliveries could not be read", code=error.code, message=error.message)
-                await asyncio.sleep(self._poll_seconds)
+                await asyncio.sleep(self._timing.poll_seconds)
 
     async def _look(self) -> int:
         """Hand out the next new rows; how many there were."""
@@ -94,6 +94,22 @@ class Courier:
         if news.rows:
             self._seen = news.rows[-1].delivery_id
         return len(news.rows)
+
+    async def sweep(self) -> None:
+        """Make sessions look for themselves when something waits for them that is not on its way, for ever.
+
+        Even if nobody was woken for it: a lost wake-up delays a delivery, it does not lose it.
+        """
+        while True:
+            await asyncio.sleep(self._timing.redelivery_seconds)
+            try:
+                waiting = await self._in_thread(self._mailbox.waiting_counts)
+            except CandorError as error:
+                log.error("the mailbox could not be read", code=error.code, message=error.message)
+                continue
+            for session in self._streams.all():
+                if waiting.get(session.node, 0) > len(session.known()):
+                    session.look_again()
 
     async def refill(self, session: Session) -> None:
         """Read the mailbox for a session that is behind; raises StoreUnusable."""

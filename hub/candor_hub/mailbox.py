@@ -14,7 +14,7 @@ from candor_hub.store import Store
 from candor_hub.store.mailbox import Waiting
 from candor_proto.budget import BUCKET, MONTH, bucket
 from candor_proto.ids import NodeId
-from candor_wire.codec import Delivery, write_envelope
+from candor_wire.codec import Delivery
 from candor_wire.v1 import hub_pb2
 
 # Longer than any retry (RELIABILITY.md §7.2): a late resubmission is answered as before.
@@ -45,13 +45,17 @@ class MailboxKeeper:
         with self._store.read() as tx:
             return tx.mailbox.newest()
 
+    def waiting_counts(self) -> dict[NodeId, int]:
+        """How many deliveries wait for each node that has any."""
+        with self._store.read() as tx:
+            return tx.mailbox.waiting_counts()
+
     def news(self, above: int, limit: int, attached: Collection[NodeId], now: datetime) -> News:
         """The first `limit` deliveries with an id above `above`, written by this process or another."""
         with self._store.read() as tx:
             rows = tx.mailbox.above(above, now, limit)
             bodies = tx.mailbox.bodies(row.envelope for row in rows if row.recipient in attached)
-        messages = {number: write_envelope(envelope) for number, envelope in bodies.items()}
-        return News(rows, {number: (message, message.ByteSize()) for number, message in messages.items()})
+        return News(rows, {number: (message, message.ByteSize()) for number, message in bodies.items()})
 
     def acknowledge(self, node: NodeId, delivery_ids: Iterable[int]) -> int:
         """Forget what `node` has stored; ids of other members' deliveries are ignored."""

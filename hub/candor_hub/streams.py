@@ -73,7 +73,6 @@ class Session:
     told_version: int = 0
     heartbeat_due: bool = False
     heartbeat_at: float = 0.0
-    look_at: float = 0.0
     behind: bool = True
     reading: bool = False
     read_at: float = 0.0

@@ -34,9 +34,7 @@ class Warden:
 
     def welcome(self, session: Session) -> None:
         """Begin to look after a session."""
-        now = asyncio.get_running_loop().time()
-        session.heartbeat_at = now + self._timing.heartbeat_seconds
-        session.look_at = now + self._timing.redelivery_seconds
+        session.heartbeat_at = asyncio.get_running_loop().time() + self._timing.heartbeat_seconds
 
     async def run(self) -> None:
         """For ever."""
@@ -65,10 +63,6 @@ class Warden:
 
     def _remind(self, session: Session, now: float) -> None:
         session.drop_overdue(now - self._timing.redelivery_seconds)
-        if now >= session.look_at:
-            # Even if nobody woke it: a lost wake-up delays a delivery, it does not lose it.
-            session.look_at = now + self._timing.redelivery_seconds
-            session.look_again()
         if now >= session.heartbeat_at:
             session.heartbeat_at = now + self._timing.heartbeat_seconds
             session.heartbeat_due = True

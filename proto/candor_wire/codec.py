@@ -79,14 +79,35 @@ def _exactly(octets: bytes, count: int, what: str) -> bytes:
 
 
 def write_envelope(envelope: Envelope) -> hub_pb2.Envelope:
+    return envelope_message(
+        envelope.envelope_id,
+        envelope.kind.value,
+        str(envelope.sender),
+        str(envelope.recipient) if envelope.recipient else "",
+        envelope.body,
+        envelope.signature,
+        to_milliseconds(envelope.expires_at),
+    )
+
+
+def envelope_message(
+    envelope_id: bytes,
+    kind: int,
+    sender: str,
+    recipient: str,
+    body: bytes,
+    signature: bytes,
+    expires_at_milliseconds: int,
+) -> hub_pb2.Envelope:
+    """Of the parts of an envelope that was read strictly before, and stored."""
     return hub_pb2.Envelope(
-        envelope_id=envelope.envelope_id,
-        kind=hub_pb2.MessageKind.ValueType(envelope.kind.value),
-        sender=str(envelope.sender),
-        recipient=str(envelope.recipient) if envelope.recipient else "",
-        body=envelope.body,
-        signature=envelope.signature,
-        expires_at_milliseconds=to_milliseconds(envelope.expires_at),
+        envelope_id=envelope_id,
+        kind=hub_pb2.MessageKind.ValueType(kind),
+        sender=sender,
+        recipient=recipient,
+        body=body,
+        signature=signature,
+        expires_at_milliseconds=expires_at_milliseconds,
     )
 
 

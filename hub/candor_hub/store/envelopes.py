@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from candor_hub.driver import Connection, batches, sa
-from candor_hub.tables import envelopes, lookup_targets, mailbox
+from candor_hub.driver import Connection, insert_many, matching
 from candor_proto.canonical import to_milliseconds
 from candor_proto.ids import Digest, NodeId
 from candor_wire.codec import Envelope, MessageKind
@@ -48,82 +48,81 @@ class Envelopes:
 
     def find(self, keys: Collection[Key]) -> dict[Key, Accepted]:
         """The earlier acceptance of each of these that was accepted before."""
-        columns = (
-            envelopes.c.sender,
-            envelopes.c.kind,
-            envelopes.c.envelope_id,
-            envelopes.c.recipient,
-        )
         found: dict[Key, Accepted] = {}
-        for some in batches(sorted(keys)):
-            query = sa.select(*columns, envelopes.c.body_digest, envelopes.c.recipients)
-            for *key, body_digest, recipients in self._connection.execute(
-                query.where(sa.tuple_(*columns).in_(some))
-            ):
-                sender, kind, envelope_id, recipient = key
-                found[sender, kind, envelope_id, recipient] = Accepted(Digest(body_digest), recipients)
+        for sender, kind, envelope_id, recipient, body_digest, recipients in self._matching(
+            "body_digest, recipients", keys
+        ):
+            found[sender, kind, envelope_id, recipient] = Accepted(Digest(body_digest), recipients)
         return found
 
     def asked(self, wanted: Collection[Asked]) -> frozenset[Asked]:
         """Those of `wanted` that hold: a lookup of this asker with this id went to this node."""
-        lookups: dict[int, tuple[NodeId, bytes]] = {}
         heads = {(str(asker), MessageKind.LOOKUP.value, lookup_id, "") for asker, lookup_id, _ in wanted}
-        columns = (envelopes.c.sender, envelopes.c.kind, envelopes.c.envelope_id, envelopes.c.recipient)
-        for some in batches(sorted(heads)):
-            query = sa.select(envelopes.c.number, envelopes.c.sender, envelopes.c.envelope_id)
-            for number, sender, lookup_id in self._connection.execute(
-                query.where(sa.tuple_(*columns).in_(some))
-            ):
-                lookups[number] = (NodeId(sender), lookup_id)
-        numbers = {lookup: number for number, lookup in lookups.items()}
-        pairs = sorted(
-            (numbers[asker, lookup_id], str(node))
+        numbers = {
+            (NodeId(sender), lookup_id): number
+            for sender, _, lookup_id, _, number in self._matching("number", heads)
+        }
+        pairs = {
+            (numbers[asker, lookup_id], str(node)): (asker, lookup_id, node)
             for asker, lookup_id, node in wanted
             if (asker, lookup_id) in numbers
+        }
+        rows = matching(
+            self._connection,
+            "SELECT envelope, node FROM lookup_targets",
+            ("envelope", "node"),
+            sorted(pairs),
         )
-        found: set[Asked] = set()
-        target = sa.tuple_(lookup_targets.c.envelope, lookup_targets.c.node)
-        for pieces in batches(pairs):
-            query = sa.select(lookup_targets.c.envelope, lookup_targets.c.node).where(target.in_(pieces))
-            for row in self._connection.execute(query).mappings():
-                found.add((*lookups[row["envelope"]], NodeId(row["node"])))
-        return frozenset(found)
+        return frozenset(pairs[number, node] for number, node in rows)
+
+    def _matching(self, what: str, keys: Collection[Key]) -> Iterator[Any]:
+        names = ("sender", "kind", "envelope_id", "recipient")
+        select = f"SELECT {', '.join(names)}, {what} FROM envelopes"  # noqa: S608 - our own texts
+        return matching(self._connection, select, names, sorted(keys))
 
     def add(self, accepted: Sequence[Acceptance], now: datetime) -> None:
         """Store the envelopes, in their order, and one delivery for each recipient of each."""
         if not accepted:
             return
-        insert = sa.insert(envelopes).returning(envelopes.c.number, sort_by_parameter_order=True)
-        numbers = self._connection.execute(insert, [_row(each, now) for each in accepted]).scalars().all()
-        deliveries, targets = [], []
-        for number, each in zip(numbers, accepted, strict=True):
+        # Numbers come with a look at the rows: with RETURNING the driver would insert them one by one.
+        insert_many(self._connection, "envelopes", _COLUMNS, [_row(each, now) for each in accepted])
+        keys = {key_of(each.envelope) for each in accepted}
+        numbers = {tuple(key): number for *key, number in self._matching("number", keys)}
+        deliveries, targets = list[tuple[object, ...]](), list[tuple[object, ...]]()
+        for each in accepted:
             envelope, names = each.envelope, sorted(str(node) for node in each.nodes)
-            shared = {
-                "envelope": number,
-                "sender": str(envelope.sender),
-                "expires_at": to_milliseconds(envelope.expires_at),
-            }
-            deliveries += [{"recipient": name, **shared} for name in names]
+            number = numbers[key_of(envelope)]
+            sender, expires_at = str(envelope.sender), to_milliseconds(envelope.expires_at)
+            deliveries += [(name, number, sender, expires_at) for name in names]
             if envelope.kind is MessageKind.LOOKUP:
-                targets += [{"envelope": number, "node": name} for name in names]
-        if deliveries:
-            self._connection.execute(sa.insert(mailbox), deliveries)
-        if targets:
-            self._connection.execute(sa.insert(lookup_targets), targets)
+                targets += [(number, name) for name in names]
+        columns = ("recipient", "envelope", "sender", "expires_at")
+        insert_many(self._connection, "mailbox", columns, deliveries)
+        insert_many(self._connection, "lookup_targets", ("envelope", "node"), targets)
 
 
-def _row(each: Acceptance, now: datetime) -> dict[str, str | int | bytes]:
+_COLUMNS = (
+    "sender",
+    "kind",
+    "envelope_id",
+    "recipient",
+    "body_digest",
+    "body",
+    "signature",
+    "recipients",
+    "accepted_at",
+    "expires_at",
+)
+
+
+def _row(each: Acceptance, now: datetime) -> tuple[object, ...]:
     envelope = each.envelope
-    sender, kind, envelope_id, recipient = key_of(envelope)
-    return {
-        "sender": sender,
-        "kind": kind,
-        "envelope_id": envelope_id,
-        "recipient": recipient,
-        "body_digest": each.body_digest.value,
-        "body": envelope.body,
-        "signature": envelope.signature,
-        "recipients": len(each.nodes),
-        "accepted_at": to_milliseconds(now),
-        "expires_at": to_milliseconds(envelope.expires_at),
-    }
+    return (
+        *key_of(envelope),
+        each.body_digest.value,
+        envelope.body,
+        envelope.signature,
+        len(each.nodes),
+        to_milliseconds(now),
+        to_milliseconds(envelope.expires_at),
+    )

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from candor_hub.driver import Connection, RowMapping, batches, sa
+from candor_hub.driver import Connection, RowMapping, batches, matching, sa
 from candor_hub.tables import envelopes, mailbox
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import NodeId
-from candor_wire.codec import Delivery, Envelope, MessageKind
+from candor_wire.codec import Delivery, Envelope, MessageKind, envelope_message
+from candor_wire.v1 import hub_pb2
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,16 @@ class Mailbox:
             .order_by(mailbox.c.delivery_id)
             .limit(limit)
         )
-        return tuple(
-            Waiting(number, NodeId(name), body) for number, name, body in self._connection.execute(query)
-        )
+        rows = self._connection.execute(query)
+        return tuple(Waiting(number, NodeId(name), body) for number, name, body in rows)
 
-    def bodies(self, numbers: Iterable[int]) -> dict[int, Envelope]:
-        """The envelopes of these numbers."""
-        found: dict[int, Envelope] = {}
-        for some in batches(sorted(set(numbers))):
-            query = sa.select(envelopes).where(envelopes.c.number.in_(some))
-            for row in self._connection.execute(query).mappings():
-                found[row["number"]] = _envelope(row)
-        return found
+    def bodies(self, numbers: Iterable[int]) -> dict[int, hub_pb2.Envelope]:
+        """The envelopes of these numbers, as they go onto the wire."""
+        select = (
+            "SELECT number, envelope_id, kind, sender, recipient, body, signature, expires_at FROM envelopes"
+        )
+        rows = matching(self._connection, select, ("number",), [(number,) for number in sorted(set(numbers))])
+        return {row[0]: envelope_message(*row[1:]) for row in rows}
 
     def newest(self) -> int:
         """The highest delivery id that waits; 0 if none does."""
@@ -94,44 +93,46 @@ class Mailbox:
 
     def waiting_from(self, pairs: Collection[tuple[NodeId, NodeId]]) -> dict[tuple[NodeId, NodeId], int]:
         """How many deliveries wait, by (sender, recipient), where there are any."""
-        found: dict[tuple[NodeId, NodeId], int] = {}
-        for some in batches(sorted({(str(recipient), str(sender)) for sender, recipient in pairs})):
-            query = (
-                sa.select(mailbox.c.recipient, mailbox.c.sender, sa.func.count())
-                .where(sa.tuple_(mailbox.c.recipient, mailbox.c.sender).in_(some))
-                .group_by(mailbox.c.recipient, mailbox.c.sender)
-            )
-            for recipient, sender, count in self._connection.execute(query):
-                found[NodeId(sender), NodeId(recipient)] = count
-        return found
+        rows = matching(
+            self._connection,
+            "SELECT recipient, sender, count(*) FROM mailbox",
+            ("recipient", "sender"),
+            sorted({(str(recipient), str(sender)) for sender, recipient in pairs}),
+            "GROUP BY recipient, sender",
+        )
+        return {(NodeId(sender), NodeId(recipient)): count for recipient, sender, count in rows}
 
     # --- what is done -----------------------------------------------------------------------------------
 
     def acknowledge(self, acknowledged: Mapping[NodeId, Iterable[int]]) -> int:
         """Delete deliveries, by recipient, and bodies that nobody waits for; how many deliveries."""
         named = {(delivery_id, str(node)) for node, ids in acknowledged.items() for delivery_id in ids}
-        gone, numbers = 0, set[int]()
-        for some in batches(sorted({delivery_id for delivery_id, _ in named})):
-            query = sa.select(mailbox.c.delivery_id, mailbox.c.recipient, mailbox.c.envelope)
-            rows = self._connection.execute(query.where(mailbox.c.delivery_id.in_(some)))
-            own = [(number, body) for number, name, body in rows if (number, name) in named]
-            numbers.update(body for _, body in own)
-            ids = [number for number, _ in own]
-            gone += self._connection.execute(
-                sa.delete(mailbox).where(mailbox.c.delivery_id.in_(ids))
-            ).rowcount
-        self._empty(numbers)
-        return gone
+        rows = matching(
+            self._connection,
+            "SELECT delivery_id, recipient, envelope FROM mailbox",
+            ("delivery_id",),
+            [(delivery_id,) for delivery_id in sorted({delivery_id for delivery_id, _ in named})],
+        )
+        own = {number: body for number, name, body in rows if (number, name) in named}
+        if not own:
+            return 0
+        gone = sa.delete(mailbox).where(mailbox.c.delivery_id == sa.bindparam("number"))
+        self._connection.execute(gone, [{"number": number} for number in own])
+        self._empty(set(own.values()))
+        return len(own)
 
     def _empty(self, numbers: Collection[int]) -> None:
-        for some in batches(sorted(numbers)):
+        wanted = matching(
+            self._connection,
+            "SELECT DISTINCT envelope FROM mailbox",
+            ("envelope",),
+            [(number,) for number in sorted(numbers)],
+        )
+        free = sorted(set(numbers) - {number for (number,) in wanted})
+        if free:
+            emptied = sa.update(envelopes).where(envelopes.c.number == sa.bindparam("free"))
             self._connection.execute(
-                sa.update(envelopes)
-                .where(
-                    envelopes.c.number.in_(some),
-                    ~sa.exists().where(mailbox.c.envelope == envelopes.c.number),
-                )
-                .values(body=b"", signature=b"")
+                emptied.values(body=b"", signature=b""), [{"free": number} for number in free]
             )
 
     def drop_expired(self, now: datetime, forget_before: datetime) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from candor_hub.driver import Connection, batches, sa
+from candor_hub.driver import Connection, batches, insert_many, sa
 from candor_hub.tables import ledger, quota_uses
 from candor_proto.budget import Use
 from candor_proto.canonical import from_milliseconds, to_milliseconds
@@ -72,22 +72,10 @@ class Ledger:
 
     def append(self, entries: Sequence[LedgerEntry], now: datetime) -> None:
         """Add the entries, in their order."""
-        if not entries:
-            return
         at = to_milliseconds(now)
-        self._connection.execute(
-            sa.insert(ledger),
-            [
-                {
-                    "at": at,
-                    "sender": str(entry.sender),
-                    "kind": entry.kind,
-                    "salt": entry.salt,
-                    "commitment": entry.commitment,
-                }
-                for entry in entries
-            ],
-        )
+        columns = ("at", "sender", "kind", "salt", "commitment")
+        rows = [(at, str(one.sender), one.kind, one.salt, one.commitment) for one in entries]
+        insert_many(self._connection, "ledger", columns, rows)
 
     def count(self) -> int:
         return self._connection.execute(sa.select(sa.func.count()).select_from(ledger)).scalar() or 0
