@@ -37,7 +37,7 @@ from candor_certs.store import key_pem
 from candor_hub.app import Hub
 from candor_hub.config import Config, load_config
 from candor_hub.founding import Wishes, found, open_directory, open_store
-from candor_hub.running import set_up_logging
+from candor_hub.running import set_up_process
 from candor_proto.budget import Quota
 from candor_proto.directory import Member as Listed
 from candor_proto.directory import MemberStatus
@@ -216,7 +216,7 @@ def _config(folder: Path) -> Config:
 
 
 async def _start_hub(folder: Path) -> tuple[str, Callable[[], dict[str, float]], Any]:
-    set_up_logging()
+    set_up_process()
     hub = Hub(_config(folder))
     await hub.start()
 

@@ -28,6 +28,7 @@ from bench.hub_scene import (
     ECHO,
     Credentials,
     Process,
+    ask_parent,
     make_members,
     raise_file_limit,
     read_members,
@@ -66,6 +67,8 @@ class LightNode:
         self.answers = 0
         self.collected = asyncio.Event()
         self.wanted = 0
+        # Takes and acknowledges only.
+        self.silent = False
         self._acknowledged: list[int] = []
 
     async def attach(self, hello: hub_pb2.AttachRequest) -> None:
@@ -93,7 +96,7 @@ class LightNode:
             submissions = []
             for delivery in frame.mail.deliveries:
                 self._acknowledged.append(delivery.delivery_id)
-                if delivery.envelope.kind != hub_pb2.MESSAGE_KIND_LOOKUP:
+                if self.silent or delivery.envelope.kind != hub_pb2.MESSAGE_KIND_LOOKUP:
                     self.answers += 1
                     continue
                 self._number += 1
@@ -297,8 +300,6 @@ def main() -> None:
     arguments = parser.parse_args()
     raise_file_limit()
     if arguments.client:
-        from bench.hub_scene import ask_parent
-
         if arguments.client == "hub":
             work = hub_client(arguments.address, arguments.folder, arguments.rounds, ask_parent)
         else:

@@ -32,11 +32,15 @@ from candor_hub.warden import Warden
 from candor_proto.errors import CandorError, LimitExceeded
 from candor_proto.ids import NodeId
 from candor_wire import codec
-from candor_wire.codec import DirectoryChanged, Envelope, Heartbeat, Receipt, Welcome
+from candor_wire.codec import DirectoryChanged, Envelope, Heartbeat, MessageKind, Receipt, Welcome
 from candor_wire.status import to_status
 from candor_wire.v1 import hub_pb2
 
 log = structlog.get_logger(__name__)
+
+# The receipt of an answer waits so long for company, or until there are so many.
+PATIENCE_SECONDS = 0.2
+MAX_PATIENT_RECEIPTS = 16
 
 Send = Callable[[hub_pb2.AttachResponse], Awaitable[None]]
 
@@ -61,6 +65,7 @@ class Attachments:
         self._intake = intake
         self._clock = clock
         self._timing = timing
+        self._patient: set[Session] = set()
 
     async def run(
         self,
@@ -130,14 +135,19 @@ class Attachments:
         session.unanswered += 1
         # Judged by the directory of the last look; standing is looked up in the transaction that accepts.
         outcome = self._intake.offer(envelope, session.node, self._watch.snapshot.view)
-        outcome.add_done_callback(partial(self._judged, session, number))
+        patient = envelope.kind is MessageKind.ANSWER
+        outcome.add_done_callback(partial(self._judged, session, number, patient))
 
-    def _judged(self, session: Session, number: int, outcome: asyncio.Future[relay.Receipt]) -> None:
+    def _judged(
+        self, session: Session, number: int, patient: bool, outcome: asyncio.Future[relay.Receipt]
+    ) -> None:
         session.unanswered -= 1
         error = outcome.exception()
-        self._answer(session, number, error if error is not None else outcome.result().recipients)
+        self._answer(session, number, error if error is not None else outcome.result().recipients, patient)
 
-    def _answer(self, session: Session, number: int, outcome: int | BaseException) -> None:
+    def _answer(
+        self, session: Session, number: int, outcome: int | BaseException, patient: bool = False
+    ) -> None:
         if isinstance(outcome, BaseException):
             status, _, code = to_status(outcome)
             if status is grpc.StatusCode.INTERNAL:
@@ -145,7 +155,22 @@ class Attachments:
             else:
                 log.info("refused", method="submission", code=code, node=str(session.node))
         session.receipts.append(Receipt(number, outcome))
-        session.wake.set()
+        if not patient or len(session.receipts) >= MAX_PATIENT_RECEIPTS:
+            session.wake.set()
+        elif not session.wake.is_set():
+            self._wake_later(session)
+
+    def _wake_later(self, session: Session) -> None:
+        """Nobody waits for having handed in an answer: its receipt takes the next frame that goes anyway."""
+        if not self._patient:
+            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._wake_patient)
+        self._patient.add(session)
+
+    def _wake_patient(self) -> None:
+        patient, self._patient = self._patient, set()
+        for session in patient:
+            if session.receipts:
+                session.wake.set()
 
     # --- to the node ------------------------------------------------------------------------------------
 

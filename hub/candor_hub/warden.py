@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-from candor_certs.revocation import DenyList
 from candor_hub.clock import Clock
 from candor_hub.directory import Snapshot
 from candor_hub.streams import Session, Streams, Timing, Watch
@@ -43,23 +42,20 @@ class Warden:
             self.round()
 
     def round(self) -> None:
-        """Every session once."""
+        """Every session once: it ends if its member is suspended or revoked, its certificate over, or the
+        deny list too old.
+        """
         loop_time, now, snapshot = asyncio.get_running_loop().time(), self._clock.now(), self._watch.snapshot
         deny_list = snapshot.deny_list(now)
         for session in self._streams.all():
             try:
-                self._check(session, snapshot, deny_list)
+                session.identity.check_time(now)
+                deny_list.check(session.identity, now)
+                check_member(snapshot, session.node)
             except CandorError as error:
                 session.end(error)
             else:
                 self._remind(session, loop_time)
-
-    def _check(self, session: Session, snapshot: Snapshot, deny_list: DenyList) -> None:
-        """Raises what ends a stream: suspended, revoked, expired, or a deny list too old."""
-        now = self._clock.now()
-        session.identity.check_time(now)
-        deny_list.check(session.identity, now)
-        check_member(snapshot, session.node)
 
     def _remind(self, session: Session, now: float) -> None:
         session.drop_overdue(now - self._timing.redelivery_seconds)
