@@ -6,7 +6,8 @@ the lookup, quota and ledger on. The nodes are light: they verify nothing and an
 size; like a real node they put the acknowledgement into the frame of an answer that is ready at once.
 
 The echo moves as many octets: each of its streams sends a message of an answer's size and gets one of a
-delivery's. A round ends with the last answer at the asker, or the last echo.
+delivery's. A round ends with the last answer at the asker, or the last echo. Receipts of answers, which the
+hub holds back for a moment, are mostly outside a round's time, but inside the processor time of the hub.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from candor_wire.v1 import hub_pb2
 log = structlog.get_logger(__name__)
 
 # The receipt of an answer waits so long for company, or until there are so many.
-PATIENCE_SECONDS = 0.2
+PATIENCE_SECONDS = 0.5
 MAX_PATIENT_RECEIPTS = 16
 
 Send = Callable[[hub_pb2.AttachResponse], Awaitable[None]]
