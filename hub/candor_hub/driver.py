@@ -28,6 +28,7 @@ __all__ = [
     "IntegrityError",
     "RowMapping",
     "batches",
+    "delete_many",
     "explain",
     "insert_many",
     "matching",
@@ -173,6 +174,13 @@ def insert_many(
         marks = _marks(connection, len(columns))
         statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}"  # noqa: S608 - our own texts
         connection.exec_driver_sql(statement, list(rows))
+
+
+def delete_many(connection: Connection, table: str, column: str, values: Sequence[int]) -> None:
+    """Delete the rows whose `column` is one of `values`; by hand for the same reason."""
+    if values:
+        statement = f"DELETE FROM {table} WHERE {column} = {_marks(connection, 1)}"  # noqa: S608 - our own texts
+        connection.exec_driver_sql(statement, [(value,) for value in values])
 
 
 def _marks(connection: Connection, count: int) -> str:

@@ -239,7 +239,8 @@ def test_heartbeats_and_directory_changes_are_told(tmp_path: Path) -> None:
             async with alpha.attached() as stream:
                 assert isinstance(await stream.frame(), codec.Heartbeat)
                 bravo = await enrol(hub, "bravo")
-                told = await stream.frame()
+                while isinstance(told := await stream.frame(), codec.Heartbeat):
+                    pass  # another one, on a slow machine
                 assert isinstance(told, codec.DirectoryChanged)
                 assert (await alpha.directory()).version == told.directory_version
                 await bravo.close()

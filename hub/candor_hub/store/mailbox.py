@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from candor_hub.driver import Connection, RowMapping, batches, matching, sa
+from candor_hub.driver import Connection, RowMapping, batches, delete_many, matching, sa
 from candor_hub.tables import envelopes, mailbox
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import NodeId
@@ -116,8 +116,7 @@ class Mailbox:
         own = {number: body for number, name, body in rows if (number, name) in named}
         if not own:
             return 0
-        gone = sa.delete(mailbox).where(mailbox.c.delivery_id == sa.bindparam("number"))
-        self._connection.execute(gone, [{"number": number} for number in own])
+        delete_many(self._connection, "mailbox", "delivery_id", list(own))
         self._empty(set(own.values()))
         return len(own)
 

@@ -17,6 +17,7 @@ import pytest
 from candor_certs.store import TlsIdentity
 from candor_node import hub_client
 from candor_node.hub_client import HubClient, check_clock, diagnose, retry_delay, stay_attached
+from candor_node.hub_mail import ACKNOWLEDGE_SECONDS
 from candor_proto.errors import (
     CandorError,
     CertificateRefused,
@@ -279,6 +280,30 @@ def test_a_submission_whose_stream_ends_is_unknown_and_the_next_is_a_call() -> N
                 await waiting
             assert await client.submit(envelope()) == 3
             assert len(hub.submitted) == 1
+
+    asyncio.run(scene())
+
+
+def test_while_it_is_being_stored_nothing_is_acknowledged() -> None:
+    async def scene() -> None:
+        hub, begun, stored = FakeHub(), asyncio.Event(), asyncio.Event()
+
+        class Slow(Taker):
+            async def deliver(self, envelope: Envelope) -> None:
+                begun.set()
+                await stored.wait()
+
+        hub.frames = [codec.HubMail((codec.Delivery(11, envelope()),))]
+        async with attached(hub, Slow()) as (client, _):
+            await begun.wait()
+            # A receipt comes after whatever was sent before it.
+            await asyncio.sleep(5 * ACKNOWLEDGE_SECONDS)
+            await client.submit(envelope())
+            assert hub.acknowledged == []
+            stored.set()
+            async with asyncio.timeout(10):
+                while not hub.acknowledged:
+                    await asyncio.sleep(0.005)
 
     asyncio.run(scene())
 
