@@ -14,11 +14,13 @@ Everything is real: keys, certificates, mTLS, database. The clock is the machine
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 from cryptography import x509
@@ -54,6 +56,8 @@ __all__ = [
     "from_rpc",
     "running_hub",
 ]
+
+T = TypeVar("T")
 
 # As in production, only quicker.
 QUICK = Timing(poll_seconds=0.05, heartbeat_seconds=0.5, redelivery_seconds=0.6, hello_deadline_seconds=1.0)
@@ -142,6 +146,8 @@ class Stream:
         self, call: grpc.aio.StreamStreamCall[hub_pb2.AttachRequest, hub_pb2.AttachResponse]
     ) -> None:
         self.call = call
+        self._deliveries: deque[codec.Delivery] = deque()
+        self._receipts: deque[codec.Receipt] = deque()
 
     async def frame(self, timeout_seconds: float = 10.0) -> codec.HubFrame:
         """The next frame; raises the typed error that ended the stream, EOFError at its plain end."""
@@ -159,12 +165,25 @@ class Stream:
             return codec.read_frame(message)
 
     async def delivery(self, timeout_seconds: float = 10.0) -> codec.Delivery:
-        """The next delivery; other frames are passed over."""
+        """The next delivery; frames without one are passed over."""
+        return await self._next(self._deliveries, timeout_seconds)
+
+    async def receipt(self, timeout_seconds: float = 10.0) -> codec.Receipt:
+        """The next receipt; frames without one are passed over."""
+        return await self._next(self._receipts, timeout_seconds)
+
+    async def _next(self, kept: deque[T], timeout_seconds: float) -> T:
         async with asyncio.timeout(timeout_seconds):
-            while True:
+            while not kept:
                 frame = await self.frame(timeout_seconds)
-                if isinstance(frame, codec.Delivery):
-                    return frame
+                if isinstance(frame, codec.HubMail):
+                    self._deliveries.extend(frame.deliveries)
+                    self._receipts.extend(frame.receipts)
+            return kept.popleft()
+
+    async def submit(self, *submissions: tuple[int, codec.Envelope]) -> None:
+        async with typed_errors():
+            await self.call.write(codec.write_node_mail((), submissions))
 
     async def acknowledge(self, *delivery_ids: int) -> None:
         async with typed_errors():

@@ -443,7 +443,7 @@ def is_exchange(frame: Frame) -> bool:
 
 def shapes(frames: Sequence[Frame]) -> list[tuple[str, str, str, int]]:
     """Kinds, counts and sizes. One acknowledgement may name several deliveries, so they are left out."""
-    return sorted(frame.shape for frame in frames if is_exchange(frame) and "acknowledge" not in frame.what)
+    return sorted(frame.shape for frame in frames if is_exchange(frame) and "acknowledged" not in frame.what)
 
 
 def identity_needles(cases: Mapping[str, Planted], record: Mapping[str, Any]) -> dict[str, bytes]:

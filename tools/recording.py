@@ -113,12 +113,14 @@ class RecordingServerInterceptor(grpc.aio.ServerInterceptor):
 
         def reading(octets: bytes) -> Any:
             message = read(octets) if read else octets
-            self._recorder.frame("in", method, "", _kind(message), octets)
+            for kind, part in _parts(message, octets):
+                self._recorder.frame("in", method, "", kind, part)
             return message
 
         def writing(message: Any) -> bytes:
             octets = write(message) if write else message
-            self._recorder.frame("out", method, "", _kind(message), octets)
+            for kind, part in _parts(message, octets):
+                self._recorder.frame("out", method, "", kind, part)
             return octets
 
         factory = {
@@ -143,6 +145,24 @@ def _kind(message: Any) -> str:
     if hasattr(message, "envelope"):
         name += f".{message.envelope.kind}"
     return name
+
+
+def _parts(message: Any, octets: bytes) -> Iterator[tuple[str, bytes]]:
+    """Kind and octets of a message; of a frame with mail, those of each thing in it.
+
+    How many things share a frame depends on what came in the same millisecond, not on what they say.
+    """
+    name = type(message).__name__
+    if "frame" not in _oneofs(message) or message.WhichOneof("frame") != "mail":
+        yield _kind(message), octets
+        return
+    for field, value in message.mail.ListFields():
+        if field.name == "acknowledged":
+            yield f"{name}.acknowledged", b"".join(number.to_bytes(8, "little") for number in value)
+            continue
+        for part in value:
+            kind = f".{part.envelope.kind}" if hasattr(part, "envelope") else ""
+            yield f"{name}.{type(part).__name__.lower()}{kind}", part.SerializeToString()
 
 
 def _oneofs(message: Any) -> set[str]:
@@ -171,12 +191,14 @@ class RecordedChannel:
         def recorded(method: str, request_serializer: Any, response_deserializer: Any, **options: Any) -> Any:
             def writing(message: Any) -> bytes:
                 octets: bytes = request_serializer(message)
-                self._recorder.frame("out", method, "hub", _kind(message), octets)
+                for kind, part in _parts(message, octets):
+                    self._recorder.frame("out", method, "hub", kind, part)
                 return octets
 
             def reading(octets: bytes) -> Any:
                 message = response_deserializer(octets)
-                self._recorder.frame("in", method, "hub", _kind(message), octets)
+                for kind, part in _parts(message, octets):
+                    self._recorder.frame("in", method, "hub", kind, part)
                 return message
 
             return _RecordedCallable(make(method, writing, reading, **options), self._recorder, method)

@@ -21,10 +21,12 @@ from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
 from candor_hub.clock import Clock, SystemClock
 from candor_hub.config import Config
+from candor_hub.courier import Courier
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import FORGOTTEN_AFTER, Attempts, Enrolment
 from candor_hub.founding import open_store
 from candor_hub.index import Index
+from candor_hub.intake import Intake
 from candor_hub.issued import Issued
 from candor_hub.keys import HubKeys, load_keys, renew
 from candor_hub.mailbox import MailboxKeeper
@@ -35,6 +37,7 @@ from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
 from candor_hub.streams import Streams, Timing, Watch
 from candor_hub.uploads import Uploads
+from candor_hub.warden import Warden
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
 
@@ -80,8 +83,13 @@ class Hub:
         self.relay = Relay(self._store, config.quota)
         self.renewal = Renewal(self._store, self.keys)
         self.streams = Streams()
-        self.watch = Watch(self.streams, self.directory, self.mailbox, timing)
-        self.attachments = Attachments(self.streams, self.watch, self.mailbox, self.clock, timing)
+        self.watch = Watch(self.streams, self.directory, timing)
+        self.warden = Warden(self.streams, self.watch, self.clock, timing)
+        self.courier = Courier(self.streams, self.mailbox, self.clock, timing)
+        self.intake = Intake(self.relay, self.clock, self.courier.wake)
+        self.attachments = Attachments(
+            self.streams, self.watch, self.warden, self.courier, self.intake, self.clock, timing
+        )
         self.ports = Ports(0, 0)
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -118,6 +126,7 @@ class Hub:
         """What has to be known before the first call; raises StoreUnusable."""
         await asyncio.to_thread(self._renew)
         await self.watch.look()
+        await self.courier.start()
 
     def gate(self) -> NodeGate:
         """Who is let through to `servicer`."""
@@ -126,12 +135,27 @@ class Hub:
     def servicer(self) -> HubServicer:
         """What members call."""
         return HubServicer(
-            self.relay, self.index, Uploads(), self.attachments, self.streams, self.clock, self.renewal
+            self.relay,
+            self.intake,
+            self.index,
+            Uploads(),
+            self.attachments,
+            self.clock,
+            self.renewal,
         )
 
     def work(self) -> None:
         """Begin the work that nobody calls for."""
-        self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._maintain())]
+        works = (
+            self.watch.run,
+            self.warden.run,
+            self.courier.carry,
+            self.courier.collect,
+            self.courier.sweep,
+            self.intake.run,
+            self._maintain,
+        )
+        self._tasks = [asyncio.create_task(work()) for work in works]
 
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Let calls finish, end streams, close the database."""
@@ -140,6 +164,8 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.intake.close()
+        await self.courier.close()
         await asyncio.to_thread(self._store.close)
         if self._servers:
             log.info("stopped")

@@ -1,13 +1,13 @@
 """What is said on the one stream that a node holds open (docs/protocol.md §8.3).
 
-    node: hello, then acknowledgements
-    hub: welcome, then deliveries, directory_changed and heartbeats, in any order
+    node: hello, then mail: acknowledgements and submissions
+    hub: welcome, then mail (deliveries and receipts), directory_changed and heartbeats, in any order
 
 Rules of this file:
-- three tasks share a stream: one reads acknowledgements, one sends, one guards. A node that no longer reads
-  stalls the sender, never the guard: a revoked member is cut all the same;
-- at most MAX_DELIVERIES_IN_FLIGHT deliveries are unacknowledged; one that stays so is sent again;
-- `in_flight` belongs to the event loop; no lock.
+- two tasks share a stream: one reads, one writes. Neither guards it: that is `warden`'s, so that a node which
+  no longer reads, and so stalls the writer, is cut all the same;
+- deliveries in flight and unanswered submissions are bounded; who hands in more is read no further until
+  there is room.
 """
 
 from __future__ import annotations
@@ -15,51 +15,57 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
+import grpc
 import structlog
 
 from candor_certs.chain import PeerIdentity
+from candor_hub import relay
 from candor_hub.clock import Clock
+from candor_hub.courier import Courier
 from candor_hub.directory import Snapshot
 from candor_hub.enrolment import check_clock
-from candor_hub.mailbox import MailboxKeeper
+from candor_hub.intake import Intake
 from candor_hub.streams import Session, Streams, Timing, Watch
-from candor_proto.directory import MemberStatus
-from candor_proto.errors import LimitExceeded, MemberSuspended
+from candor_hub.warden import Warden
+from candor_proto.errors import CandorError, LimitExceeded
 from candor_proto.ids import NodeId
-from candor_wire.codec import (
-    DirectoryChanged,
-    Heartbeat,
-    HubFrame,
-    Welcome,
-    read_acknowledge,
-    read_hello,
-)
-from candor_wire.limits import MAX_DELIVERIES_IN_FLIGHT
+from candor_wire import codec
+from candor_wire.codec import DirectoryChanged, Envelope, Heartbeat, MessageKind, Receipt, Welcome
+from candor_wire.status import to_status
 from candor_wire.v1 import hub_pb2
 
 log = structlog.get_logger(__name__)
 
-Send = Callable[[HubFrame], Awaitable[None]]
+# The receipt of an answer waits so long for company, or until there are so many.
+PATIENCE_SECONDS = 0.5
+MAX_PATIENT_RECEIPTS = 16
 
-
-def check_member(snapshot: Snapshot, node: NodeId) -> None:
-    """Raises NotAMember or MemberSuspended."""
-    if snapshot.view.member(node).status is not MemberStatus.ACTIVE:
-        raise MemberSuspended(f"{node} is suspended by the hub's operator.", remedy="Call the operator.")
+Send = Callable[[hub_pb2.AttachResponse], Awaitable[None]]
 
 
 class Attachments:
     """Runs the streams of nodes."""
 
     def __init__(
-        self, streams: Streams, watch: Watch, mailbox: MailboxKeeper, clock: Clock, timing: Timing
+        self,
+        streams: Streams,
+        watch: Watch,
+        warden: Warden,
+        courier: Courier,
+        intake: Intake,
+        clock: Clock,
+        timing: Timing,
     ) -> None:
         self._streams = streams
         self._watch = watch
-        self._mailbox = mailbox
+        self._warden = warden
+        self._courier = courier
+        self._intake = intake
         self._clock = clock
         self._timing = timing
+        self._patient: set[Session] = set()
 
     async def run(
         self,
@@ -79,22 +85,24 @@ class Attachments:
                 first = await anext(frames)
         except (TimeoutError, StopAsyncIteration):
             raise LimitExceeded("No hello came in time.", remedy="Say hello first.") from None
-        hello = read_hello(first)
+        hello = codec.read_hello(first)
         now = self._clock.now()
         check_clock(hello.node_time, now)
-        session = self._streams.open(node)
+        session = self._streams.open(node, identity)
+        self._warden.welcome(session)
         log.info("attached", node=str(node))
-        stream = _Stream(session, self._mailbox, self._clock, self._timing, self._watch, send)
-        tasks: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[None] | asyncio.Task[bool]] = []
         try:
-            await send(Welcome(now, snapshot.version))
-            stream.told_version = snapshot.version
+            await send(codec.write_frame(Welcome(now, snapshot.version)))
+            session.told_version = snapshot.version
             tasks = [
-                asyncio.create_task(stream.read(frames)),
-                asyncio.create_task(stream.write()),
-                asyncio.create_task(stream.guard(identity)),
+                asyncio.create_task(self._read(session, frames)),
+                asyncio.create_task(self._write(session, send)),
+                asyncio.create_task(session.over.wait()),
             ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if session.ended is not None:
+                raise session.ended
             for task in tasks:
                 if task.done():
                     task.result()
@@ -105,93 +113,86 @@ class Attachments:
             for task in tasks:
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
-            log.info("detached", node=str(node), delivered=stream.delivered)
+            log.info("detached", node=str(node), delivered=session.delivered)
 
+    # --- from the node ----------------------------------------------------------------------------------
 
-class _Stream:
-    """One stream's three tasks."""
-
-    def __init__(
-        self,
-        session: Session,
-        mailbox: MailboxKeeper,
-        clock: Clock,
-        timing: Timing,
-        watch: Watch,
-        send: Send,
-    ) -> None:
-        self._session = session
-        self._node = session.node
-        self._mailbox = mailbox
-        self._clock = clock
-        self._timing = timing
-        self._watch = watch
-        self._send = send
-        self._in_flight: dict[int, float] = {}
-        self.told_version = 0
-        self.delivered = 0
-
-    async def read(self, frames: AsyncIterator[hub_pb2.AttachRequest]) -> None:
-        """Take acknowledgements until the node ends its side."""
+    async def _read(self, session: Session, frames: AsyncIterator[hub_pb2.AttachRequest]) -> None:
+        """Take mail until the node ends its side."""
         async for frame in frames:
-            ids = read_acknowledge(frame)
-            await asyncio.to_thread(self._mailbox.acknowledge, self._node, ids)
-            for delivery_id in ids:
-                self._in_flight.pop(delivery_id, None)
-            self._session.wake.set()
+            mail = codec.read_node_mail(frame)
+            if mail.acknowledged:
+                self._courier.acknowledge(session, mail.acknowledged)
+            await session.wait_for_room()
+            for number, envelope in mail.submissions:
+                await session.wait_for_room()
+                self._submit(session, number, envelope)
 
-    async def guard(self, identity: PeerIdentity) -> None:
-        """Raises what ends the stream: replaced, suspended, revoked, expired, or a deny list too old."""
-        while True:
-            if self._session.ended is not None:
-                raise self._session.ended
-            now, snapshot = self._clock.now(), self._watch.snapshot
-            identity.check_time(now)
-            snapshot.deny_list(now).check(identity, now)
-            check_member(snapshot, self._node)
-            await asyncio.sleep(self._timing.poll_seconds)
+    def _submit(self, session: Session, number: int, envelope: Envelope | CandorError) -> None:
+        if isinstance(envelope, CandorError):
+            self._answer(session, number, envelope)
+            return
+        session.unanswered += 1
+        # Judged by the directory of the last look; standing is looked up in the transaction that accepts.
+        outcome = self._intake.offer(envelope, session.node, self._watch.snapshot.view)
+        patient = envelope.kind is MessageKind.ANSWER
+        outcome.add_done_callback(partial(self._judged, session, number, patient))
 
-    async def write(self) -> None:
+    def _judged(
+        self, session: Session, number: int, patient: bool, outcome: asyncio.Future[relay.Receipt]
+    ) -> None:
+        session.unanswered -= 1
+        error = outcome.exception()
+        self._answer(session, number, error if error is not None else outcome.result().recipients, patient)
+
+    def _answer(
+        self, session: Session, number: int, outcome: int | BaseException, patient: bool = False
+    ) -> None:
+        if isinstance(outcome, BaseException):
+            status, _, code = to_status(outcome)
+            if status is grpc.StatusCode.INTERNAL:
+                log.error("failed", method="submission", code=code, exc_info=outcome)
+            else:
+                log.info("refused", method="submission", code=code, node=str(session.node))
+        session.receipts.append(Receipt(number, outcome))
+        if not patient or len(session.receipts) >= MAX_PATIENT_RECEIPTS:
+            session.wake.set()
+        elif not session.wake.is_set():
+            self._wake_later(session)
+
+    def _wake_later(self, session: Session) -> None:
+        """Nobody waits for having handed in an answer: its receipt takes the next frame that goes anyway."""
+        if not self._patient:
+            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._wake_patient)
+        self._patient.add(session)
+
+    def _wake_patient(self) -> None:
+        patient, self._patient = self._patient, set()
+        for session in patient:
+            if session.receipts:
+                session.wake.set()
+
+    # --- to the node ------------------------------------------------------------------------------------
+
+    async def _write(self, session: Session, send: Send) -> None:
         """Send what there is, then wait for more."""
         loop = asyncio.get_running_loop()
-        next_heartbeat = loop.time() + self._timing.heartbeat_seconds
-        next_look = 0.0
         while True:
-            if self._session.ended is not None:
-                raise self._session.ended
+            await session.wake.wait()
+            session.wake.clear()
             version = self._watch.snapshot.version
-            if version > self.told_version:
-                self.told_version = version
-                await self._send(DirectoryChanged(version))
-            if self._session.wake.is_set() or loop.time() >= next_look:
-                self._session.wake.clear()
-                await self._deliver(loop)
-                # Even if nobody woke us: a lost wake-up delays a delivery, it does not lose it.
-                next_look = loop.time() + self._timing.redelivery_seconds
-            if loop.time() >= next_heartbeat:
-                next_heartbeat = loop.time() + self._timing.heartbeat_seconds
-                await self._send(Heartbeat(self._clock.now()))
-            await self._pause(min(next_heartbeat, next_look, self._oldest_due()) - loop.time())
-
-    async def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Fill the window, in order; what was sent too long ago counts as not sent."""
-        due = loop.time() - self._timing.redelivery_seconds
-        self._in_flight = {key: sent_at for key, sent_at in self._in_flight.items() if sent_at > due}
-        room = MAX_DELIVERIES_IN_FLIGHT - len(self._in_flight)
-        if room <= 0:
-            return
-        deliveries = await asyncio.to_thread(
-            self._mailbox.waiting, self._node, tuple(self._in_flight), room, self._clock.now()
-        )
-        for delivery in deliveries:
-            self._in_flight[delivery.delivery_id] = loop.time()
-            await self._send(delivery)
-            self.delivered += 1
-
-    def _oldest_due(self) -> float:
-        return min(self._in_flight.values(), default=float("inf")) + self._timing.redelivery_seconds
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.001, seconds)):
-                await self._session.wake.wait()
+            if version > session.told_version:
+                session.told_version = version
+                await send(codec.write_frame(DirectoryChanged(version)))
+            if session.heartbeat_due:
+                session.heartbeat_due = False
+                await send(codec.write_frame(Heartbeat(self._clock.now())))
+            if session.may_read:
+                await self._courier.refill(session)
+            while True:
+                parcels, receipts = session.next_mail(loop.time())
+                if not parcels and not receipts:
+                    break
+                session.room.set()
+                deliveries = ((parcel.delivery_id, parcel.envelope) for parcel in parcels)
+                await send(codec.write_hub_mail(deliveries, receipts))

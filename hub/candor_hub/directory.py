@@ -33,9 +33,11 @@ class CurrentDirectory:
     """The hub's own directory as a DirectoryView: the rows behind it were checked when they were written."""
 
     directory: Directory
+    active: frozenset[NodeId] = field(init=False, repr=False, compare=False)
     _members: dict[NodeId, Member] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "active", frozenset(self.nodes()))
         object.__setattr__(self, "_members", {member.node: member for member in self.directory.members})
 
     @property

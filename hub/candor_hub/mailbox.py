@@ -6,18 +6,27 @@ to another process of the hub are the same to it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from candor_hub.store import Store
+from candor_hub.store.mailbox import Waiting
 from candor_proto.budget import BUCKET, MONTH, bucket
 from candor_proto.ids import NodeId
 from candor_wire.codec import Delivery
+from candor_wire.v1 import hub_pb2
 
 # Longer than any retry (RELIABILITY.md §7.2): a late resubmission is answered as before.
 IDS_REMEMBERED = timedelta(days=30)
-# On PostgreSQL a lower delivery id may become visible after a higher one.
-_LATE_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class News:
+    """New rows, and the envelopes of those for attached nodes with their sizes, by number."""
+
+    rows: tuple[Waiting, ...]
+    parcels: dict[int, tuple[hub_pb2.Envelope, int]] = field(repr=False)
 
 
 class MailboxKeeper:
@@ -25,28 +34,37 @@ class MailboxKeeper:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._newest_seen = 0
 
     def waiting(self, node: NodeId, but: Collection[int], limit: int, now: datetime) -> tuple[Delivery, ...]:
-        """The next unexpired deliveries to `node` in the order of acceptance, without those in `but`."""
+        """The next unexpired deliveries to `node`, senders taking turns, without those in `but`."""
         with self._store.read() as tx:
             return tx.mailbox.waiting(node, now, limit, but)
 
+    def newest(self) -> int:
+        """The highest delivery id that waits."""
+        with self._store.read() as tx:
+            return tx.mailbox.newest()
+
+    def waiting_counts(self) -> dict[NodeId, int]:
+        """How many deliveries wait for each node that has any."""
+        with self._store.read() as tx:
+            return tx.mailbox.waiting_counts()
+
+    def news(self, above: int, limit: int, attached: Collection[NodeId], now: datetime) -> News:
+        """The first `limit` deliveries with an id above `above`, written by this process or another."""
+        with self._store.read() as tx:
+            rows = tx.mailbox.above(above, now, limit)
+            bodies = tx.mailbox.bodies(row.envelope for row in rows if row.recipient in attached)
+        return News(rows, {number: (message, message.ByteSize()) for number, message in bodies.items()})
+
     def acknowledge(self, node: NodeId, delivery_ids: Iterable[int]) -> int:
         """Forget what `node` has stored; ids of other members' deliveries are ignored."""
-        with self._store.write() as tx:
-            return tx.mailbox.acknowledge(node, delivery_ids)
+        return self.acknowledge_all({node: delivery_ids})
 
-    def recipients_of_news(self) -> frozenset[NodeId]:
-        """Who may have got deliveries since the last call, through this process or another."""
-        with self._store.read() as tx:
-            newest = tx.mailbox.newest()
-            if newest == self._newest_seen:
-                return frozenset()
-            above = min(newest, self._newest_seen) - _LATE_ROWS
-            found = tx.mailbox.recipients_above(above)
-        self._newest_seen = newest
-        return found
+    def acknowledge_all(self, acknowledged: Mapping[NodeId, Iterable[int]]) -> int:
+        """As `acknowledge`, of many nodes at once."""
+        with self._store.write() as tx:
+            return tx.mailbox.acknowledge(acknowledged)
 
     def forget(self, now: datetime) -> int:
         """Delete what has expired, ids and quota buckets that no rule needs any more; how many deliveries."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from candor_hub.driver import Connection, DBAPIError, Engine, explain, sa, writing
-from candor_hub.tables import meta, metadata, renewals
+from candor_hub.tables import envelopes, mailbox, meta, metadata, renewals
 from candor_proto.errors import StoreUnusable
 
 _SCHEMA = "schema"
@@ -26,7 +26,25 @@ def _renewals(connection: Connection) -> None:
     renewals.create(connection, checkfirst=True)
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first_schema, _renewals)
+def _senders_in_the_mailbox(connection: Connection) -> None:
+    """Deliveries say who sent them and when they expire; what was waiting keeps its place."""
+    if "sender" in {column["name"] for column in sa.inspect(connection).get_columns("mailbox")}:
+        return  # a new database: the first step made the tables of today
+    # Not by a new table: with the old one SQLite would forget which delivery ids were given.
+    connection.execute(sa.text("ALTER TABLE mailbox ADD COLUMN sender TEXT NOT NULL DEFAULT ''"))
+    connection.execute(sa.text("ALTER TABLE mailbox ADD COLUMN expires_at BIGINT NOT NULL DEFAULT 0"))
+    own = envelopes.c.number == mailbox.c.envelope
+    connection.execute(
+        sa.update(mailbox).values(
+            sender=sa.select(envelopes.c.sender).where(own).scalar_subquery(),
+            expires_at=sa.select(envelopes.c.expires_at).where(own).scalar_subquery(),
+        )
+    )
+    connection.execute(sa.text("DROP INDEX mailbox_by_recipient"))
+    next(index for index in mailbox.indexes if index.name == "mailbox_by_recipient").create(connection)
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first_schema, _renewals, _senders_in_the_mailbox)
 
 
 def schema_version(connection: Connection) -> int:

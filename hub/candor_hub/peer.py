@@ -1,8 +1,8 @@
 """In front of every handler: who is calling, may it call this, and what its errors look like outside.
 
 Order (RELIABILITY.md §2): authenticate, revocation, authorise, standing, issued here, unknown fields, then
-the handler. The directory, and with it the deny list, is looked up for every call: a revocation holds from
-the next call on.
+the handler. The directory, and with it the deny list, is looked up after every call's beginning: a revocation
+holds from the next call on. Calls that begin together share a look.
 
 Rules of this file:
 - nothing in a request is believed about identity; handlers take the caller from `caller()`;
@@ -29,10 +29,10 @@ from google.protobuf.message import DecodeError, Message
 from candor_certs.chain import PeerIdentity
 from candor_certs.names import Role
 from candor_certs.peer import TLS_VERSION, identity_from_auth_context
-from candor_hub.attach import check_member
 from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.issued import Issued
+from candor_hub.warden import check_member
 from candor_proto.errors import CertificateRefused, MalformedMessage, Unreachable, WrongRole
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import refuse_unknown_fields
@@ -84,6 +84,28 @@ def caller() -> Caller:
 Admit = Callable[[str, Context], Awaitable[None]]
 
 
+class _Looks:
+    """Looks into the database for calls: one that comes while a look is under way shares the next one."""
+
+    def __init__(self, directory: DirectoryKeeper) -> None:
+        self._directory = directory
+        self._under_way: asyncio.Task[Snapshot] | None = None
+        self._next: asyncio.Task[Snapshot] | None = None
+
+    async def fresh(self) -> Snapshot:
+        """The directory as of a moment after this was called; raises StoreUnusable."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._look(self._under_way))
+        # One caller's going away must not end the look of the others.
+        return await asyncio.shield(self._next)
+
+    async def _look(self, before: asyncio.Task[Snapshot] | None) -> Snapshot:
+        if before is not None:
+            await asyncio.wait({before})
+        self._under_way, self._next = self._next, None
+        return await asyncio.to_thread(self._directory.latest)
+
+
 class NodeGate:
     """Admits active members with good certificates to the methods of their role."""
 
@@ -91,14 +113,14 @@ class NodeGate:
         self, federation: FederationName, directory: DirectoryKeeper, issued: Issued, clock: Clock
     ) -> None:
         self._federation = federation
-        self._directory = directory
+        self._looks = _Looks(directory)
         self._issued = issued
         self._clock = clock
 
     async def admit(self, method: str, context: Context) -> None:
         """Sets `caller()`; raises what `identity_from_auth_context` does, NotAMember or MemberSuspended."""
         now = self._clock.now()
-        snapshot = await asyncio.to_thread(self._directory.latest)
+        snapshot = await self._looks.fresh()
         identity = identity_from_auth_context(
             context.auth_context(),
             federation=self._federation,
@@ -157,7 +179,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         async def guarded(request: Any, context: Context) -> Any:
             try:
                 await self._admit(method, context)
-                checked = _each(request) if handler.request_streaming else _check(request)
+                checked = _each(request, method) if handler.request_streaming else _check(request)
                 async with asyncio.timeout(MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)):
                     return await run(checked, context)
             except TimeoutError:
@@ -199,15 +221,23 @@ def _lenient(deserialise: Callable[[bytes], Any] | None) -> Callable[[bytes], An
 
 
 def _check(request: Any) -> Any:
-    if not isinstance(request, Message):
-        raise MalformedMessage("A request that is no message of this protocol.")
+    _check_readable(request)
     refuse_unknown_fields(request)
     return request
 
 
-async def _each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+def _check_readable(request: Any) -> None:
+    if not isinstance(request, Message):
+        raise MalformedMessage("A request that is no message of this protocol.")
+
+
+async def _each(requests: AsyncIterator[Any], method: str) -> AsyncIterator[Any]:
+    # Whoever reads a frame of the stream refuses unknown fields in it (`codec.read_node_mail`), and once is
+    # enough for what comes a thousand times a second.
+    check = _check_readable if method == _HUB + "Attach" else _check
     async for request in requests:
-        yield _check(request)
+        check(request)
+        yield request
 
 
 async def _abort(context: Context, method: str, error: Exception) -> None:

@@ -3,7 +3,8 @@
 Rules of this file:
 - the hub believes nothing about identity but the certificate: `caller` comes from there;
 - acceptance, quota, ledger and deliveries are one transaction: what was acknowledged is delivered, what was
-  refused has cost nothing;
+  refused has cost nothing. A transaction takes many submissions (`submit_all`), each with an outcome of its
+  own, the same as if it had come alone;
 - the same id with the same body is answered as before, whatever happened since; with another it is refused;
 - a body is checked for who and when, never for what: blinded and sealed octets mean nothing here.
 """
@@ -11,22 +12,29 @@ Rules of this file:
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
+from candor_hub.desk import Checked, Desk, Submission
 from candor_hub.directory import CurrentDirectory
-from candor_hub.store import Store, Transaction
-from candor_hub.store.mailbox import Accepted
-from candor_proto.budget import BUCKET, MONTH, Quota, bucket, check_budget, remaining
+from candor_hub.store import Store
+from candor_hub.store.envelopes import Accepted
+from candor_hub.store.quotas import LedgerEntry
+from candor_proto.budget import BUCKET, MONTH, Quota, check_budget, remaining
 from candor_proto.canonical import digest
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
+    CandorError,
     ConflictingResubmission,
     Expired,
     IdentityMismatch,
     LimitExceeded,
     MemberSuspended,
     NotAMember,
+    StoreUnusable,
     WrongRecipient,
 )
 from candor_proto.exchange import verify_lookup_signature
@@ -65,6 +73,9 @@ class Receipt:
     again: bool = False
 
 
+Outcome = Receipt | CandorError
+
+
 class Relay:
     """Accepts envelopes into mailboxes; safe to use from several threads."""
 
@@ -80,48 +91,87 @@ class Relay:
         Raises IdentityMismatch, SignatureInvalid, Expired, NotYetValid, NotAMember, MemberSuspended,
         PurposeRefused, WrongRecipient, QuotaSpent, LimitExceeded, ConflictingResubmission.
         """
-        if envelope.sender != caller:
-            raise IdentityMismatch(
-                f"The message claims to come from {envelope.sender}; the certificate is that of {caller}."
-            )
-        body_digest = Digest(digest("envelope-body", envelope.body))
-        lookup = _read_lookup(envelope, directory) if envelope.kind is MessageKind.LOOKUP else None
-        with self._store.write() as tx:
-            # Also keeps two lookups of one asker from spending the same quota (§11).
-            status = tx.members.lock(caller)
-            earlier = tx.mailbox.find(envelope)
-            if earlier is not None:
-                return _as_before(earlier, body_digest)
-            _check_life(envelope, now)
-            if lookup is not None:
-                lookup.check_time(now)
-            _check_standing(caller, status)
-            if lookup is not None:
-                receipt = self._lookup(tx, lookup, directory, now)
-            else:
-                receipt = _single(tx, envelope)
-            tx.mailbox.add(envelope, body_digest, receipt.nodes, now)
-            _record(tx, envelope, now)
-        return receipt
+        (outcome,) = self.submit_all([Submission(envelope, caller, directory)], now)
+        if isinstance(outcome, CandorError):
+            raise outcome
+        return outcome
 
     def left(self, caller: NodeId, now: datetime) -> Left:
         """What `caller` may still use, in elements (§11.3)."""
         with self._store.read() as tx:
-            uses = tx.quotas.uses(caller, now - MONTH - BUCKET)
+            uses = tx.quotas.uses_of({caller}, now - MONTH - BUCKET)[caller]
         return Left(*(remaining(self._quota, uses, now, key_class) for key_class in (None, *KeyClass)))
 
-    def _lookup(self, tx: Transaction, lookup: Lookup, directory: CurrentDirectory, now: datetime) -> Receipt:
+    def submit_all(self, batch: Sequence[Submission], now: datetime) -> list[Outcome]:
+        """As `submit` one after the other, in one transaction: receipts and refusals, in the same order.
+
+        One refusal changes nothing for the others. Raises StoreUnusable when none of them is known to be
+        stored.
+        """
+        checked = [_outcome(partial(_check_sender, submission)) for submission in batch]
+        good = [each for each in checked if isinstance(each, Checked)]
+        if not good:
+            return [each for each in checked if isinstance(each, CandorError)]
+        with self._store.write() as tx:
+            desk = Desk.open(tx, good, now)
+            outcomes = [
+                _outcome(partial(self._judge, desk, each, now)) if isinstance(each, Checked) else each
+                for each in checked
+            ]
+            desk.close(tx, now)
+            tx.ledger.append([_entry(each.envelope) for each in desk.accepted], now)
+        return outcomes
+
+    def _judge(self, desk: Desk, checked: Checked, now: datetime) -> Receipt:
+        envelope, caller, lookup = checked.envelope, checked.submission.caller, checked.lookup
+        earlier = desk.earlier.get(checked.key)
+        if earlier is not None:
+            return _as_before(earlier, checked.body_digest)
+        _check_life(envelope, now)
+        if lookup is not None:
+            lookup.check_time(now)
+        _check_standing(caller, desk.statuses.get(caller))
+        if lookup is not None:
+            nodes = self._targets(desk, lookup, checked.submission.directory, now)
+        else:
+            nodes = _recipient(desk, checked)
+        desk.accept(checked, nodes, now)
+        return Receipt(len(nodes), nodes)
+
+    def _targets(
+        self, desk: Desk, lookup: Lookup, directory: CurrentDirectory, now: datetime
+    ) -> frozenset[NodeId]:
         check_purpose(lookup.purpose)
         _check_targets(lookup, directory)
-        wanted = lookup.cost
-        uses = tx.quotas.uses(lookup.asker, now - MONTH - BUCKET)
-        check_budget(self._quota, uses, wanted, now, str(lookup.asker))
-        tx.quotas.spend(lookup.asker, bucket(now), wanted)
+        check_budget(self._quota, desk.uses[lookup.asker], lookup.cost, now, str(lookup.asker))
         # A member that has been away for long does not keep all others from asking: it is left out, and
         # the asker sees it as expired, never as "no record" (§7.7).
-        full = tx.mailbox.full(MAX_MAILBOX_ROWS_PER_RECIPIENT)
-        nodes = frozenset(target.node for target in lookup.targets) - full
-        return Receipt(len(nodes), nodes)
+        full = {node for node, count in desk.waiting.items() if count >= MAX_MAILBOX_ROWS_PER_RECIPIENT}
+        return frozenset(target.node for target in lookup.targets) - full
+
+
+Result = TypeVar("Result")
+
+
+def _outcome(work: Callable[[], Result]) -> Result | CandorError:
+    """What `work` returns, or the refusal it raises; a failing database is no refusal."""
+    try:
+        return work()
+    except StoreUnusable:
+        raise
+    except CandorError as error:
+        return error
+
+
+def _check_sender(submission: Submission) -> Checked:
+    """Who and how it was signed; needs no database."""
+    envelope, caller = submission.envelope, submission.caller
+    if envelope.sender != caller:
+        raise IdentityMismatch(
+            f"The message claims to come from {envelope.sender}; the certificate is that of {caller}."
+        )
+    lookup = _read_lookup(envelope, submission.directory) if envelope.kind is MessageKind.LOOKUP else None
+    return Checked(submission, Digest(digest("envelope-body", envelope.body)), lookup)
 
 
 def _read_lookup(envelope: Envelope, directory: CurrentDirectory) -> Lookup:
@@ -162,37 +212,36 @@ def _check_life(envelope: Envelope, now: datetime) -> None:
 
 
 def _check_targets(lookup: Lookup, directory: CurrentDirectory) -> None:
-    active = frozenset(directory.nodes())
     for target in lookup.targets:
-        if target.node not in active:
+        if target.node not in directory.active:
             raise WrongRecipient(
                 f"{target.node} is not an active member.",
                 remedy="Fetch the directory and ask again with the members it lists.",
             )
 
 
-def _single(tx: Transaction, envelope: Envelope) -> Receipt:
+def _recipient(desk: Desk, checked: Checked) -> frozenset[NodeId]:
     """Checks of what goes to one recipient."""
-    recipient = envelope.recipient
-    status = tx.members.status(recipient) if recipient is not None else None
+    envelope, recipient = checked.envelope, checked.envelope.recipient
+    status = desk.statuses.get(recipient) if recipient is not None else None
     if recipient is None or status is None:
         raise WrongRecipient(f"{recipient} is not a member.", remedy="Fetch the directory.")
     if envelope.kind is MessageKind.ANSWER:
         if len(envelope.body) > MAX_ANSWER_OCTETS:
             raise LimitExceeded(f"An answer is at most {MAX_ANSWER_OCTETS:,} octets.")
-        if not tx.mailbox.lookup_was_sent(envelope.envelope_id, recipient, envelope.sender):
+        if checked.asked not in desk.asked:
             raise WrongRecipient(f"{recipient} asked {envelope.sender} nothing under this id.")
     elif status is not MemberStatus.ACTIVE:
         raise WrongRecipient(f"{recipient} is suspended.", remedy="Try again when the directory lists it.")
     if (
-        tx.mailbox.waiting_count(recipient) >= MAX_MAILBOX_ROWS_PER_RECIPIENT
-        or tx.mailbox.waiting_from(envelope.sender, recipient) >= MAX_WAITING_FROM_ONE_SENDER
+        desk.waiting[recipient] >= MAX_MAILBOX_ROWS_PER_RECIPIENT
+        or desk.waiting_from[envelope.sender, recipient] >= MAX_WAITING_FROM_ONE_SENDER
     ):
         raise LimitExceeded(f"The mailbox of {recipient} is full.", remedy="Try again later.")
-    return Receipt(1, frozenset({recipient}))
+    return frozenset({recipient})
 
 
-def _record(tx: Transaction, envelope: Envelope, now: datetime) -> None:
+def _entry(envelope: Envelope) -> LedgerEntry:
     salt = secrets.token_bytes(32)
     commitment = digest("ledger-entry", salt, str(envelope.sender).encode(), envelope.body)
-    tx.ledger.append(envelope.sender, envelope.kind.value, salt, commitment, now)
+    return LedgerEntry(envelope.sender, envelope.kind.value, salt, commitment)

@@ -23,6 +23,7 @@ from candor_certs.requests import check_request
 from candor_hub.keys import HubKeys
 from candor_hub.store import Store, Transaction
 from candor_hub.store.certificates import CertificateRecord
+from candor_hub.store.quotas import LedgerEntry
 from candor_proto.canonical import digest
 from candor_proto.directory import Member, MemberStatus
 from candor_proto.errors import (
@@ -89,7 +90,7 @@ def record_certificate(tx: Transaction, node: NodeId, leaf: x509.Certificate, no
     tx.members.add_certificate(node, leaf.serial_number, der, now, leaf.not_valid_after_utc)
     salt = secrets.token_bytes(32)
     commitment = digest("ledger-entry", salt, str(node).encode(), der)
-    tx.ledger.append(node, LEDGER_CERTIFICATE, salt, commitment, now)
+    tx.ledger.append([LedgerEntry(node, LEDGER_CERTIFICATE, salt, commitment)], now)
 
 
 def chain_der(keys: HubKeys, leaf: x509.Certificate) -> tuple[bytes, ...]:
@@ -99,7 +100,7 @@ def chain_der(keys: HubKeys, leaf: x509.Certificate) -> tuple[bytes, ...]:
 
 def _check_standing(tx: Transaction, node: NodeId, caller: PeerIdentity) -> None:
     """Once more, in the transaction: what was revoked a moment ago certifies nothing any more."""
-    status = tx.members.lock(node)
+    status = tx.members.statuses({node}, lock=True).get(node)
     if status is None:
         raise NotAMember(f"{node} is not a member.")
     if status is not MemberStatus.ACTIVE:

@@ -11,10 +11,10 @@ from candor_hub.clock import Clock
 from candor_hub.config import Config
 from candor_hub.enrolment import Attempts, Enrolment, EnrolmentRequest
 from candor_hub.index import Index
+from candor_hub.intake import Intake
 from candor_hub.peer import Context, caller
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
-from candor_hub.streams import Streams
 from candor_hub.uploads import Uploads
 from candor_proto.canonical import from_milliseconds
 from candor_proto.ids import NodeId, Ori
@@ -29,18 +29,18 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     def __init__(
         self,
         relay: Relay,
+        intake: Intake,
         index: Index,
         uploads: Uploads,
         attachments: Attachments,
-        streams: Streams,
         clock: Clock,
         renewal: Renewal,
     ) -> None:
         self._relay = relay
+        self._intake = intake
         self._index = index
         self._uploads = uploads
         self._attachments = attachments
-        self._streams = streams
         self._clock = clock
         self._renewal = renewal
 
@@ -50,18 +50,12 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     ) -> None:
         who = caller()
 
-        async def send(frame: codec.HubFrame) -> None:
-            await context.write(codec.write_frame(frame))
-
-        await self._attachments.run(request_iterator, send, who.node, who.identity, who.snapshot)
+        await self._attachments.run(request_iterator, context.write, who.node, who.identity, who.snapshot)
 
     async def Submit(self, request: hub_pb2.SubmitRequest, context: Any) -> hub_pb2.SubmitResponse:
         who = caller()
         envelope = codec.read_envelope(request.envelope)
-        receipt = await asyncio.to_thread(
-            self._relay.submit, envelope, who.node, who.snapshot.view, self._clock.now()
-        )
-        self._streams.wake(receipt.nodes)
+        receipt = await self._intake.offer(envelope, who.node, who.snapshot.view)
         return hub_pb2.SubmitResponse(recipients=receipt.recipients)
 
     async def PutSegment(self, request_iterator: Any, context: Any) -> hub_pb2.PutSegmentResponse:

@@ -1,31 +1,44 @@
-"""Who is attached, and what has changed for them: one stream for each node.
+"""Who is attached, what is on its way to each, and what changes for all: one stream for each node.
 
 Rules of this file:
-- the event loop owns everything here;
+- the event loop owns everything here; no locks;
 - a newer stream of a node replaces the older one: after a broken connection the node is back before its old
   stream is noticed to be dead;
-- whoever writes a delivery wakes its recipient; what another process writes is noticed by `Watch`.
+- a session takes its deliveries from the courier while it keeps up (`offer`). One that is new, that had no
+  room, or that did not acknowledge in time is `behind` and reads the mailbox for itself: the table is the one
+  truth, what is held here only a copy of its head.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import structlog
 
+from candor_certs.chain import PeerIdentity
 from candor_hub.directory import DirectoryKeeper, Snapshot
-from candor_hub.mailbox import MailboxKeeper
 from candor_proto.errors import AlreadyExists, CandorError, Unreachable
 from candor_proto.ids import NodeId
+from candor_wire.codec import Receipt
 from candor_wire.limits import (
     ATTACH_HELLO_DEADLINE_SECONDS,
+    FRAME_OCTETS,
     HEARTBEAT_SECONDS,
+    MAX_DELIVERIES_IN_FLIGHT,
+    MAX_OCTETS_IN_FLIGHT,
+    MAX_UNANSWERED_SUBMISSIONS,
     REDELIVERY_SECONDS,
 )
+from candor_wire.v1 import hub_pb2
 
 log = structlog.get_logger(__name__)
+
+# A session that is behind reads again when it has room for so many.
+_REFILL = MAX_DELIVERIES_IN_FLIGHT // 4
+_MAX_RECEIPTS_IN_A_FRAME = 256
 
 
 @dataclass(frozen=True)
@@ -38,17 +51,120 @@ class Timing:
     hello_deadline_seconds: float = ATTACH_HELLO_DEADLINE_SECONDS
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """A delivery as it goes onto the wire; recipients of one envelope share the message."""
+
+    delivery_id: int
+    envelope: hub_pb2.Envelope = field(repr=False)
+    octets: int
+
+
 @dataclass(eq=False)
 class Session:
-    """One attached node: when set, `wake` says that there may be deliveries, `ended` why it has to go."""
+    """One attached node. `wake` says that its writer has something to do, `over` that it has to go."""
 
     node: NodeId
+    identity: PeerIdentity
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     ended: CandorError | None = None
+    told_version: int = 0
+    heartbeat_due: bool = False
+    heartbeat_at: float = 0.0
+    behind: bool = True
+    reading: bool = False
+    read_at: float = 0.0
+    delivered: int = 0
+    unanswered: int = 0
+    receipts: deque[Receipt] = field(default_factory=deque)
+    pending: deque[Parcel] = field(default_factory=deque)
+    # By delivery id, oldest first: when it was sent (loop time, seconds), and how large it is.
+    in_flight: dict[int, tuple[float, int]] = field(default_factory=dict)
+    octets_in_flight: int = 0
+    # Acknowledged by the node, not yet deleted from the mailbox: not to be read again from there.
+    acknowledging: set[int] = field(default_factory=set)
 
     def end(self, error: CandorError) -> None:
-        self.ended = error
+        if self.ended is None:
+            self.ended = error
+        self.over.set()
+
+    # --- deliveries -------------------------------------------------------------------------------------
+
+    @property
+    def places(self) -> int:
+        """How many more deliveries may be taken on."""
+        places = MAX_DELIVERIES_IN_FLIGHT - len(self.in_flight) - len(self.pending)
+        return places if self.octets_in_flight < MAX_OCTETS_IN_FLIGHT else min(places, 0)
+
+    @property
+    def may_read(self) -> bool:
+        """Whether reading the mailbox is due, and worth it."""
+        idle = not self.in_flight and not self.pending
+        return self.behind and not self.reading and (idle or self.places >= _REFILL)
+
+    def known(self) -> frozenset[int]:
+        """Ids that must not be read from the mailbox again."""
+        pending = (parcel.delivery_id for parcel in self.pending)
+        return frozenset(self.in_flight).union(pending, self.acknowledging)
+
+    def offer(self, parcel: Parcel, read_at: float) -> None:
+        """Take on a delivery that was read from the mailbox at `read_at`, or be behind."""
+        if self.behind or self.reading or self.read_at >= read_at or self.places <= 0:
+            # What this session reads for itself may hold the same delivery: one reader at a time.
+            self.behind = True
+        else:
+            self.pending.append(parcel)
         self.wake.set()
+
+    def next_mail(self, now: float) -> tuple[list[Parcel], list[Receipt]]:
+        """What goes into the next frame, as in flight from `now` on; empty if nothing does."""
+        parcels, octets = list[Parcel](), 0
+        while self.pending and self.octets_in_flight < MAX_OCTETS_IN_FLIGHT:
+            octets += self.pending[0].octets
+            if parcels and octets > FRAME_OCTETS:
+                break
+            parcel = self.pending.popleft()
+            parcels.append(parcel)
+            self.in_flight[parcel.delivery_id] = (now, parcel.octets)
+            self.octets_in_flight += parcel.octets
+        receipts = [self.receipts.popleft() for _ in range(min(len(self.receipts), _MAX_RECEIPTS_IN_A_FRAME))]
+        self.delivered += len(parcels)
+        return parcels, receipts
+
+    def land(self, delivery_id: int) -> None:
+        """No longer in flight."""
+        _, octets = self.in_flight.pop(delivery_id, (0.0, 0))
+        self.octets_in_flight -= octets
+
+    def drop_overdue(self, due: float) -> None:
+        """What was sent before `due` and is not acknowledged counts as not sent."""
+        overdue = list[int]()
+        for delivery_id, (sent_at, _) in self.in_flight.items():
+            if sent_at > due:
+                break
+            overdue.append(delivery_id)
+        for delivery_id in overdue:
+            self.land(delivery_id)
+        if overdue:
+            self.look_again()
+
+    def look_again(self) -> None:
+        self.behind = True
+        self.wake.set()
+
+    # --- submissions ------------------------------------------------------------------------------------
+
+    async def wait_for_room(self) -> None:
+        """Until another submission, and more acknowledgements, may be taken on."""
+        while (
+            self.unanswered + len(self.receipts) >= MAX_UNANSWERED_SUBMISSIONS
+            or len(self.acknowledging) >= 4 * MAX_DELIVERIES_IN_FLIGHT
+        ):
+            self.room.clear()
+            await self.room.wait()
 
 
 class Streams:
@@ -62,7 +178,16 @@ class Streams:
     def nodes(self) -> tuple[NodeId, ...]:
         return tuple(sorted(self._sessions))
 
-    def open(self, node: NodeId) -> Session:
+    def all(self) -> tuple[Session, ...]:
+        return tuple(self._sessions.values())
+
+    def of(self, node: NodeId) -> Session | None:
+        return self._sessions.get(node)
+
+    def attached(self) -> frozenset[NodeId]:
+        return frozenset(self._sessions)
+
+    def open(self, node: NodeId, identity: PeerIdentity) -> Session:
         """A new session, which takes the place of the node's older one; raises Unreachable when stopping."""
         if self._stopping:
             raise Unreachable("The hub is stopping.", remedy="Connect again in a moment.")
@@ -74,7 +199,7 @@ class Streams:
                     remedy="If this repeats, two programs run with the same keys: end one of them.",
                 )
             )
-        session = Session(node)
+        session = Session(node, identity)
         session.wake.set()
         self._sessions[node] = session
         return session
@@ -92,19 +217,16 @@ class Streams:
     def stop(self) -> None:
         """End all sessions; nodes connect again to whoever listens then."""
         self._stopping = True
-        for session in tuple(self._sessions.values()):
+        for session in self.all():
             session.end(Unreachable("The hub is stopping.", remedy="Connect again in a moment."))
 
 
 class Watch:
-    """Looks into the database once per poll for what other processes wrote there."""
+    """Looks into the database once per poll for a directory that another process wrote."""
 
-    def __init__(
-        self, streams: Streams, directory: DirectoryKeeper, mailbox: MailboxKeeper, timing: Timing
-    ) -> None:
+    def __init__(self, streams: Streams, directory: DirectoryKeeper, timing: Timing) -> None:
         self._streams = streams
         self._directory = directory
-        self._mailbox = mailbox
         self._timing = timing
         self._version = 0
 
@@ -119,7 +241,6 @@ class Watch:
         if version != self._version:
             self._version = version
             self._streams.wake(self._streams.nodes)
-        self._streams.wake(await asyncio.to_thread(self._mailbox.recipients_of_news))
 
     async def run(self) -> None:
         """Look for ever; a failing database is logged, and after five minutes the deny list is stale."""

@@ -157,7 +157,10 @@ mailbox = sa.Table(
     sa.Column("delivery_id", _Number, primary_key=True),
     sa.Column("recipient", sa.Text, nullable=False),
     sa.Column("envelope", sa.ForeignKey("envelopes.number", ondelete="CASCADE"), nullable=False, index=True),
-    sa.Index("mailbox_by_recipient", "recipient", "delivery_id"),
+    # As on the envelope, so that counting and taking turns need no look at it.
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Index("mailbox_by_recipient", "recipient", "sender", "delivery_id"),
     sqlite_autoincrement=True,
 )
 

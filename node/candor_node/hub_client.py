@@ -25,6 +25,7 @@ from candor_certs.store import TlsIdentity
 from candor_node.channel import Line, WrapChannel
 from candor_node.clock import Clock
 from candor_node.directory_store import FetchedDirectory
+from candor_node.hub_mail import StreamMail
 from candor_node.logs import log
 from candor_proto.errors import (
     CandorError,
@@ -38,7 +39,7 @@ from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Left
 from candor_wire import codec, limits
-from candor_wire.codec import Delivery, DirectoryChanged, Envelope, Heartbeat, Hello, Welcome
+from candor_wire.codec import DirectoryChanged, Envelope, Heartbeat, Hello, HubMail, Welcome
 from candor_wire.status import from_status
 from candor_wire.v1 import hub_pb2
 
@@ -96,6 +97,7 @@ class HubClient:
     ) -> None:
         self.address = address
         self._clock = clock
+        self._mail: StreamMail | None = None
 
         def dial(shown: TlsIdentity) -> grpc.aio.Channel:
             credentials = mtls.channel_credentials(shown.key, shown.chain, roots)
@@ -115,8 +117,11 @@ class HubClient:
     async def submit(self, envelope: Envelope) -> int:
         """Hand an envelope to the hub; returns how many mailboxes it went to, durably.
 
-        Raises what the hub refuses it with, or Unreachable when nobody knows.
+        On the stream when there is one, for it costs both sides less than a call. Raises what the hub refuses
+        it with, or Unreachable when nobody knows.
         """
+        if self._mail is not None:
+            return await self._mail.submit(envelope)
         request = hub_pb2.SubmitRequest(envelope=codec.write_envelope(envelope))
         response = await self._call(lambda: self._stub.Submit(request, timeout=limits.CALL_DEADLINE_SECONDS))
         return int(response.recipients)
@@ -209,10 +214,12 @@ class HubClient:
     async def attach(self, handler: Handler) -> None:
         """Hold the stream until it ends; always raises, mostly Unreachable or ClockWrong.
 
-        Deliveries are handed on one after the other, in order, and each is acknowledged after
-        `handler.deliver` returned.
+        Each delivery is acknowledged after `handler.deliver` returned; several are handed on at once, in the
+        order in which they came.
         """
         call = self._stub.Attach()
+        mail: StreamMail | None = None
+        tasks: list[asyncio.Future[None]] = []
         try:
             await call.write(codec.write_hello(Hello(self._clock.now(), handler.directory_version())))
             welcome = await self._read(call, limits.ATTACH_HELLO_DEADLINE_SECONDS)
@@ -220,18 +227,16 @@ class HubClient:
                 raise MalformedMessage("The hub did not begin with a welcome.")
             check_clock(self._clock.now(), welcome.hub_time)
             handler.attached(welcome)
-            while True:
-                frame = await self._read(call, SILENCE_SECONDS)
-                match frame:
-                    case Delivery(delivery_id, envelope):
-                        await handler.deliver(envelope)
-                        await call.write(codec.write_acknowledge((delivery_id,)))
-                    case DirectoryChanged(version):
-                        handler.directory_changed(version)
-                    case Heartbeat(hub_time):
-                        check_clock(self._clock.now(), hub_time)
-                    case _:
-                        raise MalformedMessage("The hub welcomed this node twice.")
+            mail = self._mail = StreamMail(call.write, handler.deliver)
+            tasks = [
+                asyncio.create_task(self._listen(call, handler, mail)),
+                asyncio.create_task(mail.write()),
+                mail.failed,
+            ]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
         except grpc.aio.AioRpcError as error:
             raise await self._explain(error) from None
         except asyncio.InvalidStateError:
@@ -242,7 +247,28 @@ class HubClient:
                 f"The hub at {self.address} fell silent.", remedy="It is tried again."
             ) from None
         finally:
+            if mail is not None and self._mail is mail:
+                self._mail = None
+            for task in tasks[:2]:
+                task.cancel()
+            await asyncio.gather(*tasks[:2], return_exceptions=True)
+            if mail is not None:
+                await mail.close()
             call.cancel()
+
+    async def _listen(self, call: Any, handler: Handler, mail: StreamMail) -> None:
+        """Take what the hub says, until the stream ends."""
+        while True:
+            frame = await self._read(call, SILENCE_SECONDS)
+            match frame:
+                case HubMail():
+                    await mail.take(frame)
+                case DirectoryChanged(version):
+                    handler.directory_changed(version)
+                case Heartbeat(hub_time):
+                    check_clock(self._clock.now(), hub_time)
+                case _:
+                    raise MalformedMessage("The hub welcomed this node twice.")
 
     async def time(self) -> datetime:
         """The hub's time, for comparing clocks; raises ClockWrong when they differ too much."""

@@ -5,7 +5,7 @@ Every `read_*` is strict: unknown fields, missing fields, wrong lengths and over
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -14,12 +14,13 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from candor_proto.canonical import digest, from_milliseconds, to_milliseconds
-from candor_proto.errors import LimitExceeded, MalformedMessage, UnsupportedVersion
+from candor_proto.errors import CandorError, LimitExceeded, MalformedMessage, UnsupportedVersion
 from candor_proto.ids import Digest, NodeId
 from candor_proto.sealing import SealKind
 from candor_proto.signing import SIGNATURE_OCTETS, SignedStatement
 from candor_proto.statements import MAX_LOOKUP_OCTETS
 from candor_wire import limits
+from candor_wire.status import from_refusal, to_refusal
 from candor_wire.v1 import hub_pb2
 
 
@@ -78,20 +79,46 @@ def _exactly(octets: bytes, count: int, what: str) -> bytes:
 
 
 def write_envelope(envelope: Envelope) -> hub_pb2.Envelope:
+    return envelope_message(
+        envelope.envelope_id,
+        envelope.kind.value,
+        str(envelope.sender),
+        str(envelope.recipient) if envelope.recipient else "",
+        envelope.body,
+        envelope.signature,
+        to_milliseconds(envelope.expires_at),
+    )
+
+
+def envelope_message(
+    envelope_id: bytes,
+    kind: int,
+    sender: str,
+    recipient: str,
+    body: bytes,
+    signature: bytes,
+    expires_at_milliseconds: int,
+) -> hub_pb2.Envelope:
+    """Of the parts of an envelope that was read strictly before, and stored."""
     return hub_pb2.Envelope(
-        envelope_id=envelope.envelope_id,
-        kind=hub_pb2.MessageKind.ValueType(envelope.kind.value),
-        sender=str(envelope.sender),
-        recipient=str(envelope.recipient) if envelope.recipient else "",
-        body=envelope.body,
-        signature=envelope.signature,
-        expires_at_milliseconds=to_milliseconds(envelope.expires_at),
+        envelope_id=envelope_id,
+        kind=hub_pb2.MessageKind.ValueType(kind),
+        sender=sender,
+        recipient=recipient,
+        body=body,
+        signature=signature,
+        expires_at_milliseconds=expires_at_milliseconds,
     )
 
 
 def read_envelope(message: hub_pb2.Envelope) -> Envelope:
     """Raises MalformedMessage or LimitExceeded."""
     refuse_unknown_fields(message)
+    return read_known_envelope(message)
+
+
+def read_known_envelope(message: hub_pb2.Envelope) -> Envelope:
+    """As `read_envelope`, when unknown fields were refused for the message around it already."""
     try:
         kind = MessageKind(message.kind)
     except ValueError:
@@ -146,21 +173,55 @@ def write_hello(hello: Hello) -> hub_pb2.AttachRequest:
     )
 
 
-def read_acknowledge(message: hub_pb2.AttachRequest) -> tuple[int, ...]:
-    """The delivery ids that the node has stored; raises MalformedMessage or LimitExceeded."""
+@dataclass(frozen=True)
+class NodeMail:
+    """What a node has stored, and the submissions it hands in: (number, envelope or why it is none)."""
+
+    acknowledged: tuple[int, ...] = ()
+    submissions: tuple[tuple[int, Envelope | CandorError], ...] = ()
+
+
+def read_node_mail(message: hub_pb2.AttachRequest) -> NodeMail:
+    """Raises MalformedMessage or LimitExceeded.
+
+    An envelope that is none is a matter of its submission; it does not end the stream.
+    """
     refuse_unknown_fields(message)
-    if message.WhichOneof("frame") != "acknowledge":
-        raise MalformedMessage("After its hello a node sends acknowledgements only.")
-    ids = tuple(message.acknowledge.delivery_ids)
-    if not 0 < len(ids) <= limits.MAX_ACKNOWLEDGED_IDS:
-        raise LimitExceeded("An acknowledgement names too many deliveries, or none.")
-    if max(ids) >= 1 << 63:
+    if message.WhichOneof("frame") != "mail":
+        raise MalformedMessage("After its hello a node sends mail only.")
+    ids, submissions = tuple(message.mail.acknowledged), message.mail.submissions
+    if not ids and not submissions:
+        raise MalformedMessage("A frame with no mail in it.")
+    if len(ids) > limits.MAX_ACKNOWLEDGED_IDS or len(submissions) > limits.MAX_UNANSWERED_SUBMISSIONS:
+        raise LimitExceeded("A frame acknowledges too many deliveries, or hands in too much.")
+    if ids and max(ids) >= 1 << 63:
         raise MalformedMessage("An acknowledgement of a delivery that cannot be.")
-    return ids
+    return NodeMail(ids, tuple((one.number, _envelope_or_error(one.envelope)) for one in submissions))
 
 
-def write_acknowledge(delivery_ids: tuple[int, ...]) -> hub_pb2.AttachRequest:
-    return hub_pb2.AttachRequest(acknowledge=hub_pb2.Acknowledge(delivery_ids=delivery_ids))
+def _envelope_or_error(message: hub_pb2.Envelope) -> Envelope | CandorError:
+    try:
+        return read_known_envelope(message)
+    except CandorError as error:
+        return error
+
+
+def write_node_mail(
+    acknowledged: Iterable[int] = (), submissions: Iterable[tuple[int, Envelope]] = ()
+) -> hub_pb2.AttachRequest:
+    return hub_pb2.AttachRequest(
+        mail=hub_pb2.NodeMail(
+            acknowledged=acknowledged,
+            submissions=[
+                hub_pb2.Submission(number=number, envelope=write_envelope(envelope))
+                for number, envelope in submissions
+            ],
+        )
+    )
+
+
+def write_acknowledge(delivery_ids: Iterable[int]) -> hub_pb2.AttachRequest:
+    return write_node_mail(delivery_ids)
 
 
 @dataclass(frozen=True)
@@ -185,7 +246,44 @@ class Heartbeat:
     hub_time: datetime
 
 
-HubFrame = Welcome | Delivery | DirectoryChanged | Heartbeat
+@dataclass(frozen=True)
+class Receipt:
+    """What became of submission `number`: so many mailbox rows, durably, or a refusal."""
+
+    number: int
+    outcome: int | BaseException
+
+
+@dataclass(frozen=True)
+class HubMail:
+    deliveries: tuple[Delivery, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+
+
+HubFrame = Welcome | HubMail | DirectoryChanged | Heartbeat
+
+
+def write_hub_mail(
+    deliveries: Iterable[tuple[int, hub_pb2.Envelope]] = (), receipts: Iterable[Receipt] = ()
+) -> hub_pb2.AttachResponse:
+    """Envelopes come as messages: one that goes to many is written once."""
+    return hub_pb2.AttachResponse(
+        mail=hub_pb2.HubMail(
+            deliveries=[
+                hub_pb2.Delivery(delivery_id=delivery_id, envelope=envelope)
+                for delivery_id, envelope in deliveries
+            ],
+            receipts=[write_receipt(receipt) for receipt in receipts],
+        )
+    )
+
+
+def write_receipt(receipt: Receipt) -> hub_pb2.Receipt:
+    if isinstance(receipt.outcome, int):
+        return hub_pb2.Receipt(number=receipt.number, recipients=receipt.outcome)
+    code, message, remedy = to_refusal(receipt.outcome)
+    refusal = hub_pb2.Refusal(code=code, message=message, remedy=remedy)
+    return hub_pb2.Receipt(number=receipt.number, refusal=refusal)
 
 
 def write_frame(frame: HubFrame) -> hub_pb2.AttachResponse:
@@ -198,10 +296,9 @@ def write_frame(frame: HubFrame) -> hub_pb2.AttachResponse:
                     directory_version=version,
                 )
             )
-        case Delivery(delivery_id, envelope):
-            return hub_pb2.AttachResponse(
-                delivery=hub_pb2.Delivery(delivery_id=delivery_id, envelope=write_envelope(envelope))
-            )
+        case HubMail(deliveries, receipts):
+            written = ((one.delivery_id, write_envelope(one.envelope)) for one in deliveries)
+            return write_hub_mail(written, receipts)
         case DirectoryChanged(version):
             return hub_pb2.AttachResponse(
                 directory_changed=hub_pb2.DirectoryChanged(directory_version=version)
@@ -224,14 +321,34 @@ def read_frame(message: hub_pb2.AttachResponse) -> HubFrame:
             return Welcome(
                 from_milliseconds(message.welcome.hub_time_milliseconds), message.welcome.directory_version
             )
-        case "delivery":
-            return Delivery(message.delivery.delivery_id, read_envelope(message.delivery.envelope))
+        case "mail":
+            return _read_hub_mail(message.mail)
         case "directory_changed":
             return DirectoryChanged(message.directory_changed.directory_version)
         case "heartbeat":
             return Heartbeat(from_milliseconds(message.heartbeat.hub_time_milliseconds))
         case _:
             raise MalformedMessage("A frame of an unknown kind.")
+
+
+def _read_hub_mail(mail: hub_pb2.HubMail) -> HubMail:
+    if not mail.deliveries and not mail.receipts:
+        raise MalformedMessage("A frame with no mail in it.")
+    return HubMail(
+        tuple(Delivery(one.delivery_id, read_known_envelope(one.envelope)) for one in mail.deliveries),
+        tuple(_read_receipt(one) for one in mail.receipts),
+    )
+
+
+def _read_receipt(message: hub_pb2.Receipt) -> Receipt:
+    match message.WhichOneof("outcome"):
+        case "recipients":
+            return Receipt(message.number, message.recipients)
+        case "refusal":
+            refusal = message.refusal
+            return Receipt(message.number, from_refusal(refusal.code, refusal.message, refusal.remedy))
+        case _:
+            raise MalformedMessage("A receipt without an outcome.")
 
 
 def chunks(octets: bytes) -> Iterator[bytes]:

@@ -14,7 +14,13 @@ MAX_CERTIFICATE_BYTES = 16 * 1024
 MAX_CHAIN_LENGTH = 4
 MAX_ACKNOWLEDGED_IDS = 1_000
 MAX_MAILBOX_ROWS_PER_RECIPIENT = 10_000
-MAX_DELIVERIES_IN_FLIGHT = 64
+# Sent and not yet acknowledged, by stream: so many deliveries, of so many octets (or one larger).
+MAX_DELIVERIES_IN_FLIGHT = 256
+MAX_OCTETS_IN_FLIGHT = 4 << 20
+# Handed in on a stream and not yet answered by a receipt.
+MAX_UNANSWERED_SUBMISSIONS = 64
+# A frame with mail is closed when it has this many octets: with what it is carried in it stays below 1 MiB.
+FRAME_OCTETS = 512 * 1024
 
 CALL_DEADLINE_SECONDS = 30.0
 TRANSFER_DEADLINE_SECONDS = 300.0

@@ -87,3 +87,18 @@ def from_status(
     ):
         return errors.Unreachable(f"The other side could not be reached ({status.name.lower()}).")
     return CandorError(f"The other side failed ({status.name.lower()}): {message or 'no details'}")
+
+
+def to_refusal(error: BaseException) -> tuple[str, str, str]:
+    """Code, message and remedy for any exception, where an error is told inside a message."""
+    _, details, code = to_status(error)
+    message, _, remedy = details.partition(_SEPARATOR)
+    return code, message, remedy
+
+
+def from_refusal(code: str, message: str, remedy: str) -> CandorError:
+    """The typed error behind what `to_refusal` said."""
+    kind = _BY_CODE.get(code)
+    if kind is None:
+        return CandorError(f"The other side failed: {message or 'no details'}")
+    return kind(message, remedy=remedy)

@@ -172,7 +172,7 @@ def test_an_error_that_is_not_ours_is_withheld(
             def broken(*_: object) -> None:
                 raise KeyError("sentinel")
 
-            monkeypatch.setattr(hub.hub.relay, "submit", broken)
+            monkeypatch.setattr(hub.hub.relay, "submit_all", broken)
             with pytest.raises(Exception, match="its log says what") as caught:
                 await alpha.submit(alpha.lookup([alpha]))
             assert "sentinel" not in str(caught.value)

@@ -251,16 +251,18 @@ class Recorder(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if details.method.endswith("/GetSegment"):
             self.fetched.append(details.method)
-        if not details.method.endswith("/Submit"):
+        if not details.method.endswith("/Attach"):
             return handler
 
-        async def watch(request: Any, context: Any) -> Any:
-            self.submitted.append((request.envelope.kind, request.ByteSize()))
-            self.bodies.append(request.envelope.body)
-            return await handler.unary_unary(request, context)
+        def reading(octets: bytes) -> Any:
+            message = handler.request_deserializer(octets)
+            for submission in message.mail.submissions:
+                self.submitted.append((submission.envelope.kind, submission.ByteSize()))
+                self.bodies.append(submission.envelope.body)
+            return message
 
-        return grpc.unary_unary_rpc_method_handler(
-            watch, handler.request_deserializer, handler.response_serializer
+        return grpc.stream_stream_rpc_method_handler(
+            handler.stream_stream, reading, handler.response_serializer
         )
 
 

@@ -73,7 +73,7 @@ def observable(frames: Iterable[Frame]) -> Counter[tuple[str, str, str, int]]:
     in the same millisecond; that each is acknowledged is seen from no redelivery.
     """
     return Counter(
-        frame.shape for frame in frames if "heartbeat" not in frame.what and "acknowledge" not in frame.what
+        frame.shape for frame in frames if "heartbeat" not in frame.what and "acknowledged" not in frame.what
     )
 
 

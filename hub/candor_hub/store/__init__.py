@@ -6,13 +6,13 @@
 
 Rules of this package:
 - SQL stands here and nowhere else; what is read comes out as values, not as rows;
-- every `write()` is one transaction that is on the disk when it ends without an exception;
+- what a `write()` did is on the disk when it ends without an exception; an exception undoes all of it, and
+  nothing of another (on SQLite several share a transaction: `store.group`);
 - calls block: on the event loop they go through `asyncio.to_thread`.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from candor_hub.migrations import check_schema, migrate
 from candor_hub.store.certificates import Certificates
 from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
+from candor_hub.store.envelopes import Envelopes
+from candor_hub.store.group import GroupWriter
 from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
 from candor_hub.store.quotas import Ledger, Quotas
@@ -43,6 +45,7 @@ class Transaction:
     enrolments: Enrolments
     directories: Directories
     segments: Segments
+    envelopes: Envelopes
     mailbox: Mailbox
     quotas: Quotas
     ledger: Ledger
@@ -55,6 +58,7 @@ class Transaction:
             Enrolments(connection),
             Directories(connection),
             Segments(connection),
+            Envelopes(connection),
             Mailbox(connection),
             Quotas(connection),
             Ledger(connection),
@@ -67,8 +71,9 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = writing(engine)
-        # SQLite has one writer at a time; waiting here is fair and does not spin, unlike its busy handler.
-        self._turn = threading.Lock()
+        # SQLite has one writer at a time: bodies take turns here, which is fair and does not spin, unlike its
+        # busy handler. PostgreSQL has many, and groups commits by itself.
+        self._group = GroupWriter(self._writing) if engine.dialect.name == "sqlite" else None
 
     @classmethod
     def create(cls, url: str, key: bytes, federation: str) -> Store:
@@ -112,9 +117,14 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """One transaction, durable at its end; any exception undoes all of it. Raises StoreUnusable."""
-        with self._turn, self._begin(self._writing) as connection:
+        """Durable at its end; any exception undoes all of it. Raises StoreUnusable; not to be nested."""
+        with self._group.write() if self._group else self._begin(self._writing) as connection:
             yield Transaction.over(connection)
+
+    @property
+    def commits(self) -> int:
+        """How many groups this process has committed, each with one fsync."""
+        return self._group.commits if self._group else 0
 
     @contextmanager
     def _begin(self, engine: Engine) -> Iterator[Connection]:

@@ -1,165 +1,137 @@
-"""Rows of accepted envelopes and of the deliveries that they became."""
+"""Rows of deliveries on their way, and of the bodies that they carry."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from candor_hub.driver import Connection, sa
-from candor_hub.tables import envelopes, lookup_targets, mailbox
+from candor_hub.driver import Connection, RowMapping, batches, delete_many, matching, sa
+from candor_hub.tables import envelopes, mailbox
 from candor_proto.canonical import from_milliseconds, to_milliseconds
-from candor_proto.ids import Digest, NodeId
-from candor_wire.codec import Delivery, Envelope, MessageKind
-
-_BATCH = 500
+from candor_proto.ids import NodeId
+from candor_wire.codec import Delivery, Envelope, MessageKind, envelope_message
+from candor_wire.v1 import hub_pb2
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """What became of an envelope when it was handed in first."""
+class Waiting:
+    """One delivery, without what it carries."""
 
-    number: int
-    body_digest: Digest
-    recipients: int
+    delivery_id: int
+    recipient: NodeId
+    envelope: int
 
 
 class Mailbox:
-    """Envelopes and deliveries."""
+    """Deliveries by recipient."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def find(self, envelope: Envelope) -> Accepted | None:
-        """The earlier acceptance of an envelope of the same sender, kind, id and recipient."""
-        query = sa.select(envelopes.c.number, envelopes.c.body_digest, envelopes.c.recipients).where(
-            envelopes.c.sender == str(envelope.sender),
-            envelopes.c.kind == envelope.kind.value,
-            envelopes.c.envelope_id == envelope.envelope_id,
-            envelopes.c.recipient == _recipient(envelope),
-        )
-        row = self._connection.execute(query).mappings().first()
-        if row is None:
-            return None
-        return Accepted(row["number"], Digest(row["body_digest"]), row["recipients"])
-
-    def add(
-        self, envelope: Envelope, body_digest: Digest, recipients: Collection[NodeId], now: datetime
-    ) -> None:
-        """Store the envelope and one delivery for each recipient."""
-        result = self._connection.execute(
-            sa.insert(envelopes).values(
-                sender=str(envelope.sender),
-                kind=envelope.kind.value,
-                envelope_id=envelope.envelope_id,
-                recipient=_recipient(envelope),
-                body_digest=body_digest.value,
-                body=envelope.body,
-                signature=envelope.signature,
-                recipients=len(recipients),
-                accepted_at=to_milliseconds(now),
-                expires_at=to_milliseconds(envelope.expires_at),
-            )
-        )
-        number = next(iter(result.inserted_primary_key or ()))
-        names = sorted(str(node) for node in recipients)
-        if names:
-            self._connection.execute(
-                sa.insert(mailbox), [{"recipient": name, "envelope": number} for name in names]
-            )
-        if names and envelope.kind is MessageKind.LOOKUP:
-            self._connection.execute(
-                sa.insert(lookup_targets), [{"envelope": number, "node": name} for name in names]
-            )
-
-    def lookup_was_sent(self, lookup_id: bytes, asker: NodeId, target: NodeId) -> bool:
-        """Whether an accepted lookup of `asker` with this id went to `target`."""
-        query = (
-            sa.select(envelopes.c.number)
-            .join(lookup_targets)
-            .where(
-                envelopes.c.sender == str(asker),
-                envelopes.c.kind == MessageKind.LOOKUP.value,
-                envelopes.c.envelope_id == lookup_id,
-                lookup_targets.c.node == str(target),
-            )
-        )
-        return self._connection.execute(query).first() is not None
-
-    def waiting_count(self, recipient: NodeId) -> int:
-        query = sa.select(sa.func.count()).select_from(mailbox).where(mailbox.c.recipient == str(recipient))
-        return self._connection.execute(query).scalar() or 0
-
-    def full(self, limit: int) -> frozenset[NodeId]:
-        """Recipients for whom `limit` deliveries or more wait."""
-        query = sa.select(mailbox.c.recipient).group_by(mailbox.c.recipient)
-        names = self._connection.execute(query.having(sa.func.count() >= limit)).scalars()
-        return frozenset(NodeId(name) for name in names)
-
-    def waiting_from(self, sender: NodeId, recipient: NodeId) -> int:
-        """How many deliveries from one sender wait for one recipient."""
-        query = (
-            sa.select(sa.func.count())
-            .select_from(mailbox.join(envelopes))
-            .where(mailbox.c.recipient == str(recipient), envelopes.c.sender == str(sender))
-        )
-        return self._connection.execute(query).scalar() or 0
-
-    def waiting_counts(self) -> dict[NodeId, int]:
-        query = sa.select(mailbox.c.recipient, sa.func.count()).group_by(mailbox.c.recipient)
-        return {NodeId(name): count for name, count in self._connection.execute(query)}
+    # --- what waits -------------------------------------------------------------------------------------
 
     def waiting(
         self, recipient: NodeId, now: datetime, limit: int, but: Collection[int] = ()
     ) -> tuple[Delivery, ...]:
-        """The first `limit` unexpired deliveries in the order of acceptance, without those in `but`."""
-        query = (
-            sa.select(mailbox.c.delivery_id, envelopes)
-            .join(envelopes)
+        """The next `limit` unexpired deliveries without those in `but`.
+
+        Senders take turns, and of each sender the oldest comes first: who sends a thousand does not delay
+        another's one.
+        """
+        turn = sa.func.row_number().over(partition_by=mailbox.c.sender, order_by=mailbox.c.delivery_id)
+        chosen = (
+            sa.select(mailbox.c.delivery_id, mailbox.c.envelope, turn.label("turn"))
             .where(
                 mailbox.c.recipient == str(recipient),
                 mailbox.c.delivery_id.not_in(list(but)),
-                envelopes.c.expires_at > to_milliseconds(now),
+                mailbox.c.expires_at > to_milliseconds(now),
             )
+            .order_by("turn", mailbox.c.delivery_id)
+            .limit(limit)
+            .subquery()
+        )
+        query = (
+            sa.select(chosen.c.delivery_id, envelopes)
+            .join(envelopes, envelopes.c.number == chosen.c.envelope)
+            .order_by(chosen.c.turn, chosen.c.delivery_id)
+        )
+        rows = self._connection.execute(query).mappings()
+        return tuple(Delivery(row["delivery_id"], _envelope(row)) for row in rows)
+
+    def above(self, delivery_id: int, now: datetime, limit: int) -> tuple[Waiting, ...]:
+        """The first `limit` unexpired deliveries with a higher id, whoever gets them."""
+        query = (
+            sa.select(mailbox.c.delivery_id, mailbox.c.recipient, mailbox.c.envelope)
+            .where(mailbox.c.delivery_id > delivery_id, mailbox.c.expires_at > to_milliseconds(now))
             .order_by(mailbox.c.delivery_id)
             .limit(limit)
         )
-        return tuple(
-            Delivery(
-                row["delivery_id"],
-                Envelope(
-                    envelope_id=row["envelope_id"],
-                    kind=MessageKind(row["kind"]),
-                    sender=NodeId(row["sender"]),
-                    recipient=NodeId(row["recipient"]) if row["recipient"] else None,
-                    body=row["body"],
-                    signature=row["signature"],
-                    expires_at=from_milliseconds(row["expires_at"]),
-                ),
-            )
-            for row in self._connection.execute(query).mappings()
-        )
+        rows = self._connection.execute(query)
+        return tuple(Waiting(number, NodeId(name), body) for number, name, body in rows)
 
-    def acknowledge(self, recipient: NodeId, delivery_ids: Iterable[int]) -> int:
-        """Delete these deliveries of `recipient`, and bodies that nobody waits for; how many deliveries."""
-        ids, gone, numbers = list(delivery_ids), 0, set[int]()
-        for at in range(0, len(ids), _BATCH):
-            own = (mailbox.c.recipient == str(recipient)) & mailbox.c.delivery_id.in_(ids[at : at + _BATCH])
-            numbers.update(self._connection.execute(sa.select(mailbox.c.envelope).where(own)).scalars())
-            gone += self._connection.execute(sa.delete(mailbox).where(own)).rowcount
-        self._empty(numbers)
-        return gone
+    def bodies(self, numbers: Iterable[int]) -> dict[int, hub_pb2.Envelope]:
+        """The envelopes of these numbers, as they go onto the wire."""
+        select = (
+            "SELECT number, envelope_id, kind, sender, recipient, body, signature, expires_at FROM envelopes"
+        )
+        rows = matching(self._connection, select, ("number",), [(number,) for number in sorted(set(numbers))])
+        return {row[0]: envelope_message(*row[1:]) for row in rows}
+
+    def newest(self) -> int:
+        """The highest delivery id that waits; 0 if none does."""
+        return self._connection.execute(sa.select(sa.func.max(mailbox.c.delivery_id))).scalar() or 0
+
+    def waiting_counts(self, recipients: Collection[NodeId] | None = None) -> dict[NodeId, int]:
+        """How many deliveries wait for each recipient that has any, of these or of all."""
+        query = sa.select(mailbox.c.recipient, sa.func.count()).group_by(mailbox.c.recipient)
+        found: dict[NodeId, int] = {}
+        for some in [None] if recipients is None else batches(sorted(map(str, recipients))):
+            chosen = query if some is None else query.where(mailbox.c.recipient.in_(some))
+            found.update((NodeId(name), count) for name, count in self._connection.execute(chosen))
+        return found
+
+    def waiting_from(self, pairs: Collection[tuple[NodeId, NodeId]]) -> dict[tuple[NodeId, NodeId], int]:
+        """How many deliveries wait, by (sender, recipient), where there are any."""
+        rows = matching(
+            self._connection,
+            "SELECT recipient, sender, count(*) FROM mailbox",
+            ("recipient", "sender"),
+            sorted({(str(recipient), str(sender)) for sender, recipient in pairs}),
+            "GROUP BY recipient, sender",
+        )
+        return {(NodeId(sender), NodeId(recipient)): count for recipient, sender, count in rows}
+
+    # --- what is done -----------------------------------------------------------------------------------
+
+    def acknowledge(self, acknowledged: Mapping[NodeId, Iterable[int]]) -> int:
+        """Delete deliveries, by recipient, and bodies that nobody waits for; how many deliveries."""
+        named = {(delivery_id, str(node)) for node, ids in acknowledged.items() for delivery_id in ids}
+        rows = matching(
+            self._connection,
+            "SELECT delivery_id, recipient, envelope FROM mailbox",
+            ("delivery_id",),
+            [(delivery_id,) for delivery_id in sorted({delivery_id for delivery_id, _ in named})],
+        )
+        own = {number: body for number, name, body in rows if (number, name) in named}
+        if not own:
+            return 0
+        delete_many(self._connection, "mailbox", "delivery_id", list(own))
+        self._empty(set(own.values()))
+        return len(own)
 
     def _empty(self, numbers: Collection[int]) -> None:
-        known = sorted(numbers)
-        for at in range(0, len(known), _BATCH):
+        wanted = matching(
+            self._connection,
+            "SELECT DISTINCT envelope FROM mailbox",
+            ("envelope",),
+            [(number,) for number in sorted(numbers)],
+        )
+        free = sorted(set(numbers) - {number for (number,) in wanted})
+        if free:
+            emptied = sa.update(envelopes).where(envelopes.c.number == sa.bindparam("free"))
             self._connection.execute(
-                sa.update(envelopes)
-                .where(
-                    envelopes.c.number.in_(known[at : at + _BATCH]),
-                    ~sa.exists().where(mailbox.c.envelope == envelopes.c.number),
-                )
-                .values(body=b"", signature=b"")
+                emptied.values(body=b"", signature=b""), [{"free": number} for number in free]
             )
 
     def drop_expired(self, now: datetime, forget_before: datetime) -> int:
@@ -178,15 +150,14 @@ class Mailbox:
         )
         return gone
 
-    def newest(self) -> int:
-        """The highest delivery id that waits; 0 if none does."""
-        return self._connection.execute(sa.select(sa.func.max(mailbox.c.delivery_id))).scalar() or 0
 
-    def recipients_above(self, delivery_id: int) -> frozenset[NodeId]:
-        """Who has deliveries with a higher id."""
-        query = sa.select(mailbox.c.recipient).where(mailbox.c.delivery_id > delivery_id).distinct()
-        return frozenset(NodeId(name) for name in self._connection.execute(query).scalars())
-
-
-def _recipient(envelope: Envelope) -> str:
-    return str(envelope.recipient) if envelope.recipient else ""
+def _envelope(row: RowMapping) -> Envelope:
+    return Envelope(
+        envelope_id=row["envelope_id"],
+        kind=MessageKind(row["kind"]),
+        sender=NodeId(row["sender"]),
+        recipient=NodeId(row["recipient"]) if row["recipient"] else None,
+        body=row["body"],
+        signature=row["signature"],
+        expires_at=from_milliseconds(row["expires_at"]),
+    )

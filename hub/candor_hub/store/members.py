@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from candor_hub.driver import Connection, RowMapping, sa
+from candor_hub.driver import Connection, RowMapping, batches, sa
 from candor_hub.tables import certificates, denied, heads, member_oris, members
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.directory import Member, MemberStatus
@@ -65,16 +65,16 @@ class Members:
         query = sa.select(members.c.revoked_at).where(members.c.node == str(node))
         return self._connection.execute(query).scalar() is not None
 
-    def status(self, node: NodeId) -> MemberStatus | None:
-        query = sa.select(members.c.status).where(members.c.node == str(node))
-        status = self._connection.execute(query).scalar()
-        return None if status is None else MemberStatus(status)
-
-    def lock(self, node: NodeId) -> MemberStatus | None:
-        """The member's status; other writers about the same member wait until this transaction ends."""
-        query = sa.select(members.c.status).where(members.c.node == str(node)).with_for_update()
-        status = self._connection.execute(query).scalar()
-        return None if status is None else MemberStatus(status)
+    def statuses(self, nodes: Collection[NodeId], *, lock: bool = False) -> dict[NodeId, MemberStatus]:
+        """The status of each that is a member; `lock`: other writers about them wait until this one ends."""
+        found: dict[NodeId, MemberStatus] = {}
+        # In one order everywhere, so that two writers never wait for each other.
+        for some in batches(sorted(map(str, nodes))):
+            query = sa.select(members.c.node, members.c.status).where(members.c.node.in_(some))
+            query = query.order_by(members.c.node)
+            rows = self._connection.execute(query.with_for_update() if lock else query)
+            found.update((NodeId(name), MemberStatus(status)) for name, status in rows)
+        return found
 
     def holder_of(self, ori: Ori) -> NodeId | None:
         """The member that stands for `ori`; one whose certificates were revoked no longer does."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from candor_hub.driver import Connection, sa
+from candor_hub.driver import Connection, batches, insert_many, sa
 from candor_hub.tables import ledger, quota_uses
 from candor_proto.budget import Use
 from candor_proto.canonical import from_milliseconds, to_milliseconds
@@ -19,13 +20,19 @@ class Quotas:
         self._connection = connection
 
     def uses(self, node: NodeId, since: datetime) -> tuple[Use, ...]:
-        query = sa.select(quota_uses).where(
-            quota_uses.c.node == str(node), quota_uses.c.hour >= to_milliseconds(since)
-        )
-        return tuple(
-            Use(from_milliseconds(row["hour"]), row["weak"], row["match"], row["code"])
-            for row in self._connection.execute(query).mappings()
-        )
+        return self.uses_of({node}, since)[node]
+
+    def uses_of(self, nodes: Collection[NodeId], since: datetime) -> dict[NodeId, tuple[Use, ...]]:
+        """The buckets from `since` on, for each of `nodes`."""
+        found: dict[NodeId, list[Use]] = {node: [] for node in nodes}
+        for some in batches(sorted(map(str, nodes))):
+            query = sa.select(quota_uses).where(
+                quota_uses.c.node.in_(some), quota_uses.c.hour >= to_milliseconds(since)
+            )
+            for row in self._connection.execute(query).mappings():
+                use = Use(from_milliseconds(row["hour"]), row["weak"], row["match"], row["code"])
+                found[NodeId(row["node"])].append(use)
+        return {node: tuple(uses) for node, uses in found.items()}
 
     def spend(self, node: NodeId, hour: datetime, wanted: Mapping[KeyClass, int]) -> None:
         """Add to the bucket of `hour`."""
@@ -47,18 +54,28 @@ class Quotas:
         return self._connection.execute(gone).rowcount
 
 
+@dataclass(frozen=True)
+class LedgerEntry:
+    """What is remembered of something that was accepted."""
+
+    sender: NodeId
+    kind: int
+    salt: bytes = field(repr=False)
+    commitment: bytes
+
+
 class Ledger:
     """Salted commitments to what was accepted, append-only."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def append(self, sender: NodeId, kind: int, salt: bytes, commitment: bytes, now: datetime) -> None:
-        self._connection.execute(
-            sa.insert(ledger).values(
-                at=to_milliseconds(now), sender=str(sender), kind=kind, salt=salt, commitment=commitment
-            )
-        )
+    def append(self, entries: Sequence[LedgerEntry], now: datetime) -> None:
+        """Add the entries, in their order."""
+        at = to_milliseconds(now)
+        columns = ("at", "sender", "kind", "salt", "commitment")
+        rows = [(at, str(one.sender), one.kind, one.salt, one.commitment) for one in entries]
+        insert_many(self._connection, "ledger", columns, rows)
 
     def count(self) -> int:
         return self._connection.execute(sa.select(sa.func.count()).select_from(ledger)).scalar() or 0

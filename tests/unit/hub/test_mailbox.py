@@ -87,7 +87,32 @@ def test_a_body_is_dropped_when_its_last_recipient_has_it(hub: Office) -> None:
 def test_a_message_of_another_process_is_news_once(tmp_path: Path) -> None:
     with office(tmp_path) as hub, opened(hub.config, hub.clock) as other:
         alpha, bravo = hub.join("alpha"), hub.join("bravo")
-        assert other.mailbox.recipients_of_news() == frozenset()
+        newest = other.mailbox.newest()
         hub.submit(alpha.sealed(bravo.node), alpha)
-        assert other.mailbox.recipients_of_news() == {bravo.node}
-        assert other.mailbox.recipients_of_news() == frozenset()
+        (row,) = other.mailbox.news(newest, 10, {bravo.node}, hub.clock.now()).rows
+        assert row.recipient == bravo.node
+        assert other.mailbox.news(row.delivery_id, 10, {bravo.node}, hub.clock.now()).rows == ()
+
+
+def test_senders_take_turns_so_that_a_thousand_do_not_delay_one(hub: Office) -> None:
+    alpha, bravo, charlie = hub.join("alpha"), hub.join("bravo"), hub.join("charlie")
+    many = [alpha.sealed(bravo.node) for _ in range(6)]
+    few = [charlie.sealed(bravo.node) for _ in range(2)]
+    for envelope in many:
+        hub.submit(envelope, alpha)
+    for envelope in few:
+        hub.submit(envelope, charlie)
+    next_ones = hub.mailbox.waiting(bravo.node, (), 5, hub.clock.now())
+    assert [one.envelope for one in next_ones] == [many[0], few[0], many[1], few[1], many[2]]
+
+
+def test_an_acknowledgement_of_two_nodes_deletes_the_owners_only(hub: Office) -> None:
+    alpha, bravo, charlie = hub.join("alpha"), hub.join("bravo"), hub.join("charlie")
+    hub.submit(alpha.sealed(bravo.node), alpha)
+    hub.submit(alpha.sealed(charlie.node), alpha)
+    (own,), (others,) = hub.waiting(bravo), hub.waiting(charlie)
+    named = {bravo.node: [own.delivery_id, others.delivery_id]}
+    assert hub.mailbox.acknowledge_all(named) == 1
+    assert hub.waiting(charlie) == (others,)
+    both = {bravo.node: [others.delivery_id], charlie.node: [others.delivery_id]}
+    assert hub.mailbox.acknowledge_all(both) == 1

@@ -84,6 +84,30 @@ def test_an_older_schema_is_brought_up_to_date(created: Path, monkeypatch: pytes
     Store.open(url(created), KEY, "demo.example").close()
 
 
+def test_deliveries_of_an_older_schema_keep_their_place(tmp_path: Path) -> None:
+    """The second step adds sender and expiry; no delivery id is given twice because of it."""
+    with office(tmp_path) as hub:
+        alpha, bravo = hub.join("alpha"), hub.join("bravo")
+        for _ in range(3):
+            hub.submit(alpha.sealed(bravo.node), alpha)
+        waiting = hub.waiting(bravo)
+        hub.mailbox.acknowledge(bravo.node, [waiting[2].delivery_id])
+        with hub.store.write() as tx:
+            for statement in (
+                "DROP INDEX mailbox_by_recipient",
+                "ALTER TABLE mailbox DROP COLUMN sender",
+                "ALTER TABLE mailbox DROP COLUMN expires_at",
+                "CREATE INDEX mailbox_by_recipient ON mailbox (recipient, delivery_id)",
+                "UPDATE meta SET value = '1' WHERE name = 'schema'",
+            ):
+                tx.members._connection.exec_driver_sql(statement)
+        key = (hub.config.keys / "database.key").read_bytes()
+        Store.open(hub.config.database, key, str(hub.config.federation), upgrade=True).close()
+        assert hub.waiting(bravo) == waiting[:2]
+        hub.submit(alpha.sealed(bravo.node), alpha)
+        assert hub.waiting(bravo)[2].delivery_id > waiting[2].delivery_id
+
+
 def test_a_failing_step_leaves_the_old_schema(created: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(connection: sa.Connection) -> None:
         connection.execute(sa.insert(meta).values(name="half", value="done"))

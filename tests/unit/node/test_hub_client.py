@@ -17,6 +17,7 @@ import pytest
 from candor_certs.store import TlsIdentity
 from candor_node import hub_client
 from candor_node.hub_client import HubClient, check_clock, diagnose, retry_delay, stay_attached
+from candor_node.hub_mail import ACKNOWLEDGE_SECONDS
 from candor_proto.errors import (
     CandorError,
     CertificateRefused,
@@ -55,6 +56,9 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
         self.hellos: list[codec.Hello] = []
         self.acknowledged: list[int] = []
         self.streams = 0
+        self.submitted: list[tuple[int, Envelope]] = []
+        # What becomes of a submission; None: no receipt comes.
+        self.judge: Callable[[Envelope], int | CandorError | None] = lambda envelope: 3
 
     async def Attach(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
         self.streams += 1
@@ -63,7 +67,14 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
         for frame in self.frames:
             yield codec.write_frame(frame)
         async for message in request_iterator:
-            self.acknowledged.extend(codec.read_acknowledge(message))
+            mail = codec.read_node_mail(message)
+            self.acknowledged.extend(mail.acknowledged)
+            for number, one in mail.submissions:
+                assert isinstance(one, Envelope)
+                self.submitted.append((number, one))
+                outcome = self.judge(one)
+                if outcome is not None:
+                    yield codec.write_frame(codec.HubMail((), (codec.Receipt(number, outcome),)))
 
     async def Submit(self, request: Any, context: Any) -> Any:
         if self.error is not None:
@@ -162,7 +173,7 @@ def test_deliveries_are_taken_in_order_and_acknowledged() -> None:
     async def scene() -> None:
         hub, taker = FakeHub(), Taker()
         sent = [envelope(), envelope()]
-        hub.frames = [codec.Delivery(number, one) for number, one in enumerate(sent, 11)]
+        hub.frames = [codec.HubMail((codec.Delivery(number, one),)) for number, one in enumerate(sent, 11)]
         hub.frames.append(codec.DirectoryChanged(9))
         async with connected(hub) as client:
             await attach_until(client, taker, lambda: len(hub.acknowledged) == 2)
@@ -181,7 +192,7 @@ def test_nothing_is_acknowledged_before_it_is_stored() -> None:
     async def scene() -> None:
         hub, seen = FakeHub(), []
         taker = Taker(before_return=lambda: seen.append(list(hub.acknowledged)))
-        hub.frames = [codec.Delivery(11, envelope())]
+        hub.frames = [codec.HubMail((codec.Delivery(11, envelope()),))]
         async with connected(hub) as client:
             await attach_until(client, taker, lambda: bool(hub.acknowledged))
         assert seen == [[]]
@@ -195,7 +206,7 @@ def test_a_delivery_that_could_not_be_stored_is_not_acknowledged() -> None:
             raise Unreachable("the disk is full")
 
         hub, taker = FakeHub(), Taker(before_return=fail)
-        hub.frames = [codec.Delivery(11, envelope())]
+        hub.frames = [codec.HubMail((codec.Delivery(11, envelope()),))]
         async with connected(hub) as client:
             with pytest.raises(Unreachable, match="disk is full"):
                 await attach_until(client, taker, lambda: bool(hub.acknowledged))
@@ -214,6 +225,112 @@ def test_the_hubs_typed_errors_come_out_typed() -> None:
             with pytest.raises(QuotaSpent) as caught:
                 await client.submit(envelope())
         assert (caught.value.message, caught.value.remedy) == ("Spent.", "Wait.")
+
+    asyncio.run(scene())
+
+
+@asynccontextmanager
+async def attached(hub: FakeHub, taker: Taker | None = None) -> AsyncIterator[tuple[HubClient, Any]]:
+    """A client that holds its stream, and the task that does."""
+    taker = taker or Taker()
+    async with connected(hub) as client:
+        task = asyncio.create_task(client.attach(taker))
+        async with asyncio.timeout(10):
+            while not taker.welcomes:
+                await asyncio.sleep(0.005)
+        yield client, task
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def test_while_attached_messages_go_over_the_stream() -> None:
+    async def scene() -> None:
+        hub = FakeHub()
+        hub.error = CandorError("A call, though there is a stream.")
+        sent = [envelope() for _ in range(100)]  # more than may be unanswered at once
+        async with attached(hub) as (client, _):
+            assert await asyncio.gather(*(client.submit(one) for one in sent)) == [3] * 100
+        assert [one for _, one in hub.submitted] == sent
+        assert len({number for number, _ in hub.submitted}) == 100
+
+    asyncio.run(scene())
+
+
+def test_a_refusal_in_a_receipt_comes_out_typed() -> None:
+    async def scene() -> None:
+        hub = FakeHub()
+        hub.judge = lambda envelope: QuotaSpent("Spent.", remedy="Wait.")
+        async with attached(hub) as (client, _):
+            with pytest.raises(QuotaSpent) as caught:
+                await client.submit(envelope())
+            assert (caught.value.message, caught.value.remedy) == ("Spent.", "Wait.")
+            hub.judge = lambda envelope: 1
+            assert await client.submit(envelope()) == 1
+
+    asyncio.run(scene())
+
+
+def test_a_submission_whose_stream_ends_is_unknown_and_the_next_is_a_call() -> None:
+    """§8.3: it is handed in again as it was; never taken for accepted."""
+
+    async def scene() -> None:
+        hub = FakeHub()
+        hub.judge = lambda envelope: None
+        async with attached(hub) as (client, task):
+            waiting = asyncio.create_task(client.submit(envelope()))
+            async with asyncio.timeout(10):
+                while not hub.submitted:
+                    await asyncio.sleep(0.005)
+            task.cancel()
+            with pytest.raises(Unreachable):
+                await waiting
+            assert await client.submit(envelope()) == 3
+            assert len(hub.submitted) == 1
+
+    asyncio.run(scene())
+
+
+def test_while_it_is_being_stored_nothing_is_acknowledged() -> None:
+    async def scene() -> None:
+        hub, begun, stored = FakeHub(), asyncio.Event(), asyncio.Event()
+
+        class Slow(Taker):
+            async def deliver(self, envelope: Envelope) -> None:
+                begun.set()
+                await stored.wait()
+
+        hub.frames = [codec.HubMail((codec.Delivery(11, envelope()),))]
+        async with attached(hub, Slow()) as (client, _):
+            await begun.wait()
+            # A receipt comes after whatever was sent before it.
+            await asyncio.sleep(5 * ACKNOWLEDGE_SECONDS)
+            await client.submit(envelope())
+            assert hub.acknowledged == []
+            stored.set()
+            async with asyncio.timeout(10):
+                while not hub.acknowledged:
+                    await asyncio.sleep(0.005)
+
+    asyncio.run(scene())
+
+
+def test_deliveries_are_stored_at_the_same_time_and_acknowledged_together() -> None:
+    """A database that groups its commits must not be asked one by one."""
+
+    async def scene() -> None:
+        hub, both = FakeHub(), asyncio.Barrier(2)
+
+        class Waits(Taker):
+            async def deliver(self, envelope: Envelope) -> None:
+                await both.wait()
+                await super().deliver(envelope)
+
+        sent = tuple(codec.Delivery(number, envelope()) for number in (11, 12))
+        hub.frames = [codec.HubMail(sent)]
+        taker = Waits()
+        async with connected(hub) as client:
+            await attach_until(client, taker, lambda: len(hub.acknowledged) == 2)
+        assert sorted(hub.acknowledged) == [11, 12]
 
     asyncio.run(scene())
 
@@ -256,7 +373,7 @@ def test_a_node_whose_clock_is_off_does_not_work() -> None:
     async def scene() -> None:
         hub, taker = FakeHub(), Taker()
         hub.hub_time = lambda: datetime.now(UTC) + timedelta(minutes=6)
-        hub.frames = [codec.Delivery(11, envelope())]
+        hub.frames = [codec.HubMail((codec.Delivery(11, envelope()),))]
         async with connected(hub) as client:
             with pytest.raises(ClockWrong):
                 async with asyncio.timeout(5):

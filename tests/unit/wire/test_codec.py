@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candor_proto.errors import CandorError, LimitExceeded, MalformedMessage, UnsupportedVersion
+from candor_proto.errors import (
+    CandorError,
+    LimitExceeded,
+    MalformedMessage,
+    QuotaSpent,
+    UnsupportedVersion,
+)
 from candor_proto.ids import NodeId
 from candor_proto.sealing import SealKind
 from candor_wire import codec, limits
@@ -22,7 +28,9 @@ from candor_wire.codec import (
     Heartbeat,
     Hello,
     HubFrame,
+    HubMail,
     MessageKind,
+    Receipt,
     Welcome,
 )
 from candor_wire.v1 import hub_pb2
@@ -73,10 +81,14 @@ def test_unknown_fields_are_refused_however_deep() -> None:
     inner = codec.write_envelope(LOOKUP).SerializeToString() + b"\xfa\x06\x01x"
     with pytest.raises(MalformedMessage):
         codec.read_envelope(hub_pb2.Envelope.FromString(inner))
-    frame = hub_pb2.AttachResponse(delivery=hub_pb2.Delivery(delivery_id=1))
-    frame.delivery.envelope.MergeFromString(inner)
+    frame = hub_pb2.AttachResponse(mail=hub_pb2.HubMail(deliveries=[hub_pb2.Delivery(delivery_id=1)]))
+    frame.mail.deliveries[0].envelope.MergeFromString(inner)
     with pytest.raises(MalformedMessage):
         codec.read_frame(frame)
+    mail = hub_pb2.AttachRequest(mail=hub_pb2.NodeMail(submissions=[hub_pb2.Submission(number=1)]))
+    mail.mail.submissions[0].envelope.MergeFromString(inner)
+    with pytest.raises(MalformedMessage):
+        codec.read_node_mail(mail)
 
 
 def test_the_size_of_an_envelope_does_not_depend_on_its_values() -> None:
@@ -96,7 +108,15 @@ def test_the_size_of_an_envelope_does_not_depend_on_its_values() -> None:
     assert len(sizes) == 1
 
 
-@pytest.mark.parametrize("frame", [Welcome(NOW, 3), Delivery(9, SEALED), DirectoryChanged(4), Heartbeat(NOW)])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Welcome(NOW, 3),
+        HubMail((Delivery(9, SEALED), Delivery(10, SEALED)), (Receipt(7, 3),)),
+        DirectoryChanged(4),
+        Heartbeat(NOW),
+    ],
+)
 def test_hub_frames_survive_the_wire(frame: HubFrame) -> None:
     sent = codec.write_frame(frame).SerializeToString()
     assert codec.read_frame(hub_pb2.AttachResponse.FromString(sent)) == frame
@@ -107,13 +127,43 @@ def test_an_empty_frame_is_refused() -> None:
         codec.read_frame(hub_pb2.AttachResponse())
     with pytest.raises(MalformedMessage):
         codec.read_hello(hub_pb2.AttachRequest())
+    for frame in (hub_pb2.AttachRequest(), hub_pb2.AttachRequest(mail=hub_pb2.NodeMail())):
+        with pytest.raises(MalformedMessage):
+            codec.read_node_mail(frame)
     with pytest.raises(MalformedMessage):
-        codec.read_acknowledge(hub_pb2.AttachRequest())
+        codec.read_frame(hub_pb2.AttachResponse(mail=hub_pb2.HubMail()))
+    unsettled = hub_pb2.HubMail(receipts=[hub_pb2.Receipt(number=1)])
+    with pytest.raises(MalformedMessage):
+        codec.read_frame(hub_pb2.AttachResponse(mail=unsettled))
 
 
 def test_node_frames_survive_the_wire() -> None:
     assert codec.read_hello(codec.write_hello(Hello(NOW, 5))) == Hello(NOW, 5)
-    assert codec.read_acknowledge(codec.write_acknowledge((1, 2))) == (1, 2)
+    mail = codec.NodeMail((1, 2), ((5, SEALED),))
+    assert codec.read_node_mail(codec.write_node_mail((1, 2), [(5, SEALED)])) == mail
+
+
+def test_a_refusal_on_the_stream_is_the_typed_error() -> None:
+    sent = Receipt(7, QuotaSpent("Spent.", remedy="Wait."))
+    receipt = codec.read_frame(codec.write_frame(HubMail((), (sent,))))
+    assert isinstance(receipt, HubMail)
+    error = receipt.receipts[0].outcome
+    assert isinstance(error, QuotaSpent)
+    assert (error.message, error.remedy) == ("Spent.", "Wait.")
+
+
+def test_an_error_that_is_not_ours_is_withheld_on_the_stream_too() -> None:
+    sent = codec.write_receipt(Receipt(7, KeyError("sentinel")))
+    assert b"sentinel" not in sent.SerializeToString()
+    assert sent.refusal.code == CandorError.code
+
+
+def test_an_envelope_that_is_none_is_a_matter_of_its_submission() -> None:
+    frame = codec.write_node_mail((3,), [(1, SEALED), (2, SEALED)])
+    frame.mail.submissions[0].envelope.envelope_id = b"short"
+    mail = codec.read_node_mail(frame)
+    assert mail.acknowledged == (3,)
+    assert [type(one) for _, one in mail.submissions] == [MalformedMessage, Envelope]
 
 
 def test_another_protocol_version_is_refused_with_what_to_do() -> None:
@@ -130,7 +180,10 @@ def test_another_protocol_version_is_refused_with_what_to_do() -> None:
 
 def test_too_many_acknowledgements_at_once_are_refused() -> None:
     with pytest.raises(LimitExceeded):
-        codec.read_acknowledge(codec.write_acknowledge(tuple(range(limits.MAX_ACKNOWLEDGED_IDS + 1))))
+        codec.read_node_mail(codec.write_acknowledge(range(limits.MAX_ACKNOWLEDGED_IDS + 1)))
+    many = [(number, SEALED) for number in range(limits.MAX_UNANSWERED_SUBMISSIONS + 1)]
+    with pytest.raises(LimitExceeded):
+        codec.read_node_mail(codec.write_node_mail((), many))
 
 
 @given(st.binary(max_size=200))
@@ -171,4 +224,4 @@ def test_certificate_chains_have_limits() -> None:
 
 def test_an_acknowledgement_of_a_delivery_that_cannot_be_is_refused() -> None:
     with pytest.raises(MalformedMessage):
-        codec.read_acknowledge(codec.write_acknowledge((1 << 63,)))
+        codec.read_node_mail(codec.write_acknowledge((1 << 63,)))

@@ -1,0 +1,125 @@
+"""What a batch of submissions is judged by: read once from the database, kept up to date while judging.
+
+The rules (`relay`) ask here instead of the database, so that a thousand answers cost a few statements and not
+a few thousand. What one submission of a batch changes (quota, a used id, a place in a mailbox) counts for the
+next one of the same batch at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from candor_hub.directory import CurrentDirectory
+from candor_hub.store import Transaction
+from candor_hub.store.envelopes import Acceptance, Accepted, Asked, Key, key_of
+from candor_proto.budget import BUCKET, MONTH, Use, bucket
+from candor_proto.directory import MemberStatus
+from candor_proto.ids import Digest, KeyClass, NodeId
+from candor_proto.statements import Lookup
+from candor_wire.codec import Envelope, MessageKind
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a member hands in: `caller` is who its certificate says, `directory` what it was admitted by."""
+
+    envelope: Envelope
+    caller: NodeId
+    directory: CurrentDirectory = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A submission whose sender is its caller, and whose signature verifies if it is a lookup."""
+
+    submission: Submission
+    body_digest: Digest
+    lookup: Lookup | None
+
+    @property
+    def envelope(self) -> Envelope:
+        return self.submission.envelope
+
+    @property
+    def key(self) -> Key:
+        return key_of(self.envelope)
+
+    @property
+    def asked(self) -> Asked | None:
+        """For an answer: what must have been asked."""
+        envelope = self.envelope
+        if envelope.kind is not MessageKind.ANSWER or envelope.recipient is None:
+            return None
+        return (envelope.recipient, envelope.envelope_id, envelope.sender)
+
+    @property
+    def recipients(self) -> frozenset[NodeId]:
+        """Whose mailboxes it may go to."""
+        if self.lookup is not None:
+            return frozenset(target.node for target in self.lookup.targets)
+        recipient = self.envelope.recipient
+        return frozenset() if recipient is None else frozenset({recipient})
+
+
+@dataclass
+class Desk:
+    """Belongs to the thread that judges, for as long as its transaction is open."""
+
+    statuses: dict[NodeId, MemberStatus]
+    earlier: dict[Key, Accepted]
+    uses: dict[NodeId, tuple[Use, ...]]
+    asked: set[Asked]
+    waiting: Counter[NodeId]
+    waiting_from: Counter[tuple[NodeId, NodeId]]
+    accepted: list[Acceptance] = field(default_factory=list)
+    spent: dict[NodeId, Counter[KeyClass]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, tx: Transaction, batch: Sequence[Checked], now: datetime) -> Desk:
+        """Everything that judging `batch` needs; raises StoreUnusable."""
+        callers = {each.submission.caller for each in batch}
+        single = [each.envelope for each in batch if each.lookup is None]
+        addressed = {envelope.recipient for envelope in single if envelope.recipient is not None}
+        # The lock also keeps two lookups of one asker from spending the same quota (§11).
+        statuses = tx.members.statuses(callers, lock=True)
+        if addressed - callers:
+            statuses |= tx.members.statuses(addressed - callers)
+        wanted = {each.asked for each in batch if each.asked is not None}
+        pairs = {
+            (envelope.sender, envelope.recipient) for envelope in single if envelope.recipient is not None
+        }
+        recipients = frozenset[NodeId]().union(*(each.recipients for each in batch))
+        askers = {each.lookup.asker for each in batch if each.lookup is not None}
+        return cls(
+            statuses=statuses,
+            earlier=tx.envelopes.find({each.key for each in batch}),
+            uses=tx.quotas.uses_of(askers, now - MONTH - BUCKET),
+            asked=set(tx.envelopes.asked(wanted)),
+            waiting=Counter(tx.mailbox.waiting_counts(recipients)),
+            waiting_from=Counter(tx.mailbox.waiting_from(pairs)),
+        )
+
+    def accept(self, checked: Checked, nodes: frozenset[NodeId], now: datetime) -> None:
+        """Note that `checked` goes to `nodes`."""
+        envelope, lookup = checked.envelope, checked.lookup
+        self.accepted.append(Acceptance(envelope, checked.body_digest, nodes))
+        self.earlier[checked.key] = Accepted(checked.body_digest, len(nodes))
+        for node in nodes:
+            self.waiting[node] += 1
+            self.waiting_from[envelope.sender, node] += 1
+        if lookup is None:
+            return
+        wanted = lookup.cost
+        self.asked.update((lookup.asker, envelope.envelope_id, node) for node in nodes)
+        self.spent.setdefault(lookup.asker, Counter()).update(wanted)
+        counts = [wanted.get(key_class, 0) for key_class in (KeyClass.WEAK, KeyClass.MATCH, KeyClass.CODE)]
+        self.uses[lookup.asker] += (Use(bucket(now), *counts),)
+
+    def close(self, tx: Transaction, now: datetime) -> None:
+        """Write down what was accepted; raises StoreUnusable."""
+        for asker, wanted in sorted(self.spent.items()):
+            tx.quotas.spend(asker, bucket(now), wanted)
+        tx.envelopes.add(self.accepted, now)

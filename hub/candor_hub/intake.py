@@ -1,0 +1,160 @@
+"""Gathers what members hand in, so that many submissions cost one transaction and one fsync.
+
+Rules of this file:
+- nobody waits for company: while one batch is written the next one gathers;
+- callers take turns, and each may have only so much waiting: who hands in a thousand does not delay another's
+  one, nor fill this process's memory;
+- the event loop owns the queues; the rules (`relay`) run in one thread, which is this module's own, so that
+  slow transfers in other threads do not keep lookups waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+
+from candor_hub.clock import Clock
+from candor_hub.desk import Submission
+from candor_hub.directory import CurrentDirectory
+from candor_hub.relay import Outcome, Receipt, Relay
+from candor_proto.errors import CandorError, LimitExceeded, StoreUnusable, Unreachable
+from candor_proto.ids import NodeId
+from candor_wire.codec import Envelope
+
+log = structlog.get_logger(__name__)
+
+MAX_BATCH = 256
+MAX_BATCH_OCTETS = 4 << 20
+# More than a stream may have unanswered (`limits.MAX_UNANSWERED_SUBMISSIONS`): calls beside it have room.
+MAX_WAITING_FROM_ONE_CALLER = 192
+MAX_WAITING_OCTETS_FROM_ONE_CALLER = 8 << 20
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    submission: Submission
+    answer: asyncio.Future[Receipt]
+
+    @property
+    def octets(self) -> int:
+        return len(self.submission.envelope.body)
+
+
+class Intake:
+    """The one way in for envelopes. `on_accepted` is called after each batch that accepted something."""
+
+    def __init__(self, relay: Relay, clock: Clock, on_accepted: Callable[[], None]) -> None:
+        self._relay = relay
+        self._clock = clock
+        self._on_accepted = on_accepted
+        # By caller, in the order of whose turn it is.
+        self._queues: OrderedDict[NodeId, deque[_Waiting]] = OrderedDict()
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._thread = ThreadPoolExecutor(1, "intake")
+
+    def offer(
+        self, envelope: Envelope, caller: NodeId, directory: CurrentDirectory
+    ) -> asyncio.Future[Receipt]:
+        """What becomes of an envelope of `caller`: a receipt once it is stored durably, or a refusal.
+
+        The future raises what `Relay.submit` does, StoreUnusable, LimitExceeded when too much of the caller
+        waits, or Unreachable when the hub is stopping.
+        """
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        queue = self._queues.get(caller, deque())
+        octets = sum(waiting.octets for waiting in queue)
+        if self._stopped:
+            answer.set_exception(_stopping())
+        elif len(queue) >= MAX_WAITING_FROM_ONE_CALLER or octets >= MAX_WAITING_OCTETS_FROM_ONE_CALLER:
+            answer.set_exception(
+                LimitExceeded("Too much of this member waits to be accepted.", remedy="Try again later.")
+            )
+        else:
+            queue.append(_Waiting(Submission(envelope, caller, directory), answer))
+            self._queues[caller] = queue
+            self._wake.set()
+        return answer
+
+    async def run(self) -> None:
+        """Accept for ever; what still waits when this is cancelled is refused as Unreachable."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while batch := self._next():
+                    await self._accept(batch)
+        finally:
+            self._stopped = True
+            for queue in self._queues.values():
+                for waiting in queue:
+                    _settle(waiting.answer, _stopping())
+            self._queues.clear()
+
+    async def close(self) -> None:
+        """Wait for the batch that is being written; nothing runs any more when this returns."""
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _next(self) -> list[_Waiting]:
+        """One of each caller, then another one of each, until a batch is full or nothing waits."""
+        batch: list[_Waiting] = []
+        octets = 0
+        while self._queues and len(batch) < MAX_BATCH and octets < MAX_BATCH_OCTETS:
+            caller, queue = self._queues.popitem(last=False)
+            batch.append(queue.popleft())
+            octets += batch[-1].octets
+            if queue:
+                self._queues[caller] = queue
+        return batch
+
+    async def _accept(self, batch: list[_Waiting]) -> None:
+        try:
+            outcomes = await self._judge([waiting.submission for waiting in batch])
+        except asyncio.CancelledError:
+            for waiting in batch:
+                _settle(waiting.answer, _stopping())
+            raise
+        # Deliveries before receipts: somebody waits for an answer, nobody for having handed one in.
+        if any(isinstance(outcome, Receipt) for outcome in outcomes):
+            self._on_accepted()
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            _settle(waiting.answer, outcome)
+
+    async def _judge(self, submissions: list[Submission]) -> Sequence[Receipt | Exception]:
+        try:
+            return await self._in_thread(submissions)
+        except StoreUnusable as error:
+            return [error] * len(submissions)
+        except Exception as error:
+            if len(submissions) == 1:
+                return [error]
+        # One that trips a bug of ours must not take the others down with it.
+        log.error("a batch failed and is taken one by one", submissions=len(submissions))
+        outcomes: list[Receipt | Exception] = []
+        for submission in submissions:
+            outcomes += await self._judge([submission])
+        return outcomes
+
+    async def _in_thread(self, submissions: list[Submission]) -> list[Outcome]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._thread, self._relay.submit_all, submissions, self._clock.now()
+        )
+
+
+def _settle(answer: asyncio.Future[Receipt], outcome: Receipt | Exception) -> None:
+    if answer.done():
+        return  # whoever asked has gone away
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
+
+
+def _stopping() -> CandorError:
+    return Unreachable("The hub is stopping.", remedy="Connect again in a moment.")
