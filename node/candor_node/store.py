@@ -170,7 +170,7 @@ class Store:
             for known in migrations:
                 _refuse_newer(database, known, self.path)
                 known.apply(database)
-        except DatabaseError as error:
+        except (DatabaseError, MemoryError) as error:
             raise explain(error, self.path) from None
 
     def _transaction(self, work: Work[T]) -> T:
@@ -184,15 +184,18 @@ class Store:
         except IntegrityError:
             self._roll_back()
             raise
-        except DatabaseError as error:
+        except (DatabaseError, MemoryError) as error:
             self._roll_back()
+            # SQLCipher keeps an error of its own for good: after one allocation that failed, a connection
+            # calls a sound database damaged. What a new one says is true.
+            self._stale = True
             raise explain(error, self.path) from None
         except BaseException:
             self._roll_back()
             raise
         try:
             database.conn.execute("COMMIT")
-        except DatabaseError as error:
+        except (DatabaseError, MemoryError) as error:
             self._roll_back()
             if isinstance(error, IntegrityError):  # a deferred constraint: nothing was committed
                 raise
@@ -208,13 +211,14 @@ class Store:
         if self._database is not None and self._database.conn.in_transaction:
             try:
                 self._database.conn.execute("ROLLBACK")
-            except DatabaseError:
+            except (DatabaseError, MemoryError):
                 self._stale = True
 
     def _checkpoint(self) -> None:
         try:
             self._connected().conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except DatabaseError as error:
+        except (DatabaseError, MemoryError) as error:
+            self._stale = True
             raise explain(error, self.path) from None
 
 

@@ -21,6 +21,8 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +72,23 @@ def preloaded(library: Path) -> dict[str, str]:
     return {**os.environ, "LD_PRELOAD": str(library), "GRPC_ENABLE_FORK_SUPPORT": "0"}
 
 
+def under_shim(module: str, *arguments: str) -> int:
+    """Run `python -m module` with the shim in front of libc; its status, or 2 without a compiler."""
+    with tempfile.TemporaryDirectory(prefix="candor-shim-") as folder:
+        try:
+            library = build(Path(folder))
+        except NoCompiler as error:
+            print(f"campaign: {error}")
+            return 2
+        words = [sys.executable, "-m", module, *arguments]
+        return subprocess.run(words, env=preloaded(library)).returncode
+
+
+def is_preloaded() -> bool:
+    """Whether this process has the shim in front of libc."""
+    return hasattr(ctypes.CDLL(None), "shim_attach")
+
+
 def attach(below: Path, control: Path, log: Path | None = None) -> None:
     """Begin to watch the files below a folder; in the process under test, before it opens them."""
     name, page, into = str(below).encode(), str(control).encode(), str(log or "").encode()
@@ -84,10 +103,9 @@ def mark(text: str) -> None:
 
 
 def _loaded() -> ctypes.CDLL:
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "shim_attach"):
+    if not is_preloaded():
         raise AssertionError("this process runs without the shim: LD_PRELOAD is missing")
-    return library
+    return ctypes.CDLL(None)
 
 
 class Control:

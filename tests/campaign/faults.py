@@ -1,0 +1,294 @@
+"""A full disk, I/O errors and no memory at every write of import, publish, lookup and disclosure.
+
+For each operation, each database it writes and each kind of fault: the fault comes at the Nth step, for
+N = 1, 2, ... until the operation has no Nth step (at most 500). Each time the operation must succeed or end
+in a typed error, the retry must succeed once the fault is gone, and in the end the books must be right: what
+was acknowledged is there, nothing is there twice, answered twice or charged twice, nothing waits for ever.
+
+    python -m tests.campaign.faults [--quick] [--only OPERATION]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from candor_proto.errors import AlreadyExists, CandorError
+from tests.campaign import shim
+from tests.campaign.books import audit
+from tests.campaign.inside import Scene, hurry, quiet, scene
+from tests.campaign.operations import Desk, case_number
+from tests.campaign.shim import Control, Mode
+
+MOST_STEPS = 500
+HEAL_SECONDS = 20.0
+WATCH_SECONDS = 0.6
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of trouble. `sticky`: it stays until the cause is removed."""
+
+    name: str
+    mode: Mode
+    sticky: bool
+
+
+FAULTS = (
+    Fault("disk full", Mode.NO_SPACE, True),
+    Fault("write fails once", Mode.WRITE_ERROR, False),
+    Fault("writes fail", Mode.WRITE_ERROR, True),
+    Fault("sync fails once", Mode.SYNC_ERROR, False),
+    Fault("syncs fail", Mode.SYNC_ERROR, True),
+    Fault("short write", Mode.SHORT_WRITE, False),
+    Fault("no memory", Mode.NO_MEMORY, False),
+)
+
+# --- operations ----------------------------------------------------------------------------------------
+# `first` runs under the fault, `again` when it is gone, until it returns without an error.
+
+
+class Operation:
+    """One thing that alpha's people do, and do again when it failed."""
+
+    def __init__(self, stage: Scene, draw: random.Random) -> None:
+        self.stage = stage
+        self.alpha: Desk = stage.desks["alpha"]
+        self.draw = draw
+
+    async def prepare(self) -> None:
+        """What goes before it, without a fault."""
+
+    async def first(self) -> None:
+        raise NotImplementedError
+
+    async def again(self) -> None:
+        await self.first()
+
+
+class Import(Operation):
+    def __init__(self, stage: Scene, draw: random.Random) -> None:
+        super().__init__(stage, draw)
+        self.number = draw.getrandbits(40)
+
+    async def first(self) -> None:
+        await self.alpha.file(self.number, rows=3)
+
+
+class Publish(Operation):
+    async def prepare(self) -> None:
+        # Something to publish, which after_import has not published.
+        for node in self.stage.federation.nodes:
+            node.publishing.at_once = False
+        await self.alpha.file(self.draw.getrandbits(40), rows=2)
+
+    async def first(self) -> None:
+        await self.alpha.publish(rotate=self.draw.random() < 0.3)
+
+
+class Lookup(Operation):
+    def __init__(self, stage: Scene, draw: random.Random) -> None:
+        super().__init__(stage, draw)
+        self.lookup_id = ""
+
+    async def first(self) -> None:
+        view = await self.alpha.look_up(case_number(self.draw))
+        self.lookup_id = view.lookup_id
+
+    async def again(self) -> None:
+        if not self.lookup_id:
+            await self.first()
+        while not (await self.alpha.lookup(self.lookup_id)).coverage.complete:
+            await asyncio.sleep(0.05)
+
+
+class Disclosure(Operation):
+    def __init__(self, stage: Scene, draw: random.Random) -> None:
+        super().__init__(stage, draw)
+        self.request_id = ""
+
+    async def prepare(self) -> None:
+        self.view = await self.alpha.look_up(case_number(self.draw))
+        assert self.view.overall == "MATCH", self.view.overall
+
+    async def first(self) -> None:
+        self.request_id = await self.alpha.request_record(self.view)
+        deadline = time.monotonic() + WATCH_SECONDS
+        while time.monotonic() < deadline and not await self._opened():
+            await asyncio.sleep(0.03)
+
+    async def again(self) -> None:
+        if not self.request_id:
+            try:
+                self.request_id = await self.alpha.request_record(self.view)
+            except AlreadyExists:
+                return  # it was stored, and its reply was lost; the books say whether it was opened
+        while not await self._opened():
+            await asyncio.sleep(0.05)
+
+    async def _opened(self) -> bool:
+        return (await self.alpha.request(self.request_id)).state == "opened"
+
+
+OPERATIONS: dict[str, tuple[type[Operation], tuple[str, ...]]] = {
+    "import": (Import, ("alpha/data/", "hub/")),
+    "publish": (Publish, ("alpha/data/", "hub/")),
+    "lookup": (Lookup, ("alpha/data/", "bravo/data/", "hub/")),
+    "disclosure": (Disclosure, ("alpha/data/", "bravo/data/", "hub/")),
+}
+
+
+# --- one fault -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Tally:
+    """What happened."""
+
+    faults: int = 0
+    ends: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    slowest_heal_seconds: float = 0.0
+
+
+async def suffer(
+    operation: Operation, control: Control, fault: Fault, nth: int, only: str, tally: Tally
+) -> bool:
+    """Run one operation with one fault, then again without; whether the fault came."""
+    where = f"{type(operation).__name__.lower()}, {fault.name} at step {nth} below {only}"
+    try:
+        await operation.prepare()
+    except (CandorError, AssertionError) as error:
+        tally.wrong.append(f"before {where}: {error}")
+        return True
+    control.arm(fault.mode, nth, sticky=fault.sticky, only=only)
+    try:
+        async with asyncio.timeout(HEAL_SECONDS):
+            await operation.first()
+        end = "succeeded"
+    except CandorError as error:
+        end = error.code
+    except TimeoutError:
+        end = "no end"
+    except AssertionError as error:
+        end = f"untyped: {error}"
+    fired, at = control.fired, control.at
+    control.disarm()
+    if not fired:
+        return False
+    tally.faults += 1
+    tally.ends[end if not end.startswith("untyped") else "untyped"] += 1
+    if end == "no end" or end.startswith("untyped"):
+        tally.wrong.append(f"{where} ({at}): {end}")
+    began = time.monotonic()
+    last = ""
+    try:
+        async with asyncio.timeout(HEAL_SECONDS):
+            while True:
+                try:
+                    await operation.again()
+                    break
+                except CandorError as error:
+                    last = str(error)
+                    await asyncio.sleep(0.05)
+    except (TimeoutError, AssertionError) as error:
+        tally.wrong.append(f"{where} ({at}): did not heal in {HEAL_SECONDS:.0f} s: {last or error}")
+    tally.slowest_heal_seconds = max(tally.slowest_heal_seconds, time.monotonic() - began)
+    return True
+
+
+def numbers(quick: bool, fault: Fault, draw: random.Random) -> list[int]:
+    """At which steps: all; of the thousands of allocations, and when it must be quick, a sample."""
+    if fault.mode is Mode.NO_MEMORY:
+        return sorted({*range(1, 4), *(draw.randint(1, 1_500) for _ in range(4 if quick else 120))})
+    return sorted({1, 2, *draw.sample(range(3, 14), 2)}) if quick else list(range(1, MOST_STEPS + 1))
+
+
+async def sweep(
+    folder: Path, control: Control, name: str, only: str, quick: bool, faults: tuple[Fault, ...], seed: int
+) -> Tally:
+    """All faults of one operation in one place, and the books at the end."""
+    kind, _ = OPERATIONS[name]
+    draw, tally = random.Random(f"{seed} {name} {only}"), Tally()
+    control.disarm()
+    async with scene(folder, wait_seconds=WATCH_SECONDS) as stage:
+        for fault in faults:
+            misses = 0
+            for nth in numbers(quick, fault, draw):
+                came = await suffer(kind(stage, draw), control, fault, nth, only, tally)
+                misses = 0 if came else misses + 1
+                if misses == 3 and fault.mode is not Mode.NO_MEMORY:
+                    break  # the operation has no such step any more
+        try:
+            await stage.at_rest()
+        except TimeoutError as error:
+            tally.wrong.append(f"{name} below {only}: {error}")
+        claims, hub, nodes = stage.claims, stage.hub, stage.nodes
+    try:
+        found = audit(claims, hub, nodes)
+    except CandorError as error:
+        found = [f"the books cannot be opened: {error}"]
+    tally.wrong.extend(f"{name} below {only}: {sentence}" for sentence in found)
+    return tally
+
+
+# --- the campaign --------------------------------------------------------------------------------------
+
+
+async def run(folder: Path, quick: bool, only_operation: str, seed: int) -> int:
+    shim.attach(folder, folder / "orders")
+    hurry()
+    quiet()
+    whole = Tally()
+    with Control.open(folder / "orders") as control:
+        for name, (_, places) in OPERATIONS.items():
+            if only_operation and name != only_operation:
+                continue
+            for place in places:
+                began = time.monotonic()
+                faults: tuple[Fault, ...] = FAULTS
+                if place != places[0]:  # allocations are not told apart by place
+                    faults = tuple(fault for fault in FAULTS if fault.mode is not Mode.NO_MEMORY)
+                number = f"{name}-{place.partition('/')[0]}"
+                inner = folder / number[:12]
+                inner.mkdir()
+                relative = f"{inner.name}/{place}"
+                tally = await sweep(inner, control, name, relative, quick, faults, seed)
+                whole.faults += tally.faults
+                whole.ends += tally.ends
+                whole.wrong += tally.wrong
+                print(
+                    f"  {number:18} {tally.faults:5} faults  {dict(tally.ends)}"
+                    f"  slowest heal {tally.slowest_heal_seconds:.1f} s  {time.monotonic() - began:.0f} s",
+                    flush=True,
+                )
+                for sentence in tally.wrong[:20]:
+                    print(f"    WRONG: {sentence}", flush=True)
+    print(f"faults: {whole.faults} faults, {dict(whole.ends)}, {len(whole.wrong)} violations")
+    return 1 if whole.wrong or not whole.faults else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="faults")
+    parser.add_argument("--quick", action="store_true", help="a sample of the steps, for `make test`")
+    parser.add_argument("--only", default="", choices=["", *OPERATIONS], help="one operation")
+    parser.add_argument("--seed", type=int, default=20261124)
+    options = parser.parse_args(arguments)
+    if not shim.is_preloaded():
+        return shim.under_shim(
+            "tests.campaign.faults", *(arguments if arguments is not None else sys.argv[1:])
+        )
+    with tempfile.TemporaryDirectory(prefix="candor-", dir="/tmp") as folder:
+        Control.create(Path(folder) / "orders").close()
+        return asyncio.run(run(Path(folder), options.quick, options.only, options.seed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""What an agency's people do, said to its running node over its socket; and what they were told.
+
+Each operation either returns and puts what was acknowledged into `Claims`, or raises the typed error. Of an
+operation that raised nobody knows whether it happened: it stands in `tried` and not among the acknowledged.
+`books` holds the claims against what the databases say afterwards.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from candor_proto.errors import CandorError
+from candor_wire.status import from_status
+from candor_wire.v1 import local_pb2 as pb
+from candor_wire.v1 import local_pb2_grpc
+from tests.federation import OFFICER
+from tests.records import csv_bytes, generated_rows, make_row
+
+CALL_SECONDS = 20.0
+# The record that every agency files at first: each lookup for OFFICER opens one at each agency.
+FIRST = "IA-FIRST"
+
+
+@dataclass
+class Claims:
+    """What was acknowledged, and what was tried without anybody knowing what became of it."""
+
+    filed: set[tuple[str, str]] = field(default_factory=set)
+    tried_to_file: set[tuple[str, str]] = field(default_factory=set)
+    published: dict[str, int] = field(default_factory=dict)
+    shown: dict[tuple[str, str], str] = field(default_factory=dict)
+    requested: set[tuple[str, str]] = field(default_factory=set)
+
+
+class Desk:
+    """One agency's people, at the socket of its node."""
+
+    def __init__(self, name: str, socket: Path, claims: Claims, wait_seconds: float = 10.0) -> None:
+        self.name = name
+        self._socket = socket
+        self._claims = claims
+        self._wait_seconds = wait_seconds
+
+    async def file(self, number: int, rows: int = 1, **columns: str) -> pb.ImportResponse:
+        """File new records; the same `number` again changes nothing."""
+        names = [f"IA-{number}-{row}" for row in range(rows)]
+        made = generated_rows(rows, seed=number, sharing="GREEN", **columns)
+        lines = [{**line, "agency_record_id": name} for line, name in zip(made, names, strict=True)]
+        return await self._file(lines, names)
+
+    async def file_first(self) -> pb.ImportResponse:
+        """File the record that lookups find."""
+        return await self._file([make_row(agency_record_id=FIRST, sharing="GREEN")], [FIRST])
+
+    async def _file(self, lines: list[dict[str, str]], names: list[str]) -> pb.ImportResponse:
+        self._claims.tried_to_file.update((self.name, name) for name in names)
+        parts = [
+            pb.ImportRequest(start=pb.ImportStart(contributor="clerk-7")),
+            pb.ImportRequest(chunk=csv_bytes(lines)),
+        ]
+        reply: pb.ImportResponse = await self._call(
+            lambda stub: stub.Import(iter(parts), timeout=CALL_SECONDS)
+        )
+        assert not reply.errors, reply.errors
+        assert reply.new + reply.unchanged == len(names), reply
+        self._claims.filed.update((self.name, name) for name in names)
+        return reply
+
+    async def publish(self, *, rotate: bool = False) -> pb.PublishResponse:
+        request = pb.PublishRequest(rotate=rotate)
+        reply: pb.PublishResponse = await self._call(lambda stub: stub.Publish(request, timeout=CALL_SECONDS))
+        before = self._claims.published.get(self.name, 0)
+        self._claims.published[self.name] = max(before, reply.sequence)
+        return reply
+
+    async def look_up(self, case: str) -> pb.LookupView:
+        """Ask about OFFICER; what was shown is claimed."""
+        request = pb.LookupRequest(
+            person=pb.Person(**OFFICER),
+            purpose="J_APPLICANT",
+            shape="DETAILED",
+            case_number=case,
+            consent=f"consent of {case}",
+            officer="Inv. Dana Roe",
+            wait_seconds=self._wait_seconds,
+        )
+
+        async def whole(stub: Any) -> pb.LookupView:
+            view = pb.LookupView()
+            async for part in stub.Lookup(request, timeout=CALL_SECONDS + self._wait_seconds):
+                if part.WhichOneof("part") == "result":
+                    view = part.result
+            return view
+
+        view: pb.LookupView = await self._call(whole)
+        assert view.lookup_id, "a lookup ended without a result and without an error"
+        self._claims.shown[self.name, view.lookup_id] = view.overall
+        return view
+
+    async def request_record(self, view: pb.LookupView) -> str:
+        """Ask for the record behind the first hit of somebody else's; the request's id, or empty."""
+        hits = [hit for hit in view.hits if hit.owner != self.name]
+        if not hits:
+            return ""
+        request = pb.SendRequestRequest(
+            lookup_id=view.lookup_id, hit=hits[0].number, confirmed_by="Inv. Dana Roe"
+        )
+        reply = await self._call(lambda stub: stub.SendRequest(request, timeout=CALL_SECONDS))
+        self._claims.requested.add((self.name, reply.request_id))
+        return str(reply.request_id)
+
+    async def status(self) -> pb.StatusResponse:
+        reply: pb.StatusResponse = await self._call(
+            lambda stub: stub.Status(pb.StatusRequest(), timeout=CALL_SECONDS)
+        )
+        return reply
+
+    async def lookup(self, lookup_id: str) -> pb.LookupView:
+        request = pb.GetLookupRequest(lookup_id=lookup_id)
+        reply: pb.GetLookupResponse = await self._call(
+            lambda stub: stub.GetLookup(request, timeout=CALL_SECONDS)
+        )
+        return reply.lookup
+
+    async def request(self, request_id: str) -> pb.RequestView:
+        request = pb.ShowRequestRequest(request_id=request_id)
+        reply: pb.ShowRequestResponse = await self._call(
+            lambda stub: stub.ShowRequest(request, timeout=CALL_SECONDS)
+        )
+        return reply.request
+
+    async def _call(self, what: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Raises the typed error; AssertionError for one that is not typed."""
+        async with self._stub() as stub:
+            try:
+                return await what(stub)
+            except grpc.aio.AioRpcError as error:
+                trailing = [(str(key), value) for key, value in error.trailing_metadata() or ()]
+                known = from_status(error.code(), error.details(), trailing)
+                if known.code == CandorError.code:
+                    raise AssertionError(f"{self.name} ended a call without a typed error: {known}") from None
+                raise known from None
+
+    @asynccontextmanager
+    async def _stub(self) -> AsyncIterator[Any]:
+        async with grpc.aio.insecure_channel(f"unix:{self._socket}") as channel:
+            yield local_pb2_grpc.LocalServiceStub(channel)
+
+
+def case_number(draw: random.Random) -> str:
+    """A case number that was not used before."""
+    return f"REQ-{draw.getrandbits(48):012x}"
