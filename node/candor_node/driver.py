@@ -36,7 +36,8 @@ __all__ = [
     "open_database",
 ]
 
-DatabaseError: type[Exception] = dbapi2.DatabaseError
+# All errors of the library: without memory it also says InterfaceError, which is no dbapi2.DatabaseError.
+DatabaseError: type[Exception] = dbapi2.Error
 IntegrityError: type[Exception] = dbapi2.IntegrityError
 OperationalError: type[Exception] = dbapi2.OperationalError
 

@@ -242,10 +242,10 @@ async def sweep(
 # --- the campaign --------------------------------------------------------------------------------------
 
 
-async def run(folder: Path, quick: bool, only_operation: str, seed: int) -> int:
+async def run(folder: Path, quick: bool, only_operation: str, seed: int, log: bool) -> int:
     shim.attach(folder, folder / "orders")
     hurry()
-    quiet()
+    quiet(errors=log)
     whole = Tally()
     with Control.open(folder / "orders") as control:
         for name, (_, places) in OPERATIONS.items():
@@ -280,6 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a sample of the steps, for `make test`")
     parser.add_argument("--only", default="", choices=["", *OPERATIONS], help="one operation")
     parser.add_argument("--seed", type=int, default=20261124)
+    parser.add_argument("--log", action="store_true", help="show what was logged as an error")
     options = parser.parse_args(arguments)
     if not shim.is_preloaded():
         return shim.under_shim(
@@ -287,7 +288,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     with tempfile.TemporaryDirectory(prefix="candor-", dir="/tmp") as folder:
         Control.create(Path(folder) / "orders").close()
-        return asyncio.run(run(Path(folder), options.quick, options.only, options.seed))
+        return asyncio.run(run(Path(folder), options.quick, options.only, options.seed, options.log))
 
 
 if __name__ == "__main__":

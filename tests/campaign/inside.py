@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -42,9 +43,13 @@ def hurry() -> None:
     mtls.CLIENT_OPTIONS.append(("grpc.initial_reconnect_backoff_ms", 100))
 
 
-def quiet() -> None:
-    """Log errors only: every fault is a warning, and there are thousands."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+def quiet(errors: bool = False) -> None:
+    """Log nothing, or errors only: every fault is a warning, and there are thousands."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR if errors else logging.CRITICAL),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 @dataclass
