@@ -1,0 +1,244 @@
+"""Reads what the databases of a federation hold, for `check`.
+
+    nodes = [read_node(config, record_ids) for config in configs]      a NodeConfig names file and key
+    hub = read_hub(config)                                             so does the hub's Config
+
+The parties may run, or have been killed a moment ago: each database is opened on a connection of its own and
+read in one transaction. Where a damaged database cannot be read, the holding says so and is empty otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from candor_certs.store import read_private
+from candor_hub.config import Config
+from candor_hub.keys import DATABASE_KEY
+from candor_node import cases, filings, ledger
+from candor_node.config import NodeConfig
+from candor_node.driver import Database, DatabaseError, open_database
+from candor_proto.budget import Quota
+from candor_proto.canonical import digest
+from candor_proto.directory import IndexHead
+from candor_proto.errors import CandorError
+from candor_proto.ids import LookupId, Ori
+from candor_proto.statements import Answer, Lookup
+from tests.history.holdings import (
+    Decided,
+    Entry,
+    Envelope,
+    HubHolding,
+    Limits,
+    Mail,
+    NodeHolding,
+    Request,
+    Search,
+    SentLookup,
+    Target,
+    Use,
+)
+
+LOOKUP = 1
+_MESSAGES = "event LIKE 'lookup.%' OR event LIKE 'disclosure.%'"
+
+
+def limits_of(quota: Quota) -> Limits:
+    return Limits(quota.total, quota.weak, quota.match, quota.code, quota.day_share)
+
+
+def damage(database: Database) -> str:
+    """What SQLite's own checks find, empty when nothing."""
+    found = [row[0] for row in database.execute("PRAGMA integrity_check(5)").fetchall()]
+    found += [f"foreign key: {row}" for row in database.execute("PRAGMA foreign_key_check").fetchall()]
+    # SQLCipher's own: every page against its keyed digest.
+    found += [row[0] for row in database.execute("PRAGMA cipher_integrity_check").fetchall()]
+    return "; ".join(each for each in found if each != "ok")
+
+
+# --- a node --------------------------------------------------------------------------------------------
+
+
+def read_node(config: NodeConfig, record_ids: Iterable[str] = ()) -> NodeHolding:
+    """What the node with these settings holds; `record_ids` are the agency_record_ids to look for."""
+    limits = limits_of(config.quota)
+    try:
+        with closing(open_database(config.database_file, config.database_key()).conn) as connection:
+            return _node(config, Database(connection, execute_plugins=False), limits, tuple(record_ids))
+    except (CandorError, DatabaseError) as error:
+        return NodeHolding(config.node, limits, damage=f"it cannot be read: {error}")
+
+
+def _node(config: NodeConfig, db: Database, limits: Limits, record_ids: tuple[str, ...]) -> NodeHolding:
+    broken = damage(db)
+    db.execute("BEGIN")
+    try:
+        ledger.verify(db)
+        ledger_fault = ""
+    except CandorError as error:
+        ledger_fault = error.message
+    sequence, confirmed = _head(db)
+    return NodeHolding(
+        node=config.node,
+        limits=limits,
+        damage=broken,
+        ledger_fault=ledger_fault,
+        searches=_searches(db),
+        lookups=_lookups(db),
+        decided=tuple(
+            Decided(asker, lookup_id.hex(), status, bool(answered))
+            for asker, lookup_id, status, answered in db.execute(
+                "SELECT asker, lookup_id, status, answered FROM answered_lookups"
+            )
+        ),
+        entries=tuple(
+            Entry(at, event, json.loads(refs), json.loads(details))
+            for at, event, refs, details in db.execute(
+                f"SELECT at, event, refs, details FROM ledger WHERE {_MESSAGES} ORDER BY number"
+            )
+        ),
+        uses=tuple(Use(*row) for row in db.execute("SELECT asker, hour, weak, match, code FROM quota_uses")),
+        inbox=_mail(db, "sender", "inbox", "note"),
+        outbox=_mail(db, "recipient", "outbox", "reason"),
+        sent_requests=tuple(
+            Request(request_id.hex(), owner, state, expires, search_id.hex(), hit)
+            for request_id, owner, state, expires, search_id, hit in db.execute(
+                "SELECT request_id, owner, state, expires_at, search_id, hit_number FROM sent_requests"
+            )
+        ),
+        received_requests=tuple(
+            Request(request_id.hex(), requester, state, expires)
+            for request_id, requester, state, expires in db.execute(
+                "SELECT request_id, requester, state, expires_at FROM received_requests"
+            )
+        ),
+        records={each: _versions(db, Ori(config.oris[0]), each) for each in record_ids},
+        head_sequence=sequence,
+        head_confirmed=confirmed,
+    )
+
+
+def _searches(db: Database) -> tuple[Search, ...]:
+    rows = db.execute("SELECT search_id, case_number, closed FROM searches").fetchall()
+    found = []
+    for search_id, case, closed in rows:
+        result = cases.load_view(db, LookupId(search_id)).result
+        found.append(
+            Search(
+                search_id.hex(),
+                case,
+                result.overall.value if result else "",
+                result.coverage.answered if result else 0,
+                result.coverage.asked if result else 0,
+                bool(closed),
+            )
+        )
+    return tuple(found)
+
+
+def _lookups(db: Database) -> tuple[SentLookup, ...]:
+    rows = db.execute("SELECT lookup_id, search_id, state, body, expires_at FROM lookups").fetchall()
+    found = []
+    for lookup_id, search_id, state, body, expires_at in rows:
+        lookup = Lookup.decode(body)
+        elements = sum(len(of_class) for of_class in lookup.elements.values())
+        targets = tuple(
+            _target(node, target_state, answer)
+            for node, target_state, answer in db.execute(
+                "SELECT node, state, answer_body FROM lookup_targets WHERE lookup_id = ?", (lookup_id,)
+            )
+        )
+        found.append(SentLookup(lookup_id.hex(), search_id.hex(), state, elements, expires_at, targets))
+    return tuple(found)
+
+
+def _target(node: str, state: str, answer: bytes | None) -> Target:
+    if answer is None:
+        return Target(node, state)
+    try:
+        status = Answer.decode(answer).status.value
+    except CandorError:
+        status = 0
+    return Target(node, state, status, digest("envelope-body", answer).hex())
+
+
+def _mail(db: Database, party: str, table: str, note: str) -> tuple[Mail, ...]:
+    rows = db.execute(f"SELECT {party}, kind, envelope_id, state, expires_at, {note} FROM {table}")
+    return tuple(
+        Mail(name, kind, envelope_id.hex(), state, expires_at, words)
+        for name, kind, envelope_id, state, expires_at, words in rows
+    )
+
+
+def _versions(db: Database, ori: Ori, agency_record_id: str) -> tuple[int, int]:
+    key = filings.agency_key(db, ori, agency_record_id)
+    row = db.execute(
+        "SELECT count(*), coalesce(sum(current), 0) FROM records WHERE agency_key = ?", [key]
+    ).fetchone()
+    return row[0], row[1]
+
+
+def _head(db: Database) -> tuple[int, bool]:
+    row = db.execute("SELECT head, confirmed FROM index_state").fetchone()
+    return (0, True) if row is None else (IndexHead.decode(row[0]).sequence, bool(row[1]))
+
+
+# --- the hub -------------------------------------------------------------------------------------------
+
+
+def read_hub(config: Config) -> HubHolding:
+    """What the hub with these settings holds in its embedded database."""
+    limits = limits_of(config.quota)
+    path = Path(config.database.removeprefix("sqlite:///"))
+    try:
+        key = read_private(config.keys / DATABASE_KEY)
+        with closing(open_database(path, key).conn) as connection:
+            return _hub(Database(connection, execute_plugins=False), limits)
+    except (CandorError, DatabaseError) as error:
+        return HubHolding(limits, damage=f"it cannot be read: {error}")
+
+
+def _hub(db: Database, limits: Limits) -> HubHolding:
+    broken = damage(db)
+    db.execute("BEGIN")
+    first, last, count = db.execute(
+        "SELECT coalesce(min(sequence), 1), coalesce(max(sequence), 0), count(*) FROM ledger"
+    ).fetchone()
+    accounted = db.execute("SELECT sender, kind, count(*) FROM ledger GROUP BY sender, kind").fetchall()
+    return HubHolding(
+        limits=limits,
+        damage=broken,
+        envelopes=_envelopes(db),
+        uses=tuple(Use(*row) for row in db.execute("SELECT node, hour, weak, match, code FROM quota_uses")),
+        accounted={(sender, kind): number for sender, kind, number in accounted},
+        ledger_gaps=(first, last) != (1, count),
+        heads=dict(db.execute("SELECT node, sequence FROM heads").fetchall()),
+    )
+
+
+def _envelopes(db: Database) -> tuple[Envelope, ...]:
+    waiting: dict[int, list[str]] = {}
+    for number, name in db.execute("SELECT envelope, recipient FROM mailbox"):
+        waiting.setdefault(number, []).append(name)
+    targets: dict[int, list[str]] = {}
+    for number, name in db.execute("SELECT envelope, node FROM lookup_targets"):
+        targets.setdefault(number, []).append(name)
+    rows = db.execute(
+        "SELECT number, sender, kind, envelope_id, recipient, body_digest, accepted_at, expires_at"
+        " FROM envelopes"
+    ).fetchall()
+    return tuple(
+        Envelope(
+            sender,
+            kind,
+            envelope_id.hex(),
+            body_digest.hex(),
+            accepted_at,
+            expires_at,
+            tuple(sorted(targets.get(number, ()))) if kind == LOOKUP else (recipient,),
+            tuple(sorted(waiting.get(number, ()))),
+        )
+        for number, sender, kind, envelope_id, recipient, body_digest, accepted_at, expires_at in rows
+    )
