@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -23,10 +23,12 @@ from candor_node import app, hub_client, outbox, search
 from candor_node.config import NodeConfig
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError
-from tests.campaign.operations import Claims, Desk
+from tests.campaign.operations import Desk
 from tests.federation import Federation, federation, instead
+from tests.history import History
 
 PLENTY = 10**9
+NO_LIMIT = Quota(PLENTY, PLENTY, PLENTY, PLENTY, 1)
 SETTLE_SECONDS = 40.0
 
 
@@ -57,12 +59,12 @@ class Scene:
     """The federation, who works in it, and what they were told."""
 
     federation: Federation
-    claims: Claims
+    history: History
     desks: dict[str, Desk]
 
     @property
     def hub(self) -> HubConfig:
-        return self.federation.hub.config
+        return replace(self.federation.hub.config, quota=NO_LIMIT)
 
     @property
     def nodes(self) -> list[NodeConfig]:
@@ -107,13 +109,13 @@ async def scene(folder: Path, agencies: int = 2, wait_seconds: float = 1.0) -> A
         quota_match_elements=PLENTY,
         quota_code_elements=PLENTY,
     ) as fed:
-        instead(fed.hub.hub.relay, "_quota", Quota(PLENTY, PLENTY, PLENTY, PLENTY, 1))
-        claims = Claims()
+        instead(fed.hub.hub.relay, "_quota", NO_LIMIT)
+        history = History()
         desks = {
-            node.config.node: Desk(node.config.node, node.config.socket, claims, wait_seconds)
+            node.config.node: Desk(node.config.node, node.config.socket, history, wait_seconds)
             for node in fed.nodes
         }
         for desk in desks.values():
             await desk.file_first()
         await fed.settled()
-        yield Scene(fed, claims, desks)
+        yield Scene(fed, history, desks)

@@ -27,9 +27,9 @@ from pathlib import Path
 from candor_proto.errors import AlreadyExists, CandorError
 from candor_wire.v1 import local_pb2 as pb
 from tests.campaign import shim
-from tests.campaign.books import audit
-from tests.campaign.operations import Claims, Desk, case_number
+from tests.campaign.operations import Desk, audit, case_number
 from tests.campaign.shim import Control, Mode, NoCompiler
+from tests.history import History
 from tests.processes import Child, Founded, Nursery, found_federation
 
 KILLS = 1_000
@@ -62,12 +62,12 @@ class Stage:
         self.founded = founded
         self.nursery = nursery
         self.draw = draw
-        self.claims = Claims()
+        self.history = History()
         self.tally = Tally()
         self.children: dict[str, Child] = {}
         self.orders: dict[str, Control] = {}
         self.desks = {
-            name: Desk(name, config.socket, self.claims, wait_seconds=4.0)
+            name: Desk(name, config.socket, self.history, wait_seconds=4.0)
             for name, config in founded.nodes.items()
         }
         self.busy: Counter[str] = Counter()
@@ -257,7 +257,7 @@ class Stage:
         ]
         await self.at_rest()
         await self.end_all()
-        self.tally.wrong += audit(self.claims, self.founded.hub, list(self.founded.nodes.values()))
+        self.tally.wrong += audit(self.history, self.founded.hub, list(self.founded.nodes.values()))
 
     async def _everybody_is_found(self) -> None:
         async with asyncio.timeout(READY_SECONDS):

@@ -1,27 +1,29 @@
 """What an agency's people do, said to its running node over its socket; and what they were told.
 
-Each operation either returns and puts what was acknowledged into `Claims`, or raises the typed error. Of an
-operation that raised nobody knows whether it happened: it stands in `tried` and not among the acknowledged.
-`books` holds the claims against what the databases say afterwards.
+Each operation is written into a history (`tests.history`): it either returns, and was acknowledged, or raises
+the typed error, and then nobody knows whether it happened. `audit` holds it against the databases.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from candor_hub.config import Config as HubConfig
+from candor_node.config import NodeConfig
 from candor_proto.errors import CandorError
 from candor_wire.status import from_status
 from candor_wire.v1 import local_pb2 as pb
 from candor_wire.v1 import local_pb2_grpc
 from tests.federation import OFFICER
+from tests.history import History, Operation, check, read_hub, read_node
 from tests.records import csv_bytes, generated_rows, make_row
 
 CALL_SECONDS = 20.0
@@ -29,24 +31,13 @@ CALL_SECONDS = 20.0
 FIRST = "IA-FIRST"
 
 
-@dataclass
-class Claims:
-    """What was acknowledged, and what was tried without anybody knowing what became of it."""
-
-    filed: set[tuple[str, str]] = field(default_factory=set)
-    tried_to_file: set[tuple[str, str]] = field(default_factory=set)
-    published: dict[str, int] = field(default_factory=dict)
-    shown: dict[tuple[str, str], str] = field(default_factory=dict)
-    requested: set[tuple[str, str]] = field(default_factory=set)
-
-
 class Desk:
     """One agency's people, at the socket of its node."""
 
-    def __init__(self, name: str, socket: Path, claims: Claims, wait_seconds: float = 10.0) -> None:
+    def __init__(self, name: str, socket: Path, history: History, wait_seconds: float = 10.0) -> None:
         self.name = name
         self._socket = socket
-        self._claims = claims
+        self._history = history
         self._wait_seconds = wait_seconds
 
     async def file(self, number: int, rows: int = 1, **columns: str) -> pb.ImportResponse:
@@ -61,28 +52,30 @@ class Desk:
         return await self._file([make_row(agency_record_id=FIRST, sharing="GREEN")], [FIRST])
 
     async def _file(self, lines: list[dict[str, str]], names: list[str]) -> pb.ImportResponse:
-        self._claims.tried_to_file.update((self.name, name) for name in names)
         parts = [
             pb.ImportRequest(start=pb.ImportStart(contributor="clerk-7")),
             pb.ImportRequest(chunk=csv_bytes(lines)),
         ]
+        operation = self._history.invoke("import", self.name, records=names)
         reply: pb.ImportResponse = await self._call(
-            lambda stub: stub.Import(iter(parts), timeout=CALL_SECONDS)
+            lambda stub: stub.Import(iter(parts), timeout=CALL_SECONDS), operation
         )
         assert not reply.errors, reply.errors
         assert reply.new + reply.unchanged == len(names), reply
-        self._claims.filed.update((self.name, name) for name in names)
+        self._history.ok(operation)
         return reply
 
     async def publish(self, *, rotate: bool = False) -> pb.PublishResponse:
         request = pb.PublishRequest(rotate=rotate)
-        reply: pb.PublishResponse = await self._call(lambda stub: stub.Publish(request, timeout=CALL_SECONDS))
-        before = self._claims.published.get(self.name, 0)
-        self._claims.published[self.name] = max(before, reply.sequence)
+        operation = self._history.invoke("publish", self.name)
+        reply: pb.PublishResponse = await self._call(
+            lambda stub: stub.Publish(request, timeout=CALL_SECONDS), operation
+        )
+        self._history.ok(operation, sequence=reply.sequence)
         return reply
 
     async def look_up(self, case: str) -> pb.LookupView:
-        """Ask about OFFICER; what was shown is claimed."""
+        """Ask about OFFICER; every agency has a record of him, so no node may ever hear NO_RECORD."""
         request = pb.LookupRequest(
             person=pb.Person(**OFFICER),
             purpose="J_APPLICANT",
@@ -100,9 +93,10 @@ class Desk:
                     view = part.result
             return view
 
-        view: pb.LookupView = await self._call(whole)
+        operation = self._history.invoke("lookup", self.name, case=case, expect="MATCH")
+        view: pb.LookupView = await self._call(whole, operation)
         assert view.lookup_id, "a lookup ended without a result and without an error"
-        self._claims.shown[self.name, view.lookup_id] = view.overall
+        self._history.ok(operation, search_id=view.lookup_id, overall=view.overall)
         return view
 
     async def request_record(self, view: pb.LookupView) -> str:
@@ -113,8 +107,11 @@ class Desk:
         request = pb.SendRequestRequest(
             lookup_id=view.lookup_id, hit=hits[0].number, confirmed_by="Inv. Dana Roe"
         )
-        reply = await self._call(lambda stub: stub.SendRequest(request, timeout=CALL_SECONDS))
-        self._claims.requested.add((self.name, reply.request_id))
+        operation = self._history.invoke(
+            "disclosure", self.name, search_id=view.lookup_id, hit=hits[0].number
+        )
+        reply = await self._call(lambda stub: stub.SendRequest(request, timeout=CALL_SECONDS), operation)
+        self._history.ok(operation, request_id=reply.request_id)
         return str(reply.request_id)
 
     async def status(self) -> pb.StatusResponse:
@@ -137,7 +134,7 @@ class Desk:
         )
         return reply.request
 
-    async def _call(self, what: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def _call(self, what: Callable[[Any], Awaitable[Any]], operation: Operation | None = None) -> Any:
         """Raises the typed error; AssertionError for one that is not typed."""
         async with self._stub() as stub:
             try:
@@ -145,6 +142,8 @@ class Desk:
             except grpc.aio.AioRpcError as error:
                 trailing = [(str(key), value) for key, value in error.trailing_metadata() or ()]
                 known = from_status(error.code(), error.details(), trailing)
+                if operation is not None:
+                    self._history.unknown(operation, known.code)
                 if known.code == CandorError.code:
                     raise AssertionError(f"{self.name} ended a call without a typed error: {known}") from None
                 raise known from None
@@ -153,6 +152,16 @@ class Desk:
     async def _stub(self) -> AsyncIterator[Any]:
         async with grpc.aio.insecure_channel(f"unix:{self._socket}") as channel:
             yield local_pb2_grpc.LocalServiceStub(channel)
+
+
+def audit(history: History, hub: HubConfig, nodes: Sequence[NodeConfig]) -> list[str]:
+    """Everything that is not as it must be, one sentence each; the federation has come to rest."""
+    records: dict[str, set[str]] = {}
+    for operation in history.operations:
+        records.setdefault(operation.node, set()).update(operation.what.get("records", ()))
+    holdings = [read_node(config, sorted(records.get(config.node, ()))) for config in nodes]
+    now = round(time.time() * 1000)
+    return [str(fault) for fault in check(history.operations, holdings, read_hub(hub), now, settled=True)]
 
 
 def case_number(draw: random.Random) -> str:

@@ -69,10 +69,9 @@ async def record(folder: Path, rounds: int, seed: int) -> None:
             for desk in (alpha, bravo):
                 reply = await desk.file(draw.getrandbits(40), rows=2)
                 assert reply.new == 2
-                for row in stage.claims.filed:
-                    if row not in _told:
-                        _told.add(row)
-                        acknowledged(row[0], "record", row[1])
+                filed = stage.history.operations[-1]
+                for record_id in filed.what["records"]:
+                    acknowledged(desk.name, "record", record_id)
             published = await alpha.publish(rotate=number % 3 == 2)
             acknowledged("alpha", "head", str(published.sequence))
             acknowledged("hub", "head", f"alpha {published.sequence}")
@@ -86,9 +85,6 @@ async def record(folder: Path, rounds: int, seed: int) -> None:
                 acknowledged("alpha", "opened", request)
         await stage.at_rest()
         mark("end")
-
-
-_told: set[tuple[str, str]] = set()
 
 
 def _watch_mail(stage: Scene) -> None:
