@@ -123,15 +123,21 @@ class Child:
 class Nursery:
     """The process that forks the others. They all end with it."""
 
-    def __init__(self, environment: dict[str, str] | None = None, *, obeys: bool = False) -> None:
-        """`obeys`: the shim is preloaded in `environment`, and children may be given orders."""
+    def __init__(
+        self, environment: dict[str, str] | None = None, *, obeys: bool = False, planted: str = ""
+    ) -> None:
+        """`obeys`: the shim is preloaded in `environment`, and children may be given orders.
+
+        `planted`: what is broken in every child on purpose (tests/campaign/plants.py).
+        """
         self.obeys = obeys
+        self._planted = planted
         self._environment = {**(environment or os.environ), "GRPC_ENABLE_FORK_SUPPORT": "0"}
         self._process: subprocess.Popen[bytes] | None = None
         self._children: list[Child] = []
 
     def __enter__(self) -> Nursery:
-        words = [sys.executable, "-m", "tests.processes"]
+        words = [sys.executable, "-m", "tests.processes", self._planted]
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=self._environment
         )
@@ -186,9 +192,11 @@ def _serve() -> int:
     from candor_hub import running as hub_running  # noqa: F401 - imported for the children
     from candor_node import running as node_running  # noqa: F401
     from tests.campaign.inside import hurry
+    from tests.campaign.plants import plant
     from tests.hubs import QUICK
 
     hurry()
+    plant(sys.argv[1])
     instead(hub_app, "Timing", lambda: QUICK)
     # Whoever ends is reaped by the kernel; the harness watches through a descriptor.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -28,11 +28,13 @@ from candor_proto.errors import AlreadyExists, CandorError
 from candor_wire.v1 import local_pb2 as pb
 from tests.campaign import shim
 from tests.campaign.operations import Desk, audit, case_number
+from tests.campaign.plants import PLANTS
 from tests.campaign.shim import Control, Mode, NoCompiler
 from tests.history import History
 from tests.processes import Child, Founded, Nursery, found_federation
 
 KILLS = 1_000
+PLANTED_KILLS, BETWEEN_PLANTED_AUDITS = 60, 20
 BETWEEN_AUDITS = 100
 NAMES = ("alpha", "bravo", "charlie")
 READY_SECONDS = 30.0
@@ -276,17 +278,20 @@ def _kind(at: str) -> str:
     return f"{step} {kind or ('folder' if '.' not in name and len(name) < 60 else 'segment')}"
 
 
-async def campaign(folder: Path, kills: int, seed: int, people: int, library: Path | None) -> int:
+async def campaign(
+    folder: Path, kills: int, seed: int, people: int, library: Path | None, planted: str = ""
+) -> int:
+    """So many kills; the number of violations."""
     began, draw = time.monotonic(), random.Random(seed)
     founded = await found_federation(folder, NAMES)
     environment = shim.preloaded(library) if library else dict(os.environ)
-    with Nursery(environment, obeys=library is not None) as nursery:
+    with Nursery(environment, obeys=library is not None, planted=planted) as nursery:
         stage = Stage(folder, founded, nursery, draw)
         tally = stage.tally
-        number = 0
+        number, most = 0, BETWEEN_PLANTED_AUDITS if planted else BETWEEN_AUDITS
         while tally.kills < kills and not tally.wrong:
             try:
-                await stage.round(min(BETWEEN_AUDITS, kills - tally.kills), people, number)
+                await stage.round(min(most, kills - tally.kills), people, number)
             except TimeoutError as error:
                 tally.wrong.append(str(error))
             number += 1
@@ -306,13 +311,14 @@ async def campaign(folder: Path, kills: int, seed: int, people: int, library: Pa
     for sentence in tally.wrong[:30]:
         print(f"  WRONG: {sentence}")
     print(f"kill: {tally.kills} kills, {len(tally.wrong)} violations, seed {seed}")
-    return 1 if tally.wrong else 0
+    return len(tally.wrong)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="kill")
     parser.add_argument("--kills", type=int, default=int(os.environ.get("KILLS") or KILLS))
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 20261124))
+    parser.add_argument("--planted", help=f"only this planted fault, or '' for none: {', '.join(PLANTS)}")
     parser.add_argument("--people", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="work in this folder and keep it")
     options = parser.parse_args(arguments)
@@ -324,7 +330,23 @@ def main(arguments: list[str] | None = None) -> int:
         except NoCompiler as error:
             print(f"  {error}; kills come after random times only")
             library = None
-        return asyncio.run(campaign(folder, options.kills, options.seed, options.people, library))
+        return _run(folder, library, options)
+
+
+def _run(folder: Path, library: Path | None, options: argparse.Namespace) -> int:
+    """First the planted faults, each of which must be found; then the campaign itself."""
+    for name in PLANTS if options.planted is None else filter(None, [options.planted]):
+        inner = folder / name
+        inner.mkdir()
+        print(f"  planted: {name}", flush=True)
+        if not asyncio.run(campaign(inner, PLANTED_KILLS, options.seed, options.people, library, name)):
+            print(f"kill: the planted fault {name} was not found; these kills prove nothing")
+            return 1
+    if options.planted:
+        return 0
+    inner = folder / "kill"
+    inner.mkdir()
+    return 1 if asyncio.run(campaign(inner, options.kills, options.seed, options.people, library)) else 0
 
 
 if __name__ == "__main__":
