@@ -23,8 +23,10 @@ from pathlib import Path
 from candor_proto.errors import AlreadyExists, CandorError
 from tests.campaign import shim
 from tests.campaign.inside import Scene, hurry, quiet, scene
+from tests.campaign.kill import NAMES, Stage
 from tests.campaign.operations import Desk, audit, case_number
 from tests.campaign.shim import Control, Mode
+from tests.processes import Nursery, found_federation
 
 MOST_STEPS = 500
 HEAL_SECONDS = 20.0
@@ -237,6 +239,41 @@ async def sweep(
     return tally
 
 
+# --- processes of their own ----------------------------------------------------------------------------
+
+
+async def processes(folder: Path, library: Path, times: int, seed: int) -> Tally:
+    """The disks of real hub and node processes fail for a while, below people who work."""
+    tally, draw = Tally(), random.Random(seed)
+    founded = await found_federation(folder, NAMES)
+    with Nursery(shim.preloaded(library), obeys=True) as nursery:
+        stage = Stage(folder, founded, nursery, draw)
+
+        async def trouble() -> None:
+            name = draw.choice(["hub", *NAMES])
+            fault = draw.choice(FAULTS)
+            steps = 3_000 if fault.mode is Mode.NO_MEMORY else 40
+            orders = stage.orders[name]
+            orders.arm(fault.mode, draw.randint(1, steps), sticky=fault.sticky)
+            ended = await stage.children[name].end(draw.uniform(0.3, 2.0))
+            tally.faults += bool(orders.fired)
+            orders.disarm()
+            if ended:
+                tally.ends["the process ended"] += 1
+                stage.start(name)
+            began = time.monotonic()
+            await stage.ready(name)
+            tally.slowest_heal_seconds = max(tally.slowest_heal_seconds, time.monotonic() - began)
+
+        try:
+            await stage.round(trouble, times, 3, 0)
+        except TimeoutError as error:
+            tally.wrong.append(str(error))
+        tally.wrong += stage.tally.wrong
+        tally.ends += Counter(acknowledged=stage.tally.done.total(), unknown=stage.tally.unknown.total())
+    return tally
+
+
 # --- the campaign --------------------------------------------------------------------------------------
 
 
@@ -273,6 +310,19 @@ async def run(folder: Path, quick: bool, only_operation: str, seed: int, log: bo
                     print(f"    WRONG: {sentence}", flush=True)
     print(f"faults: {whole.faults} faults, {dict(whole.ends)}, {len(whole.wrong)} violations")
     return 1 if whole.wrong or not whole.faults else 0
+
+
+def outside(seed: int, times: int = 150) -> int:
+    """The part with processes of their own."""
+    with tempfile.TemporaryDirectory(prefix="candor-", dir="/tmp") as folder:
+        tally = asyncio.run(processes(Path(folder), shim.build(Path(folder)), times, seed))
+    print(
+        f"faults, real processes: {tally.faults} faults came, {dict(tally.ends)},"
+        f" slowest heal {tally.slowest_heal_seconds:.1f} s, {len(tally.wrong)} violations"
+    )
+    for sentence in tally.wrong[:20]:
+        print(f"  WRONG: {sentence}")
+    return 1 if tally.wrong else 0
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,7 +19,7 @@ import structlog
 
 from candor_certs import mtls
 from candor_hub.config import Config as HubConfig
-from candor_node import app, hub_client, outbox, search
+from candor_node import app, hub_client, outbox, publishing, search
 from candor_node.config import NodeConfig
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError
@@ -39,6 +39,7 @@ def hurry() -> None:
     app.INBOX_IDLE_SECONDS = 0.5
     hub_client.FIRST_RETRY_SECONDS, hub_client.LAST_RETRY_SECONDS = 0.05, 0.3
     outbox.IDLE_SECONDS = 0.5
+    publishing.CHECK_SECONDS = publishing.RETRY_SECONDS = 0.7
     instead(search, "CALL_DEADLINE_SECONDS", 0.5)
     dialled = {"grpc.min_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 400}
     mtls.CLIENT_OPTIONS[:] = [(name, dialled.get(name, value)) for name, value in mtls.CLIENT_OPTIONS]

@@ -26,7 +26,8 @@ from pathlib import Path
 
 from candor_proto.errors import AlreadyExists, CandorError
 from candor_wire.v1 import local_pb2 as pb
-from tests.campaign import shim
+from tests.campaign import batches, shim
+from tests.campaign.batches import Batch
 from tests.campaign.operations import Desk, audit, case_number
 from tests.campaign.plants import PLANTS
 from tests.campaign.shim import Control, Mode, NoCompiler
@@ -73,8 +74,8 @@ class Stage:
             for name, config in founded.nodes.items()
         }
         self.busy: Counter[str] = Counter()
-        self.working = asyncio.Event()
         self.leaving = False
+        self.has_batch = batches.exists()
 
     # --- processes ---------------------------------------------------------------------------------------
 
@@ -156,7 +157,7 @@ class Stage:
                 self.tally.done[name] += 1  # it had been stored, and the reply was lost
             except CandorError:
                 self.tally.unknown[name] += 1
-                if name in ("import", "disclosure"):
+                if name in ("import", "disclosure", "batch"):
                     todo.append((name, what))  # under the same id
                 await asyncio.sleep(0.1)
             finally:
@@ -181,14 +182,18 @@ class Stage:
         self, draw: random.Random, todo: list[tuple[str, Callable[[], Awaitable[None]]]]
     ) -> tuple[str, Callable[[], Awaitable[None]]]:
         desk = self.desks[draw.choice(NAMES)]
-        name = draw.choices(["import", "publish", "lookup"], [3, 3, 5])[0]
+        weights = {"import": 3, "publish": 3, "lookup": 5, "batch": 2 if self.has_batch else 0}
+        name = draw.choices(list(weights), list(weights.values()))[0]
+        if name == "batch":
+            file = self.founded.node_files[desk.name]
+            return name, Batch(desk.name, file, self.folder, draw, self.history).run
         if name == "import":
             number = draw.getrandbits(40)
 
-            async def file() -> None:
+            async def file_it() -> None:
                 await desk.file(number)
 
-            return name, file
+            return name, file_it
         if name == "publish":
             rotate = draw.random() < 0.3
 
@@ -214,7 +219,7 @@ class Stage:
         waiting: dict[str, object] = {}
         quiet = 0
         deadline = time.monotonic() + REST_SECONDS
-        while quiet < 5:
+        while quiet < 12:  # longer than a publication waits for its next attempt
             waiting = {}
             for name, desk in self.desks.items():
                 try:
@@ -236,8 +241,10 @@ class Stage:
             if not await child.end(20):
                 raise TimeoutError(f"{name} does not end on SIGTERM")
 
-    async def round(self, kills: int, people: int, number: int) -> None:
-        """Start everything, work and kill, come to rest, end everything, audit."""
+    async def round(
+        self, trouble: Callable[[], Awaitable[None]], times: int, people: int, number: int
+    ) -> None:
+        """Start everything, work while there is trouble, come to rest, end everything, audit."""
         for name in ("hub", *NAMES):
             self.start(name)
             await self.ready(name)
@@ -249,8 +256,8 @@ class Stage:
         draws = [random.Random(self.draw.getrandbits(64)) for _ in range(people)]
         workers = [asyncio.create_task(self.work(draw)) for draw in draws]
         try:
-            for _ in range(kills):
-                await self.kill()
+            for _ in range(times):
+                await trouble()
         finally:
             self.leaving = True
             ends = await asyncio.gather(*workers, return_exceptions=True)
@@ -291,7 +298,7 @@ async def campaign(
         number, most = 0, BETWEEN_PLANTED_AUDITS if planted else BETWEEN_AUDITS
         while tally.kills < kills and not tally.wrong:
             try:
-                await stage.round(min(most, kills - tally.kills), people, number)
+                await stage.round(stage.kill, min(most, kills - tally.kills), people, number)
             except TimeoutError as error:
                 tally.wrong.append(str(error))
             number += 1
@@ -310,6 +317,8 @@ async def campaign(
         print(f"  {what}: {', '.join(f'{name} {count}' for name, count in counts.most_common(12))}")
     for sentence in tally.wrong[:30]:
         print(f"  WRONG: {sentence}")
+    if not stage.has_batch:
+        print("  `candor-node batch` is not in this build: no batch was killed")
     print(f"kill: {tally.kills} kills, {len(tally.wrong)} violations, seed {seed}")
     return len(tally.wrong)
 
