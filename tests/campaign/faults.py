@@ -5,7 +5,7 @@ N = 1, 2, ... until the operation has no Nth step (at most 500). Each time the o
 in a typed error, the retry must succeed once the fault is gone, and in the end the books must be right: what
 was acknowledged is there, nothing is there twice, answered twice or charged twice, nothing waits for ever.
 
-    python -m tests.campaign.faults [--quick] [--only OPERATION]
+    python -m tests.campaign.faults [--quick] [--every N] [--only OPERATION]
 """
 
 from __future__ import annotations
@@ -207,24 +207,24 @@ async def suffer(
     return True
 
 
-def numbers(quick: bool, fault: Fault, draw: random.Random) -> list[int]:
+def numbers(quick: bool, every: int, fault: Fault, draw: random.Random) -> list[int]:
     """At which steps: all; of the thousands of allocations, and when it must be quick, a sample."""
     if fault.mode is Mode.NO_MEMORY:
-        return sorted({*range(1, 4), *(draw.randint(1, 1_500) for _ in range(3 if quick else 120))})
-    return sorted({1, 2, *draw.sample(range(3, 14), 2)}) if quick else list(range(1, MOST_STEPS + 1))
+        return sorted({*range(1, 4), *(draw.randint(1, 1_500) for _ in range(3 if quick else 120 // every))})
+    return sorted({1, 2, *draw.sample(range(3, 14), 2)}) if quick else list(range(1, MOST_STEPS + 1, every))
 
 
 async def sweep(
-    folder: Path, control: Control, name: str, only: str, quick: bool, faults: tuple[Fault, ...], seed: int
+    folder: Path, control: Control, name: str, only: str, faults: tuple[Fault, ...], how: argparse.Namespace
 ) -> Tally:
     """All faults of one operation in one place, and the books at the end."""
     kind, _ = OPERATIONS[name]
-    draw, tally = random.Random(f"{seed} {name} {only}"), Tally()
+    draw, tally = random.Random(f"{how.seed} {name} {only}"), Tally()
     control.disarm()
     async with scene(folder, wait_seconds=WATCH_SECONDS) as stage:
         for fault in faults:
             misses = 0
-            for nth in numbers(quick, fault, draw):
+            for nth in numbers(how.quick, how.every, fault, draw):
                 came = await suffer(kind(stage, draw), control, fault, nth, only, tally)
                 misses = 0 if came else misses + 1
                 if misses == 3 and fault.mode is not Mode.NO_MEMORY:
@@ -277,17 +277,17 @@ async def processes(folder: Path, library: Path, times: int, seed: int) -> Tally
 # --- the campaign --------------------------------------------------------------------------------------
 
 
-async def run(folder: Path, quick: bool, only_operation: str, seed: int, log: bool) -> int:
+async def run(folder: Path, how: argparse.Namespace) -> int:
     shim.attach(folder, folder / "orders")
     hurry()
-    quiet(errors=log)
+    quiet(errors=how.log)
     whole = Tally()
     with Control.open(folder / "orders") as control:
         for name, (_, places) in OPERATIONS.items():
-            if only_operation and name != only_operation:
+            if how.only and name != how.only:
                 continue
             for place in places:
-                if quick and (name, place) not in QUICK:
+                if how.quick and (name, place) not in QUICK:
                     continue
                 began = time.monotonic()
                 faults: tuple[Fault, ...] = FAULTS
@@ -297,7 +297,7 @@ async def run(folder: Path, quick: bool, only_operation: str, seed: int, log: bo
                 inner = folder / number[:12]
                 inner.mkdir()
                 relative = f"{inner.name}/{place}"
-                tally = await sweep(inner, control, name, relative, quick, faults, seed)
+                tally = await sweep(inner, control, name, relative, faults, how)
                 whole.faults += tally.faults
                 whole.ends += tally.ends
                 whole.wrong += tally.wrong
@@ -329,6 +329,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="faults")
     parser.add_argument("--quick", action="store_true", help="a sample of the steps, for `make test`")
     parser.add_argument("--only", default="", choices=["", *OPERATIONS], help="one operation")
+    parser.add_argument("--every", type=int, default=1, help="only each so-manieth step")
     parser.add_argument("--seed", type=int, default=20261124)
     parser.add_argument("--log", action="store_true", help="show what was logged as an error")
     options = parser.parse_args(arguments)
@@ -338,7 +339,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     with tempfile.TemporaryDirectory(prefix="candor-", dir="/tmp") as folder:
         Control.create(Path(folder) / "orders").close()
-        return asyncio.run(run(Path(folder), options.quick, options.only, options.seed, options.log))
+        return asyncio.run(run(Path(folder), options))
 
 
 if __name__ == "__main__":
