@@ -285,6 +285,14 @@ def _kind(at: str) -> str:
     return f"{step} {kind or ('folder' if '.' not in name and len(name) < 60 else 'segment')}"
 
 
+def _show_failures(log: Path, most: int = 3) -> None:
+    """The last tracebacks of a process's log that are not about the database being away."""
+    told = log.read_text(errors="replace").split("Traceback (most recent call last)")[1:]
+    ends = [part.split("\n20")[0][-1_500:] for part in told]
+    for part in [part for part in ends if "StoreUnusable" not in part and "Unreachable" not in part][-most:]:
+        print(f"  {log.name}: ...{part}")
+
+
 async def campaign(
     folder: Path, kills: int, seed: int, people: int, library: Path | None, planted: str = ""
 ) -> int:
@@ -317,6 +325,9 @@ async def campaign(
         print(f"  {what}: {', '.join(f'{name} {count}' for name, count in counts.most_common(12))}")
     for sentence in tally.wrong[:30]:
         print(f"  WRONG: {sentence}")
+    if tally.wrong:
+        for name in ("hub", *NAMES):
+            _show_failures(folder / f"{name}.log")
     if not stage.has_batch:
         print("  `candor-node batch` is not in this build: no batch was killed")
     print(f"kill: {tally.kills} kills, {len(tally.wrong)} violations, seed {seed}")
