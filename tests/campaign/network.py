@@ -230,7 +230,7 @@ async def three_hours(folder: Path, draw: random.Random) -> list[str]:
             async with asyncio.timeout(30):
                 while not (await alpha.lookup(waiting.lookup_id)).coverage.complete:
                     await asyncio.sleep(0.1)
-                while (await alpha.request(request)).state != "opened":
+                while await alpha.request_state(request) != "opened":
                     await asyncio.sleep(0.1)
         except TimeoutError:
             wrong.append("three hours later not everything caught up")

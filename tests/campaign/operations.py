@@ -127,12 +127,13 @@ class Desk:
         )
         return reply.lookup
 
-    async def request(self, request_id: str) -> pb.RequestView:
-        request = pb.ShowRequestRequest(request_id=request_id)
-        reply: pb.ShowRequestResponse = await self._call(
-            lambda stub: stub.ShowRequest(request, timeout=CALL_SECONDS)
+    async def request_state(self, request_id: str) -> str:
+        """What became of a request. From the list: to look at a record is entered in the ledger each time."""
+        request = pb.ListRequestsRequest(limit=100)
+        reply: pb.ListRequestsResponse = await self._call(
+            lambda stub: stub.ListRequests(request, timeout=CALL_SECONDS)
         )
-        return reply.request
+        return next((view.state for view in reply.sent if view.request_id == request_id), "")
 
     async def _call(self, what: Callable[[Any], Awaitable[Any]], operation: Operation | None = None) -> Any:
         """Raises the typed error; AssertionError for one that is not typed."""

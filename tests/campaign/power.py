@@ -80,7 +80,7 @@ async def record(folder: Path, rounds: int, seed: int) -> None:
             request = await alpha.request_record(view)
             if request:
                 acknowledged("alpha", "request", request)
-                while (await alpha.request(request)).state != "opened":
+                while await alpha.request_state(request) != "opened":
                     await asyncio.sleep(0.02)
                 acknowledged("alpha", "opened", request)
         await stage.at_rest()
