@@ -94,7 +94,9 @@ class Child:
 
     @property
     def ended(self) -> bool:
-        return bool(select.select([self._end], [], [], 0)[0])
+        end = select.poll()  # not select(), which knows 1,024 descriptors
+        end.register(self._end, select.POLLIN)
+        return bool(end.poll(0))
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         with contextlib.suppress(OSError):
@@ -112,6 +114,10 @@ class Child:
         finally:
             loop.remove_reader(self._end)
         return True
+
+    @property
+    def is_open(self) -> bool:
+        return self._end >= 0
 
     def close(self) -> None:
         """Forget it; a second call does nothing."""
@@ -148,8 +154,9 @@ class Nursery:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         for child in self._children:
-            child.kill()
-            child.close()
+            if child.is_open:
+                child.kill()
+                child.close()
         self._children.clear()
         assert self._process is not None
         assert self._process.stdin is not None

@@ -6,7 +6,7 @@ after a random time. It is started again at once. Every hundred kills everything
 and the books are held against what people were told: all that was acknowledged is there, once, answered once,
 charged once; the databases are whole and the ledgers verify.
 
-    KILLS=1000 python -m tests.campaign.kill [--kills N] [--seed N]
+    KILLS=1000 [BATCH=1] python -m tests.campaign.kill [--kills N] [--seed N]
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Stage:
         }
         self.busy: Counter[str] = Counter()
         self.leaving = False
-        self.has_batch = batches.exists()
+        # The history checker must know the tables of batches before a batch can be held against them.
+        self.has_batch = os.environ.get("BATCH") == "1" and batches.exists()
 
     # --- processes ---------------------------------------------------------------------------------------
 
@@ -128,6 +129,7 @@ class Stage:
         child.kill()
         if not await child.end(10):
             raise TimeoutError(f"{name} survived SIGKILL")
+        child.close()
         if orders is not None:
             if orders.fired:
                 point = f"before {_kind(orders.at)}"
@@ -240,6 +242,7 @@ class Stage:
             child.kill(15)
             if not await child.end(20):
                 raise TimeoutError(f"{name} does not end on SIGTERM")
+            child.close()
 
     async def round(
         self, trouble: Callable[[], Awaitable[None]], times: int, people: int, number: int
@@ -329,7 +332,7 @@ async def campaign(
         for name in ("hub", *NAMES):
             _show_failures(folder / f"{name}.log")
     if not stage.has_batch:
-        print("  `candor-node batch` is not in this build: no batch was killed")
+        print("  no batch was killed: BATCH=1 asks for it, where the build has `candor-node batch`")
     print(f"kill: {tally.kills} kills, {len(tally.wrong)} violations, seed {seed}")
     return len(tally.wrong)
 
