@@ -35,7 +35,7 @@ MAX_MESSAGE_OCTETS = 1 << 20  # docs/protocol.md §13
 CLIENT_OPTIONS: Options = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
     ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),
-    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -75,10 +75,10 @@ def server_options(nodes: int) -> Options:
         ("grpc.max_connection_idle_ms", 3_600_000),  # CJIS SC-10: at most 1 h
         ("grpc.max_connection_age_ms", 12 * 3_600_000),  # a new handshake after each certificate renewal
         ("grpc.max_connection_age_grace_ms", 30_000),
-        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_time_ms", 15_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),  # undocumented; without it a dead peer is noticed 60 s later
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # must stay below the client's 20 s
+        ("grpc.http2.min_ping_interval_without_data_ms", 7_000),  # must stay below half of the client's 15 s
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.so_reuseport", 0),  # default 1: another local process could take a share of the port
     ]

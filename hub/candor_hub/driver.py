@@ -218,8 +218,13 @@ _SENTENCES = {
 }
 
 
-def explain(error: SQLAlchemyError, engine: Engine) -> StoreUnusable:
+def explain(error: SQLAlchemyError | MemoryError, engine: Engine) -> StoreUnusable:
     """The sentence for an error of the database; statements and parameters are left out of it."""
+    if isinstance(error, MemoryError):  # the library's way of saying SQLITE_NOMEM
+        return StoreUnusable(
+            "This machine has no memory left for the database; nothing of this step was stored.",
+            remedy="End what uses the memory; the step can then be repeated.",
+        )
     name = engine.url.database or "the database"
     origin = getattr(error, "orig", None)
     sentence = _SENTENCES.get((getattr(origin, "sqlite_errorcode", 0) or 0) & 0xFF)

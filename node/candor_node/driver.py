@@ -36,7 +36,8 @@ __all__ = [
     "open_database",
 ]
 
-DatabaseError: type[Exception] = dbapi2.DatabaseError
+# All errors of the library: without memory it also says InterfaceError, which is no dbapi2.DatabaseError.
+DatabaseError: type[Exception] = dbapi2.Error
 IntegrityError: type[Exception] = dbapi2.IntegrityError
 OperationalError: type[Exception] = dbapi2.OperationalError
 
@@ -83,7 +84,7 @@ def open_database(path: Path, key: bytes) -> Database:
         raise StoreUnusable(f"There is no database at {path}.", remedy="Run `candor-node init` first.")
     try:
         connection = dbapi2.connect(str(path))
-    except DatabaseError as error:
+    except (DatabaseError, MemoryError) as error:
         raise explain(error, path) from None
     try:
         # SQLCipher would write its own lines to standard error for every page that does not decrypt.
@@ -100,7 +101,7 @@ def open_database(path: Path, key: bytes) -> Database:
             connection.execute(f"PRAGMA {pragma}")
         # Plug-ins of other installations have no business in this process.
         return Database(connection, execute_plugins=False)
-    except DatabaseError as error:
+    except (DatabaseError, MemoryError) as error:
         connection.close()
         raise explain(error, path) from None
     except BaseException:
@@ -139,6 +140,11 @@ _SENTENCES = {
 
 def explain(error: Exception, path: Path) -> StoreUnusable:
     """The sentence for an error of the database library, whose own text names no values of columns."""
+    if isinstance(error, MemoryError):  # the library's way of saying SQLITE_NOMEM
+        return StoreUnusable(
+            "This machine has no memory left for the database; nothing of this step was stored.",
+            remedy="End what uses the memory; the step can then be repeated.",
+        )
     code = getattr(error, "sqlite_errorcode", 0) or 0
     sentence = _SENTENCES.get(code & 0xFF)
     if sentence is None:

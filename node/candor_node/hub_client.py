@@ -46,7 +46,7 @@ from candor_wire.v1 import hub_pb2
 T = TypeVar("T")
 SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
-PROBE_SECONDS = 5.0
+PROBE_SECONDS = 3.0
 
 
 class Handler(Protocol):

@@ -194,7 +194,7 @@ class Store:
             for known in migrations:
                 _refuse_newer(database, known, self.path)
                 known.apply(database)
-        except DatabaseError as error:
+        except (DatabaseError, MemoryError) as error:
             raise explain(error, self.path) from None
 
     def _work_off(self) -> None:
@@ -223,15 +223,18 @@ class Store:
             database = self._connected()
             database.conn.execute("BEGIN IMMEDIATE")
             done = [job for job in jobs if self._savepoint(database, job)]
-        except DatabaseError as error:
+        except (DatabaseError, MemoryError) as error:
             self._roll_back()
+            # SQLCipher keeps an error of its own for good: after one allocation that failed, a connection
+            # calls a sound database damaged. What a new one says is true.
+            self._stale = True
             raise explain(error, self.path) from None
         except BaseException:
             self._roll_back()
             raise
         try:
             database.conn.execute("COMMIT")
-        except DatabaseError as error:
+        except (DatabaseError, MemoryError) as error:
             self._roll_back()
             # After a failed fsync the pages in memory prove nothing: read what the disk holds.
             self._stale = True
@@ -248,8 +251,10 @@ class Store:
             job.result = job.work(database)
         except BaseException as error:
             told = error
-            if isinstance(error, DatabaseError) and not isinstance(error, IntegrityError):
+            if isinstance(error, DatabaseError | MemoryError) and not isinstance(error, IntegrityError):
                 told = explain(error, self.path)
+                # What the next transaction reads comes from a connection without this one's error.
+                self._stale = True
             job.future.set_exception(told)
             self._check_not_undone(database)
             database.conn.execute("ROLLBACK TO work")
@@ -271,13 +276,14 @@ class Store:
         if self._database is not None and self._database.conn.in_transaction:
             try:
                 self._database.conn.execute("ROLLBACK")
-            except DatabaseError:
+            except (DatabaseError, MemoryError):
                 self._stale = True
 
     def _checkpoint(self) -> None:
         try:
             self._connected().conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except DatabaseError as error:
+        except (DatabaseError, MemoryError) as error:
+            self._stale = True
             raise explain(error, self.path) from None
 
 

@@ -59,6 +59,12 @@ STATUS: Mapping[type[CandorError], grpc.StatusCode] = {
     errors.CurveLibraryMissing: grpc.StatusCode.INTERNAL,
     errors.IllegalTransition: grpc.StatusCode.INTERNAL,
 }
+_TRANSPORT = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
+_BROKEN_OFF = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 _BY_CODE = {kind.code: kind for kind in STATUS}
 WITHHELD = "Something went wrong on this side; its log says what."
 
@@ -80,11 +86,9 @@ def from_status(
     kind = _BY_CODE.get(code)
     if kind is not None:
         return kind(message, remedy=remedy)
-    if status in (
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.CANCELLED,
-    ):
+    # A server of ours names its code on every failure; without one it was gRPC that gave up, and a connection
+    # that breaks off in the middle of a call is UNKNOWN or INTERNAL to it as often as UNAVAILABLE.
+    if status in _TRANSPORT or (not code and status in _BROKEN_OFF):
         return errors.Unreachable(f"The other side could not be reached ({status.name.lower()}).")
     return CandorError(f"The other side failed ({status.name.lower()}): {message or 'no details'}")
 

@@ -145,7 +145,8 @@ def disclosures(world: World) -> Iterator[Fault]:
             (each.event, each.refs["request_id"]) for each in node.entries if "request_id" in each.refs
         )
         for (event, request_id), times in events.items():
-            if times > 1 and event != "disclosure.refused":
+            # A record may be looked at, and a request refused, more than once.
+            if times > 1 and event not in ("disclosure.refused", "disclosure.viewed"):
                 yield Fault(Name.PROCESSED_TWICE, node.node, f"{event} of {request_id}, {times} times")
         for request in node.sent_requests:
             there = world.accepted(node.node, REQUEST, request.request_id) is not None

@@ -129,14 +129,16 @@ class Store:
     @contextmanager
     def _begin(self, engine: Engine) -> Iterator[Connection]:
         try:
-            with engine.begin() as connection:
+            with engine.connect() as connection:
                 try:
-                    yield connection
-                except DBAPIError:
-                    # After an error of the disk nothing that this connection remembers is to be trusted.
+                    with connection.begin():
+                        yield connection
+                except (DBAPIError, MemoryError):
+                    # After an error of the disk, of COMMIT above all, nothing that this connection remembers
+                    # is to be trusted; and SQLCipher keeps an error of its own until the connection ends.
                     connection.invalidate()
                     raise
-        except DBAPIError as error:
+        except (DBAPIError, MemoryError) as error:
             raise explain(error, self._engine) from error
 
     def check(self) -> None:

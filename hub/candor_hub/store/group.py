@@ -113,7 +113,7 @@ class GroupWriter:
             except BaseException:
                 connection.close()
                 raise
-        except DBAPIError as error:
+        except (DBAPIError, MemoryError) as error:
             raise explain(error, self._engine) from error
         self._open = _Open(connection, time.monotonic())
         return self._open
@@ -125,14 +125,14 @@ class GroupWriter:
             try:
                 yield group.connection
             except BaseException as error:
-                if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
+                if isinstance(error, DBAPIError | MemoryError) and not isinstance(error, IntegrityError):
                     raise
                 savepoint.rollback()
                 raise
             savepoint.commit()
         except IntegrityError as error:
             raise explain(error, self._engine) from error
-        except DBAPIError as error:
+        except (DBAPIError, MemoryError) as error:
             # After an error of the disk nothing that this connection remembers is to be trusted.
             self._end(group, explain(error, self._engine))
             raise
@@ -154,7 +154,7 @@ class GroupWriter:
             if group.kept:
                 group.connection.commit()
                 self.commits += 1
-        except DBAPIError as error:
+        except (DBAPIError, MemoryError) as error:
             self._end(group, explain(error, self._engine))
         except BaseException:
             self._end(group, StoreUnusable("A step was interrupted; nobody knows whether it was stored."))

@@ -139,6 +139,22 @@ def test_an_exception_undoes_the_whole_transaction(tmp_path: Path) -> None:
             assert not tx.members.is_revoked(NodeId("alpha"))
 
 
+def test_what_an_error_left_in_a_connection_does_not_outlive_it(tmp_path: Path) -> None:
+    """After one failed allocation SQLCipher calls a sound database damaged until the connection ends."""
+    with office(tmp_path) as place:
+
+        def poisoned(error: Exception) -> None:
+            with place.store.write() as tx:
+                tx.members._connection.exec_driver_sql("PRAGMA query_only = ON")
+                raise error
+
+        for error in (MemoryError(), sa.exc.OperationalError("", {}, Exception("a disk that failed"))):
+            with pytest.raises(StoreUnusable):
+                poisoned(error)
+            with place.store.write() as tx:
+                tx.members.set_seen([NodeId("alpha")], NOW)
+
+
 def test_every_connection_is_durable_and_checks_foreign_keys(created: Path) -> None:
     engine = open_engine(url(created), KEY)
     with engine.connect() as first, engine.connect() as second:

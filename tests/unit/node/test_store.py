@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlcipher3 import dbapi2
 
 from candor_node.driver import DatabaseError, OperationalError
 from candor_node.store import Database, IntegrityError, Migrations, Store
@@ -146,6 +147,39 @@ def test_full_disk_is_one_sentence_and_heals(store: Store) -> None:
     store.run_sync(lambda db: limit(db, 1_000_000))
     store.run_sync(write("fits"))
     assert store.run_sync(read) == ["fits"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OperationalError("no such table"), dbapi2.InterfaceError("Error binding parameter 1")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_an_error_left_in_a_connection_does_not_outlive_it(store: Store, error: Exception) -> None:
+    """After one failed allocation SQLCipher calls a sound database damaged until the connection ends."""
+
+    def poisoned(db: Database) -> None:
+        db.conn.execute("PRAGMA query_only = ON")
+        raise error
+
+    with pytest.raises(StoreUnusable):
+        store.run_sync(poisoned)
+    store.run_sync(write("after"))
+    assert store.run_sync(read) == ["after"]
+
+
+def test_no_memory_is_one_sentence(tmp_path: Path, store: Store) -> None:
+    store.close()
+    done = in_child(
+        "from candor_proto.errors import StoreUnusable\n"
+        "with Store.open(path, key, ()) as store:\n"
+        "    try:\n"
+        "        store.run_sync(lambda db: db.execute('PRAGMA hard_heap_limit = 1').fetchone())\n"
+        "        store.run_sync(lambda db: db.execute('SELECT hex(zeroblob(1000000))').fetchone())\n"
+        "    except StoreUnusable as error:\n"
+        "        print(error.message)\n",
+        tmp_path / "node.db",
+    )
+    assert done.stdout.startswith("This machine has no memory left"), done.stderr
 
 
 def test_read_only_database_is_one_sentence(store: Store) -> None:

@@ -44,6 +44,13 @@ def test_transport_failures_are_unreachable() -> None:
         assert isinstance(from_status(status, "connection refused", None), Unreachable)
 
 
+@pytest.mark.parametrize("status", [grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL])
+def test_a_connection_that_broke_off_in_a_call_is_unreachable(status: grpc.StatusCode) -> None:
+    """ "Stream removed" is UNKNOWN and a reset is INTERNAL to gRPC; a server of ours would name its code."""
+    assert type(from_status(status, "Stream removed", ())) is errors.Unreachable
+    assert type(from_status(status, "x", [(ERROR_METADATA_KEY, CandorError.code)])) is CandorError
+
+
 def test_an_unknown_code_is_an_error_of_the_other_side() -> None:
     error = from_status(grpc.StatusCode.INTERNAL, "x", [(ERROR_METADATA_KEY, "not_a_code")])
     assert type(error) is CandorError

@@ -1,0 +1,122 @@
+"""A federation in one process for the fault and power campaigns, hurried: what waits in seconds waits less.
+
+Everything is the real code over real mTLS and real databases (`tests.federation`). Only waiting times differ:
+a campaign meets thousands of faults where an agency meets one, and the pauses after each are not what it is
+about. Whether the pauses themselves are right is for tests of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from candor_certs import mtls
+from candor_hub.config import Config as HubConfig
+from candor_node import app, hub_client, inbox, outbox, publishing, search
+from candor_node.config import NodeConfig
+from candor_proto.budget import Quota
+from candor_proto.errors import CandorError
+from tests.campaign.operations import Desk
+from tests.federation import Federation, federation, instead
+from tests.history import History
+
+PLENTY = 10**9
+NO_LIMIT = Quota(PLENTY, PLENTY, PLENTY, PLENTY, 1)
+SETTLE_SECONDS = 40.0
+
+
+def hurry() -> None:
+    """Shorten the pauses after failures, in this process."""
+    app.CRASH_PAUSE_SECONDS = 0.02
+    app.CRASHES_ALLOWED = PLENTY
+    inbox.IDLE_SECONDS = 0.5
+    hub_client.FIRST_RETRY_SECONDS, hub_client.LAST_RETRY_SECONDS = 0.05, 0.3
+    outbox.IDLE_SECONDS = 0.5
+    publishing.CHECK_SECONDS = publishing.RETRY_SECONDS = 0.7
+    instead(search, "CALL_DEADLINE_SECONDS", 0.5)
+    dialled = {"grpc.min_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 400}
+    mtls.CLIENT_OPTIONS[:] = [(name, dialled.get(name, value)) for name, value in mtls.CLIENT_OPTIONS]
+    mtls.CLIENT_OPTIONS.append(("grpc.initial_reconnect_backoff_ms", 100))
+
+
+def quiet(errors: bool = False) -> None:
+    """Log nothing, or errors only: every fault is a warning, and there are thousands."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR if errors else logging.CRITICAL),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@dataclass
+class Scene:
+    """The federation, who works in it, and what they were told."""
+
+    federation: Federation
+    history: History
+    desks: dict[str, Desk]
+
+    @property
+    def hub(self) -> HubConfig:
+        return replace(self.federation.hub.config, quota=NO_LIMIT)
+
+    @property
+    def nodes(self) -> list[NodeConfig]:
+        return [node.config for node in self.federation.nodes]
+
+    async def at_rest(self, seconds: float = SETTLE_SECONDS) -> None:
+        """Wait until nothing is on its way; raises TimeoutError with what still waits."""
+        waiting: list[str] = []
+        try:
+            async with asyncio.timeout(seconds):
+                while waiting := await self._waiting():
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise TimeoutError(f"after {seconds:.0f} s there still waits: {'; '.join(waiting)}") from None
+
+    async def _waiting(self) -> list[str]:
+        found = []
+        for name, desk in self.desks.items():
+            try:
+                status = await desk.status()
+            except CandorError as error:
+                found.append(f"{name}: {error.code}")
+                continue
+            if status.inbox_waiting or status.outbox_waiting or not status.attached:
+                found.append(f"{name}: {status.inbox_waiting} in, {status.outbox_waiting} out")
+        counts = self._mailbox()
+        return found + ([f"hub: {counts}"] if counts else [])
+
+    def _mailbox(self) -> dict[str, int]:
+        with self.federation.hub.hub._store.read() as tx:
+            return {str(node): count for node, count in tx.mailbox.waiting_counts().items() if count}
+
+
+@asynccontextmanager
+async def scene(folder: Path, agencies: int = 2, wait_seconds: float = 1.0) -> AsyncIterator[Scene]:
+    """A running federation in which every agency has filed its first record."""
+    async with federation(
+        folder,
+        agencies,
+        quota_elements=PLENTY,
+        quota_weak_elements=PLENTY,
+        quota_match_elements=PLENTY,
+        quota_code_elements=PLENTY,
+    ) as fed:
+        instead(fed.hub.hub.relay, "_quota", NO_LIMIT)
+        history = History()
+        desks = {
+            node.config.node: Desk(node.config.node, node.config.socket, history, wait_seconds)
+            for node in fed.nodes
+        }
+        for desk in desks.values():
+            await desk.file_first()
+        await fed.settled()
+        yield Scene(fed, history, desks)
