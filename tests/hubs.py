@@ -277,6 +277,11 @@ class MemberClient(Member):
         async with typed_errors():
             return (await self.stub.PutHead(request, timeout=20)).directory_version
 
+    async def quota(self) -> hub_pb2.GetQuotaResponse:
+        """What the hub lets this member use; raises the typed error."""
+        async with typed_errors():
+            return await self.stub.GetQuota(hub_pb2.GetQuotaRequest(), timeout=20)
+
     async def renew(
         self,
         request: bytes | None = None,

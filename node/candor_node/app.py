@@ -6,7 +6,8 @@
     await node.stop()
 
 Background work is supervised: a task that crashes is logged with its traceback and started again; one that
-keeps crashing ends the node, for a node that only seems to run is worse than none.
+keeps crashing ends the node, for a node that only seems to run is worse than none. A database that cannot be
+used (a full disk) is waited for, however long: what cannot be stored is not acknowledged.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
 CRASH_PAUSE_SECONDS = 1.0
+STORE_PAUSE_SECONDS = 5.0
 
 
 def open_store(config: NodeConfig) -> Store:
@@ -252,6 +254,10 @@ class Node:
                 await work()
             except asyncio.CancelledError:
                 raise
+            except StoreUnusable as error:
+                # A full disk is no bug of ours: once there is room again the node goes on by itself.
+                log.error("the database cannot be used", task=name, reason=error.message)
+                await asyncio.sleep(STORE_PAUSE_SECONDS)
             except Exception as error:
                 log.exception("a task crashed", task=name)
                 crashes = [at for at in crashes if loop.time() - at < CRASH_WINDOW_SECONDS]
@@ -277,7 +283,7 @@ class Node:
         self.connection.first_attached.set()
         self.indexes.announce(welcome.directory_version)
         self.publishing.wake()
-        self.outbox.wake()
+        self.outbox.reconnected()
         self.batches.landing.changed.set()
         self._wake_inbox()
 

@@ -215,6 +215,14 @@ def send_now(db: Database, kind: MessageKind, now: datetime) -> None:
     )
 
 
+def retry_now(db: Database, now: datetime) -> None:
+    """The hub can be reached again: what waits for its next try need not wait longer."""
+    db.execute(
+        "UPDATE outbox SET not_before = min(not_before, ?) WHERE state = 'waiting' AND attempts > 0",
+        (to_milliseconds(now),),
+    )
+
+
 def bury(db: Database, number: int, reason: str) -> None:
     """The hub refused the message for good: kept as a dead letter, visible in `status`."""
     db.execute(

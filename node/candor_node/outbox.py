@@ -71,6 +71,12 @@ class Outbox:
         self._clock = clock
         self._on_outcome = on_outcome
         self._wake = asyncio.Event()
+        self._reconnected = False
+
+    def reconnected(self) -> None:
+        """The hub can be reached again: what failed for its absence is tried at once."""
+        self._reconnected = True
+        self._wake.set()
 
     def wake(self) -> None:
         """Something was put into the outbox."""
@@ -81,6 +87,9 @@ class Outbox:
         while True:
             self._wake.clear()
             now = self._clock.now()
+            if self._reconnected:
+                self._reconnected = False
+                await self._store.run(partial(mail_store.retry_now, now=now))
             rows = await self._store.run(partial(mail_store.due, own=self._own, now=now, limit=BATCH))
             if not rows:
                 try:

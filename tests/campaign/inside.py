@@ -34,7 +34,7 @@ SETTLE_SECONDS = 40.0
 
 def hurry() -> None:
     """Shorten the pauses after failures, in this process."""
-    app.CRASH_PAUSE_SECONDS = 0.02
+    app.CRASH_PAUSE_SECONDS = app.STORE_PAUSE_SECONDS = 0.02
     app.CRASHES_ALLOWED = PLENTY
     inbox.IDLE_SECONDS = 0.5
     hub_client.FIRST_RETRY_SECONDS, hub_client.LAST_RETRY_SECONDS = 0.05, 0.3

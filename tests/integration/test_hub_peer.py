@@ -68,6 +68,7 @@ def test_every_method_is_refused_to_the_revoked(tmp_path: Path) -> None:
                 lambda: alpha.directory(),
                 lambda: attach(alpha),
                 lambda: alpha.renew(),
+                lambda: alpha.quota(),
             ]
             assert len(calls) == len(peer.ROLES)
             for call in calls:

@@ -13,7 +13,7 @@ import pytest
 from candor_node import app, lookup_store, mail_store
 from candor_node.app import Node
 from candor_node.mail_store import InboxRow
-from candor_proto.errors import ClockWrong, ConfigInvalid, StoreUnusable
+from candor_proto.errors import ClockWrong, ConfigInvalid, InputInvalid, StoreUnusable
 from candor_proto.ids import NodeId
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, instead, until
@@ -123,13 +123,36 @@ def test_a_task_that_keeps_crashing_ends_the_node(tmp_path: Path, monkeypatch: p
 
     async def scene(fed: Federation, node: Node) -> None:
         async def crash() -> None:
-            raise StoreUnusable("The disk is full.")
+            raise InputInvalid("A bug.")
 
         task = asyncio.create_task(node._supervise("test", crash))
         async with asyncio.timeout(10):
-            with pytest.raises(StoreUnusable, match="The disk is full"):
+            with pytest.raises(InputInvalid, match="A bug"):
                 await node.failure()
         await task
+
+    play(tmp_path, scene)
+
+
+def test_a_full_disk_is_waited_for_however_long_and_does_not_end_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "CRASH_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(app, "STORE_PAUSE_SECONDS", 0.01)
+
+    async def scene(fed: Federation, node: Node) -> None:
+        runs: list[int] = []
+
+        async def full() -> None:
+            runs.append(1)
+            if len(runs) <= 4 * app.CRASHES_ALLOWED:
+                raise StoreUnusable("The disk is full.")
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(node._supervise("test", full))
+        await until(lambda: len(runs) > 4 * app.CRASHES_ALLOWED)
+        assert node._failed.empty()
+        task.cancel()
 
     play(tmp_path, scene)
 
