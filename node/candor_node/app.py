@@ -336,6 +336,7 @@ class Node:
     async def _keep_house(self) -> None:
         while True:
             now = self.clock.now()
+            await self.gatherer.show_forgotten()
             await self.gatherer.expire()
             await self.batches.landing.expire()
             await self.requester.expire()

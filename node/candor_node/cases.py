@@ -42,14 +42,25 @@ class Case:
 
     def asked(self) -> int:
         """How many nodes were asked."""
-        return len(coverage.asked_nodes(self.asks.values()))
+        return len({node for ask in self.asks.values() for node in ask.targets})
 
     def settled(self) -> int:
-        """How many of them have nothing more to say for now."""
-        asks = list(self.asks.values())
-        states = {node: coverage.report(self.row, asks, node).state for node in coverage.asked_nodes(asks)}
+        """How many of them have nothing more to say for now.
+
+        As `coverage.report` says node by node, but in one pass: it is asked after every answer.
+        """
+        latest: dict[NodeId, dict[int, TargetState]] = {}
+        for ask in sorted(self.asks.values(), key=lambda ask: ask.attempt):
+            for node, target in ask.targets.items():
+                latest.setdefault(node, {})[ask.plan_number] = target.state
+        all_sent = len({ask.plan_number for ask in self.asks.values()}) == self.row.plans
         again = {node for _, node in self.asking_again}
-        return sum(state is not TargetState.PENDING and node not in again for node, state in states.items())
+        return sum(
+            TargetState.PENDING not in states.values()
+            and (all_sent or len(states) == self.row.plans)
+            and node not in again
+            for node, states in latest.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,10 @@ class Cases:
                 break
             if old.row.shown_at is not None and not old.lock.locked() and not old.asking_again:
                 del self._cases[search_id]
+
+    def holds(self, search_id: LookupId) -> bool:
+        """Whether a case is in memory: one that was not shown yet has somebody who waits for it, if it is."""
+        return search_id in self._cases
 
     def drop(self, search_id: LookupId) -> None:
         self._cases.pop(search_id, None)

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from candor_node import cases, coverage, hit_store, lookup_store, mail_store
 from candor_node.cases import Case, Cases
@@ -178,6 +179,16 @@ class Gatherer:
             async with case.lock:
                 await self._close(case, now)
             self._cases.drop(search_id)
+
+    async def show_forgotten(self) -> None:
+        """Show the searches whose waiting ended with an earlier run: they may be hits, and nobody else will."""
+        now = self._clock.now()
+        for search_id in await self._store.run(lookup_store.unshown_searches):
+            if self._cases.holds(search_id):
+                continue
+            case = await self._cases.get(search_id)
+            async with case.lock:
+                case.row = await self._cases.store(case, partial(cases.show, case=case, now=now))
 
     async def _close(self, case: Case, now: datetime) -> None:
         asks = {

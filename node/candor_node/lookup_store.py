@@ -164,6 +164,14 @@ def ended_searches(db: Database, now: datetime) -> list[LookupId]:
     return [LookupId(value) for (value,) in rows]
 
 
+def unshown_searches(db: Database) -> list[LookupId]:
+    """Searches that are not closed and have never been shown."""
+    rows = db.execute(
+        "SELECT search_id FROM searches WHERE batch_id IS NULL AND shown_at IS NULL AND closed = 0"
+    ).fetchall()
+    return [LookupId(value) for (value,) in rows]
+
+
 def store_result(db: Database, search_id: LookupId, result: str, shown_at: datetime, closed: bool) -> None:
     db.execute(
         "UPDATE searches SET result = ?, shown_at = coalesce(shown_at, ?), closed = ? WHERE search_id = ?",

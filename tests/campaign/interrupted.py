@@ -1,8 +1,8 @@
 """A batch of 50,000, interrupted ten times: the same file as one that was not, and fair to others meanwhile.
 
 Two agencies and a hub as real processes. One asks about ROWS synthetic persons (screening), once undisturbed
-and once while its node, its command and the hub are killed (SIGKILL) INTERRUPTIONS times at random moments; the
-command is simply run again. The other agency looks single persons up, in quiet and while the batch runs.
+and once while its node, its command and the hub are killed (SIGKILL) INTERRUPTIONS times at random moments;
+the command is simply run again. The other agency looks single persons up, in quiet and while the batch runs.
 
 Checked: both files are equal to the last octet; no row was asked twice; the median single lookup takes at
 most twice its quiet time; the asking node's memory does not grow with the rows (at most GROWTH_MEGABYTES).
@@ -215,10 +215,8 @@ def main() -> int:
         try:
             quiet = [place.single_lookup(20_000_000 + number) for number in range(QUIET_LOOKUPS)]
             seconds, busy, growth = undisturbed(place, rows, folder / "whole.csv")
-            print(
-                f"  undisturbed: {ROWS:,} rows in {seconds:.0f} s, {growth:.0f} MB more at the node",
-                flush=True,
-            )
+            grown = f"{growth:.0f} MB more at the node"
+            print(f"  undisturbed: {ROWS:,} rows in {seconds:.0f} s, {grown}", flush=True)
             count = interrupted(place, rows, folder / "interrupted.csv", seconds, draw)
         finally:
             place.stop()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from candor_node import hit_store, request_store
+from candor_node.app import Node
 from candor_node.cases import Case
 from candor_proto.disclosure import RequesterState
 from candor_proto.errors import StoreUnusable
@@ -50,6 +51,39 @@ def test_a_rotation_between_two_lookups_of_one_person_is_never_no_record(tmp_pat
         assert view.result.overall is Overall.MATCH
 
     asyncio.run(with_federation(tmp_path, story))
+
+
+def test_a_hit_whose_asker_died_while_it_waited_is_shown_by_the_next_run(tmp_path: Path) -> None:
+    async def story(fed: Federation) -> None:
+        alpha, bravo, charlie = fed.nodes
+        await fed.file(bravo, [make_row()])
+        await fed.stop(charlie)
+        asking = asyncio.create_task(fed.ask(alpha, wait_seconds=60))
+
+        def bravo_answered() -> bool:
+            return any(
+                ask.targets[bravo.config.node_id].state is TargetState.ANSWERED
+                for case in alpha.cases._cases.values()
+                for ask in case.asks.values()
+            )
+
+        await until(bravo_answered)
+        (search_id,) = alpha.cases._cases
+        asking.cancel()
+        await fed.stop(alpha)
+        again = Node(alpha.config, fed.hub.clock)
+        await again.start()
+        try:
+            view = await eventually(lambda: again.cases.view(search_id), lambda view: view.result is not None)
+            assert view.result is not None
+            assert view.result.overall is Overall.MATCH
+            assert [str(report.node) for report in view.result.coverage.reports if not report.answered] == [
+                "charlie"
+            ]
+        finally:
+            await again.stop()
+
+    asyncio.run(with_federation(tmp_path, story, agencies=3))
 
 
 def test_a_disk_that_fails_while_an_answer_is_taken_in_loses_no_hit(
@@ -126,6 +160,6 @@ def test_messages_wait_for_the_directory_and_are_not_dropped_without_one(tmp_pat
     asyncio.run(with_federation(tmp_path, story))
 
 
-async def with_federation(folder: Path, story: Any) -> None:
-    async with federation(folder, 2) as fed:
+async def with_federation(folder: Path, story: Any, agencies: int = 2) -> None:
+    async with federation(folder, agencies) as fed:
         await story(fed)
