@@ -8,8 +8,8 @@ import pytest
 from tests.simulator import Federation, Rates, Simulator, Trouble
 from tests.simulator.workload import Workload
 
-CHAOS = Rates(call=0.05, only=frozenset({Trouble.REFUSED}))
-BAD_DAY = Rates(call=0.10, frame=0.05, transaction=0.01)
+CHAOS = Rates(call=0.05, submission=0.05, only=frozenset({Trouble.REFUSED}))
+BAD_DAY = Rates(call=0.10, submission=0.10, frame=0.05, transaction=0.01)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -49,7 +49,7 @@ async def again(make: Callable[[], Awaitable[object]]) -> None:
 
 
 @pytest.mark.parametrize("trouble", [Trouble.HUB_DIES_BEFORE, Trouble.HUB_DIES_AFTER])
-@pytest.mark.parametrize("point", ["Submit LOOKUP", "Submit ANSWER"])
+@pytest.mark.parametrize("point", ["submit LOOKUP", "submit ANSWER"])
 def test_a_hub_that_dies_around_its_commit_loses_and_doubles_nothing(
     simulator: Simulator, point: str, trouble: Trouble
 ) -> None:
