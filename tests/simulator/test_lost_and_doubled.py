@@ -57,7 +57,9 @@ def test_a_lookup_lost_or_doubled_on_the_way_to_the_hub_is_accepted_once(
     simulator.play(scene)
 
 
-@pytest.mark.parametrize("trouble", [Trouble.LOST_BEFORE, Trouble.LOST_AFTER, Trouble.BREAK_AFTER, Trouble.TWICE])
+@pytest.mark.parametrize(
+    "trouble", [Trouble.LOST_BEFORE, Trouble.LOST_AFTER, Trouble.BREAK_AFTER, Trouble.TWICE]
+)
 def test_an_answer_lost_or_doubled_on_the_way_to_the_hub_arrives_once(
     simulator: Simulator, trouble: Trouble
 ) -> None:
