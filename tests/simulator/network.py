@@ -421,7 +421,7 @@ class StreamCall:
             await self._pass(parts, octets, self._to_node.put)
 
     async def _pass(self, parts: list[Part], whole: bytes, put: Put) -> None:
-        """One frame, and what becomes of its parts on the way; `whole` is empty if it cannot pass as it is."""
+        """One frame, and what becomes of its parts on the way; empty `whole`: it cannot pass as it is."""
         if self._channel.party in self._network.cut:
             return
         troubles = [self._trouble(part) for part in parts]

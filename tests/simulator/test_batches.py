@@ -142,6 +142,21 @@ def test_an_asker_interrupted_at_any_transaction_of_a_batch_asks_no_row_twice(
     simulator.play(scene)
 
 
+@pytest.mark.parametrize("trouble", FAILURES)
+def test_a_batch_counts_an_answer_that_was_stored_though_the_disk_failed(
+    simulator: Simulator, trouble: Trouble
+) -> None:
+    """A flight in memory is never behind the database: such an answer does not come a second time."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, *_ = fed.parties
+        await filed(fed)
+        fed.plan.once("transaction Landing._take", trouble, "alpha")
+        check_undisturbed(await asked(alpha, "REQ", applicants()))
+
+    simulator.play(scene)
+
+
 @pytest.mark.parametrize(
     "trouble",
     [

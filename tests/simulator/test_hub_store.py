@@ -1,4 +1,4 @@
-"""A hub whose disk fails: nothing was stored and it says so, or all was stored and it cannot say so (§7.2)."""
+"""A hub whose disk fails: nothing was stored and it says so, or all was and it cannot say so (§7.2)."""
 
 from __future__ import annotations
 
