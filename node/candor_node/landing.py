@@ -36,7 +36,7 @@ from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
 from candor_node.workers import Lane, Workers, slices_in
 from candor_proto.candidates import NodeIndex
-from candor_proto.errors import CandorError, UnknownObject
+from candor_proto.errors import CandorError, StoreUnusable, UnknownObject
 from candor_proto.exchange import TRANSITIONS, LookupEvent, LookupState, TargetEvent, lookup_after
 from candor_proto.ids import FederationName, KeyClass, LookupId, NodeId
 from candor_proto.result import Coverage, TargetReport, TargetState
@@ -160,7 +160,14 @@ class Landing:
                 flight_store.state_allowance(db, node, seen.left, now)
             mail_store.settle(db, row.number)
 
-        await self._store.run(work)
+        try:
+            await self._store.run(work)
+        except StoreUnusable:
+            # A commit that failed may be on the disk all the same, and then this answer does not come again:
+            # the database says which, and a flight is never behind it.
+            held = await self._store.run(lambda db: flight_store.targets(db, flight.lookup_id))
+            if held[node].state in (before.state, TargetState.PENDING):
+                raise
         # The answer itself is in the database: evidence, and large.
         flight.targets[node] = replace(target, answer=None)
         return target.state is TargetState.STALE_EPOCH and flight.first is None

@@ -25,9 +25,9 @@ from tests.simulator.workload import Workload
 # From a day on which little goes wrong to one on which clients have to try many times. Much more, and nobody
 # lives long enough to get anything done, which shows nothing.
 RATES = (
-    Rates(call=0.05, frame=0.02, transaction=0.005),
-    Rates(call=0.10, frame=0.05, transaction=0.02),
-    Rates(call=0.15, frame=0.08, transaction=0.01),
+    Rates(call=0.05, submission=0.05, frame=0.02, transaction=0.005),
+    Rates(call=0.10, submission=0.10, frame=0.05, transaction=0.02),
+    Rates(call=0.15, submission=0.15, frame=0.08, transaction=0.01),
 )
 
 

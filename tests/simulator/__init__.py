@@ -4,7 +4,7 @@
         async def scene(fed: Federation) -> None:
             alpha, bravo, charlie = fed.parties
             await fed.file(bravo, [make_row()])
-            fed.plan.once("Submit LOOKUP", Trouble.LOST_AFTER, "alpha")
+            fed.plan.once("submit LOOKUP", Trouble.LOST_AFTER, "alpha")
             view = await fed.ask(alpha, case="REQ-1")
             ...
 

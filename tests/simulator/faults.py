@@ -1,8 +1,10 @@
 """What goes wrong, where and when: drawn from a seed, or put in by hand.
 
-A *point* is a place where something may go wrong, as text: "Submit LOOKUP", "PutHead", "Attach" are calls,
-"to node Delivery" and "to hub acknowledge" frames of a stream, "transaction" one piece of work on a node's
-database. Which troubles can happen at a point is in `CALLS`, `FRAMES` and `TRANSACTIONS`.
+A *point* is a place where something may go wrong, as text: "PutHead", "Attach" and, of a node without a
+stream, "Submit LOOKUP" are calls; "submit LOOKUP" is a submission on a stream; "to node LOOKUP", "to node
+receipt LOOKUP" and "to hub acknowledgement" are other parts of its frames; "transaction Answerer.process" is
+one piece of work on a node's database, "hub transaction Relay.submit_all" one on the hub's. Which troubles
+can happen at a point is in `CALLS`, `SUBMISSIONS`, `FRAMES` and `TRANSACTIONS`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ class Trouble(Enum):
     LATE = "late"
     REFUSED = "refused for a passing reason"
     BREAK = "the stream breaks"
+    BREAK_AFTER = "the stream breaks when it has happened, before the receipt"
     HUB_DIES_BEFORE = "the hub dies before it happens"
     HUB_DIES_AFTER = "the hub dies when it has happened, before the reply"
     NOT_STORED = "failed and not persisted"
@@ -43,9 +46,25 @@ CALLS = (
     Trouble.HUB_DIES_BEFORE,
     Trouble.HUB_DIES_AFTER,
 )
+SUBMISSIONS = (
+    Trouble.LOST_BEFORE,
+    Trouble.LOST_AFTER,
+    Trouble.TWICE,
+    Trouble.LATE,
+    Trouble.REFUSED,
+    Trouble.BREAK,
+    Trouble.BREAK_AFTER,
+    Trouble.HUB_DIES_BEFORE,
+    Trouble.HUB_DIES_AFTER,
+)
 FRAMES = (Trouble.LOST_BEFORE, Trouble.TWICE, Trouble.LATE, Trouble.BREAK)
 TRANSACTIONS = (Trouble.NOT_STORED, Trouble.STORED_UNTOLD, Trouble.DIES_BEFORE, Trouble.DIES_AFTER)
-_GROUPS: Mapping[str, Sequence[Trouble]] = {"call": CALLS, "frame": FRAMES, "transaction": TRANSACTIONS}
+_GROUPS: Mapping[str, Sequence[Trouble]] = {
+    "call": CALLS,
+    "submission": SUBMISSIONS,
+    "frame": FRAMES,
+    "transaction": TRANSACTIONS,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,7 @@ class Rates:
     """How often something goes wrong by itself, as shares of one; `only` narrows what."""
 
     call: float = 0.0
+    submission: float = 0.0
     frame: float = 0.0
     transaction: float = 0.0
     only: frozenset[Trouble] = frozenset(Trouble)
@@ -88,9 +108,19 @@ class Plan:
         """How many wishes have not come true yet."""
         return sum(wish.times for wish in self._wishes)
 
-    def forget(self) -> None:
-        """Wishes that have not come true by now never will."""
+    def forget(self) -> int:
+        """Wishes that have not come true by now never will; how many there were."""
+        pending = self.pending()
         self._wishes.clear()
+        return pending
+
+    def unfulfilled(self) -> list[str]:
+        """What was to go wrong and never did: a scene in which it did not shows nothing."""
+        return [
+            f"{wish.party or 'anybody'}: {wish.point}: {wish.trouble.name}, {wish.times} times"
+            for wish in self._wishes
+            if wish.times
+        ]
 
     def heal(self) -> None:
         """Nothing goes wrong any more."""
@@ -100,14 +130,15 @@ class Plan:
         """What goes wrong here and now, if anything."""
         if self._healed:
             return None
-        trouble = self._wished(point, party) or self._drawn(group)
+        trouble = self._wished(group, point, party) or self._drawn(group)
         if trouble is not None:
             self.log.append(f"{party}: {point}: {trouble.name}")
         return trouble
 
-    def _wished(self, point: str, party: str) -> Trouble | None:
+    def _wished(self, group: str, point: str, party: str) -> Trouble | None:
         for wish in self._wishes:
             if wish.times and point.startswith(wish.point) and wish.party in ("", party):
+                assert wish.trouble in _GROUPS[group], f"{wish.trouble.name} does not happen at {point}"
                 if wish.skip:
                     wish.skip -= 1
                     continue

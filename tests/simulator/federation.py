@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -286,18 +287,22 @@ class Federation:
         store.run, store.run_sync = troubled, troubled_sync
 
     def _trouble_hub_store(self, hub: Hub) -> None:
+        """The same of the hub, whose bodies run inside a transaction that several may share."""
         store: Any = hub._store
         write = store.write
 
         @contextmanager
-        def troubled() -> Iterator[Any]:
-            trouble = self.plan.at("transaction", "hub transaction", "hub")
+        def body(trouble: Trouble | None) -> Iterator[Any]:
             with write() as tx:
                 yield tx
                 if trouble in (Trouble.NOT_STORED, Trouble.DIES_BEFORE):
                     raise StoreUnusable("The disk is full; nothing of this step was stored.")
             if trouble is not None:
                 raise StoreUnusable("The disk failed. Whether the last step was stored is not known.")
+
+        def troubled() -> Any:
+            who = sys._getframe(1).f_code.co_qualname
+            return body(self.plan.at("transaction", f"hub transaction {who}", "hub"))
 
         store.write = troubled
 
@@ -487,6 +492,7 @@ async def _played(fed: Federation, scene: Scene, rates: Rates) -> list[Fault]:
         await fed.start()
         fed.plan.rates = rates
         await scene(fed)
+        assert not fed.plan.unfulfilled(), fed.plan.unfulfilled()
         await fed.finish()
     finally:
         await fed.close()

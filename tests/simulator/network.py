@@ -24,8 +24,10 @@ from candor_wire.codec import MessageKind
 from candor_wire.status import ERROR_METADATA_KEY, to_status
 from candor_wire.v1 import hub_pb2, hub_pb2_grpc
 from tests.simulator.faults import Plan, Trouble
+from tests.simulator.mail import Part, parts_to_hub, parts_to_node, refusal_of
 
 Write = Callable[[bytes], Awaitable[None]]
+Put = Callable[[Any], Awaitable[None]]
 AuthContext = dict[str, list[bytes]]
 MAX_LATE_SECONDS = 20.0
 PASSING_REASONS: tuple[type[CandorError], ...] = (Unreachable, DenyListStale, LimitExceeded)
@@ -160,7 +162,7 @@ class Network:
         self.plan = plan
         self.hub: HubEnd | None = None
         self.cut: set[str] = set()
-        self._die = die
+        self.die = die
 
     async def call(
         self,
@@ -192,7 +194,7 @@ class Network:
             case Trouble.REFUSED:
                 raise refusal(self.plan.draw.choice(PASSING_REASONS)("Not now.", remedy="Try again."))
             case Trouble.HUB_DIES_BEFORE:
-                await self._die()
+                await self.die()
                 raise unavailable()
             case Trouble.LATE:
                 await asyncio.sleep(self.plan.draw.random() * MAX_LATE_SECONDS)
@@ -210,7 +212,7 @@ class Network:
                 await silence()
             case Trouble.HUB_DIES_AFTER:
                 await self._served(method, auth, parts, streaming)
-                await self._die()
+                await self.die()
                 raise unavailable()
             case _:
                 pass
@@ -320,6 +322,9 @@ class StreamCall:
         self._to_hub: asyncio.Queue[bytes] = asyncio.Queue()
         self._to_node: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._late: set[asyncio.Task[None]] = set()
+        # Of the submissions on this stream, by number: their kinds, and what goes wrong after the write.
+        self._submitted: dict[int, str] = {}
+        self._after: dict[int, Trouble] = {}
         self._ended: grpc.aio.AioRpcError | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -329,8 +334,7 @@ class StreamCall:
         self._channel.alive()
         if self._ended is not None:
             raise asyncio.InvalidStateError("the stream has ended")
-        octets = self._serialise(message)
-        await self._pass(octets, f"to hub {message.WhichOneof('frame')}", self._to_hub.put)
+        await self._pass(list(parts_to_hub(message)), self._serialise(message), self._to_hub.put)
 
     async def read(self) -> Any:
         octets = None if self._ended is not None and self._to_node.empty() else await self._to_node.get()
@@ -402,29 +406,66 @@ class StreamCall:
         self._end(error if isinstance(error, grpc.aio.AioRpcError) else failure(grpc.StatusCode.OK, ""))
 
     async def _from_hub(self, octets: bytes) -> None:
-        frame = hub_pb2.AttachResponse.FromString(octets).WhichOneof("frame")
-        await self._pass(octets, f"to node {frame}", self._to_node.put)
+        message = hub_pb2.AttachResponse.FromString(octets)
+        parts = list(parts_to_node(message, self._submitted))
+        # What was to go wrong once the hub has done it: its receipt says that it has.
+        after = [None if part.number is None else self._after.pop(part.number, None) for part in parts]
+        if Trouble.HUB_DIES_AFTER in after:
+            await self._network.die()
+        elif Trouble.BREAK_AFTER in after:
+            self._end(unavailable())
+        elif any(after):
+            left = [part for part, trouble in zip(parts, after, strict=True) if trouble is None]
+            await self._pass(left, b"", self._to_node.put)
+        else:
+            await self._pass(parts, octets, self._to_node.put)
 
-    async def _pass(self, octets: bytes, point: str, put: Callable[[Any], Awaitable[None]]) -> None:
-        """One frame, and what becomes of it on the way."""
+    async def _pass(self, parts: list[Part], whole: bytes, put: Put) -> None:
+        """One frame, and what becomes of its parts on the way; empty `whole`: it cannot pass as it is."""
         if self._channel.party in self._network.cut:
             return
-        match self._network.plan.at("frame", point, self._channel.party):
-            case Trouble.LOST_BEFORE | Trouble.LOST_AFTER:
+        troubles = [self._trouble(part) for part in parts]
+        if whole and not any(troubles):
+            await put(whole)
+            return
+        for part, trouble in zip(parts, troubles, strict=True):
+            await self._pass_part(part, trouble, put)
+            if self._ended is not None:
+                return
+
+    def _trouble(self, part: Part) -> Trouble | None:
+        if part.submits and part.number is not None:
+            self._submitted[part.number] = part.kind
+        group = "submission" if part.submits else "frame"
+        return self._network.plan.at(group, part.point, self._channel.party)
+
+    async def _pass_part(self, part: Part, trouble: Trouble | None, put: Put) -> None:
+        match trouble:
+            case Trouble.LOST_BEFORE:
                 return
             case Trouble.BREAK:
                 self._end(unavailable())
                 return
+            case Trouble.HUB_DIES_BEFORE:
+                await self._network.die()
+                return
+            case Trouble.REFUSED if part.number is not None:
+                reason = self._network.plan.draw.choice(PASSING_REASONS)
+                refused = refusal_of(part.number, reason("Not now.", remedy="Try again."))
+                await self._to_node.put(refused)
+                return
+            case Trouble.LOST_AFTER | Trouble.BREAK_AFTER | Trouble.HUB_DIES_AFTER if part.number is not None:
+                self._after[part.number] = trouble
             case Trouble.TWICE:
-                await put(octets)
+                await put(part.octets)
             case Trouble.LATE:
-                self._later(octets, put)
+                self._later(part.octets, put)
                 return
             case _:
                 pass
-        await put(octets)
+        await put(part.octets)
 
-    def _later(self, octets: bytes, put: Callable[[Any], Awaitable[None]]) -> None:
+    def _later(self, octets: bytes, put: Put) -> None:
         async def later() -> None:
             await asyncio.sleep(self._network.plan.draw.random() * MAX_LATE_SECONDS)
             await put(octets)

@@ -14,7 +14,7 @@ from candor_hub.keys import DATABASE_KEY
 from candor_node.driver import Database, open_database
 from tests.history import Name
 from tests.records import make_row
-from tests.simulator import Federation, Party, Simulator
+from tests.simulator import Federation, Party, Simulator, Trouble
 
 Plant = Callable[[Federation], None]
 
@@ -145,3 +145,11 @@ def test_what_is_planted_into_a_database_is_found(simulator: Simulator, name: Na
 
 class Planted(Exception):
     """The scene ends here: its databases are spoilt."""
+
+
+def test_a_scene_whose_trouble_never_happened_fails(simulator: Simulator) -> None:
+    async def scene(fed: Federation) -> None:
+        fed.plan.once("submit LOOKUP", Trouble.LOST_AFTER, "alpha")
+
+    with pytest.raises(AssertionError, match="alpha: submit LOOKUP: LOST_AFTER, 1 times"):
+        simulator.play(scene, agencies=1)

@@ -28,7 +28,15 @@ async def count(party: Party, event: str) -> int:
 
 @pytest.mark.parametrize(
     "trouble",
-    [Trouble.LOST_BEFORE, Trouble.LOST_AFTER, Trouble.SILENCE_BEFORE, Trouble.SILENCE_AFTER, Trouble.TWICE],
+    [
+        Trouble.LOST_BEFORE,
+        Trouble.LOST_AFTER,
+        Trouble.BREAK,
+        Trouble.BREAK_AFTER,
+        Trouble.TWICE,
+        Trouble.LATE,
+        Trouble.REFUSED,
+    ],
 )
 def test_a_lookup_lost_or_doubled_on_the_way_to_the_hub_is_accepted_once(
     simulator: Simulator, trouble: Trouble
@@ -38,7 +46,7 @@ def test_a_lookup_lost_or_doubled_on_the_way_to_the_hub_is_accepted_once(
     async def scene(fed: Federation) -> None:
         alpha, bravo, _ = fed.parties
         await filed(fed, bravo)
-        fed.plan.once("Submit LOOKUP", trouble, "alpha")
+        fed.plan.once("submit LOOKUP", trouble, "alpha")
         view = await fed.ask(alpha, case="REQ-1", wait_seconds=120.0, expect="MATCH")
         assert view.result is not None
         assert view.result.overall is Overall.MATCH
@@ -49,14 +57,16 @@ def test_a_lookup_lost_or_doubled_on_the_way_to_the_hub_is_accepted_once(
     simulator.play(scene)
 
 
-@pytest.mark.parametrize("trouble", [Trouble.LOST_BEFORE, Trouble.LOST_AFTER, Trouble.TWICE])
+@pytest.mark.parametrize(
+    "trouble", [Trouble.LOST_BEFORE, Trouble.LOST_AFTER, Trouble.BREAK_AFTER, Trouble.TWICE]
+)
 def test_an_answer_lost_or_doubled_on_the_way_to_the_hub_arrives_once(
     simulator: Simulator, trouble: Trouble
 ) -> None:
     async def scene(fed: Federation) -> None:
         alpha, bravo, _ = fed.parties
         await filed(fed, bravo)
-        fed.plan.once("Submit ANSWER", trouble, "bravo")
+        fed.plan.once("submit ANSWER", trouble, "bravo")
         view = await fed.ask(alpha, case="REQ-1", wait_seconds=120.0, expect="MATCH")
         assert view.result is not None
         assert view.result.overall is Overall.MATCH
@@ -74,7 +84,7 @@ def test_a_delivery_lost_doubled_late_or_cut_off_is_processed_once(
     async def scene(fed: Federation) -> None:
         alpha, bravo, _ = fed.parties
         await filed(fed, bravo)
-        fed.plan.once("to node delivery", trouble, times=3)
+        fed.plan.once("to node LOOKUP", trouble, times=3)
         view = await fed.ask(alpha, case="REQ-1", wait_seconds=300.0, expect="MATCH")
         assert view.result is not None
         assert view.result.overall is Overall.MATCH
@@ -90,7 +100,7 @@ def test_acknowledgements_that_are_lost_bring_the_delivery_again_and_nothing_els
     async def scene(fed: Federation) -> None:
         alpha, bravo, _ = fed.parties
         await filed(fed, bravo)
-        fed.plan.once("to hub acknowledge", Trouble.LOST_BEFORE, times=4)
+        fed.plan.once("to hub acknowledgement", Trouble.LOST_BEFORE, times=4)
         await fed.ask(alpha, case="REQ-1", expect="MATCH")
         await asyncio.sleep(90.0)
         assert fed.plan.pending() == 0
@@ -106,7 +116,7 @@ def test_an_answer_delivered_twice_changes_nothing(simulator: Simulator) -> None
     async def scene(fed: Federation) -> None:
         alpha, bravo, _ = fed.parties
         await filed(fed, bravo)
-        fed.plan.once("to node delivery", Trouble.TWICE, "alpha", times=9)
+        fed.plan.once("to node ANSWER", Trouble.TWICE, "alpha", times=3)
         view = await fed.ask(alpha, case="REQ-1", expect="MATCH")
         await asyncio.sleep(60.0)
         again = await alpha.node.cases.view(view.row.search_id)
@@ -169,7 +179,7 @@ def test_a_disclosure_lost_or_doubled_on_the_way_is_decided_and_opened_once(
         alpha, bravo = fed.parties
         await filed(fed, bravo, sharing="GREEN")
         view = await fed.ask(alpha, case="REQ-1", expect="MATCH")
-        fed.plan.once(f"Submit {kind}", trouble)
+        fed.plan.once(f"submit {kind}", trouble)
         request_id = await fed.disclose(alpha, view.row.search_id, 1)
         sent = await fed.eventually(
             lambda: alpha.node.store.run(lambda db: request_store.sent(db, request_id)),
@@ -299,8 +309,8 @@ def test_the_quota_charged_is_that_of_the_lookups_accepted_whatever_was_repeated
 
     async def scene(fed: Federation) -> None:
         alpha, bravo = fed.parties
-        fed.plan.once("Submit LOOKUP", Trouble.TWICE, times=2)
-        fed.plan.once("Submit LOOKUP", Trouble.LOST_AFTER, times=2)
+        fed.plan.once("submit LOOKUP", Trouble.TWICE, times=2)
+        fed.plan.once("submit LOOKUP", Trouble.LOST_AFTER, times=2)
         await asyncio.gather(
             *(fed.ask(alpha, case=f"REQ-{number}", wait_seconds=60.0) for number in range(4))
         )
