@@ -181,7 +181,7 @@ class Gatherer:
             self._cases.drop(search_id)
 
     async def show_forgotten(self) -> None:
-        """Show the searches whose waiting ended with an earlier run: they may be hits, and nobody else will."""
+        """Show searches whose waiting ended with an earlier run: they may be hits, and nobody else will."""
         now = self._clock.now()
         for search_id in await self._store.run(lookup_store.unshown_searches):
             if self._cases.holds(search_id):
