@@ -34,7 +34,7 @@ from candor_node.store import Database, Store
 from candor_node.workers import Lane, Workers
 from candor_proto.canonical import digest
 from candor_proto.errors import CandorError, ClockWrong, UnknownObject, Unreachable
-from candor_proto.exchange import LookupEvent, LookupState, lookup_after
+from candor_proto.exchange import LookupEvent, lookup_after
 from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.result import TargetState
 from candor_proto.signing import SigningKey
@@ -42,9 +42,12 @@ from candor_proto.statements import MAX_PERSONS
 from candor_wire.codec import Envelope, MessageKind
 from candor_wire.limits import CALL_DEADLINE_SECONDS
 
-# Flights of a batch that wait for answers; after PATIENCE_SECONDS one keeps the next no longer from leaving.
+# Flights of a batch that wait for answers. One that waits only for nodes that have said nothing at all for
+# PATIENCE_SECONDS keeps the next no longer from leaving.
 IN_THE_AIR = 6
 PATIENCE_SECONDS = 10.0
+# A node that is heard of is waited for so many times longer: complete beats early.
+PATIENCE_WITH_THE_SLOW = 10
 LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 60.0
 GATHER_STALE_SECONDS = 0.2
@@ -211,7 +214,7 @@ class Batches:
 
     async def _take_up_flight(self, flight: Flight, record: BatchRecord) -> None:
         root = await self.landing.root(flight)
-        self._wait_for(root, record.wait_seconds)
+        root.asked_at = asyncio.get_running_loop().time()
         if flight is not root:
             pending = {node for node, row in flight.targets.items() if row.state is TargetState.PENDING}
             root.asking_again |= pending
@@ -222,15 +225,14 @@ class Batches:
                 flight.asking_again.add(node)
                 self._stale(flight, node)
 
-    def _wait_for(self, flight: Flight, seconds: float) -> None:
-        flight.deadline = asyncio.get_running_loop().time() + seconds
-
     async def _advance(self, record: BatchRecord) -> bool:
         """Move one batch on by a step; whether there may be another one at once."""
         loop_time = asyncio.get_running_loop().time()
         in_air = self.landing.in_air(record.batch_id)
+        # Answers that wait for this node itself are nobody else's silence.
+        behind = await self._store.run(partial(mail_store.waits, kind=MessageKind.ANSWER))
         for flight in in_air:
-            if flight.deadline is not None and loop_time >= flight.deadline:
+            if not behind and self._waited_long_enough(flight, record, loop_time):
                 await self.landing.show(flight)
         counts = (await self.progress(record.batch_id))[1]
         if not counts.waiting:
@@ -239,7 +241,7 @@ class Batches:
             return False
         if record.state == PAUSED and loop_time < self._not_before.get(record.batch_id, 0.0):
             return False
-        patient = [flight for flight in in_air if not _overdue(flight, record, loop_time)]
+        patient = [flight for flight in in_air if behind or not self.landing.away(flight, PATIENCE_SECONDS)]
         if len(patient) >= IN_THE_AIR:
             return False
         try:
@@ -251,6 +253,13 @@ class Batches:
         except CandorError as error:
             await self._pause(record, error)
             return False
+
+    def _waited_long_enough(self, flight: Flight, record: BatchRecord, loop_time: float) -> bool:
+        waited = loop_time - flight.asked_at
+        if waited < record.wait_seconds:
+            return False
+        silent = self.landing.away(flight, min(PATIENCE_SECONDS, record.wait_seconds))
+        return silent or waited >= PATIENCE_WITH_THE_SLOW * record.wait_seconds
 
     async def _end(self, record: BatchRecord, counts: Counts) -> None:
         now = self._clock.now()
@@ -293,11 +302,11 @@ class Batches:
         flight = await self._drafter.draft(record, chosen, size)
         of_row = {row.number: row for row in rows}
         searches = {row.number: (of_row[row.number], len(row.plans), row.incomplete) for row in chosen}
-        await self._store_and_send(flight, searches, record.wait_seconds)
+        await self._store_and_send(flight, searches)
         return True
 
     async def _store_and_send(
-        self, flight: Flight, searches: Mapping[int, tuple[WaitingRow, int, bool]], wait_seconds: float
+        self, flight: Flight, searches: Mapping[int, tuple[WaitingRow, int, bool]]
     ) -> None:
         """Store a flight, then hand it to the hub; raises what the hub denies it with, after storing that."""
         lookup, statement, now = flight.draft.lookup, flight.draft.statement, self._clock.now()
@@ -327,8 +336,8 @@ class Batches:
             return mail_store.outgoing(db, self._own, MessageKind.LOOKUP, lookup.lookup_id.value)
 
         row = await self._store.run(work)
+        flight.asked_at = asyncio.get_running_loop().time()
         self.landing.add(flight)
-        self._wait_for(flight, wait_seconds)
         if row is None:
             return
         try:
@@ -395,7 +404,7 @@ class Batches:
                 numbers = sorted(flight.searches)
                 rows = await self._store.run(lambda db: batch_store.rows_asked(db, record.batch_id, numbers))
                 second = await self._drafter.again(record, flight, rows, moved, held)
-                await self._store_and_send(second, {}, record.wait_seconds)
+                await self._store_and_send(second, {})
                 asked = set(moved)
         except CandorError as error:
             log.warning("stale targets were not asked again", code=error.code)
@@ -410,10 +419,3 @@ class Batches:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _overdue(flight: Flight, record: BatchRecord, loop_time: float) -> bool:
-    """Whether a flight has waited so long that somebody is away, and the next one may leave."""
-    if flight.deadline is None or flight.state is LookupState.STORED:
-        return False
-    return loop_time >= flight.deadline - record.wait_seconds + PATIENCE_SECONDS

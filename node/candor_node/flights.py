@@ -88,7 +88,8 @@ class Flight:
     directory_version: int
     shown: bool = False
     asking_again: set[NodeId] = field(default_factory=set)
-    deadline: float | None = None
+    # On the event loop's clock: when it was stored, or taken up by this run.
+    asked_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

@@ -66,6 +66,8 @@ class Landing:
         self._on_stale = on_stale
         self._flights: OrderedDict[LookupId, Flight] = OrderedDict()
         self.changed = asyncio.Event()
+        # When each node was last heard of, on the event loop's clock.
+        self._heard: dict[NodeId, float] = {}
 
     # --- which flights -------------------------------------------------------------------------------------
 
@@ -107,6 +109,13 @@ class Landing:
             if flight.batch_id == batch_id and flight.first is None and not flight.shown
         ]
 
+    def away(self, flight: Flight, seconds: float) -> bool:
+        """Whether all that `flight` still waits for have said nothing, to it or others, for so long."""
+        now, asked_at = asyncio.get_running_loop().time(), flight.asked_at
+        waited_for = [node for node, row in flight.targets.items() if row.state is TargetState.PENDING]
+        waited_for += flight.asking_again
+        return all(now - max(asked_at, self._heard.get(node, 0.0)) > seconds for node in waited_for)
+
     # --- answers -------------------------------------------------------------------------------------------
 
     async def process(self, row: InboxRow) -> bool:
@@ -115,6 +124,7 @@ class Landing:
         flight = await self.get(lookup_id)
         if flight is None:
             return False
+        self._heard[node] = asyncio.get_running_loop().time()
         if node not in flight.targets:
             log.warning("an answer to nothing that was asked", sender=str(node))
             await self._store.run(lambda db: mail_store.settle(db, row.number, UnknownObject.code))

@@ -118,6 +118,12 @@ def unsettled(
     ]
 
 
+def waits(db: Database, kind: MessageKind) -> bool:
+    """Whether anything of `kind` was delivered and is not settled yet."""
+    row = db.execute("SELECT 1 FROM inbox WHERE state = 'new' AND kind = ? LIMIT 1", (kind.value,)).fetchone()
+    return row is not None
+
+
 def settle(db: Database, number: int, note: str = "") -> None:
     """Mark an inbox row as dealt with and forget its body; `note` says why it was dropped, if it was."""
     state = "dropped" if note else "done"

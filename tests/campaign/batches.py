@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import random
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,12 +19,6 @@ from tests.history import History
 COMMAND = Path(sys.executable).parent / "candor-node"
 RUN_SECONDS = 60.0
 OTHERS = ("Ashgrove", "Birchwater", "Coldfell", "Dunmarsh", "Elderbrook")
-
-
-def exists() -> bool:
-    """Whether this build has the command."""
-    done = subprocess.run([COMMAND, "batch", "--help"], capture_output=True, timeout=60)
-    return done.returncode == 0
 
 
 class Batch:
