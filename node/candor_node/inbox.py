@@ -22,7 +22,7 @@ from candor_proto.errors import CandorError, StoreUnusable
 from candor_proto.ids import NodeId
 from candor_wire.codec import MessageKind
 
-PLACES: Mapping[Lane, int] = {Lane.SINGLE: 16, Lane.BULK: 4}
+PLACES: Mapping[Lane, int] = {Lane.SINGLE: 16, Lane.BULK: 2}
 IDLE_SECONDS = 5.0
 
 Process = Callable[[InboxRow], Awaitable[None]]
