@@ -33,7 +33,7 @@ from candor_proto.matchkeys import LookupPlan, plan_lookup
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.oprf import SliceMap
 from candor_proto.policy import check_askable, check_paperwork, check_shape
-from candor_proto.result import Coverage, Hit, LookupResult, Overall, TargetState, order_hits
+from candor_proto.result import Coverage, Hit, LookupResult, TargetState, order_hits
 from candor_proto.scoring import Explanation, probability
 from candor_proto.statements import PERSONS
 
@@ -196,13 +196,9 @@ def probe(
     found = []
     for row, parts in by_row.items():
         findings = find_hits([item for part in parts for item in part], index, federation, now.date())
-        blobs = tuple((hit, _blob(index, hit)) for hit in findings.hits)
+        blobs = tuple((hit, index.blob_behind(hit)) for hit in findings.hits)
         found.append(RowFindings(row, blobs, findings.failures))
     return found
-
-
-def _blob(index: NodeIndex, hit: Hit) -> bytes:
-    return next(blob for segment in index.segments if (blob := segment.blob(hit.blob_id)) is not None)
 
 
 # --- words ---------------------------------------------------------------------------------------------
@@ -242,7 +238,6 @@ def failed(reason: str) -> tuple[str, ...]:
 
 
 assert len(failed("")) == len(RESULTS)
-DEFINITE = (Overall.MATCH.value, Overall.NO_RECORD.value)
 
 
 def _words(explanation: Explanation) -> str:

@@ -147,7 +147,7 @@ class Gatherer:
         if not usable:
             return [], ()
         findings = await asyncio.to_thread(find_hits, outputs, index, self._federation, now.date())
-        return [(hit, _blob(index, hit)) for hit in findings.hits], findings.failures
+        return [(hit, index.blob_behind(hit)) for hit in findings.hits], findings.failures
 
     async def _outputs(
         self, case: Case, lookup_id: LookupId, node: NodeId, target: TargetRow, index: NodeIndex
@@ -236,8 +236,3 @@ def target_after(
             if index.head.is_stale(now):
                 state = TargetState.STALE_INDEX
     return TargetRow(state, seen.reason, issued, row.statement)
-
-
-def _blob(index: NodeIndex, hit: Hit) -> bytes:
-    """The octets behind a hit; it was opened a moment ago, so it is there."""
-    return next(blob for segment in index.segments if (blob := segment.blob(hit.blob_id)) is not None)

@@ -53,6 +53,10 @@ class NodeIndex:
     head: IndexHead
     segments: tuple[Segment, ...]
 
+    def blob_behind(self, hit: Hit) -> bytes:
+        """The octets behind a hit of this index; it was opened a moment ago, so they are there."""
+        return next(blob for segment in self.segments if (blob := segment.blob(hit.blob_id)) is not None)
+
 
 # More records than any officer has at one owner (docs/protocol.md §13).
 MAX_OPENINGS = 512
