@@ -2,22 +2,24 @@
 
 Rules of this file:
 - no record and no row of a subject is touched: there is nothing for timing to show;
-- replay entry, quota and ledger entry are one transaction, before anything is evaluated;
+- replay entry, quota, ledger entry and answer are one transaction, and nothing leaves before it: an answer
+  that could not be accounted for was never given, a crash before it leaves the lookup as it was;
 - a refusal is a signed answer of the same size; what is not provably a member's lookup gets no answer,
   for nobody would be addressed by it: it is counted and dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from candor_node import epochs, ledger, mail_store
 from candor_node.clock import Clock
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
-from candor_node.mail_store import InboxRow
+from candor_node.mail_store import InboxRow, OutboxRow
+from candor_node.outbox import Outbox
 from candor_node.store import Database, Store
 from candor_node.workers import Workers, lane_for, slices_in
 from candor_proto import oprf
@@ -30,8 +32,8 @@ from candor_proto.errors import (
     NotYetValid,
     PurposeRefused,
     QuotaSpent,
-    Replayed,
     StaleEpoch,
+    StoreUnusable,
 )
 from candor_proto.exchange import verify_lookup
 from candor_proto.ids import KeyClass, NodeId
@@ -49,21 +51,17 @@ from candor_proto.statements import (
 from candor_wire.codec import Envelope, MessageKind
 
 CATCH_UP_SECONDS = 10.0
-NOTHING_LEFT = Left(0, 0, 0, 0)
+EpochKeys = Mapping[KeyClass, oprf.KeyPair]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a lookup gets; `seed` is the epoch's when it is to be evaluated.
-
-    `left` is what the asker may use after it (§11.3).
-    """
+    """What a lookup gets; `seed` is the epoch's when it is to be evaluated."""
 
     status: AnswerStatus
     reason: str
     epoch: int
     seed: bytes | None = field(default=None, repr=False)
-    left: Left = NOTHING_LEFT
 
 
 class Answerer:
@@ -78,6 +76,7 @@ class Answerer:
         quota: Quota,
         clock: Clock,
         workers: Workers,
+        outbox: Outbox,
     ) -> None:
         self._store = store
         self._indexes = indexes
@@ -86,26 +85,42 @@ class Answerer:
         self._quota = quota
         self._clock = clock
         self._workers = workers
+        self._outbox = outbox
+        # Keys of an epoch, under those askers whose last lookup was evaluated with them.
+        self._keys: dict[tuple[NodeId, int], EpochKeys] = {}
 
     async def process(self, row: InboxRow) -> None:
-        """Answer one lookup of the inbox, or drop it. Raises StoreUnusable only."""
+        """Answer one lookup or drop it: stored before or not, it is stored and settled when this returns.
+
+        Raises StoreUnusable only.
+        """
         # A lookup may overtake the announcement of the member that sent it.
         await self._indexes.caught_up(CATCH_UP_SECONDS)
+        answer = await self._workers.run(row.lane, self._work_off, row)
+        if answer is not None:
+            await self._outbox.send_soon(answer)
+
+    def forget_keys(self) -> None:
+        """No epoch's keys stay in memory for longer than between two of these calls (§5.2)."""
+        self._keys.clear()
+
+    # --- on a thread: one hop there and back costs less than one for every step -----------------------------
+
+    def _work_off(self, row: InboxRow) -> OutboxRow | None:
+        """Answer or drop; the answer as it stands in the outbox."""
         try:
-            lookup = await self._workers.run(row.lane, self._verify, row, self._clock.now())
+            lookup, now = self._verify(row, self._clock.now()), self._clock.now()
+            refusal, keys = self._foresee(lookup, now)
+            evaluations = self._evaluate(lookup, keys)
+            return self._store.run_sync(lambda db: self._record(db, row, lookup, refusal, evaluations, now))
+        except StoreUnusable:
+            raise
         except CandorError as error:
-            await self._drop(row, error)
-            return
-        now = self._clock.now()
-        try:
-            decision = await self._store.run(lambda db: self._decide(db, row, lookup, now))
-        except Replayed as error:
-            await self._drop(row, error)
-            return
-        lane = lane_for(lookup.persons)
-        answer = await self._workers.run(lane, self._answer, lookup, row.statement.body, decision, now)
-        await self._store.run(lambda db: self._send(db, row, lookup, answer, now))
-        log.info("lookup answered", asker=str(lookup.asker), status=decision.status.name)
+            note, now = error.code, self._clock.now()
+            log.warning("lookup dropped", sender=str(row.envelope.sender), code=note)
+            self._distrust(row.envelope.sender)
+            self._store.run_sync(lambda db: mail_store.finish(db, row, now, note))
+            return None
 
     def _verify(self, row: InboxRow, now: datetime) -> Lookup:
         lookup = verify_lookup(row.statement, self._indexes.require_directory(), self._own, now)
@@ -113,16 +128,54 @@ class Answerer:
             raise IdentityMismatch("A lookup in the envelope of another sender.")
         return lookup
 
-    def _decide(self, db: Database, row: InboxRow, lookup: Lookup, now: datetime) -> Decision:
-        """The one transaction before an evaluation; raises Replayed."""
-        before = mail_store.accept_once(db, lookup.asker, lookup.lookup_id, row.number, lookup.expires_at)
-        if before is not None:
-            return self._resume(db, lookup, before, now)
-        decision = self._judge(db, lookup, now)
-        mail_store.decide(db, lookup.asker, lookup.lookup_id, decision.status)
+    def _foresee(self, lookup: Lookup, now: datetime) -> tuple[Decision | None, EpochKeys]:
+        """The refusal that is foreseen, or the keys to evaluate with: little is evaluated in vain, or twice.
+
+        Whoever got an evaluation last time probably gets one now; `_record` has the last word in any case.
+        Raises Replayed.
+        """
+        epoch = lookup.epoch_for(self._own) or 0
+        if keys := self._keys.get((lookup.asker, epoch)):
+            return None, keys
+
+        def look(db: Database) -> Decision:
+            mail_store.check_new(db, lookup.asker, lookup.lookup_id)
+            return self._judge(db, lookup, now)
+
+        foreseen = self._store.run_sync(look)
+        if foreseen.seed is None:
+            return foreseen, {}
+        keys = epochs.keys_for(foreseen.seed, lookup.federation, self._own, epoch)
+        self._keys[lookup.asker, epoch] = keys
+        return None, keys
+
+    def _distrust(self, asker: NodeId) -> None:
+        """The next lookup of this one is judged before anything is evaluated."""
+        for known in [each for each in tuple(self._keys) if each[0] == asker]:
+            self._keys.pop(known, None)
+
+    def _record(
+        self,
+        db: Database,
+        row: InboxRow,
+        lookup: Lookup,
+        refusal: Decision | None,
+        evaluations: Mapping[KeyClass, Evaluation],
+        now: datetime,
+    ) -> OutboxRow | None:
+        """The one transaction of an answer; None when the lookup was stored meanwhile. Raises Replayed."""
+        number = mail_store.finish(db, row, now)
+        if not number:
+            return None
+        # Others of the same asker may have been answered while this one was evaluated. A refusal stands.
+        decision = refusal or self._judge(db, lookup, now)
+        mail_store.answer_once(db, lookup.asker, lookup.lookup_id, number, decision.status, lookup.expires_at)
         if decision.status is AnswerStatus.EVALUATED:
             mail_store.use_quota(db, lookup.asker, lookup.cost, now)
-        decision = replace(decision, left=self._left(mail_store.quota_uses(db, lookup.asker), now))
+        else:
+            evaluations = {}
+            self._distrust(lookup.asker)
+        left = self._left(mail_store.quota_uses(db, lookup.asker), now)
         ledger.append(
             db,
             now,
@@ -136,18 +189,33 @@ class Answerer:
                 "reason": decision.reason,
             },
         )
-        return decision
+        answer = Answer(
+            federation=lookup.federation,
+            lookup_id=lookup.lookup_id,
+            lookup=lookup_digest(row.envelope.body),
+            node=self._own,
+            asker=lookup.asker,
+            status=decision.status,
+            epoch=decision.epoch,
+            answered_at=now,
+            left=left,
+            shape=lookup.shape,
+            persons=lookup.persons,
+            evaluations=evaluations,
+        )
+        return self._outbox.put(db, self._envelope(lookup, answer), now)
 
-    def _resume(self, db: Database, lookup: Lookup, status: AnswerStatus, now: datetime) -> Decision:
-        """What was decided, and counted, before a crash kept it from being answered."""
-        epoch = lookup.epoch_for(self._own) or 0
-        left = self._left(mail_store.quota_uses(db, lookup.asker), now)
-        if status is not AnswerStatus.EVALUATED:
-            return Decision(status, "", epoch, left=left)
-        try:
-            return Decision(status, "", epoch, epochs.usable(db, epoch, now).seed, left)
-        except StaleEpoch as error:
-            return Decision(AnswerStatus.STALE_EPOCH, error.message, epoch, left=left)
+    def _envelope(self, lookup: Lookup, answer: Answer) -> Envelope:
+        statement = self._key.sign("answer", answer.encode())
+        return Envelope(
+            lookup.lookup_id.value,
+            MessageKind.ANSWER,
+            self._own,
+            lookup.asker,
+            statement.body,
+            statement.signature,
+            lookup.expires_at,
+        )
 
     def _left(self, uses: Sequence[Use], now: datetime) -> Left:
         of = [remaining(self._quota, uses, now, key_class) for key_class in (None, *KeyClass)]
@@ -172,47 +240,15 @@ class Answerer:
             return Decision(AnswerStatus.QUOTA, error.message, epoch)
         return Decision(AnswerStatus.EVALUATED, "", epoch, seed)
 
-    def _answer(self, lookup: Lookup, body: bytes, decision: Decision, now: datetime) -> Answer:
-        evaluations: dict[KeyClass, Evaluation] = {}
-        if decision.seed is not None and lookup.persons:
-            pairs = epochs.keys_for(decision.seed, lookup.federation, self._own, decision.epoch)
-            sliced = self._workers.map(lane_for(lookup.persons))
-            for key_class in classes_of(lookup.shape):
-                asked = lookup.elements[key_class]
-                elements, proof = oprf.blind_evaluate(
-                    pairs[key_class], asked, threads=slices_in(len(asked)), map=sliced
-                )
-                evaluations[key_class] = Evaluation(elements, proof)
-        return Answer(
-            federation=lookup.federation,
-            lookup_id=lookup.lookup_id,
-            lookup=lookup_digest(body),
-            node=self._own,
-            asker=lookup.asker,
-            status=decision.status,
-            epoch=decision.epoch,
-            answered_at=now,
-            left=decision.left,
-            shape=lookup.shape,
-            persons=lookup.persons,
-            evaluations=evaluations,
-        )
-
-    def _send(self, db: Database, row: InboxRow, lookup: Lookup, answer: Answer, now: datetime) -> None:
-        statement = self._key.sign("answer", answer.encode())
-        envelope = Envelope(
-            lookup.lookup_id.value,
-            MessageKind.ANSWER,
-            self._own,
-            lookup.asker,
-            statement.body,
-            statement.signature,
-            lookup.expires_at,
-        )
-        mail_store.enqueue(db, envelope, now)
-        mail_store.answered(db, lookup.asker, lookup.lookup_id)
-        mail_store.settle(db, row.number)
-
-    async def _drop(self, row: InboxRow, error: CandorError) -> None:
-        log.warning("lookup dropped", sender=str(row.envelope.sender), code=error.code)
-        await self._store.run(lambda db: mail_store.settle(db, row.number, error.code))
+    def _evaluate(self, lookup: Lookup, keys: EpochKeys) -> dict[KeyClass, Evaluation]:
+        """Elements and proof of each class; none without keys, or of a lookup about nobody."""
+        if not keys or not lookup.persons:
+            return {}
+        evaluations = {}
+        for key_class in classes_of(lookup.shape):
+            asked = lookup.elements[key_class]
+            slices = slices_in(len(asked))
+            sliced = self._workers.map(lane_for(lookup.persons), slices)
+            elements, proof = oprf.blind_evaluate(keys[key_class], asked, threads=slices, map=sliced)
+            evaluations[key_class] = Evaluation(elements, proof)
+        return evaluations

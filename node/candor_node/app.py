@@ -44,7 +44,7 @@ from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
 from candor_node.store import ALL_MIGRATIONS, Store
-from candor_node.workers import Workers
+from candor_node.workers import Lane, Workers
 from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable, Unreachable
 from candor_proto.ids import LookupId, RequestId
 from candor_proto.sealing import DisclosureKey
@@ -138,7 +138,9 @@ class Node:
         self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent)
         key = self.keys.signing
         self.workers = Workers()
-        self.answerer = Answerer(self.store, self.indexes, own, key, config.quota, self.clock, self.workers)
+        self.answerer = Answerer(
+            self.store, self.indexes, own, key, config.quota, self.clock, self.workers, self.outbox
+        )
         self.cases = Cases(self.store)
         self.searcher = Searcher(
             self.store,
@@ -213,7 +215,7 @@ class Node:
             MessageKind.DISCLOSURE_RESPONSE: self.requester.process,
         }
         self._inbox = {
-            kind: Inbox(kind, self.store, self.config.node_id, process, self._may_judge, self.outbox.wake)
+            kind: Inbox(kind, self.store, self.config.node_id, self.clock, process, self._may_judge)
             for kind, process in processes.items()
         }
         works: dict[str, Callable[[], Awaitable[None]]] = {
@@ -237,6 +239,7 @@ class Node:
         self._tasks.clear()
         await self.searcher.close()
         await self.batches.close()
+        await self.outbox.close()
         if hasattr(self, "local"):
             await self.local.stop()
         await self.hub.close()
@@ -297,8 +300,14 @@ class Node:
         if envelope.recipient not in (None, self.config.node_id):
             log.warning("a delivery for somebody else", kind=envelope.kind.name)
             return
-        if await self.store.run(lambda db: mail_store.receive(db, envelope, now)):
-            self._inbox[envelope.kind].wake()
+        arrived, box = mail_store.unstored(envelope), self._inbox[envelope.kind]
+        # A single lookup is stored with its answer, in one transaction. An answer must be acknowledged before
+        # it is opened (§7.6), and a batch would keep the hub waiting.
+        if envelope.kind is MessageKind.LOOKUP and arrived.lane is Lane.SINGLE and await box.take(arrived):
+            return
+        row = await self.store.run(lambda db: mail_store.receive(db, envelope, now))
+        if row is not None:
+            box.offer(row)
 
     def _wake_inbox(self) -> None:
         for box in self._inbox.values():
@@ -336,6 +345,7 @@ class Node:
     async def _keep_house(self) -> None:
         while True:
             now = self.clock.now()
+            self.answerer.forget_keys()
             await self.gatherer.show_forgotten()
             await self.gatherer.expire()
             await self.batches.landing.expire()

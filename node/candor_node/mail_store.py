@@ -30,7 +30,10 @@ MAX_VARIANTS = 4
 
 @dataclass(frozen=True)
 class InboxRow:
-    """A message that was delivered and is not settled; `lane` is that of a single lookup or of a batch."""
+    """A message that was delivered and is not settled; `lane` is that of a single lookup or of a batch.
+
+    `number` is 0 as long as it is not stored: whoever processes it stores it together with what comes of it.
+    """
 
     number: int
     envelope: Envelope = field(repr=False)
@@ -53,29 +56,44 @@ class OutboxRow:
 # --- inbox ---------------------------------------------------------------------------------------------
 
 
-def receive(db: Database, envelope: Envelope, now: datetime) -> bool:
-    """Store a delivery; False when it is one that was stored before (or one variant too many)."""
+def unstored(envelope: Envelope) -> InboxRow:
+    """A delivery that is not stored yet."""
+    return InboxRow(0, envelope, _lane(envelope))
+
+
+def receive(db: Database, envelope: Envelope, now: datetime) -> InboxRow | None:
+    """Store a delivery; None when it is one that was stored before (or one variant too many)."""
+    number = _insert(db, envelope, now, "new", "", envelope.body, envelope.signature)
+    return InboxRow(number, envelope, _lane(envelope)) if number else None
+
+
+def _insert(
+    db: Database, envelope: Envelope, now: datetime, state: str, note: str, body: bytes, signature: bytes
+) -> int:
+    """The number of the new row; 0 when the very same message is there already."""
     key = (str(envelope.sender), envelope.kind.value, envelope.envelope_id)
     content = hashlib.sha256(envelope.signature + envelope.body).digest()
     known = db.execute(
         "SELECT digest FROM inbox WHERE sender = ? AND kind = ? AND envelope_id = ?", key
     ).fetchall()
     if len(known) >= MAX_VARIANTS or (content,) in known:
-        return False
-    db.execute(
+        return 0
+    done = db.execute(
         "INSERT INTO inbox (sender, kind, envelope_id, digest, body, signature, expires_at, received_at,"
-        " bulk, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'new')",
+        " bulk, state, note) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *key,
             content,
-            envelope.body,
-            envelope.signature,
+            body,
+            signature,
             to_milliseconds(envelope.expires_at),
             to_milliseconds(now),
             int(_lane(envelope) is Lane.BULK),
+            state,
+            note,
         ),
     )
-    return True
+    return int(done.lastrowid or 0)
 
 
 def _lane(envelope: Envelope) -> Lane:
@@ -133,15 +151,26 @@ def settle(db: Database, number: int, note: str = "") -> None:
     )
 
 
+def finish(db: Database, row: InboxRow, now: datetime, note: str = "") -> int:
+    """`settle` a message that may not be stored yet; its number, 0 when somebody else stored it meanwhile."""
+    if row.number:
+        settle(db, row.number, note)
+        return row.number
+    # Its body will not be needed again, only that it was here.
+    return _insert(db, row.envelope, now, "dropped" if note else "done", note, b"", b"")
+
+
 # --- outbox --------------------------------------------------------------------------------------------
 
 
-def enqueue(db: Database, envelope: Envelope, now: datetime, not_before: datetime | None = None) -> None:
-    """Put a message into the outbox; the same message twice is once.
+def enqueue(
+    db: Database, envelope: Envelope, now: datetime, not_before: datetime | None = None
+) -> OutboxRow | None:
+    """Put a message into the outbox; the same message twice is once, and None the second time.
 
     `not_before` leaves whoever puts it there some time to send it himself.
     """
-    db.execute(
+    done = db.execute(
         "INSERT INTO outbox (envelope_id, kind, recipient, body, signature, expires_at, created_at,"
         " not_before, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting') ON CONFLICT DO NOTHING",
         (
@@ -155,6 +184,7 @@ def enqueue(db: Database, envelope: Envelope, now: datetime, not_before: datetim
             to_milliseconds(not_before or now),
         ),
     )
+    return OutboxRow(int(done.lastrowid or 0), 0, envelope) if done.rowcount else None
 
 
 _OUTBOX_COLUMNS = "number, attempts, envelope_id, kind, recipient, body, signature, expires_at"
@@ -200,9 +230,9 @@ def outgoing(db: Database, own: NodeId, kind: MessageKind, envelope_id: bytes) -
     return rows[0] if rows else None
 
 
-def sent(db: Database, number: int) -> None:
-    """The hub has stored the message durably."""
-    db.execute("DELETE FROM outbox WHERE number = ?", (number,))
+def sent(db: Database, *numbers: int) -> None:
+    """The hub has stored these messages durably."""
+    db.execute("DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?))", (json.dumps(numbers),))
 
 
 def postpone(db: Database, number: int, until: datetime, reason: str) -> None:
@@ -285,41 +315,24 @@ def forget_old(db: Database, now: datetime) -> None:
 # --- answering: replay and quota -----------------------------------------------------------------------
 
 
-def accept_once(
-    db: Database, asker: NodeId, lookup_id: LookupId, row: int, expires_at: datetime
-) -> AnswerStatus | None:
-    """Enter a lookup into the replay cache; None: it is new, and `decide` is to follow in this transaction.
-
-    Otherwise what was decided for this very inbox row before a crash kept it from being answered. Raises
-    Replayed when the lookup was seen before (§7.3).
-    """
+def check_new(db: Database, asker: NodeId, lookup_id: LookupId) -> None:
+    """Raises Replayed when this lookup was answered before (§7.3)."""
     known = db.execute(
-        "SELECT inbox_number, status, answered FROM answered_lookups WHERE asker = ? AND lookup_id = ?",
-        (str(asker), lookup_id.value),
+        "SELECT 1 FROM answered_lookups WHERE asker = ? AND lookup_id = ?", (str(asker), lookup_id.value)
     ).fetchone()
     if known is not None:
-        if known[0] == row and not known[2]:
-            return AnswerStatus(known[1])
         raise Replayed(f"The lookup {lookup_id} of {asker} was seen before; it is not evaluated again.")
+
+
+def answer_once(
+    db: Database, asker: NodeId, lookup_id: LookupId, row: int, status: AnswerStatus, expires_at: datetime
+) -> None:
+    """Enter a lookup into the replay cache, in the transaction that holds its answer. Raises Replayed."""
+    check_new(db, asker, lookup_id)
     db.execute(
-        "INSERT INTO answered_lookups (asker, lookup_id, inbox_number, status, expires_at)"
-        " VALUES (?, ?, ?, 0, ?)",
-        (str(asker), lookup_id.value, row, to_milliseconds(expires_at)),
-    )
-    return None
-
-
-def decide(db: Database, asker: NodeId, lookup_id: LookupId, status: AnswerStatus) -> None:
-    db.execute(
-        "UPDATE answered_lookups SET status = ? WHERE asker = ? AND lookup_id = ?",
-        (status.value, str(asker), lookup_id.value),
-    )
-
-
-def answered(db: Database, asker: NodeId, lookup_id: LookupId) -> None:
-    db.execute(
-        "UPDATE answered_lookups SET answered = 1 WHERE asker = ? AND lookup_id = ?",
-        (str(asker), lookup_id.value),
+        "INSERT INTO answered_lookups (asker, lookup_id, inbox_number, status, answered, expires_at)"
+        " VALUES (?, ?, ?, ?, 1, ?)",
+        (str(asker), lookup_id.value, row, status.value, to_milliseconds(expires_at)),
     )
 
 

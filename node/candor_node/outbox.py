@@ -2,12 +2,18 @@
 
 A message is deleted when the hub accepts it and buried when the hub refuses it for good; everything else is
 tried again with growing, jittered delays until it expires.
+
+Rules of this file:
+- what has a sender of its own (`put`, then `send_soon`) is left to it for a while, then goes like the rest;
+- of those that the hub has, the rows go together, or with the next message that is put: a row that is left by
+  a crash is sent once more, which the hub knows how to take.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,7 +22,7 @@ from candor_node.clock import Clock
 from candor_node.hub_client import HubClient, retry_delay
 from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
-from candor_node.store import Store
+from candor_node.store import Database, Store
 from candor_proto.errors import (
     CandorError,
     CertificateRefused,
@@ -31,10 +37,15 @@ from candor_proto.errors import (
     WrongRecipient,
 )
 from candor_proto.ids import NodeId
-from candor_wire.codec import MessageKind
+from candor_wire.codec import Envelope, MessageKind
+from candor_wire.limits import CALL_DEADLINE_SECONDS
 
 BATCH = 32
 IDLE_SECONDS = 5.0
+# Messages with a sender of their own at a time, how long they are left to it, how long their rows may stay.
+SENDERS = 32
+OWN_SENDER_SECONDS = 2 * CALL_DEADLINE_SECONDS
+FORGET_SECONDS = 2.0
 # What says nothing about the message itself: its turn comes again.
 _TRANSIENT = (
     Unreachable,
@@ -72,6 +83,11 @@ class Outbox:
         self._on_outcome = on_outcome
         self._wake = asyncio.Event()
         self._reconnected = False
+        self._places = asyncio.Semaphore(SENDERS)
+        self._sending: set[asyncio.Task[None]] = set()
+        # Numbers of rows that the hub has durably and that are still there. Replaced, never changed.
+        self._accepted: frozenset[int] = frozenset()
+        self._forgetting: asyncio.TimerHandle | None = None
 
     def reconnected(self) -> None:
         """The hub can be reached again: what failed for its absence is tried at once."""
@@ -84,6 +100,8 @@ class Outbox:
 
     async def run(self) -> None:
         """Send for ever."""
+        # Whoever was to send these was ended with the process, or the run, before.
+        await self._store.run(partial(mail_store.send_now, kind=MessageKind.ANSWER, now=self._clock.now()))
         while True:
             self._wake.clear()
             now = self._clock.now()
@@ -110,17 +128,82 @@ class Outbox:
         await self._store.run(lambda db: mail_store.sent(db, row.number))
         await self._on_outcome(row, None)
 
+    # --- messages with a sender of their own ----------------------------------------------------------------
+
+    def put(self, db: Database, envelope: Envelope, now: datetime) -> OutboxRow | None:
+        """Put a message into the outbox that `send_soon` is about to send; None if it is there already.
+
+        On the database's thread, inside the caller's transaction.
+        """
+        if gone := self._accepted:
+            mail_store.sent(db, *gone)
+        return mail_store.enqueue(db, envelope, now, now + timedelta(seconds=OWN_SENDER_SECONDS))
+
+    async def send_soon(self, row: OutboxRow) -> None:
+        """Send what was put, in the background; waits only while too many are on their way."""
+        await self._places.acquire()
+        task = asyncio.create_task(self._send_put(row))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send_put(self, row: OutboxRow) -> None:
+        try:
+            await self._hub.submit(row.envelope)
+        except CandorError as error:
+            self._tell(row, error)
+            # Where the database cannot be used either, its turn comes when its sender's time is over.
+            with suppress(StoreUnusable):
+                await self._failed(row, error)
+        else:
+            self._accepted |= {row.number}
+            if self._forgetting is None:
+                loop = asyncio.get_running_loop()
+                self._forgetting = loop.call_later(FORGET_SECONDS, self._forget_later)
+        finally:
+            self._places.release()
+
+    def _forget_later(self) -> None:
+        self._forgetting = None
+        task = asyncio.create_task(self._forget())
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _forget(self) -> None:
+        """Delete the rows of what the hub has. Where that fails they are sent once more after a restart."""
+        gone = self._accepted
+        if not gone:
+            return
+        try:
+            await self._store.run(lambda db: mail_store.sent(db, *gone))
+        except StoreUnusable as error:
+            log.warning("sent messages are still in the outbox", reason=error.message)
+        self._accepted -= gone
+
+    async def close(self) -> None:
+        """Stop sending what was put, and delete what the hub has."""
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+        await self._forget()
+
+    # --- one message ----------------------------------------------------------------------------------------
+
     async def _try(self, row: OutboxRow) -> None:
         try:
             await self.send(row)
         except CandorError as error:
-            log.warning(
-                "a message was not accepted",
-                kind=row.envelope.kind.name,
-                code=error.code,
-                final=is_final(error),
-                attempts=row.attempts + 1,
-            )
+            self._tell(row, error)
+
+    def _tell(self, row: OutboxRow, error: CandorError) -> None:
+        log.warning(
+            "a message was not accepted",
+            kind=row.envelope.kind.name,
+            code=error.code,
+            final=is_final(error),
+            attempts=row.attempts + 1,
+        )
 
     async def _failed(self, row: OutboxRow, error: CandorError) -> None:
         if is_final(error) and not _passes(row, error, self._clock.now()):

@@ -14,6 +14,7 @@ import asyncio
 import os
 import sys
 import threading
+from builtins import map as in_sequence
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
@@ -75,9 +76,9 @@ class Workers:
             for lane in Lane
         }
 
-    def map(self, lane: Lane) -> SliceMap:
-        """What `candor_proto.oprf` runs the slices of a batch with."""
-        return self._pools[lane].map
+    def map(self, lane: Lane, slices: int = 2) -> SliceMap:
+        """What `candor_proto.oprf` runs the slices of a batch with; a single one stays where it is."""
+        return self._pools[lane].map if slices > 1 else in_sequence
 
     async def run(self, lane: Lane, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`work` on a thread of the lane that may itself use `map`."""

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 from candor_hub.service import HubServicer
 from candor_node import mail_store
+from candor_node.answerer import Answerer
+from candor_node.mail_store import InboxRow
 from candor_wire.v1 import hub_pb2
 from tests.federation import instead
 
@@ -38,15 +41,32 @@ def _acknowledged_early() -> None:
 
 
 def _replay_forgotten() -> None:
-    """A node does not remember what it had decided about a lookup that it has not answered yet."""
-    accept_once = mail_store.accept_once
+    """A node answers first, and remembers that it did in a transaction of its own."""
+    work_off, answer_once = Answerer._work_off, mail_store.answer_once
+    finish = mail_store.finish
+    unwritten: dict[bytes, tuple[Any, ...]] = {}
 
-    def forgetful(db: Any, asker: Any, lookup_id: Any, *rest: Any) -> Any:
-        known = "DELETE FROM answered_lookups WHERE asker = ? AND lookup_id = ? AND answered = 0"
-        db.execute(known, (str(asker), lookup_id.value))
-        return accept_once(db, asker, lookup_id, *rest)
+    def not_settled(db: Any, row: InboxRow, now: Any, note: str = "") -> int:
+        if note:
+            return finish(db, row, now, note)
+        stored = row if row.number else mail_store.receive(db, row.envelope, now)
+        return stored.number if stored else 0
 
-    instead(mail_store, "accept_once", forgetful)
+    def not_entered(db: Any, asker: Any, lookup_id: Any, number: int, *rest: Any) -> None:
+        unwritten[lookup_id.value] = (asker, lookup_id, number, *rest)
+
+    def forgetful(self: Answerer, row: InboxRow) -> Any:
+        answer = work_off(self, row)
+        entry = unwritten.pop(row.envelope.envelope_id, None)
+        if entry is not None:
+            time.sleep(LATE_SECONDS)
+            self._store.run_sync(lambda db: mail_store.settle(db, entry[2]))
+            self._store.run_sync(lambda db: answer_once(db, *entry))
+        return answer
+
+    instead(mail_store, "finish", not_settled)
+    instead(mail_store, "answer_once", not_entered)
+    instead(Answerer, "_work_off", forgetful)
 
 
 PLANTS: dict[str, Callable[[], None]] = {

@@ -2,8 +2,8 @@
 
 A *point* is a place where something may go wrong, as text: "PutHead", "Attach" and, of a node without a
 stream, "Submit LOOKUP" are calls; "submit LOOKUP" is a submission on a stream; "to node LOOKUP", "to node
-receipt LOOKUP" and "to hub acknowledgement" are other parts of its frames; "transaction Answerer.process" is
-one piece of work on a node's database, "hub transaction Relay.submit_all" one on the hub's. Which troubles
+receipt LOOKUP" and "to hub acknowledgement" are other parts of its frames; "transaction Answerer._work_off"
+is one piece of work on a node's database, "hub transaction Relay.submit_all" one on the hub's. Which troubles
 can happen at a point is in `CALLS`, `SUBMISSIONS`, `FRAMES` and `TRANSACTIONS`.
 """
 

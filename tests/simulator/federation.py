@@ -78,6 +78,11 @@ class Party:
         return self.life.node
 
 
+def _leave_outbox(node: Node) -> None:
+    """What dies tidies nothing up: the rows of what the hub has stay, and are sent again."""
+    node.outbox._accepted = frozenset()
+
+
 class _NoLocalServer:
     """Commands are called directly: a socket would bring real time into the loop."""
 
@@ -97,6 +102,7 @@ class Federation:
     def __init__(
         self, folder: Path, loop: VirtualLoop, agencies: int, plan: Plan, changes: dict[str, Any]
     ) -> None:
+        self._loop = loop
         self.clock = VirtualClock(loop, START)
         self.plan = plan
         self.network = Network(plan, self.hub_dies)
@@ -193,6 +199,7 @@ class Federation:
     async def _bury(self, life: Life, restart: bool) -> None:
         for task in life.clients:
             task.cancel()
+        _leave_outbox(life.node)
         await life.node.stop()
         life.ended.set()
         if restart:
@@ -214,6 +221,7 @@ class Federation:
         life, party.life = party.life, None
         if life is not None and not life.dead:
             life.dead = True
+            _leave_outbox(life.node)
             await life.node.stop()
 
     async def restart(self, party: Party) -> Node:
@@ -237,7 +245,8 @@ class Federation:
             each.cancel()
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        # From a node's thread as well: the loop stands still while it works.
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

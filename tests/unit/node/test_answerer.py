@@ -14,12 +14,13 @@ import pytest
 from candor_node import epochs, ledger, mail_store
 from candor_node.answerer import Answerer
 from candor_node.app import MIGRATIONS
-from candor_node.mail_store import InboxRow
+from candor_node.mail_store import InboxRow, OutboxRow
+from candor_node.outbox import OWN_SENDER_SECONDS, Outbox
 from candor_node.store import Database, Store
 from candor_node.workers import Workers
 from candor_proto.budget import Quota
 from candor_proto.directory import IndexHead, Member, MemberStatus
-from candor_proto.errors import NotAMember
+from candor_proto.errors import CandorError, NotAMember
 from candor_proto.exchange import (
     AskedPerson,
     Draft,
@@ -32,7 +33,7 @@ from candor_proto.exchange import (
 from candor_proto.ids import FederationName, KeyClass, LookupShape, NodeId, Ori, Purpose
 from candor_proto.matchkeys import plan_lookup
 from candor_proto.normalise import SCHEME_VERSION, Particulars, normalise
-from candor_proto.oprf import KeyPair, evaluate
+from candor_proto.oprf import KeyPair, blind_evaluate, evaluate
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SignedStatement, SigningKey
 from candor_proto.statements import Answer, AnswerStatus, Target, lookup_digest
@@ -89,6 +90,16 @@ class Indexes:
         return self.directory
 
 
+class Hub:
+    """Stands for HubClient: out of reach, so that what is to be sent can be looked at."""
+
+    async def submit(self, envelope: Envelope) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    async def outcome(self, row: OutboxRow, error: CandorError | None) -> None: ...
+
+
 def member(node: NodeId, key: SigningKey) -> Member:
     return Member(
         node,
@@ -121,7 +132,9 @@ class Bench:
 
     def answerer(self) -> Answerer:
         indexes: Any = self.indexes
-        return Answerer(self.store, indexes, OWN, self.own_key, self.quota, self.clock, self.workers)
+        hub: Any = Hub()
+        outbox = Outbox(self.store, hub, OWN, self.clock, hub.outcome)
+        return Answerer(self.store, indexes, OWN, self.own_key, self.quota, self.clock, self.workers, outbox)
 
     def change_asker(self, **changes: object) -> None:
         self.indexes.directory.members[ASKER] = replace(self.asker, **changes)  # type: ignore[arg-type]
@@ -141,12 +154,11 @@ class Bench:
         asked = [AskedPerson(blind_plan(plan), papers)]
         return draft_lookup(asked, shape, purpose, FEDERATION, ASKER, targets, self.asker_key, issued_at)
 
-    def arrive(
-        self, draft: Draft, *, sender: NodeId = ASKER, statement: SignedStatement | None = None
-    ) -> InboxRow:
-        """The lookup as a stored delivery; a body that was here before is stored once more."""
+    def envelope(
+        self, draft: Draft, sender: NodeId = ASKER, statement: SignedStatement | None = None
+    ) -> Envelope:
         statement = statement or draft.statement
-        envelope = Envelope(
+        return Envelope(
             draft.lookup.lookup_id.value,
             MessageKind.LOOKUP,
             sender,
@@ -155,6 +167,19 @@ class Bench:
             statement.signature,
             draft.lookup.expires_at,
         )
+
+    def unstored(self, draft: Draft, statement: SignedStatement | None = None) -> InboxRow:
+        """The lookup as it comes from the hub."""
+        return mail_store.unstored(self.envelope(draft, statement=statement))
+
+    def waiting(self) -> int:
+        return self.store.run_sync(mail_store.counts).inbox_waiting
+
+    def arrive(
+        self, draft: Draft, *, sender: NodeId = ASKER, statement: SignedStatement | None = None
+    ) -> InboxRow:
+        """The lookup as a stored delivery; a body that was here before is stored once more."""
+        envelope = self.envelope(draft, sender, statement)
 
         def work(db: Database) -> InboxRow:
             db.execute("DELETE FROM inbox WHERE state <> 'new'")
@@ -167,12 +192,15 @@ class Bench:
         asyncio.run(self.answerer().process(row))
 
     def answers(self) -> list[Answer]:
-        rows = self.store.run_sync(lambda db: mail_store.due(db, OWN, self.clock.now(), 100))
-        return [Answer.decode(row.envelope.body) for row in rows]
+        return [Answer.decode(row.envelope.body) for row in self.outgoing()]
 
-    def forget_outbox(self, db: Database) -> None:
-        for row in mail_store.due(db, OWN, self.clock.now(), 100):
-            mail_store.sent(db, row.number)
+    def outgoing(self) -> list[OutboxRow]:
+        later = self.clock.now() + timedelta(seconds=OWN_SENDER_SECONDS)
+        return self.store.run_sync(lambda db: mail_store.due(db, OWN, later, 100))
+
+    def forget_outbox(self) -> None:
+        numbers = [row.number for row in self.outgoing()]
+        self.store.run_sync(lambda db: mail_store.sent(db, *numbers))
 
     def dropped(self) -> list[str]:
         return [
@@ -214,7 +242,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_an_answer_verifies_and_unblinds_to_the_owners_own_outputs(bench: Bench) -> None:
     draft = bench.draft()
     bench.process(bench.arrive(draft))
-    (row,) = bench.store.run_sync(lambda db: mail_store.due(db, OWN, NOW, 10))
+    (row,) = bench.outgoing()
     answer = verify_answer(
         row.envelope.statement, draft.lookup, lookup_digest(draft.statement.body), OWN, bench.own_key.public
     )
@@ -239,7 +267,7 @@ def test_quota_replay_entry_and_ledger_are_written(bench: Bench) -> None:
 def test_a_replayed_lookup_is_not_evaluated_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     draft = bench.draft()
     bench.process(bench.arrive(draft))
-    bench.store.run_sync(bench.forget_outbox)
+    bench.forget_outbox()
 
     def evaluated(*_: object, **__: object) -> None:
         raise AssertionError("evaluated a replayed lookup")
@@ -314,6 +342,11 @@ def test_a_lookup_in_another_senders_envelope_is_dropped(bench: Bench) -> None:
     assert bench.dropped() == ["identity_mismatch"]
 
 
+def test_a_bad_lookup_is_settled_and_not_looked_at_again(bench: Bench) -> None:
+    bench.process(bench.arrive(bench.draft(), sender=OWN))
+    assert bench.waiting() == 0
+
+
 def test_octets_that_are_no_lookup_are_dropped(bench: Bench) -> None:
     draft = bench.draft()
     bench.process(bench.arrive(draft, statement=bench.asker_key.sign("lookup", b"no lookup")))
@@ -365,7 +398,7 @@ def test_a_refusal_has_the_size_of_an_answer(bench: Bench) -> None:
     bench.process(bench.arrive(bench.draft()))
     bench.process(bench.arrive(bench.draft(purpose=Purpose.C)))
     bench.process(bench.arrive(bench.draft(epoch=9)))
-    rows = bench.store.run_sync(lambda db: mail_store.due(db, OWN, NOW, 10))
+    rows = bench.outgoing()
     assert len(rows) == 3
     assert len({len(row.envelope.body) for row in rows}) == 1
 
@@ -373,29 +406,115 @@ def test_a_refusal_has_the_size_of_an_answer(bench: Bench) -> None:
 # --- crashes -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("quota", "status"),
-    [(Quota(), AnswerStatus.EVALUATED), (Quota(0, 0, 0, 0), AnswerStatus.QUOTA)],
-    ids=["evaluated", "refused"],
-)
-def test_a_crash_between_decision_and_answer_changes_neither(
-    bench: Bench, quota: Quota, status: AnswerStatus, monkeypatch: pytest.MonkeyPatch
+def test_a_crash_before_the_answer_is_stored_leaves_the_lookup_as_it_was(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.quota = quota
     row = bench.arrive(bench.draft())
 
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Answerer, "_answer", crash)
+    monkeypatch.setattr(Outbox, "put", crash)
     with pytest.raises(KeyboardInterrupt):
         bench.process(row)
     monkeypatch.undo()
-    bench.quota = Quota()
+    assert bench.used() == 0
+    assert bench.waiting() == 1
     bench.process(row)
-    assert [answer.status for answer in bench.answers()] == [status]
-    assert bench.used() == (40 if status is AnswerStatus.EVALUATED else 0)
+    assert [answer.status for answer in bench.answers()] == [AnswerStatus.EVALUATED]
+    assert bench.used() == 40
     assert len(bench.store.run_sync(lambda db: ledger.entries(db, event="lookup.answered"))) == 1
+
+
+# --- lookups that are not stored yet -------------------------------------------------------------------
+
+
+def test_a_lookup_that_was_not_stored_is_stored_with_its_answer(bench: Bench) -> None:
+    draft = bench.draft()
+    bench.process(bench.unstored(draft))
+    assert [answer.status for answer in bench.answers()] == [AnswerStatus.EVALUATED]
+    assert bench.waiting() == 0
+    # The hub, which never heard that it arrived, delivers it again.
+    assert bench.store.run_sync(lambda db: mail_store.receive(db, bench.envelope(draft), NOW)) is None
+    bench.process(bench.unstored(draft))
+    assert len(bench.answers()) == 1
+    assert bench.used() == 40
+
+
+def test_a_lookup_that_was_stored_while_it_was_evaluated_is_left_to_who_stored_it(bench: Bench) -> None:
+    draft = bench.draft()
+    stored = bench.arrive(draft)
+    bench.process(bench.unstored(draft))
+    assert bench.answers() == []
+    assert bench.waiting() == 1
+    bench.process(stored)
+    assert len(bench.answers()) == 1
+    assert bench.used() == 40
+
+
+def test_a_bad_lookup_that_was_not_stored_is_remembered_as_dropped(bench: Bench) -> None:
+    forged = SigningKey.generate().sign("lookup", bench.draft().statement.body)
+    bench.process(bench.unstored(bench.draft(), statement=forged))
+    assert bench.answers() == []
+    assert bench.dropped() == ["signature_invalid"]
+
+
+# --- keys in memory ------------------------------------------------------------------------------------
+
+
+def count_judgements(monkeypatch: pytest.MonkeyPatch) -> list[AnswerStatus]:
+    """What is judged from now on, before an evaluation or after it."""
+    judged: list[AnswerStatus] = []
+    judge = Answerer._judge
+
+    def counted(self: Answerer, *given: Any) -> Any:
+        decision = judge(self, *given)
+        judged.append(decision.status)
+        return decision
+
+    monkeypatch.setattr(Answerer, "_judge", counted)
+    return judged
+
+
+def test_an_asker_that_was_refused_is_judged_before_anything_is_evaluated(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.quota = Quota(total=500, weak=500, match=500, code=500)
+    answerer, judged = bench.answerer(), count_judgements(monkeypatch)
+    evaluated: list[int] = []
+    evaluate = blind_evaluate
+
+    def counted(*given: Any, **named: Any) -> Any:
+        evaluated.append(len(judged))
+        return evaluate(*given, **named)
+
+    monkeypatch.setattr("candor_node.answerer.oprf.blind_evaluate", counted)
+    for _ in range(4):
+        asyncio.run(answerer.process(bench.arrive(bench.draft())))
+    statuses = [answer.status for answer in bench.answers()]
+    assert statuses == [AnswerStatus.EVALUATED, *[AnswerStatus.QUOTA] * 3]
+    # Twice three classes: the second lookup was evaluated in vain, the third and fourth were not.
+    assert len(evaluated) == 6
+    assert bench.used() == 40
+
+
+def test_a_seed_that_was_destroyed_answers_nothing_though_its_keys_are_remembered(bench: Bench) -> None:
+    answerer = bench.answerer()
+    asyncio.run(answerer.process(bench.arrive(bench.draft())))
+    bench.store.run_sync(lambda db: epochs.rotate(db, NOW))
+    bench.clock.moment = NOW + epochs.GRACE
+    bench.store.run_sync(lambda db: epochs.destroy_expired(db, bench.clock.moment))
+    asyncio.run(answerer.process(bench.arrive(bench.draft(issued_at=bench.clock.moment))))
+    assert [answer.status for answer in bench.answers()] == [AnswerStatus.EVALUATED, AnswerStatus.STALE_EPOCH]
+    assert bench.used() == 40
+
+
+def test_no_key_stays_in_memory_between_two_house_keepings(bench: Bench) -> None:
+    answerer = bench.answerer()
+    asyncio.run(answerer.process(bench.arrive(bench.draft())))
+    assert answerer._keys
+    answerer.forget_keys()
+    assert not answerer._keys
 
 
 def test_a_lookup_waits_for_the_directory_that_was_announced(bench: Bench) -> None:

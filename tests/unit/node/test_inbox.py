@@ -11,6 +11,7 @@ import pytest
 
 from candor_node import mail_store
 from candor_node.app import MIGRATIONS
+from candor_node.clock import SystemClock
 from candor_node.inbox import PLACES, Inbox
 from candor_node.mail_store import InboxRow
 from candor_node.store import Store
@@ -19,6 +20,7 @@ from candor_proto.errors import StoreUnusable
 from candor_proto.ids import NodeId
 from candor_proto.statements import LOOKUP_LIFE
 from candor_wire.codec import Envelope, MessageKind
+from tests.federation import until
 from tests.parties import MIKE, NOW, Parties
 from tests.records import STORE_KEY
 
@@ -52,7 +54,7 @@ def arrive(store: Store, *envelopes: Envelope) -> None:
 async def work_off(
     store: Store, process: Callable[[InboxRow], Awaitable[None]], until: Callable[[], bool]
 ) -> None:
-    inbox = Inbox(MessageKind.LOOKUP, store, OWN, process, lambda: True, lambda: None)
+    inbox = Inbox(MessageKind.LOOKUP, store, OWN, SystemClock(), process, lambda: True)
     running = asyncio.create_task(inbox.run())
     try:
         async with asyncio.timeout(20):
@@ -125,3 +127,113 @@ def test_a_store_that_cannot_be_used_stops_the_worker_and_leaves_the_message(sto
     with pytest.raises(StoreUnusable):
         asyncio.run(work_off(store, process, lambda: False))
     assert store.run_sync(mail_store.counts).inbox_waiting == 1
+
+
+# --- straight into a hand --------------------------------------------------------------------------------
+
+
+class Desk:
+    """An inbox at work, and what its process saw; `gate` keeps messages in hand."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.may_judge = True
+        self.seen: list[InboxRow] = []
+        self.gate = asyncio.Event()
+        self.reads = 0
+        self.inbox = Inbox(
+            MessageKind.LOOKUP, store, OWN, SystemClock(), self.process, lambda: self.may_judge
+        )
+
+    async def process(self, row: InboxRow) -> None:
+        self.seen.append(row)
+        await self.gate.wait()
+        await self.store.run(lambda db: mail_store.finish(db, row, NOW))
+
+    async def __aenter__(self) -> Desk:
+        self.running = asyncio.create_task(self.inbox.run())
+        await until(lambda: not self.inbox._behind and not self.inbox._closed)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+
+    async def deliver(self, envelope: Envelope) -> None:
+        row = await self.store.run(lambda db: mail_store.receive(db, envelope, NOW))
+        assert row is not None
+        self.inbox.offer(row)
+
+    def waiting(self) -> int:
+        return self.store.run_sync(mail_store.counts).inbox_waiting
+
+
+def test_what_arrives_while_nobody_waits_is_not_read_from_the_database(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        async with Desk(store) as desk:
+            desk.gate.set()
+            monkeypatch.setattr(mail_store, "unsettled", None)
+            await desk.deliver(lookup_from("asker"))
+            await until(lambda: desk.waiting() == 0)
+            assert len(desk.seen) == 1
+
+    asyncio.run(scene())
+
+
+def test_what_arrives_while_the_database_is_read_is_processed_once(store: Store) -> None:
+    async def scene() -> None:
+        async with Desk(store) as desk:
+            for _ in range(2 * PLACES[Lane.SINGLE]):
+                await desk.deliver(lookup_from("asker"))
+            assert len(desk.seen) <= PLACES[Lane.SINGLE]
+            desk.gate.set()
+            for _ in range(20):
+                await desk.deliver(lookup_from("asker"))
+            await until(lambda: desk.waiting() == 0)
+            numbers = [row.number for row in desk.seen]
+            assert len(numbers) == len(set(numbers)) == 2 * PLACES[Lane.SINGLE] + 20
+
+    asyncio.run(scene())
+
+
+def test_an_unstored_message_is_taken_only_by_a_free_hand_that_passes_nobody(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        async with Desk(store) as desk:
+            desk.may_judge = False
+            assert not await desk.inbox.take(mail_store.unstored(lookup_from("asker")))
+            desk.may_judge = True
+            taken = [
+                asyncio.create_task(desk.inbox.take(mail_store.unstored(lookup_from("asker"))))
+                for _ in range(PLACES[Lane.SINGLE])
+            ]
+            await until(lambda: len(desk.seen) == len(taken))
+            assert not await desk.inbox.take(mail_store.unstored(lookup_from("asker")))
+            await desk.deliver(lookup_from("busy"))
+            # A hand is free, and one message waits for it.
+            monkeypatch.setitem(PLACES, Lane.SINGLE, PLACES[Lane.SINGLE] + 1)
+            assert not await desk.inbox.take(mail_store.unstored(lookup_from("asker")))
+            assert desk.waiting() == 1
+            desk.running.cancel()
+            assert not any(await asyncio.gather(*taken))
+
+    asyncio.run(scene())
+
+
+def test_an_unstored_message_that_trips_a_bug_is_stored_as_dropped(store: Store) -> None:
+    async def scene() -> None:
+        async with Desk(store) as desk:
+
+            async def bug(row: InboxRow) -> None:
+                raise KeyError("a bug")
+
+            desk.inbox._process = bug
+            envelope = lookup_from("asker")
+            assert await desk.inbox.take(mail_store.unstored(envelope))
+            assert store.run_sync(mail_store.counts).inbox_dropped == 1
+            assert await store.run(lambda db: mail_store.receive(db, envelope, NOW)) is None
+
+    asyncio.run(scene())

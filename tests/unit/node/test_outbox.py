@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from candor_proto import errors
 from candor_proto.errors import CandorError, ConflictingResubmission, QuotaSpent, Unreachable
 from candor_proto.ids import NodeId
 from candor_wire.codec import Envelope, MessageKind
+from tests.federation import until
 from tests.records import STORE_KEY
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -36,12 +37,15 @@ class Scene:
     store: Store
     moment: datetime = NOW
     error: CandorError | None = None
+    silent: bool = False
     heard: list[CandorError | None] = field(default_factory=list)
 
     def now(self) -> datetime:
         return self.moment
 
     async def submit(self, envelope: Envelope) -> int:
+        if self.silent:
+            await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
         return 1
@@ -55,12 +59,14 @@ class Scene:
     def counts(self) -> mail_store.MailCounts:
         return self.store.run_sync(mail_store.counts)
 
-    def send(self) -> None:
+    def outbox(self) -> Outbox:
         hub: Any = self
         clock: Any = self
-        outbox = Outbox(self.store, hub, OWN, clock, self.outcome)
+        return Outbox(self.store, hub, OWN, clock, self.outcome)
+
+    def send(self) -> None:
         (row,) = self.due()
-        asyncio.run(outbox.send(row))
+        asyncio.run(self.outbox().send(row))
 
 
 @pytest.fixture
@@ -106,6 +112,94 @@ def test_what_is_refused_for_good_is_a_dead_letter(scene: Scene) -> None:
 def test_the_same_message_twice_is_once(scene: Scene) -> None:
     scene.store.run_sync(lambda db: mail_store.enqueue(db, ENVELOPE, NOW))
     assert len(scene.due()) == 1
+
+
+# --- messages with a sender of their own -----------------------------------------------------------------
+
+
+def other(number: int) -> Envelope:
+    return replace(ENVELOPE, envelope_id=bytes([number]) * 16)
+
+
+def put(scene: Scene, outbox: Outbox, number: int) -> OutboxRow:
+    row = scene.store.run_sync(lambda db: outbox.put(db, other(number), NOW))
+    assert row is not None
+    return row
+
+
+def test_what_was_put_is_sent_without_being_read_and_its_row_goes_with_the_next(scene: Scene) -> None:
+    async def play() -> None:
+        outbox = scene.outbox()
+        first = put(scene, outbox, 1)
+        assert len(scene.due()) == 1  # the one of the scene: what was put is left to its sender
+        await outbox.send_soon(first)
+        await until(lambda: outbox._accepted == {first.number})
+        assert scene.counts().outbox_waiting == 2
+        put(scene, outbox, 2)
+        assert scene.counts().outbox_waiting == 2
+        await outbox.close()
+        assert scene.counts().outbox_waiting == 2
+
+    asyncio.run(play())
+
+
+def test_the_row_of_what_the_hub_has_goes_after_a_while_or_with_the_node(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        outbox = scene.outbox()
+        await outbox.send_soon(put(scene, outbox, 1))
+        await until(lambda: scene.counts().outbox_waiting == 1)
+        monkeypatch.setattr("candor_node.outbox.FORGET_SECONDS", 3600.0)
+        last = put(scene, outbox, 2)
+        await outbox.send_soon(last)
+        await until(lambda: last.number in outbox._accepted)
+        await outbox.close()
+        assert scene.counts().outbox_waiting == 1
+
+    monkeypatch.setattr("candor_node.outbox.FORGET_SECONDS", 0.01)
+    asyncio.run(play())
+
+
+def test_what_could_not_be_sent_by_its_own_sender_is_tried_again_like_the_rest(scene: Scene) -> None:
+    async def play() -> None:
+        outbox = scene.outbox()
+        scene.error = Unreachable("gone")
+        row = put(scene, outbox, 1)
+        await outbox.send_soon(row)
+        await until(lambda: not outbox._sending)
+        scene.moment += timedelta(minutes=1)
+        assert [(each.number, each.attempts) for each in scene.due()][1:] == [(row.number, 1)]
+
+    asyncio.run(play())
+
+
+def test_what_was_put_before_a_crash_is_sent_by_the_next_run(scene: Scene) -> None:
+    async def play() -> None:
+        put(scene, scene.outbox(), 1)
+        after = scene.outbox()
+        running = asyncio.create_task(after.run())
+        await until(lambda: scene.counts().outbox_waiting == 0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(play())
+
+
+def test_only_so_many_are_on_their_way_at_a_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("candor_node.outbox.SENDERS", 2)
+
+    async def play() -> None:
+        outbox = scene.outbox()
+        scene.silent = True
+        for number in (1, 2):
+            await outbox.send_soon(put(scene, outbox, number))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await outbox.send_soon(put(scene, outbox, 3))
+        await outbox.close()
+
+    asyncio.run(play())
 
 
 def test_what_expired_on_the_way_is_a_dead_letter(scene: Scene) -> None:
