@@ -296,7 +296,6 @@ class Node:
         self.connection.trouble = error
 
     async def deliver(self, envelope: Envelope) -> None:
-        now = self.clock.now()
         if envelope.recipient not in (None, self.config.node_id):
             log.warning("a delivery for somebody else", kind=envelope.kind.name)
             return
@@ -305,9 +304,7 @@ class Node:
         # it is opened (§7.6), and a batch would keep the hub waiting.
         if envelope.kind is MessageKind.LOOKUP and arrived.lane is Lane.SINGLE and await box.take(arrived):
             return
-        row = await self.store.run(lambda db: mail_store.receive(db, envelope, now))
-        if row is not None:
-            box.offer(row)
+        await box.receive(envelope)
 
     def _wake_inbox(self) -> None:
         for box in self._inbox.values():
@@ -346,6 +343,8 @@ class Node:
         while True:
             now = self.clock.now()
             self.answerer.forget_keys()
+            for box in self._inbox.values():
+                box.look()
             await self.gatherer.show_forgotten()
             await self.gatherer.expire()
             await self.batches.landing.expire()

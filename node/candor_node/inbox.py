@@ -24,7 +24,7 @@ from candor_node.store import Store
 from candor_node.workers import Lane
 from candor_proto.errors import CandorError, StoreUnusable
 from candor_proto.ids import NodeId
-from candor_wire.codec import MessageKind
+from candor_wire.codec import Envelope, MessageKind
 
 PLACES: Mapping[Lane, int] = {Lane.SINGLE: 16, Lane.BULK: 2}
 IDLE_SECONDS = 5.0
@@ -61,8 +61,24 @@ class Inbox:
         """Something can be judged now that could not before."""
         self._wake.set()
 
-    def offer(self, row: InboxRow) -> None:
-        """A message that was stored a moment ago."""
+    def look(self) -> None:
+        """Something may have been stored of which nobody told: ask the database."""
+        self._behind.update(Lane)
+        self._wake.set()
+
+    async def receive(self, envelope: Envelope) -> None:
+        """Store a delivery, to be processed in its turn; it is on the disk when this returns."""
+        now = self._clock.now()
+        try:
+            row = await self._store.run(lambda db: mail_store.receive(db, envelope, now))
+        except BaseException:
+            # A caller that was cancelled, a commit of which nobody knows: it may be stored all the same.
+            self.look()
+            raise
+        if row is not None:
+            self._offer(row)
+
+    def _offer(self, row: InboxRow) -> None:
         if self._free(row.lane):
             self._begin(row)
         else:

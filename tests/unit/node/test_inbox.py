@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from candor_node.app import MIGRATIONS
 from candor_node.clock import SystemClock
 from candor_node.inbox import PLACES, Inbox
 from candor_node.mail_store import InboxRow
-from candor_node.store import Store
+from candor_node.store import Database, Store
 from candor_node.workers import Lane
 from candor_proto.errors import StoreUnusable
 from candor_proto.ids import NodeId
@@ -160,9 +163,7 @@ class Desk:
         await asyncio.gather(self.running, return_exceptions=True)
 
     async def deliver(self, envelope: Envelope) -> None:
-        row = await self.store.run(lambda db: mail_store.receive(db, envelope, NOW))
-        assert row is not None
-        self.inbox.offer(row)
+        await self.inbox.receive(envelope)
 
     def waiting(self) -> int:
         return self.store.run_sync(mail_store.counts).inbox_waiting
@@ -235,5 +236,30 @@ def test_an_unstored_message_that_trips_a_bug_is_stored_as_dropped(store: Store)
             assert await desk.inbox.take(mail_store.unstored(envelope))
             assert store.run_sync(mail_store.counts).inbox_dropped == 1
             assert await store.run(lambda db: mail_store.receive(db, envelope, NOW)) is None
+
+    asyncio.run(scene())
+
+
+def test_what_is_stored_though_its_delivery_was_broken_off_is_processed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream ends while the database writes: the hub hears nothing and may deliver it late."""
+    began, receive = threading.Event(), mail_store.receive
+
+    def slow(db: Database, envelope: Envelope, now: datetime) -> InboxRow | None:
+        began.set()
+        time.sleep(0.2)
+        return receive(db, envelope, now)
+
+    monkeypatch.setattr(mail_store, "receive", slow)
+
+    async def scene() -> None:
+        async with Desk(store) as desk:
+            desk.gate.set()
+            delivery = asyncio.create_task(desk.deliver(lookup_from("asker")))
+            await until(began.is_set)
+            delivery.cancel()
+            await asyncio.gather(delivery, return_exceptions=True)
+            await until(lambda: len(desk.seen) == 1 and desk.waiting() == 0)
 
     asyncio.run(scene())
