@@ -24,6 +24,7 @@ from candor_certs.store import TlsIdentity, read_certificates, read_identity, re
 from candor_node import epochs, mail_store
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
+from candor_node.answers import Answers
 from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
@@ -36,7 +37,7 @@ from candor_node.hub_client import HubClient, stay_attached
 from candor_node.inbox import Inbox
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
-from candor_node.mail_store import InboxRow, OutboxRow
+from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
@@ -156,7 +157,13 @@ class Node:
             ready,
         )
         self.gatherer = Gatherer(
-            self.store, self.indexes, self.cases, federation, self.clock, self.searcher.ask_again
+            self.store,
+            self.indexes,
+            self.cases,
+            self.workers,
+            federation,
+            self.clock,
+            self.searcher.ask_again,
         )
         self.batches = Batches(
             self.store,
@@ -172,6 +179,7 @@ class Node:
         self.allowances = Allowances(
             self.store, self.indexes, self.outbox, self.hub, federation, own, key, self.clock
         )
+        self.answers = Answers(self.allowances, self.batches.landing, self.gatherer, self.cases)
         self.requester = Requester(self.store, self.indexes, self.outbox, federation, own, key, self.clock)
         self.owner = Owner(
             self.store,
@@ -210,12 +218,14 @@ class Node:
         await self.local.start()
         processes = {
             MessageKind.LOOKUP: self.answerer.process,
-            MessageKind.ANSWER: self._answer,
+            MessageKind.ANSWER: self.answers.process,
             MessageKind.DISCLOSURE_REQUEST: self.owner.process,
             MessageKind.DISCLOSURE_RESPONSE: self.requester.process,
         }
+        together = {MessageKind.ANSWER: self.answers.process_together}
+        own, clock, judge = self.config.node_id, self.clock, self._may_judge
         self._inbox = {
-            kind: Inbox(kind, self.store, self.config.node_id, self.clock, process, self._may_judge)
+            kind: Inbox(kind, self.store, own, clock, process, judge, together.get(kind))
             for kind, process in processes.items()
         }
         works: dict[str, Callable[[], Awaitable[None]]] = {
@@ -322,12 +332,6 @@ class Node:
             await self.requester.refused(RequestId(row.envelope.envelope_id), error)
 
     # --- background work ----------------------------------------------------------------------------------
-
-    async def _answer(self, row: InboxRow) -> None:
-        """An answer goes to what asked: a question about quotas, a flight of a batch, or a single lookup."""
-        if await self.allowances.process(row) or await self.batches.landing.process(row):
-            return
-        await self.gatherer.process(row)
 
     def _may_judge(self) -> bool:
         """Not with a wrong clock (§8.4), nor before this run has been attached once and holds the directory

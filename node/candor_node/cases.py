@@ -7,6 +7,7 @@ database is ahead of it or equal: whatever changes a case is stored first.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
@@ -141,19 +142,25 @@ class Cases:
         When the caller will not come to that, for a commit failed or for its client is gone, nobody knows
         what was stored: the case is read again, or forgotten, so that it never stays behind the database.
         """
+        return await self.store_all((case,), work)
+
+    async def store_all(self, changed: Sequence[Case], work: Work[T]) -> T:
+        """`store` for work that changes several cases."""
         try:
             return await self._store.run(work)
         except (StoreUnusable, asyncio.CancelledError):
-            await self._look_again(case)
+            try:
+                for case in changed:
+                    await self._look_again(case)
+            except BaseException:
+                for case in changed:
+                    self.drop(case.row.search_id)
+                raise
             raise
 
     async def _look_again(self, case: Case) -> None:
         search_id = case.row.search_id
-        try:
-            row, asks = await self._read(search_id)
-        except BaseException:
-            self.drop(search_id)
-            raise
+        row, asks = await self._read(search_id)
         if row is None:
             self.drop(search_id)
             return
@@ -175,6 +182,10 @@ class Cases:
             if search_id not in self._cases:
                 self.add(Case(row, {ask.lookup_id: ask for ask in asks}))
         return self._cases[search_id]
+
+    def holds_lookup(self, lookup_id: LookupId) -> bool:
+        """Whether the case that a lookup belongs to is in memory."""
+        return any(lookup_id in case.asks for case in self._cases.values())
 
     async def of_lookup(self, lookup_id: LookupId) -> Case | None:
         """The case that a lookup belongs to; None for a lookup that is not ours."""

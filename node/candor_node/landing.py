@@ -28,11 +28,11 @@ from candor_node import (
 from candor_node.clock import Clock
 from candor_node.coverage import Examined
 from candor_node.flights import Flight, RowFindings
-from candor_node.gathering import target_after
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.lookup_store import TargetRow
 from candor_node.mail_store import InboxRow
+from candor_node.reading import target_after
 from candor_node.store import Database, Store
 from candor_node.workers import Lane, Workers, slices_in
 from candor_proto.candidates import NodeIndex

@@ -144,10 +144,16 @@ def waits(db: Database, kind: MessageKind) -> bool:
 
 def settle(db: Database, number: int, note: str = "") -> None:
     """Mark an inbox row as dealt with and forget its body; `note` says why it was dropped, if it was."""
+    settle_all(db, (number,), note)
+
+
+def settle_all(db: Database, numbers: Sequence[int], note: str = "") -> None:
+    """`settle` for several rows."""
     state = "dropped" if note else "done"
     db.execute(
-        "UPDATE inbox SET state = ?, note = ?, body = x'', signature = x'' WHERE number = ?",
-        (state, note, number),
+        "UPDATE inbox SET state = ?, note = ?, body = x'', signature = x''"
+        " WHERE number IN (SELECT value FROM json_each(?))",
+        (state, note, json.dumps(list(numbers))),
     )
 
 

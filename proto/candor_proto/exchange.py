@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 
 from candor_proto import oprf
 from candor_proto.directory import DirectoryView, IndexHead
@@ -187,9 +188,13 @@ class Draft:
     def __repr__(self) -> str:
         return f"Draft({self.lookup.lookup_id})"
 
-    def of_class(self, key_class: KeyClass) -> tuple[BlindedSlot, ...]:
-        """The slots of one class in wire order: person by person."""
-        return _of_class(self.persons, key_class)
+    @cached_property
+    def batches(self) -> Mapping[KeyClass, oprf.BlindedBatch]:
+        """What was sent of each class, in wire order: person by person."""
+        return {
+            key_class: oprf.BlindedBatch([item.blinded for item in _of_class(self.persons, key_class)])
+            for key_class in KeyClass
+        }
 
 
 def _of_class(persons: Sequence[Sequence[BlindedSlot]], key_class: KeyClass) -> tuple[BlindedSlot, ...]:
@@ -303,7 +308,7 @@ def unblind(
         evaluation = answer.evaluations[key_class]
         values = iter(
             oprf.finalize(
-                [item.blinded for item in draft.of_class(key_class)],
+                draft.batches[key_class],
                 evaluation.elements,
                 head.keys[key_class],
                 evaluation.proof,

@@ -21,6 +21,7 @@ import hashlib
 from builtins import map as in_sequence
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
@@ -94,6 +95,28 @@ class Blinded:
 
     def __repr__(self) -> str:
         return "<Blinded redacted>"
+
+
+class BlindedBatch:
+    """Blinded inputs in the order in which they are sent, with what every answer to them needs.
+
+    The same elements are sent to every owner: what is the same for all answers is computed for the first.
+    """
+
+    def __init__(self, items: Sequence[Blinded]) -> None:
+        self.items = tuple(items)
+        self.elements = tuple(item.element for item in self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def inverses(self) -> list[Scalar]:
+        """1 / blind for each; as secret as the blinds."""
+        return invert_each([item.blind for item in self.items])
+
+    def __repr__(self) -> str:
+        return "<BlindedBatch redacted>"
 
 
 @dataclass(frozen=True)
@@ -230,7 +253,7 @@ def verify_proof(
 
 
 def finalize(
-    blinded: Sequence[Blinded],
+    blinded: Sequence[Blinded] | BlindedBatch,
     evaluated: Sequence[Element],
     public: Element,
     proof: Proof,
@@ -242,17 +265,17 @@ def finalize(
 
     Raises ProofInvalid, and then yields nothing; BatchTooLarge or MalformedMessage as `verify_proof`.
     """
-    verify_proof(public, [item.element for item in blinded], evaluated, proof, threads=threads, map=map)
+    batch = blinded if isinstance(blinded, BlindedBatch) else BlindedBatch(blinded)
+    verify_proof(public, batch.elements, evaluated, proof, threads=threads, map=map)
+    inverses = batch.inverses
 
     def unblind_slice(part: slice) -> list[bytes]:
-        items = blinded[part]
-        inverses = invert_each([item.blind for item in items])
         return [
             _output(item.input, multiply(inverse, element))
-            for item, inverse, element in zip(items, inverses, evaluated[part], strict=True)
+            for item, inverse, element in zip(batch.items[part], inverses[part], evaluated[part], strict=True)
         ]
 
-    done = map(unblind_slice, _slices(len(blinded), threads))
+    done = map(unblind_slice, _slices(len(batch), threads))
     return tuple(output for part in done for output in part)
 
 

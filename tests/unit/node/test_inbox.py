@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 from candor_node import mail_store
 from candor_node.app import MIGRATIONS
 from candor_node.clock import SystemClock
-from candor_node.inbox import PLACES, Inbox
+from candor_node.inbox import MAX_GROUP, PLACES, Inbox
 from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
 from candor_node.workers import Lane
@@ -55,9 +55,12 @@ def arrive(store: Store, *envelopes: Envelope) -> None:
 
 
 async def work_off(
-    store: Store, process: Callable[[InboxRow], Awaitable[None]], until: Callable[[], bool]
+    store: Store,
+    process: Callable[[InboxRow], Awaitable[None]],
+    until: Callable[[], bool],
+    together: Callable[[Sequence[InboxRow]], Awaitable[None]] | None = None,
 ) -> None:
-    inbox = Inbox(MessageKind.LOOKUP, store, OWN, SystemClock(), process, lambda: True)
+    inbox = Inbox(MessageKind.LOOKUP, store, OWN, SystemClock(), process, lambda: True, together)
     running = asyncio.create_task(inbox.run())
     try:
         async with asyncio.timeout(20):
@@ -130,6 +133,68 @@ def test_a_store_that_cannot_be_used_stops_the_worker_and_leaves_the_message(sto
     with pytest.raises(StoreUnusable):
         asyncio.run(work_off(store, process, lambda: False))
     assert store.run_sync(mail_store.counts).inbox_waiting == 1
+
+
+# --- together ------------------------------------------------------------------------------------------
+
+
+def test_what_waits_while_a_group_is_processed_goes_in_the_next_one(store: Store) -> None:
+    arrive(store, *[lookup_from("asker") for _ in range(MAX_GROUP + 2)], lookup_from("busy", 4))
+    groups: list[Sequence[InboxRow]] = []
+    alone: list[InboxRow] = []
+
+    async def together(rows: Sequence[InboxRow]) -> None:
+        groups.append(rows)
+        if len(groups) == 1:
+            await asyncio.to_thread(arrive, store, lookup_from("busy"))
+            await asyncio.sleep(0.1)
+        await store.run(lambda db: mail_store.settle_all(db, [row.number for row in rows]))
+
+    async def process(row: InboxRow) -> None:
+        alone.append(row)
+        await store.run(lambda db: mail_store.settle(db, row.number))
+
+    def settled() -> bool:
+        return store.run_sync(mail_store.counts).inbox_waiting == 0
+
+    asyncio.run(work_off(store, process, settled, together))
+    assert [len(rows) for rows in groups] == [MAX_GROUP, 3]
+    assert [row.lane for row in alone] == [Lane.BULK]
+
+
+def test_one_that_trips_a_bug_does_not_take_its_group_with_it(store: Store) -> None:
+    arrive(store, *[lookup_from("asker") for _ in range(3)])
+    done: list[int] = []
+
+    async def together(rows: Sequence[InboxRow]) -> None:
+        raise KeyError("a bug in one of them")
+
+    async def process(row: InboxRow) -> None:
+        if row.number == 2:
+            raise KeyError("a bug")
+        await store.run(lambda db: mail_store.settle(db, row.number))
+        done.append(row.number)
+
+    def settled() -> bool:
+        return store.run_sync(mail_store.counts).inbox_waiting == 0
+
+    asyncio.run(work_off(store, process, settled, together))
+    assert done == [1, 3]
+    assert store.run_sync(mail_store.counts).inbox_dropped == 1
+
+
+def test_a_group_whose_store_cannot_be_used_stops_the_worker_and_stays(store: Store) -> None:
+    arrive(store, lookup_from("asker"), lookup_from("asker"))
+
+    async def process(row: InboxRow) -> None:
+        raise AssertionError("what is not known to be a bug of one is not tried alone")
+
+    async def together(rows: Sequence[InboxRow]) -> None:
+        raise StoreUnusable("The disk is full.")
+
+    with pytest.raises(StoreUnusable):
+        asyncio.run(work_off(store, process, lambda: False, together))
+    assert store.run_sync(mail_store.counts).inbox_waiting == 2
 
 
 # --- straight into a hand --------------------------------------------------------------------------------
@@ -263,3 +328,28 @@ def test_what_is_stored_though_its_delivery_was_broken_off_is_processed(
             await until(lambda: len(desk.seen) == 1 and desk.waiting() == 0)
 
     asyncio.run(scene())
+
+
+def test_what_arrives_while_a_group_is_processed_goes_in_the_next_one_without_being_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[int] = []
+
+    async def scene() -> None:
+        desk = Desk(store)
+
+        async def together(rows: Sequence[InboxRow]) -> None:
+            groups.append(len(rows))
+            await desk.gate.wait()
+            await store.run(lambda db: mail_store.settle_all(db, [row.number for row in rows]))
+
+        desk.inbox._together = together
+        async with desk:
+            monkeypatch.setattr(mail_store, "unsettled", None)
+            for _ in range(4):
+                await desk.deliver(lookup_from("asker"))
+            desk.gate.set()
+            await until(lambda: desk.waiting() == 0)
+
+    asyncio.run(scene())
+    assert groups == [1, 3]

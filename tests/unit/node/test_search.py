@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from candor_node import gathering, hit_store, ledger, lookup_store, mail_store
+from candor_node import hit_store, ledger, lookup_store, mail_store, reading
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.lookup_store import Ask
@@ -389,7 +389,7 @@ def test_a_local_failure_is_a_miss_and_is_shown_nowhere(
         def fail(*_: object) -> Findings:
             return Findings((), (failure,))
 
-        monkeypatch.setattr(gathering, "find_hits", fail)
+        monkeypatch.setattr(reading, "find_hits", fail)
         view = await fed.ask(alpha, case="REQ-2")
         assert view.result is not None
         assert miss.result is not None

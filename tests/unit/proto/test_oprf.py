@@ -25,6 +25,7 @@ from candor_proto.errors import (
 from candor_proto.group import Element, Scalar, multiply_base
 from candor_proto.oprf import (
     Blinded,
+    BlindedBatch,
     KeyPair,
     Proof,
     blind,
@@ -195,7 +196,7 @@ def test_fresh_blinds_and_nonces_are_used_where_none_is_given() -> None:
 
 def test_keys_blinds_and_inputs_do_not_print_or_pickle() -> None:
     asked = blind(b"doe jane 1980-01-02")
-    for value in (KEY, asked):
+    for value in (KEY, asked, BlindedBatch([asked])):
         shown = f"{value} {value!r} {[value]}"
         assert "redacted" in shown
         assert "doe" not in shown

@@ -1,0 +1,209 @@
+"""What answers say: checked, unblinded and looked up together, on threads (docs/protocol.md §7.5-§7.8).
+
+Rules of this file:
+- it does no I/O and changes no case: answers, keys and indexes go in, what a case is after them comes out;
+- whatever fails while an index is opened is a miss; it goes to the failure digest and nowhere else (§7.6);
+- an answer that does not verify is no answer, and does not keep a good one out;
+- outputs of one epoch are never looked up in the index of another: nobody has said that "no record".
+"""
+
+from __future__ import annotations
+
+from builtins import map as in_sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from candor_node import coverage
+from candor_node.cases import Case
+from candor_node.coverage import Examined
+from candor_node.lookup_store import Ask, SearchRow, TargetRow
+from candor_node.mail_store import InboxRow
+from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
+from candor_proto.directory import VerifiedDirectory
+from candor_proto.errors import CandorError, Unreachable
+from candor_proto.exchange import TRANSITIONS, Draft, Outputs, TargetEvent
+from candor_proto.ids import FederationName, LookupId, NodeId
+from candor_proto.matchkeys import Slot
+from candor_proto.oprf import SliceMap
+from candor_proto.result import Hit, TargetState
+from candor_proto.signing import SignedStatement
+
+# Answers below which a second thread costs more than it saves: about 30 ms of curve work.
+MIN_SLICE = 4
+
+Arrived = tuple[Case, Sequence[InboxRow]]
+Job = tuple[Draft, NodeId, SignedStatement]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What answers are checked against, as it is when they are taken in."""
+
+    directory: VerifiedDirectory | None
+    indexes: Mapping[NodeId, NodeIndex]
+    federation: FederationName
+    now: datetime
+
+    def examine(self, draft: Draft, node: NodeId, statement: SignedStatement) -> Examined:
+        """Check an answer of `node` and unblind it; whatever fails is no answer."""
+        if self.directory is None:
+            return Examined(TargetEvent.INVALID, Unreachable.code)
+        try:
+            key = self.directory.member(node).signing_key
+        except CandorError as error:
+            return Examined(TargetEvent.INVALID, error.code)
+        return coverage.examine(draft, node, key, statement, self.indexes.get(node))
+
+
+class Reading:
+    """What a search is after some answers: `asks` and `outputs`, and what they opened.
+
+    `changed` are the targets that are not as they were, `settled` the rows of the inbox that are dealt with.
+    """
+
+    def __init__(self, case: Case, known: Known) -> None:
+        self.row: SearchRow = case.row
+        self.asks: dict[LookupId, Ask] = dict(case.asks)
+        self.outputs: dict[tuple[LookupId, NodeId], Outputs] = dict(case.outputs)
+        self.changed: dict[tuple[LookupId, NodeId], None] = {}
+        self.settled: list[int] = []
+        self.found: list[tuple[Hit, bytes]] = []
+        self.failures: list[tuple[NodeId, LocalFailure]] = []
+        self._known = known
+
+    def target(self, lookup_id: LookupId, node: NodeId) -> TargetRow:
+        return self.asks[lookup_id].targets[node]
+
+    def take(self, row: InboxRow, seen: Examined | None) -> None:
+        """One answer after the other; `seen` is None for one that was not examined, being a repeated one."""
+        lookup_id, node = LookupId(row.envelope.envelope_id), row.envelope.sender
+        self.settled.append(row.number)
+        before = self.target(lookup_id, node)
+        if seen is None or _has_answered(before):
+            return
+        index = self._known.indexes.get(node)
+        self._set(lookup_id, node, target_after(before, seen, row, index, self._known.now))
+        if seen.outputs is not None:
+            self.outputs[lookup_id, node] = seen.outputs[0]
+
+    def open(self) -> None:
+        """Look up what the answers taken have completed."""
+        for node in dict.fromkeys(node for _, node in self.changed):
+            self._open(node)
+
+    def moved(self) -> list[tuple[LookupId, NodeId]]:
+        """Targets that turned out to be in a new epoch, and were not asked again yet."""
+        return [
+            (lookup_id, node)
+            for lookup_id, node in self.changed
+            if self.target(lookup_id, node).state is TargetState.STALE_EPOCH
+            and self.asks[lookup_id].attempt == 0
+        ]
+
+    def _set(self, lookup_id: LookupId, node: NodeId, target: TargetRow) -> None:
+        ask = self.asks[lookup_id]
+        self.asks[lookup_id] = replace(ask, targets={**ask.targets, node: target})
+        self.changed[lookup_id, node] = None
+
+    def _open(self, node: NodeId) -> None:
+        """The hits in `node`'s index with their blobs, once it has answered every lookup of the person."""
+        index, newest = self._known.indexes.get(node), coverage.latest(self.asks.values(), node)
+        if index is None or len(newest) < self.row.plans:
+            return
+        if any(target.state is not TargetState.ANSWERED for _, target in newest.values()):
+            return
+        outputs: list[tuple[Slot, bytes]] = []
+        usable = True
+        for lookup_id, target in newest.values():
+            own = self._outputs(lookup_id, node, target, index)
+            if own is None:
+                usable = False
+                moved = replace(target, state=TargetState.STALE_EPOCH, reason=coverage.MOVED_ON)
+                self._set(lookup_id, node, moved)
+            else:
+                outputs.extend(own)
+        if not usable:
+            return
+        findings = find_hits(outputs, index, self._known.federation, self._known.now.date())
+        self.found += [(hit, index.blob_behind(hit)) for hit in findings.hits]
+        self.failures += [(node, failure) for failure in findings.failures]
+
+    def _outputs(
+        self, lookup_id: LookupId, node: NodeId, target: TargetRow, index: NodeIndex
+    ) -> Outputs | None:
+        """The outputs of an answer, for `index`; None when they are of another epoch or lost."""
+        ask = self.asks[lookup_id]
+        if ask.draft.lookup.epoch_for(node) != index.head.epoch:
+            return None
+        own = self.outputs.get((lookup_id, node))
+        if own is None and target.answer is not None:
+            # Checked before a restart: it is checked and unblinded once more.
+            seen = self._known.examine(ask.draft, node, target.answer)
+            own = None if seen.outputs is None else seen.outputs[0]
+            if own is not None:
+                self.outputs[lookup_id, node] = own
+        return own
+
+
+def read(
+    arrived: Sequence[Arrived], known: Known, *, threads: int = 1, map: SliceMap = in_sequence
+) -> list[Reading]:
+    """What each case is after its answers. They are examined on as many threads as `threads` and `map` give.
+
+    Nobody may change the cases meanwhile: the caller holds their locks.
+    """
+    jobs = [
+        (case.asks[lookup_id].draft, row.envelope.sender, row.statement)
+        if not _has_answered(case.asks[lookup_id].targets[row.envelope.sender])
+        else None
+        for case, rows in arrived
+        for row in rows
+        for lookup_id in (LookupId(row.envelope.envelope_id),)
+    ]
+
+    seen = iter(examine_all(jobs, known, threads=threads, map=map))
+    readings = []
+    for case, rows in arrived:
+        reading = Reading(case, known)
+        for row in rows:
+            reading.take(row, next(seen))
+        reading.open()
+        readings.append(reading)
+    return readings
+
+
+def examine_all(
+    jobs: Sequence[Job | None], known: Known, *, threads: int = 1, map: SliceMap = in_sequence
+) -> list[Examined | None]:
+    """What each answer is, in order; None for those that are not to be examined."""
+
+    def examine(part: slice) -> list[Examined | None]:
+        return [None if job is None else known.examine(*job) for job in jobs[part]]
+
+    size = max(MIN_SLICE, -(-len(jobs) // max(1, threads)))
+    parts = [slice(at, at + size) for at in range(0, len(jobs), size)]
+    # The first part is done here, so that no thread only waits for the others.
+    others = map(examine, parts[1:]) if len(parts) > 1 else ()
+    return [*examine(parts[0]), *(one for part in others for one in part)]
+
+
+def _has_answered(target: TargetRow) -> bool:
+    """Whether `target` is past changing: a repeated answer changes nothing (§7.8)."""
+    return TRANSITIONS[target.state, TargetEvent.EVALUATED] is target.state
+
+
+def target_after(
+    before: TargetRow, seen: Examined, row: InboxRow, index: NodeIndex | None, now: datetime
+) -> TargetRow:
+    """The next state of §7.8, and what the index held says besides (§6.7, §6.8)."""
+    state = TRANSITIONS[before.state, seen.event]
+    issued = None
+    if state is TargetState.ANSWERED:
+        if index is None:
+            state = TargetState.NO_INDEX
+        else:
+            issued = index.head.issued_at
+            if index.head.is_stale(now):
+                state = TargetState.STALE_INDEX
+    return TargetRow(state, seen.reason, issued, row.statement)

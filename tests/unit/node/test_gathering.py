@@ -1,0 +1,350 @@
+"""Answers that wait are taken together, and what one of them holds costs no other anything (§7.5-§7.8)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from candor_node import hit_store, lookup_store, mail_store, reading
+from candor_node.app import MIGRATIONS
+from candor_node.cases import Cases
+from candor_node.gathering import Gatherer
+from candor_node.lookup_store import Ask, SearchRow, TargetRow
+from candor_node.mail_store import InboxRow
+from candor_node.store import Database, Store
+from candor_node.workers import Lane, Workers
+from candor_proto import candidates
+from candor_proto.candidates import Findings, NodeIndex
+from candor_proto.errors import StoreUnusable
+from candor_proto.exchange import AskedPerson, Draft, LookupState, Paperwork, blind_plan, draft_lookup
+from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
+from candor_proto.matchkeys import plan_lookup
+from candor_proto.normalise import normalise
+from candor_proto.opening import Opening
+from candor_proto.result import TargetState
+from candor_proto.sealed_index import IndexOwner
+from candor_proto.statements import LOOKUP_LIFE
+from candor_wire.codec import Envelope, MessageKind
+from tests.indexes import index_of, seal_people
+from tests.parties import FEDERATION, MIKE, NOW, Parties
+from tests.records import STORE_KEY
+
+ASKER = NodeId("asker")
+OWNERS = [NodeId(name) for name in ("bravo", "charlie", "delta", "echo")]
+PARTIES = Parties("asker", *map(str, OWNERS))
+
+
+def indexes() -> dict[NodeId, NodeIndex]:
+    """Mike is filed at bravo; nobody else has anybody."""
+    found = {}
+    for node in OWNERS:
+        owner, keys = IndexOwner(FEDERATION, node, 1), PARTIES[str(node)].keys()
+        octets, _ = seal_people([MIKE] if str(node) == "bravo" else [], keys, owner)
+        index = index_of([octets], keys, owner)
+        found[node] = replace(index, head=replace(index.head, issued_at=NOW))
+    return found
+
+
+class Held:
+    """What the gatherer reads of an IndexClient."""
+
+    directory = PARTIES.verified()
+    indexes = indexes()
+
+
+class Clock:
+    def now(self) -> Any:
+        return NOW
+
+
+class Scene:
+    """A gatherer over a store, and lookups that were sent."""
+
+    def __init__(self, store: Store) -> None:
+        held: Any = Held()
+        self.store = store
+        self.cases = Cases(store)
+        self.workers = Workers(2)
+        self.stale: list[LookupId] = []
+        self.gatherer = Gatherer(
+            store,
+            held,
+            self.cases,
+            self.workers,
+            FEDERATION,
+            Clock(),
+            lambda _, which: self.stale.append(which),
+        )
+        self.works: list[str] = []
+        run_sync = store._transaction
+
+        def counted(jobs: Sequence[Any]) -> Any:
+            self.works += [job.work.__qualname__ for job in jobs]
+            return run_sync(jobs)
+
+        store._transaction = counted  # type: ignore[method-assign]
+
+    def ask(self, number: int) -> Draft:
+        """A lookup about Mike at all owners, stored as sent."""
+        papers = Paperwork.draw(f"REQ-{number}", "C-1", "Roe")
+        plan = plan_lookup(normalise(MIKE), LookupShape.SCREENING, papers.filler_seed)[0]
+        slots = blind_plan(plan)
+        targets = [target for target in PARTIES.targets() if target.node in OWNERS]
+        draft = draft_lookup(
+            [AskedPerson(slots, papers)],
+            LookupShape.SCREENING,
+            Purpose.J_APPLICANT,
+            FEDERATION,
+            ASKER,
+            targets,
+            PARTIES["asker"].signing,
+            NOW,
+        )
+        opening = Opening(
+            MIKE,
+            papers,
+            0,
+            tuple(item.slot.input for item in slots),
+            tuple(item.blinded.blind.to_bytes() for item in slots),
+        )
+        pending = {node: TargetRow(TargetState.PENDING) for node in OWNERS}
+        row = SearchRow(
+            draft.lookup.lookup_id,
+            Purpose.J_APPLICANT,
+            LookupShape.SCREENING,
+            papers.case,
+            "C-1",
+            "Roe",
+            NOW,
+            NOW + LOOKUP_LIFE,
+            1,
+            False,
+            1,
+            (),
+        )
+
+        def work(db: Database) -> None:
+            lookup_store.add_search(db, row)
+            lookup_store.add_ask(db, row.search_id, Ask(draft, opening, 0, LookupState.ACCEPTED, pending))
+
+        self.store.run_sync(work)
+        return draft
+
+    def arrive(self, draft: Draft, node: NodeId, *, spoilt: bool = False) -> InboxRow:
+        """The answer of `node`, delivered and stored."""
+        party = PARTIES[str(node)]
+        statement = party.sign_answer(party.evaluate(draft.lookup))
+        signature = bytes(64) if spoilt else statement.signature
+        envelope = Envelope(
+            draft.lookup.lookup_id.value,
+            MessageKind.ANSWER,
+            node,
+            ASKER,
+            statement.body,
+            signature,
+            NOW + LOOKUP_LIFE,
+        )
+
+        def work(db: Database) -> InboxRow:
+            mail_store.receive(db, envelope, NOW)
+            number = db.execute("SELECT max(number) FROM inbox").fetchone()[0]
+            return InboxRow(number, envelope, Lane.SINGLE)
+
+        return self.store.run_sync(work)
+
+    async def states(self, draft: Draft) -> dict[str, TargetState]:
+        """In memory, which is to be what the database says."""
+        lookup_id = draft.lookup.lookup_id
+        case = await self.cases.get(lookup_id)
+        stored = await self.store.run(lambda db: lookup_store.asks(db, lookup_id))
+        in_memory = {str(node): row.state for node, row in case.asks[lookup_id].targets.items()}
+        assert {str(node): row.state for node, row in stored[0].targets.items()} == in_memory
+        return in_memory
+
+    def hits(self, draft: Draft) -> list[str]:
+        found = self.store.run_sync(lambda db: hit_store.hits(db, draft.lookup.lookup_id))
+        return [str(one.hit.owner) for one in found]
+
+    def waiting(self) -> int:
+        return self.store.run_sync(mail_store.counts).inbox_waiting
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
+        scene = Scene(store)
+        yield scene
+        scene.workers.close()
+
+
+def play(work: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(30):
+            await work()
+
+    asyncio.run(bounded())
+
+
+def test_answers_that_wait_are_stored_in_one_transaction(scene: Scene) -> None:
+    async def work() -> None:
+        first, second = scene.ask(1), scene.ask(2)
+        rows = [scene.arrive(draft, node) for node in OWNERS for draft in (second, first)]
+        for draft in (first, second):
+            await scene.cases.get(draft.lookup.lookup_id)
+        scene.works.clear()
+        await scene.gatherer.process_together(rows)
+        assert scene.works == ["Gatherer._take.<locals>.work"]
+        for draft in (first, second):
+            assert set((await scene.states(draft)).values()) == {TargetState.ANSWERED}
+            assert scene.hits(draft) == ["bravo"]
+        assert scene.waiting() == 0
+
+    play(work)
+
+
+def test_an_answer_that_does_not_verify_keeps_no_good_one_out(scene: Scene) -> None:
+    async def work() -> None:
+        draft = scene.ask(1)
+        rows = [
+            scene.arrive(draft, OWNERS[0], spoilt=True),
+            *(scene.arrive(draft, one) for one in OWNERS[1:]),
+        ]
+        await scene.gatherer.process_together(rows)
+        assert (await scene.states(draft))["bravo"] is TargetState.INVALID
+        assert list((await scene.states(draft)).values()).count(TargetState.ANSWERED) == 3
+        spoilt_again = scene.arrive(draft, OWNERS[0], spoilt=True)
+        await scene.gatherer.process_together([spoilt_again, scene.arrive(draft, OWNERS[0])])
+        assert set((await scene.states(draft)).values()) == {TargetState.ANSWERED}
+        assert scene.hits(draft) == ["bravo"]
+
+    play(work)
+
+
+def test_the_same_answer_twice_in_a_group_counts_once(scene: Scene) -> None:
+    async def work() -> None:
+        draft = scene.ask(1)
+        good, bad = scene.arrive(draft, OWNERS[0]), scene.arrive(draft, OWNERS[0], spoilt=True)
+        await scene.gatherer.process_together([good, replace(good, number=good.number), bad])
+        assert (await scene.states(draft))["bravo"] is TargetState.ANSWERED
+        assert scene.hits(draft) == ["bravo"]
+        assert scene.waiting() == 0
+
+    play(work)
+
+
+def test_an_answer_to_nothing_that_was_asked_is_dropped_alone(scene: Scene) -> None:
+    async def work() -> None:
+        draft, other = scene.ask(1), PARTIES.draft("asker")
+        rows = [scene.arrive(other, OWNERS[0]), scene.arrive(draft, OWNERS[0])]
+        await scene.gatherer.process_together(rows)
+        assert (await scene.states(draft))["bravo"] is TargetState.ANSWERED
+        assert scene.store.run_sync(mail_store.counts).inbox_dropped == 1
+
+    play(work)
+
+
+def test_a_bug_in_one_answer_stores_nothing_and_leaves_the_others_to_be_taken_alone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = candidates.find_hits
+
+    def fail_at_charlie(outputs: Any, index: NodeIndex, *rest: Any) -> Findings:
+        if str(index.head.node) == "charlie":
+            raise KeyError("a bug")
+        return find(outputs, index, *rest)
+
+    monkeypatch.setattr(reading, "find_hits", fail_at_charlie)
+
+    async def work() -> None:
+        draft = scene.ask(1)
+        rows = [scene.arrive(draft, node) for node in OWNERS]
+        with pytest.raises(KeyError):
+            await scene.gatherer.process_together(rows)
+        assert set((await scene.states(draft)).values()) == {TargetState.PENDING}
+        assert scene.waiting() == len(OWNERS)
+        for row in (rows[0], *rows[2:]):
+            await scene.gatherer.process(row)
+        assert list((await scene.states(draft)).values()).count(TargetState.ANSWERED) == 3
+
+    play(work)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_cases_are_as_the_database_whatever_became_of_the_transaction(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """§7.8: a commit that failed may be on the disk all the same."""
+    run = scene.store.run
+
+    async def fail(work: Callable[[Database], Any]) -> Any:
+        if "Gatherer" not in work.__qualname__:
+            return await run(work)
+        if told:
+            await run(work)
+        raise StoreUnusable("The disk is full.")
+
+    async def work() -> None:
+        drafts = [scene.ask(1), scene.ask(2)]
+        rows = [scene.arrive(draft, OWNERS[0]) for draft in drafts]
+        monkeypatch.setattr(scene.store, "run", fail)
+        with pytest.raises(StoreUnusable):
+            await scene.gatherer.process_together(rows)
+        expected = TargetState.ANSWERED if told else TargetState.PENDING
+        for draft in drafts:
+            assert (await scene.states(draft))["bravo"] is expected
+
+    play(work)
+
+
+def test_groups_that_hold_the_same_cases_do_not_wait_for_each_other_for_ever(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        drafts = [scene.ask(1), scene.ask(2)]
+        here = [scene.arrive(draft, OWNERS[0]) for draft in drafts]
+        there = [scene.arrive(draft, OWNERS[1]) for draft in reversed(drafts)]
+        for draft in drafts:
+            # Whoever takes a lock takes the next one a moment later, as another task may.
+            case = await scene.cases.get(draft.lookup.lookup_id)
+            acquire = case.lock.acquire
+
+            async def slowly(acquire: Callable[[], Any] = acquire) -> bool:
+                await acquire()
+                await asyncio.sleep(0.01)
+                return True
+
+            monkeypatch.setattr(case.lock, "acquire", slowly)
+        together = scene.gatherer.process_together
+        await asyncio.wait_for(asyncio.gather(together(here), together(there)), 10)
+        for draft in drafts:
+            assert list((await scene.states(draft)).values()).count(TargetState.ANSWERED) == 2
+
+    play(work)
+
+
+def test_answers_are_examined_on_no_more_threads_than_were_allowed() -> None:
+    """Some here, the others where `map` runs them; each once and in its place."""
+    handed: list[slice] = []
+
+    def spread(work: Callable[[slice], Any], parts: Any) -> Any:
+        parts = list(parts)
+        handed.extend(parts)
+        return [work(part) for part in parts]
+
+    class Known(reading.Known):
+        def examine(self, draft: Any, node: NodeId, statement: Any) -> Any:
+            return statement
+
+    known = Known(None, {}, FEDERATION, NOW)
+    jobs: list[Any] = [("draft", NodeId("bravo"), number) for number in range(11)]
+    seen: Any = reading.examine_all([*jobs, None], known, threads=2, map=spread)
+    assert [*seen] == [*range(11), None]
+    assert len(handed) == 1
+    handed.clear()
+    reading.examine_all(jobs[: reading.MIN_SLICE], known, threads=2, map=spread)
+    assert not handed
