@@ -44,7 +44,7 @@ from candor_node.publishing import Publishing
 from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
-from candor_node.store import ALL_MIGRATIONS, Store
+from candor_node.store import ALL_MIGRATIONS, Store, Work
 from candor_node.workers import Lane, Workers
 from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable, Unreachable
 from candor_proto.ids import LookupId, RequestId
@@ -323,13 +323,18 @@ class Node:
     def directory_changed(self, version: int) -> None:
         self.indexes.announce(version)
 
-    async def _sent(self, row: OutboxRow, error: CandorError | None) -> None:
+    async def _sent(self, row: OutboxRow, error: CandorError | None, settle: Work[None]) -> None:
         if row.envelope.kind is MessageKind.LOOKUP:
             lookup_id = LookupId(row.envelope.envelope_id)
-            if not await self.batches.sent(lookup_id, error):
-                await self.searcher.sent(lookup_id, error)
+            known = await self.batches.sent(lookup_id, error, settle) or await self.searcher.sent(
+                lookup_id, error, settle
+            )
+            if known:
+                return
         elif row.envelope.kind is MessageKind.DISCLOSURE_REQUEST and error is not None:
-            await self.requester.refused(RequestId(row.envelope.envelope_id), error)
+            await self.requester.refused(RequestId(row.envelope.envelope_id), error, settle)
+            return
+        await self.store.run(settle)
 
     # --- background work ----------------------------------------------------------------------------------
 

@@ -30,10 +30,10 @@ from candor_node.landing import Landing
 from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
-from candor_node.store import Database, Store
+from candor_node.store import Database, Store, Work
 from candor_node.workers import Lane, Workers
 from candor_proto.canonical import digest
-from candor_proto.errors import CandorError, ClockWrong, UnknownObject, Unreachable
+from candor_proto.errors import CandorError, ClockWrong, StoreUnusable, UnknownObject, Unreachable
 from candor_proto.exchange import LookupEvent, lookup_after
 from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.result import TargetState
@@ -232,7 +232,9 @@ class Batches:
         # Answers that wait for this node itself are nobody else's silence.
         behind = await self._store.run(partial(mail_store.waits, kind=MessageKind.ANSWER))
         for flight in in_air:
-            if not behind and self._waited_long_enough(flight, record, loop_time):
+            # Whoever took the last answer in shows it, unless the database could not be used just then.
+            forgotten = flight.settled and not flight.lock.locked()
+            if forgotten or (not behind and self._waited_long_enough(flight, record, loop_time)):
                 await self.landing.show(flight)
         counts = (await self.progress(record.batch_id))[1]
         if not counts.waiting:
@@ -346,33 +348,36 @@ class Batches:
             if is_final(error):
                 raise
 
-    async def sent(self, lookup_id: LookupId, error: CandorError | None) -> bool:
+    async def sent(self, lookup_id: LookupId, error: CandorError | None, settle: Work[None]) -> bool:
         """The hub has accepted a flight (None) or denied it for good; False when it is none."""
         flight = await self.landing.get(lookup_id)
         if flight is None:
             return False
         async with flight.lock:
-            now = self._clock.now()
-            if error is None:
-                state = lookup_after(flight.state, LookupEvent.HUB_ACCEPTS)
-                batch_id = flight.batch_id
+            now, batch_id = self._clock.now(), flight.batch_id
+            event = LookupEvent.HUB_ACCEPTS if error is None else LookupEvent.HUB_DENIES
+            state = lookup_after(flight.state, event)
 
-                def accepted(db: Database) -> None:
-                    flight_store.set_flight_state(db, lookup_id, state)
-                    if self._require(db, batch_id).state == PAUSED:
-                        batch_store.set_state(db, batch_id, RUNNING, "", now)
-
-                await self._store.run(accepted)
-                flight.state = state
-            else:
-                denied = error
-
-                def work(db: Database) -> None:
+            def work(db: Database) -> None:
+                settle(db)
+                if error is not None:
                     flight_store.deny_flight(db, flight)
                     refs = {"lookup_id": str(lookup_id)}
-                    ledger.append(db, now, "lookup.denied", refs, {"code": denied.code})
+                    ledger.append(db, now, "lookup.denied", refs, {"code": error.code})
+                    return
+                flight_store.set_flight_state(db, lookup_id, state)
+                if self._require(db, batch_id).state == PAUSED:
+                    batch_store.set_state(db, batch_id, RUNNING, "", now)
 
+            try:
                 await self._store.run(work)
+            except StoreUnusable:
+                # It may be on the disk all the same: a flight is never behind the database.
+                held = await self._store.run_at_last(lambda db: flight_store.state(db, lookup_id))
+                if held is not state:
+                    raise
+            flight.state = state
+            if error is not None:
                 self.landing.drop(flight)
         if error is not None:
             record, _ = await self.progress(flight.batch_id)

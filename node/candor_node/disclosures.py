@@ -23,7 +23,7 @@ from candor_node.lookup_store import SearchRow
 from candor_node.mail_store import InboxRow
 from candor_node.outbox import Outbox
 from candor_node.request_store import SentRequest
-from candor_node.store import Database, Store
+from candor_node.store import Database, Store, Work
 from candor_proto.disclosure import (
     REQUEST_LIFE,
     REQUESTER_TRANSITIONS,
@@ -243,11 +243,12 @@ class Requester:
         await self._store.run(work)
         log.warning("a response was refused", owner=str(known.request.owner), code=error.code)
 
-    async def refused(self, request_id: RequestId, error: CandorError) -> None:
+    async def refused(self, request_id: RequestId, error: CandorError, settle: Work[None]) -> None:
         """The hub refused a request for good: it is over, and may be asked again."""
         now = self._clock.now()
 
         def work(db: Database) -> None:
+            settle(db)
             known = request_store.sent(db, request_id)
             state = None if known is None else _next_state(db, known, RequesterEvent.EXPIRES)
             if known is None or state is None:

@@ -105,6 +105,18 @@ def set_flight_state(db: Database, lookup_id: LookupId, state: LookupState) -> N
     db.execute("UPDATE flights SET state = ? WHERE lookup_id = ?", (state.value, lookup_id.value))
 
 
+def state(db: Database, lookup_id: LookupId) -> LookupState | None:
+    """Where a flight stands; None for a lookup that is none."""
+    row = db.execute("SELECT state FROM flights WHERE lookup_id = ?", (lookup_id.value,)).fetchone()
+    return LookupState(row[0]) if row else None
+
+
+def is_shown(db: Database, lookup_id: LookupId) -> bool:
+    """Whether the rows of a flight have results."""
+    sql = "SELECT 1 FROM flights WHERE lookup_id = ? AND shown_at IS NOT NULL"
+    return db.execute(sql, (lookup_id.value,)).fetchone() is not None
+
+
 def set_flight_shown(db: Database, lookup_id: LookupId, now: datetime, *, closed: bool) -> None:
     """Its rows have results; `closed` when nothing can change them any more."""
     db.execute(

@@ -33,7 +33,7 @@ from candor_node.logs import log
 from candor_node.lookup_store import TargetRow
 from candor_node.mail_store import InboxRow
 from candor_node.reading import target_after
-from candor_node.store import Database, Store
+from candor_node.store import Database, Store, Work
 from candor_node.workers import Lane, Workers, slices_in
 from candor_proto.candidates import NodeIndex
 from candor_proto.errors import CandorError, StoreUnusable, UnknownObject
@@ -170,17 +170,24 @@ class Landing:
                 flight_store.state_allowance(db, node, seen.left, now)
             mail_store.settle(db, row.number)
 
+        # A worker that is stopped while the database writes must not leave the flight behind it.
+        await asyncio.shield(self._take_in(flight, node, before, target, work))
+        return target.state is TargetState.STALE_EPOCH and flight.first is None
+
+    async def _take_in(
+        self, flight: Flight, node: NodeId, before: TargetRow, target: TargetRow, work: Work[None]
+    ) -> None:
         try:
             await self._store.run(work)
         except StoreUnusable:
             # A commit that failed may be on the disk all the same, and then this answer does not come again:
             # the database says which, and a flight is never behind it.
-            held = await self._store.run(lambda db: flight_store.targets(db, flight.lookup_id))
+            held = await self._store.run_at_last(lambda db: flight_store.targets(db, flight.lookup_id))
             if held[node].state in (before.state, TargetState.PENDING):
                 raise
         # The answer itself is in the database: evidence, and large.
         flight.targets[node] = replace(target, answer=None)
-        return target.state is TargetState.STALE_EPOCH and flight.first is None
+        self.changed.set()
 
     async def _examine(
         self, flight: Flight, node: NodeId, row: InboxRow, index: NodeIndex | None
@@ -225,8 +232,10 @@ class Landing:
         found = Coverage(tuple(reports[node] for node in sorted(reports)), now, flight.directory_version)
         text = coverage.write_coverage(found)
         done: dict[int, tuple[str, ...]] = {}
+        # The flight in memory may be behind: a commit that failed may be on the disk all the same.
+        amended = flight_store.is_shown(db, flight.lookup_id)
         for row, search_id in flight.searches.items():
-            if not flight.shown:
+            if not amended:
                 hit_store.number_hits(db, search_id)
             hits = [stored.hit for stored in hit_store.hits(db, search_id)]
             search = lookup_store.search(db, search_id)
@@ -243,7 +252,7 @@ class Landing:
         ledger.append(
             db,
             now,
-            "lookup.amended" if flight.shown else "lookup.shown",
+            "lookup.amended" if amended else "lookup.shown",
             {"lookup_id": str(flight.lookup_id), "batch_id": flight.batch_id.hex()},
             {
                 "rows": len(done),

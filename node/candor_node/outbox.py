@@ -4,6 +4,8 @@ A message is deleted when the hub accepts it and buried when the hub refuses it 
 tried again with growing, jittered delays until it expires.
 
 Rules of this file:
+- whoever put a message there takes in what the hub said in the transaction that deletes or buries it: told
+  again after a crash he may be, never not told;
 - what has a sender of its own (`put`, then `send_soon`) is left to it for a while, then goes like the rest;
 - of those that the hub has, the rows go together, or with the next message that is put: a row that is left by
   a crash is sent once more, which the hub knows how to take.
@@ -22,7 +24,7 @@ from candor_node.clock import Clock
 from candor_node.hub_client import HubClient, retry_delay
 from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
-from candor_node.store import Database, Store
+from candor_node.store import Database, Store, Work
 from candor_proto.errors import (
     CandorError,
     CertificateRefused,
@@ -58,7 +60,8 @@ _TRANSIENT = (
     CertificateRevoked,
     MemberSuspended,
 )
-Outcome = Callable[[OutboxRow, CandorError | None], Awaitable[None]]
+# Told what the hub said, and what is to be done to the row in the transaction in which that is taken in.
+Outcome = Callable[[OutboxRow, CandorError | None, Work[None]], Awaitable[None]]
 
 
 def is_final(error: CandorError) -> bool:
@@ -116,7 +119,11 @@ class Outbox:
                 except TimeoutError:
                     pass
                 continue
-            await asyncio.gather(*(self._try(row) for row in rows))
+            tried = await asyncio.gather(*(self._try(row) for row in rows), return_exceptions=True)
+            for error in tried:
+                if error is not None:
+                    # Of a database that cannot be used: not over and over, without a pause.
+                    raise error
 
     async def send(self, row: OutboxRow) -> None:
         """Send one message now; raises what the hub refuses it with, after the row was dealt with."""
@@ -125,8 +132,7 @@ class Outbox:
         except CandorError as error:
             await self._failed(row, error)
             raise
-        await self._store.run(lambda db: mail_store.sent(db, row.number))
-        await self._on_outcome(row, None)
+        await self._on_outcome(row, None, lambda db: mail_store.sent(db, row.number))
 
     # --- messages with a sender of their own ----------------------------------------------------------------
 
@@ -193,6 +199,8 @@ class Outbox:
     async def _try(self, row: OutboxRow) -> None:
         try:
             await self.send(row)
+        except StoreUnusable:
+            raise
         except CandorError as error:
             self._tell(row, error)
 
@@ -207,8 +215,7 @@ class Outbox:
 
     async def _failed(self, row: OutboxRow, error: CandorError) -> None:
         if is_final(error) and not _passes(row, error, self._clock.now()):
-            await self._store.run(lambda db: mail_store.bury(db, row.number, error.message))
-            await self._on_outcome(row, error)
+            await self._on_outcome(row, error, lambda db: mail_store.bury(db, row.number, error.message))
             return
         until = self._clock.now() + timedelta(seconds=1 + retry_delay(row.attempts))
         await self._store.run(lambda db: mail_store.postpone(db, row.number, until, error.message))

@@ -22,7 +22,7 @@ from candor_node.logs import log
 from candor_node.lookup_store import Ask, SearchRow, TargetRow
 from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
-from candor_node.store import Database, Store
+from candor_node.store import Database, Store, Work
 from candor_proto.budget import Quota, check_budget
 from candor_proto.errors import CandorError, Unreachable
 from candor_proto.exchange import (
@@ -266,11 +266,11 @@ class Searcher:
 
     # --- what the hub said ---------------------------------------------------------------------------------
 
-    async def sent(self, lookup_id: LookupId, error: CandorError | None) -> None:
-        """The hub has accepted a lookup (None) or denied it for good."""
+    async def sent(self, lookup_id: LookupId, error: CandorError | None, settle: Work[None]) -> bool:
+        """The hub has accepted a lookup (None) or denied it for good; False when it is none of a search."""
         case = await self._cases.of_lookup(lookup_id)
         if case is None:
-            return
+            return False
         async with case.lock:
             ask, now = case.asks[lookup_id], self._clock.now()
             state = lookup_after(
@@ -282,6 +282,7 @@ class Searcher:
                 targets = {node: TargetRow(TargetState.REFUSED, reason) for node in targets}
 
             def work(db: Database) -> None:
+                settle(db)
                 lookup_store.set_ask_state(db, lookup_id, state, reason)
                 if error is None:
                     return
@@ -292,6 +293,7 @@ class Searcher:
             await self._cases.store(case, work)
             case.asks[lookup_id] = replace(ask, state=state, targets=targets)
             case.changed.set()
+        return True
 
     # --- asking again --------------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ ALL_MIGRATIONS: tuple[Migrations, ...] = (records_migrations,)
 
 # Pieces of work that share one commit: the first of them waits for the last, so there is an end to it.
 MAX_GROUP = 100
+DOUBT_SECONDS = 1.0
 
 
 @dataclass
@@ -136,6 +137,14 @@ class Store:
     async def run(self, work: Work[T]) -> T:
         """`run_sync` for the event loop. A cancelled caller does not stop work that has begun."""
         return await asyncio.wrap_future(self._enqueue(work))
+
+    async def run_at_last(self, work: Work[T]) -> T:
+        """`run` for reading what a commit of which nobody knows has left: however long the disk takes."""
+        while True:
+            try:
+                return await self.run(work)
+            except StoreUnusable:
+                await asyncio.sleep(DOUBT_SECONDS)
 
     def checkpoint(self) -> None:
         """Write the log back into the database and cut it to nothing, so that what was destroyed is gone."""

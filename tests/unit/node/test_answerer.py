@@ -16,7 +16,7 @@ from candor_node.answerer import Answerer
 from candor_node.app import MIGRATIONS
 from candor_node.mail_store import InboxRow, OutboxRow
 from candor_node.outbox import OWN_SENDER_SECONDS, Outbox
-from candor_node.store import Database, Store
+from candor_node.store import Database, Store, Work
 from candor_node.workers import Workers
 from candor_proto.budget import Quota
 from candor_proto.directory import IndexHead, Member, MemberStatus
@@ -97,7 +97,7 @@ class Hub:
         await asyncio.Event().wait()
         return 0
 
-    async def outcome(self, row: OutboxRow, error: CandorError | None) -> None: ...
+    async def outcome(self, row: OutboxRow, error: CandorError | None, settle: Work[None]) -> None: ...
 
 
 def member(node: NodeId, key: SigningKey) -> Member:

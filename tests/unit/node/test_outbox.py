@@ -15,7 +15,7 @@ from candor_node import mail_store
 from candor_node.app import MIGRATIONS
 from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
-from candor_node.store import Store
+from candor_node.store import Store, Work
 from candor_proto import errors
 from candor_proto.errors import CandorError, ConflictingResubmission, QuotaSpent, Unreachable
 from candor_proto.ids import NodeId
@@ -50,8 +50,9 @@ class Scene:
             raise self.error
         return 1
 
-    async def outcome(self, row: OutboxRow, error: CandorError | None) -> None:
+    async def outcome(self, row: OutboxRow, error: CandorError | None, settle: Work[None]) -> None:
         self.heard.append(error)
+        await self.store.run(settle)
 
     def due(self) -> list[OutboxRow]:
         return self.store.run_sync(lambda db: mail_store.due(db, OWN, self.moment, 10))
