@@ -156,7 +156,7 @@ async def hub_client(address: str, folder: Path, rounds: int, figures: Any) -> d
     seconds = []
     for number, lookup in enumerate(lookups):
         if number == WARM_UP:
-            start = figures()
+            start = figures("sample")
         seconds.append(await one_round(nodes, tasks, lookup))
         await settled(nodes, number + 1)
     end = figures()
@@ -214,7 +214,7 @@ async def echo_client(address: str, folder: Path, rounds: int, octets: int, figu
     seconds = []
     for number in range(rounds + WARM_UP):
         if number == WARM_UP:
-            start = figures()
+            start = figures("sample")
         began = time.perf_counter()
         async with asyncio.timeout(ROUND_DEADLINE_SECONDS):
             await asyncio.gather(*(trip(call, message) for call in calls))
@@ -242,7 +242,7 @@ def sizes(folder: Path) -> tuple[int, int]:
     """Octets of a frame with a delivery, and of one with an answer."""
     members = read_members(folder)
     everybody = [one.member() for one in members]
-    lookup = codec.write_envelope(everybody[0].lookup(everybody, shape=SHAPE))
+    lookup = codec.envelope_octets(everybody[0].lookup(everybody, shape=SHAPE))
     answer = an_answer(members)
     answer.sender = answer.recipient = str(members[0].node)
     submission = hub_pb2.Submission(number=1, envelope=answer)

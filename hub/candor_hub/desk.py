@@ -8,13 +8,14 @@ next one of the same batch at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from candor_hub.directory import CurrentDirectory
 from candor_hub.store import Transaction
-from candor_hub.store.envelopes import Acceptance, Accepted, Asked, Key, key_of
+from candor_hub.store.envelopes import Acceptance, Accepted, Asked, Key, Posting, key_of
 from candor_proto.budget import BUCKET, MONTH, Use, bucket
 from candor_proto.directory import MemberStatus
 from candor_proto.ids import Digest, KeyClass, NodeId
@@ -22,7 +23,7 @@ from candor_proto.statements import Lookup
 from candor_wire.codec import Envelope, MessageKind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Submission:
     """What a member hands in: `caller` is who its certificate says, `directory` what it was admitted by."""
 
@@ -43,11 +44,11 @@ class Checked:
     def envelope(self) -> Envelope:
         return self.submission.envelope
 
-    @property
+    @cached_property
     def key(self) -> Key:
         return key_of(self.envelope)
 
-    @property
+    @cached_property
     def asked(self) -> Asked | None:
         """For an answer: what must have been asked."""
         envelope = self.envelope
@@ -55,7 +56,7 @@ class Checked:
             return None
         return (envelope.recipient, envelope.envelope_id, envelope.sender)
 
-    @property
+    @cached_property
     def recipients(self) -> frozenset[NodeId]:
         """Whose mailboxes it may go to."""
         if self.lookup is not None:
@@ -68,7 +69,7 @@ class Checked:
 class Desk:
     """Belongs to the thread that judges, for as long as its transaction is open."""
 
-    statuses: dict[NodeId, MemberStatus]
+    statuses: Mapping[NodeId, MemberStatus]
     earlier: dict[Key, Accepted]
     uses: dict[NodeId, tuple[Use, ...]]
     asked: set[Asked]
@@ -84,10 +85,9 @@ class Desk:
         single = [each.envelope for each in batch if each.lookup is None]
         addressed = {envelope.recipient for envelope in single if envelope.recipient is not None}
         # The lock also keeps two lookups of one asker from spending the same quota (§11).
-        statuses = tx.members.statuses(callers, lock=True)
-        if addressed - callers:
-            statuses |= tx.members.statuses(addressed - callers)
-        wanted = {each.asked for each in batch if each.asked is not None}
+        tx.members.lock(callers)
+        statuses = _statuses(tx, batch, callers | addressed)
+        wanted = {asked for each in batch if (asked := each.asked) is not None}
         pairs = {
             (envelope.sender, envelope.recipient) for envelope in single if envelope.recipient is not None
         }
@@ -105,7 +105,7 @@ class Desk:
     def accept(self, checked: Checked, nodes: frozenset[NodeId], now: datetime) -> None:
         """Note that `checked` goes to `nodes`."""
         envelope, lookup = checked.envelope, checked.lookup
-        self.accepted.append(Acceptance(envelope, checked.body_digest, nodes))
+        self.accepted.append(Acceptance(envelope, checked.key, checked.body_digest, nodes))
         self.earlier[checked.key] = Accepted(checked.body_digest, len(nodes))
         for node in nodes:
             self.waiting[node] += 1
@@ -118,8 +118,21 @@ class Desk:
         counts = [wanted.get(key_class, 0) for key_class in (KeyClass.WEAK, KeyClass.MATCH, KeyClass.CODE)]
         self.uses[lookup.asker] += (Use(bucket(now), *counts),)
 
-    def close(self, tx: Transaction, now: datetime) -> None:
-        """Write down what was accepted; raises StoreUnusable."""
+    def close(self, tx: Transaction, now: datetime) -> tuple[Posting, ...] | None:
+        """Write down what was accepted; what will be on its way, if known. Raises StoreUnusable."""
         for asker, wanted in sorted(self.spent.items()):
             tx.quotas.spend(asker, bucket(now), wanted)
-        tx.envelopes.add(self.accepted, now)
+        return tx.envelopes.add(self.accepted, now) if self.accepted else ()
+
+
+def _statuses(
+    tx: Transaction, batch: Sequence[Checked], nodes: Collection[NodeId]
+) -> Mapping[NodeId, MemberStatus]:
+    """The standing of `nodes` in this very transaction.
+
+    Whatever changes a member makes a new version of the directory in the same transaction (`directory`): while
+    the version is that of a directory in hand, what stands in it is what the rows say.
+    """
+    views = {each.submission.directory.version: each.submission.directory for each in batch}
+    current = views.get(tx.directories.latest_version())
+    return tx.members.statuses(nodes) if current is None else current.statuses

@@ -12,8 +12,8 @@ Rules of this file:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -21,7 +21,7 @@ from typing import TypeVar
 from candor_hub.desk import Checked, Desk, Submission
 from candor_hub.directory import CurrentDirectory
 from candor_hub.store import Store
-from candor_hub.store.envelopes import Accepted
+from candor_hub.store.envelopes import Accepted, Posting
 from candor_hub.store.quotas import LedgerEntry
 from candor_proto.budget import BUCKET, MONTH, Quota, check_budget, remaining
 from candor_proto.canonical import digest
@@ -66,11 +66,15 @@ _LIFE = {
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the sender is told, and whom to wake; `again` when it was accepted before."""
+    """What the sender is told, and to whom it goes; `again` when it was accepted before.
+
+    `posting` is what has become of it in the mailbox, if this is known: it is committed.
+    """
 
     recipients: int
     nodes: frozenset[NodeId]
     again: bool = False
+    posting: Posting | None = field(default=None, repr=False, compare=False)
 
 
 Outcome = Receipt | CandorError
@@ -118,9 +122,9 @@ class Relay:
                 _outcome(partial(self._judge, desk, each, now)) if isinstance(each, Checked) else each
                 for each in checked
             ]
-            desk.close(tx, now)
+            postings = desk.close(tx, now)
             tx.ledger.append([_entry(each.envelope) for each in desk.accepted], now)
-        return outcomes
+        return outcomes if postings is None else _with_postings(outcomes, postings)
 
     def _judge(self, desk: Desk, checked: Checked, now: datetime) -> Receipt:
         envelope, caller, lookup = checked.envelope, checked.submission.caller, checked.lookup
@@ -161,6 +165,17 @@ def _outcome(work: Callable[[], Result]) -> Result | CandorError:
         raise
     except CandorError as error:
         return error
+
+
+def _with_postings(outcomes: Sequence[Outcome], postings: Iterable[Posting]) -> list[Outcome]:
+    """The postings are those of what was accepted now, in the same order."""
+    following = iter(postings)
+    return [
+        outcome
+        if isinstance(outcome, CandorError) or outcome.again
+        else Receipt(outcome.recipients, outcome.nodes, posting=next(following))
+        for outcome in outcomes
+    ]
 
 
 def _check_sender(submission: Submission) -> Checked:

@@ -32,7 +32,6 @@ from candor_wire.limits import (
     MAX_UNANSWERED_SUBMISSIONS,
     REDELIVERY_SECONDS,
 )
-from candor_wire.v1 import hub_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -51,13 +50,16 @@ class Timing:
     hello_deadline_seconds: float = ATTACH_HELLO_DEADLINE_SECONDS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Parcel:
-    """A delivery as it goes onto the wire; recipients of one envelope share the message."""
+    """A delivery; `envelope` is as it goes onto the wire, and recipients of one share it."""
 
     delivery_id: int
-    envelope: hub_pb2.Envelope = field(repr=False)
-    octets: int
+    envelope: bytes = field(repr=False)
+
+    @property
+    def octets(self) -> int:
+        return len(self.envelope)
 
 
 @dataclass(eq=False)
@@ -157,12 +159,17 @@ class Session:
 
     # --- submissions ------------------------------------------------------------------------------------
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another submission, and more acknowledgements, may be taken on."""
+        return (
+            self.unanswered + len(self.receipts) < MAX_UNANSWERED_SUBMISSIONS
+            and len(self.acknowledging) < 4 * MAX_DELIVERIES_IN_FLIGHT
+        )
+
     async def wait_for_room(self) -> None:
-        """Until another submission, and more acknowledgements, may be taken on."""
-        while (
-            self.unanswered + len(self.receipts) >= MAX_UNANSWERED_SUBMISSIONS
-            or len(self.acknowledging) >= 4 * MAX_DELIVERIES_IN_FLIGHT
-        ):
+        """Until there is."""
+        while not self.has_room:
             self.room.clear()
             await self.room.wait()
 

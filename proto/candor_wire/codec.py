@@ -5,13 +5,13 @@ Every `read_*` is strict: unknown fields, missing fields, wrong lengths and over
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
 from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from candor_proto.canonical import digest, from_milliseconds, to_milliseconds
 from candor_proto.errors import CandorError, LimitExceeded, MalformedMessage, UnsupportedVersion
@@ -63,13 +63,11 @@ class Envelope:
 
 def refuse_unknown_fields(message: Message) -> None:
     """Raises MalformedMessage when `message`, or a message inside it, has fields we do not know."""
-    if len(UnknownFieldSet(message)):
+    # They are kept, and so they count, until they are discarded.
+    octets = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != octets:
         raise MalformedMessage("A message with unknown fields.")
-    for descriptor, value in message.ListFields():
-        if descriptor.message_type is None:
-            continue
-        for item in value if isinstance(value, list) or hasattr(value, "append") else [value]:
-            refuse_unknown_fields(item)
 
 
 def _exactly(octets: bytes, count: int, what: str) -> bytes:
@@ -88,6 +86,11 @@ def write_envelope(envelope: Envelope) -> hub_pb2.Envelope:
         envelope.signature,
         to_milliseconds(envelope.expires_at),
     )
+
+
+def envelope_octets(envelope: Envelope) -> bytes:
+    """As it stands in a delivery."""
+    return write_envelope(envelope).SerializeToString()
 
 
 def envelope_message(
@@ -263,19 +266,48 @@ class HubMail:
 HubFrame = Welcome | HubMail | DirectoryChanged | Heartbeat
 
 
+# A delivery and what it stands in, as it goes onto the wire: the octets in front of each part.
+_MAIL, _DELIVERIES, _ENVELOPE = b"\x2a", b"\x0a", b"\x12"
+_DELIVERY_ID = struct.Struct("<BQ")
+_DELIVERY_ID_TAG = 0x09
+
+
 def write_hub_mail(
-    deliveries: Iterable[tuple[int, hub_pb2.Envelope]] = (), receipts: Iterable[Receipt] = ()
+    deliveries: Iterable[tuple[int, bytes]] = (), receipts: Iterable[Receipt] = ()
 ) -> hub_pb2.AttachResponse:
-    """Envelopes come as messages: one that goes to many is written once."""
-    return hub_pb2.AttachResponse(
-        mail=hub_pb2.HubMail(
-            deliveries=[
-                hub_pb2.Delivery(delivery_id=delivery_id, envelope=envelope)
-                for delivery_id, envelope in deliveries
-            ],
-            receipts=[write_receipt(receipt) for receipt in receipts],
+    """Envelopes come as octets (`envelope_octets`): one that goes to a thousand is encoded once.
+
+    The frame is put together of these, for every message put into another one is copied whole, at each level.
+    """
+    parts, octets = list[bytes](), 0
+    for delivery_id, envelope in deliveries:
+        length = _length(len(envelope))
+        size = _DELIVERY_ID.size + len(_ENVELOPE) + len(length) + len(envelope)
+        parts += (
+            start := _DELIVERIES + _length(size) + _DELIVERY_ID.pack(_DELIVERY_ID_TAG, delivery_id),
+            _ENVELOPE + length,
+            envelope,
         )
-    )
+        octets += len(start) + len(_ENVELOPE) + len(length) + len(envelope)
+    frame = hub_pb2.AttachResponse()
+    if parts:
+        frame.MergeFromString(b"".join((_MAIL, _length(octets), *parts)))
+    for receipt in receipts:
+        if isinstance(receipt.outcome, int):
+            frame.mail.receipts.add(number=receipt.number, recipients=receipt.outcome)
+        else:
+            frame.mail.receipts.append(write_receipt(receipt))
+    return frame
+
+
+def _length(count: int) -> bytes:
+    """As protobuf writes the length of a part: seven bits an octet, the lowest first."""
+    octets = bytearray()
+    while count > 0x7F:
+        octets.append(count & 0x7F | 0x80)
+        count >>= 7
+    octets.append(count)
+    return bytes(octets)
 
 
 def write_receipt(receipt: Receipt) -> hub_pb2.Receipt:
@@ -297,7 +329,7 @@ def write_frame(frame: HubFrame) -> hub_pb2.AttachResponse:
                 )
             )
         case HubMail(deliveries, receipts):
-            written = ((one.delivery_id, write_envelope(one.envelope)) for one in deliveries)
+            written = ((one.delivery_id, envelope_octets(one.envelope)) for one in deliveries)
             return write_hub_mail(written, receipts)
         case DirectoryChanged(version):
             return hub_pb2.AttachResponse(
