@@ -4,7 +4,7 @@ Rules of this file:
 - what this process has committed it hands out at once, without reading it again; what it does not know of,
   because another process wrote it or a word got lost, is read once for all streams. A body that goes to a
   thousand nodes is encoded once;
-- acknowledgements are gathered for at most ACKNOWLEDGE_SECONDS and deleted in one transaction. Losing one
+- acknowledgements are gathered for a moment (ACKNOWLEDGE_SECONDS) and deleted in one transaction. Losing one
   costs a redelivery, which the node recognises;
 - the mailbox decides: a row that a stream could not take on now is read by that stream later.
 """
@@ -32,7 +32,10 @@ from candor_wire.codec import envelope_octets
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-ACKNOWLEDGE_SECONDS = 0.02
+# So long do acknowledgements gather before they are written down, or until there are so many: few of them in
+# a transaction cost as much as a few hundred.
+ACKNOWLEDGE_SECONDS = 0.25
+ACKNOWLEDGE_AT_ONCE = 512
 _NEWS = 2_000
 
 
@@ -49,7 +52,9 @@ class Courier:
         self._posted: list[tuple[list[Posting | None], float]] = []
         self._wake = asyncio.Event()
         self._acknowledged: dict[Session, list[int]] = {}
+        self._gathered = 0
         self._has_acknowledged = asyncio.Event()
+        self._enough = asyncio.Event()
         self._threads = ThreadPoolExecutor(3, "courier")
 
     def accepted(self, receipts: Iterable[Receipt], began: float) -> None:
@@ -182,7 +187,10 @@ class Courier:
             session.land(delivery_id)
         session.acknowledging.update(delivery_ids)
         self._acknowledged.setdefault(session, []).extend(delivery_ids)
+        self._gathered += len(delivery_ids)
         self._has_acknowledged.set()
+        if self._gathered >= ACKNOWLEDGE_AT_ONCE:
+            self._enough.set()
         if session.behind or session.pending:
             session.wake.set()  # there is room now
 
@@ -190,12 +198,17 @@ class Courier:
         """Delete what was acknowledged, for ever."""
         while True:
             await self._has_acknowledged.wait()
-            await asyncio.sleep(ACKNOWLEDGE_SECONDS)
+            try:
+                async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
+                    await self._enough.wait()
+            except TimeoutError:
+                pass
             self._has_acknowledged.clear()
+            self._enough.clear()
             await self._delete()
 
     async def _delete(self) -> None:
-        taken, self._acknowledged = self._acknowledged, {}
+        taken, self._acknowledged, self._gathered = self._acknowledged, {}, 0
         if not taken:
             return
         by_node: dict[NodeId, list[int]] = {}
@@ -211,4 +224,3 @@ class Courier:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-

@@ -130,8 +130,8 @@ def _statuses(
 ) -> Mapping[NodeId, MemberStatus]:
     """The standing of `nodes` in this very transaction.
 
-    Whatever changes a member makes a new version of the directory in the same transaction (`directory`): while
-    the version is that of a directory in hand, what stands in it is what the rows say.
+    Whatever changes a member makes a new version of the directory in the same transaction (`directory`):
+    while the version is that of a directory in hand, what stands in it is what the rows say.
     """
     views = {each.submission.directory.version: each.submission.directory for each in batch}
     current = views.get(tx.directories.latest_version())

@@ -57,10 +57,6 @@ class Parcel:
     delivery_id: int
     envelope: bytes = field(repr=False)
 
-    @property
-    def octets(self) -> int:
-        return len(self.envelope)
-
 
 @dataclass(eq=False)
 class Session:
@@ -125,15 +121,18 @@ class Session:
         """What goes into the next frame, as in flight from `now` on; empty if nothing does."""
         parcels, octets = list[Parcel](), 0
         while self.pending and self.octets_in_flight < MAX_OCTETS_IN_FLIGHT:
-            octets += self.pending[0].octets
+            size = len(self.pending[0].envelope)
+            octets += size
             if parcels and octets > FRAME_OCTETS:
                 break
             parcel = self.pending.popleft()
             parcels.append(parcel)
-            self.in_flight[parcel.delivery_id] = (now, parcel.octets)
-            self.octets_in_flight += parcel.octets
-        receipts = [self.receipts.popleft() for _ in range(min(len(self.receipts), _MAX_RECEIPTS_IN_A_FRAME))]
+            self.in_flight[parcel.delivery_id] = (now, size)
+            self.octets_in_flight += size
         self.delivered += len(parcels)
+        receipts = list[Receipt]()
+        while self.receipts and len(receipts) < _MAX_RECEIPTS_IN_A_FRAME:
+            receipts.append(self.receipts.popleft())
         return parcels, receipts
 
     def land(self, delivery_id: int) -> None:

@@ -140,7 +140,7 @@ envelopes = sa.Table(
     sa.Column("recipients", sa.Integer, nullable=False),
     sa.Column("accepted_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
-    sa.UniqueConstraint("sender", "kind", "envelope_id", "recipient"),
+    sa.UniqueConstraint("envelope_id", "sender", "kind", "recipient"),
     sqlite_autoincrement=True,
 )
 

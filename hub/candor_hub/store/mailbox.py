@@ -115,7 +115,7 @@ class Mailbox:
 
     def acknowledge(self, acknowledged: Mapping[NodeId, Iterable[int]]) -> int:
         """Delete deliveries, by recipient, and bodies that nobody waits for; how many deliveries."""
-        named = sorted({(delivery_id, str(node)) for node, ids in acknowledged.items() for delivery_id in ids})
+        named = sorted({(one, node.value) for node, ids in acknowledged.items() for one in ids})
         select = "SELECT DISTINCT envelope FROM mailbox"
         carried = {number for (number,) in matching(self._connection, select, _OWN, named)}
         if not carried:
