@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 
 from candor_hub.directory import CurrentDirectory
 from candor_hub.store import Transaction
@@ -32,37 +31,26 @@ class Submission:
     directory: CurrentDirectory = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Checked:
-    """A submission whose sender is its caller, and whose signature verifies if it is a lookup."""
+    """A submission whose sender is its caller, and whose signature verifies if it is a lookup.
+
+    `asked` is, for an answer, what must have been asked.
+    """
 
     submission: Submission
+    envelope: Envelope
+    key: Key
     body_digest: Digest
     lookup: Lookup | None
+    asked: Asked | None
 
-    @property
-    def envelope(self) -> Envelope:
-        return self.submission.envelope
-
-    @cached_property
-    def key(self) -> Key:
-        return key_of(self.envelope)
-
-    @cached_property
-    def asked(self) -> Asked | None:
-        """For an answer: what must have been asked."""
-        envelope = self.envelope
-        if envelope.kind is not MessageKind.ANSWER or envelope.recipient is None:
-            return None
-        return (envelope.recipient, envelope.envelope_id, envelope.sender)
-
-    @cached_property
-    def recipients(self) -> frozenset[NodeId]:
-        """Whose mailboxes it may go to."""
-        if self.lookup is not None:
-            return frozenset(target.node for target in self.lookup.targets)
-        recipient = self.envelope.recipient
-        return frozenset() if recipient is None else frozenset({recipient})
+    @classmethod
+    def of(cls, submission: Submission, body_digest: Digest, lookup: Lookup | None) -> Checked:
+        envelope, asked = submission.envelope, None
+        if envelope.kind is MessageKind.ANSWER and envelope.recipient is not None:
+            asked = (envelope.recipient, envelope.envelope_id, envelope.sender)
+        return cls(submission, envelope, key_of(envelope), body_digest, lookup, asked)
 
 
 @dataclass
@@ -87,12 +75,13 @@ class Desk:
         # The lock also keeps two lookups of one asker from spending the same quota (§11).
         tx.members.lock(callers)
         statuses = _statuses(tx, batch, callers | addressed)
-        wanted = {asked for each in batch if (asked := each.asked) is not None}
+        wanted = {each.asked for each in batch if each.asked is not None}
         pairs = {
             (envelope.sender, envelope.recipient) for envelope in single if envelope.recipient is not None
         }
-        recipients = frozenset[NodeId]().union(*(each.recipients for each in batch))
-        askers = {each.lookup.asker for each in batch if each.lookup is not None}
+        lookups = [each.lookup for each in batch if each.lookup is not None]
+        recipients = addressed.union(target.node for lookup in lookups for target in lookup.targets)
+        askers = {lookup.asker for lookup in lookups}
         return cls(
             statuses=statuses,
             earlier=tx.envelopes.find({each.key for each in batch}),

@@ -12,7 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -56,6 +56,7 @@ DISCLOSURE_LIFE = timedelta(days=30)
 MAX_ANSWER_OCTETS = answer_octets(LookupShape.DETAILED, MAX_PERSONS)
 # One member alone must not be able to fill another's mailbox.
 MAX_WAITING_FROM_ONE_SENDER = 1_000
+_SALT_OCTETS = 32
 _LIFE = {
     MessageKind.LOOKUP: LOOKUP_LIFE,
     MessageKind.ANSWER: LOOKUP_LIFE,
@@ -123,7 +124,7 @@ class Relay:
                 for each in checked
             ]
             postings = desk.close(tx, now)
-            tx.ledger.append([_entry(each.envelope) for each in desk.accepted], now)
+            tx.ledger.append(_entries([each.envelope for each in desk.accepted]), now)
         return outcomes if postings is None else _with_postings(outcomes, postings)
 
     def _judge(self, desk: Desk, checked: Checked, now: datetime) -> Receipt:
@@ -186,7 +187,7 @@ def _check_sender(submission: Submission) -> Checked:
             f"The message claims to come from {envelope.sender}; the certificate is that of {caller}."
         )
     lookup = _read_lookup(envelope, submission.directory) if envelope.kind is MessageKind.LOOKUP else None
-    return Checked(submission, Digest(digest("envelope-body", envelope.body)), lookup)
+    return Checked.of(submission, Digest(digest("envelope-body", envelope.body)), lookup)
 
 
 def _read_lookup(envelope: Envelope, directory: CurrentDirectory) -> Lookup:
@@ -256,7 +257,9 @@ def _recipient(desk: Desk, checked: Checked) -> frozenset[NodeId]:
     return frozenset({recipient})
 
 
-def _entry(envelope: Envelope) -> LedgerEntry:
-    salt = secrets.token_bytes(32)
-    commitment = digest("ledger-entry", salt, str(envelope.sender).encode(), envelope.body)
-    return LedgerEntry(envelope.sender, envelope.kind.value, salt, commitment)
+def _entries(envelopes: Sequence[Envelope]) -> Iterator[LedgerEntry]:
+    salts = secrets.token_bytes(_SALT_OCTETS * len(envelopes))
+    for number, envelope in enumerate(envelopes):
+        salt = salts[number * _SALT_OCTETS : (number + 1) * _SALT_OCTETS]
+        commitment = digest("ledger-entry", salt, envelope.sender.value.encode(), envelope.body)
+        yield LedgerEntry(envelope.sender, envelope.kind.value, salt, commitment)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 
 from google.protobuf.message import Message
 
@@ -38,6 +39,7 @@ class MessageKind(Enum):
         return self in (MessageKind.LOOKUP, MessageKind.ANSWER)
 
 
+_KINDS = {kind.value: kind for kind in MessageKind}
 _SEALED_OCTETS = {
     MessageKind.DISCLOSURE_REQUEST: SealKind.REQUEST.sealed_octets,
     MessageKind.DISCLOSURE_RESPONSE: SealKind.RESPONSE.sealed_octets,
@@ -122,26 +124,32 @@ def read_envelope(message: hub_pb2.Envelope) -> Envelope:
 
 def read_known_envelope(message: hub_pb2.Envelope) -> Envelope:
     """As `read_envelope`, when unknown fields were refused for the message around it already."""
-    try:
-        kind = MessageKind(message.kind)
-    except ValueError:
-        raise MalformedMessage("An envelope of an unknown kind.") from None
+    kind, recipient, body = _KINDS.get(message.kind), message.recipient, message.body
+    if kind is None:
+        raise MalformedMessage("An envelope of an unknown kind.")
     if kind in _SEALED_OCTETS:
-        _exactly(message.body, _SEALED_OCTETS[kind], "A sealed body")
-    elif not 0 < len(message.body) <= MAX_LOOKUP_OCTETS:
+        _exactly(body, _SEALED_OCTETS[kind], "A sealed body")
+    elif not 0 < len(body) <= MAX_LOOKUP_OCTETS:
         raise LimitExceeded("The body of an envelope is empty or over its limit.")
-    _exactly(message.signature, SIGNATURE_OCTETS if kind.signed else 0, "The signature of this kind")
-    if kind is not MessageKind.LOOKUP and not message.recipient:
+    if kind is not MessageKind.LOOKUP and not recipient:
         raise MalformedMessage("An envelope without a recipient.")
     return Envelope(
         envelope_id=_exactly(message.envelope_id, 16, "An envelope id"),
         kind=kind,
-        sender=NodeId(message.sender),
-        recipient=NodeId(message.recipient) if message.recipient else None,
-        body=message.body,
-        signature=message.signature,
+        sender=_node(message.sender),
+        recipient=_node(recipient) if recipient else None,
+        body=body,
+        signature=_exactly(
+            message.signature, SIGNATURE_OCTETS if kind.signed else 0, "The signature of this kind"
+        ),
         expires_at=from_milliseconds(message.expires_at_milliseconds),
     )
+
+
+@lru_cache(4096)
+def _node(name: str) -> NodeId:
+    """The same few names come a thousand times."""
+    return NodeId(name)
 
 
 @dataclass(frozen=True)
@@ -192,7 +200,8 @@ def read_node_mail(message: hub_pb2.AttachRequest) -> NodeMail:
     refuse_unknown_fields(message)
     if message.WhichOneof("frame") != "mail":
         raise MalformedMessage("After its hello a node sends mail only.")
-    ids, submissions = tuple(message.mail.acknowledged), message.mail.submissions
+    mail = message.mail
+    ids, submissions = tuple(mail.acknowledged), mail.submissions
     if not ids and not submissions:
         raise MalformedMessage("A frame with no mail in it.")
     if len(ids) > limits.MAX_ACKNOWLEDGED_IDS or len(submissions) > limits.MAX_UNANSWERED_SUBMISSIONS:
