@@ -125,7 +125,9 @@ segments = sa.Table(
     sa.Column("released_at", sa.BigInteger, index=True),
 )
 
-# One row for each thing that a member handed in; `recipient` is empty for a lookup.
+# One row for each thing that a member handed in; `recipient` is empty for a lookup. Unique by the id first:
+# a thousand answers to a lookup stand side by side in the index, where by sender each would be a page of its
+# own to encrypt and write. (Databases made before say the same the other way round.)
 envelopes = sa.Table(
     "envelopes",
     metadata,
