@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +32,7 @@ import grpc
 import grpc.aio
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bench.sampler import Sampler
 from candor_certs.mtls import client_options, server_credentials, server_options
 from candor_certs.names import PeerName, Role
 from candor_certs.requests import certificate_request
@@ -206,8 +209,13 @@ async def _serve(start: Callable[[], Awaitable[tuple[str, Callable[[], dict[str,
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
-    while await reader.readline():
-        say(cpu_seconds=time.process_time(), kilobytes=resident_kilobytes(), **figures())
+    with ExitStack() as stack:
+        while line := (await reader.readline()).decode().strip():
+            if line == "sample" and (samples := os.environ.get("BENCH_SAMPLES")):
+                # Where its time goes, in a file of its own; nothing counts that is measured meanwhile.
+                Path(samples).mkdir(parents=True, exist_ok=True)
+                stack.enter_context(Sampler(Path(samples) / f"{sys.argv[1]}-{os.getpid()}.txt"))
+            say(cpu_seconds=time.process_time(), kilobytes=resident_kilobytes(), **figures())
     await stop()
 
 
@@ -268,7 +276,7 @@ def run_client(server: Process, module: str, *arguments: str) -> dict[str, Any]:
             if "result" in said:
                 result: dict[str, Any] = said["result"]
                 return result
-            client.stdin.write(json.dumps(server.ask("figures")) + "\n")
+            client.stdin.write(json.dumps(server.ask(said["want"])) + "\n")
             client.stdin.flush()
     finally:
         client.stdin.close()
@@ -276,9 +284,9 @@ def run_client(server: Process, module: str, *arguments: str) -> dict[str, Any]:
     raise RuntimeError("a client of the benchmark ended early")
 
 
-def ask_parent() -> dict[str, float]:
-    """In a client: the server's figures of this moment."""
-    say(want="figures")
+def ask_parent(want: str = "figures") -> dict[str, float]:
+    """In a client: the server's figures of this moment; with "sample" it samples itself from now on."""
+    say(want=want)
     figures: dict[str, float] = json.loads(sys.stdin.readline())
     return figures
 

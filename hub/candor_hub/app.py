@@ -86,7 +86,7 @@ class Hub:
         self.watch = Watch(self.streams, self.directory, timing)
         self.warden = Warden(self.streams, self.watch, self.clock, timing)
         self.courier = Courier(self.streams, self.mailbox, self.clock, timing)
-        self.intake = Intake(self.relay, self.clock, self.courier.wake)
+        self.intake = Intake(self.relay, self.clock, self.courier.accepted)
         self.attachments = Attachments(
             self.streams, self.watch, self.warden, self.courier, self.intake, self.clock, timing
         )

@@ -123,9 +123,11 @@ class Attachments:
             mail = codec.read_node_mail(frame)
             if mail.acknowledged:
                 self._courier.acknowledge(session, mail.acknowledged)
-            await session.wait_for_room()
-            for number, envelope in mail.submissions:
+            if not session.has_room:
                 await session.wait_for_room()
+            for number, envelope in mail.submissions:
+                if not session.has_room:
+                    await session.wait_for_room()
                 self._submit(session, number, envelope)
 
     def _submit(self, session: Session, number: int, envelope: Envelope | CandorError) -> None:
@@ -134,16 +136,15 @@ class Attachments:
             return
         session.unanswered += 1
         # Judged by the directory of the last look; standing is looked up in the transaction that accepts.
-        outcome = self._intake.offer(envelope, session.node, self._watch.snapshot.view)
-        patient = envelope.kind is MessageKind.ANSWER
-        outcome.add_done_callback(partial(self._judged, session, number, patient))
+        judged = partial(self._judged, session, number, envelope.kind is MessageKind.ANSWER)
+        self._intake.hand_in(envelope, session.node, self._watch.snapshot.view, judged)
 
     def _judged(
-        self, session: Session, number: int, patient: bool, outcome: asyncio.Future[relay.Receipt]
+        self, session: Session, number: int, patient: bool, outcome: relay.Receipt | Exception
     ) -> None:
         session.unanswered -= 1
-        error = outcome.exception()
-        self._answer(session, number, error if error is not None else outcome.result().recipients, patient)
+        told = outcome if isinstance(outcome, Exception) else outcome.recipients
+        self._answer(session, number, told, patient)
 
     def _answer(
         self, session: Session, number: int, outcome: int | BaseException, patient: bool = False

@@ -1,8 +1,10 @@
 """Carries deliveries from the mailbox to the streams, and acknowledgements back.
 
 Rules of this file:
-- one reader for all streams: new rows are read once, and a body that goes to a thousand nodes once;
-- acknowledgements are gathered for at most ACKNOWLEDGE_SECONDS and deleted in one transaction. Losing one
+- what this process has committed it hands out at once, without reading it again; what it does not know of,
+  because another process wrote it or a word got lost, is read once for all streams. A body that goes to a
+  thousand nodes is encoded once;
+- acknowledgements are gathered for a moment (ACKNOWLEDGE_SECONDS) and deleted in one transaction. Losing one
   costs a redelivery, which the node recognises;
 - the mailbox decides: a row that a stream could not take on now is read by that stream later.
 """
@@ -10,8 +12,9 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -19,15 +22,20 @@ import structlog
 
 from candor_hub.clock import Clock
 from candor_hub.mailbox import MailboxKeeper
+from candor_hub.relay import Receipt
+from candor_hub.store.envelopes import Posting
 from candor_hub.streams import Parcel, Session, Streams, Timing
 from candor_proto.errors import CandorError
 from candor_proto.ids import NodeId
-from candor_wire.codec import Delivery, write_envelope
+from candor_wire.codec import envelope_octets
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-ACKNOWLEDGE_SECONDS = 0.02
+# So long do acknowledgements gather before they are written down, or until there are so many: few of them in
+# a transaction cost as much as a few hundred.
+ACKNOWLEDGE_SECONDS = 0.25
+ACKNOWLEDGE_AT_ONCE = 512
 _NEWS = 2_000
 
 
@@ -39,15 +47,22 @@ class Courier:
         self._mailbox = mailbox
         self._clock = clock
         self._timing = timing
+        # All deliveries up to this id have been handed out, or are each session's own to read.
         self._seen = 0
+        self._posted: list[tuple[list[Posting | None], float]] = []
         self._wake = asyncio.Event()
         self._acknowledged: dict[Session, list[int]] = {}
+        self._gathered = 0
         self._has_acknowledged = asyncio.Event()
+        self._enough = asyncio.Event()
         self._threads = ThreadPoolExecutor(3, "courier")
 
-    def wake(self) -> None:
-        """Something was accepted."""
-        self._wake.set()
+    def accepted(self, receipts: Iterable[Receipt], began: float) -> None:
+        """These were accepted by this process, and are committed; `began` is a loop time before that."""
+        postings = [receipt.posting for receipt in receipts if not receipt.again]
+        if postings:
+            self._posted.append((postings, began))
+            self._wake.set()
 
     async def start(self) -> None:
         """What waits already is read by each stream for itself; raises StoreUnusable."""
@@ -61,36 +76,67 @@ class Courier:
     # --- deliveries -------------------------------------------------------------------------------------
 
     async def carry(self) -> None:
-        """Hand out what is new, for ever: when woken, and once per poll what other processes wrote."""
+        """Hand out what is new, for ever: when told, and once per poll what other processes wrote."""
         while True:
+            told = True
             try:
                 async with asyncio.timeout(self._timing.poll_seconds):
                     await self._wake.wait()
             except TimeoutError:
-                pass
+                told = False
             self._wake.clear()
             try:
-                while await self._look() == _NEWS:
-                    pass
+                if not (told and self._hand_out_posted()):
+                    await self._read_news()
             except CandorError as error:
                 log.error("deliveries could not be read", code=error.code, message=error.message)
                 await asyncio.sleep(self._timing.poll_seconds)
 
+    def _hand_out_posted(self) -> bool:
+        """Hand out what this process committed; whether that is known to be all there is to be read now.
+
+        Ids are given without a gap. One that does not follow the last one seen means that there is something
+        else between them: what was posted is forgotten then, and the mailbox read.
+        """
+        posted, self._posted = self._posted, []
+        for postings, began in posted:
+            for posting in postings:
+                if posting is None:
+                    return False
+                if posting.delivery_ids and posting.delivery_ids[-1] > self._seen:
+                    if posting.delivery_ids[0] != self._seen + 1:
+                        return False
+                    self._hand_out(posting, began)
+                    self._seen = posting.delivery_ids[-1]
+        return True
+
+    def _hand_out(self, posting: Posting, began: float) -> None:
+        octets = b""
+        for node, delivery_id in zip(posting.nodes, posting.delivery_ids, strict=True):
+            session = self._streams.of(node)
+            if session is not None:
+                # Encoded at the first who is attached, for all of them.
+                octets = octets or envelope_octets(posting.envelope)
+                session.offer(Parcel(delivery_id, octets), began)
+
+    async def _read_news(self) -> None:
+        while await self._look() == _NEWS:
+            pass
+
     async def _look(self) -> int:
-        """Hand out the next new rows; how many there were."""
+        """Hand out the next new rows of the mailbox; how many there were."""
         began = asyncio.get_running_loop().time()
         news = await self._in_thread(
             partial(self._mailbox.news, self._seen, _NEWS, self._streams.attached(), self._clock.now())
         )
         for row in news.rows:
-            session, parcel = self._streams.of(row.recipient), news.parcels.get(row.envelope)
+            session, octets = self._streams.of(row.recipient), news.envelopes.get(row.envelope)
             if session is None:
                 continue
-            if parcel is None:
+            if octets is None:
                 session.look_again()  # attached while we read
             else:
-                envelope, octets = parcel
-                session.offer(Parcel(row.delivery_id, envelope, octets), began)
+                session.offer(Parcel(row.delivery_id, octets), began)
         if news.rows:
             self._seen = news.rows[-1].delivery_id
         return len(news.rows)
@@ -117,7 +163,7 @@ class Courier:
         places = session.places
         try:
             found = await self._in_thread(
-                partial(self._mailbox.waiting, session.node, session.known(), places, self._clock.now())
+                partial(self._waiting, session.node, session.known(), places, self._clock.now())
             )
         except BaseException:
             session.behind = True
@@ -125,9 +171,13 @@ class Courier:
         finally:
             session.reading = False
             session.read_at = asyncio.get_running_loop().time()
-        session.pending.extend(map(_parcel, found))
+        session.pending.extend(found)
         if len(found) >= places:
             session.behind = True  # there may be more
+
+    def _waiting(self, node: NodeId, but: frozenset[int], limit: int, now: datetime) -> list[Parcel]:
+        found = self._mailbox.waiting(node, but, limit, now)
+        return [Parcel(one.delivery_id, envelope_octets(one.envelope)) for one in found]
 
     # --- acknowledgements -------------------------------------------------------------------------------
 
@@ -137,19 +187,28 @@ class Courier:
             session.land(delivery_id)
         session.acknowledging.update(delivery_ids)
         self._acknowledged.setdefault(session, []).extend(delivery_ids)
+        self._gathered += len(delivery_ids)
         self._has_acknowledged.set()
-        session.wake.set()
+        if self._gathered >= ACKNOWLEDGE_AT_ONCE:
+            self._enough.set()
+        if session.behind or session.pending:
+            session.wake.set()  # there is room now
 
     async def collect(self) -> None:
         """Delete what was acknowledged, for ever."""
         while True:
             await self._has_acknowledged.wait()
-            await asyncio.sleep(ACKNOWLEDGE_SECONDS)
+            try:
+                async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
+                    await self._enough.wait()
+            except TimeoutError:
+                pass
             self._has_acknowledged.clear()
+            self._enough.clear()
             await self._delete()
 
     async def _delete(self) -> None:
-        taken, self._acknowledged = self._acknowledged, {}
+        taken, self._acknowledged, self._gathered = self._acknowledged, {}, 0
         if not taken:
             return
         by_node: dict[NodeId, list[int]] = {}
@@ -165,8 +224,3 @@ class Courier:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-
-def _parcel(delivery: Delivery) -> Parcel:
-    envelope = write_envelope(delivery.envelope)
-    return Parcel(delivery.delivery_id, envelope, envelope.ByteSize())

@@ -8,13 +8,13 @@ next one of the same batch at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from candor_hub.directory import CurrentDirectory
 from candor_hub.store import Transaction
-from candor_hub.store.envelopes import Acceptance, Accepted, Asked, Key, key_of
+from candor_hub.store.envelopes import Acceptance, Accepted, Asked, Key, Posting, key_of
 from candor_proto.budget import BUCKET, MONTH, Use, bucket
 from candor_proto.directory import MemberStatus
 from candor_proto.ids import Digest, KeyClass, NodeId
@@ -22,7 +22,7 @@ from candor_proto.statements import Lookup
 from candor_wire.codec import Envelope, MessageKind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Submission:
     """What a member hands in: `caller` is who its certificate says, `directory` what it was admitted by."""
 
@@ -31,44 +31,33 @@ class Submission:
     directory: CurrentDirectory = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Checked:
-    """A submission whose sender is its caller, and whose signature verifies if it is a lookup."""
+    """A submission whose sender is its caller, and whose signature verifies if it is a lookup.
+
+    `asked` is, for an answer, what must have been asked.
+    """
 
     submission: Submission
+    envelope: Envelope
+    key: Key
     body_digest: Digest
     lookup: Lookup | None
+    asked: Asked | None
 
-    @property
-    def envelope(self) -> Envelope:
-        return self.submission.envelope
-
-    @property
-    def key(self) -> Key:
-        return key_of(self.envelope)
-
-    @property
-    def asked(self) -> Asked | None:
-        """For an answer: what must have been asked."""
-        envelope = self.envelope
-        if envelope.kind is not MessageKind.ANSWER or envelope.recipient is None:
-            return None
-        return (envelope.recipient, envelope.envelope_id, envelope.sender)
-
-    @property
-    def recipients(self) -> frozenset[NodeId]:
-        """Whose mailboxes it may go to."""
-        if self.lookup is not None:
-            return frozenset(target.node for target in self.lookup.targets)
-        recipient = self.envelope.recipient
-        return frozenset() if recipient is None else frozenset({recipient})
+    @classmethod
+    def of(cls, submission: Submission, body_digest: Digest, lookup: Lookup | None) -> Checked:
+        envelope, asked = submission.envelope, None
+        if envelope.kind is MessageKind.ANSWER and envelope.recipient is not None:
+            asked = (envelope.recipient, envelope.envelope_id, envelope.sender)
+        return cls(submission, envelope, key_of(envelope), body_digest, lookup, asked)
 
 
 @dataclass
 class Desk:
     """Belongs to the thread that judges, for as long as its transaction is open."""
 
-    statuses: dict[NodeId, MemberStatus]
+    statuses: Mapping[NodeId, MemberStatus]
     earlier: dict[Key, Accepted]
     uses: dict[NodeId, tuple[Use, ...]]
     asked: set[Asked]
@@ -84,15 +73,15 @@ class Desk:
         single = [each.envelope for each in batch if each.lookup is None]
         addressed = {envelope.recipient for envelope in single if envelope.recipient is not None}
         # The lock also keeps two lookups of one asker from spending the same quota (§11).
-        statuses = tx.members.statuses(callers, lock=True)
-        if addressed - callers:
-            statuses |= tx.members.statuses(addressed - callers)
+        tx.members.lock(callers)
+        statuses = _statuses(tx, batch, callers | addressed)
         wanted = {each.asked for each in batch if each.asked is not None}
         pairs = {
             (envelope.sender, envelope.recipient) for envelope in single if envelope.recipient is not None
         }
-        recipients = frozenset[NodeId]().union(*(each.recipients for each in batch))
-        askers = {each.lookup.asker for each in batch if each.lookup is not None}
+        lookups = [each.lookup for each in batch if each.lookup is not None]
+        recipients = addressed.union(target.node for lookup in lookups for target in lookup.targets)
+        askers = {lookup.asker for lookup in lookups}
         return cls(
             statuses=statuses,
             earlier=tx.envelopes.find({each.key for each in batch}),
@@ -105,7 +94,7 @@ class Desk:
     def accept(self, checked: Checked, nodes: frozenset[NodeId], now: datetime) -> None:
         """Note that `checked` goes to `nodes`."""
         envelope, lookup = checked.envelope, checked.lookup
-        self.accepted.append(Acceptance(envelope, checked.body_digest, nodes))
+        self.accepted.append(Acceptance(envelope, checked.key, checked.body_digest, nodes))
         self.earlier[checked.key] = Accepted(checked.body_digest, len(nodes))
         for node in nodes:
             self.waiting[node] += 1
@@ -118,8 +107,21 @@ class Desk:
         counts = [wanted.get(key_class, 0) for key_class in (KeyClass.WEAK, KeyClass.MATCH, KeyClass.CODE)]
         self.uses[lookup.asker] += (Use(bucket(now), *counts),)
 
-    def close(self, tx: Transaction, now: datetime) -> None:
-        """Write down what was accepted; raises StoreUnusable."""
+    def close(self, tx: Transaction, now: datetime) -> tuple[Posting, ...] | None:
+        """Write down what was accepted; what will be on its way, if known. Raises StoreUnusable."""
         for asker, wanted in sorted(self.spent.items()):
             tx.quotas.spend(asker, bucket(now), wanted)
-        tx.envelopes.add(self.accepted, now)
+        return tx.envelopes.add(self.accepted, now) if self.accepted else ()
+
+
+def _statuses(
+    tx: Transaction, batch: Sequence[Checked], nodes: Collection[NodeId]
+) -> Mapping[NodeId, MemberStatus]:
+    """The standing of `nodes` in this very transaction.
+
+    Whatever changes a member makes a new version of the directory in the same transaction (`directory`):
+    while the version is that of a directory in hand, what stands in it is what the rows say.
+    """
+    views = {each.submission.directory.version: each.submission.directory for each in batch}
+    current = views.get(tx.directories.latest_version())
+    return tx.members.statuses(nodes) if current is None else current.statuses

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -34,11 +34,14 @@ class CurrentDirectory:
 
     directory: Directory
     active: frozenset[NodeId] = field(init=False, repr=False, compare=False)
+    statuses: Mapping[NodeId, MemberStatus] = field(init=False, repr=False, compare=False)
     _members: dict[NodeId, Member] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "active", frozenset(self.nodes()))
-        object.__setattr__(self, "_members", {member.node: member for member in self.directory.members})
+        members = {member.node: member for member in self.directory.members}
+        object.__setattr__(self, "_members", members)
+        object.__setattr__(self, "statuses", {node: member.status for node, member in members.items()})
 
     @property
     def version(self) -> int:

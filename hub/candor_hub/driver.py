@@ -9,6 +9,9 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,12 +31,13 @@ __all__ = [
     "IntegrityError",
     "RowMapping",
     "batches",
-    "delete_many",
+    "change_matching",
     "explain",
     "insert_many",
     "matching",
     "open_engine",
     "sa",
+    "single",
     "sqlite_version",
     "writing",
 ]
@@ -43,8 +47,9 @@ KEY_OCTETS = 32
 OLDEST_SQLITE = (3, 51, 3)
 BUSY_TIMEOUT_MILLISECONDS = 5_000
 _WRITES = "candor_writes"
-# A statement names at most so many values.
-_BATCH = 500
+# A statement names at most so many keys, and inserts at most so many rows.
+_BATCH = 512
+_INSERTED = 256
 T = TypeVar("T")
 
 _PRAGMAS = (
@@ -144,6 +149,45 @@ def batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
     return (items[at : at + _BATCH] for at in range(0, len(items), _BATCH))
 
 
+# --- statements about many rows ----------------------------------------------------------------------------
+#
+# By hand, because SQLAlchemy takes up to a tenth of a millisecond for each key of a list, and about many rows
+# at once, because SQLite gives the interpreter away and takes it back for every step of a statement: with a
+# busy event loop beside it that costs more than the step. Texts come from this program only; what they are
+# about are parameters. A text for each length would be prepared anew each time: lengths are powers of two.
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a statement brought: rows, or how many it met; `last` is the number of the last one added."""
+
+    rows: Sequence[Any]
+    count: int
+    last: int | None
+
+
+def _execute(connection: Connection, statement: str, values: tuple[object, ...]) -> _Done:
+    """Run a statement of this program's own in the transaction of `connection`."""
+    if connection.dialect.name != "sqlite":
+        result = connection.exec_driver_sql(statement, values)
+        return _Done(result.fetchall() if result.returns_rows else (), result.rowcount, None)
+    # Past SQLAlchemy, which makes a description of each result: that costs five times what SQLite does.
+    raw: Any = connection.connection.dbapi_connection
+    try:
+        cursor = raw.execute(statement, values)
+        return _Done(cursor.fetchall(), cursor.rowcount, cursor.lastrowid)
+    except dbapi2.Error as error:
+        raise DBAPIError.instance(
+            None, None, error, dbapi2.Error, hide_parameters=True, dialect=connection.dialect
+        ) from error
+
+
+def single(connection: Connection, statement: str) -> Any:
+    """Run `statement`; the one value that it finds, or None."""
+    rows = _execute(connection, statement, ()).rows
+    return rows[0][0] if rows else None
+
+
 def matching(
     connection: Connection,
     select: str,
@@ -151,40 +195,81 @@ def matching(
     keys: Iterable[tuple[object, ...]],
     end: str = "",
 ) -> Iterator[Any]:
-    """The rows of `select … WHERE (columns) IN keys`, which are many; `end` follows.
+    """The rows of `select … WHERE (columns) IN keys`, which are many; `end` follows."""
+    for done in _about(connection, select, columns, keys, end):
+        yield from done.rows
 
-    By hand, because SQLAlchemy takes a tenth of a millisecond for each key of such a list. Texts come from
-    this program only; keys are parameters.
-    """
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    one = f"({', '.join([mark] * len(columns))})"
+
+def change_matching(
+    connection: Connection,
+    change: str,
+    columns: Sequence[str],
+    keys: Iterable[tuple[object, ...]],
+    values: tuple[object, ...] = (),
+) -> int:
+    """`change … WHERE (columns) IN keys`, where `?` in `change` stands for `values`; how many rows it met."""
+    return sum(done.count for done in _about(connection, change, columns, keys, "", values))
+
+
+def _about(
+    connection: Connection,
+    start: str,
+    columns: Sequence[str],
+    keys: Iterable[tuple[object, ...]],
+    end: str,
+    values: tuple[object, ...] = (),
+) -> Iterator[_Done]:
     for some in batches(list(keys)):
-        # A length of its own for every list would be a statement of its own to prepare each time.
+        # The same key twice changes nothing.
         padded = [*some, *[some[-1]] * (_rounded(len(some)) - len(some))]
-        values = ", ".join([one] * len(padded))
-        statement = f"{select} WHERE ({', '.join(columns)}) IN (VALUES {values}) {end}"
-        yield from connection.exec_driver_sql(statement, tuple(part for key in padded for part in key))
+        statement = _where_in(start, tuple(columns), len(padded), end, _mark(connection))
+        yield _execute(connection, statement, values + tuple(chain.from_iterable(padded)))
+
+
+@lru_cache(256)
+def _where_in(start: str, columns: tuple[str, ...], count: int, end: str, mark: str) -> str:
+    one = _marks(len(columns), mark)
+    values = ", ".join([one] * count)
+    return f"{start.replace('?', mark)} WHERE ({', '.join(columns)}) IN (VALUES {values}) {end}"
 
 
 def insert_many(
     connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
-) -> None:
-    """Add the rows; by hand for the same reason."""
-    if rows:
-        marks = _marks(connection, len(columns))
-        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}"  # noqa: S608 - our own texts
-        connection.exec_driver_sql(statement, list(rows))
+) -> range | None:
+    """Add the rows, in their order. The numbers that the database gave them, where it is known to give them
+    one after the other: the table's key is a number that SQLite chooses, and nobody else writes.
+    """
+    given, begun = True, range(0)
+    for some in _powers(rows):
+        statement = _insert(table, tuple(columns), len(some), _mark(connection))
+        last = _execute(connection, statement, tuple(chain.from_iterable(some))).last
+        if last is None:
+            given = False
+        else:
+            begun = range(begun.start if begun else last - len(some) + 1, last + 1)
+    return begun if given and len(begun) == len(rows) else None
 
 
-def delete_many(connection: Connection, table: str, column: str, values: Sequence[int]) -> None:
-    """Delete the rows whose `column` is one of `values`; by hand for the same reason."""
-    if values:
-        statement = f"DELETE FROM {table} WHERE {column} = {_marks(connection, 1)}"  # noqa: S608 - our own texts
-        connection.exec_driver_sql(statement, [(value,) for value in values])
+@lru_cache(256)
+def _insert(table: str, columns: tuple[str, ...], count: int, mark: str) -> str:
+    values = ", ".join([_marks(len(columns), mark)] * count)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values}"  # noqa: S608 - our own texts
 
 
-def _marks(connection: Connection, count: int) -> str:
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+def _powers(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """`rows` in pieces whose lengths are powers of two, the longest first."""
+    at = 0
+    while at < len(rows):
+        length = min(1 << (len(rows) - at).bit_length() - 1, _INSERTED)
+        yield rows[at : at + length]
+        at += length
+
+
+def _mark(connection: Connection) -> str:
+    return "?" if connection.dialect.paramstyle == "qmark" else "%s"
+
+
+def _marks(count: int, mark: str) -> str:
     return f"({', '.join([mark] * count)})"
 
 

@@ -14,7 +14,8 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -35,25 +36,42 @@ MAX_WAITING_FROM_ONE_CALLER = 192
 MAX_WAITING_OCTETS_FROM_ONE_CALLER = 8 << 20
 
 
-@dataclass(frozen=True)
+Tell = Callable[["Receipt | Exception"], None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     submission: Submission
-    answer: asyncio.Future[Receipt]
+    tell: Tell
 
     @property
     def octets(self) -> int:
         return len(self.submission.envelope.body)
 
 
-class Intake:
-    """The one way in for envelopes. `on_accepted` is called after each batch that accepted something."""
+@dataclass(slots=True)
+class _Queue:
+    """What waits of one caller."""
 
-    def __init__(self, relay: Relay, clock: Clock, on_accepted: Callable[[], None]) -> None:
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    octets: int = 0
+
+
+class Intake:
+    """The one way in for envelopes.
+
+    `on_accepted` hears the receipts of each batch that accepted something, and the loop's time when the batch
+    was taken up.
+    """
+
+    def __init__(
+        self, relay: Relay, clock: Clock, on_accepted: Callable[[Sequence[Receipt], float], None]
+    ) -> None:
         self._relay = relay
         self._clock = clock
         self._on_accepted = on_accepted
         # By caller, in the order of whose turn it is.
-        self._queues: OrderedDict[NodeId, deque[_Waiting]] = OrderedDict()
+        self._queues: OrderedDict[NodeId, _Queue] = OrderedDict()
         self._wake = asyncio.Event()
         self._stopped = False
         self._thread = ThreadPoolExecutor(1, "intake")
@@ -63,23 +81,32 @@ class Intake:
     ) -> asyncio.Future[Receipt]:
         """What becomes of an envelope of `caller`: a receipt once it is stored durably, or a refusal.
 
-        The future raises what `Relay.submit` does, StoreUnusable, LimitExceeded when too much of the caller
-        waits, or Unreachable when the hub is stopping.
+        The future raises what `hand_in` tells.
         """
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        queue = self._queues.get(caller, deque())
-        octets = sum(waiting.octets for waiting in queue)
-        if self._stopped:
-            answer.set_exception(_stopping())
-        elif len(queue) >= MAX_WAITING_FROM_ONE_CALLER or octets >= MAX_WAITING_OCTETS_FROM_ONE_CALLER:
-            answer.set_exception(
-                LimitExceeded("Too much of this member waits to be accepted.", remedy="Try again later.")
-            )
-        else:
-            queue.append(_Waiting(Submission(envelope, caller, directory), answer))
-            self._queues[caller] = queue
-            self._wake.set()
+        self.hand_in(envelope, caller, directory, partial(_settle, answer))
         return answer
+
+    def hand_in(self, envelope: Envelope, caller: NodeId, directory: CurrentDirectory, tell: Tell) -> None:
+        """As `offer`, for many: `tell` hears the outcome, at once or later, in the event loop.
+
+        That is a receipt once it is stored durably, or what `Relay.submit` raises, StoreUnusable,
+        LimitExceeded when too much of the caller waits, or Unreachable when the hub is stopping.
+        """
+        queue = self._queues.get(caller)
+        if self._stopped:
+            tell(_stopping())
+        elif queue is not None and (
+            len(queue.waiting) >= MAX_WAITING_FROM_ONE_CALLER
+            or queue.octets >= MAX_WAITING_OCTETS_FROM_ONE_CALLER
+        ):
+            tell(LimitExceeded("Too much of this member waits to be accepted.", remedy="Try again later."))
+        else:
+            if queue is None:
+                queue = self._queues[caller] = _Queue()
+            queue.waiting.append(_Waiting(Submission(envelope, caller, directory), tell))
+            queue.octets += len(envelope.body)
+            self._wake.set()
 
     async def run(self) -> None:
         """Accept for ever; what still waits when this is cancelled is refused as Unreachable."""
@@ -92,8 +119,8 @@ class Intake:
         finally:
             self._stopped = True
             for queue in self._queues.values():
-                for waiting in queue:
-                    _settle(waiting.answer, _stopping())
+                for waiting in queue.waiting:
+                    _tell(waiting, _stopping())
             self._queues.clear()
 
     async def close(self) -> None:
@@ -106,24 +133,27 @@ class Intake:
         octets = 0
         while self._queues and len(batch) < MAX_BATCH and octets < MAX_BATCH_OCTETS:
             caller, queue = self._queues.popitem(last=False)
-            batch.append(queue.popleft())
+            batch.append(queue.waiting.popleft())
+            queue.octets -= batch[-1].octets
             octets += batch[-1].octets
-            if queue:
+            if queue.waiting:
                 self._queues[caller] = queue
         return batch
 
     async def _accept(self, batch: list[_Waiting]) -> None:
+        began = asyncio.get_running_loop().time()
         try:
             outcomes = await self._judge([waiting.submission for waiting in batch])
         except asyncio.CancelledError:
             for waiting in batch:
-                _settle(waiting.answer, _stopping())
+                _tell(waiting, _stopping())
             raise
         # Deliveries before receipts: somebody waits for an answer, nobody for having handed one in.
-        if any(isinstance(outcome, Receipt) for outcome in outcomes):
-            self._on_accepted()
+        receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
+        if receipts:
+            self._on_accepted(receipts, began)
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            _settle(waiting.answer, outcome)
+            _tell(waiting, outcome)
 
     async def _judge(self, submissions: list[Submission]) -> Sequence[Receipt | Exception]:
         try:
@@ -145,6 +175,13 @@ class Intake:
         return await loop.run_in_executor(
             self._thread, self._relay.submit_all, submissions, self._clock.now()
         )
+
+
+def _tell(waiting: _Waiting, outcome: Receipt | Exception) -> None:
+    try:
+        waiting.tell(outcome)
+    except Exception as error:  # one that cannot be told must not keep the others from hearing
+        log.error("an outcome could not be told", exc_info=error)
 
 
 def _settle(answer: asyncio.Future[Receipt], outcome: Receipt | Exception) -> None:

@@ -15,7 +15,6 @@ from candor_hub.store.mailbox import Waiting
 from candor_proto.budget import BUCKET, MONTH, bucket
 from candor_proto.ids import NodeId
 from candor_wire.codec import Delivery
-from candor_wire.v1 import hub_pb2
 
 # Longer than any retry (RELIABILITY.md §7.2): a late resubmission is answered as before.
 IDS_REMEMBERED = timedelta(days=30)
@@ -23,10 +22,10 @@ IDS_REMEMBERED = timedelta(days=30)
 
 @dataclass(frozen=True)
 class News:
-    """New rows, and the envelopes of those for attached nodes with their sizes, by number."""
+    """New rows, and the envelopes of those for attached nodes as they go onto the wire, by number."""
 
     rows: tuple[Waiting, ...]
-    parcels: dict[int, tuple[hub_pb2.Envelope, int]] = field(repr=False)
+    envelopes: dict[int, bytes] = field(repr=False)
 
 
 class MailboxKeeper:
@@ -54,8 +53,7 @@ class MailboxKeeper:
         """The first `limit` deliveries with an id above `above`, written by this process or another."""
         with self._store.read() as tx:
             rows = tx.mailbox.above(above, now, limit)
-            bodies = tx.mailbox.bodies(row.envelope for row in rows if row.recipient in attached)
-        return News(rows, {number: (message, message.ByteSize()) for number, message in bodies.items()})
+            return News(rows, tx.mailbox.bodies(row.envelope for row in rows if row.recipient in attached))
 
     def acknowledge(self, node: NodeId, delivery_ids: Iterable[int]) -> int:
         """Forget what `node` has stored; ids of other members' deliveries are ignored."""

@@ -38,6 +38,7 @@ from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.limits import CALL_DEADLINE_SECONDS, TRANSFER_DEADLINE_SECONDS
 from candor_wire.status import ERROR_METADATA_KEY, to_status
+from candor_wire.v1 import hub_pb2
 
 log = structlog.get_logger(__name__)
 # Texts, because these classes are generic in their stubs only.
@@ -45,8 +46,9 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _HUB = "/candor.v1.HubService/"
+_ATTACH = _HUB + "Attach"
 ROLES: Mapping[str, frozenset[Role]] = {
-    _HUB + "Attach": frozenset({Role.NODE}),
+    _ATTACH: frozenset({Role.NODE}),
     _HUB + "Submit": frozenset({Role.NODE}),
     _HUB + "PutSegment": frozenset({Role.NODE}),
     _HUB + "GetSegment": frozenset({Role.NODE}),
@@ -57,7 +59,7 @@ ROLES: Mapping[str, frozenset[Role]] = {
 }
 # How long a call may take on this side; a stream that is held open has no end.
 MAX_SECONDS: Mapping[str, float | None] = {
-    _HUB + "Attach": None,
+    _ATTACH: None,
     _HUB + "PutSegment": TRANSFER_DEADLINE_SECONDS,
     _HUB + "GetSegment": TRANSFER_DEADLINE_SECONDS,
     _HUB + "GetDirectory": TRANSFER_DEADLINE_SECONDS,
@@ -148,6 +150,11 @@ class _Unreadable:
     """Stands for a request that is no protobuf message."""
 
 
+def _empty_frame() -> Any:
+    """Stands for a frame of a stream that is none: an empty one, which `codec` refuses as well."""
+    return hub_pb2.AttachRequest()
+
+
 class Gatekeeper(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server in `admit`, strict reading, a deadline and the error table."""
 
@@ -179,7 +186,9 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         async def guarded(request: Any, context: Context) -> Any:
             try:
                 await self._admit(method, context)
-                checked = _each(request, method) if handler.request_streaming else _check(request)
+                checked = request
+                if method != _ATTACH:
+                    checked = _each(request) if handler.request_streaming else _check(request)
                 async with asyncio.timeout(MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)):
                     return await run(checked, context)
             except TimeoutError:
@@ -195,7 +204,10 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
-        return make(guarded, _lenient(handler.request_deserializer), handler.response_serializer)
+        # Whoever reads a frame of the stream refuses an unreadable one and unknown fields in it, and once is
+        # enough for what comes a thousand times a second.
+        read = _lenient(handler.request_deserializer, _empty_frame if method == _ATTACH else _Unreadable)
+        return make(guarded, read, handler.response_serializer)
 
 
 def _writing(behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
@@ -206,8 +218,10 @@ def _writing(behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Callabl
     return run
 
 
-def _lenient(deserialise: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """gRPC answers an unreadable request by itself, with a status of its own: let it through instead."""
+def _lenient(
+    deserialise: Callable[[bytes], Any] | None, instead: Callable[[], Any]
+) -> Callable[[bytes], Any] | None:
+    """gRPC answers an unreadable request by itself, with a status of its own: let something else through."""
     if deserialise is None:
         return None
 
@@ -215,29 +229,21 @@ def _lenient(deserialise: Callable[[bytes], Any] | None) -> Callable[[bytes], An
         try:
             return deserialise(octets)
         except DecodeError:
-            return _Unreadable()
+            return instead()
 
     return read
 
 
 def _check(request: Any) -> Any:
-    _check_readable(request)
+    if not isinstance(request, Message):
+        raise MalformedMessage("A request that is no message of this protocol.")
     refuse_unknown_fields(request)
     return request
 
 
-def _check_readable(request: Any) -> None:
-    if not isinstance(request, Message):
-        raise MalformedMessage("A request that is no message of this protocol.")
-
-
-async def _each(requests: AsyncIterator[Any], method: str) -> AsyncIterator[Any]:
-    # Whoever reads a frame of the stream refuses unknown fields in it (`codec.read_node_mail`), and once is
-    # enough for what comes a thousand times a second.
-    check = _check_readable if method == _HUB + "Attach" else _check
+async def _each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
-        check(request)
-        yield request
+        yield _check(request)
 
 
 async def _abort(context: Context, method: str, error: Exception) -> None:

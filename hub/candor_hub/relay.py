@@ -12,8 +12,8 @@ Rules of this file:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -21,7 +21,7 @@ from typing import TypeVar
 from candor_hub.desk import Checked, Desk, Submission
 from candor_hub.directory import CurrentDirectory
 from candor_hub.store import Store
-from candor_hub.store.envelopes import Accepted
+from candor_hub.store.envelopes import Accepted, Posting
 from candor_hub.store.quotas import LedgerEntry
 from candor_proto.budget import BUCKET, MONTH, Quota, check_budget, remaining
 from candor_proto.canonical import digest
@@ -56,6 +56,7 @@ DISCLOSURE_LIFE = timedelta(days=30)
 MAX_ANSWER_OCTETS = answer_octets(LookupShape.DETAILED, MAX_PERSONS)
 # One member alone must not be able to fill another's mailbox.
 MAX_WAITING_FROM_ONE_SENDER = 1_000
+_SALT_OCTETS = 32
 _LIFE = {
     MessageKind.LOOKUP: LOOKUP_LIFE,
     MessageKind.ANSWER: LOOKUP_LIFE,
@@ -66,11 +67,15 @@ _LIFE = {
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the sender is told, and whom to wake; `again` when it was accepted before."""
+    """What the sender is told, and to whom it goes; `again` when it was accepted before.
+
+    `posting` is what has become of it in the mailbox, if this is known: it is committed.
+    """
 
     recipients: int
     nodes: frozenset[NodeId]
     again: bool = False
+    posting: Posting | None = field(default=None, repr=False, compare=False)
 
 
 Outcome = Receipt | CandorError
@@ -118,9 +123,9 @@ class Relay:
                 _outcome(partial(self._judge, desk, each, now)) if isinstance(each, Checked) else each
                 for each in checked
             ]
-            desk.close(tx, now)
-            tx.ledger.append([_entry(each.envelope) for each in desk.accepted], now)
-        return outcomes
+            postings = desk.close(tx, now)
+            tx.ledger.append(_entries([each.envelope for each in desk.accepted]), now)
+        return outcomes if postings is None else _with_postings(outcomes, postings)
 
     def _judge(self, desk: Desk, checked: Checked, now: datetime) -> Receipt:
         envelope, caller, lookup = checked.envelope, checked.submission.caller, checked.lookup
@@ -163,6 +168,17 @@ def _outcome(work: Callable[[], Result]) -> Result | CandorError:
         return error
 
 
+def _with_postings(outcomes: Sequence[Outcome], postings: Iterable[Posting]) -> list[Outcome]:
+    """The postings are those of what was accepted now, in the same order."""
+    following = iter(postings)
+    return [
+        outcome
+        if isinstance(outcome, CandorError) or outcome.again
+        else Receipt(outcome.recipients, outcome.nodes, posting=next(following))
+        for outcome in outcomes
+    ]
+
+
 def _check_sender(submission: Submission) -> Checked:
     """Who and how it was signed; needs no database."""
     envelope, caller = submission.envelope, submission.caller
@@ -171,7 +187,7 @@ def _check_sender(submission: Submission) -> Checked:
             f"The message claims to come from {envelope.sender}; the certificate is that of {caller}."
         )
     lookup = _read_lookup(envelope, submission.directory) if envelope.kind is MessageKind.LOOKUP else None
-    return Checked(submission, Digest(digest("envelope-body", envelope.body)), lookup)
+    return Checked.of(submission, Digest(digest("envelope-body", envelope.body)), lookup)
 
 
 def _read_lookup(envelope: Envelope, directory: CurrentDirectory) -> Lookup:
@@ -241,7 +257,9 @@ def _recipient(desk: Desk, checked: Checked) -> frozenset[NodeId]:
     return frozenset({recipient})
 
 
-def _entry(envelope: Envelope) -> LedgerEntry:
-    salt = secrets.token_bytes(32)
-    commitment = digest("ledger-entry", salt, str(envelope.sender).encode(), envelope.body)
-    return LedgerEntry(envelope.sender, envelope.kind.value, salt, commitment)
+def _entries(envelopes: Sequence[Envelope]) -> Iterator[LedgerEntry]:
+    salts = secrets.token_bytes(_SALT_OCTETS * len(envelopes))
+    for number, envelope in enumerate(envelopes):
+        salt = salts[number * _SALT_OCTETS : (number + 1) * _SALT_OCTETS]
+        commitment = digest("ledger-entry", salt, envelope.sender.value.encode(), envelope.body)
+        yield LedgerEntry(envelope.sender, envelope.kind.value, salt, commitment)

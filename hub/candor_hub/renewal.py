@@ -100,7 +100,8 @@ def chain_der(keys: HubKeys, leaf: x509.Certificate) -> tuple[bytes, ...]:
 
 def _check_standing(tx: Transaction, node: NodeId, caller: PeerIdentity) -> None:
     """Once more, in the transaction: what was revoked a moment ago certifies nothing any more."""
-    status = tx.members.statuses({node}, lock=True).get(node)
+    tx.members.lock({node})
+    status = tx.members.statuses({node}).get(node)
     if status is None:
         raise NotAMember(f"{node} is not a member.")
     if status is not MemberStatus.ACTIVE:

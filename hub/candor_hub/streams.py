@@ -32,7 +32,6 @@ from candor_wire.limits import (
     MAX_UNANSWERED_SUBMISSIONS,
     REDELIVERY_SECONDS,
 )
-from candor_wire.v1 import hub_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -51,13 +50,12 @@ class Timing:
     hello_deadline_seconds: float = ATTACH_HELLO_DEADLINE_SECONDS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Parcel:
-    """A delivery as it goes onto the wire; recipients of one envelope share the message."""
+    """A delivery; `envelope` is as it goes onto the wire, and recipients of one share it."""
 
     delivery_id: int
-    envelope: hub_pb2.Envelope = field(repr=False)
-    octets: int
+    envelope: bytes = field(repr=False)
 
 
 @dataclass(eq=False)
@@ -123,15 +121,18 @@ class Session:
         """What goes into the next frame, as in flight from `now` on; empty if nothing does."""
         parcels, octets = list[Parcel](), 0
         while self.pending and self.octets_in_flight < MAX_OCTETS_IN_FLIGHT:
-            octets += self.pending[0].octets
+            size = len(self.pending[0].envelope)
+            octets += size
             if parcels and octets > FRAME_OCTETS:
                 break
             parcel = self.pending.popleft()
             parcels.append(parcel)
-            self.in_flight[parcel.delivery_id] = (now, parcel.octets)
-            self.octets_in_flight += parcel.octets
-        receipts = [self.receipts.popleft() for _ in range(min(len(self.receipts), _MAX_RECEIPTS_IN_A_FRAME))]
+            self.in_flight[parcel.delivery_id] = (now, size)
+            self.octets_in_flight += size
         self.delivered += len(parcels)
+        receipts = list[Receipt]()
+        while self.receipts and len(receipts) < _MAX_RECEIPTS_IN_A_FRAME:
+            receipts.append(self.receipts.popleft())
         return parcels, receipts
 
     def land(self, delivery_id: int) -> None:
@@ -157,12 +158,17 @@ class Session:
 
     # --- submissions ------------------------------------------------------------------------------------
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another submission, and more acknowledgements, may be taken on."""
+        return (
+            self.unanswered + len(self.receipts) < MAX_UNANSWERED_SUBMISSIONS
+            and len(self.acknowledging) < 4 * MAX_DELIVERIES_IN_FLIGHT
+        )
+
     async def wait_for_room(self) -> None:
-        """Until another submission, and more acknowledgements, may be taken on."""
-        while (
-            self.unanswered + len(self.receipts) >= MAX_UNANSWERED_SUBMISSIONS
-            or len(self.acknowledging) >= 4 * MAX_DELIVERIES_IN_FLIGHT
-        ):
+        """Until there is."""
+        while not self.has_room:
             self.room.clear()
             await self.room.wait()
 

@@ -5,13 +5,14 @@ Every `read_*` is strict: unknown fields, missing fields, wrong lengths and over
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 
 from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from candor_proto.canonical import digest, from_milliseconds, to_milliseconds
 from candor_proto.errors import CandorError, LimitExceeded, MalformedMessage, UnsupportedVersion
@@ -38,6 +39,7 @@ class MessageKind(Enum):
         return self in (MessageKind.LOOKUP, MessageKind.ANSWER)
 
 
+_KINDS = {kind.value: kind for kind in MessageKind}
 _SEALED_OCTETS = {
     MessageKind.DISCLOSURE_REQUEST: SealKind.REQUEST.sealed_octets,
     MessageKind.DISCLOSURE_RESPONSE: SealKind.RESPONSE.sealed_octets,
@@ -63,13 +65,11 @@ class Envelope:
 
 def refuse_unknown_fields(message: Message) -> None:
     """Raises MalformedMessage when `message`, or a message inside it, has fields we do not know."""
-    if len(UnknownFieldSet(message)):
+    # They are kept, and so they count, until they are discarded.
+    octets = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != octets:
         raise MalformedMessage("A message with unknown fields.")
-    for descriptor, value in message.ListFields():
-        if descriptor.message_type is None:
-            continue
-        for item in value if isinstance(value, list) or hasattr(value, "append") else [value]:
-            refuse_unknown_fields(item)
 
 
 def _exactly(octets: bytes, count: int, what: str) -> bytes:
@@ -88,6 +88,11 @@ def write_envelope(envelope: Envelope) -> hub_pb2.Envelope:
         envelope.signature,
         to_milliseconds(envelope.expires_at),
     )
+
+
+def envelope_octets(envelope: Envelope) -> bytes:
+    """As it stands in a delivery."""
+    return write_envelope(envelope).SerializeToString()
 
 
 def envelope_message(
@@ -119,26 +124,32 @@ def read_envelope(message: hub_pb2.Envelope) -> Envelope:
 
 def read_known_envelope(message: hub_pb2.Envelope) -> Envelope:
     """As `read_envelope`, when unknown fields were refused for the message around it already."""
-    try:
-        kind = MessageKind(message.kind)
-    except ValueError:
-        raise MalformedMessage("An envelope of an unknown kind.") from None
+    kind, recipient, body = _KINDS.get(message.kind), message.recipient, message.body
+    if kind is None:
+        raise MalformedMessage("An envelope of an unknown kind.")
     if kind in _SEALED_OCTETS:
-        _exactly(message.body, _SEALED_OCTETS[kind], "A sealed body")
-    elif not 0 < len(message.body) <= MAX_LOOKUP_OCTETS:
+        _exactly(body, _SEALED_OCTETS[kind], "A sealed body")
+    elif not 0 < len(body) <= MAX_LOOKUP_OCTETS:
         raise LimitExceeded("The body of an envelope is empty or over its limit.")
-    _exactly(message.signature, SIGNATURE_OCTETS if kind.signed else 0, "The signature of this kind")
-    if kind is not MessageKind.LOOKUP and not message.recipient:
+    if kind is not MessageKind.LOOKUP and not recipient:
         raise MalformedMessage("An envelope without a recipient.")
     return Envelope(
         envelope_id=_exactly(message.envelope_id, 16, "An envelope id"),
         kind=kind,
-        sender=NodeId(message.sender),
-        recipient=NodeId(message.recipient) if message.recipient else None,
-        body=message.body,
-        signature=message.signature,
+        sender=_node(message.sender),
+        recipient=_node(recipient) if recipient else None,
+        body=body,
+        signature=_exactly(
+            message.signature, SIGNATURE_OCTETS if kind.signed else 0, "The signature of this kind"
+        ),
         expires_at=from_milliseconds(message.expires_at_milliseconds),
     )
+
+
+@lru_cache(4096)
+def _node(name: str) -> NodeId:
+    """The same few names come a thousand times."""
+    return NodeId(name)
 
 
 @dataclass(frozen=True)
@@ -189,7 +200,8 @@ def read_node_mail(message: hub_pb2.AttachRequest) -> NodeMail:
     refuse_unknown_fields(message)
     if message.WhichOneof("frame") != "mail":
         raise MalformedMessage("After its hello a node sends mail only.")
-    ids, submissions = tuple(message.mail.acknowledged), message.mail.submissions
+    mail = message.mail
+    ids, submissions = tuple(mail.acknowledged), mail.submissions
     if not ids and not submissions:
         raise MalformedMessage("A frame with no mail in it.")
     if len(ids) > limits.MAX_ACKNOWLEDGED_IDS or len(submissions) > limits.MAX_UNANSWERED_SUBMISSIONS:
@@ -263,19 +275,48 @@ class HubMail:
 HubFrame = Welcome | HubMail | DirectoryChanged | Heartbeat
 
 
+# A delivery and what it stands in, as it goes onto the wire: the octets in front of each part.
+_MAIL, _DELIVERIES, _ENVELOPE = b"\x2a", b"\x0a", b"\x12"
+_DELIVERY_ID = struct.Struct("<BQ")
+_DELIVERY_ID_TAG = 0x09
+
+
 def write_hub_mail(
-    deliveries: Iterable[tuple[int, hub_pb2.Envelope]] = (), receipts: Iterable[Receipt] = ()
+    deliveries: Iterable[tuple[int, bytes]] = (), receipts: Iterable[Receipt] = ()
 ) -> hub_pb2.AttachResponse:
-    """Envelopes come as messages: one that goes to many is written once."""
-    return hub_pb2.AttachResponse(
-        mail=hub_pb2.HubMail(
-            deliveries=[
-                hub_pb2.Delivery(delivery_id=delivery_id, envelope=envelope)
-                for delivery_id, envelope in deliveries
-            ],
-            receipts=[write_receipt(receipt) for receipt in receipts],
+    """Envelopes come as octets (`envelope_octets`): one that goes to a thousand is encoded once.
+
+    The frame is put together of these, for every message put into another one is copied whole, at each level.
+    """
+    parts, octets = list[bytes](), 0
+    for delivery_id, envelope in deliveries:
+        length = _length(len(envelope))
+        size = _DELIVERY_ID.size + len(_ENVELOPE) + len(length) + len(envelope)
+        parts += (
+            start := _DELIVERIES + _length(size) + _DELIVERY_ID.pack(_DELIVERY_ID_TAG, delivery_id),
+            _ENVELOPE + length,
+            envelope,
         )
-    )
+        octets += len(start) + len(_ENVELOPE) + len(length) + len(envelope)
+    frame = hub_pb2.AttachResponse()
+    if parts:
+        frame.MergeFromString(b"".join((_MAIL, _length(octets), *parts)))
+    for receipt in receipts:
+        if isinstance(receipt.outcome, int):
+            frame.mail.receipts.add(number=receipt.number, recipients=receipt.outcome)
+        else:
+            frame.mail.receipts.append(write_receipt(receipt))
+    return frame
+
+
+def _length(count: int) -> bytes:
+    """As protobuf writes the length of a part: seven bits an octet, the lowest first."""
+    octets = bytearray()
+    while count > 0x7F:
+        octets.append(count & 0x7F | 0x80)
+        count >>= 7
+    octets.append(count)
+    return bytes(octets)
 
 
 def write_receipt(receipt: Receipt) -> hub_pb2.Receipt:
@@ -297,7 +338,7 @@ def write_frame(frame: HubFrame) -> hub_pb2.AttachResponse:
                 )
             )
         case HubMail(deliveries, receipts):
-            written = ((one.delivery_id, write_envelope(one.envelope)) for one in deliveries)
+            written = ((one.delivery_id, envelope_octets(one.envelope)) for one in deliveries)
             return write_hub_mail(written, receipts)
         case DirectoryChanged(version):
             return hub_pb2.AttachResponse(

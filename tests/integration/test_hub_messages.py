@@ -343,15 +343,15 @@ def test_who_hands_in_too_much_is_read_no_further_and_loses_nothing(tmp_path: Pa
         async with running_hub(tmp_path / "hub") as hub:
             alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
             many, seen = 3 * limits.MAX_UNANSWERED_SUBMISSIONS, list[int]()
-            offer = hub.hub.intake.offer
+            hand_in = hub.hub.intake.hand_in
 
             def watched(*arguments: Any) -> Any:
                 session = hub.hub.streams.of(alpha.node)
                 assert session is not None
                 seen.append(session.unanswered)
-                return offer(*arguments)
+                return hand_in(*arguments)
 
-            hub.hub.intake.offer = watched  # type: ignore[assignment,method-assign]
+            hub.hub.intake.hand_in = watched  # type: ignore[assignment,method-assign]
             async with alpha.attached() as asker:
                 for number in range(many):
                     await asker.submit((number, alpha.sealed(bravo.node)))

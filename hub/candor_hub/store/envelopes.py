@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,8 +19,8 @@ Asked = tuple[NodeId, bytes, NodeId]
 
 
 def key_of(envelope: Envelope) -> Key:
-    recipient = str(envelope.recipient) if envelope.recipient else ""
-    return (str(envelope.sender), envelope.kind.value, envelope.envelope_id, recipient)
+    recipient = envelope.recipient.value if envelope.recipient else ""
+    return (envelope.sender.value, envelope.kind.value, envelope.envelope_id, recipient)
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,21 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """An envelope to be stored, and who gets it."""
+    """An envelope to be stored under its key, and who gets it."""
 
     envelope: Envelope
+    key: Key
     body_digest: Digest
     nodes: frozenset[NodeId]
+
+
+@dataclass(frozen=True)
+class Posting:
+    """An envelope that is on its way: its deliveries, one for each of `nodes`."""
+
+    envelope: Envelope
+    nodes: tuple[NodeId, ...]
+    delivery_ids: range
 
 
 class Envelopes:
@@ -67,12 +77,10 @@ class Envelopes:
             for asker, lookup_id, node in wanted
             if (asker, lookup_id) in numbers
         }
-        rows = matching(
-            self._connection,
-            "SELECT envelope, node FROM lookup_targets",
-            ("envelope", "node"),
-            sorted(pairs),
-        )
+        counted = matching(self._connection, "SELECT count(*) FROM lookup_targets", _TARGET, pairs)
+        if sum(count for (count,) in counted) == len(pairs):
+            return frozenset(pairs.values())
+        rows = matching(self._connection, "SELECT envelope, node FROM lookup_targets", _TARGET, pairs)
         return frozenset(pairs[number, node] for number, node in rows)
 
     def _matching(self, what: str, keys: Collection[Key]) -> Iterator[Any]:
@@ -80,27 +88,42 @@ class Envelopes:
         select = f"SELECT {', '.join(names)}, {what} FROM envelopes"  # noqa: S608 - our own texts
         return matching(self._connection, select, names, sorted(keys))
 
-    def add(self, accepted: Sequence[Acceptance], now: datetime) -> None:
-        """Store the envelopes, in their order, and one delivery for each recipient of each."""
-        if not accepted:
-            return
-        # Numbers come with a look at the rows: with RETURNING the driver would insert them one by one.
-        insert_many(self._connection, "envelopes", _COLUMNS, [_row(each, now) for each in accepted])
-        keys = {key_of(each.envelope) for each in accepted}
-        numbers = {tuple(key): number for *key, number in self._matching("number", keys)}
+    def add(self, accepted: Sequence[Acceptance], now: datetime) -> tuple[Posting, ...] | None:
+        """Store the envelopes, in their order, and one delivery for each recipient of each.
+
+        What will be on its way once this is committed, or None where the database does not tell.
+        """
+        given = insert_many(self._connection, "envelopes", _COLUMNS, [_row(each, now) for each in accepted])
+        numbers = given or self._numbers(accepted)
+        posted = list[tuple[Acceptance, tuple[NodeId, ...]]]()
         deliveries, targets = list[tuple[object, ...]](), list[tuple[object, ...]]()
-        for each in accepted:
-            envelope, names = each.envelope, sorted(str(node) for node in each.nodes)
-            number = numbers[key_of(envelope)]
-            sender, expires_at = str(envelope.sender), to_milliseconds(envelope.expires_at)
-            deliveries += [(name, number, sender, expires_at) for name in names]
+        for each, number in zip(accepted, numbers, strict=True):
+            envelope, nodes = each.envelope, tuple(sorted(each.nodes))
+            posted.append((each, nodes))
+            sender, expires_at = envelope.sender.value, to_milliseconds(envelope.expires_at)
+            deliveries += [(node.value, number, sender, expires_at) for node in nodes]
             if envelope.kind is MessageKind.LOOKUP:
-                targets += [(number, name) for name in names]
+                targets += [(number, node.value) for node in nodes]
         columns = ("recipient", "envelope", "sender", "expires_at")
-        insert_many(self._connection, "mailbox", columns, deliveries)
-        insert_many(self._connection, "lookup_targets", ("envelope", "node"), targets)
+        ids = insert_many(self._connection, "mailbox", columns, deliveries)
+        insert_many(self._connection, "lookup_targets", _TARGET, targets)
+        return None if ids is None else tuple(_postings(posted, ids))
+
+    def _numbers(self, accepted: Sequence[Acceptance]) -> list[int]:
+        # With RETURNING there would be no telling which number is whose.
+        keys = [each.key for each in accepted]
+        numbers = {tuple(key): number for *key, number in self._matching("number", keys)}
+        return [numbers[key] for key in keys]
 
 
+def _postings(posted: Iterable[tuple[Acceptance, tuple[NodeId, ...]]], ids: range) -> Iterator[Posting]:
+    at = 0
+    for each, nodes in posted:
+        yield Posting(each.envelope, nodes, ids[at : at + len(nodes)])
+        at += len(nodes)
+
+
+_TARGET = ("envelope", "node")
 _COLUMNS = (
     "sender",
     "kind",
@@ -118,7 +141,7 @@ _COLUMNS = (
 def _row(each: Acceptance, now: datetime) -> tuple[object, ...]:
     envelope = each.envelope
     return (
-        *key_of(envelope),
+        *each.key,
         each.body_digest.value,
         envelope.body,
         envelope.signature,

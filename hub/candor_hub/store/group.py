@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from candor_hub.driver import Connection, DBAPIError, Engine, IntegrityError, explain
+from candor_hub.driver import Connection, DBAPIError, Engine, IntegrityError, explain, single
 from candor_proto.errors import StoreUnusable
 
 MAX_BODIES = 100
@@ -121,15 +121,16 @@ class GroupWriter:
     def _body(self, group: _Open) -> Iterator[Connection]:
         group.bodies += 1
         try:
-            savepoint = group.connection.begin_nested()
+            single(group.connection, "SAVEPOINT body")
             try:
                 yield group.connection
             except BaseException as error:
                 if isinstance(error, DBAPIError | MemoryError) and not isinstance(error, IntegrityError):
                     raise
-                savepoint.rollback()
+                single(group.connection, "ROLLBACK TO body")
+                single(group.connection, "RELEASE body")
                 raise
-            savepoint.commit()
+            single(group.connection, "RELEASE body")
         except IntegrityError as error:
             raise explain(error, self._engine) from error
         except (DBAPIError, MemoryError) as error:

@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from candor_hub.driver import Connection, RowMapping, batches, delete_many, matching, sa
+from candor_hub.driver import Connection, RowMapping, change_matching, matching, sa
 from candor_hub.tables import envelopes, mailbox
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import NodeId
 from candor_wire.codec import Delivery, Envelope, MessageKind, envelope_message
-from candor_wire.v1 import hub_pb2
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,10 @@ class Waiting:
     delivery_id: int
     recipient: NodeId
     envelope: int
+
+
+# A delivery is its recipient's alone: whoever names another's has named nothing.
+_OWN = ("delivery_id", "recipient")
 
 
 class Mailbox:
@@ -70,13 +73,13 @@ class Mailbox:
         rows = self._connection.execute(query)
         return tuple(Waiting(number, NodeId(name), body) for number, name, body in rows)
 
-    def bodies(self, numbers: Iterable[int]) -> dict[int, hub_pb2.Envelope]:
+    def bodies(self, numbers: Iterable[int]) -> dict[int, bytes]:
         """The envelopes of these numbers, as they go onto the wire."""
         select = (
             "SELECT number, envelope_id, kind, sender, recipient, body, signature, expires_at FROM envelopes"
         )
         rows = matching(self._connection, select, ("number",), [(number,) for number in sorted(set(numbers))])
-        return {row[0]: envelope_message(*row[1:]) for row in rows}
+        return {row[0]: envelope_message(*row[1:]).SerializeToString() for row in rows}
 
     def newest(self) -> int:
         """The highest delivery id that waits; 0 if none does."""
@@ -84,12 +87,18 @@ class Mailbox:
 
     def waiting_counts(self, recipients: Collection[NodeId] | None = None) -> dict[NodeId, int]:
         """How many deliveries wait for each recipient that has any, of these or of all."""
-        query = sa.select(mailbox.c.recipient, sa.func.count()).group_by(mailbox.c.recipient)
-        found: dict[NodeId, int] = {}
-        for some in [None] if recipients is None else batches(sorted(map(str, recipients))):
-            chosen = query if some is None else query.where(mailbox.c.recipient.in_(some))
-            found.update((NodeId(name), count) for name, count in self._connection.execute(chosen))
-        return found
+        if recipients is None:
+            query = sa.select(mailbox.c.recipient, sa.func.count()).group_by(mailbox.c.recipient)
+            return {NodeId(name): count for name, count in self._connection.execute(query)}
+        by_name = {str(recipient): recipient for recipient in recipients}
+        rows = matching(
+            self._connection,
+            "SELECT recipient, count(*) FROM mailbox",
+            ("recipient",),
+            [(name,) for name in sorted(by_name)],
+            "GROUP BY recipient",
+        )
+        return {by_name[name]: count for name, count in rows}
 
     def waiting_from(self, pairs: Collection[tuple[NodeId, NodeId]]) -> dict[tuple[NodeId, NodeId], int]:
         """How many deliveries wait, by (sender, recipient), where there are any."""
@@ -106,33 +115,22 @@ class Mailbox:
 
     def acknowledge(self, acknowledged: Mapping[NodeId, Iterable[int]]) -> int:
         """Delete deliveries, by recipient, and bodies that nobody waits for; how many deliveries."""
-        named = {(delivery_id, str(node)) for node, ids in acknowledged.items() for delivery_id in ids}
-        rows = matching(
-            self._connection,
-            "SELECT delivery_id, recipient, envelope FROM mailbox",
-            ("delivery_id",),
-            [(delivery_id,) for delivery_id in sorted({delivery_id for delivery_id, _ in named})],
-        )
-        own = {number: body for number, name, body in rows if (number, name) in named}
-        if not own:
+        named = sorted({(one, node.value) for node, ids in acknowledged.items() for one in ids})
+        select = "SELECT DISTINCT envelope FROM mailbox"
+        carried = {number for (number,) in matching(self._connection, select, _OWN, named)}
+        if not carried:
             return 0
-        delete_many(self._connection, "mailbox", "delivery_id", list(own))
-        self._empty(set(own.values()))
-        return len(own)
+        deleted = change_matching(self._connection, "DELETE FROM mailbox", _OWN, named)
+        self._empty(carried)
+        return deleted
 
     def _empty(self, numbers: Collection[int]) -> None:
-        wanted = matching(
-            self._connection,
-            "SELECT DISTINCT envelope FROM mailbox",
-            ("envelope",),
-            [(number,) for number in sorted(numbers)],
-        )
-        free = sorted(set(numbers) - {number for (number,) in wanted})
-        if free:
-            emptied = sa.update(envelopes).where(envelopes.c.number == sa.bindparam("free"))
-            self._connection.execute(
-                emptied.values(body=b"", signature=b""), [{"free": number} for number in free]
-            )
+        """Drop the bodies of these that nobody waits for any more."""
+        keys = [(number,) for number in sorted(numbers)]
+        wanted = matching(self._connection, "SELECT DISTINCT envelope FROM mailbox", ("envelope",), keys)
+        free = sorted({*keys} - {(number,) for (number,) in wanted})
+        emptied = "UPDATE envelopes SET body = ?, signature = ?"
+        change_matching(self._connection, emptied, ("number",), free, (b"", b""))
 
     def drop_expired(self, now: datetime, forget_before: datetime) -> int:
         """Delete expired deliveries and their bodies; ids accepted before `forget_before` are forgotten.

@@ -65,14 +65,21 @@ class Members:
         query = sa.select(members.c.revoked_at).where(members.c.node == str(node))
         return self._connection.execute(query).scalar() is not None
 
-    def statuses(self, nodes: Collection[NodeId], *, lock: bool = False) -> dict[NodeId, MemberStatus]:
-        """The status of each that is a member; `lock`: other writers about them wait until this one ends."""
-        found: dict[NodeId, MemberStatus] = {}
+    def lock(self, nodes: Collection[NodeId]) -> None:
+        """Other writers about these members wait until this transaction ends."""
+        if self._connection.dialect.name == "sqlite":
+            return  # there is no other writer at all
         # In one order everywhere, so that two writers never wait for each other.
         for some in batches(sorted(map(str, nodes))):
+            query = sa.select(members.c.node).where(members.c.node.in_(some)).order_by(members.c.node)
+            self._connection.execute(query.with_for_update())
+
+    def statuses(self, nodes: Collection[NodeId]) -> dict[NodeId, MemberStatus]:
+        """The status of each that is a member."""
+        found: dict[NodeId, MemberStatus] = {}
+        for some in batches(sorted(map(str, nodes))):
             query = sa.select(members.c.node, members.c.status).where(members.c.node.in_(some))
-            query = query.order_by(members.c.node)
-            rows = self._connection.execute(query.with_for_update() if lock else query)
+            rows = self._connection.execute(query)
             found.update((NodeId(name), MemberStatus(status)) for name, status in rows)
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -70,7 +70,7 @@ class Ledger:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def append(self, entries: Sequence[LedgerEntry], now: datetime) -> None:
+    def append(self, entries: Iterable[LedgerEntry], now: datetime) -> None:
         """Add the entries, in their order."""
         at = to_milliseconds(now)
         columns = ("at", "sender", "kind", "salt", "commitment")

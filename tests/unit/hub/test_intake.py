@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ class Scene:
         judge: Any = self.judge
         self.intake = Intake(judge, hub.clock, self._accepted)
 
-    def _accepted(self) -> None:
+    def _accepted(self, receipts: Sequence[Receipt], began: float) -> None:
         self.woken += 1
 
     def offer(self, envelope: Envelope, caller: NodeId) -> asyncio.Future[Receipt]:
@@ -312,7 +312,7 @@ def test_many_submissions_over_the_real_rules_cost_few_fsyncs(hub: Office) -> No
     before = hub.store.commits
 
     async def whole() -> None:
-        intake = Intake(Relay(hub.store, hub.config.quota), hub.clock, lambda: None)
+        intake = Intake(Relay(hub.store, hub.config.quota), hub.clock, lambda *_: None)
         view = hub.directory.latest().view
         running = asyncio.create_task(intake.run())
         futures = [intake.offer(alpha.lookup([bravo]), alpha.node, view) for _ in range(60)]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from candor_hub import driver, migrations
-from candor_hub.driver import explain, open_engine, sa, writing
+from candor_hub.driver import explain, insert_many, open_engine, sa, writing
 from candor_hub.store import Store
-from candor_hub.tables import meta
+from candor_hub.tables import ledger, meta
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 from candor_proto.ids import NodeId
 from tests.hub_members import ShiftedClock
@@ -190,3 +190,16 @@ def test_an_sqlite_with_the_wal_reset_bug_is_refused(created: Path, monkeypatch:
     monkeypatch.setattr(driver, "OLDEST_SQLITE", (99, 0, 0))
     with pytest.raises(StoreUnusable, match="corrupt"):
         Store.open(url(created), KEY, "demo.example")
+
+
+def test_numbers_of_many_rows_are_those_that_the_database_gave(tmp_path: Path) -> None:
+    with office(tmp_path) as hub, hub.store.write() as tx:
+        connection = tx.ledger._connection
+        columns = ("at", "sender", "kind", "salt", "commitment")
+        for count in (1, 3, 700):
+            rows = [(number, "alpha", count, b"", b"") for number in range(count)]
+            given = insert_many(connection, "ledger", columns, rows)
+            found = sa.select(ledger.c.sequence, ledger.c.at).where(ledger.c.kind == count)
+            assert given is not None
+            rows_found = [tuple(row) for row in connection.execute(found)]
+            assert sorted(rows_found) == list(zip(given, range(count), strict=True))

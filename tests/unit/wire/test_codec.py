@@ -122,6 +122,24 @@ def test_hub_frames_survive_the_wire(frame: HubFrame) -> None:
     assert codec.read_frame(hub_pb2.AttachResponse.FromString(sent)) == frame
 
 
+@pytest.mark.parametrize("deliveries", [0, 1, 3])
+@pytest.mark.parametrize("octets", [1, 127, 128, 16_383, 16_384, 200_000])
+def test_a_frame_put_together_of_octets_is_the_one_that_protobuf_makes(octets: int, deliveries: int) -> None:
+    envelope = codec.write_envelope(replace(LOOKUP, body=bytes(octets)))
+    ids = [(1 << 62) + number for number in range(deliveries)]
+    receipts = [Receipt(0, 0), Receipt(7, 3), Receipt(8, LimitExceeded("Too much.", remedy="Wait."))]
+    whole = hub_pb2.AttachResponse(
+        mail=hub_pb2.HubMail(
+            deliveries=[hub_pb2.Delivery(delivery_id=one, envelope=envelope) for one in ids],
+            receipts=[codec.write_receipt(one) for one in receipts],
+        )
+    )
+    encoded = envelope.SerializeToString()
+    made = codec.write_hub_mail([(one, encoded) for one in ids], receipts)
+    assert made == whole
+    assert made.SerializeToString() == whole.SerializeToString()
+
+
 def test_an_empty_frame_is_refused() -> None:
     with pytest.raises(MalformedMessage):
         codec.read_frame(hub_pb2.AttachResponse())

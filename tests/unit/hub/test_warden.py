@@ -1,0 +1,163 @@
+"""Who may no longer be there is cut from the streams, and nobody else (docs/protocol.md §8.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from candor_certs.chain import PeerIdentity
+from candor_certs.names import PeerName, Role
+from candor_hub.directory import Snapshot
+from candor_hub.streams import Parcel, Session, Streams, Timing
+from candor_hub.warden import Warden
+from candor_proto.directory import MemberStatus
+from candor_proto.errors import CertificateRevoked, DenyListStale, Expired, MemberSuspended
+from candor_proto.ids import Digest
+from tests.hub_members import FEDERATION, Member
+from tests.unit.hub.offices import Office, office
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Office]:
+    with office(tmp_path) as made:
+        yield made
+
+
+class Scene:
+    """A warden over streams whose directory is the hub's latest, unless a test says another."""
+
+    def __init__(self, hub: Office, timing: Timing) -> None:
+        self.hub = hub
+        self.streams = Streams()
+        self.snapshot: Snapshot | None = None
+        watch: Any = self
+        self.warden = Warden(self.streams, watch, hub.clock, timing)
+        hub.directory.latest()
+
+    def attach(self, member: Member) -> Session:
+        """A stream under the certificate that the member enrolled with."""
+        with self.hub.store.read() as tx:
+            (serial,) = tx.members.serials(member.node)
+        now, key = self.hub.clock.now(), member.tls_key.public_key()
+        name = PeerName(FEDERATION, Role.NODE, member.node)
+        until = now + timedelta(days=7)
+        identity = PeerIdentity(name, serial, Digest(bytes(32)), now, until, key, frozenset({1}))
+        session = self.streams.open(member.node, identity)
+        self.warden.welcome(session)
+        return session
+
+    def round(self) -> list[type[Exception] | None]:
+        """Look after all streams once; why each of them ended, in the order of attaching."""
+        self.snapshot = self.snapshot or self.hub.directory.latest()
+        self.warden.round()
+        self.snapshot = None
+        return [type(session.ended) if session.ended else None for session in self.streams.all()]
+
+
+def play(hub: Office, act: Callable[[Scene], None], timing: Timing | None = None) -> None:
+    async def whole() -> None:
+        act(Scene(hub, timing or Timing()))
+
+    asyncio.run(whole())
+
+
+def test_a_denied_certificate_cuts_its_stream_and_no_other(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        cut, stays = scene.attach(hub.join("alpha")), scene.attach(hub.join("bravo"))
+        assert scene.round() == [None, None]
+        hub.directory.deny(cut.identity.serial, hub.clock.now())
+        assert scene.round() == [CertificateRevoked, None]
+        assert [session.over.is_set() for session in (cut, stays)] == [True, False]
+
+    play(hub, act)
+
+
+def test_a_denied_authority_cuts_all_that_it_certified(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        sessions = [scene.attach(hub.join(name)) for name in ("alpha", "bravo")]
+        hub.directory.deny(1, hub.clock.now(), authority=True)
+        scene.round()
+        assert [type(session.ended) for session in sessions] == [CertificateRevoked] * 2
+
+    play(hub, act)
+
+
+def test_a_suspended_member_is_cut_and_no_other(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        cut, stays = scene.attach(hub.join("alpha")), scene.attach(hub.join("bravo"))
+        hub.directory.set_status(cut.node, MemberStatus.SUSPENDED, hub.clock.now())
+        scene.round()
+        assert isinstance(cut.ended, MemberSuspended)
+        assert stays.ended is None
+
+    play(hub, act)
+
+
+def test_a_certificate_that_ends_cuts_the_stream_that_began_under_it(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        hub.clock.advance(days=8)
+        scene.round()
+        assert isinstance(session.ended, Expired)
+
+    play(hub, act)
+
+
+def test_a_deny_list_that_is_too_old_cuts_everybody(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        scene.snapshot = replace(hub.directory.latest(), read_at_seconds=time.monotonic() - 600)
+        scene.round()
+        assert isinstance(session.ended, DenyListStale)
+
+    play(hub, act)
+
+
+def test_one_that_does_not_take_its_mail_is_cut_all_the_same(hub: Office) -> None:
+    """Its writer is stalled in a write; the warden asks nothing of it."""
+
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        session.pending.extend(Parcel(number, b"x") for number in range(1_000))
+        hub.directory.revoke(session.node, hub.clock.now())
+        scene.round()
+        assert session.over.is_set()
+
+    play(hub, act)
+
+
+def test_a_heartbeat_is_due_once_in_its_interval(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        due = list[bool]()
+        for at in (session.heartbeat_at, 0.0, None):
+            session.heartbeat_at = session.heartbeat_at if at is None else at
+            session.heartbeat_due = False
+            scene.round()
+            due.append(session.heartbeat_due)
+        assert due == [False, True, False]
+
+    play(hub, act, Timing(heartbeat_seconds=3_600.0))
+
+
+def test_what_was_not_acknowledged_in_time_is_sent_again(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        session.behind = False
+        now = asyncio.get_running_loop().time()
+        session.pending.extend([Parcel(1, b"old"), Parcel(2, b"new")])
+        session.next_mail(now)
+        session.in_flight[1] = (now - 60, 3)
+        scene.round()
+        assert list(session.in_flight) == [2]
+        assert session.octets_in_flight == 3
+        assert session.behind
+
+    play(hub, act, Timing(redelivery_seconds=30.0))
