@@ -30,6 +30,7 @@ _COUNTED: Mapping[str, Callable[[Sequence[Any]], dict[str, int]]] = {
     "add": lambda _: {"add": 1},
     "sub": lambda _: {"add": 1},
     "from_hash": lambda _: {"hash_to_group": 1},
+    "from_hash_each": lambda given: {"hash_to_group": len(given[0])},
     "is_valid_point": lambda _: {"check": 1},
     "scalar_invert": lambda _: {"invert": 1},
 }

@@ -320,6 +320,8 @@ def known(value: str | Missing) -> str:
 def plain(value: object) -> str:
     """The one text form of a field's value."""
     match value:
+        case str():
+            return value
         case Enum():
             return value.name
         case datetime():

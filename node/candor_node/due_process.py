@@ -14,6 +14,7 @@ A commendation counts as opted in when the agency marks it GREEN or YELLOW; an e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
@@ -179,19 +180,30 @@ def _next_change(record: Record, today: date) -> date | None:
 
 
 def refresh(
-    db: Database, now: datetime, exceptions: frozenset[str] = frozenset(), *, every: bool = False
+    db: Database,
+    now: datetime,
+    exceptions: frozenset[str] = frozenset(),
+    *,
+    every: bool = False,
+    seen: Callable[[Record], object] | None = None,
 ) -> int:
     """Ask the gate again for every record that time may have changed, or for `every` current record.
 
-    Returns how many opened or closed; each such change is in the ledger.
+    Returns how many opened or closed; each such change is in the ledger. `seen` is shown every record asked
+    about, so that who needs them next need not open them again.
     """
     today, changed = gate_day(now), 0
-    was = filings.gate_words(db)
+    was = filings.gate_columns(db)
     for row in filings.sealed_current(db) if every else filings.due_for_gate(db, today):
         record = row.open()
+        if seen is not None:
+            seen(record)
         decision = gate(record, today, exceptions)
-        filings.set_gate(db, record.dcn, decision.state())
-        if was[row.dcn] != decision.matchable:
+        state = decision.state()
+        # A new epoch asks for every record, and most words stay: what says the same is not written again.
+        if was[row.dcn] != state.columns():
+            filings.set_gate(db, record.dcn, state)
+        if bool(was[row.dcn][0]) != decision.matchable:
             changed += 1
             event = "record.opened" if decision.matchable else "record.held"
             names = ", ".join(clause.name for clause in decision.failed)

@@ -30,6 +30,8 @@ from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus, RecordKind, Tier
 
+GateColumns = tuple[int, str, str | None]
+
 KEY_OCTETS = 32
 _NONCE_OCTETS = 12
 
@@ -41,6 +43,11 @@ class GateState:
     matchable: bool
     reasons: tuple[str, ...]
     recheck_on: date | None
+
+    def columns(self) -> GateColumns:
+        """As the columns `matchable`, `reasons` and `recheck_on`."""
+        recheck_on = self.recheck_on.isoformat() if self.recheck_on else None
+        return int(self.matchable), json.dumps(self.reasons), recheck_on
 
 
 @dataclass(frozen=True)
@@ -133,9 +140,7 @@ def insert(db: Database, record: Record, gate: GateState) -> None:
             record.content.effective_on.isoformat(),
             to_milliseconds(record.created_at),
             content_mac(db, record.content),
-            gate.matchable,
-            json.dumps(gate.reasons),
-            gate.recheck_on.isoformat() if gate.recheck_on else None,
+            *gate.columns(),
             sealed,
         ],
     )
@@ -144,10 +149,9 @@ def insert(db: Database, record: Record, gate: GateState) -> None:
 
 def set_gate(db: Database, dcn: Dcn, gate: GateState) -> None:
     """Store what the gate says now."""
-    recheck_on = gate.recheck_on.isoformat() if gate.recheck_on else None
     db.execute(
         "UPDATE records SET matchable = ?, reasons = ?, recheck_on = ? WHERE dcn = ?",
-        [gate.matchable, json.dumps(gate.reasons), recheck_on, str(dcn)],
+        [*gate.columns(), str(dcn)],
     )
 
 
@@ -203,6 +207,12 @@ def gate_words(db: Database) -> dict[str, bool]:
     """The gate's last word on every current record, by control number."""
     rows = db.execute("SELECT dcn, matchable FROM records WHERE current = 1")
     return {dcn: bool(matchable) for dcn, matchable in rows}
+
+
+def gate_columns(db: Database) -> dict[str, GateColumns]:
+    """What is stored of the gate's last word on every current record, by control number."""
+    rows = db.execute("SELECT dcn, matchable, reasons, recheck_on FROM records WHERE current = 1")
+    return {dcn: (matchable, reasons, recheck_on) for dcn, matchable, reasons, recheck_on in rows}
 
 
 def _sealed(db: Database, where: str, values: Sequence[str | int | bytes]) -> Iterator[SealedRecord]:

@@ -8,7 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import date
@@ -17,8 +17,10 @@ from typing import TypeVar
 
 from candor_node.records import Record, canonical
 from candor_proto import oprf, segment
+from candor_proto.derive import DerivingKey
+from candor_proto.field_codes import Sounds
 from candor_proto.ids import Digest, KeyClass
-from candor_proto.matchkeys import MATCH_LABELS, RecordKey, record_codes, record_keys
+from candor_proto.matchkeys import RecordCode, RecordKey, record_inputs
 from candor_proto.normalise import normalise
 from candor_proto.record import commit
 from candor_proto.sealed_index import (
@@ -28,10 +30,11 @@ from candor_proto.sealed_index import (
     Label,
     RandomBytes,
     RecordSecrets,
-    field_tag,
+    field_tag_key,
+    field_tags,
     polynomial,
+    record_slots,
     seal_blob,
-    share_slots,
 )
 
 T = TypeVar("T")
@@ -40,9 +43,8 @@ MAX_RECORDS = 8_000  # a segment; 32 MB at the size limit of a record
 MAX_PACKED_ENTRIES = 400_000  # a segment; padded still below segment.MAX_ENTRIES and 64 MiB
 MAX_VARIANTS = 128  # a record (§13)
 _CHUNK = 64  # values evaluated by one thread at a time
-_CACHED_VALUES = 200_000
+_CACHED_VALUES = 100_000  # some 30 MB
 _DAY_ZERO = date(1970, 1, 1)
-_POSITION = {label: position for position, label in enumerate(MATCH_LABELS)}
 
 Input = tuple[KeyClass, bytes]
 
@@ -73,26 +75,29 @@ class Prepared:
 
     record: Record
     keys: tuple[RecordKey, ...]
-    codes: tuple[Input, ...]
+    codes: tuple[RecordCode, ...]
     presence: int
     dropped: int
 
     @classmethod
-    def of(cls, record: Record) -> Prepared:
-        person = normalise(record.content.identity.particulars())
-        keys, codes = record_keys(person), record_codes(person)
+    def of(cls, record: Record, sounds: Sounds) -> Prepared:
+        """`sounds` is shared by the records of a tick: officers share names."""
+        keys, codes = record_inputs(normalise(record.content.identity.particulars()), sounds)
         kept = _bounded(keys)
-        tags = tuple((code.label.key_class, code.input) for code in codes.codes)
-        return cls(record, kept, tags, codes.presence, codes.dropped + len(keys) - len(kept))
+        return cls(record, kept, codes.codes, codes.presence, codes.dropped + len(keys) - len(kept))
 
     def inputs(self) -> Iterator[Input]:
+        """What is evaluated for the record, each value under the key of its label's class."""
         for key in self.keys:
             yield key.label.key_class, key.input
-        yield from self.codes
+        for code in self.codes:
+            yield code.label.key_class, code.input
 
 
 def _bounded(keys: Sequence[RecordKey]) -> tuple[RecordKey, ...]:
     """At most MAX_VARIANTS keys; every label keeps its first before any keeps a further one."""
+    if len(keys) <= MAX_VARIANTS:
+        return tuple(keys)
     ranks: dict[str, int] = {}
     ranked = []
     for index, key in enumerate(keys):
@@ -102,24 +107,48 @@ def _bounded(keys: Sequence[RecordKey]) -> tuple[RecordKey, ...]:
 
 
 class Outputs:
-    """Evaluates values under the epoch's keys; officers share names, so many come again."""
+    """Evaluates values under the epoch's keys; officers share names, so many come again.
 
-    def __init__(self, keys: Mapping[KeyClass, oprf.KeyPair], pool: Executor) -> None:
+    Of an output only what it seals with is kept, by the value that was evaluated: its label stands in it, so
+    equal values belong to one class and are of one use.
+    """
+
+    def __init__(self, keys: Mapping[KeyClass, oprf.KeyPair], owner: IndexOwner, pool: Executor) -> None:
         self._keys = keys
+        self._owner = owner
         self._pool = pool
-        self._known: dict[Input, bytes] = {}
+        self.entries: dict[bytes, EntryKeys] = {}
+        self.tags: dict[bytes, DerivingKey] = {}
 
-    def of(self, values: Iterable[Input]) -> Mapping[Input, bytes]:
-        if len(self._known) > _CACHED_VALUES:
-            self._known.clear()
-        new = list(set(values) - self._known.keys())
+    def evaluate(self, records: Sequence[Prepared]) -> None:
+        """Make sure that `entries` and `tags` hold every value of `records`."""
+        if len(self.entries) + len(self.tags) > _CACHED_VALUES:
+            self.entries.clear()
+            self.tags.clear()
+        self._learn(self.entries, self._entry_keys, (key for record in records for key in record.keys))
+        self._learn(self.tags, field_tag_key, (code for record in records for code in record.codes))
+
+    def _entry_keys(self, output: bytes) -> EntryKeys:
+        return EntryKeys(output, self._owner, many=True)
+
+    def _learn(
+        self, known: dict[bytes, T], use: Callable[[bytes], T], items: Iterable[RecordKey | RecordCode]
+    ) -> None:
+        new = {item.input: item.label for item in items if item.input not in known}
+        jobs = [
+            (pair, part)
+            for key_class, pair in self._keys.items()
+            for part in batches(
+                [value for value, label in new.items() if label.key_class is key_class], _CHUNK
+            )
+        ]
+
+        def run(job: tuple[oprf.KeyPair, Sequence[bytes]]) -> list[T]:
+            return [use(output) for output in oprf.evaluate_each(*job)]
+
         # libsodium runs without the interpreter's lock: two threads use two cores.
-        for part, outputs in self._pool.map(self._evaluate, batches(new, _CHUNK)):
-            self._known.update(zip(part, outputs, strict=True))
-        return self._known
-
-    def _evaluate(self, part: list[Input]) -> tuple[list[Input], list[bytes]]:
-        return part, [oprf.evaluate(self._keys[key_class], value) for key_class, value in part]
+        for (_, values), uses in zip(jobs, self._pool.map(run, jobs), strict=True):
+            known.update(zip(values, uses, strict=True))
 
 
 class Packs:
@@ -142,20 +171,15 @@ class Packs:
         self._published: list[Published] = []
         self._dropped = 0
 
-    def add(self, record: Prepared, outputs: Mapping[Input, bytes]) -> None:
-        owner, random_bytes = self._owner, self._random_bytes
-        own = RecordSecrets.draw(random_bytes)
-        values = [outputs[key.label.key_class, key.input] for key in record.keys]
+    def add(self, record: Prepared, outputs: Outputs) -> None:
+        own = RecordSecrets.draw(self._random_bytes)
+        values = [key.input for key in record.keys]
         pack = self._with_room(values)
-        coefficients = polynomial(own.secret, own.blob_id, self._threshold)
-        slots: dict[int, tuple[bytes, ...]] = {}
-        for key, output in zip(record.keys, values, strict=True):
-            position = _POSITION[key.label]
-            if position not in slots:
-                slots[position] = share_slots(coefficients, position, key.label.weight, random_bytes)
-            counter = pack.chains.get(output, 0)
-            pack.chains[output] = counter + 1
-            entry = EntryKeys(output, owner).seal(pack.number, counter, own.blob_id, slots[position])
+        slots = self._slots(record, own)
+        for (kind, _), value in zip(record.keys, values, strict=True):
+            counter = pack.chains.get(value, 0)
+            pack.chains[value] = counter + 1
+            entry = outputs.entries[value].seal(pack.number, counter, own.blob_id, slots[kind.position])
             pack.entries.append(entry)
         commitment = commit(own.salt, canonical(record.record).encode())
         label = Label(
@@ -165,12 +189,19 @@ class Packs:
             expires_days=_expiry_days(record.record),
             commitment=commitment,
             presence=record.presence,
-            field_tags=tuple(field_tag(outputs[code], own.blob_id) for code in record.codes),
+            field_tags=field_tags([outputs.tags[value] for _, value in record.codes], own.blob_id),
         )
-        pack.blobs.append(seal_blob(label, own.secret, own.blob_id, owner, random_bytes))
+        pack.blobs.append(seal_blob(label, own.secret, own.blob_id, self._owner, self._random_bytes))
         published = Published(str(record.record.dcn), pack.number, own, commitment, len(values))
         self._published.append(published)
         self._dropped += record.dropped
+
+    def _slots(self, record: Prepared, own: RecordSecrets) -> dict[int, tuple[bytes, ...]]:
+        """The share slots of the record's labels, by position: all variants of a label carry the same."""
+        weights = {label.position: label.weight for label, _ in record.keys}
+        coefficients = polynomial(own.secret, own.blob_id, self._threshold)
+        slots = record_slots(coefficients, tuple(weights.items()), self._random_bytes)
+        return dict(zip(weights, slots, strict=True))
 
     def _with_room(self, values: Sequence[bytes]) -> _Pack:
         for pack in self._packs:

@@ -5,13 +5,14 @@ Rules of this file:
 - an epoch's first tick packs everything anew, together with the epoch's beginning in one transaction;
 - a tick is stored whole before any of it is sent. Until `confirm`, `pending` gives the very same octets.
 
-Curve work is slow (some 60 µs a value), so `tick` does it between two transactions and the second one
-checks that nothing moved meanwhile; `build_tick` does it all inside one.
+Curve work is slow (some 60 µs a value, two thirds of a tick), so `tick` does it between two transactions and
+the second one checks that nothing moved meanwhile; `build_tick` does it all inside one.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from candor_proto import segment
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.directory import MAX_SEGMENTS, IndexHead, SegmentRef
 from candor_proto.errors import CommitmentMismatch, ConflictingResubmission, UnknownObject
+from candor_proto.field_codes import Sounds
 from candor_proto.ids import Digest, FederationName, Handle, NodeId
 from candor_proto.matchkeys import GATE_THRESHOLD
 from candor_proto.normalise import SCHEME_VERSION
@@ -36,6 +38,7 @@ HEAD_REFRESH = timedelta(hours=24)
 # How long a handle resolves after its epoch ended: a disclosure request may live that long (§13).
 KEPT_AFTER_EPOCH = timedelta(days=30)
 _BATCH = 200  # records evaluated at a time
+_KEPT_OPEN = 10_000  # records that stay open from plan to seal: some 20 MB
 _ATTEMPTS = 3
 
 
@@ -80,7 +83,10 @@ class Resolved:
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """What a tick will do, read in one transaction. Holds record keys and perhaps the next epoch's seed."""
+    """What a tick will do, read in one transaction. Holds record keys and perhaps the next epoch's seed.
+
+    `opened` are records that the gate was asked about, by control number, which no two versions share.
+    """
 
     now: datetime
     epoch: Epoch
@@ -88,6 +94,7 @@ class Plan:
     sequence: int
     first_segment: int
     rows: tuple[SealedRecord, ...]
+    opened: Mapping[str, Record]
     withdrawals: tuple[tuple[bytes, bytes], ...]
 
 
@@ -142,7 +149,13 @@ def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = Fals
         epoch, begins = epochs.following(db, now, settings.epoch_life, settings.random_bytes), True
     else:
         begins = False
-    due_process.refresh(db, now, settings.exceptions, every=begins)
+    opened: dict[str, Record] = {}
+
+    def keep(record: Record) -> None:
+        if len(opened) < _KEPT_OPEN:
+            opened[str(record.dcn)] = record
+
+    due_process.refresh(db, now, settings.exceptions, every=begins, seen=keep)
     state = db.execute("SELECT sequence FROM index_state").fetchone()
     number = db.execute(
         "SELECT coalesce(max(number) + 1, 0) FROM segments WHERE epoch = ?", [epoch.number]
@@ -156,7 +169,7 @@ def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = Fals
         if dcn not in passing
     )
     rows = tuple(row for row in matchable if row.dcn not in indexed)
-    return Plan(now, epoch, begins, state[0] if state else 0, number, rows, withdrawals)
+    return Plan(now, epoch, begins, state[0] if state else 0, number, rows, opened, withdrawals)
 
 
 _IN_INDEX = "FROM published WHERE epoch = ? AND withdrawn_in IS NULL"
@@ -186,15 +199,15 @@ def seal(planned: Plan, settings: Settings) -> Sealed:
         owner, planned.first_segment, settings.threshold, settings.max_records, settings.random_bytes
     )
     with ThreadPoolExecutor(settings.threads) as pool:
-        evaluated = Outputs(keys, pool)
+        outputs, sounds = Outputs(keys, owner, pool), Sounds()
         for rows in packing.batches(planned.rows, _BATCH):
             prepared = [
-                Prepared.of(record)
-                for record in (row.open() for row in rows)
+                Prepared.of(record, sounds)
+                for record in (planned.opened.get(row.dcn) or row.open() for row in rows)
                 # The stored word of the gate may be old; what is published passes now.
                 if due_process.gate(record, today, settings.exceptions).matchable
             ]
-            outputs = evaluated.of(value for record in prepared for value in record.inputs())
+            outputs.evaluate(prepared)
             for record in prepared:
                 packs.add(record, outputs)
     return packs.finish([marker for _, marker in planned.withdrawals])

@@ -42,12 +42,17 @@ E = TypeVar("E", bound=Enum)
 V = TypeVar("V")
 
 _AGENCY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/#:-]{0,63}\Z")
+_SSN4 = re.compile(r"[0-9]{4}\Z")
+_WHOLE_SSN = re.compile(r"(?:[0-9]{9}|[0-9]{3}-[0-9]{2}-[0-9]{4})\Z")
+_STATE = re.compile(r"[A-Za-z]{2}\Z")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _PARTIAL_DATE = re.compile(r"[0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2})?)?\Z")
 # The oldest officer whom anybody could report; whatever is older is a placeholder or a slip.
 _OLDEST = date(1901, 1, 1)
 _FULL_SSN = re.compile(r"(?<![0-9])[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}(?![0-9])")
 _COMPELLED = re.compile(r"garrity (?:statement|interview|warning|advisement)|compelled statement", re.I)
+
+_MISSING = dict(Missing.__members__)
 
 _NO_SETTLEMENT = "a settlement is not a judgment and is not reported"
 _NO_CHRI = (
@@ -96,8 +101,8 @@ class _Fields:
         text = self.text(name)
         if not text:
             return empty
-        if text in Missing.__members__:
-            return Missing[text]
+        if (missing := _MISSING.get(text)) is not None:
+            return missing
         try:
             return parse(text)
         except ValueError as error:
@@ -145,7 +150,8 @@ def _birth_date(text: str) -> str:
 def _name(text: str) -> str:
     if len(text) > MAX_NAME_CHARACTERS:
         raise ValueError(f"is longer than {MAX_NAME_CHARACTERS} characters")
-    if any(unicodedata.category(letter).startswith("C") for letter in text):
+    # Nothing of category C is printable: letters need not be looked at one by one in what is.
+    if not text.isprintable() and any(unicodedata.category(letter).startswith("C") for letter in text):
         raise ValueError("holds a control character")
     return text
 
@@ -157,9 +163,9 @@ def _surname(text: str) -> str:
 
 
 def _ssn4(text: str) -> str:
-    if re.fullmatch(r"[0-9]{9}|[0-9]{3}-[0-9]{2}-[0-9]{4}", text):
+    if _WHOLE_SSN.match(text):
         raise ValueError("holds a whole number; only its last four digits may be given")
-    if not re.fullmatch(r"[0-9]{4}", text):
+    if not _SSN4.match(text):
         raise ValueError("is not four digits (a spreadsheet may have dropped leading zeros)")
     if not normalise_ssn4(text):
         raise ValueError("is a placeholder, not the end of a social security number")
@@ -173,7 +179,7 @@ def _sex(text: str) -> str:
 
 
 def _state(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z]{2}", text):
+    if not _STATE.match(text):
         raise ValueError("is not a state's two letters")
     return text.upper()
 
@@ -193,7 +199,9 @@ def _categories(text: str) -> tuple[AllegationCategory, ...]:
 def _narrative(text: str) -> str:
     if len(text) > MAX_NARRATIVE_CHARACTERS:
         raise ValueError(f"is longer than {MAX_NARRATIVE_CHARACTERS} characters")
-    if any(unicodedata.category(letter).startswith("C") and letter not in "\n\r\t" for letter in text):
+    if not text.isprintable() and any(
+        unicodedata.category(letter).startswith("C") and letter not in "\n\r\t" for letter in text
+    ):
         raise ValueError("holds a control character")
     if _FULL_SSN.search(text):
         raise ValueError("holds what looks like a social security number")

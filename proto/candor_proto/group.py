@@ -34,6 +34,7 @@ __all__ = [
     "multiply",
     "multiply_base",
     "multiply_each",
+    "multiply_hashed",
     "total",
 ]
 
@@ -43,7 +44,7 @@ HASH_TO_GROUP_DST = b"HashToGroup-" + CONTEXT_STRING
 HASH_TO_SCALAR_DST = b"HashToScalar-" + CONTEXT_STRING
 
 _SHA512_BYTES = 64
-_Z_PAD = bytes(128)  # one block of SHA-512
+_AFTER_Z_PAD = hashlib.sha512(bytes(128))  # Z_pad, one block of SHA-512, is hashed once; copied, not updated
 _ZERO = bytes(SCALAR_BYTES)
 
 
@@ -70,7 +71,7 @@ class Element:
     def _trusted(cls, octets: bytes) -> Self:
         """Wrap what libsodium has just produced and what cannot be the identity."""
         element = object.__new__(cls)
-        object.__setattr__(element, "_octets", octets)
+        _set_element(element, octets)
         return element
 
     def to_bytes(self) -> bytes:
@@ -131,7 +132,7 @@ class Scalar:
     def _trusted(cls, octets: bytes) -> Self:
         """Wrap what libsodium has just reduced."""
         scalar = object.__new__(cls)
-        object.__setattr__(scalar, "_octets", octets)
+        _set_scalar(scalar, octets)
         return scalar
 
     def to_bytes(self) -> bytes:
@@ -172,6 +173,11 @@ class Scalar:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A Scalar may be a key and does not pickle; call to_bytes where that is meant.")
+
+
+# The slots' own setters: the only way past __setattr__, and twice as fast as object.__setattr__.
+_set_element = Element.__dict__["_octets"].__set__
+_set_scalar = Scalar.__dict__["_octets"].__set__
 
 
 # --- operations --------------------------------------------------------------------------------------
@@ -243,19 +249,26 @@ def expand_message_xmd(message: bytes, dst: bytes, length: int) -> bytes:
 
     `dst` is 1 to 255 octets; longer tags (§5.3.3) are not needed here. Raises LimitExceeded.
     """
-    blocks = -(-length // _SHA512_BYTES)
-    if not (1 <= blocks <= 255 and 1 <= len(dst) <= 255):
-        raise LimitExceeded("expand_message_xmd takes a tag of 1-255 octets and gives 1-16,320 octets.")
-    dst_prime = dst + bytes([len(dst)])
-    message_prime = b"".join((_Z_PAD, message, length.to_bytes(2, "big"), b"\0", dst_prime))
-    first = hashlib.sha512(message_prime).digest()
-    block = hashlib.sha512(first + b"\x01" + dst_prime).digest()
-    uniform = block
+    blocks, dst_prime, after_message, after_first = _framing(dst, length)
+    state = _AFTER_Z_PAD.copy()
+    state.update(message + after_message)
+    first = state.digest()
+    uniform = block = hashlib.sha512(first + after_first).digest()
     for index in range(2, blocks + 1):
         mixed = bytes(a ^ b for a, b in zip(first, block, strict=True))
         block = hashlib.sha512(mixed + bytes([index]) + dst_prime).digest()
         uniform += block
     return uniform[:length]
+
+
+@functools.lru_cache(maxsize=64)
+def _framing(dst: bytes, length: int) -> tuple[int, bytes, bytes, bytes]:
+    """Number of blocks, DST_prime, what follows the message, what follows b_0: tags and lengths are few."""
+    blocks = -(-length // _SHA512_BYTES)
+    if not (1 <= blocks <= 255 and 1 <= len(dst) <= 255):
+        raise LimitExceeded("expand_message_xmd takes a tag of 1-255 octets and gives 1-16,320 octets.")
+    dst_prime = dst + bytes([len(dst)])
+    return blocks, dst_prime, length.to_bytes(2, "big") + b"\0" + dst_prime, b"\x01" + dst_prime
 
 
 def hash_to_group(message: bytes, dst: bytes = HASH_TO_GROUP_DST) -> Element:
@@ -264,6 +277,16 @@ def hash_to_group(message: bytes, dst: bytes = HASH_TO_GROUP_DST) -> Element:
     Raises InvalidElement in the case, of probability 2^-252, that the result is the identity.
     """
     return _unless_identity(curve().from_hash(expand_message_xmd(message, dst, sodium.HASH_BYTES)))
+
+
+def multiply_hashed(scalar: Scalar, messages: Sequence[bytes]) -> list[Element]:
+    """scalar * hash_to_group(message) for each; raises InvalidElement as both do. For owners."""
+    library = curve()
+    uniform = [expand_message_xmd(message, HASH_TO_GROUP_DST, sodium.HASH_BYTES) for message in messages]
+    points = library.from_hash_each(uniform)
+    if IDENTITY in points:
+        raise InvalidElement("A computation gave the identity element.")
+    return [Element._trusted(product) for product in library.scalarmult_each(scalar._octets, points)]
 
 
 def hash_to_scalar(message: bytes, dst: bytes = HASH_TO_SCALAR_DST) -> Scalar:

@@ -3,7 +3,8 @@
 Rules of this file:
 - a key is the *input* of the blinded function; an input names scheme version, label and every value behind
   its length, so that no two labels and no two versions can collide (§3, "On the wire");
-- a key exists only if every code of it does: what is missing never matches and never mismatches;
+- a key exists only if every code of it does (module `field_codes`): what is missing never matches and never
+  mismatches;
 - records emit many variants, lookups few (§3 "Two sides"): variants cost nothing at the record's side;
 - the list R16, its classes and its gate weights are fixed within a scheme version, for everybody (§4);
 - a lookup always has exactly 4 + 12 slots, or 4 + 12 + 24: what a person lacks is filled with seeded
@@ -14,10 +15,14 @@ Rules of this file:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 from candor_proto.errors import CommitmentMismatch, LimitExceeded
+from candor_proto.field_codes import GIVEN_ASKED, PersonCodes, Sounds, framed
 from candor_proto.ids import KeyClass, LookupShape
 from candor_proto.normalise import SCHEME_VERSION as SCHEME_VERSION
 from candor_proto.normalise import Person
@@ -54,6 +59,17 @@ class Label:
     position: int
     slot: int
     weight: int
+
+    @cached_property
+    def given_code(self) -> bool:
+        """Whether it is a single code of the given name."""
+        return self.key_class is KeyClass.CODE and self.name in GIVEN_ASKED
+
+    @cached_property
+    def opening(self) -> bytes:
+        """What every input of this label begins with, up to the values of its codes."""
+        name = f"{'C' if self.key_class is KeyClass.CODE else 'K'}:{self.name}"
+        return _opening(name, len(self.codes))
 
 
 # R16 in list order (§4) with class and gate weight. The weights follow the bits of §5 in whole numbers;
@@ -119,19 +135,15 @@ def octets(label_name: str, values: Sequence[str]) -> bytes:
     u8 scheme version ‖ u8 length ‖ label ‖ u8 count ‖ (u16 length ‖ UTF-8 value)*. Labels are `K:` and a
     match key's name, `C:` and a field code's name, or `filler`. Raises LimitExceeded beyond those widths.
     """
+    return _opening(label_name, len(values)) + b"".join(map(framed, values))
+
+
+def _opening(label_name: str, count: int) -> bytes:
+    """What an input begins with, up to its values."""
     label = label_name.encode("utf-8")
-    encoded = [value.encode("utf-8") for value in values]
-    if len(label) > 0xFF or len(encoded) > 0xFF or any(len(value) > 0xFFFF for value in encoded):
-        raise LimitExceeded("A label, a count or a value is too long for a match key.")
-    parts = [bytes([SCHEME_VERSION, len(label)]), label, bytes([len(encoded)])]
-    for value in encoded:
-        parts += [len(value).to_bytes(2, "big"), value]
-    return b"".join(parts)
-
-
-def label_input(label: Label, values: Sequence[str]) -> bytes:
-    """The input of `label` for the values of its codes, in their order."""
-    return octets(f"{'C' if label.key_class is KeyClass.CODE else 'K'}:{label.name}", values)
+    if len(label) > 0xFF or count > 0xFF:
+        raise LimitExceeded("A label or a count is too long for a match key.")
+    return bytes([SCHEME_VERSION, len(label)]) + label + bytes([count])
 
 
 def filler_input(seed: bytes, key_class: KeyClass, position: int) -> bytes:
@@ -139,107 +151,20 @@ def filler_input(seed: bytes, key_class: KeyClass, position: int) -> bytes:
     return octets("filler", (seed.hex(), key_class.letter, str(position)))
 
 
-# --- field codes (§3) --------------------------------------------------------------------------------
+# --- the inputs of a label ---------------------------------------------------------------------------
 
 
-def _sorted(text: str) -> str:
-    return "".join(sorted(text))
-
-
-def _pair(one: str, other: str) -> str:
-    return "/".join(sorted((one, other))) if one and other else ""
-
-
-def _joined(*parts: str) -> str:
-    return "".join(parts) if all(parts) else ""
-
-
-def _roots(person: Person) -> list[str]:
-    """Canonical forms of first and middle name, the two roots first: where slots are short, others go."""
-    first = canonical_forms(person.first)
-    middle = canonical_forms(person.middle) if len(person.middle) > 1 else ()
-    return [*first[:1], *middle[:1], *first[1:], *middle[1:]]
-
-
-# Codes of the given name, of which the record's side emits more (§3 "Two sides"): one value when asked...
-_GIVEN_ASKED: Mapping[str, Callable[[Person], Sequence[str]]] = {
-    "F": lambda person: [person.first],
-    "F1": lambda person: [person.first[:1]],
-    "F3": lambda person: [person.first[:3]],
-    "Fo": lambda person: [_sorted(person.first)],
-    "Fc": lambda person: canonical_forms(person.first)[:1],
-    "Fp": lambda person: [double_metaphone(form) for form in canonical_forms(person.first)[:1]],
-}
-# ... and on a record all canonical forms of first and middle name, and their initials.
-_GIVEN_RECORDED: Mapping[str, Callable[[Person], Sequence[str]]] = {
-    **_GIVEN_ASKED,
-    "F1": lambda p: [name[:1] for name in (p.first, p.middle, *canonical_forms(p.first))],
-    "Fc": _roots,
-    "Fp": lambda person: [double_metaphone(form) for form in _roots(person)],
-}
-# Codes of one surname, alone or with the person's own first name.
-_SURNAME_CODES: Mapping[str, Callable[[str, Person], str]] = {
-    "L": lambda surname, _: surname,
-    "Lp": lambda surname, _: double_metaphone(surname),
-    "Ls": lambda surname, _: soundex(surname),
-    "L1": lambda surname, _: surname[:1],
-    "L4": lambda surname, _: surname[:4],
-    "Lo": lambda surname, _: _sorted(surname),
-    "Lk": lambda surname, _: consonant_skeleton(surname),
-    "SW": lambda surname, person: _pair(person.first, surname),
-    "SWp": lambda surname, person: _pair(
-        double_metaphone("".join(canonical_forms(person.first)[:1])), double_metaphone(surname)
-    ),
-}
-# Codes that are the same on both sides and have no variants.
-_PLAIN_CODES: Mapping[str, Callable[[Person], str]] = {
-    "D": lambda p: _joined(p.year, p.month, p.day),
-    "Dc": lambda p: _joined(p.year, *sorted((p.month, p.day))),
-    "Yo": lambda p: _joined(_sorted(p.year), p.month, p.day),
-    "Y": lambda p: p.year,
-    "YM": lambda p: _joined(p.year, p.month),
-    "YD": lambda p: _joined(p.year, p.day),
-    "MD": lambda p: _joined(p.month, p.day),
-    "S": lambda p: p.ssn4,
-    "So": lambda p: _sorted(p.ssn4),
-    "P": lambda p: _joined(p.post_state, p.post_id),
-    # A bare initial would disagree with the name it stands for; it is asked as M1.
-    "M": lambda p: p.middle if len(p.middle) > 1 else "",
-    "M1": lambda p: p.middle[:1],
-    "X": lambda p: p.suffix,
-    "G": lambda p: p.sex,
-}
-
-
-# Values of codes of one person that were computed already. Lives as long as the call that makes its keys:
-# a cache of the process would keep names of people who were asked about.
-_Memo = dict[str, Sequence[str]]
-
-
-def _inputs(
-    label: Label, person: Person, surnames: Sequence[str], memo: _Memo, *, record: bool
-) -> Iterator[bytes]:
-    """Inputs of `label`, one for each combination of its codes' values; none if a code is missing.
-
-    `memo` belongs to this person, these surnames and this side.
-    """
-    given = _GIVEN_RECORDED if record else _GIVEN_ASKED
+def _inputs(label: Label, codes: PersonCodes) -> list[bytes]:
+    """Inputs of `label`, one for each combination of its codes' values; none if a code is missing."""
+    opening = label.opening
+    if len(label.codes) > 1:
+        # No duplicates: values are distinct, and each stands behind its length.
+        options = [codes[code] for code in label.codes]
+        return [opening + b"".join(values) for values in itertools.product(*options)]
     # As a single code, an initial for a given name would disagree with that name: it is missing instead.
-    if label.key_class is KeyClass.CODE and label.name in given and len(person.first) < 2:
-        return
-    options: list[Sequence[str]] = []
-    for code in label.codes:
-        if code not in memo:
-            if code in _SURNAME_CODES:
-                memo[code] = [_SURNAME_CODES[code](surname, person) for surname in surnames]
-            else:
-                memo[code] = given[code](person) if code in given else [_PLAIN_CODES[code](person)]
-        options.append(memo[code])
-    seen: set[tuple[str, ...]] = set()
-    for values in itertools.product(*options):
-        if all(values) and values not in seen:
-            seen.add(values)
-            yield label_input(label, values)
+    if label.given_code and len(codes.person.first) < 2:
+        return []
+    return [opening + value for value in codes[label.codes[0]]]
 
 
 def _surnames(person: Person) -> tuple[str, ...]:
@@ -249,20 +174,24 @@ def _surnames(person: Person) -> tuple[str, ...]:
 # --- the record's side -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RecordKey:
+class RecordKey(NamedTuple):
     """One value of an entry label of a record: evaluated, it becomes one index entry."""
 
     label: Label
-    input: bytes = field(repr=False)
+    input: bytes
+
+    def __repr__(self) -> str:
+        return f"RecordKey({self.label.name}, …)"
 
 
-@dataclass(frozen=True)
-class RecordCode:
+class RecordCode(NamedTuple):
     """One value of a field of a record: evaluated under its label's class, it becomes one field tag."""
 
     label: Label
-    input: bytes = field(repr=False)
+    input: bytes
+
+    def __repr__(self) -> str:
+        return f"RecordCode({self.label.name}, …)"
 
 
 @dataclass(frozen=True)
@@ -277,10 +206,13 @@ class RecordCodes:
     dropped: int
 
 
-def _kept(found: Sequence[Sequence[bytes]], room: int) -> list[tuple[int, bytes]]:
-    """At most `room` values as (index of their list, value): each list's first before any list's second."""
+def _kept(found: Sequence[Sequence[bytes]], room: int) -> Sequence[Sequence[bytes]]:
+    """At most `room` of the values of all lists: each list's first before any list's second."""
+    if sum(map(len, found)) <= room:
+        return found
     ranked = sorted((rank, index) for index, values in enumerate(found) for rank in range(len(values)))
-    return [(index, found[index][rank]) for index, rank in sorted((i, r) for r, i in ranked[:room])]
+    kept = Counter(index for _rank, index in ranked[:room])
+    return [values[: kept[index]] for index, values in enumerate(found)]
 
 
 def record_keys(person: Person) -> tuple[RecordKey, ...]:
@@ -288,9 +220,7 @@ def record_keys(person: Person) -> tuple[RecordKey, ...]:
 
     At most MAX_RECORD_KEYS (officers-dev: 14.1 on average, at most 56); beyond, the rarest variants go.
     """
-    surnames, memo = _surnames(person), _Memo()
-    found = [tuple(_inputs(label, person, surnames, memo, record=True)) for label in ENTRY_LABELS]
-    return tuple(RecordKey(ENTRY_LABELS[index], value) for index, value in _kept(found, MAX_RECORD_KEYS))
+    return _record_keys(_recorded(person, Sounds()))
 
 
 def record_codes(person: Person) -> RecordCodes:
@@ -299,13 +229,33 @@ def record_codes(person: Person) -> RecordCodes:
     Surnames go whole, then parts, then former; roots of first and middle name before rarer forms. A presence
     bit never stands for a label all of whose tags were dropped.
     """
-    surnames, memo = _surnames(person), _Memo()
-    found = [tuple(_inputs(label, person, surnames, memo, record=True)) for label in TAG_LABELS]
-    kept = _kept(found, MAX_FIELD_TAGS)
+    return _record_codes(_recorded(person, Sounds()))
+
+
+def record_inputs(person: Person, sounds: Sounds) -> tuple[tuple[RecordKey, ...], RecordCodes]:
+    """`record_keys` and `record_codes`; `sounds` is shared by the records of a tick."""
+    codes = _recorded(person, sounds)
+    return _record_keys(codes), _record_codes(codes)
+
+
+def _recorded(person: Person, sounds: Sounds) -> PersonCodes:
+    return PersonCodes(person, _surnames(person), sounds, record=True)
+
+
+def _record_keys(codes: PersonCodes) -> tuple[RecordKey, ...]:
+    found = [_inputs(label, codes) for label in ENTRY_LABELS]
+    kept = zip(ENTRY_LABELS, _kept(found, MAX_RECORD_KEYS), strict=True)
+    return tuple([RecordKey(label, value) for label, values in kept for value in values])
+
+
+def _record_codes(person_codes: PersonCodes) -> RecordCodes:
+    found = [_inputs(label, person_codes) for label in TAG_LABELS]
+    kept = zip(TAG_LABELS, _kept(found, MAX_FIELD_TAGS), strict=True)
+    codes = tuple([RecordCode(label, value) for label, values in kept for value in values])
     return RecordCodes(
-        codes=tuple(RecordCode(TAG_LABELS[index], value) for index, value in kept),
-        presence=sum(1 << index for index, values in enumerate(found) if values),
-        dropped=sum(map(len, found)) - len(kept),
+        codes=codes,
+        presence=sum([1 << index for index, values in enumerate(found) if values]),
+        dropped=sum(map(len, found)) - len(codes),
     )
 
 
@@ -350,7 +300,7 @@ class LookupPlan:
 _Asked = tuple[Label, bytes]
 
 
-def _arrange(person: Person, key_class: KeyClass) -> Iterator[dict[int, _Asked]]:
+def _arrange(person: Person, key_class: KeyClass, sounds: Sounds) -> Iterator[dict[int, _Asked]]:
     """Per plan, which key stands in which slot of a class (§6).
 
     Plan 0 holds the whole surname's keys, each in its own label's slot. The alternative surnames' keys,
@@ -358,16 +308,16 @@ def _arrange(person: Person, key_class: KeyClass) -> Iterator[dict[int, _Asked]]
     """
     labels = CLASS_LABELS[key_class]
     own: dict[int, _Asked] = {}
-    memo = _Memo()
+    codes = PersonCodes(person, [person.surname] if person.surname else [], sounds, record=False)
     for label in labels:
-        for value in _inputs(label, person, [person.surname] if person.surname else [], memo, record=False):
+        for value in _inputs(label, codes):
             own[label.slot] = (label, value)
     asked = {value for _label, value in own.values()}
     waiting: list[_Asked] = []
     for surname in _surnames(person):
-        memo = _Memo()
+        codes = PersonCodes(person, [surname], sounds, record=False)
         for label in labels:
-            for value in _inputs(label, person, [surname], memo, record=False):
+            for value in _inputs(label, codes):
                 if value not in asked:
                     asked.add(value)
                     waiting.append((label, value))
@@ -390,8 +340,8 @@ def plan_lookup(person: Person, shape: LookupShape, seed: bytes) -> tuple[Lookup
     """
     if len(seed) != SEED_BYTES:
         raise LimitExceeded(f"A lookup seed has {SEED_BYTES} octets, got {len(seed)}.")
-    classes = SHAPE_CLASSES[shape]
-    arranged = {key_class: list(_arrange(person, key_class)) for key_class in classes}
+    classes, sounds = SHAPE_CLASSES[shape], Sounds()
+    arranged = {key_class: list(_arrange(person, key_class, sounds)) for key_class in classes}
     needed = max(len(plans) for plans in arranged.values())
     return tuple(
         LookupPlan(

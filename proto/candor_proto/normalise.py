@@ -32,6 +32,8 @@ _FOLDED = str.maketrans(
 _SCANNED = str.maketrans({"0": "o", "1": "l", "5": "s"})
 _NOT_A_LETTER = re.compile(r"[^a-z]+")
 _NOT_ALPHANUMERIC = re.compile(r"[^A-Z0-9]+")
+_DIGITS = re.compile(r"[0-9]+")
+_STATE = re.compile(r"[A-Z]{2}")
 # What separates the words of a surname; an apostrophe or a full stop does not (O'Brien, St.John).
 _BETWEEN_WORDS = re.compile(r"[\s,;/‐‑‒–—―−-]+")
 
@@ -143,13 +145,18 @@ def fold(text: str) -> str:
 
     Folding comes before anything is deleted: the measured code deleted first, and `José` became `jos`.
     """
+    if text.isascii():  # nothing of it decomposes, is a mark or is folded
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).lower())
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).translate(_FOLDED)
 
 
 def letters(text: str) -> str:
     """The normal form of a name: folded, scanning confusions undone, a-z only (§3 rule 1)."""
-    return _NOT_A_LETTER.sub("", fold(text).translate(_SCANNED))
+    folded = fold(text)
+    if folded.isascii() and folded.isalpha():  # a-z only: nothing to undo, nothing to delete
+        return folded
+    return _NOT_A_LETTER.sub("", folded.translate(_SCANNED))
 
 
 def normalise_name(text: str) -> str:
@@ -190,14 +197,16 @@ def normalise_birth_date(text: str) -> tuple[str, str, str]:
     parts = (digits[:4], digits[4:6], digits[6:])
     if len(set(digits)) == 1:
         return "", "", ""
-    year, month, day = (part if re.fullmatch(r"[0-9]+", part) and int(part) else "" for part in parts)
+    year, month, day = [part if _DIGITS.fullmatch(part) and int(part) else "" for part in parts]
     return year, month, day
 
 
 def normalise_ssn4(text: str) -> str:
     """Four digits, or "" for anything else and for the never issued 0000 (§3 rule 5)."""
     digits = unicodedata.normalize("NFKD", text).strip()
-    return digits if re.fullmatch(r"[0-9]{4}", digits) and digits not in _SSN4_PLACEHOLDERS else ""
+    return (
+        digits if len(digits) == 4 and _DIGITS.fullmatch(digits) and digits not in _SSN4_PLACEHOLDERS else ""
+    )
 
 
 def normalise_post(state: str, number: str) -> tuple[str, str]:
@@ -209,7 +218,7 @@ def normalise_post(state: str, number: str) -> tuple[str, str]:
     issuer = _NOT_ALPHANUMERIC.sub("", fold(state).upper())
     certificate = _NOT_ALPHANUMERIC.sub("", fold(number).upper())
     usable = (
-        re.fullmatch(r"[A-Z]{2}", issuer)
+        _STATE.fullmatch(issuer)
         and len(issuer + certificate) > 3
         and certificate.strip("0")
         and certificate not in _POST_PLACEHOLDERS

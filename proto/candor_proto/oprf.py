@@ -44,6 +44,7 @@ from candor_proto.group import (
     multiply,
     multiply_base,
     multiply_each,
+    multiply_hashed,
     total,
 )
 
@@ -212,6 +213,14 @@ def evaluate(key: KeyPair, input: bytes) -> bytes:
     return _output(input, multiply(key.secret, hash_to_group(input)))
 
 
+def evaluate_each(key: KeyPair, inputs: Sequence[bytes]) -> list[bytes]:
+    """`evaluate` for each of `inputs`; the fast form for many. Raises like it."""
+    for input in inputs:
+        _check_input(input)
+    products = multiply_hashed(key.secret, inputs)
+    return [_output(input, product) for input, product in zip(inputs, products, strict=True)]
+
+
 # --- asker, second step ------------------------------------------------------------------------------
 
 
@@ -326,7 +335,8 @@ def _challenge(public: Element, m: Element, z: Element, t2: Element, t3: Element
 
 def _output(input: bytes, unblinded: Element) -> bytes:
     """The last hash of Finalize and Evaluate, RFC 9497 §3.3.1; 64 octets."""
-    return hashlib.sha512(_with_length(input) + _with_length(unblinded.to_bytes()) + b"Finalize").digest()
+    octets = _with_length(input) + _LENGTH_32 + unblinded.to_bytes() + b"Finalize"
+    return hashlib.sha512(octets).digest()
 
 
 def _slices(count: int, threads: int) -> list[slice]:

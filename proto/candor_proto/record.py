@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 from candor_proto.canonical import Reader, Writer
 from candor_proto.errors import CommitmentMismatch, MalformedMessage, NotCanonical, UnsupportedVersion
@@ -61,7 +63,8 @@ class CanonicalRecord:
         if len(self.fields) > MAX_FIELDS:
             raise MalformedMessage(f"A record has at most {MAX_FIELDS} fields.")
         writer = Writer("record").integer(_VERSION, 1).integer(self.kind.value, 1).integer(self.tier.value, 1)
-        return writer.sequence(sorted(self.fields.items()), _write_field).finish()
+        fields = [_encoded(name, value) for name, value in sorted(self.fields.items())]
+        return writer.integer(len(fields), 4).finish() + b"".join(fields)
 
     @classmethod
     def decode(cls, data: bytes) -> CanonicalRecord:
@@ -78,11 +81,21 @@ class CanonicalRecord:
         return cls(kind, tier, dict(pairs))
 
 
-def _write_field(writer: Writer, pair: tuple[str, str]) -> None:
-    name, value = pair
-    if not _NAME.match(name) or len(value.encode("utf-8")) > MAX_VALUE_OCTETS:
+def _encoded(name: str, value: str) -> bytes:
+    """One field: two texts (§3)."""
+    octets = value.encode("utf-8")
+    if len(octets) > MAX_VALUE_OCTETS:
         raise MalformedMessage(f"The record field {name[:64]!r} cannot be encoded.")
-    writer.text(name).text(value)
+    if not value.isascii():  # ASCII is in NFC
+        octets = unicodedata.normalize("NFC", value).encode("utf-8")
+    return _encoded_name(name) + len(octets).to_bytes(4, "big") + octets
+
+
+@lru_cache(maxsize=MAX_FIELDS)
+def _encoded_name(name: str) -> bytes:
+    if not _NAME.match(name):
+        raise MalformedMessage(f"The record field {name[:64]!r} cannot be encoded.")
+    return Writer().text(name).finish()
 
 
 def _read_field(reader: Reader) -> tuple[str, str]:

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from candor_proto.canonical import Writer
-from candor_proto.derive import derive, expand, extract
-from candor_proto.errors import GateClosed, LimitExceeded, SealedDataInvalid
+from candor_proto.derive import DerivingKey, derive, expand, extract
+from candor_proto.errors import GateClosed, LimitExceeded, MalformedMessage, SealedDataInvalid
 from candor_proto.ids import BlobId, Digest, FederationName, Handle, NodeId
-from candor_proto.shamir import SECRET_OCTETS, evaluate, interpolate_at_zero
+from candor_proto.shamir import SECRET_OCTETS, evaluate, evaluate_each, interpolate_at_zero
 
 TAG_OCTETS = 16
 SHARE_SLOTS = 3
@@ -37,6 +37,7 @@ MAX_WEIGHT = 2
 MIN_THRESHOLD, MAX_THRESHOLD = 3, 8
 _THRESHOLD_BOUNDS = f"A threshold lies between {MIN_THRESHOLD} and {MAX_THRESHOLD}."
 _BLOB_VERSION = 1
+_ENTRY_LABEL, _FIELD_TAG_LABEL = "index-entry", "field-tag"
 
 RandomBytes = Callable[[int], bytes]
 
@@ -106,14 +107,20 @@ class Label:
 class EntryKeys:
     """All entries' tags and keys of one OPRF output in one index (§6.1)."""
 
-    def __init__(self, output: bytes, owner: IndexOwner) -> None:
-        """`output` is the 64-octet F."""
-        self._prk = extract(output, "index-entry")
+    __slots__ = ("_context", "_derive")
+
+    def __init__(self, output: bytes, owner: IndexOwner, *, many: bool = False) -> None:
+        """`output` is the 64-octet F. `many` pays for owners, who seal many entries under one output."""
+        self._derive: Callable[[bytes, int], bytes] = (
+            DerivingKey(output, _ENTRY_LABEL).derive
+            if many
+            else partial(expand, extract(output, _ENTRY_LABEL))
+        )
         self._context = owner.context()
 
     def _material(self, segment: int, counter: int) -> bytes:
         info = self._context + segment.to_bytes(4, "big") + counter.to_bytes(2, "big")
-        return expand(self._prk, info, TAG_OCTETS + 32 + 12)
+        return self._derive(info, TAG_OCTETS + 32 + 12)
 
     def tag(self, segment: int, counter: int) -> bytes:
         return self._material(segment, counter)[:TAG_OCTETS]
@@ -167,10 +174,8 @@ def polynomial(secret: bytes, blob_id: BlobId, threshold: int) -> tuple[bytes, .
     """The coefficients of f, constant term (the secret) first (§6.2)."""
     if not MIN_THRESHOLD <= threshold <= MAX_THRESHOLD:
         raise LimitExceeded(_THRESHOLD_BOUNDS)
-    tail = (
-        derive(secret, "share-coefficient", blob_id.value + bytes([index]), SECRET_OCTETS)
-        for index in range(1, threshold)
-    )
+    key = DerivingKey(secret, "share-coefficient")
+    tail = (key.derive(blob_id.value + bytes([index]), SECRET_OCTETS) for index in range(1, threshold))
     return (secret, *tail)
 
 
@@ -192,6 +197,41 @@ def share_slots(
     return (*shares, *(random_bytes(SECRET_OCTETS) for _ in range(SHARE_SLOTS - weight)))
 
 
+def record_slots(
+    coefficients: Sequence[bytes],
+    labels: tuple[tuple[int, int], ...],
+    random_bytes: RandomBytes = secrets.token_bytes,
+) -> list[tuple[bytes, ...]]:
+    """What `share_slots` gives for each (position, weight) of `labels`, at a tenth of the price."""
+    layout = _layout(labels)
+    shares = evaluate_each(coefficients, layout.points)
+    octets = random_bytes(SECRET_OCTETS * layout.free)
+    fillers = [octets[at : at + SECRET_OCTETS] for at in range(0, len(octets), SECRET_OCTETS)]
+    return [(*shares[own], *fillers[random]) for own, random in layout.slots]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Of the labels of a record: the abscissae of all their shares, in order, how many slots stay free, and
+    which of the shares and which of the random fillers each label takes."""
+
+    points: tuple[int, ...]
+    free: int
+    slots: tuple[tuple[slice, slice], ...]
+
+
+@lru_cache(maxsize=1024)
+def _layout(labels: tuple[tuple[int, int], ...]) -> _Layout:
+    points: list[int] = []
+    slots, free = [], 0
+    for position, weight in labels:
+        own = abscissae(position, weight)
+        slots.append((slice(len(points), len(points) + weight), slice(free, free + SHARE_SLOTS - weight)))
+        points += own
+        free += SHARE_SLOTS - weight
+    return _Layout(tuple(points), free, tuple(slots))
+
+
 # --- blobs -----------------------------------------------------------------------------------------
 
 
@@ -202,7 +242,18 @@ def _label_key(secret: bytes, blob_id: BlobId, owner: IndexOwner) -> tuple[bytes
 
 def field_tag(output: bytes, blob_id: BlobId) -> bytes:
     """The tag of one field value in one blob (§6.3)."""
-    return derive(output, "field-tag", blob_id.value, FIELD_TAG_OCTETS)
+    return derive(output, _FIELD_TAG_LABEL, blob_id.value, FIELD_TAG_OCTETS)
+
+
+def field_tag_key(output: bytes) -> DerivingKey:
+    """For owners, who put a value's tag into many blobs: what `field_tags` takes for `output`."""
+    return DerivingKey(output, _FIELD_TAG_LABEL)
+
+
+def field_tags(keys: Iterable[DerivingKey], blob_id: BlobId) -> tuple[bytes, ...]:
+    """What `field_tag` gives for the output of each of `keys`."""
+    info = blob_id.value
+    return tuple([key.derive(info, FIELD_TAG_OCTETS) for key in keys])
 
 
 def withdrawal_marker(secret: bytes, blob_id: BlobId) -> bytes:
@@ -225,8 +276,9 @@ def seal_blob(
     writer = Writer().integer(_BLOB_VERSION, 1).fixed(label.handle.value, 16)
     writer.integer(label.kind, 1).integer(label.tier, 1).integer(label.expires_days, 4)
     writer.fixed(label.commitment.value, 32).integer(label.presence, 4)
-    for tag in tags:
-        writer.fixed(tag, FIELD_TAG_OCTETS)
+    if set(map(len, tags)) != {FIELD_TAG_OCTETS}:
+        raise MalformedMessage(f"A field tag is {FIELD_TAG_OCTETS} octets.")
+    writer.fixed(b"".join(tags), FIELD_TAG_OCTETS * FIELD_TAG_SLOTS)
     key, nonce, commitment = _label_key(secret, blob_id, owner)
     head = blob_id.value + commitment
     return head + AESGCM(key).encrypt(nonce, writer.finish(), head)

@@ -10,6 +10,7 @@ Control flow depends only on abscissae, which are public: multiplication walks t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from candor_proto.errors import GateClosed, MalformedMessage
@@ -78,6 +79,66 @@ def evaluate(coefficients: Sequence[bytes], abscissa: int) -> bytes:
     for coefficient in reversed(coefficients):
         value = multiply_by_public(value, abscissa) ^ int.from_bytes(coefficient, "big")
     return value.to_bytes(SECRET_OCTETS, "big")
+
+
+@dataclass(frozen=True)
+class _Lanes:
+    """How to evaluate at given abscissae, which are public: no coefficient is in it.
+
+    Each abscissa has a lane of `octets` in one large number. `shifts` holds (k, ((i, lanes), …)):
+    coefficient i, shifted by k bits, is part of the sum in `lanes`, those whose abscissa to the power i has
+    bit k. In each lane `low` selects the element, and `high` what stands above, once shifted down, until
+    `folds` reductions have emptied it.
+    """
+
+    octets: int
+    shifts: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+    low: int
+    high: int
+    folds: int
+
+
+@lru_cache(maxsize=1024)
+def _lanes(abscissae: tuple[int, ...], terms: int) -> _Lanes:
+    powers = [[1] * len(abscissae)]
+    for _ in range(1, terms):
+        powers.append([multiply_by_public(power, x) for power, x in zip(powers[-1], abscissae, strict=True)])
+    widest = max((power.bit_length() for row in powers for power in row), default=1)
+    octets = SECRET_OCTETS + (widest + 6) // 8  # an element times the widest power
+    places = [_MASK << 8 * octets * place for place in reversed(range(len(abscissae)))]
+    shifts = []
+    for shift in range(widest):
+        lanes = (
+            sum(place for place, power in zip(places, row, strict=True) if power >> shift & 1)
+            for row in powers
+        )
+        if parts := tuple((index, mask) for index, mask in enumerate(lanes) if mask):
+            shifts.append((shift, parts))
+    above = (1 << 8 * octets - _BITS) - 1
+    high = sum(above << 8 * octets * place for place in range(len(abscissae)))
+    # A fold turns n bits above the elements into n + 7 bits at their lower end.
+    return _Lanes(octets, tuple(shifts), sum(places), high, 1 if widest - 1 + 7 <= _BITS else 2)
+
+
+def evaluate_each(coefficients: Sequence[bytes], abscissae: tuple[int, ...]) -> list[bytes]:
+    """f(abscissa) as `evaluate` gives it for each of `abscissae`, all of them at once: for owners.
+
+    Coefficients are copied into every lane; masks and shifts come from the public abscissae alone.
+    """
+    lanes = _lanes(abscissae, len(coefficients))
+    count = len(abscissae)
+    copies = [int.from_bytes(octets.rjust(lanes.octets, b"\0") * count, "big") for octets in coefficients]
+    value = 0
+    for shift, parts in lanes.shifts:
+        selected = 0
+        for index, mask in parts:
+            selected ^= copies[index] & mask
+        value ^= selected << shift
+    for _ in range(lanes.folds):  # x^128 = x^7 + x^2 + x + 1
+        high = value >> _BITS & lanes.high
+        value = value & lanes.low ^ high ^ high << 1 ^ high << 2 ^ high << 7
+    octets = value.to_bytes(lanes.octets * count, "big")
+    return [octets[end - SECRET_OCTETS : end] for end in range(lanes.octets, len(octets) + 1, lanes.octets)]
 
 
 def interpolate_at_zero(shares: Mapping[int, bytes], threshold: int) -> bytes:

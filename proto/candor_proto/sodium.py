@@ -159,6 +159,18 @@ class Curve:
         self._from_hash(point, uniform)
         return point.raw
 
+    def from_hash_each(self, uniform: Sequence[bytes]) -> list[bytes]:
+        """`from_hash` for each of `uniform`, in one tight loop."""
+        points = []
+        point = _Octets32()
+        from_hash = self._from_hash
+        for octets in uniform:
+            if len(octets) != HASH_BYTES:
+                raise _refused()
+            from_hash(point, octets)
+            points.append(point.raw)
+        return points
+
     def add(self, left: bytes, right: bytes) -> bytes:
         """left + right; may be the identity. Raises InvalidElement for an operand that does not decode."""
         return self._combine(self._add, left, right)

@@ -21,8 +21,9 @@ from candor_node.due_process import (
     gate_day,
     refresh,
 )
-from candor_node.records import ReportType, following
-from candor_node.store import Store
+from candor_node.filings import GateState
+from candor_node.records import Record, ReportType, following
+from candor_node.store import Database, Store
 from candor_proto.record import RecordKind
 from tests.records import NOW, make_content, make_record, new_store
 
@@ -169,6 +170,25 @@ def test_gate_changes_on_no_day_that_it_did_not_announce(
     assert horizon > day
     for later in (day, day + (horizon - day) / 2, horizon - timedelta(days=1)):
         assert gate(record, later).matchable == decision.matchable
+
+
+def test_refresh_writes_only_words_that_change_and_shows_all_it_asked(store: Store) -> None:
+    same, changes = make_record(agency_record_id="A"), make_record(agency_record_id="B")
+    stale = GateState(True, (), date(2029, 1, 1))
+    store.run_sync(lambda db: filings.insert(db, same, gate(same, TODAY).state()))
+    store.run_sync(lambda db: filings.insert(db, changes, stale))
+    seen: list[Record] = []
+
+    def work(db: Database) -> list[str]:
+        written: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(filings, "set_gate", lambda _, dcn, state: written.append(str(dcn)))
+            # Both stay open; of one, the day on which to ask again is another.
+            assert refresh(db, NOW, every=True, seen=seen.append) == 0
+        return written
+
+    assert store.run_sync(work) == [str(changes.dcn)]
+    assert seen == [same, changes]
 
 
 def test_refresh_opens_and_closes_with_time_and_says_so_in_the_ledger(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -17,9 +17,9 @@ from candor_node import epochs, filings, importer, ledger, packing, publisher
 from candor_node.content import content_fields
 from candor_node.due_process import GateDecision, gate, gate_day
 from candor_node.publisher import Publication, Settings, build_tick, resolve_handle, tick
-from candor_node.records import Dcn, canonical, following, initial
+from candor_node.records import Dcn, Record, canonical, following, initial
 from candor_node.store import Database, Store
-from candor_proto import sealed_index, segment
+from candor_proto import oprf, sealed_index, segment
 from candor_proto.candidates import NodeIndex, find_hits
 from candor_proto.directory import IndexHead
 from candor_proto.errors import CommitmentMismatch, ConflictingResubmission, UnknownObject
@@ -302,6 +302,52 @@ def test_largest_segment_stays_below_the_limits() -> None:
     assert entries <= segment.MAX_ENTRIES
     octets = entries * sealed_index.ENTRY_OCTETS + blobs * sealed_index.BLOB_OCTETS
     assert octets + segment.MAX_MARKERS * 16 < segment.MAX_SEGMENT_OCTETS
+
+
+def test_a_value_is_evaluated_once_in_a_tick_however_many_records_have_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[bytes] = []
+
+    def noted(pair: oprf.KeyPair, values: Sequence[bytes]) -> list[bytes]:
+        evaluated.extend(values)
+        return evaluate_each(pair, values)
+
+    evaluate_each = oprf.evaluate_each
+    monkeypatch.setattr(oprf, "evaluate_each", noted)
+    monkeypatch.setattr(publisher, "_BATCH", 2)
+    file(store, [make_row(agency_record_id=f"IA-{number}") for number in range(5)])
+    assert tick(store, NOW, SETTINGS).published == 5
+    assert len(evaluated) == len(set(evaluated))
+
+
+def test_values_that_are_kept_are_bounded(store: Store, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_CACHED_VALUES", 10)
+    monkeypatch.setattr(publisher, "_BATCH", 1)
+    file(store, [make_row(agency_record_id=f"IA-{number}") for number in range(3)])
+    hub.take(tick(store, NOW, SETTINGS))
+    assert len(hub.hits()) == 3
+
+
+def test_a_record_opened_for_the_plan_is_not_opened_again_up_to_a_bound(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file(store, generated_rows(5))
+    monkeypatch.setattr(publisher, "_KEPT_OPEN", 3)
+    planned = store.run_sync(lambda db: publisher.plan(db, NOW, SETTINGS))
+    assert {dcn: str(record.dcn) for dcn, record in planned.opened.items()} == {
+        row.dcn: row.dcn for row in planned.rows[:3]
+    }
+    opened: list[str] = []
+    open_row = filings.SealedRecord.open
+
+    def noted(row: filings.SealedRecord) -> Record:
+        opened.append(row.dcn)
+        return open_row(row)
+
+    monkeypatch.setattr(filings.SealedRecord, "open", noted)
+    assert len(publisher.seal(planned, SETTINGS).published) == 5
+    assert opened == [row.dcn for row in planned.rows[3:]]
 
 
 # --- the gate ----------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from datetime import timedelta
@@ -156,6 +158,25 @@ def test_field_is_refused_with_its_reason(column: str, value: str, reason: str) 
     assert list(found) == [column]
     assert reason in found[column]
     assert not value.strip() or len(value) < 5 or value not in found[column]
+
+
+def test_nothing_of_category_c_is_printable() -> None:
+    """On which the short way past the search for control characters rests."""
+    letters = map(chr, range(sys.maxunicode + 1))
+    assert not any(
+        unicodedata.category(letter).startswith("C") and letter.isprintable() for letter in letters
+    )
+
+
+@pytest.mark.parametrize("column", ["first", "narrative"])
+@pytest.mark.parametrize("letter", ["\u200b", "\u0085", "\ue000"])
+def test_control_characters_beyond_ascii_are_refused(column: str, letter: str) -> None:
+    assert "control character" in faults(**{column: f"Quen{letter}tin"})[column]
+
+
+@pytest.mark.parametrize("column", ["first", "narrative"])
+def test_blanks_that_do_not_print_are_no_control_characters(column: str) -> None:
+    assert not faults(**{column: "Quen\u00a0\u2003tin"})
 
 
 @pytest.mark.parametrize(

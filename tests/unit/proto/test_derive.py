@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candor_proto.canonical import label_bytes
-from candor_proto.derive import derive, expand, extract
+from candor_proto.derive import DerivingKey, derive, expand, extract
 
 LABELS = ("index-entry", "share-coefficient", "label-key", "field-tag", "withdrawn")
 
@@ -44,6 +46,36 @@ def test_expand_reaches_every_length_rfc5869_allows(octets: int) -> None:
 def test_expand_refuses_lengths_that_rfc5869_does_not_define(octets: int) -> None:
     with pytest.raises(AssertionError):
         expand(bytes(32), b"", octets)
+
+
+@given(
+    ikm=st.binary(max_size=80),
+    label=st.sampled_from(LABELS),
+    info=st.binary(max_size=120),
+    octets=st.integers(1, 200),
+)
+def test_s3_5_a_deriving_key_gives_what_the_kdf_gives(
+    ikm: bytes, label: str, info: bytes, octets: int
+) -> None:
+    key = DerivingKey(ikm, label)
+    reference = HKDF(SHA256(), octets, label_bytes(label), info).derive(ikm)
+    assert key.derive(info, octets) == reference
+    assert key.derive(info, octets) == derive(ikm, label, info, octets)
+
+
+def test_a_deriving_key_reaches_every_length_and_refuses_every_other() -> None:
+    key = DerivingKey(b"secret", LABELS[0])
+    assert len(key.derive(b"", 255 * 32)) == 255 * 32
+    for octets in (-1, 0, 255 * 32 + 1):
+        with pytest.raises(AssertionError):
+            key.derive(b"", octets)
+
+
+def test_a_deriving_key_does_not_print_or_pickle() -> None:
+    key = DerivingKey(b"secret", LABELS[0])
+    assert repr(key) == "<DerivingKey redacted>"
+    with pytest.raises(TypeError):
+        pickle.dumps(key)
 
 
 def test_labels_separate() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor_proto import group, sodium
@@ -26,6 +26,7 @@ from candor_proto.group import (
     multiply,
     multiply_base,
     multiply_each,
+    multiply_hashed,
     total,
 )
 
@@ -235,6 +236,21 @@ def test_hash_to_group_refuses_the_identity(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sodium.Curve, "from_hash", lambda self, uniform: sodium.IDENTITY)
     with pytest.raises(InvalidElement):
         hash_to_group(b"x")
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=40), max_size=5))
+def test_a_batch_of_hashes_is_multiplied_as_each_alone(messages: list[bytes]) -> None:
+    alone = [multiply(scalar(7), hash_to_group(message)) for message in messages]
+    assert multiply_hashed(scalar(7), messages) == alone
+
+
+def test_a_batch_of_hashes_refuses_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, whatever the library's multiplication does with it."""
+    monkeypatch.setattr(sodium.Curve, "from_hash_each", lambda self, uniform: [sodium.IDENTITY])
+    monkeypatch.setattr(sodium.Curve, "scalarmult_each", lambda self, scalar, points: points)
+    with pytest.raises(InvalidElement):
+        multiply_hashed(scalar(7), [b"x"])
 
 
 def test_hash_to_scalar_reduces_64_octets_little_endian() -> None:

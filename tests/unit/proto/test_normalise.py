@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from candor_proto import normalise as normalisation
 from candor_proto.errors import InputInvalid
 from candor_proto.normalise import (
     MAX_FIELD_CHARACTERS,
@@ -53,6 +56,16 @@ PARTICULARS = st.builds(
     post_state=st.sampled_from(["", "MA", "t.x.", "Texas"]),
     post_id=st.one_of(_DIGITS, st.text(max_size=8)),
 )
+
+
+@given(st.one_of(_NAMES, st.text(st.characters(max_codepoint=127))))
+def test_letters_that_are_plain_already_take_a_shorter_way_to_the_same(text: str) -> None:
+    """Against the rule as MATCHING.md §3 rule 1 puts it: every step for every text."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).lower())
+    folded = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    folded = folded.translate(normalisation._FOLDED)
+    assert fold(text) == folded
+    assert letters(text) == re.sub(r"[^a-z]+", "", folded.translate(normalisation._SCANNED))
 
 
 @given(PARTICULARS)

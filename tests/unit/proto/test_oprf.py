@@ -32,6 +32,7 @@ from candor_proto.oprf import (
     blind_evaluate,
     derive_key_pair,
     evaluate,
+    evaluate_each,
     finalize,
     verify_proof,
 )
@@ -174,6 +175,18 @@ def test_input_longer_than_its_length_field_is_refused() -> None:
             call()
     with pytest.raises(LimitExceeded):
         derive_key_pair(bytes(32), longest + b"x")
+
+
+@settings(max_examples=20, deadline=None)
+@given(inputs=st.lists(st.binary(max_size=60), max_size=6))
+def test_evaluating_many_gives_what_evaluating_each_gives(inputs: list[bytes]) -> None:
+    assert evaluate_each(KEY, inputs) == [evaluate(KEY, value) for value in inputs]
+
+
+def test_one_input_too_long_refuses_its_batch_before_any_curve_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oprf, "multiply_hashed", lambda *_: pytest.fail("evaluated before it was checked"))
+    with pytest.raises(LimitExceeded):
+        evaluate_each(KEY, [b"x", bytes(oprf.MAX_INPUT_BYTES + 1)])
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])

@@ -23,6 +23,13 @@ def test_a_record_decodes_and_encodes_to_the_same_octets(
     assert CanonicalRecord.decode(encoded).encode() == encoded
 
 
+@given(st.dictionaries(NAMES, st.one_of(VALUES, st.sampled_from(["e\u0301", "é", "x" * 200])), max_size=8))
+def test_s9_4_a_record_is_encoded_field_by_field_as_the_writer_does(fields: dict[str, str]) -> None:
+    writer = Writer("record").integer(1, 1).integer(3, 1).integer(1, 1)
+    writer.sequence(sorted(fields.items()), lambda out, pair: out.text(pair[0]).text(pair[1]))
+    assert CanonicalRecord(RECORD.kind, RECORD.tier, fields).encode() == writer.finish()
+
+
 def test_the_order_in_which_fields_were_given_does_not_matter() -> None:
     assert CanonicalRecord(RECORD.kind, RECORD.tier, {"b": "2", "a": "1"}).encode() == RECORD.encode()
 

@@ -26,6 +26,8 @@ from candor_proto.sealed_index import (
     ENTRY_OCTETS,
     FIELD_TAG_SLOTS,
     MAX_CHAIN,
+    MAX_THRESHOLD,
+    MIN_THRESHOLD,
     SHARE_SLOTS,
     EntryKeys,
     IndexOwner,
@@ -33,9 +35,12 @@ from candor_proto.sealed_index import (
     RecordSecrets,
     abscissae,
     field_tag,
+    field_tag_key,
+    field_tags,
     open_blob,
     open_through_gate,
     polynomial,
+    record_slots,
     seal_blob,
     share_slots,
     withdrawal_marker,
@@ -469,6 +474,53 @@ def test_s6_3_everything_drawn_is_fresh() -> None:
 def test_lengths_of_what_is_sealed_are_checked() -> None:
     with pytest.raises(MalformedMessage):
         seal_blob(replace(LABEL, presence=1 << 32), RECORD.secret, BLOB, HARBOR)
+
+
+def test_lengths_of_field_tags_are_checked_one_by_one() -> None:
+    """Together they have the right length."""
+    spoilt = replace(LABEL, field_tags=(bytes(7), bytes(9)))
+    with pytest.raises(MalformedMessage):
+        seal_blob(spoilt, RECORD.secret, BLOB, HARBOR)
+
+
+# --- what owners do for many at once --------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    weights=st.dictionaries(st.integers(0, 15), st.integers(0, 2), max_size=16),
+    threshold=st.integers(MIN_THRESHOLD, MAX_THRESHOLD),
+)
+def test_s6_2_slots_of_a_whole_record_are_those_of_its_labels(
+    weights: dict[int, int], threshold: int
+) -> None:
+    coefficients = polynomial(RECORD.secret, BLOB, threshold)
+    slots = record_slots(coefficients, tuple(weights.items()))
+    drawn: list[bytes] = []
+    for (position, weight), found in zip(weights.items(), slots, strict=True):
+        assert [len(slot) for slot in found] == [16, 16, 16]
+        assert found[:weight] == share_slots(coefficients, position, weight)[:weight]
+        drawn += found[weight:]
+    assert len(set(drawn)) == len(drawn)  # random, and none of it used twice
+
+
+def test_slots_of_a_whole_record_refuse_a_weight_that_has_no_slots() -> None:
+    with pytest.raises(LimitExceeded):
+        record_slots(polynomial(RECORD.secret, BLOB, 3), ((0, 1), (1, 3)))
+
+
+@given(segment=st.integers(0, 2**32 - 1), counter=st.integers(0, MAX_CHAIN - 1))
+def test_s6_1_keys_for_many_entries_are_the_same_keys(segment: int, counter: int) -> None:
+    one, many = EntryKeys(F, HARBOR), EntryKeys(F, HARBOR, many=True)
+    assert one.tag(segment, counter) == many.tag(segment, counter)
+    slots = (bytes(16), b"\x01" * 16, b"\x02" * 16)
+    assert one.open(segment, counter, many.seal(segment, counter, BLOB, slots)) == (BLOB, slots)
+
+
+@given(outputs=st.lists(st.binary(min_size=64, max_size=64), max_size=4))
+def test_s6_3_field_tags_of_a_blob_are_those_of_its_outputs(outputs: list[bytes]) -> None:
+    keys = [field_tag_key(output) for output in outputs]
+    assert field_tags(keys, BLOB) == tuple(field_tag(output, BLOB) for output in outputs)
 
 
 # --- vectors -------------------------------------------------------------------------------------------

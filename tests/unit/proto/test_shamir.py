@@ -10,6 +10,7 @@ from candor_proto.errors import GateClosed, MalformedMessage
 from candor_proto.shamir import (
     SECRET_OCTETS,
     evaluate,
+    evaluate_each,
     interpolate_at_zero,
     invert_public,
     multiply_by_public,
@@ -49,6 +50,25 @@ def test_s6_2_multiplication_is_associative_and_distributes(one: int, other: int
     assert multiply_by_public(one ^ other, third) == multiply_by_public(one, third) ^ multiply_by_public(
         other, third
     )
+
+
+@settings(deadline=None)
+@given(
+    coefficients=st.lists(SHARE, min_size=1, max_size=8),
+    points=st.lists(st.one_of(st.integers(1, 48), NONZERO), max_size=40).map(tuple),
+)
+def test_s6_2_evaluating_at_all_abscissae_at_once_is_evaluating_at_each(
+    coefficients: list[bytes], points: tuple[int, ...]
+) -> None:
+    assert evaluate_each(coefficients, points) == [evaluate(coefficients, point) for point in points]
+
+
+@pytest.mark.parametrize("fill", [b"\x00", b"\x01", b"\x80", b"\xff"])
+@pytest.mark.parametrize("threshold", range(3, 9))
+def test_s6_2_all_shares_of_an_owner_are_those_of_the_polynomial(threshold: int, fill: bytes) -> None:
+    """Carries would show in full lanes, and what leaks from one lane into the next."""
+    coefficients, points = [fill * SECRET_OCTETS] * threshold, tuple(range(1, 49))
+    assert evaluate_each(coefficients, points) == [evaluate(coefficients, point) for point in points]
 
 
 @given(value=NONZERO)

@@ -144,6 +144,8 @@ def test_no_operand_of_a_wrong_length_reaches_c(length: int) -> None:
     if length != 64:
         with pytest.raises(InvalidElement):
             library.from_hash(wrong)
+        with pytest.raises(InvalidElement):
+            library.from_hash_each([bytes(64), wrong])
         with pytest.raises(InvalidScalar):
             library.scalar_reduce(wrong)
 
