@@ -193,9 +193,9 @@ class Landing:
         try:
             await self._store.run(work)
         except (StoreUnusable, asyncio.CancelledError):
-            # A commit that failed may be on the disk all the same, and so may one whose worker was stopped over
-            # another answer; then this one does not come again: the database says which, and a flight is never
-            # behind it. What was stored is carried through.
+            # A commit that failed may be on the disk all the same, and so may one whose worker was stopped
+            # over another answer; then this one does not come again: the database says which, and a flight
+            # is never behind it. What was stored is carried through.
             held = await self._store.run(lambda db: flight_store.targets(db, flight.lookup_id))
             if held[node].state in (before.state, TargetState.PENDING):
                 raise
