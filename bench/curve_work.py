@@ -25,7 +25,7 @@ _HASH_OCTETS = 64
 _COUNTED: Mapping[str, Callable[[Sequence[Any]], dict[str, int]]] = {
     "scalarmult": lambda _: {"multiply": 1},
     "scalarmult_base": lambda _: {"multiply_base": 1},
-    "scalarmult_each": lambda given: {"multiply": len(given[1])},
+    "scalarmult_pairs": lambda given: {"multiply": len(given[1])},
     "weighted_sum": lambda given: {"multiply": len(given[1]), "add": len(given[1]) - 1},
     "add": lambda _: {"add": 1},
     "sub": lambda _: {"add": 1},

@@ -13,12 +13,13 @@ from datetime import datetime
 
 from candor_node.hit_store import StoredHit
 from candor_node.lookup_store import Ask, SearchRow, TargetRow
+from candor_proto import oprf
 from candor_proto.candidates import NodeIndex
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import CandorError
 from candor_proto.exchange import Draft, Outputs, TargetEvent, event_of, unblind, verify_answer
 from candor_proto.ids import LookupId, NodeId
-from candor_proto.oprf import SliceMap
+from candor_proto.oprf import Finalize, SliceMap
 from candor_proto.result import Coverage, LookupResult, TargetReport, TargetState, order_hits
 from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_proto.statements import AnswerStatus, Left, lookup_digest
@@ -67,10 +68,11 @@ def examine(
     *,
     threads: int = 1,
     map: SliceMap = map,
+    finalize: Finalize = oprf.finalize,
 ) -> Examined:
     """Check an answer of `node` to `draft` and unblind it (§7.5); whatever fails is no answer.
 
-    `threads` and `map` cut a large batch into slices, as in `candor_proto.oprf`.
+    `threads`, `map` and `finalize` say where a large batch is computed, as in `candor_proto.exchange`.
     """
     lookup = draft.lookup
     try:
@@ -82,7 +84,7 @@ def examine(
         if index.head.epoch != answer.epoch:
             # The index moved on while the answer was under way: those keys check nothing any more.
             return Examined(TargetEvent.STALE_EPOCH, _REFUSALS[AnswerStatus.STALE_EPOCH])
-        outputs = unblind(draft, answer, index.head, threads=threads, map=map)
+        outputs = unblind(draft, answer, index.head, threads=threads, map=map, finalize=finalize)
         return Examined(TargetEvent.EVALUATED, outputs=outputs, left=answer.left)
     except CandorError as error:
         return Examined(TargetEvent.INVALID, error.code)

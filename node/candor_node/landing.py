@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -129,8 +129,11 @@ class Landing:
             log.warning("an answer to nothing that was asked", sender=str(node))
             await self._store.run(lambda db: mail_store.settle(db, row.number, UnknownObject.code))
             return True
+        now, index = self._clock.now(), self._indexes.indexes.get(node)
+        # Outside the lock: answers of several nodes to one flight are opened side by side.
+        seen, found = await self._open(flight, node, row, index, now)
         async with flight.lock:
-            moved = await self._take(flight, node, row)
+            moved = await self._take(flight, node, row, index, seen, found)
         root = await self.root(flight)
         if flight is not root:
             root.asking_again.discard(node)
@@ -144,20 +147,37 @@ class Landing:
         self.changed.set()
         return True
 
-    async def _take(self, flight: Flight, node: NodeId, row: InboxRow) -> bool:
+    async def _open(
+        self, flight: Flight, node: NodeId, row: InboxRow, index: NodeIndex | None, now: datetime
+    ) -> tuple[Examined | None, list[RowFindings]]:
+        """What an answer says, and the records it opens; None for one that can change nothing."""
+        if _has_answered(flight.targets[node]):
+            return None, []
+        seen = await self._examine(flight, node, row, index)
+        if seen.outputs is None or index is None or index.head.is_stale(now):
+            return seen, []
+        found = await self._workers.run(
+            Lane.BULK, flights.probe, flight.persons, seen.outputs, index, self._federation, now
+        )
+        return seen, found
+
+    async def _take(
+        self,
+        flight: Flight,
+        node: NodeId,
+        row: InboxRow,
+        index: NodeIndex | None,
+        seen: Examined | None,
+        opened: Sequence[RowFindings],
+    ) -> bool:
         """One answer, under the flight's lock; whether its node is to be asked again (§7.9)."""
         before = flight.targets[node]
-        if TRANSITIONS[before.state, TargetEvent.EVALUATED] is before.state:
+        if seen is None or _has_answered(before):
             await self._store.run(lambda db: mail_store.settle(db, row.number))
             return False
-        now, index = self._clock.now(), self._indexes.indexes.get(node)
-        seen = await self._examine(flight, node, row, index)
+        now = self._clock.now()
         target = target_after(before, seen, row, index, now)
-        found: list[RowFindings] = []
-        if seen.outputs is not None and index is not None and target.state is TargetState.ANSWERED:
-            found = await self._workers.run(
-                Lane.BULK, flights.probe, flight.persons, seen.outputs, index, self._federation, now
-            )
+        found = opened if target.state is TargetState.ANSWERED else ()
 
         def work(db: Database) -> None:
             flight_store.set_target(db, flight.lookup_id, node, target)
@@ -207,6 +227,7 @@ class Landing:
             index,
             threads=slices_in(largest),
             map=self._workers.map(Lane.BULK),
+            finalize=self._workers.helpers.finalize,
         )
 
     # --- results -------------------------------------------------------------------------------------------
@@ -282,6 +303,11 @@ class Landing:
             if flight is not None:
                 await self.show(flight, end=True)
                 self.changed.set()
+
+
+def _has_answered(target: TargetRow) -> bool:
+    """A repeated answer changes nothing (§7.8)."""
+    return TRANSITIONS[target.state, TargetEvent.EVALUATED] is target.state
 
 
 def _sent(flight: Flight) -> bool:

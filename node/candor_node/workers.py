@@ -3,7 +3,8 @@
 Rules of this file:
 - two sets of threads, each as many as there are cores; those of the bulk lane are niced, so that the
   operating system itself lets a single lookup pass, in this process or in another one of the machine;
-- curve operations release the interpreter's lock (adr/0002), which is why threads do;
+- curve operations release the interpreter's lock (adr/0002), which is why threads do; a batch's answers, the
+  most of its work, are opened in processes of their own (`helpers`), for each operation has to take it back;
 - large batches are cut into slices of SLICE elements: what is queued behind one waits for milliseconds;
 - whoever asks for a `map` must not himself run on these threads, or the two wait for each other.
 """
@@ -20,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import ParamSpec, TypeVar
 
+from candor_node import curve_helper
+from candor_node.helpers import Helpers
 from candor_proto.oprf import SliceMap
 
 T = TypeVar("T")
@@ -27,7 +30,7 @@ P = ParamSpec("P")
 
 # About 6 ms of one multiplication each.
 SLICE = 64
-BULK_NICENESS = 15
+BULK_NICENESS = curve_helper.NICENESS
 
 
 class Lane(Enum):
@@ -75,6 +78,8 @@ class Workers:
             )
             for lane in Lane
         }
+        # Processes for the curve work of batches.
+        self.helpers = Helpers(count)
 
     def map(self, lane: Lane, slices: int = 2) -> SliceMap:
         """What `candor_proto.oprf` runs the slices of a batch with; a single one stays where it is."""
@@ -88,3 +93,4 @@ class Workers:
     def close(self) -> None:
         for pool in (*self._callers.values(), *self._pools.values()):
             pool.shutdown(wait=True, cancel_futures=True)
+        self.helpers.close()

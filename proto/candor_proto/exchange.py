@@ -28,7 +28,7 @@ from candor_proto.errors import (
 from candor_proto.group import Scalar
 from candor_proto.ids import Digest, FederationName, KeyClass, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.matchkeys import LookupPlan, Slot
-from candor_proto.oprf import SliceMap
+from candor_proto.oprf import Finalize, SliceMap
 from candor_proto.result import TargetState
 from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
 from candor_proto.statements import (
@@ -192,7 +192,7 @@ class Draft:
     def batches(self) -> Mapping[KeyClass, oprf.BlindedBatch]:
         """What was sent of each class, in wire order: person by person."""
         return {
-            key_class: oprf.BlindedBatch([item.blinded for item in _of_class(self.persons, key_class)])
+            key_class: oprf.BlindedBatch.of([item.blinded for item in _of_class(self.persons, key_class)])
             for key_class in KeyClass
         }
 
@@ -294,12 +294,18 @@ Outputs = tuple[tuple[Slot, bytes], ...]
 
 
 def unblind(
-    draft: Draft, answer: Answer, head: IndexHead, *, threads: int = 1, map: SliceMap = map
+    draft: Draft,
+    answer: Answer,
+    head: IndexHead,
+    *,
+    threads: int = 1,
+    map: SliceMap = map,
+    finalize: Finalize = oprf.finalize,
 ) -> tuple[Outputs, ...]:
     """Check the proofs under the keys of `head`; for each person, each slot with its 64-octet output F.
 
-    `threads` and `map` cut a large batch into slices, as in `oprf`. Raises KeyMismatch when `head` is of
-    another epoch, ProofInvalid when a proof does not verify.
+    `threads` and `map` cut a large batch into slices, as in `oprf`; `finalize` may be its like in another
+    process. Raises KeyMismatch when `head` is of another epoch, ProofInvalid when a proof does not verify.
     """
     if head.epoch != answer.epoch or head.node != answer.node:
         raise KeyMismatch(f"The index held of {answer.node} is of another epoch than its answer.")
@@ -307,7 +313,7 @@ def unblind(
     for key_class in classes_of(draft.lookup.shape) if draft.persons else ():
         evaluation = answer.evaluations[key_class]
         values = iter(
-            oprf.finalize(
+            finalize(
                 draft.batches[key_class],
                 evaluation.elements,
                 head.keys[key_class],

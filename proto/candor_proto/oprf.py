@@ -21,9 +21,8 @@ import hashlib
 from builtins import map as in_sequence
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from candor_proto.errors import (
     BatchTooLarge,
@@ -45,6 +44,7 @@ from candor_proto.group import (
     multiply_base,
     multiply_each,
     multiply_hashed,
+    multiply_pairs,
     total,
 )
 
@@ -104,17 +104,25 @@ class BlindedBatch:
     The same elements are sent to every owner: what is the same for all answers is computed for the first.
     """
 
-    def __init__(self, items: Sequence[Blinded]) -> None:
-        self.items = tuple(items)
-        self.elements = tuple(item.element for item in self.items)
+    def __init__(
+        self, inputs: Sequence[bytes], elements: Sequence[Element], inverses: Sequence[Scalar]
+    ) -> None:
+        """`inverses` are 1 / blind for each, as secret as the blinds."""
+        self.inputs = tuple(inputs)
+        self.elements = tuple(elements)
+        self.inverses = tuple(inverses)
+
+    @classmethod
+    def of(cls, items: Sequence[Blinded]) -> Self:
+        """All that was blinded, in its order."""
+        return cls(
+            [item.input for item in items],
+            [item.element for item in items],
+            invert_each([item.blind for item in items]),
+        )
 
     def __len__(self) -> int:
-        return len(self.items)
-
-    @cached_property
-    def inverses(self) -> list[Scalar]:
-        """1 / blind for each; as secret as the blinds."""
-        return invert_each([item.blind for item in self.items])
+        return len(self.elements)
 
     def __repr__(self) -> str:
         return "<BlindedBatch redacted>"
@@ -274,18 +282,30 @@ def finalize(
 
     Raises ProofInvalid, and then yields nothing; BatchTooLarge or MalformedMessage as `verify_proof`.
     """
-    batch = blinded if isinstance(blinded, BlindedBatch) else BlindedBatch(blinded)
+    batch = blinded if isinstance(blinded, BlindedBatch) else BlindedBatch.of(blinded)
     verify_proof(public, batch.elements, evaluated, proof, threads=threads, map=map)
-    inverses = batch.inverses
 
     def unblind_slice(part: slice) -> list[bytes]:
-        return [
-            _output(item.input, multiply(inverse, element))
-            for item, inverse, element in zip(batch.items[part], inverses[part], evaluated[part], strict=True)
-        ]
+        unblinded = multiply_pairs(batch.inverses[part], evaluated[part])
+        return [_output(input, element) for input, element in zip(batch.inputs[part], unblinded, strict=True)]
 
     done = map(unblind_slice, _slices(len(batch), threads))
     return tuple(output for part in done for output in part)
+
+
+class Finalize(Protocol):
+    """`finalize`, or what does the same elsewhere."""
+
+    def __call__(
+        self,
+        blinded: BlindedBatch,
+        evaluated: Sequence[Element],
+        public: Element,
+        proof: Proof,
+        *,
+        threads: int = 1,
+        map: SliceMap = in_sequence,
+    ) -> tuple[bytes, ...]: ...
 
 
 # --- shared ------------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def test_fresh_blinds_and_nonces_are_used_where_none_is_given() -> None:
 
 def test_keys_blinds_and_inputs_do_not_print_or_pickle() -> None:
     asked = blind(b"doe jane 1980-01-02")
-    for value in (KEY, asked, BlindedBatch([asked])):
+    for value in (KEY, asked, BlindedBatch.of([asked])):
         shown = f"{value} {value!r} {[value]}"
         assert "redacted" in shown
         assert "doe" not in shown

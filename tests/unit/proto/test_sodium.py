@@ -102,6 +102,8 @@ def test_scalarmult_refuses_the_identity_and_a_zero_scalar() -> None:
     with pytest.raises(InvalidElement):
         curve().scalarmult_each(TWO, [generator, IDENTITY])
     with pytest.raises(InvalidElement):
+        curve().scalarmult_pairs([TWO, bytes(32)], [generator, generator])
+    with pytest.raises(InvalidElement):
         curve().weighted_sum([TWO, bytes(32)], [generator, generator])
 
 
@@ -128,6 +130,8 @@ def test_no_operand_of_a_wrong_length_reaches_c(length: int) -> None:
         (lambda: library.scalarmult_base(wrong), InvalidScalar),
         (lambda: library.scalarmult_each(wrong, [right]), InvalidScalar),
         (lambda: library.scalarmult_each(ONE, [right, wrong]), InvalidElement),
+        (lambda: library.scalarmult_pairs([ONE, wrong], [right, right]), InvalidScalar),
+        (lambda: library.scalarmult_pairs([ONE, ONE], [right, wrong]), InvalidElement),
         (lambda: library.weighted_sum([ONE, wrong], [right, right]), InvalidElement),
         (lambda: library.weighted_sum([ONE, ONE], [right, wrong]), InvalidElement),
         (lambda: library.add(wrong, right), InvalidElement),
