@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from candor_node import epochs, ledger, mail_store
 from candor_node.clock import Clock
@@ -51,7 +52,6 @@ from candor_proto.statements import (
 from candor_wire.codec import Envelope, MessageKind
 
 CATCH_UP_SECONDS = 10.0
-EpochKeys = Mapping[KeyClass, oprf.KeyPair]
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,6 @@ class Answerer:
         self._clock = clock
         self._workers = workers
         self._outbox = outbox
-        # Keys of an epoch, under those askers whose last lookup was evaluated with them.
-        self._keys: dict[tuple[NodeId, int], EpochKeys] = {}
 
     async def process(self, row: InboxRow) -> None:
         """Answer one lookup or drop it: stored before or not, it is stored and settled when this returns.
@@ -100,25 +98,20 @@ class Answerer:
         if answer is not None:
             await self._outbox.send_soon(answer)
 
-    def forget_keys(self) -> None:
-        """No epoch's keys stay in memory for longer than between two of these calls (§5.2)."""
-        self._keys.clear()
-
     # --- on a thread: one hop there and back costs less than one for every step -----------------------------
 
     def _work_off(self, row: InboxRow) -> OutboxRow | None:
         """Answer or drop; the answer as it stands in the outbox."""
         try:
             lookup, now = self._verify(row, self._clock.now()), self._clock.now()
-            refusal, keys = self._foresee(lookup, now)
-            evaluations = self._evaluate(lookup, keys)
-            return self._store.run_sync(lambda db: self._record(db, row, lookup, refusal, evaluations, now))
+            foreseen = self._store.run_sync(partial(self._foresee, lookup=lookup, now=now))
+            evaluations = self._evaluate(lookup, foreseen)
+            return self._store.run_sync(lambda db: self._record(db, row, lookup, foreseen, evaluations, now))
         except StoreUnusable:
             raise
         except CandorError as error:
             note, now = error.code, self._clock.now()
             log.warning("lookup dropped", sender=str(row.envelope.sender), code=note)
-            self._distrust(row.envelope.sender)
             self._store.run_sync(lambda db: mail_store.finish(db, row, now, note))
             return None
 
@@ -128,38 +121,17 @@ class Answerer:
             raise IdentityMismatch("A lookup in the envelope of another sender.")
         return lookup
 
-    def _foresee(self, lookup: Lookup, now: datetime) -> tuple[Decision | None, EpochKeys]:
-        """The refusal that is foreseen, or the keys to evaluate with: little is evaluated in vain, or twice.
-
-        Whoever got an evaluation last time probably gets one now; `_record` has the last word in any case.
-        Raises Replayed.
-        """
-        epoch = lookup.epoch_for(self._own) or 0
-        if keys := self._keys.get((lookup.asker, epoch)):
-            return None, keys
-
-        def look(db: Database) -> Decision:
-            mail_store.check_new(db, lookup.asker, lookup.lookup_id)
-            return self._judge(db, lookup, now)
-
-        foreseen = self._store.run_sync(look)
-        if foreseen.seed is None:
-            return foreseen, {}
-        keys = epochs.keys_for(foreseen.seed, lookup.federation, self._own, epoch)
-        self._keys[lookup.asker, epoch] = keys
-        return None, keys
-
-    def _distrust(self, asker: NodeId) -> None:
-        """The next lookup of this one is judged before anything is evaluated."""
-        for known in [each for each in tuple(self._keys) if each[0] == asker]:
-            self._keys.pop(known, None)
+    def _foresee(self, db: Database, lookup: Lookup, now: datetime) -> Decision:
+        """What the lookup would get now: nothing is evaluated in vain, or twice. Raises Replayed."""
+        mail_store.check_new(db, lookup.asker, lookup.lookup_id)
+        return self._judge(db, lookup, now)
 
     def _record(
         self,
         db: Database,
         row: InboxRow,
         lookup: Lookup,
-        refusal: Decision | None,
+        foreseen: Decision,
         evaluations: Mapping[KeyClass, Evaluation],
         now: datetime,
     ) -> OutboxRow | None:
@@ -168,13 +140,12 @@ class Answerer:
         if not number:
             return None
         # Others of the same asker may have been answered while this one was evaluated. A refusal stands.
-        decision = refusal or self._judge(db, lookup, now)
+        decision = foreseen if foreseen.seed is None else self._judge(db, lookup, now)
         mail_store.answer_once(db, lookup.asker, lookup.lookup_id, number, decision.status, lookup.expires_at)
         if decision.status is AnswerStatus.EVALUATED:
             mail_store.use_quota(db, lookup.asker, lookup.cost, now)
         else:
             evaluations = {}
-            self._distrust(lookup.asker)
         left = self._left(mail_store.quota_uses(db, lookup.asker), now)
         ledger.append(
             db,
@@ -240,10 +211,11 @@ class Answerer:
             return Decision(AnswerStatus.QUOTA, error.message, epoch)
         return Decision(AnswerStatus.EVALUATED, "", epoch, seed)
 
-    def _evaluate(self, lookup: Lookup, keys: EpochKeys) -> dict[KeyClass, Evaluation]:
-        """Elements and proof of each class; none without keys, or of a lookup about nobody."""
-        if not keys or not lookup.persons:
+    def _evaluate(self, lookup: Lookup, decision: Decision) -> dict[KeyClass, Evaluation]:
+        """Elements and proof of each class; none for a refusal, or of a lookup about nobody."""
+        if decision.seed is None or not lookup.persons:
             return {}
+        keys = epochs.keys_for(decision.seed, lookup.federation, self._own, decision.epoch)
         evaluations = {}
         for key_class in classes_of(lookup.shape):
             asked = lookup.elements[key_class]

@@ -351,7 +351,6 @@ class Node:
     async def _keep_house(self) -> None:
         while True:
             now = self.clock.now()
-            self.answerer.forget_keys()
             for box in self._inbox.values():
                 box.look()
             await self.gatherer.show_forgotten()

@@ -3,7 +3,8 @@
 Rules of this file:
 - a delivery is acknowledged after it was stored durably, never before; several are stored at once, in the
   order in which they came, so that the database can write them together;
-- acknowledgements wait a moment for company, submissions do not;
+- acknowledgements wait a moment for company; submissions hardly, just long enough that an answer goes in one
+  frame with the acknowledgement of its lookup;
 - a submission whose receipt does not come is unknown: Unreachable, and it is handed in again, as it is.
 """
 
@@ -22,6 +23,7 @@ from candor_wire.codec import Delivery, Envelope, HubMail
 # An acknowledgement waits so long for others, or until there are so many.
 ACKNOWLEDGE_SECONDS = 0.02
 ACKNOWLEDGE_AT_ONCE = 32
+SUBMIT_SECONDS = 0.001
 
 Deliver = Callable[[Envelope], Awaitable[None]]
 
@@ -78,6 +80,8 @@ class StreamMail:
                         await self._hurry.wait()
                 except TimeoutError:
                     pass
+            if self._outgoing:
+                await asyncio.sleep(SUBMIT_SECONDS)
             self._wake.clear()
             self._hurry.clear()
             while self._stored or self._outgoing:

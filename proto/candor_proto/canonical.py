@@ -138,7 +138,7 @@ class Reader:
             value = raw.decode("utf-8")
         except UnicodeDecodeError:
             raise MalformedMessage("A text field is not UTF-8.") from None
-        if unicodedata.normalize("NFC", value) != value:
+        if not value.isascii() and unicodedata.normalize("NFC", value) != value:
             raise NotCanonical("A text field is not in Unicode NFC.")
         return value
 

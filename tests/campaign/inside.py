@@ -19,7 +19,7 @@ import structlog
 
 from candor_certs import mtls
 from candor_hub.config import Config as HubConfig
-from candor_node import app, hub_client, inbox, outbox, publishing, search
+from candor_node import app, hub_client, inbox, outbox, publisher, publishing, search
 from candor_node.config import NodeConfig
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError
@@ -38,7 +38,7 @@ def hurry() -> None:
     app.CRASHES_ALLOWED = PLENTY
     inbox.IDLE_SECONDS = 0.5
     hub_client.FIRST_RETRY_SECONDS, hub_client.LAST_RETRY_SECONDS = 0.05, 0.3
-    outbox.IDLE_SECONDS = 0.5
+    outbox.IDLE_SECONDS, outbox.OWN_SENDER_SECONDS = 0.5, 1.0
     publishing.CHECK_SECONDS = publishing.RETRY_SECONDS = 0.7
     instead(search, "CALL_DEADLINE_SECONDS", 0.5)
     dialled = {"grpc.min_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 400}
@@ -91,6 +91,10 @@ class Scene:
                 continue
             if status.inbox_waiting or status.outbox_waiting or not status.attached:
                 found.append(f"{name}: {status.inbox_waiting} in, {status.outbox_waiting} out")
+        for node in self.federation.nodes:
+            # A publication that a fault interrupted is sent again some time later.
+            if await node.store.run(publisher.pending) is not None:
+                found.append(f"{node.config.node}: its index")
         counts = self._mailbox()
         return found + ([f"hub: {counts}"] if counts else [])
 

@@ -33,7 +33,7 @@ from candor_proto.exchange import (
 from candor_proto.ids import FederationName, KeyClass, LookupShape, NodeId, Ori, Purpose
 from candor_proto.matchkeys import plan_lookup
 from candor_proto.normalise import SCHEME_VERSION, Particulars, normalise
-from candor_proto.oprf import KeyPair, blind_evaluate, evaluate
+from candor_proto.oprf import KeyPair, evaluate
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SignedStatement, SigningKey
 from candor_proto.statements import Answer, AnswerStatus, Target, lookup_digest
@@ -459,62 +459,39 @@ def test_a_bad_lookup_that_was_not_stored_is_remembered_as_dropped(bench: Bench)
     assert bench.dropped() == ["signature_invalid"]
 
 
-# --- keys in memory ------------------------------------------------------------------------------------
+# --- judged twice ----------------------------------------------------------------------------------------
 
 
-def count_judgements(monkeypatch: pytest.MonkeyPatch) -> list[AnswerStatus]:
-    """What is judged from now on, before an evaluation or after it."""
-    judged: list[AnswerStatus] = []
-    judge = Answerer._judge
-
-    def counted(self: Answerer, *given: Any) -> Any:
-        decision = judge(self, *given)
-        judged.append(decision.status)
-        return decision
-
-    monkeypatch.setattr(Answerer, "_judge", counted)
-    return judged
+def test_an_asker_over_its_quota_costs_no_evaluation(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.quota = Quota(total=0, weak=0, match=0, code=0)
+    monkeypatch.setattr("candor_node.answerer.oprf.blind_evaluate", None)
+    bench.process(bench.arrive(bench.draft()))
+    assert [answer.status for answer in bench.answers()] == [AnswerStatus.QUOTA]
 
 
-def test_an_asker_that_was_refused_is_judged_before_anything_is_evaluated(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("meanwhile", ["the quota is spent", "the epoch's seed is destroyed"])
+def test_what_no_longer_holds_when_the_answer_is_stored_gives_a_refusal(
+    bench: Bench, meanwhile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.quota = Quota(total=500, weak=500, match=500, code=500)
-    answerer, judged = bench.answerer(), count_judgements(monkeypatch)
-    evaluated: list[int] = []
-    evaluate = blind_evaluate
+    """Others of the same asker are answered, or an epoch ends, while this one is evaluated."""
+    evaluate = Answerer._evaluate
 
-    def counted(*given: Any, **named: Any) -> Any:
-        evaluated.append(len(judged))
-        return evaluate(*given, **named)
+    def slowly(self: Answerer, *given: Any) -> Any:
+        evaluations = evaluate(self, *given)
+        assert evaluations
+        if meanwhile == "the quota is spent":
+            self._quota = Quota(total=0, weak=0, match=0, code=0)
+        else:
+            self._store.run_sync(lambda db: epochs.rotate(db, NOW))
+            self._store.run_sync(lambda db: epochs.destroy_expired(db, NOW + epochs.GRACE))
+        return evaluations
 
-    monkeypatch.setattr("candor_node.answerer.oprf.blind_evaluate", counted)
-    for _ in range(4):
-        asyncio.run(answerer.process(bench.arrive(bench.draft())))
-    statuses = [answer.status for answer in bench.answers()]
-    assert statuses == [AnswerStatus.EVALUATED, *[AnswerStatus.QUOTA] * 3]
-    # Twice three classes: the second lookup was evaluated in vain, the third and fourth were not.
-    assert len(evaluated) == 6
-    assert bench.used() == 40
-
-
-def test_a_seed_that_was_destroyed_answers_nothing_though_its_keys_are_remembered(bench: Bench) -> None:
-    answerer = bench.answerer()
-    asyncio.run(answerer.process(bench.arrive(bench.draft())))
-    bench.store.run_sync(lambda db: epochs.rotate(db, NOW))
-    bench.clock.moment = NOW + epochs.GRACE
-    bench.store.run_sync(lambda db: epochs.destroy_expired(db, bench.clock.moment))
-    asyncio.run(answerer.process(bench.arrive(bench.draft(issued_at=bench.clock.moment))))
-    assert [answer.status for answer in bench.answers()] == [AnswerStatus.EVALUATED, AnswerStatus.STALE_EPOCH]
-    assert bench.used() == 40
-
-
-def test_no_key_stays_in_memory_between_two_house_keepings(bench: Bench) -> None:
-    answerer = bench.answerer()
-    asyncio.run(answerer.process(bench.arrive(bench.draft())))
-    assert answerer._keys
-    answerer.forget_keys()
-    assert not answerer._keys
+    monkeypatch.setattr(Answerer, "_evaluate", slowly)
+    bench.process(bench.arrive(bench.draft()))
+    (answer,) = bench.answers()
+    assert answer.status in (AnswerStatus.QUOTA, AnswerStatus.STALE_EPOCH)
+    assert not answer.evaluations
+    assert bench.used() == 0
 
 
 def test_a_lookup_waits_for_the_directory_that_was_announced(bench: Bench) -> None:
