@@ -353,6 +353,7 @@ class Node:
             now = self.clock.now()
             for box in self._inbox.values():
                 box.look()
+            await self.searcher.send_unsent()
             await self.gatherer.show_forgotten()
             await self.gatherer.expire()
             await self.batches.landing.expire()

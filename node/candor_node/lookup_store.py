@@ -172,6 +172,21 @@ def unshown_searches(db: Database) -> list[LookupId]:
     return [LookupId(value) for (value,) in rows]
 
 
+def unsent_searches(db: Database, now: datetime) -> list[LookupId]:
+    """Open searches of which a plan was never sent, or a target that has moved on not asked again (§7.9)."""
+    rows = db.execute(
+        "SELECT search_id FROM searches AS s WHERE batch_id IS NULL AND closed = 0 AND expires_at > ?"
+        " AND NOT EXISTS (SELECT 1 FROM lookups WHERE search_id = s.search_id AND state = ?)"
+        " AND (plans > (SELECT count(DISTINCT plan_number) FROM lookups WHERE search_id = s.search_id)"
+        " OR EXISTS (SELECT 1 FROM lookups AS l JOIN lookup_targets AS t USING (lookup_id)"
+        "  WHERE l.search_id = s.search_id AND l.attempt = 0 AND t.state = ? AND NOT EXISTS ("
+        "   SELECT 1 FROM lookups AS m JOIN lookup_targets AS u USING (lookup_id) WHERE u.node = t.node"
+        "   AND m.search_id = s.search_id AND m.plan_number = l.plan_number AND m.attempt > 0)))",
+        (to_milliseconds(now), LookupState.DENIED.value, TargetState.STALE_EPOCH.value),
+    ).fetchall()
+    return [LookupId(value) for (value,) in rows]
+
+
 def store_result(db: Database, search_id: LookupId, result: str, shown_at: datetime, closed: bool) -> None:
     db.execute(
         "UPDATE searches SET result = ?, shown_at = coalesce(shown_at, ?), closed = ? WHERE search_id = ?",

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from candor_node import cases, ledger, lookup_store, mail_store
 from candor_node.cases import Case, Cases, SearchView
@@ -24,7 +25,7 @@ from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
 from candor_node.store import Database, Store, Work
 from candor_proto.budget import Quota, check_budget
-from candor_proto.errors import CandorError, Unreachable
+from candor_proto.errors import CandorError, StoreUnusable, Unreachable
 from candor_proto.exchange import (
     AskedPerson,
     LookupEvent,
@@ -92,6 +93,8 @@ class Searcher:
         self._further_lookup_delay_seconds = further_lookup_delay_seconds
         self._check_ready = check_ready
         self._tasks: set[asyncio.Task[None]] = set()
+        # Searches that somebody here is asking just now.
+        self._asking: set[LookupId] = set()
 
     # --- asking ------------------------------------------------------------------------------------------
 
@@ -102,10 +105,11 @@ class Searcher:
         person = await self._check(question)
         case = await self._begin(question, person)
         deadline = asyncio.get_running_loop().time() + wait_seconds
-        for number in range(1, case.row.plans):
-            # Several lookups in one breath would say how many surnames the person has.
-            await asyncio.sleep(random.uniform(0, self._further_lookup_delay_seconds))  # noqa: S311
-            await self._send_plan(case, question, person, number)
+        self._asking.add(case.row.search_id)
+        try:
+            await self._send_plans(case, question, person)
+        finally:
+            self._asking.discard(case.row.search_id)
         while case.settled() < case.asked():
             on_progress(case.settled(), case.asked())
             case.changed.clear()
@@ -177,6 +181,14 @@ class Searcher:
             await self._store.run(lambda db: lookup_store.close(db, row.search_id))
             raise error
         return case
+
+    async def _send_plans(self, case: Case, question: Question, person: Person) -> None:
+        """Send the plans of a search that were not sent yet."""
+        for number in range(1, case.row.plans):
+            if number not in {ask.plan_number for ask in case.asks.values()}:
+                # Several lookups in one breath would say how many surnames the person has.
+                await asyncio.sleep(random.uniform(0, self._further_lookup_delay_seconds))  # noqa: S311
+                await self._send_plan(case, question, person, number)
 
     async def _send_plan(self, case: Case, question: Question, person: Person, number: int) -> None:
         targets, _ = plan_targets(self._indexes.require_directory(), self._indexes.held_epochs())
@@ -288,12 +300,54 @@ class Searcher:
                     return
                 for node, target in targets.items():
                     lookup_store.set_target(db, lookup_id, node, target)
+                if len(case.asks) == 1:
+                    # Nothing of this search was ever sent, and nothing will be.
+                    lookup_store.close(db, case.row.search_id)
                 ledger.append(db, now, "lookup.denied", {"lookup_id": str(lookup_id)}, {"code": error.code})
 
             await self._cases.store(case, work)
             case.asks[lookup_id] = replace(ask, state=state, targets=targets)
             case.changed.set()
         return True
+
+    # --- what is left -----------------------------------------------------------------------------------
+
+    async def send_unsent(self) -> None:
+        """Send what a run before this one, or a client that went away, has left unsent of open searches."""
+        try:
+            self._check_ready()
+        except CandorError:
+            return
+        now = self._clock.now()
+        for search_id in await self._store.run(partial(lookup_store.unsent_searches, now=now)):
+            if search_id in self._asking:
+                continue
+            case = await self._cases.get(search_id)
+            try:
+                await self._finish_sending(case)
+            except StoreUnusable:
+                raise
+            except CandorError as error:
+                log.warning("a search could not be completed", code=error.code)
+
+    async def _finish_sending(self, case: Case) -> None:
+        first = min(case.asks.values(), key=lambda ask: (ask.plan_number, ask.attempt))
+        question = _question(case.row, first)
+        await self._send_plans(case, question, normalise(question.particulars))
+        again = {(ask.plan_number, node) for ask in case.asks.values() if ask.attempt for node in ask.targets}
+        for lookup_id, ask in tuple(case.asks.items()):
+            moved = {
+                node
+                for node, target in ask.targets.items()
+                if target.state is TargetState.STALE_EPOCH
+                and not ask.attempt
+                and (ask.plan_number, node) not in again
+                and (lookup_id, node) not in case.asking_again
+            }
+            if moved:
+                case.stale.setdefault(lookup_id, set()).update(moved)
+                case.asking_again.update((lookup_id, node) for node in moved)
+                self.ask_again(case, lookup_id)
 
     # --- asking again --------------------------------------------------------------------------------------
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
-from candor_node import mail_store
+from candor_node import epochs, mail_store
 from candor_node.app import Node
 from candor_proto.errors import CandorError, QuotaSpent
+from candor_proto.ids import LookupId
 from candor_proto.result import Overall, TargetState
 from candor_wire.codec import Envelope, MessageKind
 from tests.history import read_hub, read_node
@@ -254,6 +256,70 @@ def test_a_lookup_whose_owner_dies_three_times_before_its_answer_is_stored_is_ch
         assert view.result.overall is Overall.MATCH
         assert [use.total for use in read_node(bravo.config).uses] == [40]
         assert decisions(bravo) == 1
+
+    simulator.play(scene, agencies=2)
+
+
+def test_an_asker_that_dies_between_the_lookups_of_a_person_sends_the_others_after_all(
+    simulator: Simulator,
+) -> None:
+    """§7.7: a person with two surnames is asked about under both, or nobody counts as having answered."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await filed(fed, bravo)
+        asking = asyncio.ensure_future(fed.ask(alpha, case="REQ-1", last="Ordway-Placeholder"))
+        await fed.until(lambda: bool(fed.hub) and lookups_accepted(fed) == 1, step_seconds=0.01)
+        fed.kill(alpha)
+        with pytest.raises(Killed):
+            await asking
+        await fed.until(lambda: lookups_accepted(fed) == 2)
+        (search,) = read_node(alpha.config).searches
+        view = await fed.eventually(
+            lambda: alpha.node.cases.view(LookupId(bytes.fromhex(search.search_id))),
+            lambda view: view.result is not None and view.result.coverage.complete,
+        )
+        assert view.result is not None
+
+    simulator.play(scene, agencies=2)
+
+
+def test_a_search_that_the_hub_denied_is_over_though_the_asker_died_over_it(simulator: Simulator) -> None:
+    """It is neither pending for a day nor sent again by itself."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, _ = fed.parties
+        quota = fed.hub_config.quota
+        await fed.stop_hub()
+        await fed.start_hub(quota=type(quota)(total=10, weak=10, match=10, code=10, day_share=1))
+        await fed.until(lambda: alpha.node.connection.attached)
+        fed.plan.once("transaction Searcher.sent", Trouble.DIES_AFTER, "alpha")
+        with pytest.raises(Killed):
+            await fed.ask(alpha, case="REQ-1", last="Ordway-Placeholder")
+        await fed.stop_hub()
+        await fed.start_hub(quota=quota)
+        await asyncio.sleep(180.0)
+        (search,) = read_node(alpha.config).searches
+        assert search.closed
+        assert lookups_accepted(fed) == 0
+
+    simulator.play(scene, agencies=2)
+
+
+def test_a_target_that_moved_on_is_asked_again_though_the_asker_died(simulator: Simulator) -> None:
+    """§7.9."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.parties
+        await filed(fed, bravo)
+        # Bravo's old epoch has no seed any more, and its new one no index yet.
+        await bravo.node.store.run(lambda db: epochs.rotate(db, fed.clock.now(), grace=timedelta(0)))
+        view = await fed.ask(alpha, case="REQ-1", wait_seconds=5.0)
+        assert view.result is not None
+        assert view.result.overall is Overall.INCOMPLETE
+        await fed.restart(alpha)
+        await bravo.node.publishing.publish()
+        await fed.until(lambda: lookups_accepted(fed) == 2)
 
     simulator.play(scene, agencies=2)
 
