@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from candor_hub.service import HubServicer
+from candor_hub.directory import CurrentDirectory
+from candor_hub.intake import Intake
+from candor_hub.relay import Receipt
 from candor_node import mail_store
 from candor_node.answerer import Answerer
 from candor_node.mail_store import InboxRow
-from candor_wire.v1 import hub_pb2
+from candor_proto.ids import NodeId
+from candor_wire.codec import Envelope
 from tests.federation import instead
 
 LATE_SECONDS = 0.1
@@ -22,22 +25,16 @@ LATE_SECONDS = 0.1
 
 def _acknowledged_early() -> None:
     """The hub says that it has accepted an envelope, and stores it a moment later."""
-    submit = HubServicer.Submit
-    tasks: set[asyncio.Task[Any]] = set()
+    hand_in = Intake.hand_in
 
-    async def early(
-        self: HubServicer, request: hub_pb2.SubmitRequest, context: Any
-    ) -> hub_pb2.SubmitResponse:
-        async def later() -> None:
-            await asyncio.sleep(LATE_SECONDS)
-            await submit(self, request, context)
+    def early(
+        self: Intake, envelope: Envelope, caller: NodeId, directory: CurrentDirectory, tell: Any
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(LATE_SECONDS, hand_in, self, envelope, caller, directory, lambda outcome: None)
+        tell(Receipt(1, frozenset()))
 
-        task = asyncio.create_task(later())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        return hub_pb2.SubmitResponse(recipients=1)
-
-    instead(HubServicer, "Submit", early)
+    instead(Intake, "hand_in", early)
 
 
 def _replay_forgotten() -> None:
