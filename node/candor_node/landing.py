@@ -191,7 +191,9 @@ class Landing:
             mail_store.settle(db, row.number)
 
         # A worker that is stopped while the database writes must not leave the flight behind it.
-        await asyncio.shield(self._take_in(flight, node, before, target, work))
+        storing = asyncio.ensure_future(self._take_in(flight, node, before, target, work))
+        storing.add_done_callback(_heard)
+        await asyncio.shield(storing)
         return target.state is TargetState.STALE_EPOCH and flight.first is None
 
     async def _take_in(
@@ -308,6 +310,12 @@ class Landing:
 def _has_answered(target: TargetRow) -> bool:
     """A repeated answer changes nothing (§7.8)."""
     return TRANSITIONS[target.state, TargetEvent.EVALUATED] is target.state
+
+
+def _heard(task: asyncio.Future[None]) -> None:
+    """Whoever waited may be gone; what was not stored is still in the inbox."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _sent(flight: Flight) -> bool:

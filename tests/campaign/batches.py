@@ -49,8 +49,8 @@ class Batch:
             writer.writeheader()
             writer.writerows(people)
 
-    async def run(self) -> None:
-        """Run the command once more; raises Unreachable when it did not come to its end."""
+    async def run(self, seconds: float = RUN_SECONDS) -> None:
+        """Run the command once more; raises Unreachable when it did not come to its end in `seconds`."""
         operation = self._history.invoke("lookup", self._node, case=self._case, times=self._rows)
         words = [
             "batch", str(self._file), "--out", str(self._out), "--purpose", "J_APPLICANT",
@@ -61,13 +61,13 @@ class Batch:
             COMMAND, *words, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
         try:
-            async with asyncio.timeout(RUN_SECONDS):
+            async with asyncio.timeout(seconds):
                 _, errors = await process.communicate()
         except TimeoutError:
             process.kill()
             await process.communicate()
             self._history.unknown(operation)
-            raise Unreachable(f"the batch {self._case} did not end in {RUN_SECONDS:.0f} s") from None
+            raise Unreachable(f"the batch {self._case} did not end in {seconds:.0f} s") from None
         if process.returncode not in (0, 3):
             self._history.unknown(operation)
             assert b"Traceback" not in errors, errors[-600:]

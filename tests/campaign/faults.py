@@ -1,4 +1,4 @@
-"""A full disk, I/O errors and no memory at every write of import, publish, lookup and disclosure.
+"""A full disk, I/O errors and no memory at every write of import, publish, lookup, disclosure and batch.
 
 For each operation, each database it writes and each kind of fault: the fault comes at the Nth step, for
 N = 1, 2, ... until the operation has no Nth step (at most 500). Each time the operation must succeed or end
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from candor_proto.errors import AlreadyExists, CandorError, Unreachable
 from tests.campaign import shim
+from tests.campaign.batches import Batch
 from tests.campaign.inside import Scene, hurry, quiet, scene
 from tests.campaign.kill import NAMES, Stage
 from tests.campaign.operations import Desk, audit, case_number
@@ -32,6 +33,8 @@ from tests.processes import Nursery, found_federation
 MOST_STEPS = 500
 HEAL_SECONDS = 20.0
 WATCH_SECONDS = 0.6
+# How long a clerk waits for a batch before he ends the command.
+PATIENCE_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -140,11 +143,28 @@ class Disclosure(Operation):
         return await self.alpha.request_state(self.request_id) == "opened"
 
 
+class BatchFile(Operation):
+    """The command, which its clerk ends after a while, and runs again until the file is there."""
+
+    def __init__(self, stage: Scene, draw: random.Random) -> None:
+        super().__init__(stage, draw)
+        (config,) = (config for config in stage.nodes if config.node == self.alpha.name)
+        folder = config.database_file.parent.parent
+        self.batch = Batch(self.alpha.name, folder / "node.toml", folder, draw, stage.history)
+
+    async def first(self) -> None:
+        await self.batch.run(PATIENCE_SECONDS)
+
+    async def again(self) -> None:
+        await self.batch.run()
+
+
 OPERATIONS: dict[str, tuple[type[Operation], tuple[str, ...]]] = {
     "import": (Import, ("alpha/data/", "hub/")),
     "publish": (Publish, ("alpha/data/", "hub/")),
     "lookup": (Lookup, ("alpha/data/", "bravo/data/", "hub/")),
     "disclosure": (Disclosure, ("alpha/data/", "bravo/data/", "hub/")),
+    "batch": (BatchFile, ("alpha/data/", "bravo/data/", "hub/")),
 }
 # What `--quick` is content with: the asker's, the owner's and the hub's side once each.
 QUICK = (("import", "alpha/data/"), ("publish", "hub/"), ("lookup", "bravo/data/"))
