@@ -28,8 +28,6 @@ from candor_proto.ids import NodeId
 from candor_wire.codec import Envelope, MessageKind
 
 PLACES: Mapping[Lane, int] = {Lane.SINGLE: 16, Lane.BULK: 2}
-# Answers to a batch are opened in helpers, which idle while one is decoded and stored unless others wait.
-ANSWER_PLACES: Mapping[Lane, int] = {**PLACES, Lane.BULK: 4}
 # The most single messages that are processed together: the last of them is not kept waiting for seconds.
 MAX_GROUP = 32
 IDLE_SECONDS = 5.0
@@ -126,8 +124,7 @@ class Inbox:
         if self._grouped(lane):
             # While one group is processed the next one gathers.
             return 0 if self._in_hand[lane] else MAX_GROUP
-        places = ANSWER_PLACES if self._kind is MessageKind.ANSWER else PLACES
-        return places[lane] - len(self._in_hand[lane])
+        return PLACES[lane] - len(self._in_hand[lane])
 
     async def run(self) -> None:
         """Process for ever; raises what made the store unusable."""
