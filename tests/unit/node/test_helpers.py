@@ -135,7 +135,7 @@ def test_a_helper_inherits_neither_files_nor_settings(
         assert not [one for one in opened if "node.db" in one]
         assert b"CANDOR_" not in (place / "environ").read_bytes()
         nice = int((place / "stat").read_text().rpartition(")")[2].split()[16])
-        assert nice == NICENESS
+        assert nice == max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
 
 
 @linux
