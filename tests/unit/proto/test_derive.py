@@ -16,12 +16,15 @@ from candor_proto.derive import DerivingKey, derive, expand, extract
 LABELS = ("index-entry", "share-coefficient", "label-key", "field-tag", "withdrawn")
 
 
-@given(
+given_inputs = given(
     ikm=st.binary(max_size=80),
     label=st.sampled_from(LABELS),
     info=st.binary(max_size=120),
     octets=st.integers(1, 200),
 )
+
+
+@given_inputs
 def test_s3_5_kdf_is_hkdf_with_the_domain_label_as_salt(
     ikm: bytes, label: str, info: bytes, octets: int
 ) -> None:
@@ -48,12 +51,7 @@ def test_expand_refuses_lengths_that_rfc5869_does_not_define(octets: int) -> Non
         expand(bytes(32), b"", octets)
 
 
-@given(
-    ikm=st.binary(max_size=80),
-    label=st.sampled_from(LABELS),
-    info=st.binary(max_size=120),
-    octets=st.integers(1, 200),
-)
+@given_inputs
 def test_s3_5_a_deriving_key_gives_what_the_kdf_gives(
     ikm: bytes, label: str, info: bytes, octets: int
 ) -> None:
