@@ -32,7 +32,7 @@ from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.lookup_store import TargetRow
 from candor_node.mail_store import InboxRow
-from candor_node.reading import target_after
+from candor_node.reading import has_answered, target_after
 from candor_node.store import Database, Store, Work
 from candor_node.workers import Lane, Workers, slices_in
 from candor_proto.candidates import NodeIndex
@@ -151,7 +151,7 @@ class Landing:
         self, flight: Flight, node: NodeId, row: InboxRow, index: NodeIndex | None, now: datetime
     ) -> tuple[Examined | None, list[RowFindings]]:
         """What an answer says, and the records it opens; None for one that can change nothing."""
-        if _has_answered(flight.targets[node]):
+        if has_answered(flight.targets[node]):
             return None, []
         seen = await self._examine(flight, node, row, index)
         if seen.outputs is None or index is None or index.head.is_stale(now):
@@ -172,7 +172,7 @@ class Landing:
     ) -> bool:
         """One answer, under the flight's lock; whether its node is to be asked again (§7.9)."""
         before = flight.targets[node]
-        if seen is None or _has_answered(before):
+        if seen is None or has_answered(before):
             await self._store.run(lambda db: mail_store.settle(db, row.number))
             return False
         now = self._clock.now()
@@ -305,11 +305,6 @@ class Landing:
             if flight is not None:
                 await self.show(flight, end=True)
                 self.changed.set()
-
-
-def _has_answered(target: TargetRow) -> bool:
-    """A repeated answer changes nothing (§7.8)."""
-    return TRANSITIONS[target.state, TargetEvent.EVALUATED] is target.state
 
 
 def _heard(task: asyncio.Future[None]) -> None:

@@ -80,7 +80,7 @@ class Reading:
         lookup_id, node = LookupId(row.envelope.envelope_id), row.envelope.sender
         self.settled.append(row.number)
         before = self.target(lookup_id, node)
-        if seen is None or _has_answered(before):
+        if seen is None or has_answered(before):
             return
         index = self._known.indexes.get(node)
         self._set(lookup_id, node, target_after(before, seen, row, index, self._known.now))
@@ -155,7 +155,7 @@ def read(
     """
     jobs = [
         (case.asks[lookup_id].draft, row.envelope.sender, row.statement)
-        if not _has_answered(case.asks[lookup_id].targets[row.envelope.sender])
+        if not has_answered(case.asks[lookup_id].targets[row.envelope.sender])
         else None
         for case, rows in arrived
         for row in rows
@@ -188,7 +188,7 @@ def examine_all(
     return [*examine(parts[0]), *(one for part in others for one in part)]
 
 
-def _has_answered(target: TargetRow) -> bool:
+def has_answered(target: TargetRow) -> bool:
     """Whether `target` is past changing: a repeated answer changes nothing (§7.8)."""
     return TRANSITIONS[target.state, TargetEvent.EVALUATED] is target.state
 
