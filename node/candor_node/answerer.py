@@ -106,7 +106,9 @@ class Answerer:
             lookup, now = self._verify(row, self._clock.now()), self._clock.now()
             foreseen = self._store.run_sync(partial(self._foresee, lookup=lookup, now=now))
             evaluations = self._evaluate(lookup, foreseen)
-            return self._store.run_sync(lambda db: self._record(db, row, lookup, foreseen, evaluations, now))
+            status, answer = self._store.run_sync(
+                lambda db: self._record(db, row, lookup, foreseen, evaluations, now)
+            )
         except StoreUnusable:
             raise
         except CandorError as error:
@@ -114,6 +116,9 @@ class Answerer:
             log.warning("lookup dropped", sender=str(row.envelope.sender), code=note)
             self._store.run_sync(lambda db: mail_store.finish(db, row, now, note))
             return None
+        if status is not None:
+            log.info("lookup answered", asker=str(lookup.asker), status=status.name)
+        return answer
 
     def _verify(self, row: InboxRow, now: datetime) -> Lookup:
         lookup = verify_lookup(row.statement, self._indexes.require_directory(), self._own, now)
@@ -134,11 +139,14 @@ class Answerer:
         foreseen: Decision,
         evaluations: Mapping[KeyClass, Evaluation],
         now: datetime,
-    ) -> OutboxRow | None:
-        """The one transaction of an answer; None when the lookup was stored meanwhile. Raises Replayed."""
+    ) -> tuple[AnswerStatus | None, OutboxRow | None]:
+        """The one transaction of an answer: what it says, and the answer as it stands in the outbox.
+
+        Nothing of either when somebody else stored the lookup meanwhile. Raises Replayed.
+        """
         number = mail_store.finish(db, row, now)
         if not number:
-            return None
+            return None, None
         # Others of the same asker may have been answered while this one was evaluated. A refusal stands.
         decision = foreseen if foreseen.seed is None else self._judge(db, lookup, now)
         mail_store.answer_once(db, lookup.asker, lookup.lookup_id, number, decision.status, lookup.expires_at)
@@ -174,7 +182,7 @@ class Answerer:
             persons=lookup.persons,
             evaluations=evaluations,
         )
-        return self._outbox.put(db, self._envelope(lookup, answer), now)
+        return decision.status, self._outbox.put(db, self._envelope(lookup, answer), now)
 
     def _envelope(self, lookup: Lookup, answer: Answer) -> Envelope:
         statement = self._key.sign("answer", answer.encode())

@@ -132,7 +132,7 @@ class Outbox:
         except CandorError as error:
             await self._failed(row, error)
             raise
-        await self._on_outcome(row, None, lambda db: mail_store.sent(db, row.number))
+        await self._told(row, None, lambda db: mail_store.sent(db, row.number))
 
     # --- messages with a sender of their own ----------------------------------------------------------------
 
@@ -204,6 +204,16 @@ class Outbox:
         except CandorError as error:
             self._tell(row, error)
 
+    async def _told(self, row: OutboxRow, error: CandorError | None, settle: Work[None]) -> None:
+        try:
+            await self._on_outcome(row, error, settle)
+        except StoreUnusable:
+            raise
+        except CandorError as trouble:
+            # Who asked is past hearing it, its life having ended for example. It is not sent for ever.
+            log.warning("what the hub said was not taken in", kind=row.envelope.kind.name, code=trouble.code)
+            await self._store.run(settle)
+
     def _tell(self, row: OutboxRow, error: CandorError) -> None:
         log.warning(
             "a message was not accepted",
@@ -215,7 +225,7 @@ class Outbox:
 
     async def _failed(self, row: OutboxRow, error: CandorError) -> None:
         if is_final(error) and not _passes(row, error, self._clock.now()):
-            await self._on_outcome(row, error, lambda db: mail_store.bury(db, row.number, error.message))
+            await self._told(row, error, lambda db: mail_store.bury(db, row.number, error.message))
             return
         until = self._clock.now() + timedelta(seconds=1 + retry_delay(row.attempts))
         await self._store.run(lambda db: mail_store.postpone(db, row.number, until, error.message))

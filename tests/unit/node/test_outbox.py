@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,7 @@ class Scene:
     moment: datetime = NOW
     error: CandorError | None = None
     silent: bool = False
+    deaf: CandorError | None = None
     heard: list[CandorError | None] = field(default_factory=list)
 
     def now(self) -> datetime:
@@ -51,6 +53,8 @@ class Scene:
         return 1
 
     async def outcome(self, row: OutboxRow, error: CandorError | None, settle: Work[None]) -> None:
+        if self.deaf is not None:
+            raise self.deaf
         self.heard.append(error)
         await self.store.run(settle)
 
@@ -108,6 +112,14 @@ def test_what_is_refused_for_good_is_a_dead_letter(scene: Scene) -> None:
         (MessageKind.ANSWER, "That id was used.")
     ]
     assert scene.heard == [scene.error]
+
+
+@pytest.mark.parametrize("said", [None, ConflictingResubmission("That id was used.")], ids=["yes", "no"])
+def test_what_nobody_is_left_to_hear_of_is_not_sent_for_ever(scene: Scene, said: CandorError | None) -> None:
+    scene.error, scene.deaf = said, errors.IllegalTransition("Its life has ended.")
+    with suppress(ConflictingResubmission):
+        scene.send()
+    assert scene.counts().outbox_waiting == 0
 
 
 def test_the_same_message_twice_is_once(scene: Scene) -> None:
