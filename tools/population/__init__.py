@@ -1,8 +1,8 @@
 """Seeded generator of labelled synthetic matching populations; data/README.md says what they imitate.
 
 `generate(seed, records, queries, mix, origins, members)` makes one, `python -m tools.population` writes one.
-Nobody in it exists. Modules, lowest first: draw, slips, names, people, variants, origins, mixes, errors, files,
-compare, development.
+Nobody in it exists. Modules, lowest first: draw, slips, names, cultures, people, origins, variants, mixes,
+errors, files, compare, development.
 """
 
 from __future__ import annotations

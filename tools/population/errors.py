@@ -6,6 +6,7 @@ more frequent, and for variants of writing, which a name has or has not (variant
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,13 @@ from tools.population.draw import Draw
 from tools.population.mixes import Mix, Rates
 from tools.population.names import nickname
 from tools.population.people import Naming, Person, certificate
-from tools.population.slips import cut, keyed, misdialled, scanned, sounded
+from tools.population.slips import cut, folded, keyed, mangled, misdialled, scanned, sounded
 from tools.population.variants import varied
 
 # Steps between the least and the most sloppy agency.
 LEVELS = 11
+# Rows with marks in which letters and marks are separate characters.
+_APART_SHARE = 0.1
 _DAYS_MOST = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 # Position in YYYYMMDD of a wrong digit, as often as seen; -1 stands for two digits of the year exchanged.
 _DATE_PLACES: Sequence[int] = (2,) * 9 + (3,) * 7 + (5,) * 18 + (6,) * 11 + (7,) * 31 + (-1,) * 17
@@ -94,7 +97,7 @@ class Clerk:
         elif draw.chance(rates.former_missing):
             former = ""
         if draw.chance(rates.hyphen):
-            last = _hyphened(draw, last, self._naming(draw, person.sex).last)
+            last = _hyphened(draw, last, self._naming(draw, person.sex, None).last)
         if draw.chance(rates.nickname):
             first = nickname(draw, first, rates.made_nickname)
         if middle and draw.chance(rates.middle_as_first):
@@ -112,6 +115,9 @@ class Clerk:
             last = cut(draw, last)
         if len(middle) > 1 and draw.chance(0.1):
             middle = _slips(draw, middle, rates)
+        if (first + middle + last + former).isascii():
+            return first, middle, last, former
+        first, middle, last, former = marked(draw, (first, middle, last, former), rates)
         return first, middle, last, former
 
 
@@ -123,6 +129,17 @@ def _slips(draw: Draw, name: str, rates: Rates) -> str:
     if draw.chance(rates.keyed):
         name = keyed(draw, name)
     return name
+
+
+def marked(draw: Draw, names: Sequence[str], rates: Rates) -> tuple[str, ...]:
+    """The names of a row with marks as this row has them: dropped, mangled, taken apart (NFD) or kept."""
+    if draw.chance(rates.marks_dropped):
+        return tuple(map(folded, names))
+    if draw.chance(rates.marks_mangled):
+        return tuple(mangled(draw, name) for name in names)
+    if draw.chance(_APART_SHARE):
+        return tuple(unicodedata.normalize("NFD", name) for name in names)
+    return tuple(names)
 
 
 def _hyphened(draw: Draw, last: str, other: str) -> str:

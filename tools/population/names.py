@@ -15,6 +15,7 @@ from pathlib import Path
 
 from candor_proto.name_tables import CANONICAL_FORMS
 from tools.population.draw import Draw, Table
+from tools.population.slips import folded
 
 DATA = Path(__file__).resolve().parent / "data"
 
@@ -83,10 +84,11 @@ def nickname(draw: Draw, first: str, made_share: float) -> str:
     From the table that the matcher has too, or, in `made_share` of cases, clipped or lengthened by ear: a
     test that only knew the table's pairs would flatter every matcher that knows the same table.
     """
-    options = _nicknames().get(first, ()) or CANONICAL_FORMS.get(first, ())
+    plain = folded(first)
+    options = _nicknames().get(plain, ()) or CANONICAL_FORMS.get(plain, ())
     if not options:
         return first
-    return made(draw, first) if draw.chance(made_share) else draw.pick(options)
+    return made(draw, plain) if draw.chance(made_share) else draw.pick(options)
 
 
 def made(draw: Draw, first: str) -> str:

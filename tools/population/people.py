@@ -19,13 +19,18 @@ FEMALE_SHARE = 0.158
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a person is called. `culture` says which variants of writing there are (variants.py)."""
+    """What a person is called, in lower case, with marks and spaces.
+
+    `culture` says which variants of writing there are (variants.py). `second` is the second of two surnames,
+    which `last` then ends in.
+    """
 
     first: str
     middle: str
     last: str
     origin: str
     culture: str = ""
+    second: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,8 @@ class Person:
     post_id: str
 
 
-# Draws what somebody of a sex is called.
-Naming = Callable[[Draw, str], Names]
+# Draws what somebody of a sex is called; of the same culture as a relative, if one is given.
+Naming = Callable[[Draw, str, Names | None], Names]
 
 # Birth years of a force, read off officers-dev: (year, relative share), straight lines between.
 _YEARS = (
@@ -98,11 +103,11 @@ def last_four(draw: Draw) -> str:
 def person(draw: Draw, naming: Naming, sex: str = "") -> Person:
     """Somebody, independent of everybody else; of the given sex, if one is given."""
     sex = sex or ("F" if draw.chance(FEMALE_SHARE) else "M")
-    names = naming(draw, sex)
+    names = naming(draw, sex, None)
     if draw.chance(_NO_MIDDLE_SHARE):
         names = replace(names, middle="")
     suffix = _SUFFIXES.pick(draw) if sex == "M" and draw.chance(_SUFFIX_SHARE) else ""
-    former = naming(draw, sex).last if draw.chance(_FORMER_SHARE[sex]) else ""
+    former = naming(draw, sex, None).last if draw.chance(_FORMER_SHARE[sex]) else ""
     state, number = certificate(draw)
     return Person(
         names, suffix, former, day_of(draw, _BIRTH_YEARS.pick(draw)), last_four(draw), sex, state, number
@@ -119,11 +124,11 @@ def with_relative(draw: Draw, naming: Naming, kind: str) -> tuple[Person, Person
 
 def _own_names(draw: Draw, naming: Naming, base: Person, sex: str) -> Names:
     """Other given names beside the surname of `base`."""
-    other = naming(draw, sex)
+    other = naming(draw, sex, base.names)
     for _ in range(8):
         if other.first != base.names.first and (other.middle != base.names.middle or not other.middle):
             break
-        other = naming(draw, sex)
+        other = naming(draw, sex, base.names)
     return replace(base.names, first=other.first, middle=other.middle)
 
 

@@ -6,6 +6,8 @@ The kinds of slip and their shares are those seen in the development sets (data/
 
 from __future__ import annotations
 
+import unicodedata
+
 from tools.population.draw import Draw, Table
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
@@ -41,6 +43,11 @@ SOUNDED = (
     ("ie", "y"), ("y", "ie"), ("ea", "ee"), ("a", "e"), ("e", "a"), ("o", "e"), ("en", "on"), ("ll", "l"),
     ("tt", "t"), ("nn", "n"), ("th", "t"), ("sh", "sch"), ("j", "g"), ("ei", "ie"), ("er", "ar"),
 )  # fmt: skip
+
+# Letters that are no letter with a mark to Unicode.
+_LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
+)
 
 _KEYS = Table((("exchange", 25), ("neighbour", 25), ("leave out", 19), ("double", 17), ("insert", 14)))
 
@@ -102,3 +109,22 @@ def misdialled(draw: Draw, digits: str) -> str:
     at = draw.below(len(digits))
     others = _DIGITS.replace(digits[at], "")
     return digits[:at] + draw.pick(others) + digits[at + 1 :]
+
+
+def folded(name: str) -> str:
+    """The name as a clerk without marks writes it: `peña` is `pena`, `đặng` is `dang`."""
+    if name.isascii():
+        return name
+    letters = unicodedata.normalize("NFD", name.translate(_LETTERS))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def bare(name: str) -> str:
+    """The letters a to z of the folded name: how the census table spells it."""
+    return "".join(letter for letter in folded(name) if "a" <= letter <= "z")
+
+
+def mangled(draw: Draw, name: str) -> str:
+    """Each letter with a mark lost or made something else, as a file read in the wrong encoding has it."""
+    instead = draw.pick(("?", "", "\ufffd"))
+    return "".join(letter if letter.isascii() else instead for letter in name)
