@@ -7,7 +7,26 @@ errors, files, compare, development.
 
 from __future__ import annotations
 
-from tools.population.files import Population, generate
-from tools.population.mixes import MIXES, Mix, Rates
+from tools.population.development import load
+from tools.population.errors import COLUMNS, Row
+from tools.population.files import Labelled, Population, generate, held, read, write
+from tools.population.mixes import MIXES, Mix, Rates, from_json
+from tools.population.origins import LABELS, ORIGINS
 
-__all__ = ["MIXES", "Mix", "Population", "Rates", "generate"]
+__all__ = [
+    "COLUMNS",
+    "LABELS",
+    "MIXES",
+    "ORIGINS",
+    "Labelled",
+    "Mix",
+    "Population",
+    "Rates",
+    "Row",
+    "from_json",
+    "generate",
+    "held",
+    "load",
+    "read",
+    "write",
+]

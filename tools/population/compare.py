@@ -6,44 +6,15 @@ alone, so that a set of files is measured in the same way as a generated populat
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from tools.population.errors import COLUMNS, Row
-from tools.population.files import Pair, Population
+from tools.population.errors import Row
+from tools.population.files import Labelled
 
 FIELDS = ("first", "middle", "last", "suffix", "former_last", "dob", "ssn4", "sex", "post_state", "post_id")
 # Fields that are often missing: how many of them are missing together tells sloppy rows from others.
 OFTEN_MISSING = ("middle", "ssn4", "sex", "post_id")
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Records, queries, and the pairs that are one person."""
-
-    records: Sequence[Row]
-    queries: Sequence[Row]
-    truth: Sequence[Pair]
-
-
-def held(population: Population) -> Labelled:
-    """A population in memory."""
-    return Labelled(tuple(population.records()), population.queries, population.truth)
-
-
-def read(folder: Path) -> Labelled:
-    """A.csv, B.csv and truth.csv of `folder`; columns that are not there are empty, others are dropped."""
-    with (folder / "truth.csv").open(encoding="utf-8", newline="") as file:
-        truth = [(row["query_id"], row["rec_id"]) for row in csv.DictReader(file)]
-    return Labelled(_rows(folder / "A.csv"), _rows(folder / "B.csv"), truth)
-
-
-def _rows(path: Path) -> list[Row]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [Row(**{name: row.get(name, "") for name in COLUMNS}) for row in csv.DictReader(file)]
 
 
 def measured(data: Labelled) -> dict[str, float]:

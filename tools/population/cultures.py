@@ -17,7 +17,8 @@ from tools.population.slips import bare, folded
 
 @dataclass(frozen=True)
 class Culture:
-    """Names in lower case; `restored` is what a surname of the census table is in full letters and words."""
+    """Names in lower case; `restored` is what a surname of the census table is in full letters and words,
+    `forms` the other spellings of a name, `shorts` what its bearers are called."""
 
     name: str
     given: Mapping[str, tuple[str, ...]]
@@ -25,6 +26,7 @@ class Culture:
     middles: tuple[str, ...]
     restored: Mapping[str, str]
     forms: Mapping[str, tuple[str, ...]]
+    shorts: Mapping[str, tuple[str, ...]]
 
 
 def _culture(name: str, lines: list[list[str]]) -> Culture:
@@ -47,6 +49,7 @@ def _culture(name: str, lines: list[list[str]]) -> Culture:
         tuple(words.get("middle", ())),
         {bare(surname): surname for surname in whole if surname != bare(surname)},
         {spelling: tuple(others) for spelling, others in forms.items()},
+        {line.split("/")[0]: tuple(line.split("/")[1:]) for line in words.get("short", ())},
     )
 
 
@@ -62,3 +65,8 @@ def cultures() -> Mapping[str, Culture]:
         elif line and not line.startswith("#"):
             found[name].append(unicodedata.normalize("NFC", line).split())
     return {name: _culture(name, lines) for name, lines in found.items()}
+
+
+def shorts(culture: str) -> Mapping[str, tuple[str, ...]]:
+    """Given names of a culture to what their bearers are called; empty for names of the census."""
+    return cultures()[culture].shorts if culture else {}

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tools.population.cultures import shorts
 from tools.population.draw import Draw
 from tools.population.mixes import Mix, Rates
 from tools.population.names import nickname
@@ -99,7 +100,7 @@ class Clerk:
         if draw.chance(rates.hyphen):
             last = _hyphened(draw, last, self._naming(draw, person.sex, None).last)
         if draw.chance(rates.nickname):
-            first = nickname(draw, first, rates.made_nickname)
+            first = nickname(draw, first, rates.made_nickname, shorts(person.names.culture).get(first, ()))
         if middle and draw.chance(rates.middle_as_first):
             first, middle = middle, first
         if draw.chance(rates.initial):

@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -29,7 +29,18 @@ RELATIVE_SHARES = {"fatherson": 0.0100, "twin": 0.0068, "collision": 0.0119}  # 
 MEMBER_SHARES = {"fatherson": 0.0262, "twin": 0.0158, "collision": 0.0288}  # of queries with a record
 OTHER_SHARES = {"fatherson": 0.0668, "twin": 0.0542, "collision": 0.0866}  # of queries without one
 
+TRUTH_COLUMNS = ("query_id", "rec_id")
+
 Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Records, queries, and the pairs (query id, record id) that are one person, in memory."""
+
+    records: Sequence[Row]
+    queries: Sequence[Row]
+    truth: Sequence[Pair]
 
 
 @dataclass(frozen=True)
@@ -209,14 +220,27 @@ def generate(
     return Population(seed, _plan(records, queries, members), mix, origins)
 
 
-def write(population: Population, folder: Path) -> None:
+def held(population: Population) -> Labelled:
+    """The whole population in memory: about 1 KB a row."""
+    return Labelled(tuple(population.records()), population.queries, population.truth)
+
+
+def write(data: Population | Labelled, folder: Path) -> None:
     """A.csv, B.csv and truth.csv in `folder`, which is made: UTF-8, LF, header row, empty for missing."""
     folder.mkdir(parents=True, exist_ok=True)
     values = attrgetter(*COLUMNS)
     # Records first: queries and truth are known when they have been streamed.
-    _write_csv(folder / "A.csv", COLUMNS, map(values, population.records()))
-    _write_csv(folder / "B.csv", COLUMNS, map(values, population.queries))
-    _write_csv(folder / "truth.csv", ("query_id", "rec_id"), population.truth)
+    records = data.records if isinstance(data, Labelled) else data.records()
+    _write_csv(folder / "A.csv", COLUMNS, map(values, records))
+    _write_csv(folder / "B.csv", COLUMNS, map(values, data.queries))
+    _write_csv(folder / "truth.csv", TRUTH_COLUMNS, data.truth)
+
+
+def read(folder: Path) -> Labelled:
+    """What `write` wrote; columns that are not there are empty, others are dropped."""
+    with (folder / "truth.csv").open(encoding="utf-8", newline="") as file:
+        truth = [(row["query_id"], row["rec_id"]) for row in csv.DictReader(file)]
+    return Labelled(_read_csv(folder / "A.csv"), _read_csv(folder / "B.csv"), truth)
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
@@ -224,3 +248,8 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ..
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def _read_csv(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [Row(**{name: row.get(name) or "" for name in COLUMNS}) for row in csv.DictReader(file)]

@@ -1,6 +1,6 @@
 """The tables that names are drawn from: public frequency lists, and no person.
 
-`data/names.txt.xz` is made by tools/generate_surname_table.py, which names its sources: given names and
+`data/names.txt.xz` is made by tools/generate_population_names.py, which names its sources: given names and
 surnames of the 1990 United States Census with their frequencies, and for each surname the group that bears
 it in the main by the surname table of the 2010 Census. The group is the *origin* label of a generated
 person. It is read by evaluation only and is never a feature of matching.
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from candor_proto.name_tables import CANONICAL_FORMS
 from tools.population.draw import Draw, Table
 from tools.population.slips import folded
 
@@ -58,7 +57,10 @@ def given_names(sex: str) -> Table[str]:
 
 
 def label(surname: str) -> str:
-    """The group that bears `surname` in the main; a word of it decides if the whole is not in the table."""
+    """The group that bears `surname` in the main: `mixed` for none, `unlisted` if the table has it not.
+
+    A word of the surname decides if the table has not the whole.
+    """
     groups = group_of()
     whole = "".join(letter for letter in surname.lower() if "a" <= letter <= "z")
     if whole in groups:
@@ -66,26 +68,32 @@ def label(surname: str) -> str:
     for word in surname.lower().replace("-", " ").split():
         if word in groups:
             return groups[word]
-    return "mixed"
+    return "unlisted"
 
 
 @cache
 def _nicknames() -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
-    for nickname in sorted(CANONICAL_FORMS):
-        for form in CANONICAL_FORMS[nickname]:
-            found.setdefault(form, []).append(nickname)
-    return {form: tuple(nicknames) for form, nicknames in found.items()}
+    """A name to its nicknames; a nickname that is nobody's name to the names it stands for."""
+    found = {of: tuple(names) for kind, of, _, names in _lines() if kind == "nickname"}
+    names_of: dict[str, list[str]] = {}
+    for name, nicknames in found.items():
+        for short in nicknames:
+            if short not in found:
+                names_of.setdefault(short, []).append(name)
+    return found | {short: tuple(names) for short, names in names_of.items()}
 
 
-def nickname(draw: Draw, first: str, made_share: float) -> str:
+def nickname(draw: Draw, first: str, made_share: float, own: tuple[str, ...] = ()) -> str:
     """Another name that `first` goes by, in lower case; `first` itself if there is none.
 
-    From the table that the matcher has too, or, in `made_share` of cases, clipped or lengthened by ear: a
-    test that only knew the table's pairs would flatter every matcher that knows the same table.
+    One of `own`, if there are any, which are those of a culture. Else from the table, or, in `made_share` of
+    cases, clipped or lengthened by ear: a test that only knew the table's pairs would flatter every matcher
+    that knows the same table.
     """
+    if own:
+        return draw.pick(own)
     plain = folded(first)
-    options = _nicknames().get(plain, ()) or CANONICAL_FORMS.get(plain, ())
+    options = _nicknames().get(plain, ())
     if not options:
         return first
     return made(draw, plain) if draw.chance(made_share) else draw.pick(options)

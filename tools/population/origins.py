@@ -86,7 +86,8 @@ DIVERSE = Table(
     )
 )  # fmt: skip
 BALANCED = Table((group, 1) for group in GROUPS)
-LABELS = (*GROUPS, "mixed")
+# `mixed` and `unlisted` occur with the naming of the census and in the development sets.
+LABELS = (*GROUPS, "mixed", "unlisted")
 
 
 def census(draw: Draw, sex: str, like: Names | None) -> Names:

