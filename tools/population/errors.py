@@ -14,7 +14,7 @@ from tools.population.cultures import shorts
 from tools.population.draw import Draw
 from tools.population.mixes import Mix, Rates
 from tools.population.names import nickname
-from tools.population.people import Naming, Person, certificate
+from tools.population.people import Naming, Person, certificate, other_surname
 from tools.population.slips import cut, folded, keyed, mangled, misdialled, scanned, sounded
 from tools.population.variants import varied
 
@@ -98,7 +98,7 @@ class Clerk:
         elif draw.chance(rates.former_missing):
             former = ""
         if draw.chance(rates.hyphen):
-            last = _hyphened(draw, last, self._naming(draw, person.sex, None).last)
+            last = _hyphened(draw, last, other_surname(draw, self._naming, person.sex, person.names))
         if draw.chance(rates.nickname):
             first = nickname(draw, first, rates.made_nickname, shorts(person.names.culture).get(first, ()))
         if middle and draw.chance(rates.middle_as_first):

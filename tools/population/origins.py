@@ -9,7 +9,8 @@ that each has pairs enough for a confidence band.
 - middle-eastern, slavic: curated lists alone, since the census counts both as white;
 - given names: the 1990 lists, and curated ones in the shares below.
 
-A label follows the *name*, which may say nothing of the person. Shares within a group are rough and for
+Surnames that no group bears in the main (Johnson, Williams, Lee) occur with `census` only, as `mixed`. A
+label follows the *name*, which may say nothing of the person. Shares within a group are rough and for
 evaluation only. Nobody's origin is ever a feature of matching.
 """
 

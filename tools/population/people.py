@@ -65,6 +65,7 @@ _SUFFIX_SHARE = 0.029
 # People with a former surname.
 _FORMER_SHARE = {"F": 0.42, "M": 0.012}
 _NO_MIDDLE_SHARE = 0.06
+_SAME_CULTURE_SHARE = 0.8
 
 
 def _years() -> Table[int]:
@@ -107,11 +108,17 @@ def person(draw: Draw, naming: Naming, sex: str = "") -> Person:
     if draw.chance(_NO_MIDDLE_SHARE):
         names = replace(names, middle="")
     suffix = _SUFFIXES.pick(draw) if sex == "M" and draw.chance(_SUFFIX_SHARE) else ""
-    former = naming(draw, sex, None).last if draw.chance(_FORMER_SHARE[sex]) else ""
+    former = other_surname(draw, naming, sex, names) if draw.chance(_FORMER_SHARE[sex]) else ""
     state, number = certificate(draw)
     return Person(
         names, suffix, former, day_of(draw, _BIRTH_YEARS.pick(draw)), last_four(draw), sex, state, number
     )
+
+
+def other_surname(draw: Draw, naming: Naming, sex: str, names: Names) -> str:
+    """One surname that somebody so named may marry into or come from: mostly of the same culture."""
+    other = naming(draw, sex, names if draw.chance(_SAME_CULTURE_SHARE) else None)
+    return other.last.removesuffix(other.second).strip()
 
 
 def with_relative(draw: Draw, naming: Naming, kind: str) -> tuple[Person, Person]:
