@@ -18,7 +18,7 @@ from tools.population.slips import bare, folded
 @dataclass(frozen=True)
 class Culture:
     """Names in lower case; `restored` is what a surname of the census table is in full letters and words,
-    `forms` the other spellings of a name, `shorts` what its bearers are called."""
+    `forms` the other spellings of a folded name, `shorts` what its bearers are called."""
 
     name: str
     given: Mapping[str, tuple[str, ...]]
@@ -33,14 +33,14 @@ def _culture(name: str, lines: list[list[str]]) -> Culture:
     words: dict[str, list[str]] = {}
     for kind, *rest in lines:
         words.setdefault(kind, []).extend(word.replace("_", " ") for word in rest)
-    forms: dict[str, list[str]] = {}
+    forms: dict[str, dict[str, None]] = {}
     for line in words.get("forms", ()):
         spellings = line.split("/")
         for spelling in spellings:
-            others = [other for other in spellings if other != spelling]
-            forms.setdefault(spelling, []).extend(others)
-            if folded(spelling) != spelling:
-                forms.setdefault(folded(spelling), []).extend(others)
+            plain = folded(spelling)
+            # Whether marks are written is another matter (Rates.marks_dropped).
+            others = (other for other in spellings if folded(other) != plain)
+            forms.setdefault(plain, {}).update(dict.fromkeys(others))
     whole = (*words.get("marked", ()), *words.get("particle", ()), *words.get("surname", ()))
     return Culture(
         name,

@@ -66,6 +66,9 @@ _SUFFIX_SHARE = 0.029
 _FORMER_SHARE = {"F": 0.42, "M": 0.012}
 _NO_MIDDLE_SHARE = 0.06
 _SAME_CULTURE_SHARE = 0.8
+# Twins whose parents chose one initial; the tries end before a rare letter is found.
+_TWIN_INITIAL_SHARE = 0.30
+_TRIES = 60
 
 
 def _years() -> Table[int]:
@@ -162,7 +165,13 @@ def _father_and_son(draw: Draw, naming: Naming) -> tuple[Person, Person]:
 
 def _twin(draw: Draw, naming: Naming, base: Person) -> Person:
     sex = base.sex if draw.chance(0.7) else "FM".replace(base.sex, "")
-    twin = replace(base, names=_own_names(draw, naming, base, sex), sex=sex, suffix="")
+    names = _own_names(draw, naming, base, sex)
+    if draw.chance(_TWIN_INITIAL_SHARE):
+        for _ in range(_TRIES):
+            if names.first[0] == base.names.first[0]:
+                break
+            names = _own_names(draw, naming, base, sex)
+    twin = replace(base, names=names, sex=sex, suffix="")
     twin = _numbers(draw, twin)
     # Numbers applied for together follow each other.
     if draw.chance(0.36):

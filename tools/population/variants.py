@@ -16,6 +16,7 @@ from tools.population.cultures import cultures
 from tools.population.draw import Draw, Table
 from tools.population.origins import feminine, masculine
 from tools.population.people import Names
+from tools.population.slips import folded
 
 PARTICLES = frozenset(
     (
@@ -36,7 +37,7 @@ def _respelt(draw: Draw, names: Names) -> Names | None:
     for part in ("first", "last", "middle"):
         whole = getattr(names, part)
         for word in {whole: None, **dict.fromkeys(whole.split())}:
-            options += [(part, whole.replace(word, form)) for form in forms.get(word, ())]
+            options += [(part, whole.replace(word, form)) for form in forms.get(folded(word), ())]
     if not options:
         return None
     part, form = draw.pick(options)
