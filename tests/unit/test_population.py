@@ -17,6 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from tools.generate_population_names import (
+    census_list,
+    groups_of_surnames,
+    lines,
+    nickname_lines,
+    thinned,
+)
 from tools.population import COLUMNS, LABELS, MIXES, Labelled, from_json, generate, held, load, read, write
 from tools.population.compare import FIELDS, kinds, measured, table
 from tools.population.cultures import cultures
@@ -528,6 +535,20 @@ def test_names_come_from_frequency_lists_alone() -> None:
     files = {path.name for path in DATA.iterdir()} - {"README.md"}
     assert files == {"names.txt.xz", "cultures.txt", "officers-dev.csv.xz", "officers-devhard.csv.xz"}
     assert all(f"`{name}`" in readme for name in files)
+
+
+def test_the_table_of_names_is_made_by_the_rules_it_states() -> None:
+    entries = census_list("ONE 60.000 60.0 1\nTWO 30.000 90.0 2\nTAIL 0.000 90.0 3\nEND 0.000 90.0 4\n")
+    assert thinned(entries, 2) == [("one", 6_000_000), ("two", 3_000_000), ("tail", 1_000_000)]
+    groups = groups_of_surnames(
+        "name,white,black,api,native,multiple,hispanic\n"
+        "BAKERLY,0.7,0.3,0,0,0,0\nJOHNSON,0.59,0.35,0,0,0,0\nBOOKERLY,0.4,0.5,0,0,0,0\nLEE,0.3,0.1,,0,0,0\n"
+    )
+    assert groups == {"bakerly": "white", "bookerly": "black"}
+    assert lines("surname", entries[:2], groups) == ["surname mixed 6000000 one", "surname mixed 3000000 two"]
+    assert nickname_lines("name1,relationship,name2\nann,has_nickname,nan\nann,is,ann\n") == [
+        "nickname ann 1 nan"
+    ]
 
 
 @pytest.mark.parametrize("name", DATA_DIGESTS)

@@ -132,7 +132,7 @@ HARD = replace(
     DEV,
     name="hard",
     record=replace(_RECORD, date_digit=0.0145, date_exchanged=0.0120),
-    query=replace(_QUERY, post_renewed=0.33, nickname=0.120),
+    query=replace(_QUERY, post_renewed=0.37, nickname=0.120),
     sloppy_least=0.39,
     sloppy_most=0.39,
 )
