@@ -1,4 +1,4 @@
-"""A second match-key scheme, as the next release would bring it: for tests of two versions side by side."""
+"""Other match-key schemes, as further releases would bring them: for tests of two versions side by side."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ from unittest.mock import patch
 
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 
-# The list of today in another order, one label of small domain more, weights and field codes likewise.
 _WEIGHTS = {"L1+Dc": 2, "D+S": 2, "F3+S": 0}
-NEXT = Scheme.of(
-    77,
-    [
-        (label.name, label.key_class, _WEIGHTS.get(label.name, label.weight))
-        for label in reversed(CURRENT.match_labels)
-    ],
-    [label.name for label in reversed(CURRENT.code_labels)],
-    threshold=4,
-)
+
+
+def _scheme(version: int) -> Scheme:
+    """The list of today in another order, one label of small domain more, weights and codes likewise."""
+    return Scheme.of(
+        version,
+        [
+            (label.name, label.key_class, _WEIGHTS.get(label.name, label.weight))
+            for label in reversed(CURRENT.match_labels)
+        ],
+        [label.name for label in reversed(CURRENT.code_labels)],
+        threshold=4,
+    )
+
+
+# Known inside `both_known`; nobody knows the other but who publishes under it.
+NEXT = _scheme(77)
 UNKNOWN_VERSION = 99
+UNKNOWN = _scheme(UNKNOWN_VERSION)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ from candor_proto.scheme import BLOB_LABELS as BLOB_LABELS
 from candor_proto.scheme import CLASS_LABELS as CLASS_LABELS
 from candor_proto.scheme import CLASS_SLOTS as CLASS_SLOTS
 from candor_proto.scheme import CODE_LABELS as CODE_LABELS
-from candor_proto.scheme import CURRENT, SCHEMES, Scheme, opening
+from candor_proto.scheme import CURRENT, Scheme, opening
 from candor_proto.scheme import ENTRY_LABELS as ENTRY_LABELS
 from candor_proto.scheme import GATE_THRESHOLD as GATE_THRESHOLD
 from candor_proto.scheme import MATCH_LABELS as MATCH_LABELS
@@ -295,19 +295,19 @@ def plan_lookup(
     )
 
 
-def plans_needed(person: Person, shape: LookupShape) -> int:
-    """How many plans ask for `person`: as many as the scheme that needs the most, under every scheme.
+def plans_needed(person: Person, shape: LookupShape, schemes: Iterable[Scheme]) -> int:
+    """How many plans ask for `person` under the scheme of these that needs the most; at least one.
 
-    A further lookup that went to the members of one version only would tell a second surname from another
-    person (docs/leakage.md).
+    All of them are asked that often: a further lookup that went to the members of one version only would tell
+    a second surname from another person (docs/leakage.md).
     """
     sounds = Sounds()
     needed = (
         sum(1 for _ in _arrange(person, scheme.class_labels[key_class], sounds))
-        for scheme in SCHEMES.values()
+        for scheme in schemes
         for key_class in SHAPE_CLASSES[shape]
     )
-    return min(max(needed), MAX_PLANS)
+    return min(max(needed, default=1), MAX_PLANS)
 
 
 def check_plan(

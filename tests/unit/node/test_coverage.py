@@ -12,7 +12,7 @@ import pytest
 from candor_node import coverage
 from candor_node.lookup_store import SearchRow, TargetRow
 from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
-from candor_proto.result import Overall, TargetState
+from candor_proto.result import Overall, TargetReport, TargetState
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BRAVO, CHARLIE = NodeId("bravo"), NodeId("charlie")
@@ -33,7 +33,7 @@ class Asked:
         return LookupId(bytes([self.plan_number, self.attempt]) * 8)
 
 
-def row(plans: int = 1, missing: tuple[NodeId, ...] = ()) -> SearchRow:
+def row(plans: int = 1, missing: tuple[TargetReport, ...] = ()) -> SearchRow:
     return SearchRow(
         LookupId(bytes(16)),
         Purpose.J_APPLICANT,
@@ -79,7 +79,7 @@ def test_the_second_attempt_counts() -> None:
 
 def test_members_without_an_index_are_in_the_coverage() -> None:
     of_store: Any = [Asked({BRAVO: ANSWERED})]
-    found = coverage.coverage(row(missing=(CHARLIE,)), of_store, NOW)
+    found = coverage.coverage(row(missing=(TargetReport(CHARLIE, TargetState.NO_INDEX),)), of_store, NOW)
     assert [(report.node, report.state) for report in found.reports] == [
         (BRAVO, TargetState.ANSWERED),
         (CHARLIE, TargetState.NO_INDEX),

@@ -17,6 +17,7 @@ from candor_node.drafting import Drafter
 from candor_node.flights import Flight, PlannedRow, plan_row
 from candor_node.store import Store
 from candor_node.workers import Workers
+from candor_proto.directory import IndexHead
 from candor_proto.exchange import LookupState, unblind
 from candor_proto.ids import LookupShape, NodeId, Purpose
 from tests.parties import FEDERATION, NOW, Parties
@@ -35,13 +36,16 @@ class Clock:
 
 
 class Indexes:
-    """Stands for the index client: a verified directory and the epochs held."""
+    """Stands for the index client: a verified directory and the heads held."""
+
+    def __init__(self) -> None:
+        self.held = {NodeId("owner"): PARTIES["owner"].head()}
 
     def require_directory(self) -> Any:
         return PARTIES.verified()
 
-    def held_epochs(self) -> dict[NodeId, int]:
-        return {NodeId("owner"): 1}
+    def heads(self) -> dict[NodeId, IndexHead]:
+        return self.held
 
 
 @pytest.fixture
@@ -73,7 +77,8 @@ def draft(store: Store) -> tuple[Flight, dict[int, PlannedRow]]:
     asker = PARTIES["asker"]
     drafter = Drafter(indexes, workers, FEDERATION, asker.node, asker.signing, Clock())  # type: ignore[arg-type]
     try:
-        flight = asyncio.run(drafter.draft(record_of(store), planned, 4))
+        of_row = {row.number: row for row in rows}
+        (flight,) = asyncio.run(drafter.draft(record_of(store), planned, 4, of_row, drafter.targets()))
     finally:
         workers.close()
     return flight, {row.number: row for row in planned}
@@ -112,7 +117,7 @@ def test_a_flight_comes_back_with_the_very_blinds_that_unblind_its_answer(store:
 def test_what_the_hub_denied_waits_again_under_another_id(store: Store) -> None:
     flight, _ = draft(store)
     store_flight(store, flight)
-    store.run_sync(lambda db: flight_store.deny_flight(db, flight))
+    store.run_sync(lambda db: flight_store.deny_flight(db, flight, "denied"))
     assert len(store.run_sync(lambda db: batch_store.waiting(db, BATCH, 64))) == 3
     known = store.run_sync(lambda db: flight_store.load_flight(db, flight.lookup_id))
     assert known is not None

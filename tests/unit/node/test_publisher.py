@@ -717,7 +717,7 @@ def test_tick_is_due_first_then_at_its_interval_and_when_the_epoch_ends(store: S
     week = timedelta(days=7)
 
     def due(moment: datetime, interval: timedelta = week) -> bool:
-        return store.run_sync(lambda db: publisher.tick_due(db, moment, interval))
+        return store.run_sync(lambda db: publisher.tick_due(db, moment, interval, SETTINGS))
 
     assert due(NOW)
     tick(store, NOW, SETTINGS)
@@ -743,7 +743,7 @@ def test_head_is_refreshed_daily_without_change(store: Store, hub: Hub) -> None:
     assert len(hub.hits()) == 1
     assert not store.run_sync(lambda db: publisher.head_due(db, NOW + DAY))
     # A refresh is not a tick.
-    assert store.run_sync(lambda db: publisher.tick_due(db, NOW + DAY, DAY))
+    assert store.run_sync(lambda db: publisher.tick_due(db, NOW + DAY, DAY, SETTINGS))
 
 
 # --- accounting and printing -------------------------------------------------------------------------

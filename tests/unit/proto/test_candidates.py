@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor_proto import oprf
-from candor_proto.candidates import POSITIONS, Findings, NodeIndex, find_hits
+from candor_proto.candidates import Findings, NodeIndex, find_hits
 from candor_proto.errors import CandorError
 from candor_proto.ids import BlobId, LookupShape
 from candor_proto.matchkeys import ENTRY_LABELS, record_keys
 from candor_proto.normalise import Particulars, normalise
+from candor_proto.scheme import CURRENT
 from candor_proto.sealed_index import (
     MAX_CHAIN,
     EntryKeys,
@@ -149,7 +150,7 @@ def test_s6_1_all_of_a_chain_of_256_records_are_found() -> None:
         secret, blob_id = os.urandom(16), BlobId(number.to_bytes(16, "big"))
         coefficients = polynomial(secret, blob_id, 3)
         for key, output in zip(chosen, outputs, strict=True):
-            slots = share_slots(coefficients, POSITIONS[key.label.name], key.label.weight)
+            slots = share_slots(coefficients, CURRENT.positions[key.label.name], key.label.weight)
             entries.append(EntryKeys(output, HARBOR).seal(1, number, blob_id, slots))
         blobs.append(seal_blob(template, secret, blob_id, HARBOR))
     findings = look(index_of([build(HARBOR, 1, entries, blobs, ())], KEYS))
@@ -354,7 +355,7 @@ def test_a5c_more_shares_in_a_weak_label_open_nothing() -> None:
     coefficients = polynomial(mike.secrets.secret, mike.secrets.blob_id, 3)
     key = next(key for key in record_keys(normalise(MIKE)) if key.label.name == "L1+Dc")
     output = oprf.evaluate(KEYS[key.label.key_class], key.input)
-    slots = tuple(evaluate(coefficients, 1 + 3 * POSITIONS["L1+Dc"] + n) for n in range(3))
+    slots = tuple(evaluate(coefficients, 1 + 3 * CURRENT.positions["L1+Dc"] + n) for n in range(3))
     entry = EntryKeys(output, HARBOR).seal(1, 0, mike.secrets.blob_id, slots)
     index = index_of([build(HARBOR, 1, [entry], [mike.blob], ())], KEYS)
     assert look(index) == Findings((), ())
