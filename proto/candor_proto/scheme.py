@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -187,11 +188,14 @@ def find_scheme(version: int) -> Scheme:
 
 
 def scheme_of_inputs(inputs: Sequence[bytes]) -> Scheme:
-    """The scheme that the inputs of a lookup name, by the first of them: whoever recomputes all of them sees
-    whether the others do. Raises CommitmentMismatch without an input, and UnsupportedVersion."""
-    if not inputs or not inputs[0]:
-        raise CommitmentMismatch("A lookup without inputs was made under no scheme.")
-    return find_scheme(inputs[0][0])
+    """The scheme that most inputs of a lookup name; whoever recomputes them all finds those that do not.
+
+    Raises CommitmentMismatch when they name none, and UnsupportedVersion.
+    """
+    versions = Counter(value[0] for value in inputs if value)
+    if not versions:
+        raise CommitmentMismatch("A lookup without inputs was made under no match-key scheme.")
+    return find_scheme(versions.most_common(1)[0][0])
 
 
 def gate_weight(labels: Iterable[Label]) -> int:

@@ -192,6 +192,9 @@ def test_inputs_name_their_scheme() -> None:
         scheme_of_inputs(inputs)
     with both_known():
         assert scheme_of_inputs(inputs) is NEXT
+    # One that names another is found by whoever recomputes them all, and named by its slot.
+    with both_known():
+        assert scheme_of_inputs([octets("K:P", ("CA1",)), b"", *inputs[1:]]) is NEXT
     for none in ([], [b""]):
-        with pytest.raises(CommitmentMismatch):
+        with pytest.raises(CommitmentMismatch, match="no match-key scheme"):
             scheme_of_inputs(none)
