@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from candor_node import coverage
+from candor_node import coverage, lookup_store
 from candor_node.lookup_store import SearchRow, TargetRow
 from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
 from candor_proto.result import Overall, TargetReport, TargetState
@@ -85,6 +85,19 @@ def test_members_without_an_index_are_in_the_coverage() -> None:
         (CHARLIE, TargetState.NO_INDEX),
     ]
     assert coverage.result(row(), found, []).overall is Overall.INCOMPLETE
+
+
+def test_a_node_of_an_unknown_scheme_has_not_answered_and_keeps_its_words() -> None:
+    unknown = TargetReport(CHARLIE, TargetState.UNKNOWN_SCHEME, reason="update Candor")
+    of_store: Any = [Asked({BRAVO: ANSWERED})]
+    found = coverage.coverage(row(missing=(unknown,)), of_store, NOW)
+    assert not unknown.answered
+    assert found.reports[1] == unknown
+    assert coverage.result(row(), found, []).overall is Overall.INCOMPLETE
+    text = lookup_store.write_missing([unknown, TargetReport(BRAVO, TargetState.NO_INDEX)])
+    assert lookup_store.read_missing(text) == (unknown, TargetReport(BRAVO, TargetState.NO_INDEX))
+    # As searches of earlier builds have it.
+    assert lookup_store.read_missing('["bravo"]') == (TargetReport(BRAVO, TargetState.NO_INDEX),)
 
 
 def test_coverage_is_stored_as_it_was() -> None:
