@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+from candor_proto.ids import KeyClass
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 
 _WEIGHTS = {"L1+Dc": 2, "D+S": 2, "F3+S": 0}
@@ -24,6 +25,34 @@ def _scheme(version: int) -> Scheme:
     )
 
 
+_WITHOUT_SURNAMES = [
+    "S",
+    "So",
+    "D",
+    "Dc",
+    "F",
+    "F1",
+    "F3",
+    "Fo",
+    "Fc",
+    "Fp",
+    "YM",
+    "YD",
+    "MD",
+    "Yo",
+    "P",
+    "M",
+]
+# A list that asks about a person of many surnames in one lookup, where today's needs three.
+SHORT = Scheme.of(
+    78,
+    [
+        (name, KeyClass.WEAK if place < 4 else KeyClass.MATCH, 1)
+        for place, name in enumerate(_WITHOUT_SURNAMES)
+    ],
+    [label.name for label in CURRENT.code_labels],
+    threshold=3,
+)
 # Known inside `both_known`; nobody knows the other but who publishes under it.
 NEXT = _scheme(77)
 UNKNOWN_VERSION = 99

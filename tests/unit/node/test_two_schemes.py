@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from candor_node import batch_store, flight_store, lookup_store
+from candor_node.allowance import Allowed, estimate
 from candor_node.app import Node
-from candor_node.asking import check_question
+from candor_node.asking import check_question, plans_under
 from candor_node.batch_store import DONE
 from candor_node.batches import Order
 from candor_node.cases import SearchView
@@ -28,10 +29,11 @@ from candor_proto.ids import KeyClass, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.opening import open_lookup
 from candor_proto.result import Overall, TargetReport, TargetState
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
+from candor_proto.statements import Left
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, question, until
 from tests.records import make_row
-from tests.schemes import NEXT, UNKNOWN, both_known
+from tests.schemes import NEXT, SHORT, UNKNOWN, both_known
 
 Scene = Callable[[Federation], Awaitable[None]]
 ALPHA, BRAVO, CHARLIE = map(NodeId, ("alpha", "bravo", "charlie"))
@@ -262,6 +264,35 @@ def test_too_little_under_any_of_the_schemes_is_too_little(monkeypatch: pytest.M
     assert check_question(asked, (CURRENT.version,)).plans == 1
     with pytest.raises(InputInvalid, match="Too little is known"):
         check_question(asked, (CURRENT.version, NEXT.version))
+
+
+def test_a_person_is_asked_about_as_often_as_the_scheme_needs_that_needs_the_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A further lookup to the nodes of one version only would tell a second surname from another person."""
+    monkeypatch.setitem(SCHEMES, SHORT.version, SHORT)
+    asked = question(person={"last": "Smith Jones Ashe Vandenberg"}, shape=LookupShape.SCREENING)
+    for versions in ((SHORT.version,), (CURRENT.version,), (SHORT.version, CURRENT.version)):
+        checked = check_question(asked, versions)
+        assert checked.plans == 3
+        for version in versions:
+            assert len(plans_under(checked.person, asked.shape, bytes(32), version, checked.plans)) == 3
+
+
+def test_a_search_that_was_planned_without_a_scheme_is_not_asked_under_it() -> None:
+    """With fewer lookups than it needs, not every surname would be asked about: that is no "no record"."""
+    asked = question(person={"last": "Smith Jones Ashe Vandenberg"}, shape=LookupShape.SCREENING)
+    person = check_question(asked, (CURRENT.version,)).person
+    with pytest.raises(UnsupportedVersion, match="planned without scheme version"):
+        plans_under(person, asked.shape, bytes(32), CURRENT.version, 2)
+
+
+def test_a_batch_costs_as_many_elements_at_the_hub_as_there_are_lookups_a_person() -> None:
+    left = Left(4_000, 4_000, 4_000, 4_000)
+    once, twice = (Allowed(left, {ALPHA: left}, (), lookups) for lookups in (1, 2))
+    assert estimate(100, LookupShape.DETAILED, once).fits
+    found = estimate(100, LookupShape.DETAILED, twice)
+    assert (found.hub_short, found.hub_left, dict(found.short)) == (True, 2_000, {})
 
 
 # --- batches -------------------------------------------------------------------------------------------
