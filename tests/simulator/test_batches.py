@@ -22,6 +22,7 @@ from candor_proto.errors import CandorError
 from candor_proto.ids import LookupShape, Purpose
 from tests.history import read_node
 from tests.records import make_row
+from tests.schemes import NEXT, both_known
 from tests.simulator import Federation, Party, Rates, Simulator, Trouble
 from tests.simulator.federation import Killed
 
@@ -218,6 +219,32 @@ def test_a_batch_whose_mail_is_lost_or_doubled_ends_as_one_that_was_not(
             assert fed.plan.pending() == 0
 
     simulator.play(scene)
+
+
+@pytest.mark.parametrize("trouble", [*DEATHS, *FAILURES])
+def test_a_batch_over_two_schemes_that_is_interrupted_asks_no_row_twice(
+    simulator: Simulator, trouble: Trouble
+) -> None:
+    """Each flight has another beside it, for the members of the other scheme: both are stored, or none."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo, *_ = fed.parties
+        await filed(fed)
+        bravo.config = bravo.config.model_copy(update={"publish_scheme": NEXT.version})
+        await fed.restart(bravo)
+        await fed.until(
+            lambda: NEXT.version in {head.scheme_version for head in alpha.node.indexes.heads().values()}
+        )
+        await fed.settled()
+        undisturbed = await asked(alpha, "REQ", applicants())
+        check_undisturbed(undisturbed)
+        for step in range(0, 40, 8):
+            fed.plan.once("transaction", trouble, "alpha", skip=step)
+            assert await asked(alpha, f"REQ-{step}", applicants()) == undisturbed
+            assert fed.plan.pending() == 0
+
+    with both_known():
+        simulator.play(scene)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 20, 21])
