@@ -21,11 +21,11 @@ import grpc.aio
 
 from candor_node import importer
 from candor_node.app import Node
+from candor_node.asking import Question
 from candor_node.cases import SearchView
 from candor_node.channel import WrapChannel
 from candor_node.config import NodeConfig, load_config
 from candor_node.joining import found, join
-from candor_node.search import Question
 from candor_proto.ids import LookupShape, NodeId, Ori, Purpose
 from candor_proto.normalise import Particulars
 from candor_wire.v1 import local_pb2_grpc

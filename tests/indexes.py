@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from candor_proto import oprf
-from candor_proto.candidates import POSITIONS, NodeIndex, Outputs
+from candor_proto.candidates import NodeIndex, Outputs
 from candor_proto.directory import IndexHead, SegmentRef
 from candor_proto.ids import Digest, KeyClass, LookupShape, NodeId
 from candor_proto.matchkeys import plan_lookup, record_codes, record_keys
-from candor_proto.normalise import SCHEME_VERSION, Particulars, normalise
+from candor_proto.normalise import Particulars, normalise
 from candor_proto.record import RecordKind, Tier
+from candor_proto.scheme import CURRENT, Scheme
 from candor_proto.sealed_index import (
     EntryKeys,
     IndexOwner,
@@ -77,8 +78,10 @@ class Sealer:
         number: int,
         threshold: int,
         random_bytes: RandomBytes = secrets.token_bytes,
+        scheme: Scheme = CURRENT,
     ) -> None:
         self.keys, self.owner, self.number, self.threshold = keys, owner, number, threshold
+        self.scheme = scheme
         self.random_bytes = random_bytes
         self.counters: dict[bytes, int] = {}
 
@@ -93,12 +96,11 @@ class Sealer:
         record = RecordSecrets.draw(self.random_bytes)
         coefficients = polynomial(record.secret, record.blob_id, self.threshold)
         entries = []
-        for key in record_keys(person):
+        for key in record_keys(person, self.scheme):
             output = oprf.evaluate(self.keys[key.label.key_class], key.input)
-            position = POSITIONS[key.label.name]
-            slots = share_slots(coefficients, position, key.label.weight, self.random_bytes)
+            slots = share_slots(coefficients, key.label.position, key.label.weight, self.random_bytes)
             entries.append((key.label.name, self.entry(output, record, slots)))
-        codes = record_codes(person)
+        codes = record_codes(person, self.scheme)
         tags = [
             field_tag(oprf.evaluate(self.keys[code.label.key_class], code.input), record.blob_id)
             for code in codes.codes
@@ -134,24 +136,35 @@ def seal_people(
     number: int = 1,
     threshold: int = 3,
     random_bytes: RandomBytes = secrets.token_bytes,
+    scheme: Scheme = CURRENT,
 ) -> tuple[bytes, tuple[SealedPerson, ...]]:
     """The octets of segment `number` with one record for each of `people`, and what went into it."""
-    sealer = Sealer(keys, owner, number, threshold, random_bytes)
+    sealer = Sealer(keys, owner, number, threshold, random_bytes, scheme)
     sealed = tuple(sealer.seal(person) for person in people)
     return sealer.segment(sealed), sealed
 
 
-def ask(particulars: Particulars, shape: LookupShape, keys: Keys, seed: bytes = bytes(32)) -> Outputs:
+def ask(
+    particulars: Particulars,
+    shape: LookupShape,
+    keys: Keys,
+    seed: bytes = bytes(32),
+    scheme: Scheme = CURRENT,
+) -> Outputs:
     """Each slot of every lookup for a person, with its output under `keys`."""
     return [
         (slot, oprf.evaluate(keys[slot.key_class], slot.input))
-        for plan in plan_lookup(normalise(particulars), shape, seed)
+        for plan in plan_lookup(normalise(particulars), shape, seed, scheme)
         for slot in plan.slots
     ]
 
 
 def index_of(
-    segments: Sequence[bytes], keys: Keys, owner: IndexOwner = HARBOR, threshold: int = 3
+    segments: Sequence[bytes],
+    keys: Keys,
+    owner: IndexOwner = HARBOR,
+    threshold: int = 3,
+    scheme: Scheme = CURRENT,
 ) -> NodeIndex:
     """The index made of these segments, under a head that names them."""
     parsed = tuple(Segment(octets) for octets in segments)
@@ -166,7 +179,7 @@ def index_of(
         owner.epoch,
         {key_class: pair.public for key_class, pair in keys.items()},
         threshold,
-        SCHEME_VERSION,
+        scheme.version,
         refs,
         NOW,
     )

@@ -44,6 +44,8 @@ class Allowed:
     hub: Left
     nodes: Mapping[NodeId, Left]
     silent: tuple[NodeId, ...]
+    # Lookups that carry one person, one a scheme version in use: the hub counts each, a node sees one.
+    lookups: int = 1
 
 
 class Allowances:
@@ -73,7 +75,8 @@ class Allowances:
     async def ask(self, purpose: Purpose, seconds: float = ANSWER_SECONDS) -> Allowed:
         """Ask the hub and every node of which an index is held. Raises what denies it, or Unreachable."""
         hub = await self._hub.quota()
-        targets, _ = plan_targets(self._indexes.require_directory(), self._indexes.held_epochs())
+        planned = plan_targets(self._indexes.require_directory(), self._indexes.heads())
+        targets = planned.targets
         if not targets:
             return Allowed(hub, {}, ())
         now = self._clock.now()
@@ -92,7 +95,8 @@ class Allowances:
             pass
         finally:
             del self._questions[draft.lookup.lookup_id]
-        return Allowed(hub, question.said, tuple(sorted(question.waiting)))
+        silent = tuple(sorted(question.waiting))
+        return Allowed(hub, question.said, silent, len(planned.groups))
 
     async def _send(self, draft: Draft, now: datetime) -> None:
         lookup, statement = draft.lookup, draft.statement
@@ -149,7 +153,7 @@ class Allowances:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a batch needs, and where that is not left: `hub` and `nodes` are what is left there."""
+    """What a batch needs of each node, and where that is not left: `hub_left` and `short` are what fits."""
 
     need: int
     hub_left: int
@@ -183,9 +187,9 @@ def estimate(rows: int, shape: LookupShape, allowed: Allowed) -> Estimate:
     """Whether `rows` persons fit into what is allowed; one with several surnames may take twice as much."""
     need = cost(shape, rows)
 
-    def short(left: Left) -> bool:
-        return any(wanted > left.of(key_class) for key_class, wanted in need.items()) or (
-            sum(need.values()) > left.total
+    def short(left: Left, lookups: int = 1) -> bool:
+        return any(lookups * wanted > left.of(key_class) for key_class, wanted in need.items()) or (
+            lookups * sum(need.values()) > left.total
         )
 
     def room(left: Left) -> int:
@@ -197,8 +201,8 @@ def estimate(rows: int, shape: LookupShape, allowed: Allowed) -> Estimate:
 
     return Estimate(
         need=sum(need.values()),
-        hub_left=room(allowed.hub),
-        hub_short=short(allowed.hub),
+        hub_left=room(allowed.hub) // allowed.lookups,
+        hub_short=short(allowed.hub, allowed.lookups),
         short={node: room(left) for node, left in allowed.nodes.items() if short(left)},
         silent=allowed.silent,
     )

@@ -195,7 +195,7 @@ class Node:
         self.publishing = Publishing(
             self.store,
             self.hub,
-            Settings(federation, own),
+            Settings(federation, own, scheme=config.scheme, threshold=config.scheme.threshold),
             key,
             self.clock,
             config.publish_interval,

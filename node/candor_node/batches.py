@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 
 from candor_node import batch_file, batch_store, flight_store, flights, ledger, mail_store
+from candor_node.asking import has_moved
 from candor_node.batch_file import BatchRow
 from candor_node.batch_store import DONE, PAUSED, RUNNING, BatchRecord, Counts
 from candor_node.clock import Clock
@@ -34,7 +35,7 @@ from candor_node.store import Database, Store, Work
 from candor_node.workers import Lane, Workers
 from candor_proto.canonical import digest
 from candor_proto.errors import CandorError, ClockWrong, StoreUnusable, UnknownObject, Unreachable
-from candor_proto.exchange import LookupEvent, lookup_after
+from candor_proto.exchange import Draft, LookupEvent, lookup_after
 from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.result import TargetState
 from candor_proto.signing import SigningKey
@@ -97,7 +98,8 @@ class Batches:
         self.landing = Landing(store, indexes, workers, federation, clock, self._stale)
         self._not_before: dict[bytes, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._again: dict[LookupId, set[NodeId]] = {}
+        # By the flight that holds the rows: nodes that have moved, and how each was asked.
+        self._again: dict[LookupId, dict[NodeId, Draft]] = {}
 
     # --- orders ------------------------------------------------------------------------------------------
 
@@ -217,13 +219,12 @@ class Batches:
         root.asked_at = asyncio.get_running_loop().time()
         if flight is not root:
             pending = {node for node, row in flight.targets.items() if row.state is TargetState.PENDING}
-            root.asking_again |= pending
-            return
-        known = await self._store.run(partial(flight_store.asked_again, lookup_id=flight.lookup_id))
+            root.asked_beside |= pending
         for node, row in flight.targets.items():
-            if row.state is TargetState.STALE_EPOCH and node not in known:
-                flight.asking_again.add(node)
-                self._stale(flight, node)
+            times = partial(flight_store.times_asked, lookup_id=root.lookup_id, node=node)
+            if row.state is TargetState.STALE_EPOCH and await self._store.run(times) == 1:
+                root.asked_beside.add(node)
+                self._stale(root, flight, node)
 
     async def _advance(self, record: BatchRecord) -> bool:
         """Move one batch on by a step; whether there may be another one at once."""
@@ -291,9 +292,13 @@ class Batches:
             return rows, batch_store.shapes_asked(db, cases, record.batch_id)
 
         rows, asked = await self._store.run(take)
+        targets = self._drafter.targets()
+        versions = tuple(targets.groups)
         planned = await self._workers.run(
             Lane.BULK,
-            lambda: [flights.plan_row(row, record.shape, record.purpose, asked[row.case]) for row in rows],
+            lambda: [
+                flights.plan_row(row, record.shape, record.purpose, asked[row.case], versions) for row in rows
+            ],
         )
         wrong = {row.number: flights.failed(row.error) for row in planned if row.error}
         if wrong:
@@ -301,17 +306,42 @@ class Batches:
             return True
         taken, size = flights.pack(planned)
         chosen = planned[:taken]
-        flight = await self._drafter.draft(record, chosen, size)
         of_row = {row.number: row for row in rows}
+        made = await self._drafter.draft(record, chosen, size, of_row, targets)
         searches = {row.number: (of_row[row.number], len(row.plans), row.incomplete) for row in chosen}
-        await self._store_and_send(flight, searches)
+        await self._store_and_send(made, searches)
         return True
 
     async def _store_and_send(
-        self, flight: Flight, searches: Mapping[int, tuple[WaitingRow, int, bool]]
+        self, made: Sequence[Flight], searches: Mapping[int, tuple[WaitingRow, int, bool]]
     ) -> None:
-        """Store a flight, then hand it to the hub; raises what the hub denies it with, after storing that."""
-        lookup, statement, now = flight.draft.lookup, flight.draft.statement, self._clock.now()
+        """Store the flights of some rows, all or none, then hand them to the hub.
+
+        Raises what the hub denies one of them with, after storing that.
+        """
+        now = self._clock.now()
+
+        def work(db: Database) -> list[OutboxRow | None]:
+            flight_store.add_searches(db, made[0], searches)
+            return [self._store_flight(db, flight, now) for flight in made]
+
+        rows = await self._store.run(work)
+        for flight in made:
+            flight.asked_at = asyncio.get_running_loop().time()
+            self.landing.add(flight)
+        denied: list[CandorError] = []
+        for row in rows:
+            try:
+                if row is not None:
+                    await self._outbox.send(row)
+            except CandorError as error:
+                if is_final(error):
+                    denied.append(error)
+        if denied:
+            raise denied[0]
+
+    def _store_flight(self, db: Database, flight: Flight, now: datetime) -> OutboxRow | None:
+        lookup, statement = flight.draft.lookup, flight.draft.statement
         envelope = Envelope(
             lookup.lookup_id.value,
             MessageKind.LOOKUP,
@@ -321,32 +351,18 @@ class Batches:
             statement.signature,
             lookup.expires_at,
         )
-
-        def work(db: Database) -> OutboxRow | None:
-            flight_store.add_searches(db, flight, searches)
-            flight_store.add_flight(db, flight)
-            mail_store.enqueue(db, envelope, now, now + timedelta(seconds=2 * CALL_DEADLINE_SECONDS))
-            details: dict[str, ledger.Value] = {
-                "purpose": flight.purpose.name,
-                "shape": lookup.shape.name,
-                "persons": lookup.persons,
-                "targets": len(flight.targets),
-                "attempt": int(flight.first is not None),
-            }
-            refs = {"lookup_id": str(lookup.lookup_id), "batch_id": flight.batch_id.hex()}
-            ledger.append(db, now, "lookup.sent", refs, details)
-            return mail_store.outgoing(db, self._own, MessageKind.LOOKUP, lookup.lookup_id.value)
-
-        row = await self._store.run(work)
-        flight.asked_at = asyncio.get_running_loop().time()
-        self.landing.add(flight)
-        if row is None:
-            return
-        try:
-            await self._outbox.send(row)
-        except CandorError as error:
-            if is_final(error):
-                raise
+        flight_store.add_flight(db, flight)
+        mail_store.enqueue(db, envelope, now, now + timedelta(seconds=2 * CALL_DEADLINE_SECONDS))
+        details: dict[str, ledger.Value] = {
+            "purpose": flight.purpose.name,
+            "shape": lookup.shape.name,
+            "persons": lookup.persons,
+            "targets": len(flight.targets),
+            "attempt": int(flight.first is not None),
+        }
+        refs = {"lookup_id": str(lookup.lookup_id), "batch_id": flight.batch_id.hex()}
+        ledger.append(db, now, "lookup.sent", refs, details)
+        return mail_store.outgoing(db, self._own, MessageKind.LOOKUP, lookup.lookup_id.value)
 
     async def sent(self, lookup_id: LookupId, error: CandorError | None, settle: Work[None]) -> bool:
         """The hub has accepted a flight (None) or denied it for good; False when it is none."""
@@ -356,12 +372,14 @@ class Batches:
         async with flight.lock:
             now, batch_id = self._clock.now(), flight.batch_id
             event = LookupEvent.HUB_ACCEPTS if error is None else LookupEvent.HUB_DENIES
-            state = lookup_after(flight.state, event)
+            state, waiting = lookup_after(flight.state, event), False
+            reason = "" if error is None else f"the hub denied it: {error.message}"
 
             def work(db: Database) -> None:
+                nonlocal waiting
                 settle(db)
                 if error is not None:
-                    flight_store.deny_flight(db, flight)
+                    waiting = flight_store.deny_flight(db, flight, reason)
                     refs = {"lookup_id": str(lookup_id)}
                     ledger.append(db, now, "lookup.denied", refs, {"code": error.code})
                     return
@@ -378,7 +396,7 @@ class Batches:
                     raise
             flight.state = state
             if error is not None:
-                self.landing.drop(flight)
+                await self.landing.deny(flight, reason, waiting=waiting)
         if error is not None:
             record, _ = await self.progress(flight.batch_id)
             await self._pause(record, error)
@@ -387,36 +405,36 @@ class Batches:
 
     # --- asking again ------------------------------------------------------------------------------------
 
-    def _stale(self, flight: Flight, node: NodeId) -> None:
-        """A target has moved to a new epoch: it is asked once more, with those that move at the same time."""
-        gathered = self._again.setdefault(flight.lookup_id, set())
-        gathered.add(node)
+    def _stale(self, first: Flight, flight: Flight, node: NodeId) -> None:
+        """A target of `flight` has moved on: it is asked once more, with those that move at the same time."""
+        gathered = self._again.setdefault(first.lookup_id, {})
+        gathered[node] = flight.draft
         if len(gathered) == 1:
-            task = asyncio.create_task(self._ask_again(flight))
+            task = asyncio.create_task(self._ask_again(first))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _ask_again(self, flight: Flight) -> None:
+    async def _ask_again(self, first: Flight) -> None:
         await asyncio.sleep(GATHER_STALE_SECONDS)
-        stale = self._again.pop(flight.lookup_id, set())
+        stale = self._again.pop(first.lookup_id, {})
         asked: set[NodeId] = set()
         try:
             await self._indexes.refresh()
-            held, named = self._indexes.held_epochs(), flight.draft.lookup.epoch_for
-            moved = [node for node in sorted(stale) if node in held and held[node] != named(node)]
-            if moved:
-                record, _ = await self.progress(flight.batch_id)
-                numbers = sorted(flight.searches)
+            heads = self._indexes.heads()
+            moved = [node for node in sorted(stale) if has_moved(stale[node], heads.get(node))]
+            targets = self._drafter.targets(moved)
+            if targets.groups:
+                record, _ = await self.progress(first.batch_id)
+                numbers = sorted(first.searches)
                 rows = await self._store.run(lambda db: batch_store.rows_asked(db, record.batch_id, numbers))
-                second = await self._drafter.again(record, flight, rows, moved, held)
-                await self._store_and_send(second, {})
-                asked = set(moved)
+                await self._store_and_send(await self._drafter.again(record, first, rows, targets), {})
+                asked = {target.node for target in targets.targets}
         except CandorError as error:
             log.warning("stale targets were not asked again", code=error.code)
         finally:
-            flight.asking_again -= stale - asked
-            if flight.settled and not flight.shown:
-                await self.landing.show(flight)
+            first.asked_beside -= stale.keys() - asked
+            if first.settled and not first.shown:
+                await self.landing.show(first)
             self.landing.changed.set()
 
     async def close(self) -> None:

@@ -26,6 +26,7 @@ from candor_certs.invitation import Invitation, check_address
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
+from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 
 FILE_NAME = "node.toml"
 ENVIRONMENT_PREFIX = "CANDOR_NODE_"
@@ -70,6 +71,7 @@ class NodeConfig(BaseSettings):
     further_lookup_delay_seconds: float = Field(2.0, ge=0, le=60)
     index_refresh_seconds: float = Field(900.0, ge=1, le=900)
     publish_interval_hours: float = Field(168.0, ge=0, le=24 * 31)
+    publish_scheme: int = CURRENT.version
     green_purposes: tuple[str, ...] = ("J_APPLICANT",)
 
     quota_elements: int = Field(40_000, ge=0)
@@ -120,6 +122,14 @@ class NodeConfig(BaseSettings):
     def _green_purposes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_parsed(lambda text: Purpose.parse(text).name, purpose) for purpose in value)
 
+    @field_validator("publish_scheme")
+    @classmethod
+    def _publish_scheme(cls, value: int) -> int:
+        if value not in SCHEMES:
+            known = ", ".join(map(str, sorted(SCHEMES)))
+            raise ValueError(f"this version of Candor knows no scheme {value}, only {known}")
+        return value
+
     @field_validator("socket")
     @classmethod
     def _socket(cls, value: Path) -> Path:
@@ -164,6 +174,11 @@ class NodeConfig(BaseSettings):
     def publish_interval(self) -> timedelta:
         """Zero means: at once after every import (the demo)."""
         return timedelta(hours=self.publish_interval_hours)
+
+    @property
+    def scheme(self) -> Scheme:
+        """The scheme under which records are published; the newest unless an operator holds it back."""
+        return SCHEMES[self.publish_scheme]
 
     @property
     def database_file(self) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from candor_node import lookup_store
 from candor_node.hit_store import StoredHit
 from candor_node.lookup_store import Ask, SearchRow, TargetRow
 from candor_proto import oprf
@@ -30,6 +31,7 @@ _SPEAKS_FIRST = (
     TargetState.INVALID,
     TargetState.EXPIRED,
     TargetState.NO_INDEX,
+    TargetState.UNKNOWN_SCHEME,
     TargetState.QUOTA,
     TargetState.REFUSED,
     TargetState.STALE_EPOCH,
@@ -81,8 +83,9 @@ def examine(
             return Examined(event_of(answer.status), _REFUSALS[answer.status], left=answer.left)
         if index is None:
             return Examined(TargetEvent.EVALUATED, "its index is not held any more", left=answer.left)
-        if index.head.epoch != answer.epoch:
-            # The index moved on while the answer was under way: those keys check nothing any more.
+        if index.head.epoch != answer.epoch or index.head.scheme_version != draft.scheme_version:
+            # The index moved on while the answer was under way: those keys check nothing any more, or those
+            # outputs meet nothing.
             return Examined(TargetEvent.STALE_EPOCH, _REFUSALS[AnswerStatus.STALE_EPOCH])
         outputs = unblind(draft, answer, index.head, threads=threads, map=map, finalize=finalize)
         return Examined(TargetEvent.EVALUATED, outputs=outputs, left=answer.left)
@@ -121,10 +124,10 @@ def report(row: SearchRow, asks: Sequence[Ask], node: NodeId) -> TargetReport:
 
 
 def coverage(row: SearchRow, asks: Sequence[Ask], now: datetime) -> Coverage:
-    """Every member at the time of asking, in order: those asked and those of which no index was held."""
+    """Every member at the time of asking, in order: those asked and those that could not be."""
     reports = {node: report(row, asks, node) for node in asked_nodes(asks)}
-    for node in row.missing:
-        reports.setdefault(node, TargetReport(node, TargetState.NO_INDEX))
+    for unasked in row.missing:
+        reports.setdefault(unasked.node, unasked)
     return Coverage(tuple(reports[node] for node in sorted(reports)), now, row.directory_version)
 
 
@@ -144,15 +147,7 @@ def write_coverage(found: Coverage) -> str:
         {
             "as_of": to_milliseconds(found.as_of),
             "directory_version": found.directory_version,
-            "reports": [
-                [
-                    str(report.node),
-                    report.state.value,
-                    None if report.index_issued_at is None else to_milliseconds(report.index_issued_at),
-                    report.reason,
-                ]
-                for report in found.reports
-            ],
+            "reports": [lookup_store.write_report(report) for report in found.reports],
         }
     )
 
@@ -160,12 +155,7 @@ def write_coverage(found: Coverage) -> str:
 def read_coverage(text: str) -> Coverage:
     stored = json.loads(text)
     return Coverage(
-        tuple(
-            TargetReport(
-                NodeId(node), TargetState(state), None if at is None else from_milliseconds(at), reason
-            )
-            for node, state, at, reason in stored["reports"]
-        ),
+        tuple(lookup_store.read_report(report) for report in stored["reports"]),
         from_milliseconds(stored["as_of"]),
         stored["directory_version"],
     )

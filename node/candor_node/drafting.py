@@ -6,22 +6,19 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from candor_node import flights
+from candor_node.asking import check_targets
 from candor_node.batch_store import BatchRecord
 from candor_node.clock import Clock
 from candor_node.flights import Flight, FlightPerson, PlannedRow, WaitingRow
 from candor_node.index_client import IndexClient
 from candor_node.lookup_store import TargetRow
 from candor_node.workers import Lane, Workers
-from candor_proto.errors import Unreachable
-from candor_proto.exchange import LookupState, Paperwork, draft_lookup, plan_targets
+from candor_proto.exchange import LookupState, TargetPlan, draft_lookup, plan_targets
 from candor_proto.ids import FederationName, LookupId, NodeId
-from candor_proto.matchkeys import LookupPlan, plan_lookup
-from candor_proto.normalise import normalise
-from candor_proto.result import TargetState
+from candor_proto.matchkeys import LookupPlan
+from candor_proto.result import TargetReport, TargetState
 from candor_proto.signing import SigningKey
 from candor_proto.statements import Target
-
-Seat = tuple[FlightPerson, LookupPlan]
 
 
 class Drafter:
@@ -43,60 +40,72 @@ class Drafter:
         self._key = key
         self._clock = clock
 
-    async def draft(self, record: BatchRecord, chosen: Sequence[PlannedRow], size: int) -> Flight:
-        """A flight of `size` persons for `chosen` rows. Raises Unreachable while no index is held."""
-        seated: list[Seat] = [pair for row in chosen for pair in zip(row.persons, row.plans, strict=True)]
-        seated += flights.fillers(size - len(seated), record.shape)
-        directory = self._indexes.require_directory()
-        targets, missing = plan_targets(directory, self._indexes.held_epochs())
-        if not targets:
-            raise Unreachable(
-                "No member's index is held yet, so there is nothing to ask.",
-                remedy="It goes on by itself; `candor-node status` shows the indexes.",
-            )
-        searches = {row.number: LookupId(secrets.token_bytes(16)) for row in chosen}
-        return await self._sign(record, seated, targets, missing, directory.version, searches, None)
+    def targets(self, chosen: Sequence[NodeId] | None = None) -> TargetPlan:
+        """Whom to ask now, by scheme: of `chosen` perhaps nobody, of all somebody (`check_targets`)."""
+        planned = plan_targets(self._indexes.require_directory(), self._indexes.heads(), chosen)
+        if chosen is None:
+            check_targets(planned)
+        return planned
 
-    async def again(
+    async def draft(
         self,
         record: BatchRecord,
-        flight: Flight,
+        chosen: Sequence[PlannedRow],
+        size: int,
         rows: Mapping[int, WaitingRow],
-        moved: Sequence[NodeId],
-        held: Mapping[NodeId, int],
+        planned: TargetPlan,
+    ) -> list[Flight]:
+        """Flights of `size` persons for `chosen` rows, planned under the first group's scheme.
+
+        The first asks that group and holds the rows; every other group is asked beside it.
+        """
+        version, targets = next(iter(planned.groups.items()))
+        filling = flights.fillers(size - sum(len(row.persons) for row in chosen))
+        persons = [*(person for row in chosen for person in row.persons), *filling]
+        plans = [plan for row in chosen for plan in row.plans]
+        plans += flights.plans_of(filling, {}, record.shape, version)
+        searches = {row.number: LookupId(secrets.token_bytes(16)) for row in chosen}
+        first = await self._sign(record, persons, plans, targets, planned.unasked, searches, None)
+        beside = [(each, group) for each, group in planned.groups.items() if each != version]
+        others = [await self._beside(record, first, rows, each, group) for each, group in beside]
+        first.asked_beside.update(node for flight in others for node in flight.targets)
+        return [first, *others]
+
+    async def again(
+        self, record: BatchRecord, first: Flight, rows: Mapping[int, WaitingRow], planned: TargetPlan
+    ) -> list[Flight]:
+        """The same persons for targets that moved, one flight a group (§7.9). Raises UnsupportedVersion."""
+        groups = planned.groups.items()
+        return [await self._beside(record, first, rows, version, targets) for version, targets in groups]
+
+    async def _beside(
+        self,
+        record: BatchRecord,
+        first: Flight,
+        rows: Mapping[int, WaitingRow],
+        version: int,
+        targets: Sequence[Target],
     ) -> Flight:
-        """The same persons for the targets that moved: a new id, new salts and seeds, new blinds (§7.9)."""
+        """The persons of `first` for other targets: a new id, new salts and seeds, new blinds."""
 
-        def seats() -> list[Seat]:
-            made: list[Seat] = []
-            for person in flight.persons:
-                if person.row is None:
-                    made += flights.fillers(1, record.shape)
-                    continue
-                row = rows[person.row]
-                papers = Paperwork.draw(row.case, row.consent, row.officer)
-                plans = plan_lookup(normalise(row.person), record.shape, papers.filler_seed)
-                seat = FlightPerson(person.row, person.plan_number, papers)
-                made.append((seat, plans[person.plan_number]))
-            return made
+        def planned() -> tuple[list[FlightPerson], list[LookupPlan]]:
+            persons = flights.drawn_anew(first.persons)
+            return persons, flights.plans_of(persons, rows, record.shape, version)
 
-        seated = await self._workers.run(Lane.BULK, seats)
-        directory = self._indexes.require_directory()
-        targets, _ = plan_targets(directory, held, moved)
-        version, first = directory.version, flight.lookup_id
-        return await self._sign(record, seated, targets, (), version, flight.searches, first)
+        persons, plans = await self._workers.run(Lane.BULK, planned)
+        return await self._sign(record, persons, plans, targets, (), first.searches, first.lookup_id)
 
     async def _sign(
         self,
         record: BatchRecord,
-        seated: Sequence[Seat],
+        persons: Sequence[FlightPerson],
+        plans: Sequence[LookupPlan],
         targets: Sequence[Target],
-        missing: tuple[NodeId, ...],
-        version: int,
+        missing: tuple[TargetReport, ...],
         searches: Mapping[int, LookupId],
         first: LookupId | None,
     ) -> Flight:
-        persons, plans = tuple(person for person, _ in seated), [plan for _, plan in seated]
+        version = self._indexes.require_directory().version
         now = self._clock.now()
 
         def draft() -> Flight:
@@ -109,7 +118,7 @@ class Drafter:
                 batch_id=record.batch_id,
                 purpose=record.purpose,
                 draft=made,
-                persons=persons,
+                persons=tuple(persons),
                 searches=searches,
                 first=first,
                 state=LookupState.STORED,

@@ -12,9 +12,11 @@ from datetime import datetime
 
 from candor_node.batch_store import ASKED, WAITING
 from candor_node.flights import Flight, FlightPerson, WaitingRow
-from candor_node.lookup_store import TargetRow
+from candor_node.lookup_store import TargetRow, read_missing, write_missing
 from candor_node.store import Database
+from candor_proto import oprf
 from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.errors import UnsupportedVersion
 from candor_proto.exchange import BlindedSlot, Draft, LookupState, Paperwork
 from candor_proto.group import Scalar
 from candor_proto.ids import LookupId, NodeId
@@ -22,6 +24,7 @@ from candor_proto.matchkeys import plan_lookup
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.oprf import Blinded
 from candor_proto.result import TargetState
+from candor_proto.scheme import SCHEMES, Scheme
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import SLOTS, Left, Lookup
 
@@ -46,7 +49,7 @@ def add_flight(db: Database, flight: Flight) -> None:
             lookup.persons,
             lookup.shape.value,
             flight.directory_version,
-            json.dumps([str(node) for node in flight.missing]),
+            write_missing(flight.missing),
             to_milliseconds(lookup.issued_at),
             to_milliseconds(lookup.expires_at),
         ),
@@ -93,7 +96,7 @@ def add_searches(db: Database, flight: Flight, planned: Mapping[int, tuple[Waiti
                 plans,
                 int(incomplete),
                 flight.directory_version,
-                json.dumps([str(node) for node in flight.missing]),
+                write_missing(flight.missing),
                 flight.batch_id,
             )
             for number, (row, plans, incomplete) in planned.items()
@@ -125,11 +128,22 @@ def set_flight_shown(db: Database, lookup_id: LookupId, now: datetime, *, closed
     )
 
 
-def deny_flight(db: Database, flight: Flight) -> None:
-    """The hub would not have it and nobody saw it: its rows wait again, under a new id next time."""
+def deny_flight(db: Database, flight: Flight, reason: str) -> bool:
+    """The hub would not have it and nobody saw it: its rows wait again, under a new id next time.
+
+    But not where another flight carries them: then they are asked, and only these targets have refused.
+    Whether the rows wait again.
+    """
     set_flight_state(db, flight.lookup_id, LookupState.DENIED)
-    db.execute("UPDATE flights SET closed = 1 WHERE lookup_id = ?", (flight.lookup_id.value,))
-    if flight.first is None:
+    for node in flight.targets:
+        set_target(db, flight.lookup_id, node, TargetRow(TargetState.REFUSED, reason))
+    first = (flight.first or flight.lookup_id).value
+    carried = db.execute(
+        "SELECT 1 FROM flights WHERE (lookup_id = ? OR first = ?) AND state <> ?",
+        (first, first, LookupState.DENIED.value),
+    ).fetchone()
+    if carried is None:
+        db.execute("UPDATE flights SET closed = 1 WHERE lookup_id = ? OR first = ?", (first, first))
         db.conn.executemany(
             "UPDATE batch_rows SET state = ?, search_id = NULL WHERE batch_id = ? AND row = ?",
             [(WAITING, flight.batch_id, row) for row in flight.searches],
@@ -138,6 +152,7 @@ def deny_flight(db: Database, flight: Flight) -> None:
             "DELETE FROM searches WHERE search_id = ?",
             [(search.value,) for search in flight.searches.values()],
         )
+    return carried is None
 
 
 def set_target(db: Database, lookup_id: LookupId, node: NodeId, target: TargetRow) -> None:
@@ -170,23 +185,31 @@ def targets(db: Database, lookup_id: LookupId) -> dict[NodeId, TargetRow]:
     }
 
 
-def again(db: Database, lookup_id: LookupId) -> list[LookupId]:
-    """The flights that asked targets of this one again."""
+def targets_beside(
+    db: Database, lookup_id: LookupId, own: Mapping[NodeId, TargetRow]
+) -> dict[NodeId, TargetRow]:
+    """`own` and what became of the nodes that other flights asked about the same rows, the last word of each.
+
+    A flight that the hub denied has changed nothing for a node that another one asked.
+    """
+    known = dict(own)
     rows = db.execute(
-        "SELECT lookup_id FROM flights WHERE first = ? AND state <> ? ORDER BY rowid",
-        (lookup_id.value, LookupState.DENIED.value),
+        "SELECT lookup_id, state FROM flights WHERE first = ? ORDER BY rowid", (lookup_id.value,)
     ).fetchall()
-    return [LookupId(value) for (value,) in rows]
+    for other, flight_state in rows:
+        found = targets(db, LookupId(other))
+        known = {**found, **known} if LookupState(flight_state) is LookupState.DENIED else {**known, **found}
+    return known
 
 
-def asked_again(db: Database, lookup_id: LookupId) -> set[NodeId]:
-    """The targets that were asked again."""
-    rows = db.execute(
-        "SELECT t.node FROM flights AS f JOIN flight_targets AS t USING (lookup_id)"
-        " WHERE f.first = ? AND f.state <> ?",
-        (lookup_id.value, LookupState.DENIED.value),
-    ).fetchall()
-    return {NodeId(node) for (node,) in rows}
+def times_asked(db: Database, lookup_id: LookupId, node: NodeId) -> int:
+    """In how many flights about the rows of this one a node was asked: a second time, and no more (§7.9)."""
+    row = db.execute(
+        "SELECT count(*) FROM flights AS f JOIN flight_targets AS t USING (lookup_id)"
+        " WHERE (f.lookup_id = ?1 OR f.first = ?1) AND t.node = ?2 AND f.state <> ?3",
+        (lookup_id.value, str(node), LookupState.DENIED.value),
+    ).fetchone()
+    return int(row[0])
 
 
 def open_flights(db: Database, batch_id: bytes) -> list[LookupId]:
@@ -224,12 +247,15 @@ def load_flight(db: Database, lookup_id: LookupId) -> Flight | None:
         " WHERE p.lookup_id = ? ORDER BY p.position",
         (batch_id, lookup_id.value),
     ).fetchall()
-    persons, slots = [], []
+    persons: list[FlightPerson] = []
+    slots: list[tuple[BlindedSlot, ...]] = []
+    scheme: Scheme | None = None
     for position, number, plan_number, secrets, person, case, consent, officer, _ in asked:
         papers = _papers(secrets, case or "", consent or "", officer or "")
         particulars = Particulars(**json.loads(person)) if person else Particulars()
         persons.append(FlightPerson(number, plan_number, papers))
-        slots.append(_slots(lookup, position, particulars, plan_number, papers, secrets))
+        scheme = scheme or _scheme(lookup, particulars, plan_number, papers, secrets)
+        slots.append(_slots(lookup, position, particulars, plan_number, papers, secrets, scheme))
     # The rows of a flight that was denied wait again, and have no search.
     searches = {number: LookupId(search) for _, number, *_, search in asked if search is not None}
     return Flight(
@@ -241,7 +267,7 @@ def load_flight(db: Database, lookup_id: LookupId) -> Flight | None:
         LookupId(first) if first else None,
         LookupState(state),
         targets(db, lookup_id),
-        tuple(NodeId(node) for node in json.loads(missing)),
+        read_missing(missing),
         version,
         shown=shown_at is not None,
     )
@@ -257,11 +283,29 @@ def _papers(secrets: bytes, case: str, consent: str, officer: str) -> Paperwork:
     return Paperwork(case, consent, officer, salts, secrets[128:160])
 
 
+def _scheme(lookup: Lookup, person: Particulars, number: int, papers: Paperwork, secrets: bytes) -> Scheme:
+    """Under which scheme a flight was made: the one whose input for the first slot is what was sent there.
+
+    Raises UnsupportedVersion for one that this build does not know any more.
+    """
+    for scheme in SCHEMES.values():
+        (first, *_) = _slots(lookup, 0, person, number, papers, secrets, scheme)
+        if oprf.blind(first.slot.input, first.blinded.blind).element == first.blinded.element:
+            return scheme
+    raise UnsupportedVersion("A lookup made under a scheme that this version of Candor does not know.")
+
+
 def _slots(
-    lookup: Lookup, position: int, person: Particulars, number: int, papers: Paperwork, secrets: bytes
+    lookup: Lookup,
+    position: int,
+    person: Particulars,
+    number: int,
+    papers: Paperwork,
+    secrets: bytes,
+    scheme: Scheme,
 ) -> tuple[BlindedSlot, ...]:
-    plan = plan_lookup(normalise(person), lookup.shape, papers.filler_seed)[number]
-    found = []
+    plans = plan_lookup(normalise(person), lookup.shape, papers.filler_seed, scheme, least=number + 1)
+    plan, found = plans[number], []
     for place, slot in enumerate(plan.slots):
         blind = Scalar.parse_nonzero(secrets[160 + 32 * place : 192 + 32 * place])
         offset = position * SLOTS[lookup.shape][slot.key_class] + slot.position

@@ -3,6 +3,8 @@
 Rules of this file:
 - it does no I/O and touches no database: rows go in, drafts, findings and texts come out;
 - all plans of a row travel in one flight, so that its answers are of one epoch (§7.7);
+- nodes whose indexes are of another scheme are asked by a flight of their own about the same persons, whose
+  `first` is the one that holds the rows: so is one that asks targets again that have moved (§7.9);
 - two persons of a flight share nothing: each has its own salts, seed and blinds;
 - a flight has a public size. What is left of the last ones is filled with persons that are all fillers, at
   most a quarter of a flight, for they cost quota.
@@ -11,10 +13,12 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from candor_node.asking import Question, check_question, plans_under
 from candor_node.batch_file import RESULTS
 from candor_node.lookup_store import TargetRow
 from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
@@ -29,11 +33,12 @@ from candor_proto.exchange import (
     blind_plan,
 )
 from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId, Purpose
-from candor_proto.matchkeys import LookupPlan, plan_lookup
+from candor_proto.matchkeys import LookupPlan
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.oprf import SliceMap
-from candor_proto.policy import check_askable, check_paperwork, check_shape
-from candor_proto.result import Coverage, Hit, LookupResult, TargetState, order_hits
+from candor_proto.policy import check_shape
+from candor_proto.result import Coverage, Hit, LookupResult, TargetReport, TargetState, order_hits
+from candor_proto.scheme import CURRENT
 from candor_proto.scoring import Explanation, probability
 from candor_proto.statements import PERSONS
 
@@ -84,10 +89,11 @@ class Flight:
     first: LookupId | None
     state: LookupState
     targets: dict[NodeId, TargetRow]
-    missing: tuple[NodeId, ...]
+    missing: tuple[TargetReport, ...]
     directory_version: int
     shown: bool = False
-    asking_again: set[NodeId] = field(default_factory=set)
+    # Nodes that another flight is asking about these rows: those of another scheme, and those asked again.
+    asked_beside: set[NodeId] = field(default_factory=set)
     # On the event loop's clock: when it was stored, or taken up by this run.
     asked_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -100,31 +106,53 @@ class Flight:
     def settled(self) -> bool:
         """Whether no target has anything more to say for now."""
         waiting = any(target.state is TargetState.PENDING for target in self.targets.values())
-        return not waiting and not self.asking_again
+        return not waiting and not self.asked_beside
 
 
 # --- making --------------------------------------------------------------------------------------------
 
 
 def plan_row(
-    row: WaitingRow, shape: LookupShape, purpose: Purpose, asked: frozenset[LookupShape]
+    row: WaitingRow,
+    shape: LookupShape,
+    purpose: Purpose,
+    asked: frozenset[LookupShape],
+    versions: Sequence[int] = (CURRENT.version,),
 ) -> PlannedRow:
-    """The plans of a row, or why it cannot be asked; `asked` are the shapes of its case before (§5.3)."""
+    """The plans of a row under the first of the schemes `versions`, or why it cannot be asked under them all.
+
+    `asked` are the shapes of its case before (§5.3).
+    """
     try:
-        check_paperwork(purpose, row.case, row.consent, row.officer)
         check_shape(shape, asked)
-        person, papers = normalise(row.person), Paperwork.draw(row.case, row.consent, row.officer)
-        plans = list(plan_lookup(person, shape, papers.filler_seed))
-        check_askable(plans)
+        papers = Paperwork.draw(row.case, row.consent, row.officer)
+        question = Question(row.person, purpose, shape, row.case, row.consent, row.officer)
+        checked = check_question(question, versions, papers.filler_seed)
     except CandorError as error:
         return PlannedRow(row.number, (), (), error=f"{error.message} {error.remedy}".strip())
-    persons = [FlightPerson(row.number, 0, papers)]
-    for number in range(1, len(plans)):
+    version = versions[0]
+    persons, plans = [FlightPerson(row.number, 0, papers)], [checked.planned[version][0]]
+    for number in range(1, checked.plans):
         # Further plans share no seed with the first.
         papers = Paperwork.draw(row.case, row.consent, row.officer)
-        plans[number] = plan_lookup(person, shape, papers.filler_seed)[number]
+        own = plans_under(checked.person, shape, papers.filler_seed, version, checked.plans)
         persons.append(FlightPerson(row.number, number, papers))
-    return PlannedRow(row.number, tuple(persons), tuple(plans), plans[0].incomplete)
+        plans.append(own[number])
+    return PlannedRow(row.number, tuple(persons), tuple(plans), checked.incomplete)
+
+
+def plans_of(
+    persons: Sequence[FlightPerson], rows: Mapping[int, WaitingRow], shape: LookupShape, version: int
+) -> list[LookupPlan]:
+    """What each person of a flight is asked under a scheme; raises UnsupportedVersion (`plans_under`)."""
+    counts = Counter(person.row for person in persons)
+    found = []
+    for person in persons:
+        particulars = Particulars() if person.row is None else rows[person.row].person
+        count = 1 if person.row is None else counts[person.row]
+        seed = person.paperwork.filler_seed
+        found.append(plans_under(normalise(particulars), shape, seed, version, count)[person.plan_number])
+    return found
 
 
 def pack(planned: Sequence[PlannedRow]) -> tuple[int, int]:
@@ -146,14 +174,18 @@ def pack(planned: Sequence[PlannedRow]) -> tuple[int, int]:
     return taken, size
 
 
-def fillers(count: int, shape: LookupShape) -> list[tuple[FlightPerson, LookupPlan]]:
+def fillers(count: int) -> list[FlightPerson]:
     """Persons of whom nothing is known: every slot is a filler, and an audit sees that it is."""
-    made = []
-    for _ in range(count):
-        papers = Paperwork.draw("", "", "")
-        plan = plan_lookup(normalise(Particulars()), shape, papers.filler_seed)[0]
-        made.append((FlightPerson(None, 0, papers), plan))
-    return made
+    return [FlightPerson(None, 0, Paperwork.draw("", "", "")) for _ in range(count)]
+
+
+def drawn_anew(persons: Sequence[FlightPerson]) -> list[FlightPerson]:
+    """The same persons for another flight, with papers of their own: two flights share nothing."""
+    return [
+        replace(person, paperwork=Paperwork.draw(papers.case, papers.consent, papers.officer))
+        for person in persons
+        for papers in (person.paperwork,)
+    ]
 
 
 def blind_all(plans: Sequence[LookupPlan], sliced: SliceMap) -> list[tuple[BlindedSlot, ...]]:

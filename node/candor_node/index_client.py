@@ -42,7 +42,9 @@ from candor_proto.errors import (
     StoreUnusable,
     Unreachable,
 )
+from candor_proto.exchange import unknown_scheme
 from candor_proto.ids import FederationName, NodeId
+from candor_proto.scheme import SCHEMES
 from candor_proto.segment import Segment, address
 from candor_proto.signing import VerifyingKey
 from candor_wire.codec import chain_digest
@@ -100,9 +102,11 @@ class IndexClient:
         if self.directory is None:
             return []
         heads = self.directory.head_troubles.items()
+        unknown = [(node, head) for node, head in self.heads().items() if head.scheme_version not in SCHEMES]
         return [
             *(str(trouble) for trouble in self.directory.key_troubles.values()),
             *(f"The index of {node} is not taken up: {trouble}" for node, trouble in heads),
+            *(f"{node} cannot be asked: {unknown_scheme(head)}." for node, head in unknown),
         ]
 
     def complete(self) -> bool:
@@ -114,8 +118,9 @@ class IndexClient:
         held = self.indexes
         return all(head is None or (node in held and held[node].head == head) for node, head in heads)
 
-    def held_epochs(self) -> dict[NodeId, int]:
-        return {node: index.head.epoch for node, index in self.indexes.items()}
+    def heads(self) -> dict[NodeId, IndexHead]:
+        """Of the indexes held: epoch and scheme under which each node is asked."""
+        return {node: index.head for node, index in self.indexes.items()}
 
     # --- when ----------------------------------------------------------------------------------------------
 

@@ -47,7 +47,8 @@ MAX_SHOWN = 16
 
 
 class Landing:
-    """Flights that were sent. Belongs to the event loop. `on_stale` hears of targets that have moved on."""
+    """Flights that were sent. Belongs to the event loop. `on_stale` hears of targets that have moved on:
+    of the flight that holds the rows, the one that asked, and the node."""
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class Landing:
         workers: Workers,
         federation: FederationName,
         clock: Clock,
-        on_stale: Callable[[Flight, NodeId], None],
+        on_stale: Callable[[Flight, Flight, NodeId], None],
     ) -> None:
         self._store = store
         self._indexes = indexes
@@ -80,6 +81,18 @@ class Landing:
 
     def drop(self, flight: Flight) -> None:
         self._flights.pop(flight.lookup_id, None)
+
+    async def deny(self, flight: Flight, reason: str, *, waiting: bool) -> None:
+        """The hub has denied a flight, and it is stored: its rows wait again, or others carry them on."""
+        first = await self.root(flight)
+        if waiting:
+            for known in [first, *(one for one in self._flights.values() if one.first == first.lookup_id)]:
+                self.drop(known)
+            return
+        flight.targets = {node: TargetRow(TargetState.REFUSED, reason) for node in flight.targets}
+        if flight is not first:
+            self.drop(flight)
+            first.asked_beside -= flight.targets.keys()
 
     async def get(self, lookup_id: LookupId) -> Flight | None:
         """The flight of this id, from memory or the database; None for a lookup that is none."""
@@ -113,7 +126,7 @@ class Landing:
         """Whether all that `flight` still waits for have said nothing, to it or others, for so long."""
         now, asked_at = asyncio.get_running_loop().time(), flight.asked_at
         waited_for = [node for node, row in flight.targets.items() if row.state is TargetState.PENDING]
-        waited_for += flight.asking_again
+        waited_for += flight.asked_beside
         return all(now - max(asked_at, self._heard.get(node, 0.0)) > seconds for node in waited_for)
 
     # --- answers -------------------------------------------------------------------------------------------
@@ -136,12 +149,12 @@ class Landing:
             moved = await self._take(flight, node, row, index, seen, found)
         root = await self.root(flight)
         if flight is not root:
-            root.asking_again.discard(node)
+            root.asked_beside.discard(node)
             # It has no rows of its own to show: once all have answered nobody needs it in memory.
             flight.shown = flight.settled
         if moved:
-            root.asking_again.add(node)
-            self._on_stale(root, node)
+            root.asked_beside.add(node)
+            self._on_stale(root, flight, node)
         if root.settled or root.shown:
             await self.show(root)
         self.changed.set()
@@ -175,11 +188,13 @@ class Landing:
         if seen is None or has_answered(before):
             await self._store.run(lambda db: mail_store.settle(db, row.number))
             return False
-        now = self._clock.now()
+        now, asked = self._clock.now(), 0
         target = target_after(before, seen, row, index, now)
         found = opened if target.state is TargetState.ANSWERED else ()
 
         def work(db: Database) -> None:
+            nonlocal asked
+            asked = flight_store.times_asked(db, flight.first or flight.lookup_id, node)
             flight_store.set_target(db, flight.lookup_id, node, target)
             for one in found:
                 search_id = flight.searches[one.row]
@@ -194,7 +209,7 @@ class Landing:
         storing = asyncio.ensure_future(self._take_in(flight, node, before, target, work))
         storing.add_done_callback(_heard)
         await asyncio.shield(storing)
-        return target.state is TargetState.STALE_EPOCH and flight.first is None
+        return target.state is TargetState.STALE_EPOCH and asked == 1
 
     async def _take_in(
         self, flight: Flight, node: NodeId, before: TargetRow, target: TargetRow, work: Work[None]
@@ -250,8 +265,8 @@ class Landing:
             node: TargetReport(node, target.state, target.index_issued_at, target.reason)
             for node, target in targets.items()
         }
-        for node in flight.missing:
-            reports.setdefault(node, TargetReport(node, TargetState.NO_INDEX))
+        for unasked in flight.missing:
+            reports.setdefault(unasked.node, unasked)
         found = Coverage(tuple(reports[node] for node in sorted(reports)), now, flight.directory_version)
         text = coverage.write_coverage(found)
         done: dict[int, tuple[str, ...]] = {}
@@ -268,7 +283,7 @@ class Landing:
         batch_store.finish_rows(db, flight.batch_id, done)
         open_still = (TargetState.PENDING, TargetState.INVALID)
         settled = not any(target.state in open_still for target in targets.values())
-        closed = end or (settled and not flight.asking_again)
+        closed = end or (settled and not flight.asked_beside)
         flight_store.set_flight_shown(db, flight.lookup_id, now, closed=closed)
         if _sent(flight):
             flight_store.set_flight_state(db, flight.lookup_id, lookup_after(flight.state, LookupEvent.SHOW))
@@ -286,10 +301,8 @@ class Landing:
         )
 
     def _targets(self, db: Database, flight: Flight, *, end: bool) -> Mapping[NodeId, TargetRow]:
-        """What became of each node: by the flight that asked it last."""
-        known = dict(flight.targets)
-        for lookup_id in flight_store.again(db, flight.lookup_id):
-            known |= flight_store.targets(db, lookup_id)
+        """What became of each node: by the flight that asked it last, of all that carried these rows."""
+        known = flight_store.targets_beside(db, flight.lookup_id, flight.targets)
         if not end:
             return known
         return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
+from candor_node.asking import Question
 from candor_node.cases import SearchView
 from candor_node.due_process import GateDecision
 from candor_node.filings import Summary
@@ -16,7 +17,6 @@ from candor_node.importer import ImportReport
 from candor_node.ledger import Entry
 from candor_node.records import Record, canonical
 from candor_node.request_store import ReceivedRequest, SentRequest
-from candor_node.search import Question
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import LookupShape, NodeId, Purpose
 from candor_proto.normalise import Particulars

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
 from candor_node.store import Database
 from candor_proto.budget import BUCKET, MONTH, Use, bucket
@@ -22,14 +23,15 @@ from candor_proto.matchkeys import check_plan
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.opening import Opening
 from candor_proto.oprf import Blinded
-from candor_proto.result import TargetState
+from candor_proto.result import TargetReport, TargetState
+from candor_proto.scheme import scheme_of_inputs
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Lookup, cost
 
 
 @dataclass(frozen=True)
 class SearchRow:
-    """What was asked, without the person."""
+    """What was asked, without the person; `plans` are asked of every node, `missing` could not be asked."""
 
     search_id: LookupId
     purpose: Purpose
@@ -42,7 +44,7 @@ class SearchRow:
     plans: int
     incomplete: bool
     directory_version: int
-    missing: tuple[NodeId, ...]
+    missing: tuple[TargetReport, ...]
     shown_at: datetime | None = None
     closed: bool = False
     result: str | None = field(default=None, repr=False)
@@ -76,6 +78,10 @@ class Ask:
     def plan_number(self) -> int:
         return self.opening.plan_number
 
+    @property
+    def scheme_version(self) -> int | None:
+        return self.draft.scheme_version
+
 
 # --- searches ------------------------------------------------------------------------------------------
 
@@ -100,7 +106,7 @@ def add_search(db: Database, row: SearchRow) -> None:
             row.plans,
             int(row.incomplete),
             row.directory_version,
-            json.dumps([str(node) for node in row.missing]),
+            write_missing(row.missing),
         ),
     )
 
@@ -122,7 +128,7 @@ def _read_search(row: Sequence[object]) -> SearchRow:
         _int(plans),
         bool(incomplete),
         _int(version),
-        tuple(NodeId(node) for node in json.loads(str(missing))),
+        read_missing(str(missing)),
         None if shown is None else from_milliseconds(_int(shown)),
         bool(closed),
         None if result is None else str(result),
@@ -313,6 +319,7 @@ def _read_ask(
         opening.paperwork.filler_seed,
         opening.inputs,
         opening.plan_number,
+        scheme_of_inputs(opening.inputs),
     )
     slots = tuple(
         BlindedSlot(
@@ -373,6 +380,37 @@ def _read_opening(text: str) -> Opening:
         stored["plan_number"],
         tuple(bytes.fromhex(value) for value in stored["inputs"]),
         tuple(bytes.fromhex(value) for value in stored["blinds"]),
+    )
+
+
+# --- reports -------------------------------------------------------------------------------------------
+
+
+def write_report(report: TargetReport) -> list[str | int | None]:
+    issued = None if report.index_issued_at is None else to_milliseconds(report.index_issued_at)
+    return [str(report.node), report.state.value, issued, report.reason]
+
+
+def read_report(stored: Sequence[Any]) -> TargetReport:
+    node, state, at, reason = stored
+    issued = None if at is None else from_milliseconds(at)
+    return TargetReport(NodeId(node), TargetState(state), issued, reason)
+
+
+def write_missing(missing: Sequence[TargetReport]) -> str:
+    """Members that could not be asked: of one without an index the name alone, as it always was."""
+    return json.dumps(
+        [
+            str(report.node) if report.state is TargetState.NO_INDEX else write_report(report)
+            for report in missing
+        ]
+    )
+
+
+def read_missing(text: str) -> tuple[TargetReport, ...]:
+    return tuple(
+        TargetReport(NodeId(stored), TargetState.NO_INDEX) if isinstance(stored, str) else read_report(stored)
+        for stored in json.loads(text)
     )
 
 

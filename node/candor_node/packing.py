@@ -23,6 +23,7 @@ from candor_proto.ids import Digest, KeyClass
 from candor_proto.matchkeys import RecordCode, RecordKey, record_inputs
 from candor_proto.normalise import normalise
 from candor_proto.record import commit
+from candor_proto.scheme import CURRENT, Scheme
 from candor_proto.sealed_index import (
     MAX_CHAIN,
     EntryKeys,
@@ -80,9 +81,9 @@ class Prepared:
     dropped: int
 
     @classmethod
-    def of(cls, record: Record, sounds: Sounds) -> Prepared:
+    def of(cls, record: Record, sounds: Sounds, scheme: Scheme = CURRENT) -> Prepared:
         """`sounds` is shared by the records of a tick: officers share names."""
-        keys, codes = record_inputs(normalise(record.content.identity.particulars()), sounds)
+        keys, codes = record_inputs(normalise(record.content.identity.particulars()), sounds, scheme)
         kept = _bounded(keys)
         return cls(record, kept, codes.codes, codes.presence, codes.dropped + len(keys) - len(kept))
 

@@ -29,9 +29,8 @@ from candor_proto.directory import MAX_SEGMENTS, IndexHead, SegmentRef
 from candor_proto.errors import CommitmentMismatch, ConflictingResubmission, UnknownObject
 from candor_proto.field_codes import Sounds
 from candor_proto.ids import Digest, FederationName, Handle, NodeId
-from candor_proto.matchkeys import GATE_THRESHOLD
-from candor_proto.normalise import SCHEME_VERSION
 from candor_proto.record import commit
+from candor_proto.scheme import CURRENT, Scheme
 from candor_proto.sealed_index import IndexOwner, RandomBytes, withdrawal_marker
 
 HEAD_REFRESH = timedelta(hours=24)
@@ -48,7 +47,8 @@ class Settings:
 
     federation: FederationName
     node: NodeId
-    threshold: int = GATE_THRESHOLD
+    scheme: Scheme = CURRENT
+    threshold: int = CURRENT.threshold
     epoch_life: timedelta = epochs.LIFE
     grace: timedelta = epochs.GRACE
     max_records: int = packing.MAX_RECORDS
@@ -129,11 +129,15 @@ def _stored(store: Store, planned: Plan, sealed: Sealed, settings: Settings) -> 
     return store.run_sync(lambda db: store_tick(db, planned, sealed, settings))
 
 
-def tick_due(db: Database, now: datetime, interval: timedelta) -> bool:
-    """Whether it is time for a tick: never before, `interval` ago, or the epoch is over."""
+def tick_due(db: Database, now: datetime, interval: timedelta, settings: Settings) -> bool:
+    """Whether it is time for a tick: never before, `interval` ago, or the epoch is over.
+
+    With another threshold or scheme in the settings it is over at once: a node that was told to change does
+    not publish the old one for another week.
+    """
     row = db.execute("SELECT ticked_at FROM index_state").fetchone()
     epoch = epochs.latest(db)
-    if row is None or epoch is None or now >= epoch.ends_at:
+    if row is None or epoch is None or now >= epoch.ends_at or _refits(db, epoch, settings):
         return True
     # A clock that was wrong and was put right must not stop publication.
     return abs(now - from_milliseconds(row[0])) >= interval
@@ -177,14 +181,19 @@ _IN_INDEX = "FROM published WHERE epoch = ? AND withdrawn_in IS NULL"
 
 def _is_over(db: Database, epoch: Epoch, now: datetime, settings: Settings) -> bool:
     """Whether a new epoch is due: its time is up, its head is full, or its shares no longer fit."""
-    segments, threshold, scheme = db.execute(
-        "SELECT (SELECT count(*) FROM segments WHERE epoch = epochs.number), threshold, scheme_version "
-        "FROM epochs WHERE number = ?",
-        [epoch.number],
-    ).fetchone()
-    refits = threshold is not None and (threshold, scheme) != (settings.threshold, SCHEME_VERSION)
+    segments = db.execute("SELECT count(*) FROM segments WHERE epoch = ?", [epoch.number]).fetchone()[0]
+    refits = _refits(db, epoch, settings)
     # One tick never needs more than a hundred segments (RECORDS: 10^5 records at most).
     return now >= epoch.ends_at or refits or segments > MAX_SEGMENTS - 100
+
+
+def _refits(db: Database, epoch: Epoch, settings: Settings) -> bool:
+    """Whether an epoch's index was packed under another threshold or scheme than it would be now."""
+    threshold, version = db.execute(
+        "SELECT threshold, scheme_version FROM epochs WHERE number = ?", [epoch.number]
+    ).fetchone()
+    packed = threshold is not None
+    return packed and (threshold, version) != (settings.threshold, settings.scheme.version)
 
 
 # --- between the transactions: curve work and sealing ------------------------------------------------
@@ -202,7 +211,7 @@ def seal(planned: Plan, settings: Settings) -> Sealed:
         outputs, sounds = Outputs(keys, owner, pool), Sounds()
         for rows in packing.batches(planned.rows, _BATCH):
             prepared = [
-                Prepared.of(record, sounds)
+                Prepared.of(record, sounds, settings.scheme)
                 for record in (planned.opened.get(row.dcn) or row.open() for row in rows)
                 # The stored word of the gate may be old; what is published passes now.
                 if due_process.gate(record, today, settings.exceptions).matchable
@@ -229,7 +238,7 @@ def store_tick(db: Database, planned: Plan, sealed: Sealed, settings: Settings) 
         db.execute("DELETE FROM segments WHERE epoch <> ?", [epoch.number])
     db.execute(
         "UPDATE epochs SET threshold = ?, scheme_version = ? WHERE number = ?",
-        [settings.threshold, SCHEME_VERSION, epoch.number],
+        [settings.threshold, settings.scheme.version, epoch.number],
     )
     for number, octets in sealed.segments:
         address = segment.address(octets).value
@@ -304,7 +313,7 @@ def _next_head(
         epoch=epoch.number,
         keys={key_class: pair.public for key_class, pair in keys.items()},
         threshold=settings.threshold,
-        scheme_version=SCHEME_VERSION,
+        scheme_version=settings.scheme.version,
         segments=tuple(SegmentRef(number, Digest(address), octets) for number, address, octets in rows),
         issued_at=now,
     )

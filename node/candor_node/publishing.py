@@ -103,7 +103,7 @@ class Publishing:
         now = self._clock.now()
 
         def due(db: Database) -> tuple[bool, bool, Publication | None]:
-            tick = publisher.tick_due(db, now, self._interval)
+            tick = publisher.tick_due(db, now, self._interval, self._settings)
             return tick, publisher.head_due(db, now), publisher.pending(db)
 
         tick, head, pending = await self._store.run(due)

@@ -4,7 +4,8 @@ Rules of this file:
 - it does no I/O and changes no case: answers, keys and indexes go in, what a case is after them comes out;
 - whatever fails while an index is opened is a miss; it goes to the failure digest and nowhere else (§7.6);
 - an answer that does not verify is no answer, and does not keep a good one out;
-- outputs of one epoch are never looked up in the index of another: nobody has said that "no record".
+- outputs of one epoch or scheme are never looked up in the index of another: that nothing is found there
+  says nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from candor_node import coverage
+from candor_node.asking import has_moved
 from candor_node.cases import Case
 from candor_node.coverage import Examined
 from candor_node.lookup_store import Ask, SearchRow, TargetRow
@@ -132,9 +134,9 @@ class Reading:
     def _outputs(
         self, lookup_id: LookupId, node: NodeId, target: TargetRow, index: NodeIndex
     ) -> Outputs | None:
-        """The outputs of an answer, for `index`; None when they are of another epoch or lost."""
+        """The outputs of an answer, for `index`; None when they are of another epoch or scheme, or lost."""
         ask = self.asks[lookup_id]
-        if ask.draft.lookup.epoch_for(node) != index.head.epoch:
+        if has_moved(ask.draft, index.head):
             return None
         own = self.outputs.get((lookup_id, node))
         if own is None and target.answer is not None:

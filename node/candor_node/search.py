@@ -2,6 +2,8 @@
 
 Rules of this file:
 - inputs, blinds and papers are stored before anything is sent; what was sent is never changed;
+- members whose indexes are of one scheme are asked together, those of another by a lookup of its own: the
+  lookups of one plan are stored in one transaction, so that no member is left out;
 - two lookups for one person share nothing: each has its own id, blinds, salts and filler seed;
 - a result is shown once all targets have settled or the wait is over; `gathering` amends it later.
 """
@@ -11,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from candor_node import cases, ledger, lookup_store, mail_store
+from candor_node.asking import Checked, Drafts, Question, check_question, check_targets, has_moved
 from candor_node.cases import Case, Cases, SearchView
 from candor_node.clock import Clock
 from candor_node.index_client import IndexClient
@@ -25,43 +28,27 @@ from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
 from candor_node.store import Database, Store, Work
 from candor_proto.budget import Quota, check_budget
-from candor_proto.errors import CandorError, StoreUnusable, Unreachable
+from candor_proto.errors import CandorError, StoreUnusable
 from candor_proto.exchange import (
-    AskedPerson,
     LookupEvent,
     LookupState,
-    Paperwork,
-    blind_plan,
-    draft_lookup,
+    TargetPlan,
     lookup_after,
     plan_targets,
 )
-from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId, Purpose
-from candor_proto.matchkeys import SEED_BYTES, LookupPlan, plan_lookup
-from candor_proto.normalise import Particulars, Person, normalise
-from candor_proto.opening import Opening
-from candor_proto.policy import check_askable, check_paperwork, check_shape
+from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId
+from candor_proto.normalise import normalise
+from candor_proto.policy import check_shape
 from candor_proto.result import TargetState
+from candor_proto.scheme import CURRENT
 from candor_proto.signing import SigningKey
-from candor_proto.statements import LOOKUP_LIFE, SLOTS, Target
+from candor_proto.statements import LOOKUP_LIFE, SLOTS
 from candor_wire.codec import Envelope, MessageKind
 from candor_wire.limits import CALL_DEADLINE_SECONDS
 
 # Stale targets that answer within this time share one second lookup.
 GATHER_STALE_SECONDS = 0.2
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, repr=False)
-class Question:
-    """What a person asks: about whom, why, and under which papers."""
-
-    particulars: Particulars
-    purpose: Purpose
-    shape: LookupShape
-    case: str
-    consent: str
-    officer: str
 
 
 class Searcher:
@@ -85,9 +72,8 @@ class Searcher:
         self._indexes = indexes
         self._outbox = outbox
         self._cases = open_cases
-        self._federation = federation
         self._own = own
-        self._key = key
+        self._drafts = Drafts(federation, own, key)
         self._quota = quota
         self._clock = clock
         self._further_lookup_delay_seconds = further_lookup_delay_seconds
@@ -102,12 +88,12 @@ class Searcher:
         self, question: Question, wait_seconds: float, on_progress: Progress = lambda settled, asked: None
     ) -> SearchView:
         """Ask about one person, wait for answers, show. Raises whatever denies the lookup as a whole."""
-        person = await self._check(question)
-        case = await self._begin(question, person)
+        checked = await self._check(question)
+        case = await self._begin(checked)
         deadline = asyncio.get_running_loop().time() + wait_seconds
         self._asking.add(case.row.search_id)
         try:
-            await self._send_plans(case, question, person)
+            await self._send_plans(case, question)
         finally:
             self._asking.discard(case.row.search_id)
         while case.settled() < case.asked():
@@ -126,37 +112,36 @@ class Searcher:
             case.row = await self._cases.store(case, lambda db: cases.show(db, case, now))
         return await self._cases.view(case.row.search_id)
 
-    async def _check(self, question: Question) -> Person:
+    async def _check(self, question: Question) -> Checked:
         """Whether this may be asked at all; nothing has been stored or sent yet."""
-        check_paperwork(question.purpose, question.case, question.consent, question.officer)
-        person = normalise(question.particulars)
-        plans = plan_lookup(person, question.shape, bytes(SEED_BYTES))
-        check_askable(plans)
+        groups = self._targets().groups
+        checked = check_question(question, groups or (CURRENT.version,))
         self._check_ready()
-        now = self._clock.now()
-        await self._store.run(lambda db: self._allow(db, question.shape, question.case, len(plans), now))
-        return person
+        now, lookups = self._clock.now(), checked.plans * max(1, len(groups))
+        await self._store.run(lambda db: self._allow(db, question.shape, question.case, lookups, now))
+        return checked
 
-    def _allow(self, db: Database, shape: LookupShape, case: str, plans: int, now: datetime) -> None:
+    def _targets(self, chosen: Sequence[NodeId] | None = None) -> TargetPlan:
+        """Whom to ask now; nobody while no directory is held."""
+        directory = self._indexes.directory
+        return plan_targets(directory, self._indexes.heads(), chosen) if directory else TargetPlan({}, ())
+
+    def _allow(self, db: Database, shape: LookupShape, case: str, lookups: int, now: datetime) -> None:
         """Whether what was asked before leaves room for this; asked early, and again when it is stored."""
         check_shape(shape, lookup_store.shapes_for_case(db, case))
-        wanted = {key_class: count * plans for key_class, count in SLOTS[shape].items()}
+        wanted = {key_class: count * lookups for key_class, count in SLOTS[shape].items()}
         check_budget(self._quota, lookup_store.own_uses(db, now), wanted, now, str(self._own))
 
-    async def _begin(self, question: Question, person: Person) -> Case:
-        """Store and send the first lookup; raises when the hub denies it."""
+    async def _begin(self, checked: Checked) -> Case:
+        """Store and send the first lookup, one to each group; raises when the hub denies them all."""
         directory = self._indexes.require_directory()
-        targets, missing = plan_targets(directory, self._indexes.held_epochs())
-        if not targets:
-            raise Unreachable(
-                "No member's index is held yet, so there is nothing to ask.",
-                remedy="Wait until `candor-node status` shows indexes.",
-            )
+        planned = self._targets()
+        check_targets(planned)
         now = self._clock.now()
-        plans = plan_lookup(person, question.shape, bytes(SEED_BYTES))
-        ask = await asyncio.to_thread(self._draft, question, person, 0, 0, targets, now)
+        asks = await asyncio.to_thread(self._drafts.draft, checked, 0, 0, planned, now)
+        question = checked.question
         row = SearchRow(
-            search_id=ask.lookup_id,
+            search_id=asks[0].lookup_id,
             purpose=question.purpose,
             shape=question.shape,
             case=question.case,
@@ -164,74 +149,69 @@ class Searcher:
             officer=question.officer,
             created_at=now,
             expires_at=now + LOOKUP_LIFE,
-            plans=len(plans),
-            incomplete=plans[0].incomplete,
+            plans=checked.plans,
+            incomplete=checked.incomplete,
             directory_version=directory.version,
-            missing=missing,
+            missing=planned.unasked,
         )
         case = Case(row, {})
         self._cases.add(case)
         try:
-            error = await self._store_and_send(case, ask, new_search=True)
+            errors = await self._store_and_send(case, asks, new_search=True)
         except CandorError:
             self._cases.drop(row.search_id)
             raise
-        if error is not None and is_final(error):
+        denied = [error for error in errors if error is not None and is_final(error)]
+        if len(denied) == len(asks):
             self._cases.drop(row.search_id)
             await self._store.run(lambda db: lookup_store.close(db, row.search_id))
-            raise error
+            raise denied[0]
         return case
 
-    async def _send_plans(self, case: Case, question: Question, person: Person) -> None:
+    async def _send_plans(self, case: Case, question: Question) -> None:
         """Send the plans of a search that were not sent yet."""
+        checked = _checked(case.row, question)
         for number in range(1, case.row.plans):
             if number not in {ask.plan_number for ask in case.asks.values()}:
                 # Several lookups in one breath would say how many surnames the person has.
                 await asyncio.sleep(random.uniform(0, self._further_lookup_delay_seconds))  # noqa: S311
-                await self._send_plan(case, question, person, number)
+                await self._send_plan(case, checked, number)
 
-    async def _send_plan(self, case: Case, question: Question, person: Person, number: int) -> None:
-        targets, _ = plan_targets(self._indexes.require_directory(), self._indexes.held_epochs())
-        if targets:
-            now = self._clock.now()
-            ask = await asyncio.to_thread(self._draft, question, person, number, 0, targets, now)
-            await self._store_and_send(case, ask)
+    async def _send_plan(self, case: Case, checked: Checked, number: int) -> None:
+        planned, now = self._targets(), self._clock.now()
+        if planned.groups:
+            asks = await asyncio.to_thread(self._drafts.draft, checked, number, 0, planned, now)
+            await self._store_and_send(case, asks)
 
-    def _draft(
-        self,
-        question: Question,
-        person: Person,
-        number: int,
-        attempt: int,
-        targets: Sequence[Target],
-        now: datetime,
-    ) -> Ask:
-        paperwork = Paperwork.draw(question.case, question.consent, question.officer)
-        plan: LookupPlan = plan_lookup(person, question.shape, paperwork.filler_seed)[number]
-        slots = blind_plan(plan)
-        draft = draft_lookup(
-            [AskedPerson(slots, paperwork)],
-            question.shape,
-            question.purpose,
-            self._federation,
-            self._own,
-            targets,
-            self._key,
-            now,
-        )
-        opening = Opening(
-            question.particulars,
-            paperwork,
-            number,
-            tuple(item.slot.input for item in slots),
-            tuple(item.blinded.blind.to_bytes() for item in slots),
-        )
-        pending = {target.node: TargetRow(TargetState.PENDING) for target in targets}
-        return Ask(draft, opening, attempt, LookupState.STORED, pending)
+    async def _store_and_send(
+        self, case: Case, asks: Sequence[Ask], *, new_search: bool = False
+    ) -> list[CandorError | None]:
+        """Store lookups, then hand them to the hub; what it said of each, which may be that it is away."""
+        now = self._clock.now()
 
-    async def _store_and_send(self, case: Case, ask: Ask, *, new_search: bool = False) -> CandorError | None:
-        """Store a lookup, then hand it to the hub. A hub that cannot be reached gets it later."""
-        statement, now = ask.draft.statement, self._clock.now()
+        def work(db: Database) -> list[OutboxRow | None]:
+            if new_search:
+                # Another search may have been stored since it was asked first.
+                lookups = case.row.plans * len(asks)
+                self._allow(db, case.row.shape, case.row.case, lookups, now)
+                lookup_store.add_search(db, case.row)
+            return [self._store_ask(db, case.row, ask, now) for ask in asks]
+
+        async with case.lock:
+            rows = await self._cases.store(case, work)
+            case.asks.update((ask.lookup_id, ask) for ask in asks)
+        said: list[CandorError | None] = []
+        for row in rows:
+            try:
+                if row is not None:
+                    await self._outbox.send(row)
+                said.append(None)
+            except CandorError as error:
+                said.append(error)
+        return said
+
+    def _store_ask(self, db: Database, row: SearchRow, ask: Ask, now: datetime) -> OutboxRow | None:
+        statement = ask.draft.statement
         envelope = Envelope(
             ask.lookup_id.value,
             MessageKind.LOOKUP,
@@ -241,40 +221,24 @@ class Searcher:
             statement.signature,
             ask.draft.lookup.expires_at,
         )
-
-        def work(db: Database) -> OutboxRow | None:
-            if new_search:
-                # Another search may have been stored since it was asked first.
-                self._allow(db, case.row.shape, case.row.case, case.row.plans, now)
-                lookup_store.add_search(db, case.row)
-            lookup_store.add_ask(db, case.row.search_id, ask)
-            mail_store.enqueue(db, envelope, now, now + timedelta(seconds=2 * CALL_DEADLINE_SECONDS))
-            ledger.append(
-                db,
-                now,
-                "lookup.sent",
-                {"lookup_id": str(ask.lookup_id), "search_id": str(case.row.search_id)},
-                {
-                    "purpose": case.row.purpose.name,
-                    "shape": case.row.shape.name,
-                    "case_number": case.row.case,
-                    "officer": case.row.officer,
-                    "targets": len(ask.targets),
-                    "plan": ask.plan_number,
-                    "attempt": ask.attempt,
-                },
-            )
-            return mail_store.outgoing(db, self._own, MessageKind.LOOKUP, ask.lookup_id.value)
-
-        async with case.lock:
-            row = await self._cases.store(case, work)
-            case.asks[ask.lookup_id] = ask
-        if row is not None:
-            try:
-                await self._outbox.send(row)
-            except CandorError as error:
-                return error
-        return None
+        lookup_store.add_ask(db, row.search_id, ask)
+        mail_store.enqueue(db, envelope, now, now + timedelta(seconds=2 * CALL_DEADLINE_SECONDS))
+        ledger.append(
+            db,
+            now,
+            "lookup.sent",
+            {"lookup_id": str(ask.lookup_id), "search_id": str(row.search_id)},
+            {
+                "purpose": row.purpose.name,
+                "shape": row.shape.name,
+                "case_number": row.case,
+                "officer": row.officer,
+                "targets": len(ask.targets),
+                "plan": ask.plan_number,
+                "attempt": ask.attempt,
+            },
+        )
+        return mail_store.outgoing(db, self._own, MessageKind.LOOKUP, ask.lookup_id.value)
 
     # --- what the hub said ---------------------------------------------------------------------------------
 
@@ -300,7 +264,8 @@ class Searcher:
                     return
                 for node, target in targets.items():
                     lookup_store.set_target(db, lookup_id, node, target)
-                if len(case.asks) == 1:
+                others = [other for other in case.asks.values() if other.lookup_id != lookup_id]
+                if all(other.state is LookupState.DENIED for other in others):
                     # Nothing of this search was ever sent, and nothing will be.
                     lookup_store.close(db, case.row.search_id)
                 ledger.append(db, now, "lookup.denied", {"lookup_id": str(lookup_id)}, {"code": error.code})
@@ -333,7 +298,7 @@ class Searcher:
     async def _finish_sending(self, case: Case) -> None:
         first = min(case.asks.values(), key=lambda ask: (ask.plan_number, ask.attempt))
         question = _question(case.row, first)
-        await self._send_plans(case, question, normalise(question.particulars))
+        await self._send_plans(case, question)
         again = {(ask.plan_number, node) for ask in case.asks.values() if ask.attempt for node in ask.targets}
         for lookup_id, ask in tuple(case.asks.items()):
             moved = {
@@ -365,16 +330,13 @@ class Searcher:
             return
         try:
             await self._indexes.refresh()
-            held, named = self._indexes.held_epochs(), first.draft.lookup.epoch_for
-            moved = [node for node in sorted(stale) if node in held and held[node] != named(node)]
-            if moved:
-                targets, _ = plan_targets(self._indexes.require_directory(), held, moved)
-                question = _question(case.row, first)
-                person, now = normalise(question.particulars), self._clock.now()
-                ask = await asyncio.to_thread(
-                    self._draft, question, person, first.plan_number, 1, targets, now
-                )
-                await self._store_and_send(case, ask)
+            heads = self._indexes.heads()
+            moved = [node for node in sorted(stale) if has_moved(first.draft, heads.get(node))]
+            planned, question = self._targets(moved), _question(case.row, first)
+            if planned.groups:
+                checked, now, number = _checked(case.row, question), self._clock.now(), first.plan_number
+                asks = await asyncio.to_thread(self._drafts.draft, checked, number, 1, planned, now)
+                await self._store_and_send(case, asks)
         except CandorError as error:
             log.warning("stale targets were not asked again", code=error.code)
         finally:
@@ -390,3 +352,8 @@ class Searcher:
 
 def _question(row: SearchRow, ask: Ask) -> Question:
     return Question(ask.opening.particulars, row.purpose, row.shape, row.case, row.consent, row.officer)
+
+
+def _checked(row: SearchRow, question: Question) -> Checked:
+    """A question that was found askable before."""
+    return Checked(question, normalise(question.particulars), row.plans, row.incomplete)

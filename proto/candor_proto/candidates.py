@@ -1,7 +1,8 @@
 """From the outputs of one node's evaluation to the hits in its index (docs/protocol.md §6.4, §7.6).
 
 Rules of this file:
-- the asker adds up its *own* table's weights, whatever shares an entry carries;
+- the asker adds up its *own* table's weights, those of the scheme that the head names, whatever shares an
+  entry carries; outputs of another scheme meet nothing there;
 - the owner knows every F and can aim malformed data at one person: whatever fails here is a miss.
   Failures are returned apart from the hits and are never shown (attack A5c, "selective failure");
 - a blob below the threshold is left alone and is not even counted as a failure;
@@ -21,10 +22,11 @@ from datetime import date
 from candor_proto.directory import IndexHead
 from candor_proto.errors import CandorError, LimitExceeded, SealedDataInvalid
 from candor_proto.ids import BlobId, FederationName
-from candor_proto.matchkeys import MATCH_LABELS, TAG_LABELS, Label, Slot, gate_weight
+from candor_proto.matchkeys import Slot
 from candor_proto.record import RecordKind, Tier
 from candor_proto.result import Hit
-from candor_proto.scoring import describe_agreement, tag_outcomes
+from candor_proto.scheme import Label, Scheme, find_scheme, gate_weight
+from candor_proto.scoring import Outcome, describe_agreement
 from candor_proto.sealed_index import (
     BLOB_OCTETS,
     SHARE_SLOTS,
@@ -38,8 +40,6 @@ from candor_proto.sealed_index import Label as BlobLabel
 from candor_proto.segment import Segment
 from candor_proto.shamir import SECRET_OCTETS
 
-# The position that a label's shares are computed for (§6.2): its place in the list of sixteen.
-POSITIONS: dict[str, int] = {label.name: position for position, label in enumerate(MATCH_LABELS)}
 _FIRST_DAY = date(1970, 1, 1)
 
 
@@ -91,11 +91,13 @@ def find_hits(outputs: Outputs, index: NodeIndex, federation: FederationName, to
     """The records of `index` that the outputs (slot, 64-octet F) open, and what failed on the way.
 
     `outputs` may hold the slots of several lookups for one person at one node and epoch: a blob's labels
-    add up over all of them. Expired and withdrawn blobs are misses.
+    add up over all of them. Expired and withdrawn blobs are misses. Raises UnsupportedVersion for an index
+    of a scheme that this build does not know: whoever asks such a node must not count it as answered.
     """
+    scheme = find_scheme(index.head.scheme_version)
     owner = IndexOwner(federation, index.head.node, index.head.epoch)
     failures: list[LocalFailure] = []
-    candidates = _probe(outputs, index, owner, failures)
+    candidates = _probe(outputs, index, owner, scheme, failures)
     hits = []
     opened = 0
     for blob_id, candidate in candidates.items():
@@ -107,24 +109,24 @@ def find_hits(outputs: Outputs, index: NodeIndex, federation: FederationName, to
             failures.append(LocalFailure(blob_id, LimitExceeded("More blobs open than one person can have.")))
             break
         try:
-            hit = _open(blob_id, candidate, outputs, index, owner, today)
+            hit = _open(blob_id, candidate, outputs, index, owner, scheme, today)
         except CandorError as error:
             failures.append(LocalFailure(blob_id, error))
             continue
         if hit is not None:
             hits.append(hit)
     if not opened:
-        _open_stand_in(index.head.threshold, owner)
+        _open_stand_in(index.head.threshold, owner, scheme)
     return Findings(tuple(hits), tuple(failures))
 
 
 def _probe(
-    outputs: Outputs, index: NodeIndex, owner: IndexOwner, failures: list[LocalFailure]
+    outputs: Outputs, index: NodeIndex, owner: IndexOwner, scheme: Scheme, failures: list[LocalFailure]
 ) -> dict[BlobId, _Candidate]:
     candidates: dict[BlobId, _Candidate] = {}
     for slot, output in outputs:
         # Labels of weight 0 have no entries (matching.md): their outputs only compare field tags.
-        if slot.label is None or slot.label.name not in POSITIONS or slot.label.weight == 0:
+        if slot.label is None or slot.label.weight == 0 or slot.label.version != scheme.version:
             continue
         keys = EntryKeys(output, owner)
         for segment in index.segments:
@@ -144,15 +146,16 @@ def _open(
     outputs: Outputs,
     index: NodeIndex,
     owner: IndexOwner,
+    scheme: Scheme,
     today: date,
 ) -> Hit | None:
     """The hit behind the gate; None when withdrawn or expired. Raises a local failure."""
     blob = candidate.segment.blob(blob_id)
     agree = [_same_shares(label, found) for label, found in candidate.labels.values()]
     if blob is None or not all(agree):
-        _open_stand_in(index.head.threshold, owner)
+        _open_stand_in(index.head.threshold, owner, scheme)
         raise SealedDataInvalid("Entries that name no blob, or variants of a label that differ in shares.")
-    weighed = {POSITIONS[name]: (label.weight, found[0]) for name, (label, found) in candidate.labels.items()}
+    weighed = {label.position: (label.weight, found[0]) for label, found in candidate.labels.values()}
     opened, secret = open_through_gate(blob, weighed, index.head.threshold, owner)
     marker = withdrawal_marker(secret, blob_id)
     if any(segment.withdrawn(marker) for segment in index.segments):
@@ -166,8 +169,8 @@ def _open(
         tier.value for tier in Tier
     }:
         raise SealedDataInvalid("A blob of an unknown kind or tier.")
-    asked, matched = _compare(outputs, opened, blob_id)
-    labels = [label for label, _ in candidate.labels.values()]
+    outcomes = _outcomes(outputs, opened, blob_id, scheme)
+    labels = sorted((label for label, _ in candidate.labels.values()), key=lambda label: label.position)
     return Hit(
         owner=owner.node,
         epoch=owner.epoch,
@@ -177,8 +180,8 @@ def _open(
         kind=opened.kind,
         tier=opened.tier,
         expires_days=opened.expires_days,
-        labels=tuple(sorted((label.name for label in labels), key=POSITIONS.__getitem__)),
-        explanation=describe_agreement(tag_outcomes(asked, matched, opened.presence), labels),
+        labels=tuple(label.name for label in labels),
+        explanation=describe_agreement(outcomes, labels),
     )
 
 
@@ -189,22 +192,28 @@ def _same_shares(label: Label, found: Sequence[tuple[bytes, ...]]) -> bool:
     return all(agree)
 
 
-def _open_stand_in(threshold: int, owner: IndexOwner) -> None:
+def _open_stand_in(threshold: int, owner: IndexOwner, scheme: Scheme) -> None:
     """The work of opening a blob that every label hit, for nothing (§7.6)."""
     shares = (bytes(SECRET_OCTETS),) * SHARE_SLOTS
-    weighed = {POSITIONS[label.name]: (label.weight, shares) for label in MATCH_LABELS}
+    weighed = {label.position: (label.weight, shares) for label in scheme.match_labels}
     with suppress(CandorError):
         open_through_gate(bytes(BLOB_OCTETS), weighed, threshold, owner)
 
 
-def _compare(outputs: Outputs, opened: BlobLabel, blob_id: BlobId) -> tuple[set[Label], set[Label]]:
-    """Which fields were asked, and which of them agree with a field tag of the blob."""
+def _outcomes(outputs: Outputs, opened: BlobLabel, blob_id: BlobId, scheme: Scheme) -> dict[str, Outcome]:
+    """By name of each label that a blob may hold a tag of: whether a value asked about agrees with one."""
     asked: set[Label] = set()
     matched: set[Label] = set()
     for slot, output in outputs:
-        if slot.label is None or slot.label not in TAG_LABELS:
+        if slot.label is None or slot.label not in scheme.tag_labels:
             continue
         asked.add(slot.label)
         if opened.holds(field_tag(output, blob_id)):
             matched.add(slot.label)
-    return asked, matched
+    outcomes: dict[str, Outcome] = {}
+    for bit, label in enumerate(scheme.tag_labels):
+        if label not in asked or not opened.presence >> bit & 1:
+            outcomes[label.name] = Outcome.NOT_KNOWN
+        else:
+            outcomes[label.name] = Outcome.AGREE if label in matched else Outcome.DISAGREE
+    return outcomes

@@ -24,11 +24,9 @@ from candor_proto.errors import (
     NotCanonical,
     NotYetValid,
     Rollback,
-    UnsupportedVersion,
 )
 from candor_proto.group import Element
 from candor_proto.ids import Digest, FederationName, KeyClass, NodeId, Ori
-from candor_proto.normalise import SCHEME_VERSION
 from candor_proto.sealed_index import MAX_THRESHOLD, MIN_THRESHOLD
 from candor_proto.sealing import PUBLIC_KEY_OCTETS
 from candor_proto.signing import SignedStatement, VerifyingKey
@@ -89,8 +87,10 @@ class IndexHead:
         threshold, scheme_version = reader.integer(1), reader.integer(1)
         if not MIN_THRESHOLD <= threshold <= MAX_THRESHOLD:
             raise MalformedMessage("An index head with a threshold outside its bounds.")
-        if scheme_version != SCHEME_VERSION:
-            raise UnsupportedVersion("An index made under another match-key scheme version.")
+        # Any version will do: members of two versions live side by side, the asker says which of them it
+        # knows (§7.7), and the hub needs to know none.
+        if not scheme_version:
+            raise MalformedMessage("An index head of no match-key scheme version.")
         segments = reader.sequence(
             MAX_SEGMENTS, lambda read: SegmentRef(read.integer(4), Digest(read.fixed(32)), read.integer(4))
         )

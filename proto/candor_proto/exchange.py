@@ -29,7 +29,8 @@ from candor_proto.group import Scalar
 from candor_proto.ids import Digest, FederationName, KeyClass, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.matchkeys import LookupPlan, Slot
 from candor_proto.oprf import Finalize, SliceMap
-from candor_proto.result import TargetState
+from candor_proto.result import TargetReport, TargetState
+from candor_proto.scheme import SCHEMES
 from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
 from candor_proto.statements import (
     LOOKUP_LIFE,
@@ -189,6 +190,11 @@ class Draft:
         return f"Draft({self.lookup.lookup_id})"
 
     @cached_property
+    def scheme_version(self) -> int | None:
+        """The version that every input names; None for a lookup about nobody."""
+        return self.persons[0][0].slot.input[0] if self.persons else None
+
+    @cached_property
     def batches(self) -> Mapping[KeyClass, oprf.BlindedBatch]:
         """What was sent of each class, in wire order: person by person."""
         return {
@@ -305,8 +311,11 @@ def unblind(
     """Check the proofs under the keys of `head`; for each person, each slot with its 64-octet output F.
 
     `threads` and `map` cut a large batch into slices, as in `oprf`; `finalize` may be its like in another
-    process. Raises KeyMismatch when `head` is of another epoch, ProofInvalid when a proof does not verify.
+    process. Raises KeyMismatch when `head` is of another epoch or scheme, ProofInvalid when a proof does not
+    verify.
     """
+    if draft.scheme_version not in (None, head.scheme_version):
+        raise KeyMismatch(f"The index held of {answer.node} is of another scheme than the lookup.")
     if head.epoch != answer.epoch or head.node != answer.node:
         raise KeyMismatch(f"The index held of {answer.node} is of another epoch than its answer.")
     outputs: list[list[tuple[Slot, bytes]]] = [[] for _ in draft.persons]
@@ -356,16 +365,51 @@ class Progress:
         return tuple(sorted(node for node, state in self.targets.items() if state is TargetState.PENDING))
 
 
-def plan_targets(
-    directory: DirectoryView, held_epochs: Mapping[NodeId, int], chosen: Sequence[NodeId] | None = None
-) -> tuple[tuple[Target, ...], tuple[NodeId, ...]]:
-    """Targets with the epochs held, and the members of which no index is held (asked nothing).
+@dataclass(frozen=True)
+class TargetPlan:
+    """Whom to ask, by the scheme version of their index, the newest first; and who cannot be asked, and why.
 
+    Each group is asked by a lookup of its own, for one has the inputs of one version.
+    """
+
+    groups: Mapping[int, tuple[Target, ...]]
+    unasked: tuple[TargetReport, ...]
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All of them, sorted."""
+        found = (target for targets in self.groups.values() for target in targets)
+        return tuple(sorted(found, key=lambda target: target.node))
+
+
+def plan_targets(
+    directory: DirectoryView, heads: Mapping[NodeId, IndexHead], chosen: Sequence[NodeId] | None = None
+) -> TargetPlan:
+    """Targets with the epochs held; `heads` are those of the indexes held.
+
+    Members of which no index is held, or one of a scheme that this build does not know, are asked nothing.
     The default is all active members: a chosen subset reveals a suspicion (§7.1).
     """
     nodes = tuple(sorted(set(chosen))) if chosen is not None else directory.nodes()
+    groups: dict[int, list[Target]] = {}
+    unasked: list[TargetReport] = []
     for node in nodes:
         directory.member(node)
-    targets = tuple(Target(node, held_epochs[node]) for node in nodes if node in held_epochs)
-    missing = tuple(node for node in nodes if node not in held_epochs)
-    return targets, missing
+        head = heads.get(node)
+        if head is None:
+            unasked.append(TargetReport(node, TargetState.NO_INDEX))
+        elif head.scheme_version not in SCHEMES:
+            reason = unknown_scheme(head)
+            unasked.append(TargetReport(node, TargetState.UNKNOWN_SCHEME, reason=reason))
+        else:
+            groups.setdefault(head.scheme_version, []).append(Target(node, head.epoch))
+    newest_first = sorted(groups, reverse=True)
+    return TargetPlan({version: tuple(groups[version]) for version in newest_first}, tuple(unasked))
+
+
+def unknown_scheme(head: IndexHead) -> str:
+    """Why a member cannot be asked, in plain words."""
+    return (
+        f"this node's index uses scheme version {head.scheme_version}, which this version of Candor does not "
+        "know: update Candor"
+    )

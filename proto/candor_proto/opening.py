@@ -1,7 +1,8 @@
 """Audit by opening: the asker shows what a logged lookup asked (docs/protocol.md §7.10; attack A5b).
 
 The auditor holds the signed body and gets particulars, blinds, seed, salts and values. Every slot is
-recomputed: a guess hidden as a filler, a second person in free slots, or an invented case number shows.
+recomputed under the scheme that the inputs name: a guess hidden as a filler, a second person in free slots,
+or an invented case number shows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from candor_proto.exchange import Paperwork
 from candor_proto.group import Scalar
 from candor_proto.matchkeys import LookupPlan, check_plan
 from candor_proto.normalise import Particulars, normalise
+from candor_proto.scheme import scheme_of_inputs
 from candor_proto.statements import SLOTS, Lookup
 
 
@@ -40,7 +42,8 @@ class Opening:
 def open_lookup(lookup: Lookup, openings: Sequence[Opening]) -> tuple[LookupPlan, ...]:
     """The plans that `lookup` asked, person by person, once `openings` explain every slot of it.
 
-    Raises CommitmentMismatch naming the first commitment or slot that differs, never a value.
+    Raises CommitmentMismatch naming the first commitment or slot that differs, never a value, and
+    UnsupportedVersion for inputs of a scheme that this build does not know.
     """
     if len(openings) != lookup.persons:
         raise CommitmentMismatch(f"A lookup about {lookup.persons} persons needs an opening for each.")
@@ -62,6 +65,7 @@ def _open_person(lookup: Lookup, number: int, opening: Opening) -> LookupPlan:
         opening.paperwork.filler_seed,
         opening.inputs,
         opening.plan_number,
+        scheme_of_inputs(opening.inputs),
     )
     _check_elements(lookup, number, plan, opening.blinds)
     return plan

@@ -12,7 +12,8 @@ from enum import Enum
 
 from candor_proto.errors import InputInvalid, PurposeRefused
 from candor_proto.ids import LookupShape, Purpose
-from candor_proto.matchkeys import GATE_THRESHOLD, LookupPlan, gate_weight
+from candor_proto.matchkeys import LookupPlan
+from candor_proto.scheme import find_scheme, gate_weight
 
 # What a disclosure request has room for (docs/protocol.md §9.2); UTF-8 of the NFC form.
 MAX_CASE_OCTETS = 128
@@ -94,10 +95,10 @@ def check_shape(shape: LookupShape, shapes_asked_for_case: frozenset[LookupShape
 def check_askable(plans: Sequence[LookupPlan]) -> None:
     """Whether so much is known of a person that a record could be opened at all; raises InputInvalid.
 
-    If not, NO_RECORD would look like knowledge.
+    `plans` are those of one scheme, whose threshold counts. If not, NO_RECORD would look like knowledge.
     """
     labels = {slot.label for plan in plans for slot in plan.slots if slot.label is not None}
-    if gate_weight(labels) < GATE_THRESHOLD:
+    if gate_weight(labels) < find_scheme(plans[0].scheme_version).threshold:
         raise InputInvalid(
             "Too little is known of this person: a lookup could open no record, whoever it is.",
             remedy="Give at least first and last name and the birth date or the last four of the SSN.",

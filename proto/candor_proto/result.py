@@ -26,6 +26,7 @@ class TargetState(Enum):
     STALE_EPOCH = "stale epoch"
     STALE_INDEX = "stale index"
     NO_INDEX = "no index"
+    UNKNOWN_SCHEME = "unknown scheme"
     INVALID = "invalid answer"
     EXPIRED = "expired"
 

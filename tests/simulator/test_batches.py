@@ -22,6 +22,7 @@ from candor_proto.errors import CandorError
 from candor_proto.ids import LookupShape, Purpose
 from tests.history import read_node
 from tests.records import make_row
+from tests.schemes import NEXT, both_known
 from tests.simulator import Federation, Party, Rates, Simulator, Trouble
 from tests.simulator.federation import Killed
 
@@ -113,6 +114,17 @@ async def asked(party: Party, case: str, content: bytes) -> Results:
             else:
                 assert results is not None
                 return results
+
+
+async def told_another_scheme(fed: Federation) -> None:
+    """Bravo is restarted with the setting of an operator who changes the scheme."""
+    alpha, bravo, *_ = fed.parties
+    bravo.config = bravo.config.model_copy(update={"publish_scheme": NEXT.version})
+    await fed.restart(bravo)
+    await fed.until(
+        lambda: NEXT.version in {head.scheme_version for head in alpha.node.indexes.heads().values()}
+    )
+    await fed.settled()
 
 
 def check_undisturbed(results: Results) -> None:
@@ -220,6 +232,27 @@ def test_a_batch_whose_mail_is_lost_or_doubled_ends_as_one_that_was_not(
     simulator.play(scene)
 
 
+@pytest.mark.parametrize("trouble", [*DEATHS, *FAILURES])
+def test_a_batch_over_two_schemes_that_is_interrupted_asks_no_row_twice(
+    simulator: Simulator, trouble: Trouble
+) -> None:
+    """Each flight has another beside it, for the members of the other scheme: both are stored, or none."""
+
+    async def scene(fed: Federation) -> None:
+        alpha, *_ = fed.parties
+        await filed(fed)
+        await told_another_scheme(fed)
+        undisturbed = await asked(alpha, "REQ", applicants())
+        check_undisturbed(undisturbed)
+        for step in range(0, 40, 8):
+            fed.plan.once("transaction", trouble, "alpha", skip=step)
+            assert await asked(alpha, f"REQ-{step}", applicants()) == undisturbed
+            assert fed.plan.pending() == 0
+
+    with both_known():
+        simulator.play(scene)
+
+
 @pytest.mark.parametrize("seed", [1, 2, 20, 21])
 def test_a_batch_on_a_day_when_everything_goes_wrong_ends_as_on_any_other(
     simulator: Simulator, seed: int
@@ -235,4 +268,22 @@ def test_a_batch_on_a_day_when_everything_goes_wrong_ends_as_on_any_other(
         assert batches_of(alpha) == 2
 
     plan = simulator.play(scene, seed=seed)
+    assert plan.log
+
+
+@pytest.mark.parametrize("seed", [2, 20])
+def test_a_batch_over_two_schemes_on_such_a_day_ends_as_on_any_other(simulator: Simulator, seed: int) -> None:
+    async def scene(fed: Federation) -> None:
+        alpha, *_ = fed.parties
+        fed.plan.rates = Rates()
+        await filed(fed)
+        await told_another_scheme(fed)
+        undisturbed = await asked(alpha, "REQ", applicants())
+        check_undisturbed(undisturbed)
+        fed.plan.rates = ANYTHING
+        assert await asked(alpha, "REQ-1", applicants()) == undisturbed
+        assert batches_of(alpha) == 2
+
+    with both_known():
+        plan = simulator.play(scene, seed=seed)
     assert plan.log

@@ -13,7 +13,9 @@ from candor_node.config import MAX_SOCKET_PATH_OCTETS, fill_in, load_config, tem
 from candor_proto.budget import Quota
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
+from candor_proto.scheme import CURRENT
 from tests.certificates import FEDERATION, federation_authority
+from tests.schemes import NEXT, both_known
 
 NODE = NodeId("springfield-pd")
 
@@ -168,3 +170,15 @@ def test_joining_keeps_comments_and_settings(tmp_path: Path) -> None:
     assert (config.federation, config.hub_address) == (str(FEDERATION), "10.0.0.1:7443")
     assert config.oris == ("ZZ0010000",)
     assert config.name == 'Sheriff "Bo" \\ Peña'
+
+
+def test_records_are_published_under_the_newest_scheme_unless_an_operator_holds_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    assert load_config(path).scheme is CURRENT
+    monkeypatch.setenv("CANDOR_NODE_PUBLISH_SCHEME", str(NEXT.version))
+    with pytest.raises(ConfigInvalid, match=f"publish_scheme .*knows no scheme {NEXT.version}, only"):
+        load_config(path)
+    with both_known():
+        assert load_config(path).scheme is NEXT

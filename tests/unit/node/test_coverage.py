@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from candor_node import coverage
+from candor_node import coverage, lookup_store
 from candor_node.lookup_store import SearchRow, TargetRow
 from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
-from candor_proto.result import Overall, TargetState
+from candor_proto.result import Overall, TargetReport, TargetState
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BRAVO, CHARLIE = NodeId("bravo"), NodeId("charlie")
@@ -33,7 +33,7 @@ class Asked:
         return LookupId(bytes([self.plan_number, self.attempt]) * 8)
 
 
-def row(plans: int = 1, missing: tuple[NodeId, ...] = ()) -> SearchRow:
+def row(plans: int = 1, missing: tuple[TargetReport, ...] = ()) -> SearchRow:
     return SearchRow(
         LookupId(bytes(16)),
         Purpose.J_APPLICANT,
@@ -79,12 +79,25 @@ def test_the_second_attempt_counts() -> None:
 
 def test_members_without_an_index_are_in_the_coverage() -> None:
     of_store: Any = [Asked({BRAVO: ANSWERED})]
-    found = coverage.coverage(row(missing=(CHARLIE,)), of_store, NOW)
+    found = coverage.coverage(row(missing=(TargetReport(CHARLIE, TargetState.NO_INDEX),)), of_store, NOW)
     assert [(report.node, report.state) for report in found.reports] == [
         (BRAVO, TargetState.ANSWERED),
         (CHARLIE, TargetState.NO_INDEX),
     ]
     assert coverage.result(row(), found, []).overall is Overall.INCOMPLETE
+
+
+def test_a_node_of_an_unknown_scheme_has_not_answered_and_keeps_its_words() -> None:
+    unknown = TargetReport(CHARLIE, TargetState.UNKNOWN_SCHEME, reason="update Candor")
+    of_store: Any = [Asked({BRAVO: ANSWERED})]
+    found = coverage.coverage(row(missing=(unknown,)), of_store, NOW)
+    assert not unknown.answered
+    assert found.reports[1] == unknown
+    assert coverage.result(row(), found, []).overall is Overall.INCOMPLETE
+    text = lookup_store.write_missing([unknown, TargetReport(BRAVO, TargetState.NO_INDEX)])
+    assert lookup_store.read_missing(text) == (unknown, TargetReport(BRAVO, TargetState.NO_INDEX))
+    # As searches of earlier builds have it.
+    assert lookup_store.read_missing('["bravo"]') == (TargetReport(BRAVO, TargetState.NO_INDEX),)
 
 
 def test_coverage_is_stored_as_it_was() -> None:

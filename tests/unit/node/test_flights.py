@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candor_node.flights import PlannedRow, WaitingRow, fillers, pack, plan_row, results
+from candor_node.flights import PlannedRow, WaitingRow, fillers, pack, plan_row, plans_of, results
 from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
 from candor_proto.matchkeys import LookupPlan
 from candor_proto.normalise import Particulars
 from candor_proto.result import Coverage, TargetReport, TargetState
+from candor_proto.scheme import CURRENT
 from candor_proto.statements import PERSONS
 from tests.parties import MIKE, NOW
 
@@ -60,7 +61,8 @@ def test_two_plans_of_a_person_share_no_seed_and_no_salt() -> None:
 
 
 def test_a_filler_person_is_all_fillers() -> None:
-    ((person, plan),) = fillers(1, LookupShape.SCREENING)
+    (person,) = fillers(1)
+    (plan,) = plans_of([person], {}, LookupShape.SCREENING, CURRENT.version)
     assert person.row is None
     assert all(slot.label is None for slot in plan.slots)
 

@@ -28,6 +28,7 @@ from candor_proto.matchkeys import MATCH_LABELS, record_keys
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.record import CanonicalRecord, open_commitment
 from candor_proto.result import Hit
+from candor_proto.scheme import CURRENT
 from candor_proto.segment import Segment
 from tests.indexes import ask, drawn_from
 from tests.records import (
@@ -43,6 +44,7 @@ from tests.records import (
     make_row,
     new_store,
 )
+from tests.schemes import NEXT
 
 FEDERATION = FederationName("fed.test")
 SETTINGS = Settings(FEDERATION, NODE)
@@ -530,6 +532,24 @@ def test_other_threshold_begins_an_epoch(store: Store, hub: Hub) -> None:
     assert len(hub.hits()) == 1
 
 
+def test_other_scheme_begins_an_epoch_and_is_due_at_once(store: Store, hub: Hub) -> None:
+    """What was packed under one version meets no lookup of the other."""
+    file(store, [make_row()])
+    assert hub.take(tick(store, NOW, SETTINGS)).head.scheme_version == CURRENT.version
+    changed = replace(SETTINGS, scheme=NEXT, threshold=NEXT.threshold)
+    assert not store.run_sync(lambda db: publisher.tick_due(db, NOW, timedelta.max, SETTINGS))
+    assert store.run_sync(lambda db: publisher.tick_due(db, NOW, timedelta.max, changed))
+    publication = hub.take(tick(store, NOW, changed))
+    head = publication.head
+    assert (head.epoch, head.scheme_version, head.threshold) == (2, NEXT.version, NEXT.threshold)
+    assert publication.published == 1
+    assert not store.run_sync(lambda db: publisher.tick_due(db, NOW, timedelta.max, changed))
+    # A version without another threshold is another index all the same.
+    twin = replace(SETTINGS, scheme=NEXT)
+    assert hub.take(tick(store, NOW, twin)).head.epoch == 3
+    assert hub.take(tick(store, NOW, SETTINGS)).head.epoch == 4
+
+
 def test_full_head_begins_an_epoch(store: Store, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "MAX_SEGMENTS", 102)
     file(store, generated_rows(1))
@@ -717,7 +737,7 @@ def test_tick_is_due_first_then_at_its_interval_and_when_the_epoch_ends(store: S
     week = timedelta(days=7)
 
     def due(moment: datetime, interval: timedelta = week) -> bool:
-        return store.run_sync(lambda db: publisher.tick_due(db, moment, interval))
+        return store.run_sync(lambda db: publisher.tick_due(db, moment, interval, SETTINGS))
 
     assert due(NOW)
     tick(store, NOW, SETTINGS)
@@ -743,7 +763,7 @@ def test_head_is_refreshed_daily_without_change(store: Store, hub: Hub) -> None:
     assert len(hub.hits()) == 1
     assert not store.run_sync(lambda db: publisher.head_due(db, NOW + DAY))
     # A refresh is not a tick.
-    assert store.run_sync(lambda db: publisher.tick_due(db, NOW + DAY, DAY))
+    assert store.run_sync(lambda db: publisher.tick_due(db, NOW + DAY, DAY, SETTINGS))
 
 
 # --- accounting and printing -------------------------------------------------------------------------

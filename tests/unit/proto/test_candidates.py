@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor_proto import oprf
-from candor_proto.candidates import POSITIONS, Findings, NodeIndex, find_hits
-from candor_proto.errors import CandorError
+from candor_proto.candidates import Findings, NodeIndex, find_hits
+from candor_proto.errors import CandorError, UnsupportedVersion
 from candor_proto.ids import BlobId, LookupShape
 from candor_proto.matchkeys import ENTRY_LABELS, record_keys
 from candor_proto.normalise import Particulars, normalise
+from candor_proto.scheme import CURRENT, Scheme
 from candor_proto.sealed_index import (
     MAX_CHAIN,
     EntryKeys,
@@ -41,6 +42,7 @@ from tests.indexes import (
     seal_people,
 )
 from tests.parties import FEDERATION, MIKE
+from tests.schemes import NEXT, UNKNOWN_VERSION, both_known
 
 KEYS = keys_of(HARBOR)
 ASKED = {shape: ask(MIKE, shape, KEYS) for shape in LookupShape}
@@ -149,7 +151,7 @@ def test_s6_1_all_of_a_chain_of_256_records_are_found() -> None:
         secret, blob_id = os.urandom(16), BlobId(number.to_bytes(16, "big"))
         coefficients = polynomial(secret, blob_id, 3)
         for key, output in zip(chosen, outputs, strict=True):
-            slots = share_slots(coefficients, POSITIONS[key.label.name], key.label.weight)
+            slots = share_slots(coefficients, CURRENT.positions[key.label.name], key.label.weight)
             entries.append(EntryKeys(output, HARBOR).seal(1, number, blob_id, slots))
         blobs.append(seal_blob(template, secret, blob_id, HARBOR))
     findings = look(index_of([build(HARBOR, 1, entries, blobs, ())], KEYS))
@@ -354,7 +356,7 @@ def test_a5c_more_shares_in_a_weak_label_open_nothing() -> None:
     coefficients = polynomial(mike.secrets.secret, mike.secrets.blob_id, 3)
     key = next(key for key in record_keys(normalise(MIKE)) if key.label.name == "L1+Dc")
     output = oprf.evaluate(KEYS[key.label.key_class], key.input)
-    slots = tuple(evaluate(coefficients, 1 + 3 * POSITIONS["L1+Dc"] + n) for n in range(3))
+    slots = tuple(evaluate(coefficients, 1 + 3 * CURRENT.positions["L1+Dc"] + n) for n in range(3))
     entry = EntryKeys(output, HARBOR).seal(1, 0, mike.secrets.blob_id, slots)
     index = index_of([build(HARBOR, 1, [entry], [mike.blob], ())], KEYS)
     assert look(index) == Findings((), ())
@@ -441,3 +443,58 @@ def test_s6_1_the_work_of_a_chain_is_bounded() -> None:
 
 def test_the_day_is_counted_from_1970() -> None:
     assert type(TODAY)(1970, 1, 1) + timedelta(days=TODAY_DAYS) == TODAY
+
+
+# --- two schemes side by side --------------------------------------------------------------------------
+
+
+def index_under(scheme: Scheme, person: Particulars = MIKE) -> NodeIndex:
+    octets, _ = seal_people([STRANGER, person], KEYS, threshold=scheme.threshold, scheme=scheme)
+    return index_of([octets], KEYS, threshold=scheme.threshold, scheme=scheme)
+
+
+@pytest.mark.parametrize("shape", list(LookupShape))
+def test_s6_4_an_index_is_read_by_the_labels_and_weights_of_its_own_scheme(shape: LookupShape) -> None:
+    with both_known():
+        asked = ask(MIKE, shape, KEYS, scheme=NEXT)
+        (hit,) = find_hits(asked, index_under(NEXT), FEDERATION, TODAY).hits
+    expected = {label.name for label in NEXT.entry_labels if label.name != "P"}
+    assert hit.labels == tuple(label.name for label in NEXT.match_labels if label.name in expected)
+    detailed = shape is LookupShape.DETAILED
+    assert ("given name agrees" in " ".join(hit.explanation.reasons)) is detailed
+
+
+def test_s6_4_presence_bits_are_those_of_the_scheme() -> None:
+    """A record without a suffix: that bit, wherever it stands in the list, is not set."""
+    with both_known():
+        asked = ask(replace(MIKE, suffix="jr"), LookupShape.DETAILED, KEYS, scheme=NEXT)
+        (hit,) = find_hits(asked, index_under(NEXT), FEDERATION, TODAY).hits
+    assert "generation suffix" in hit.explanation.not_known
+    assert hit.explanation.differing == ()
+
+
+def test_s5_4_what_one_scheme_sealed_opens_for_no_lookup_of_the_other() -> None:
+    """One person, one key, one epoch: every tag and every field tag is another."""
+    with both_known():
+        for sealed, other in ((CURRENT, NEXT), (NEXT, CURRENT)):
+            index = index_under(sealed)
+            asked = ask(MIKE, LookupShape.DETAILED, KEYS, scheme=other)
+            assert find_hits(asked, index, FEDERATION, TODAY) == Findings((), ())
+            for _, output in asked:
+                assert index.segments[0].entry(EntryKeys(output, HARBOR).tag(1, 0)) is None
+
+
+def test_outputs_of_another_scheme_weigh_nothing_even_where_they_would_meet() -> None:
+    """A head that names another scheme than its entries were made under is the owner's malformed data."""
+    index = index_under(CURRENT)
+    claimed = replace(index, head=replace(index.head, scheme_version=NEXT.version))
+    with both_known():
+        assert find_hits(ASKED[LookupShape.DETAILED], claimed, FEDERATION, TODAY) == Findings((), ())
+
+
+def test_an_index_of_an_unknown_scheme_is_not_read() -> None:
+    """§7.7: an empty finding would be taken for "no record"."""
+    index = index_under(CURRENT)
+    claimed = replace(index, head=replace(index.head, scheme_version=UNKNOWN_VERSION))
+    with pytest.raises(UnsupportedVersion):
+        find_hits(ASKED[LookupShape.SCREENING], claimed, FEDERATION, TODAY)

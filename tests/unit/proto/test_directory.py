@@ -186,9 +186,13 @@ def test_a_threshold_outside_its_bounds_is_refused(threshold: int) -> None:
         IndexHead.decode(replace(PARTIES["alpha"].head(), threshold=threshold).encode())
 
 
-def test_an_index_of_another_scheme_version_is_refused() -> None:
-    with pytest.raises(MalformedMessage):
-        IndexHead.decode(replace(PARTIES["alpha"].head(), scheme_version=99).encode())
+def test_s6_7_a_head_may_name_any_scheme_version_but_none() -> None:
+    """Members of two versions live side by side: who does not know one says so, and refuses no directory."""
+    for version in (1, 2, 99, 255):
+        head = replace(PARTIES["alpha"].head(), scheme_version=version)
+        assert IndexHead.decode(head.encode()) == head
+    with pytest.raises(MalformedMessage, match="no match-key scheme"):
+        IndexHead.decode(replace(PARTIES["alpha"].head(), scheme_version=0).encode())
 
 
 def test_segments_out_of_order_are_refused() -> None:

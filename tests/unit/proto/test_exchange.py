@@ -35,10 +35,12 @@ from candor_proto.exchange import (
 )
 from candor_proto.ids import KeyClass, LookupShape, NodeId
 from candor_proto.normalise import Particulars
-from candor_proto.result import TargetState
+from candor_proto.result import TargetReport, TargetState
+from candor_proto.scheme import CURRENT
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Answer, AnswerStatus, Evaluation
 from tests.parties import MIKE, NOW, Parties
+from tests.schemes import NEXT, UNKNOWN_VERSION, both_known
 
 PARTIES = Parties("asker", "other", "owner")
 OWNER = NodeId("owner")
@@ -248,9 +250,41 @@ def test_every_answer_status_is_an_event() -> None:
 
 def test_all_members_are_targets_unless_chosen_and_those_without_index_are_named() -> None:
     view = PARTIES.verified()
-    held = {NodeId("asker"): 1, NodeId("owner"): 4}
-    targets, missing = plan_targets(view, held)
-    assert [(str(target.node), target.epoch) for target in targets] == [("asker", 1), ("owner", 4)]
-    assert missing == (NodeId("other"),)
+    held = {
+        NodeId("asker"): PARTIES["asker"].head(),
+        NodeId("owner"): replace(PARTIES["owner"].head(), epoch=4),
+    }
+    planned = plan_targets(view, held)
+    assert [(str(target.node), target.epoch) for target in planned.targets] == [("asker", 1), ("owner", 4)]
+    assert planned.groups == {CURRENT.version: planned.targets}
+    assert planned.unasked == (TargetReport(NodeId("other"), TargetState.NO_INDEX),)
     with pytest.raises(NotAMember):
         plan_targets(view, held, [NodeId("stranger")])
+
+
+def test_members_are_asked_by_scheme_and_those_of_an_unknown_one_are_not_asked() -> None:
+    """§7.7: what this build does not know it cannot ask, and says so."""
+    view, held = PARTIES.verified(), {node: party.head() for node, party in PARTIES.all.items()}
+    held[NodeId("owner")] = replace(held[NodeId("owner")], scheme_version=NEXT.version)
+    held[NodeId("other")] = replace(held[NodeId("other")], scheme_version=UNKNOWN_VERSION)
+    with both_known():
+        planned = plan_targets(view, held)
+    assert list(planned.groups) == [NEXT.version, CURRENT.version]
+    assert [[str(target.node) for target in group] for group in planned.groups.values()] == [
+        ["owner"],
+        ["asker"],
+    ]
+    (unasked,) = planned.unasked
+    assert (unasked.node, unasked.state) == (NodeId("other"), TargetState.UNKNOWN_SCHEME)
+    assert unasked.reason == (
+        "this node's index uses scheme version 99, which this version of Candor does not know: update Candor"
+    )
+
+
+def test_an_answer_is_not_unblinded_for_an_index_of_another_scheme() -> None:
+    draft = PARTIES.draft("asker")
+    answer, head = PARTIES["owner"].evaluate(draft.lookup), PARTIES["owner"].head()
+    assert draft.scheme_version == CURRENT.version
+    assert unblind(draft, answer, head)
+    with pytest.raises(KeyMismatch, match="another scheme"):
+        unblind(draft, answer, replace(head, scheme_version=NEXT.version))

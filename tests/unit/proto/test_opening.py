@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from candor_proto.errors import CandorError, CommitmentMismatch
+from candor_proto.errors import CandorError, CommitmentMismatch, UnsupportedVersion
 from candor_proto.exchange import AskedPerson, Draft, Paperwork, blind_plan, draft_lookup
 from candor_proto.group import Scalar
 from candor_proto.ids import KeyClass, LookupShape, NodeId, Purpose
@@ -19,6 +19,7 @@ from candor_proto.opening import Opening, open_lookup
 from candor_proto.signing import SigningKey
 from candor_proto.statements import Lookup, Target
 from tests.parties import FEDERATION, MIKE, NOW
+from tests.schemes import NEXT, both_known
 
 SHAPES = pytest.mark.parametrize("shape", list(LookupShape))
 KEY = SigningKey.generate()
@@ -309,3 +310,34 @@ def test_an_error_names_a_slot_and_never_a_value() -> None:
     for value in (MIKE.first, MIKE.last, MIKE.birth_date, "schmidt", "foreign", "REQ-1"):
         assert value not in text
     assert KeyClass.WEAK.name in text
+
+
+# --- under which scheme ----------------------------------------------------------------------------------
+
+
+@SHAPES
+def test_s7_10_a_lookup_opens_under_the_scheme_that_it_was_made_under(shape: LookupShape) -> None:
+    paperwork = Paperwork.draw("REQ-1", "CONSENT-1", "Sgt. Example")
+    plan = plan_lookup(normalise(APPLICANT), shape, paperwork.filler_seed, NEXT)[0]
+    draft = drafted(plan, paperwork)
+    opening = opening_of(draft, paperwork, APPLICANT)
+    with both_known():
+        assert open_lookup(draft.lookup, [opening]) == (plan,)
+    with pytest.raises(UnsupportedVersion, match="version 77 is not known"):
+        open_lookup(draft.lookup, [opening])
+
+
+@SHAPES
+def test_a5b_another_scheme_is_no_excuse(shape: LookupShape) -> None:
+    """Shown under a scheme that was not used, nothing is what was sent; a slot under another one shows."""
+    lookup, opening = honest(shape)
+    seed = opening.paperwork.filler_seed
+    other = plan_lookup(normalise(APPLICANT), shape, seed, NEXT)[0]
+    with both_known():
+        shown = replace(opening, inputs=tuple(slot.input for slot in other.slots))
+        with pytest.raises(CommitmentMismatch, match="holds something else than what is shown"):
+            open_lookup(lookup, [shown])
+        hidden = other.slots[0].input
+        lookup, opening = smuggled(shape, {0: hidden})
+        with pytest.raises(CommitmentMismatch, match="Slot 0 of class WEAK"):
+            open_lookup(lookup, [opening])

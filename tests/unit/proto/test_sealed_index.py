@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor_proto import oprf, sealed_index
-from candor_proto.candidates import POSITIONS
 from candor_proto.errors import CandorError, GateClosed, LimitExceeded, MalformedMessage, SealedDataInvalid
 from candor_proto.ids import BlobId, Digest, Handle, NodeId
 from candor_proto.matchkeys import record_keys
 from candor_proto.normalise import normalise
+from candor_proto.scheme import CURRENT
 from candor_proto.sealed_index import (
     BLOB_OCTETS,
     ENTRY_OCTETS,
@@ -549,7 +549,7 @@ def described() -> dict[str, object]:
         "coefficients": [coefficient.hex() for coefficient in coefficients],
         "shares": {
             name: [evaluate(coefficients, at).hex() for at in abscissae(position, 2)]
-            for name, position in POSITIONS.items()
+            for name, position in CURRENT.positions.items()
         },
         "entry": mike.entries[0][1].hex(),
         "blob": mike.blob.hex(),
