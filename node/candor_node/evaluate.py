@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -84,6 +85,8 @@ _own: list[Matcher] = []
 
 
 def _begin(asked: Sequence[Asked], fields: FieldSet) -> None:
+    # Whoever presses Ctrl-C means the command, which then ends its processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _own[:] = [Matcher(asked, fields)]
 
 
@@ -112,7 +115,7 @@ def match_all(
         workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(asked, fields)
     )
     waiting: dict[Future[list[Met]], int] = {}
-    with pool:
+    try:
         for chunk in chunks:
             waiting[pool.submit(_match, chunk)] = len(chunk)
             if len(waiting) < workers * _CHUNKS_AHEAD:
@@ -123,6 +126,8 @@ def match_all(
         for future, size in waiting.items():
             yield from future.result()
             progress(done := done + size, count)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _chunks(records: Iterable[tuple[str, Row]]) -> Iterator[Chunk]:

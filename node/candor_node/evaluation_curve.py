@@ -28,18 +28,17 @@ from candor_node.evaluation_scheme import Score
 from candor_node.records import Record, initial
 from candor_node.workers import cores
 from candor_proto import oprf
-from candor_proto.candidates import NodeIndex, Outputs, find_hits
+from candor_proto.candidates import NodeIndex, Outputs
 from candor_proto.directory import IndexHead, SegmentRef
 from candor_proto.errors import CandorError, Fault
 from candor_proto.exchange import BlindedSlot, blind_plan
 from candor_proto.field_codes import Sounds
 from candor_proto.ids import BlobId, FederationName, KeyClass, LookupShape, NodeId, Ori
-from candor_proto.matchkeys import SHAPE_CLASSES, TAG_LABELS, LookupPlan
+from candor_proto.matchkeys import LookupPlan
 from candor_proto.normalise import Particulars
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
-from candor_proto.scoring import tag_outcomes
-from candor_proto.sealed_index import IndexOwner, field_tag, open_blob
+from candor_proto.sealed_index import IndexOwner, open_blob
 from candor_proto.segment import Segment, address
 
 # Up to so many records all are published; of more, the candidates of the queries and so many others.
@@ -51,6 +50,7 @@ _ORI = Ori("ZZ0000100")
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _TODAY = date(2026, 1, 1)
 _SEED = "evaluation"
+_REPORT = "Nothing was written. This is a defect of candor-node: report it."
 
 
 class CurveDisagrees(CandorError):
@@ -70,7 +70,7 @@ class _Subject(Identity):
     row: Row = field(default=())
 
     def particulars(self) -> Particulars:
-        return Particulars(*self.row)
+        return scheme.particulars(self.row)
 
 
 def _filed(row: Row) -> Record:
@@ -138,7 +138,7 @@ def publish(records: Sequence[tuple[str, Row]]) -> SealedRecords:
 def ask(plan: LookupPlan, keys: Mapping[KeyClass, oprf.KeyPair]) -> Outputs:
     """The outputs of one lookup: blinded, evaluated with a proof, checked and unblinded."""
     slots = blind_plan(plan)
-    return [pair for key_class in SHAPE_CLASSES[plan.shape] for pair in _ask(slots, key_class, keys)]
+    return [pair for key_class in scheme.classes(plan.shape) for pair in _ask(slots, key_class, keys)]
 
 
 def _ask(slots: Iterable[BlindedSlot], key_class: KeyClass, keys: Mapping[KeyClass, oprf.KeyPair]) -> Outputs:
@@ -158,25 +158,21 @@ class Seen:
     score: Score
 
 
-def look(row: Row, shape: LookupShape, sealed: SealedRecords) -> dict[str, Seen]:
+def look(row: Row, shape: LookupShape, sealed: SealedRecords, population: int) -> dict[str, Seen]:
     """By record: what the lookups for the person in `row` open. Raises CurveDisagrees for a failure."""
     plans = scheme.plans(row, shape, secrets.token_bytes(32))
     outputs = [pair for plan in plans for pair in ask(plan, sealed.keys)]
-    findings = find_hits(outputs, sealed.index, _OWNER.federation, _TODAY)
+    findings = scheme.find(outputs, sealed.index, _OWNER.federation, _TODAY, population)
     if findings.failures:
-        raise CurveDisagrees("Something that was published for this evaluation does not open.")
+        raise CurveDisagrees(
+            "Something that was published for this evaluation does not open: no figure of it counts.",
+            remedy=_REPORT,
+        )
     found = {}
     for hit in findings.hits:
         record, secret = sealed.whose[hit.blob_id]
         blob = open_blob(sealed.index.blob_behind(hit), secret, _OWNER)
-        tagged = [(slot.label, output) for slot, output in outputs if slot.label in TAG_LABELS]
-        asked = {label for label, _ in tagged if label is not None}
-        met = {
-            label
-            for label, output in tagged
-            if label is not None and blob.holds(field_tag(output, hit.blob_id))
-        }
-        outcomes = scheme.write_outcomes(tag_outcomes(asked, met, blob.presence))
+        outcomes = scheme.compare_tags(outputs, blob, hit.blob_id)
         found[record] = Seen(hit.labels, outcomes, scheme.score_of(hit))
     return found
 
@@ -201,7 +197,7 @@ def check(run: Run, count: int) -> dict[str, int]:
     pairs = 0
     for place in chosen:
         query = run.queries[place]
-        there = look(fields.blank(query.row), run.order.shape, sealed)
+        there = look(fields.blank(query.row), run.order.shape, sealed, run.population)
         _compare(here[place], there, f"row {query.number} of {run.order.queries.name}")
         pairs += len(there)
     return {"queries": len(chosen), "records": len(records), "pairs": pairs}
@@ -220,7 +216,7 @@ def _compare(here: Mapping[str, Seen], there: Mapping[str, Seen], where: str) ->
     if difference:
         raise CurveDisagrees(
             f"The blinded way {difference} for {where}: no figure of this evaluation counts.",
-            remedy="Nothing was written. This is a defect of candor-node: report it.",
+            remedy=_REPORT,
         )
 
 

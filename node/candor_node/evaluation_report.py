@@ -217,8 +217,8 @@ def lines(found: Report) -> list[str]:
     if found["real_curve"]:
         curve = found["real_curve"]
         shown.append(
-            f"Through the curve: {curve['queries']:,} queries, {curve['records']:,} records, "
-            f"{curve['pairs']:,} pairs, all as here."
+            f"The blinded way, too: {curve['queries']:,} queries, {curve['records']:,} of the records, "
+            f"{curve['pairs']:,} pairs opened, all the same."
         )
     return [*shown, *_worst(found["by_group"])]
 

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 
+from candor_node.content import IDENTITY_FIELDS
 from candor_node.evaluation_files import Row
-from candor_proto.ids import LookupShape
+from candor_proto.candidates import Findings, NodeIndex, Outputs, find_hits
+from candor_proto.ids import BlobId, FederationName, KeyClass, LookupShape
 from candor_proto.matchkeys import (
     CLASS_SLOTS,
     GATE_THRESHOLD,
@@ -43,6 +46,8 @@ from candor_proto.scoring import (
     probability,
     tag_outcomes,
 )
+from candor_proto.sealed_index import Label as BlobLabel
+from candor_proto.sealed_index import field_tag
 
 __all__ = ["GATE_THRESHOLD", "SCHEME_VERSION", "WEIGHTS_VERSION"]
 
@@ -59,14 +64,23 @@ _OUTCOMES = {letter: outcome for outcome, letter in _LETTERS.items()}
 _SEED = bytes(SEED_BYTES)
 
 
+def particulars(row: Row) -> Particulars:
+    return Particulars(**dict(zip(IDENTITY_FIELDS, row, strict=True)))
+
+
 def person(row: Row) -> Person:
     """The normal forms of a row. Raises InputInvalid for a field that is too long."""
-    return normalise(Particulars(*row))
+    return normalise(particulars(row))
+
+
+def classes(shape: LookupShape) -> tuple[KeyClass, ...]:
+    """The classes of a lookup's elements, in their order."""
+    return SHAPE_CLASSES[shape]
 
 
 def elements(shape: LookupShape) -> int:
     """The size of one lookup: 16 or 40."""
-    return sum(CLASS_SLOTS[key_class] for key_class in SHAPE_CLASSES[shape])
+    return sum(CLASS_SLOTS[key_class] for key_class in classes(shape))
 
 
 def plans(row: Row, shape: LookupShape, seed: bytes = _SEED) -> tuple[LookupPlan, ...]:
@@ -125,14 +139,22 @@ def compare(asked: Asked, row: Row) -> str:
     values = {code.input for code in own.codes}
     known = {TAG_LABELS[place] for _, place in asked.tags}
     met = {TAG_LABELS[place] for value, place in asked.tags if value in values}
-    return write_outcomes(tag_outcomes(known, met, own.presence))
+    return _write(tag_outcomes(known, met, own.presence))
 
 
-def write_outcomes(outcomes: Mapping[str, Outcome]) -> str:
+def compare_tags(outputs: Outputs, blob: BlobLabel, blob_id: BlobId) -> str:
+    """What `compare` gives, from the outputs of the lookups and the tags of an opened blob."""
+    tagged = [(slot.label, output) for slot, output in outputs if slot.label is not None]
+    tagged = [(label, output) for label, output in tagged if label in _TAGS]
+    met = {label for label, output in tagged if blob.holds(field_tag(output, blob_id))}
+    return _write(tag_outcomes([label for label, _ in tagged], met, blob.presence))
+
+
+def _write(outcomes: Mapping[str, Outcome]) -> str:
     return "".join([_LETTERS[outcomes[label.name]] for label in TAG_LABELS])
 
 
-def read_outcomes(letters: str) -> dict[str, Outcome]:
+def _read(letters: str) -> dict[str, Outcome]:
     return {label.name: _OUTCOMES[letter] for label, letter in zip(TAG_LABELS, letters, strict=True)}
 
 
@@ -175,8 +197,15 @@ class Score:
 
 def score(evidence: Evidence) -> Score:
     """As `candidates.find_hits` scores what it opened."""
-    explanation = describe_agreement(read_outcomes(evidence.outcomes), labels(evidence.hit))
+    explanation = describe_agreement(_read(evidence.outcomes), labels(evidence.hit))
     return Score(probability(explanation), explanation)
+
+
+def find(
+    outputs: Outputs, index: NodeIndex, federation: FederationName, today: date, population: int
+) -> Findings:
+    """The hits of the real path, which scores them itself. `population` is for a scorer that asks for it."""
+    return find_hits(outputs, index, federation, today)
 
 
 def score_of(hit: Hit) -> Score:
