@@ -49,7 +49,9 @@ def match() -> None:
     metavar="N",
     help="Send N queries the blinded way, too, and fail unless all is the same.",
 )
-@click.option("--json", "json_out", metavar="OUT", help="Write the figures as JSON to OUT; - prints them.")
+@click.option(
+    "--json", "as_json", metavar="OUT", help="Write the figures as JSON to OUT; - prints them alone."
+)
 @click.option("--scores", type=FILE, help="Write every pair behind the gate with its probability, as CSV.")
 @click.option(
     "--population",
@@ -65,7 +67,7 @@ def evaluate(
     fields: str,
     confirm: bool,
     real_curve: int,
-    json_out: str | None,
+    as_json: str | None,
     scores: Path | None,
     population: int | None,
     workers: int | None,
@@ -89,7 +91,7 @@ def evaluate(
     from candor_node.evaluation_files import FieldSet
     from candor_node.workers import cores
 
-    for out in (scores, Path(json_out) if json_out and json_out != "-" else None):
+    for out in (scores, Path(as_json) if as_json and as_json != "-" else None):
         _check_out(out)
     began = time.monotonic()
     order = evaluation.Order(
@@ -110,11 +112,11 @@ def evaluate(
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     if scores:
         _write(scores, "".join(_scores(found)))
-    if json_out == "-":
+    if as_json == "-":
         click.echo(text, nl=False)
         return
-    if json_out:
-        _write(Path(json_out), text)
+    if as_json:
+        _write(Path(as_json), text)
     click.echo("\n".join(map(printable, evaluation_report.lines(report))))
 
 
