@@ -84,6 +84,7 @@ GIVEN_ASKED: Mapping[str, _GivenCode] = {
     "F": lambda person, _: [person.first],
     "F1": lambda person, _: [person.first[:1]],
     "F3": lambda person, _: [person.first[:3]],
+    "Fz": lambda person, _: [person.first[-3:]],
     "Fo": lambda person, _: [_sorted(person.first)],
     "Fc": lambda person, sounds: sounds.forms[person.first][:1],
     "Fp": lambda person, sounds: [sounds.metaphone[form] for form in sounds.forms[person.first][:1]],
@@ -101,10 +102,14 @@ _SURNAME_CODES: Mapping[str, Callable[[str, Person, Sounds], str]] = {
     "Lp": lambda surname, _, sounds: sounds.metaphone[surname],
     "Ls": lambda surname, *_: soundex(surname),
     "L1": lambda surname, *_: surname[:1],
+    "L3": lambda surname, *_: surname[:3],
     "L4": lambda surname, *_: surname[:4],
+    "Lz": lambda surname, *_: surname[-3:],
     "Lo": lambda surname, *_: _sorted(surname),
     "Lk": lambda surname, _, sounds: sounds.skeleton[surname],
     "SW": lambda surname, person, _: _pair(person.first, surname),
+    "SW1": lambda surname, person, _: _pair(person.first[:1], surname[:1]),
+    "SW3": lambda surname, person, _: _pair(person.first[:3], surname[:3]),
     "SWp": lambda surname, person, sounds: _pair(
         sounds.metaphone["".join(sounds.forms[person.first][:1])], sounds.metaphone[surname]
     ),
@@ -121,6 +126,8 @@ _PLAIN_CODES: Mapping[str, Callable[[Person], str]] = {
     "S": lambda p: p.ssn4,
     "So": lambda p: _sorted(p.ssn4),
     "P": lambda p: _joined(p.post_state, p.post_id),
+    # Only beside a number: a state alone is where somebody works, not who it is.
+    "PS": lambda p: p.post_state if p.post_id else "",
     # A bare initial would disagree with the name it stands for; it is asked as M1.
     "M": lambda p: p.middle if len(p.middle) > 1 else "",
     "M1": lambda p: p.middle[:1],

@@ -228,27 +228,26 @@ class LookupPlan:
 _Asked = tuple[Label, bytes]
 
 
-def _arrange(person: Person, labels: Sequence[Label], sounds: Sounds) -> Iterator[dict[int, _Asked]]:
-    """Per plan, which key stands in which slot of the class of these `labels` (§6).
+def _arrange(
+    person: Person, key_class: KeyClass, scheme: Scheme, sounds: Sounds
+) -> Iterator[dict[int, _Asked]]:
+    """Per plan, which key stands in which slot of a class (§6).
 
     Plan 0 holds the whole surname's keys, each in its own label's slot. The alternative surnames' keys,
-    surname by surname in list order, take the slots left free there, then further plans from slot 0.
+    surname by surname in list order, take the slots left free there, then further plans from slot 0. What
+    plan 0 still has free takes the whole surname's keys under the reserve labels, in list order.
     """
+    labels = scheme.class_labels[key_class]
     own: dict[int, _Asked] = {}
     codes = PersonCodes(person, [person.surname] if person.surname else [], sounds, record=False)
     for label in labels:
         for value in _inputs(label, codes):
             own[label.slot] = (label, value)
-    asked = {value for _label, value in own.values()}
-    waiting: list[_Asked] = []
-    for surname in _surnames(person):
-        codes = PersonCodes(person, [surname], sounds, record=False)
-        for label in labels:
-            for value in _inputs(label, codes):
-                if value not in asked:
-                    asked.add(value)
-                    waiting.append((label, value))
     free = [position for position in range(len(labels)) if position not in own]
+    waiting = _others(person, labels, own, sounds)
+    if len(waiting) < len(free) and key_class is KeyClass.MATCH:
+        waiting += [(label, value) for label in scheme.reserve_labels for value in _inputs(label, codes)]
+        del waiting[len(free) :]
     while True:
         own.update(zip(free, waiting, strict=False))
         yield own
@@ -256,6 +255,22 @@ def _arrange(person: Person, labels: Sequence[Label], sounds: Sounds) -> Iterato
         if not waiting:
             return
         own, free = {}, list(range(len(labels)))
+
+
+def _others(
+    person: Person, labels: Sequence[Label], own: Mapping[int, _Asked], sounds: Sounds
+) -> list[_Asked]:
+    """The keys of the other surnames that `own` does not hold, surname by surname in list order."""
+    asked = {value for _label, value in own.values()}
+    found: list[_Asked] = []
+    for surname in _surnames(person):
+        codes = PersonCodes(person, [surname], sounds, record=False)
+        for label in labels:
+            for value in _inputs(label, codes):
+                if value not in asked:
+                    asked.add(value)
+                    found.append((label, value))
+    return found
 
 
 def plan_lookup(
@@ -272,7 +287,7 @@ def plan_lookup(
         raise LimitExceeded(f"A lookup seed has {SEED_BYTES} octets, got {len(seed)}.")
     classes, sounds = SHAPE_CLASSES[shape], Sounds()
     arranged = {
-        key_class: list(_arrange(person, scheme.class_labels[key_class], sounds)) for key_class in classes
+        key_class: list(_arrange(person, key_class, scheme, sounds)) for key_class in classes
     }
     needed = max(map(len, arranged.values()))
     return tuple(
@@ -303,7 +318,7 @@ def plans_needed(person: Person, shape: LookupShape, schemes: Iterable[Scheme]) 
     """
     sounds = Sounds()
     needed = (
-        sum(1 for _ in _arrange(person, scheme.class_labels[key_class], sounds))
+        sum(1 for _ in _arrange(person, key_class, scheme, sounds))
         for scheme in schemes
         for key_class in SHAPE_CLASSES[shape]
     )

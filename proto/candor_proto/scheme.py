@@ -26,6 +26,8 @@ CLASS_SLOTS: Mapping[KeyClass, int] = {KeyClass.WEAK: 4, KeyClass.MATCH: 12, Key
 # A version is one octet of every input; a presence bitmap has 32 bits.
 MAX_VERSION = 255
 MAX_TAG_LABELS = 32
+# Match keys of a scheme, reserves included: their shares have abscissae up to 3 * 32 (§6.2).
+MAX_LABELS = 32
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,10 @@ class Label:
     """A kind of key: its codes, its class, its place in its list, and its gate weight.
 
     `position` counts from 0 in the list of match keys (or in the list of field codes) and fixes the shares a
-    match key carries (docs/protocol.md §6.2); `slot` counts from 0 within the class (§5.5). Weight 0 means:
-    no shares and no entry; the label is a field tag inside the blob. Labels of two versions are never equal.
+    match key carries (docs/protocol.md §6.2); `slot` counts from 0 within the class (§5.5). A label whose slot
+    lies beyond those of its class is a *reserve*: published like the others, asked only in a slot that a
+    person's missing field leaves free. Weight 0 means: no shares and no entry; the label is a field tag
+    inside the blob. Labels of two versions are never equal.
     """
 
     name: str
@@ -104,6 +108,8 @@ class Scheme:
         if (
             not 0 < self.version <= MAX_VERSION
             or slots != CLASS_SLOTS
+            or len(self.match_labels) > MAX_LABELS
+            or any(label.key_class is not KeyClass.MATCH or not label.weight for label in self.reserve_labels)
             or any(len(set(own)) < len(own) for own in names)
             or any(label.version != self.version for label in (*self.match_labels, *self.code_labels))
             or len(self.tag_labels) > MAX_TAG_LABELS
@@ -127,12 +133,22 @@ class Scheme:
 
     @cached_property
     def class_labels(self) -> Mapping[KeyClass, tuple[Label, ...]]:
-        """The labels of a class, by slot."""
+        """The labels of a class that have slots of their own, by slot."""
         labels = self.match_labels + self.code_labels
         return {
-            key_class: tuple(label for label in labels if label.key_class is key_class)
+            key_class: tuple(
+                label
+                for label in labels
+                if label.key_class is key_class and label.slot < CLASS_SLOTS[key_class]
+            )
             for key_class in KeyClass
         }
+
+    @cached_property
+    def reserve_labels(self) -> tuple[Label, ...]:
+        """The labels without a slot of their own, in list order; all of class M."""
+        own = {label for labels in self.class_labels.values() for label in labels}
+        return tuple(label for label in self.match_labels + self.code_labels if label not in own)
 
     @cached_property
     def positions(self) -> Mapping[str, int]:
@@ -158,7 +174,7 @@ _MATCH = (
 # The 24 single field codes of a detailed lookup (PROTOCOL.md §3): given name, surname, birth date, last
 # four, certificate, middle name and initial, generation suffix, sex. No per-digit tests: they would turn
 # 10^4 guesses of the last four into 40 (§5 "Second, confirming round").
-_CODES = "F Fc Fp F3 Fo L Lp Ls L4 Lk Lo D Dc YM YD MD Y S So P M M1 X G"
+_CODES = "F Fc Fp Fo Fz L Ls Lz SW SW1 SW3 D Yo YM YD MD Y S P PS M M1 X G"
 
 # Threshold: weights of the labels hit that open a record (PROTOCOL.md §3 "The score gate"): F1 .945 in one
 # round on unseen officers, 0.017 false openings a lookup.

@@ -34,6 +34,8 @@ BLOB_OCTETS = 16 + 32 + _BLOB_PLAINTEXT + 16
 MARKER_OCTETS = 16
 MAX_CHAIN = 256
 MAX_WEIGHT = 2
+# Match keys of a scheme, those asked only in free slots among them (matching.md §3).
+MAX_LABELS = 32
 MIN_THRESHOLD, MAX_THRESHOLD = 3, 8
 _THRESHOLD_BOUNDS = f"A threshold lies between {MIN_THRESHOLD} and {MAX_THRESHOLD}."
 _BLOB_VERSION = 1
@@ -181,8 +183,8 @@ def polynomial(secret: bytes, blob_id: BlobId, threshold: int) -> tuple[bytes, .
 
 def abscissae(position: int, weight: int) -> tuple[int, ...]:
     """The abscissae of the shares that the label at `position` carries."""
-    if not 0 <= weight <= MAX_WEIGHT or not 0 <= position < 16:
-        raise LimitExceeded("No label carries more than its slots, and there are sixteen.")
+    if not 0 <= weight <= MAX_WEIGHT or not 0 <= position < MAX_LABELS:
+        raise LimitExceeded(f"No label carries more than its slots, and there are at most {MAX_LABELS}.")
     return tuple(1 + SHARE_SLOTS * position + slot for slot in range(weight))
 
 
