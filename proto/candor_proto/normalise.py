@@ -189,6 +189,8 @@ _FIELDS = tuple(field.name for field in fields(Particulars))
 # --- at the doors --------------------------------------------------------------------------------------
 
 _EMPTY_IT = "is a placeholder; leave it empty"
+# What a lookup is refused for. Not for a middle name: NMN says that there is none, and nothing is lost.
+REFUSED_IN_LOOKUPS = ("first", "last", "former_last", "birth_date", "ssn4", "post_state", "post_id")
 
 
 def refusal(field: str, text: str) -> str:
@@ -203,7 +205,7 @@ def refusal(field: str, text: str) -> str:
     if field in _NAME_READERS:
         if foreign_letters(text):
             return "holds letters that are not Latin; write it as the passport does in Latin letters"
-        return "" if _NAME_READERS[field](text) else "is a placeholder or holds no letters; leave it empty"
+        return "" if _NAME_READERS[field](text) else "is a placeholder or has no letters; leave it empty"
     if field == "birth_date":
         if (parts := read_date(text)) is None:
             return "is not a date; write YYYY-MM-DD, unknown parts as XX"
