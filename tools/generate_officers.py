@@ -258,11 +258,9 @@ def _certificate(draw: random.Random) -> dict[str, str]:
 
 def _drawn(draw: random.Random, field: str, below: int) -> str:
     """Digits that intake takes: drawn again where they are a placeholder, such as 9999, or too short."""
-    while True:
-        number = draw.randrange(1, below)
-        digits = str(number).zfill(len(str(below)) - 1)
-        if number > 9 and not refusal(field, digits):
-            return digits
+    while refusal(field, digits := str(draw.randrange(1, below)).zfill(len(str(below)) - 1)):
+        pass
+    return digits
 
 
 def _slip(draw: random.Random, name: str) -> str:

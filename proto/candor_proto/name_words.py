@@ -47,7 +47,8 @@ _ASIDE = re.compile(r"""["(\[]([^"()\[\]]*)["\])]|(?:(?<=\s)|^)'([^'\s]+)'(?=\s|
 
 def is_placeholder(name: str) -> bool:
     """Whether a joined name says that nobody knows: a word of the list, or three and more of one letter."""
-    return name in PLACEHOLDERS or (len(name) > 2 and name.count(name[0]) == len(name))
+    one_letter = len(name) > 2 and name.count(name[0]) == len(name)
+    return name in PLACEHOLDERS or (one_letter and name != "iii")
 
 
 def normalise_suffix(text: str) -> str:

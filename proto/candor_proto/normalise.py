@@ -106,7 +106,7 @@ class Person:
     @property
     def spare_surnames(self) -> tuple[str, ...]:
         """Of `recorded_surnames` those that a lookup may ask in place of a filler: Brien of O'Brien."""
-        return spare_surnames(self.last)
+        return spare_surnames(self.last, self.former_last)
 
     @property
     def recorded_surnames(self) -> tuple[str, ...]:
@@ -215,7 +215,7 @@ def refusal(field: str, text: str) -> str:
         return _EMPTY_IT if digits.isdigit() and len(digits) == 4 else "is not the last four digits alone"
     if field == "post_state" and not normalise_state(text):
         return "is no state; give its two letters"
-    if field == "post_id" and not normalise_certificate("", text):
+    if field == "post_id" and len(normalise_certificate("", text)) < 2:
         return "is a placeholder or holds no number; leave it empty, and post_state as well"
     return ""
 

@@ -212,18 +212,23 @@ def recorded_surnames(last: str, former_last: str, marked: str, middle: str) -> 
     return tuple(name for name in found if name and name not in known)
 
 
-def spare_surnames(last: str) -> tuple[str, ...]:
-    """Surnames worth asking where a slot would else hold a filler: what may stand behind O', D' or Van."""
+def spare_surnames(last: str, former_last: str) -> tuple[str, ...]:
+    """Surnames worth asking where a slot would else hold a filler: Brien of O'Brien, Muller of Mueller."""
     found: dict[str, None] = {}
     for word, cut in _heads(last) if " " in last else ((last, False),):
-        found.update(dict.fromkeys([word] if cut else _unglued(_PERHAPS_GLUED, word)))
-    return tuple(name for name in found if name not in asked_surnames(last, ""))
+        found.update(dict.fromkeys([word] if cut else _shorter(word)))
+    known = {last.replace(" ", ""), *asked_surnames(last, former_last)}
+    return tuple(name for name in found if name not in known)
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """Other spellings of one surname: Mc and Mac, umlauts written out, particles glued on."""
+    """Other spellings of one surname: Mc and Mac, umlauts not written out, particles cut off."""
     if scots := _SCOTS.fullmatch(name):
         yield ("mac" if scots[1] == "mc" else "mc") + scots[2]
+    yield from _shorter(name)
+
+
+def _shorter(name: str) -> Iterator[str]:
     if "e" in name and (plain := _PERHAPS_UMLAUT.sub(r"\1", name)) != name:
         yield plain
     yield from _unglued(_PERHAPS_GLUED, name)
