@@ -20,8 +20,9 @@ OUTPUT = ROOT / "proto" / "candor_proto" / "fold_table.py"
 UNICODE = "14.0.0"
 MAX_LINE = 100
 
-# How the table writes what cannot stand in it: a space, and the two marks that are kept.
-SPACE, DIAERESIS, RING = "␠", "¨", "°"
+# How the table writes what cannot stand in it: a space, the two marks that are kept, an accent standing
+# alone.
+SPACE, DIAERESIS, RING, ALONE = "␠", "¨", "°", "´"
 MARKS = range(0x300, 0x370)
 
 # Letters without a decomposition: as ICAO Doc 9303 part 3 transliterates them where it lists them, else the
@@ -70,7 +71,7 @@ def folded(character: str) -> str:
     """What one character becomes, in the notation of the table; "" if it vanishes."""
     whole = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).lower())
     if whole[:1] == " " and whole[1:] and all(ord(part) in MARKS for part in whole[1:]):
-        return ""  # an accent that stands alone: `Jose´`
+        return ALONE  # `Jose´`
     return "".join(_of_decomposed(part) for part in whole)
 
 

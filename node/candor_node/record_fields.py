@@ -4,7 +4,8 @@ Rules of this file:
 - `parse` says everything that is wrong with a row at once;
 - no message holds a value: a shifted column may put a name anywhere;
 - what may not be reported is refused with the reason, not with "unknown code";
-- a placeholder is refused with what to write instead: matching would take it for missing, and say so to nobody.
+- a placeholder is refused with what to write instead: matching would take it for missing, and say so to
+  nobody.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ nothing in ASCII has no entry and vanishes. A change of `FOLD_SHA256` is a chang
 from __future__ import annotations
 
 # SHA-256 of FOLD in UTF-8.
-FOLD_SHA256 = "a27aa9597983590ec6ca2a290ee0b742730aa74f0cf466701fb0debc4dae79b6"
+FOLD_SHA256 = "d01ca2f125c498a897032d1c37a8d3d1cad6ae3009d1cd31bcd39e969cb67705"
 
 # A code point in hexadecimal, and what it and its successors become; `⏎` begins another run. `␠` is a
 # space, `¨` a diaeresis and `°` a ring, which German and the Nordic languages write out; all other marks
@@ -20,7 +20,7 @@ FOLD = r"""
 9 ␠ ␠ ␠ ␠ ␠
 1c ␠ ␠ ␠ ␠ ␠ ! " # $ % & ' ( ) * + , - . / 0 1 2 3 4 5 6 7 8 9 : ; < = > ? @ a b c d e f g h i j k l
 4d m n o p q r s t u v w x y z [ \ ] ^ _ ' a b c d e f g h i j k l m n o p q r s t u v w x y z { | }
-7e ~ ⏎ 85 ␠ ⏎ a0 ␠ ⏎ aa a " ⏎ b2 2 3 ⏎ b9 1 o " 14 12 34
+7e ~ ⏎ 85 ␠ ⏎ a0 ␠ ⏎ a8 ´ ⏎ aa a " ⏎ af ´ ⏎ b2 2 3 ´ ⏎ b8 ´ 1 o " 14 12 34
 c0 a a a a a¨ a° ae c e e e e¨ i i i i¨ d n o o o o o¨
 d8 o¨ u u u u¨ y th ss a a a a a¨ a° ae c e e e e¨ i i i i¨ d n o o o o o¨
 f8 o¨ u u u u¨ y th y¨ a a a a a a c c c c c c c c d d d d e e e e e e e e e e g g g g g g g g h h h
@@ -34,25 +34,25 @@ f8 o¨ u u u u¨ y th y¨ a a a a a a c c c c c c c c d d d d e e e e e e e e e 
 224 z z a a e e o¨ o¨ o o o o o o y y l n t j ⏎ 23a a c c l t s z ⏎ 243 b u
 246 e e j j q q r r y y ⏎ 251 a ⏎ 253 b o ⏎ 256 d d ⏎ 259 e ⏎ 25b e ⏎ 260 g g ⏎ 263 g ⏎ 266 h
 268 i i i l l ⏎ 271 m n n ⏎ 275 o ⏎ 27d r ⏎ 288 t u u v ⏎ 2b0 h h j r ⏎ 2b7 w y ' ⏎ 2bb ' ' ' ' '
-2c8 ' ⏎ 2ca ' ' ⏎ 2e0 g l s x ⏎ 308 ¨ ⏎ 30a ° ⏎ 344 ¨ ⏎ 374 ' ⏎ 37e ; ⏎ 390 ¨ ⏎ 3aa ¨ ¨ ⏎ 3b0 ¨
-3ca ¨ ¨ ⏎ 3d4 ¨ ⏎ 401 ¨ ⏎ 407 ¨ ⏎ 451 ¨ ⏎ 457 ¨ ⏎ 4d2 ¨ ¨ ⏎ 4da ¨ ¨ ¨ ¨ ¨ ¨ ⏎ 4e4 ¨ ¨ ¨ ¨
-4ea ¨ ¨ ¨ ¨ ⏎ 4f0 ¨ ¨ ⏎ 4f4 ¨ ¨ ⏎ 4f8 ¨ ¨ ⏎ 55a ' ⏎ 58a - ⏎ 5f3 ' ⏎ 1680 ␠ ⏎ 1d2c a ae b
-1d30 d e e g h i j k l m n ⏎ 1d3c o ⏎ 1d3e p r t u w a ⏎ 1d45 a ⏎ 1d47 b d e e e ⏎ 1d4d g
-1d4f k m n o o ⏎ 1d56 p t u ⏎ 1d5b v ⏎ 1d62 i r u v ⏎ 1d9c c ⏎ 1d9e d ⏎ 1da0 f ⏎ 1da2 g ⏎ 1da4 i i i
-1dac m ⏎ 1dae n n ⏎ 1db1 o ⏎ 1db6 u u ⏎ 1db9 v ⏎ 1dbb z
+2c8 ' ⏎ 2ca ' ' ⏎ 2d8 ´ ´ ´ ´ ´ ´ ⏎ 2e0 g l s x ⏎ 308 ¨ ⏎ 30a ° ⏎ 344 ¨ ⏎ 374 ' ⏎ 37a ´ ⏎ 37e ;
+384 ´ ´ ⏎ 390 ¨ ⏎ 3aa ¨ ¨ ⏎ 3b0 ¨ ⏎ 3ca ¨ ¨ ⏎ 3d4 ¨ ⏎ 401 ¨ ⏎ 407 ¨ ⏎ 451 ¨ ⏎ 457 ¨ ⏎ 4d2 ¨ ¨
+4da ¨ ¨ ¨ ¨ ¨ ¨ ⏎ 4e4 ¨ ¨ ¨ ¨ ⏎ 4ea ¨ ¨ ¨ ¨ ⏎ 4f0 ¨ ¨ ⏎ 4f4 ¨ ¨ ⏎ 4f8 ¨ ¨ ⏎ 55a ' ⏎ 58a - ⏎ 5f3 '
+1680 ␠ ⏎ 1d2c a ae b ⏎ 1d30 d e e g h i j k l m n ⏎ 1d3c o ⏎ 1d3e p r t u w a ⏎ 1d45 a
+1d47 b d e e e ⏎ 1d4d g ⏎ 1d4f k m n o o ⏎ 1d56 p t u ⏎ 1d5b v ⏎ 1d62 i r u v ⏎ 1d9c c ⏎ 1d9e d
+1da0 f ⏎ 1da2 g ⏎ 1da4 i i i ⏎ 1dac m ⏎ 1dae n n ⏎ 1db1 o ⏎ 1db6 u u ⏎ 1db9 v ⏎ 1dbb z
 1e00 a a b b b b b b c c d d d d d d d d d d e e e e e e e e e e f f g g h h h h h¨ h¨ h h h h i i
 1e2e i¨ i¨ k k k k k k l l l l l l l l m m m m m m n n n n n n n n o o o¨ o¨ o o o o p p p p r r r r
 1e5c r r r r s s s s s s s s s s t t t t t t t t u u u u u u u u u¨ u¨ v v v v w w w w w¨ w¨ w w w w
 1e8a x x x¨ x¨ y y z z z z z z h t¨ w° y° a' s ⏎ 1e9e ss
 1ea0 a a a a a a a a a a a a a a a a a a a a a a a a e e e e e e e e e e e e e e e e i i i i o o o o
-1ed0 o o o o o o o o o o o o o o o o o o o o u u u u u u u u u u u u u u y y y y y y y y ⏎ 1fd2 ¨ ¨
-1fd7 ¨ ⏎ 1fe2 ¨ ¨ ⏎ 1fe7 ¨ ⏎ 1fef ' ⏎ 2000 ␠ ␠ ␠ ␠ ␠ ␠ ␠ ␠ ␠ ␠ ␠ ⏎ 2010 - - - - - -
-2018 ' ' ' ' " " " " ⏎ 2024 . .. ... ⏎ 2028 ␠ ␠ ⏎ 202f ␠ ⏎ 2032 ' '' ''' ' '' ''' ⏎ 203c !! ⏎ 2043 -
-2047 ?? ?! !? ⏎ 2057 '''' ⏎ 205f ␠ ⏎ 2070 0 i
-2074 4 5 6 7 8 9 + - = ( ) n 0 1 2 3 4 5 6 7 8 9 + - = ( ) ⏎ 2090 a e o x e h k l m n p s t
-20a8 rs ⏎ 2100 a/c a/s c c ⏎ 2105 c/o c/u e ⏎ 2109 f g h h h h h i i l l ⏎ 2115 n no
-2119 p q r r r ⏎ 2120 sm tel tm ⏎ 2124 z ⏎ 2128 z ⏎ 212a k a° b c ⏎ 212f e e f ⏎ 2133 m o ⏎ 2139 i
-213b fax ⏎ 2145 d d e i j
+1ed0 o o o o o o o o o o o o o o o o o o o o u u u u u u u u u u u u u u y y y y y y y y ⏎ 1fbd ´
+1fbf ´ ´ ´ ⏎ 1fcd ´ ´ ´ ⏎ 1fd2 ¨ ¨ ⏎ 1fd7 ¨ ⏎ 1fdd ´ ´ ´ ⏎ 1fe2 ¨ ¨ ⏎ 1fe7 ¨ ⏎ 1fed ´ ´ ' ⏎ 1ffd ´ ´
+2000 ␠ ␠ ␠ ␠ ␠ ␠ ␠ ␠ ␠ ␠ ␠ ⏎ 2010 - - - - - - ⏎ 2017 ´ ' ' ' ' " " " " ⏎ 2024 . .. ... ⏎ 2028 ␠ ␠
+202f ␠ ⏎ 2032 ' '' ''' ' '' ''' ⏎ 203c !! ⏎ 203e ´ ⏎ 2043 - ⏎ 2047 ?? ?! !? ⏎ 2057 '''' ⏎ 205f ␠
+2070 0 i ⏎ 2074 4 5 6 7 8 9 + - = ( ) n 0 1 2 3 4 5 6 7 8 9 + - = ( )
+2090 a e o x e h k l m n p s t ⏎ 20a8 rs ⏎ 2100 a/c a/s c c ⏎ 2105 c/o c/u e
+2109 f g h h h h h i i l l ⏎ 2115 n no ⏎ 2119 p q r r r ⏎ 2120 sm tel tm ⏎ 2124 z ⏎ 2128 z
+212a k a° b c ⏎ 212f e e f ⏎ 2133 m o ⏎ 2139 i ⏎ 213b fax ⏎ 2145 d d e i j
 2150 17 19 110 13 23 15 25 35 45 16 56 18 38 58 78 1 i ii iii iv v vi vii viii ix x xi xii l c d m i
 2171 ii iii iv v vi vii viii ix x xi xii l c d m ⏎ 2189 03 ⏎ 2212 - ⏎ 2260 = ⏎ 226e < >
 2460 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 (1) (2) (3) (4) (5) (6) (7) (8) (9) (10)
@@ -73,12 +73,12 @@ f8 o¨ u u u u¨ y th y¨ a a a a a a c c c c c c c c d d d d e e e e e e e e e 
 33d8 p.m. ppm pr sr sv wb vm am 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26
 33fa 27 28 29 30 31 gal ⏎ a78b ' ' ⏎ a7aa h ⏎ a7ac g l i ⏎ a7f2 c f q ⏎ a7f8 h oe ⏎ ab5e l
 fb00 ff fi fl ffi ffl st st ⏎ fb29 + ⏎ fc5e ␠ ␠ ␠ ␠ ␠ ␠ ⏎ fdfa ␠␠␠ ␠ ⏎ fe10 , ⏎ fe13 : ; ! ?
-fe19 ... ⏎ fe30 .. - - _ _ ( ) { } ⏎ fe47 [ ] ⏎ fe4d _ _ _ , ⏎ fe52 . ⏎ fe54 ; : ? ! - ( ) { }
+fe19 ... ⏎ fe30 .. - - _ _ ( ) { } ⏎ fe47 [ ] ´ ´ ´ ´ _ _ _ , ⏎ fe52 . ⏎ fe54 ; : ? ! - ( ) { }
 fe5f # & * + - < > = ⏎ fe68 \ $ % @ ⏎ fe70 ␠ ⏎ fe72 ␠ ⏎ fe74 ␠ ⏎ fe76 ␠ ⏎ fe78 ␠ ⏎ fe7a ␠ ⏎ fe7c ␠
 fe7e ␠
 ff01 ! " # $ % & ' ( ) * + , - . / 0 1 2 3 4 5 6 7 8 9 : ; < = > ? @ a b c d e f g h i j k l m n o p
 ff31 q r s t u v w x y z [ \ ] ^ _ ' a b c d e f g h i j k l m n o p q r s t u v w x y z { | } ~
-10783 ae ⏎ 10785 b ⏎ 1078b d d ⏎ 10793 g ⏎ 10795 h ⏎ 1079b l ⏎ 107a2 o¨ ⏎ 107a5 q ⏎ 107a8 r
+ffe3 ´ ⏎ 10783 ae ⏎ 10785 b ⏎ 1078b d d ⏎ 10793 g ⏎ 10795 h ⏎ 1079b l ⏎ 107a2 o¨ ⏎ 107a5 q ⏎ 107a8 r
 107af t
 1d400 a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f g h i j k l m n o p q r s t u
 1d42f v w x y z a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f g

@@ -13,7 +13,7 @@ import re
 
 from candor_proto.fold_table import FOLD
 
-_SPACE, _DIAERESIS, _RING = "␠", "¨", "°"
+_SPACE, _DIAERESIS, _RING, _ALONE = "␠", "¨", "°", "´"
 
 
 class _FoldTable(dict[int, str | None]):
@@ -34,10 +34,12 @@ def _read_table() -> _FoldTable:
 
 
 _TABLE = _read_table()
+
+
 # An accent that stands alone is a space and a mark when it is decomposed: `Jose´` is `Jose`, not two words.
-_LONE_ACCENT = re.compile(
-    f"[{''.join(re.escape(chr(code)) for code, text in _TABLE.items() if text == ' ')}][\u0300-\u036f]+"
-)
+_SPACES = "\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_ACCENTS = "".join(chr(code) for code, text in _TABLE.items() if text == _ALONE)
+_LONE_ACCENT = re.compile(f"[{_SPACES}][\u0300-\u036f]+|[{_ACCENTS}][\u0300-\u036f]*")
 _MARKS = re.compile(f"[{_DIAERESIS}{_RING}]+")
 # ä ö ü (and ø, which the table gives as ö) and å are kept as one letter in the marked form.
 _UMLAUT = re.compile(f"(?:[aou]{_RING}*{_DIAERESIS}|a{_RING})[{_DIAERESIS}{_RING}]*")

@@ -33,8 +33,8 @@ def asked_root(name: str) -> str:
 def recorded_forms(name: str) -> tuple[str, ...]:
     """What a record says: its root, the name, the roots of its canonical forms and of its nicknames.
 
-    Whoever asks for a name that the table joins to this one asks for one of these, in either direction: a lookup for
-    Sandy (root Sandra) meets Alexander. The root comes first, the others from frequent to rare.
+    Whoever asks for a name that the table joins to this one asks for one of these, in either direction: a
+    lookup for Sandy (root Sandra) meets Alexander. The root comes first, the others from frequent to rare.
     """
     if not name:
         return ()

@@ -72,7 +72,9 @@ def test_what_would_silently_be_missing_is_the_rows_error(cells: str, column: st
     assert not right.error
 
 
-@pytest.mark.parametrize("filed", ["07/23/1984", "7/23/1984 0:00", "1984.07.23", "19840723", "1984-07", "XXXX-XX-XX"])
+@pytest.mark.parametrize(
+    "filed", ["07/23/1984", "7/23/1984 0:00", "1984.07.23", "19840723", "1984-07", "XXXX-XX-XX"]
+)
 def test_birth_dates_are_taken_as_other_systems_write_them(filed: str) -> None:
     (row,) = rows_of(f"last,birth_date\nRoe,{filed}\n")
     assert not row.error
@@ -83,7 +85,10 @@ def test_birth_dates_are_taken_as_other_systems_write_them(filed: str) -> None:
     [
         ("FNU,Roe,MA,1234", "first: is a placeholder or has no letters; leave it empty"),
         ("Jo,Roe,Bavaria,1234", "post_state: is no state; give its two letters"),
-        ("Jo,Roe,MA,PENDING", "post_id: is a placeholder or holds no number; leave it empty, and post_state as well"),
+        (
+            "Jo,Roe,MA,PENDING",
+            "post_id: is a placeholder or holds no number; leave it empty, and post_state as well",
+        ),
     ],
 )
 def test_a_placeholder_is_the_rows_error_with_what_to_do(cells: str, error: str) -> None:

@@ -74,7 +74,8 @@ def test_placeholder_dates_are_missing(filed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "filed", ["11/02/80", "80-11-02", "02.11.1980", "198011", "1980-11/02", "1980-11-021", "Nov 2 1980", "soon"]
+    "filed",
+    ["11/02/80", "80-11-02", "02.11.1980", "198011", "1980-11/02", "1980-11-021", "Nov 2 1980", "soon"],
 )
 def test_what_could_be_read_in_two_ways_is_missing(filed: str) -> None:
     assert normalise_birth_date(filed) == NO_DATE
@@ -102,7 +103,8 @@ def test_last_four_are_four_digits(filed: str, normal: str) -> None:
 @pytest.mark.parametrize(
     ("filed", "state"),
     [("MA", "MA"), ("ma", "MA"), ("t.x.", "TX"), ("Texas", "TX"), ("NEW  YORK", "NY"), ("D.C.", "DC"),
-     ("Washington, D.C.", "DC"), ("Washington", "WA"), ("Puerto Rico", "PR"), ("Bavaria", ""), ("", ""), ("4", "")],
+     ("Washington, D.C.", "DC"), ("Washington", "WA"), ("Puerto Rico", "PR"),
+     ("Bavaria", ""), ("", ""), ("4", "")],
 )  # fmt: skip
 def test_states_have_two_letters(filed: str, state: str) -> None:
     assert normalise_state(filed) == state
@@ -117,9 +119,10 @@ def test_there_are_fifty_states_the_district_and_five_territories() -> None:
 @pytest.mark.parametrize(
     "number",
     [
-        "208415", "0208415", "000208415", "208 415", "208-415", "TX208415", "TX-208415", "TX 208415", "tx208415",
-        "Texas 208415", "POST 208415", "POST-208415", "PID 208415", "PID#208415", "#208415", "No. 208415",
-        "Cert. No. 208415", "CERT208415", "TX POST 208415", "License number 208415", "208415.0", "２０８４１５",
+        "208415", "0208415", "000208415", "208 415", "208-415", "TX208415", "TX-208415", "TX 208415",
+        "tx208415", "Texas 208415", "POST 208415", "POST-208415", "PID 208415", "PID#208415", "#208415",
+        "No. 208415", "Cert. No. 208415", "CERT208415", "TX POST 208415", "License number 208415", "208415.0",
+        "２０８４１５",
     ],
 )  # fmt: skip
 def test_one_certificate_written_differently_is_one(number: str) -> None:
@@ -150,8 +153,10 @@ def test_the_same_number_of_two_states_is_two_certificates() -> None:
 @pytest.mark.parametrize(
     "number",
     [
-        "", "NONE", "none", "UNKNOWN", "PENDING", "N/A", "NA", "TBD", "POST", "see file", "0", "000000", "9999",
-        "99999", "999999", "111111", "123456", "1234567", "1234567890", "0123456", "TX-000000", "POST 123456", "7",
+        "", "NONE", "none", "UNKNOWN", "PENDING", "N/A", "NA", "TBD", "POST", "see file", "0", "000000",
+        "9999",
+        "99999", "999999", "111111", "123456", "1234567", "1234567890", "0123456", "TX-000000",
+        "POST 123456", "7",
     ],
 )  # fmt: skip
 def test_placeholder_certificates_are_missing(number: str) -> None:

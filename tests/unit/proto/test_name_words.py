@@ -51,7 +51,8 @@ def test_a_nickname_alone_in_the_middle_names_field_is_no_middle_name() -> None:
 
 @pytest.mark.parametrize(
     "filed",
-    ["UNKNOWN", "Unkn0wn", "F.N.U.", "LNU", "nmn", "NMI", "No Middle Name", "none", "N/A", "n.a.", "Test", "XXX",
+    ["UNKNOWN", "Unkn0wn", "F.N.U.", "LNU", "nmn", "NMI", "No Middle Name", "none", "N/A", "n.a.", "Test",
+     "XXX",
      "xx", "Xxxxx", "aaa", "-", ".", "?", "123"],
 )  # fmt: skip
 def test_name_placeholders_are_missing(filed: str) -> None:
@@ -65,7 +66,16 @@ def test_names_that_people_bear_are_no_placeholders(filed: str) -> None:
 
 @pytest.mark.parametrize(
     ("filed", "suffix"),
-    [("Jr.", "jr"), ("JUNIOR", "jr"), ("5r", "sr"), ("Sr", "sr"), ("2nd", "ii"), ("III", "iii"), ("4th", "iv"), ("V", "v")],
+    [
+        ("Jr.", "jr"),
+        ("JUNIOR", "jr"),
+        ("5r", "sr"),
+        ("Sr", "sr"),
+        ("2nd", "ii"),
+        ("III", "iii"),
+        ("4th", "iv"),
+        ("V", "v"),
+    ],
 )
 def test_generations_have_six_forms(filed: str, suffix: str) -> None:
     assert normalise_suffix(filed) == suffix

@@ -30,14 +30,19 @@ from candor_proto.phonetics import asked_root, recorded_forms
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "normalise.json"
 
-_WORDS = st.sampled_from(
-    "de la Cruz O'Brien O D' 5mith Jr II 5r 3rd V LNU UNKN0WN Müller Saint St. St Mc Mac y née fka Sgt Dr J M. (Bob) "
-    "\"Bob\" 'Bob' (Jr) von der Åse é van den Berg Saintjohn Mu\u0308ller ´ ¨ N/A xxx ( ' \" Ann iii".split()
-)
+_SAMPLE = """
+de la Cruz O'Brien O D' 5mith Jr II 5r 3rd V LNU UNKN0WN Müller Saint St. St Mc Mac y née fka Sgt Dr J M. (Bob)
+"Bob" 'Bob' (Jr) von der Åse é van den Berg Saintjohn Mu\u0308ller ´ ¨ N/A xxx ( ' " Ann iii
+"""
+_WORDS = st.sampled_from(_SAMPLE.split())
 _NAMES = st.one_of(
     st.text(max_size=30),
     st.text(alphabet="abcSMJjrIiVvyoOdD01258 -'’.,()\"ßÆœŁđþıñéüÅØ\u0308\u0301\u030a´¨", max_size=30),
-    st.builds(lambda words, between: between.join(words), st.lists(_WORDS, max_size=6), st.sampled_from([" ", "-", ""])),
+    st.builds(
+        lambda words, between: between.join(words),
+        st.lists(_WORDS, max_size=6),
+        st.sampled_from([" ", "-", ""]),
+    ),
 )
 _DATES = st.one_of(
     st.text(max_size=12),
@@ -62,7 +67,9 @@ PARTICULARS = st.builds(
 
 
 def changed(particulars: Particulars, change: Callable[[str], str]) -> Particulars:
-    return Particulars(**{field.name: change(getattr(particulars, field.name)) for field in fields(particulars)})
+    return Particulars(
+        **{field.name: change(getattr(particulars, field.name)) for field in fields(particulars)}
+    )
 
 
 # --- what must make no difference ----------------------------------------------------------------------
@@ -77,18 +84,27 @@ def test_normalising_is_idempotent(particulars: Particulars) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(PARTICULARS, st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
-def test_composed_and_decomposed_letters_are_the_same(particulars: Particulars, form: str) -> None:
-    assert normalise(changed(particulars, lambda text: unicodedata.normalize(form, text))) == normalise(particulars)  # type: ignore[arg-type]
+def test_composed_and_decomposed_letters_are_the_same(particulars: Particulars, form: Any) -> None:
+    other = changed(particulars, lambda text: unicodedata.normalize(form, text))
+    assert normalise(other) == normalise(particulars)
 
 
 @settings(deadline=None, max_examples=200)
 @given(
     PARTICULARS,
     st.sampled_from(
-        [str.upper, str.lower, str.swapcase, "\t {}\u00a0 ".format, lambda text: text.replace(" ", " \u2003 ")]
+        [
+            str.upper,
+            str.lower,
+            str.swapcase,
+            "\t {}\u00a0 ".format,
+            lambda text: text.replace(" ", " \u2003 "),
+        ]
     ),
 )
-def test_case_and_white_space_make_no_difference(particulars: Particulars, change: Callable[[str], str]) -> None:
+def test_case_and_white_space_make_no_difference(
+    particulars: Particulars, change: Callable[[str], str]
+) -> None:
     assert normalise(changed(particulars, change)) == normalise(particulars)
 
 
@@ -107,9 +123,17 @@ def test_no_text_raises_within_the_bound(texts: list[str]) -> None:
     person = normalise(Particulars(*texts))
     for value in vars(person).values():
         assert isinstance(value, str)
-    for surname in (person.surname, *person.other_surnames, *person.recorded_surnames, *person.recorded_given):
+    for surname in (
+        person.surname,
+        *person.other_surnames,
+        *person.recorded_surnames,
+        *person.recorded_given,
+    ):
         assert surname == "" or (surname.isascii() and surname.isalpha())
-    assert all(isinstance(refusal(field.name, text), str) for field, text in zip(fields(Particulars), texts, strict=True))
+    assert all(
+        isinstance(refusal(field.name, text), str)
+        for field, text in zip(fields(Particulars), texts, strict=True)
+    )
 
 
 # --- fields that say something of each other -------------------------------------------------------------
@@ -139,7 +163,12 @@ def test_a_second_given_name_is_kept_for_the_records_side() -> None:
 def test_a_nickname_in_either_name_field_is_kept_for_the_records_side() -> None:
     for filed in (Particulars(first='Robert "Bob"'), Particulars(first="Robert", middle='"Bob"')):
         person = normalise(filed)
-        assert (person.first, person.middle, person.called, person.recorded_given) == ("robert", "", "bob", ("bob",))
+        assert (person.first, person.middle, person.called, person.recorded_given) == (
+            "robert",
+            "",
+            "bob",
+            ("bob",),
+        )
 
 
 def test_a_maiden_name_in_the_surname_is_a_former_surname() -> None:
@@ -176,7 +205,8 @@ def test_what_matching_cannot_use_is_told_with_what_to_do(field: str, text: str,
 @pytest.mark.parametrize(
     ("field", "text"),
     [("first", ""), ("first", " "), ("last", "Doe"), ("last", "Müller"), ("birth_date", "XXXX-XX-XX"),
-     ("birth_date", "1964"), ("ssn4", "4071"), ("post_state", "Ohio"), ("post_id", "A-7"), ("suffix", "Esq"), ("sex", "?")],
+     ("birth_date", "1964"), ("ssn4", "4071"), ("post_state", "Ohio"), ("post_id", "A-7"),
+     ("suffix", "Esq"), ("sex", "?")],
 )  # fmt: skip
 def test_what_is_usable_or_absent_is_not_refused(field: str, text: str) -> None:
     assert refusal(field, text) == ""

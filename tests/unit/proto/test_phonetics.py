@@ -1,4 +1,4 @@
-"""phonetics: a lookup asks one root, a record says every root that may be asked (MATCHING.md §3 "Two sides")."""
+"""phonetics: a lookup asks one root, a record says every root that may be asked (MATCHING.md §3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = sorted({*CANONICAL_FORMS, *NICKNAMES_OF})
 
 
 def test_every_nickname_meets_its_canonical_forms_in_both_directions() -> None:
-    """With the canonical forms alone 45 % of the pairs missed in one direction or the other (MATCHING.md §3)."""
+    """With the canonical forms alone 45 % of the pairs missed in some direction (MATCHING.md §3)."""
     for nickname, forms in CANONICAL_FORMS.items():
         for form in forms:
             assert asked_root(nickname) in recorded_forms(form), (nickname, form)
@@ -40,7 +40,7 @@ def test_spellings_of_one_name_meet_each_other() -> None:
 
 
 # Spellings that the table also joins to a name more frequent than their class (Jon to John).
-KNOWN_MISSES = 20
+KNOWN_MISSES = 6
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,8 @@ KNOWN_MISSES = 20
         ("hussain", "hussein"), ("sergey", "sergei"), ("dmitri", "dmitry"), ("catherine", "kathryn"),
         ("katherine", "catherine"), ("stephen", "steven"), ("jeffrey", "geoffrey"), ("sean", "shaun"),
         ("shawn", "sean"), ("pepe", "jose"), ("paco", "francisco"), ("pancho", "francisco"),
-        ("memo", "guillermo"), ("chuy", "jesus"), ("nacho", "ignacio"), ("beto", "roberto"), ("beto", "alberto"),
+        ("memo", "guillermo"), ("chuy", "jesus"), ("nacho", "ignacio"), ("beto", "roberto"),
+        ("beto", "alberto"),
         ("bill", "william"), ("mike", "michael"), ("kathy", "katherine"), ("cathy", "catherine"),
     ],
 )  # fmt: skip
@@ -75,4 +76,9 @@ def test_a_name_of_no_table_is_its_own_root(name: str) -> None:
 
 
 def test_sounds_of_nothing_are_nothing() -> None:
-    assert (double_metaphone(""), soundex(""), consonant_skeleton(""), canonical_forms("")) == ("", "", "", ())
+    assert (double_metaphone(""), soundex(""), consonant_skeleton(""), canonical_forms("")) == (
+        "",
+        "",
+        "",
+        (),
+    )

@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 from candor_proto.normalise import Particulars, Person, normalise, split_surname
 
 SYLLABLES = st.lists(
-    st.sampled_from(["ba", "cor", "din", "fe", "gal", "hom", "ki", "lut", "mar", "nes"]), min_size=2, max_size=3
+    st.sampled_from(["ba", "cor", "din", "fe", "gal", "hom", "ki", "lut", "mar", "nes"]),
+    min_size=2,
+    max_size=3,
 ).map("".join)
 SURNAMES = st.one_of(
     SYLLABLES,
     SYLLABLES.map(lambda name: f"Ü{name}"),
-    st.sampled_from(["de la Cruz", "van den Berg", "O'Brien", "García", "Mc Donald", "al-Hassan", "St. John"]),
+    st.sampled_from(
+        ["de la Cruz", "van den Berg", "O'Brien", "García", "Mc Donald", "al-Hassan", "St. John"]
+    ),
 )
 
 
@@ -62,7 +66,13 @@ def test_spellings_of_one_surname_meet_in_both_directions(spellings: tuple[str, 
 
 @pytest.mark.parametrize(
     ("query", "record"),
-    [("Mack", "Mc"), ("Bauer", "Baur"), ("Santos", "Dos Anjos"), ("Van Dyke", "Van Horn"), ("de Silva", "De")],
+    [
+        ("Mack", "Mc"),
+        ("Bauer", "Baur"),
+        ("Santos", "Dos Anjos"),
+        ("Van Dyke", "Van Horn"),
+        ("de Silva", "De"),
+    ],
 )
 def test_what_is_another_surname_does_not_meet(query: str, record: str) -> None:
     assert not asked(person(query)) & recorded(person(record))
@@ -80,9 +90,7 @@ def test_the_order_of_a_double_surname_makes_no_difference(one: str, other: str)
 @settings(deadline=None)
 @given(SURNAMES, SURNAMES)
 def test_the_order_of_a_former_double_surname_makes_no_difference(one: str, other: str) -> None:
-    found = [
-        recorded(person("Weber", former_last=former)) for former in (f"{one} {other}", f"{other} {one}")
-    ]
+    found = [recorded(person("Weber", former_last=former)) for former in (f"{one} {other}", f"{other} {one}")]
     assert found[0] == found[1]
 
 
