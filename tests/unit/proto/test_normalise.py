@@ -31,8 +31,8 @@ from candor_proto.phonetics import asked_root, recorded_forms
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "normalise.json"
 
 _SAMPLE = """
-de la Cruz O'Brien O D' 5mith Jr II 5r 3rd V LNU UNKN0WN Müller Saint St. St Mc Mac y née fka Sgt Dr J M. (Bob)
-"Bob" 'Bob' (Jr) von der Åse é van den Berg Saintjohn Mu\u0308ller ´ ¨ N/A xxx ( ' " Ann iii
+de la Cruz O'Brien O D' 5mith Jr II 5r 3rd V LNU UNKN0WN Müller Saint St. St Mc Mac y née fka Sgt Dr J M.
+(Bob) "Bob" 'Bob' (Jr) von der Åse é van den Berg Saintjohn Mu\u0308ller ´ ¨ N/A xxx ( ' " Ann iii
 """
 _WORDS = st.sampled_from(_SAMPLE.split())
 _NAMES = st.one_of(
