@@ -138,6 +138,7 @@ def test_one_certificate_written_differently_is_one(number: str) -> None:
         ("CA", "B04-D43", "B4-D43"),  # a zero inside is part of the number
         ("TX", "208415", "208415A"),
         ("TX", "2084150", "208415"),
+        ("TX", "IDA-123", "A-123"),  # what begins like a word is none
         ("TX", "OH208415", "208415"),  # another state's letters say something
         ("TX", "208415", "2084.15X"),
     ],
