@@ -300,9 +300,9 @@ def test_parser_never_raises_anything_else_on_cells(data: st.DataObject) -> None
 
 @settings(deadline=None, max_examples=60)
 @given(
-    first=st.text(st.characters(categories=["L"], max_codepoint=0x17F), max_size=30).map(
-        lambda text: f"Zo{text}"
-    ),
+    first=st.text(
+        st.characters(categories=["L"], max_codepoint=0x17F, exclude_characters="µ"), max_size=30
+    ).map(lambda text: f"Zo{text}"),
     narrative=st.text(st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="-"), max_size=200),
     seed=st.integers(0, 1000),
 )
