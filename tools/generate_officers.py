@@ -25,7 +25,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from candor_proto.name_tables import CANONICAL_FORMS, FREQUENCY
-from candor_proto.normalise import Particulars
+from candor_proto.normalise import Particulars, refusal
 
 COLUMNS = (
     "agency_record_id", "record_kind", "first", "middle", "last", "suffix", "former_last", "birth_date",
@@ -244,7 +244,7 @@ def _person(draw: random.Random) -> Particulars:
         suffix=draw.choice(("Jr", "Sr", "III")) if draw.random() < 0.03 else "",
         former_last=_surname(draw) if sex == "F" and draw.random() < 0.15 else "",
         birth_date=born.isoformat(),
-        ssn4="" if draw.random() < 0.12 else f"{draw.randrange(1, 10_000):04d}",
+        ssn4="" if draw.random() < 0.12 else _drawn(draw, "ssn4", 10_000),
         sex="" if draw.random() < 0.05 else sex,
         **_certificate(draw),
     )
@@ -253,7 +253,14 @@ def _person(draw: random.Random) -> Particulars:
 def _certificate(draw: random.Random) -> dict[str, str]:
     if draw.random() < 0.35:
         return {"post_state": "", "post_id": ""}
-    return {"post_state": draw.choice(STATES), "post_id": f"{draw.randrange(1, 1_000_000):06d}"}
+    return {"post_state": draw.choice(STATES), "post_id": _drawn(draw, "post_id", 1_000_000)}
+
+
+def _drawn(draw: random.Random, field: str, below: int) -> str:
+    """Digits that intake takes: drawn again where they are a placeholder, such as 9999, or too short."""
+    while refusal(field, digits := str(draw.randrange(1, below)).zfill(len(str(below)) - 1)):
+        pass
+    return digits
 
 
 def _slip(draw: random.Random, name: str) -> str:

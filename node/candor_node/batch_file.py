@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from candor_node import csv_file
 from candor_proto.errors import InputInvalid
-from candor_proto.normalise import Particulars
+from candor_proto.normalise import REFUSED_IN_LOOKUPS, Particulars, refusal
 
 IDENTITY = (
     "first",
@@ -54,7 +54,6 @@ _REMEDY = (
     "Nothing was asked. Save it as CSV (UTF-8, comma-separated) with a header such as "
     "first,last,birth_date,ssn4."
 )
-_DATE = re.compile(r"[0-9Xx]{4}-?[0-9Xx]{2}-?[0-9Xx]{2}")
 _LAST_FOUR = re.compile(r"[0-9]{1,4}")
 # A spreadsheet would run what begins so (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -125,11 +124,8 @@ def _rows(columns: Columns, lines: Iterator[tuple[int, list[str]]]) -> Iterator[
             yield BatchRow(number, ("",) * len(columns.kept), Particulars(), {}, error)
             continue
         given = {name: cells[place].strip() for name, place in columns.places.items()}
-        person = {name: value for name, value in given.items() if name in IDENTITY}
+        person = {name: _padded(name, value) for name, value in given.items() if name in IDENTITY}
         error = _fault(given)
-        if not error and person.get("ssn4"):
-            # A spreadsheet that took the digits for a number has dropped the zeros in front.
-            person["ssn4"] = person["ssn4"].zfill(4)
         yield BatchRow(
             number,
             tuple(cells[place] for place in columns.kept),
@@ -150,11 +146,17 @@ def _fault(given: Mapping[str, str]) -> str:
             return f"{name}: holds a control character"
     if not given.get("last") and not given.get("first"):
         return "first, last: there is no name"
-    if given.get("birth_date") and not _DATE.fullmatch(given["birth_date"]):
-        return "birth_date: is written YYYY-MM-DD, unknown parts as XX"
     if given.get("ssn4") and not _LAST_FOUR.fullmatch(given["ssn4"]):
         return "ssn4: is the last four digits alone"
+    for name in REFUSED_IN_LOOKUPS:
+        if reason := refusal(name, _padded(name, given.get(name, ""))):
+            return f"{name}: {reason}"
     return ""
+
+
+def _padded(name: str, value: str) -> str:
+    """A spreadsheet that took the last four digits for a number has dropped the zeros in front."""
+    return value.zfill(4) if name == "ssn4" and value else value
 
 
 # --- out -----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from candor_node.records import Record, canonical
 from candor_node.request_store import ReceivedRequest, SentRequest
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import LookupShape, NodeId, Purpose
-from candor_proto.normalise import Particulars
+from candor_proto.normalise import REFUSED_IN_LOOKUPS, Particulars, refusal
 from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
 from candor_proto.result import Coverage, TargetState
 from candor_wire.v1 import local_pb2 as pb
@@ -47,8 +47,11 @@ def read_shape(text: str) -> LookupShape:
 
 
 def read_question(message: pb.LookupRequest) -> Question:
-    """Raises InputInvalid or MalformedMessage."""
+    """Raises InputInvalid or MalformedMessage; also for a placeholder, which would silently be missing."""
     shape, person = read_shape(message.shape), message.person
+    for field in REFUSED_IN_LOOKUPS:
+        if reason := refusal(field, getattr(person, field)):
+            raise InputInvalid(f"{field}: {reason}.", remedy="Nothing was asked.")
     return Question(
         Particulars(
             first=person.first,

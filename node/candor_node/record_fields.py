@@ -3,7 +3,9 @@
 Rules of this file:
 - `parse` says everything that is wrong with a row at once;
 - no message holds a value: a shifted column may put a name anywhere;
-- what may not be reported is refused with the reason, not with "unknown code".
+- what may not be reported is refused with the reason, not with "unknown code";
+- a placeholder is refused with what to write instead: matching would take it for missing, and say so to
+  nobody.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from candor_node.content import (
     SourceOfRecord,
     StandardOfProof,
 )
-from candor_proto.normalise import normalise_birth_date, normalise_ssn4, split_surname
+from candor_proto.normalise import normalise_state, refusal
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
 
@@ -44,7 +46,6 @@ V = TypeVar("V")
 _AGENCY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/#:-]{0,63}\Z")
 _SSN4 = re.compile(r"[0-9]{4}\Z")
 _WHOLE_SSN = re.compile(r"(?:[0-9]{9}|[0-9]{3}-[0-9]{2}-[0-9]{4})\Z")
-_STATE = re.compile(r"[A-Za-z]{2}\Z")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _PARTIAL_DATE = re.compile(r"[0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2})?)?\Z")
 # The oldest officer whom anybody could report; whatever is older is a placeholder or a slip.
@@ -140,10 +141,9 @@ def _plausible(text: str) -> date:
 def _birth_date(text: str) -> str:
     if not _PARTIAL_DATE.match(text):
         raise ValueError("is not a date of the form YYYY-MM-DD (or YYYY-MM, or YYYY)")
+    _usable("birth_date", text)
     first_day = text + "-01" * ((10 - len(text)) // 3)
     _plausible(first_day)
-    if len(text) == 10 and not any(normalise_birth_date(text)):
-        raise ValueError("is a placeholder, not a date of birth")
     return text
 
 
@@ -156,10 +156,34 @@ def _name(text: str) -> str:
     return text
 
 
-def _surname(text: str) -> str:
-    if not split_surname(_name(text))[0]:
-        raise ValueError("is a placeholder, or holds no letters that matching can use")
+def _usable(field: str, text: str) -> str:
+    if reason := refusal(field, text):
+        raise ValueError(reason)
     return text
+
+
+def _first(text: str) -> str:
+    """Must be given, so an unknown one has a word of its own."""
+    if _name(text) != Missing.UNKNOWN.name and (reason := refusal("first", text)):
+        raise ValueError(reason.replace("leave it empty", "write UNKNOWN if nobody knows it"))
+    return text
+
+
+def _middle(text: str) -> str:
+    if reason := refusal("middle", _name(text)):
+        raise ValueError(reason + ", or write NOT_APPLICABLE if there is none")
+    return text
+
+
+def _last(text: str) -> str:
+    """Must be given: a record of a person without a surname is a record of nobody."""
+    if reason := refusal("last", _name(text)):
+        raise ValueError(reason.replace("; leave it empty", ", which matching cannot use; give the surname"))
+    return text
+
+
+def _former_last(text: str) -> str:
+    return _usable("former_last", _name(text))
 
 
 def _ssn4(text: str) -> str:
@@ -167,9 +191,7 @@ def _ssn4(text: str) -> str:
         raise ValueError("holds a whole number; only its last four digits may be given")
     if not _SSN4.match(text):
         raise ValueError("is not four digits (a spreadsheet may have dropped leading zeros)")
-    if not normalise_ssn4(text):
-        raise ValueError("is a placeholder, not the end of a social security number")
-    return text
+    return _usable("ssn4", text)
 
 
 def _sex(text: str) -> str:
@@ -179,9 +201,11 @@ def _sex(text: str) -> str:
 
 
 def _state(text: str) -> str:
-    if not _STATE.match(text):
-        raise ValueError("is not a state's two letters")
-    return text.upper()
+    return normalise_state(_usable("post_state", text))
+
+
+def _post_id(text: str) -> str:
+    return _usable("post_id", _name(text))
 
 
 def _agency_id(text: str) -> str:
@@ -218,16 +242,16 @@ def parse(row: Mapping[str, str]) -> tuple[Content | None, tuple[FieldInvalid, .
     commendation = kind is RecordKind.COMMENDATION
     unknown, not_applicable = Missing.UNKNOWN, Missing.NOT_APPLICABLE
     identity = Identity(
-        first=read.read("first", text, ""),
-        last=read.read("last", _surname, ""),
-        middle=read.optional("middle", text, unknown),
+        first=read.read("first", _first, ""),
+        last=read.read("last", _last, ""),
+        middle=read.optional("middle", _middle, unknown),
         suffix=read.optional("suffix", text, unknown),
-        former_last=read.optional("former_last", _surname, unknown),
+        former_last=read.optional("former_last", _former_last, unknown),
         birth_date=read.optional("birth_date", _birth_date, unknown),
         ssn4=read.optional("ssn4", _ssn4, unknown),
         sex=read.optional("sex", _sex, unknown),
         post_state=read.optional("post_state", _state, unknown),
-        post_id=read.optional("post_id", text, unknown),
+        post_id=read.optional("post_id", _post_id, unknown),
     )
     empty = not_applicable if commendation else unknown
     due_process = DueProcess(

@@ -1,54 +1,40 @@
 """From a person's particulars, as filed, to the normal forms that match keys are made of.
 
-Rules of this file (design/MATCHING.md §3; docs/protocol.md "Canonicaliser"):
-- both sides must agree to the octet, so this text is normative, has vectors (tests/vectors/matchkeys.json),
-  and any change of a rule or table is a new `SCHEME_VERSION`;
+Rules of this file (docs/matching.md §1, normative; MATCHING.md §3):
+- both sides must agree to the octet, so the rules have vectors (tests/vectors/normalise.json,
+  matchkeys.json), and any change of a rule or table is a new `SCHEME_VERSION`;
 - a value that cannot be read is *missing*, never an error and never a guess: "" is missing;
 - a placeholder is missing (§3 rule 5), or one agency's 1900-01-01 would match another's (§7 trap 5);
 - normalising what is already normal changes nothing: `normalise(p).particulars()` normalises to the same;
 - no identity value stands in a repr or in an exception.
+
+The parts: `folding` (letters), `name_words` (given names), `surnames`, `identifiers` (dates and numbers).
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from candor_proto.errors import InputInvalid
+from candor_proto.folding import fold as fold
+from candor_proto.folding import foreign_letters
+from candor_proto.folding import letters as letters
+from candor_proto.identifiers import normalise_birth_date as normalise_birth_date
+from candor_proto.identifiers import normalise_certificate, read_date
+from candor_proto.identifiers import normalise_post as normalise_post
+from candor_proto.identifiers import normalise_ssn4 as normalise_ssn4
+from candor_proto.identifiers import normalise_state as normalise_state
+from candor_proto.name_words import normalise_name as normalise_name
+from candor_proto.name_words import normalise_suffix as normalise_suffix
+from candor_proto.name_words import read_given
+from candor_proto.surnames import asked_surnames, read_surname, recorded_surnames, spare_surnames
+from candor_proto.surnames import split_surname as split_surname
 
 SCHEME_VERSION = 2
 
 # A longer field is not a name; the bound keeps every code far below the 65,535 octets of matchkeys.octets.
 MAX_FIELD_CHARACTERS = 200
-# §3 rule 2 asks for three letters: `de`, `la`, `St` and initials say nothing about the family.
-MIN_PART_LETTERS = 3
-
-# Letters that NFKD leaves whole (§3 rule 1, plus ð, which the same names are written with).
-_FOLDED = str.maketrans(
-    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
-)
-# Scanning confusions, in names only (§3 rule 1).
-_SCANNED = str.maketrans({"0": "o", "1": "l", "5": "s"})
-_NOT_A_LETTER = re.compile(r"[^a-z]+")
-_NOT_ALPHANUMERIC = re.compile(r"[^A-Z0-9]+")
-_DIGITS = re.compile(r"[0-9]+")
-_STATE = re.compile(r"[A-Z]{2}")
-# What separates the words of a surname; an apostrophe or a full stop does not (O'Brien, St.John).
-_BETWEEN_WORDS = re.compile(r"[\s,;/‐‑‒–—―−-]+")
-
-# §3 rule 5, field usage: first or last name unknown; no first, last, middle name; no middle initial.
-_NAME_PLACEHOLDERS = frozenset({"unknown", "fnu", "lnu", "nfn", "nln", "nmn", "nmi", "nomiddlename"})
-_POST_PLACEHOLDERS = frozenset({"NONE", "UNKNOWN", "PENDING", "NA", "TBD"})
-_SSN4_PLACEHOLDERS = frozenset({"0000"})  # the Social Security Administration never issues it
-_DATE_PLACEHOLDERS = frozenset({"19000101"})
-
-# Generations only: a degree or a title (Esq, PhD) says nothing about which of two namesakes a person is.
-_SUFFIXES = {
-    "jr": "jr", "jnr": "jr", "junior": "jr",
-    "sr": "sr", "snr": "sr", "senior": "sr",
-    "ii": "ii", "2nd": "ii", "iii": "iii", "3rd": "iii", "iv": "iv", "4th": "iv", "v": "v", "5th": "v",
-}  # fmt: skip
 _SEXES = {"m": "m", "male": "m", "f": "f", "female": "f", "x": "x", "nonbinary": "x"}
 
 
@@ -56,8 +42,8 @@ _SEXES = {"m": "m", "male": "m", "f": "f", "female": "f", "x": "x", "nonbinary":
 class Particulars:
     """What a form or a record says about a person, as filed; "" is missing.
 
-    `birth_date` is YYYY-MM-DD or YYYYMMDD, unknown parts written XX; `ssn4` the last four digits;
-    `post_state` and `post_id` the state and number of the POST certificate.
+    `birth_date` is YYYY-MM-DD, unknown parts written XX, or another form of `normalise_birth_date`; `ssn4`
+    the last four digits; `post_state` and `post_id` the state and number of the POST certificate.
     """
 
     first: str = ""
@@ -80,7 +66,10 @@ class Person:
     """The normal forms of a person's particulars; "" is missing. Made by `normalise` only.
 
     `last` and `former_last` are words of a-z with one space between them; `year`, `month`, `day` are
-    digits; `post_state` is two capital letters, `post_id` capitals and digits.
+    digits; `post_state` is two capital letters, `post_id` capitals and digits. What the others cannot say,
+    and is "" when there is no more to say: `given`, the words of a given name of several (`first` joined);
+    `called`, a nickname that stood in quotes or brackets; `marked`, the words of the surname with ä, ö, ü,
+    å.
     """
 
     first: str
@@ -95,6 +84,9 @@ class Person:
     sex: str
     post_state: str
     post_id: str
+    given: str = ""
+    called: str = ""
+    marked: str = ""
 
     def __repr__(self) -> str:
         return f"Person({_shown(self)})"
@@ -106,25 +98,36 @@ class Person:
 
     @property
     def other_surnames(self) -> tuple[str, ...]:
-        """Parts of the surname, the former surname, its parts (§3 rule 2); no duplicates, not the whole one.
+        """Parts of the surname, the former surname, its parts; both sides write them. Not the whole one."""
+        if not self.former_last and " " not in self.last and self.last[:1] not in "adev":
+            return ()  # nothing to split: what may be glued on begins with one of these letters
+        return asked_surnames(self.last, self.former_last)
 
-        A single significant part counts: `de la Cruz` must meet `Cruz`.
-        """
-        found: dict[str, None] = {}
-        for name in (self.last, self.former_last):
-            found.setdefault(name.replace(" ", ""))
-            for word in name.split():
-                if len(word) >= MIN_PART_LETTERS:
-                    found.setdefault(word)
-        return tuple(name for name in found if name and name != self.surname)
+    @property
+    def spare_surnames(self) -> tuple[str, ...]:
+        """Of `recorded_surnames` those that a lookup may ask in place of a filler: Brien of O'Brien."""
+        return spare_surnames(self.last, self.former_last)
+
+    @property
+    def recorded_surnames(self) -> tuple[str, ...]:
+        """Spellings of the surnames that only records write: Mc and Mac, ü as ue, Dyke of Vandyke."""
+        return recorded_surnames(self.last, self.former_last, self.marked, self.middle)
+
+    @property
+    def recorded_given(self) -> tuple[str, ...]:
+        """Given names that only records write: a nickname, the first of several words, first with middle."""
+        joined = self.first + self.middle if self.first and len(self.middle) > 1 else ""
+        names = (self.called, self.given.partition(" ")[0], joined)
+        return tuple(dict.fromkeys(name for name in names if name and name != self.first))
 
     def particulars(self) -> Particulars:
         """The normal forms as particulars, which normalise to this very person."""
         date = f"{self.year or 'XXXX'}-{self.month or 'XX'}-{self.day or 'XX'}"
+        first = self.given or self.first
         return Particulars(
-            first=self.first,
+            first=f"{first} ({self.called})" if self.called else first,
             middle=self.middle,
-            last=self.last,
+            last=self.marked or self.last,
             suffix=self.suffix,
             former_last=self.former_last,
             birth_date=date if self.year or self.month or self.day else "",
@@ -140,115 +143,86 @@ def _shown(value: Particulars | Person) -> str:
     return ", ".join(f"{field.name}=…" for field in fields(value) if getattr(value, field.name))
 
 
-def fold(text: str) -> str:
-    """Lower-case `text` without marks; letters that Unicode does not decompose are written out (§3 rule 1).
-
-    Folding comes before anything is deleted: the measured code deleted first, and `José` became `jos`.
-    """
-    if text.isascii():  # nothing of it decomposes, is a mark or is folded
-        return text.lower()
-    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).lower())
-    return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).translate(_FOLDED)
-
-
-def letters(text: str) -> str:
-    """The normal form of a name: folded, scanning confusions undone, a-z only (§3 rule 1)."""
-    folded = fold(text)
-    if folded.isascii() and folded.isalpha():  # a-z only: nothing to undo, nothing to delete
-        return folded
-    return _NOT_A_LETTER.sub("", folded.translate(_SCANNED))
-
-
-def normalise_name(text: str) -> str:
-    """The normal form of a given or middle name, or "" for a placeholder."""
-    name = letters(text)
-    return "" if name in _NAME_PLACEHOLDERS else name
-
-
-def normalise_suffix(text: str) -> str:
-    """One of jr, sr, ii, iii, iv, v, or "" for anything else."""
-    plain = re.sub(r"[^a-z0-9]+", "", fold(text))
-    return _SUFFIXES.get(plain) or _SUFFIXES.get(letters(text), "")
-
-
-def split_surname(text: str) -> tuple[str, str]:
-    """(words of the surname, generation suffix found behind them) of a surname as filed (§3 rules 1 and 2).
-
-    The last word that is left is never taken for a suffix: `Ii` alone is a surname. A lone V stays,
-    being more often an initial than a fifth.
-    """
-    words = [word for word in _BETWEEN_WORDS.split(fold(text)) if normalise_name(word)]
-    suffix = ""
-    while len(words) > 1 and normalise_suffix(words[-1]) not in ("", "v"):
-        suffix = normalise_suffix(words.pop())
-    last = " ".join(letters(word) for word in words)
-    return ("", suffix) if last.replace(" ", "") in _NAME_PLACEHOLDERS else (last, suffix)
-
-
-def normalise_birth_date(text: str) -> tuple[str, str, str]:
-    """(year, month, day) as digits, each "" when unknown (§3 rule 3).
-
-    No calendar check: 1.3 % of FEBRL4's dates are impossible and still carry evidence. A part of zeros is
-    how systems without XX write "unknown", so it is missing too.
-    """
-    digits = unicodedata.normalize("NFKD", text).strip().replace("-", "")
-    if len(digits) != 8 or digits in _DATE_PLACEHOLDERS:
-        return "", "", ""
-    parts = (digits[:4], digits[4:6], digits[6:])
-    if len(set(digits)) == 1:
-        return "", "", ""
-    year, month, day = [part if _DIGITS.fullmatch(part) and int(part) else "" for part in parts]
-    return year, month, day
-
-
-def normalise_ssn4(text: str) -> str:
-    """Four digits, or "" for anything else and for the never issued 0000 (§3 rule 5)."""
-    digits = unicodedata.normalize("NFKD", text).strip()
-    return (
-        digits if len(digits) == 4 and _DIGITS.fullmatch(digits) and digits not in _SSN4_PLACEHOLDERS else ""
-    )
-
-
-def normalise_post(state: str, number: str) -> tuple[str, str]:
-    """(state, number) of a POST certificate, or two empty texts.
-
-    Numbers are unique within a state only (§7 trap 7), so one without the other is missing; §3's code `P`
-    wants more than three characters in all.
-    """
-    issuer = _NOT_ALPHANUMERIC.sub("", fold(state).upper())
-    certificate = _NOT_ALPHANUMERIC.sub("", fold(number).upper())
-    usable = (
-        _STATE.fullmatch(issuer)
-        and len(issuer + certificate) > 3
-        and certificate.strip("0")
-        and certificate not in _POST_PLACEHOLDERS
-    )
-    return (issuer, certificate) if usable else ("", "")
-
-
 def normalise(particulars: Particulars) -> Person:
     """The normal forms of `particulars` under this scheme version.
 
     Raises InputInvalid, naming the field, for a field of more than 200 characters; nothing else.
     """
-    for field in fields(particulars):
-        if len(getattr(particulars, field.name)) > MAX_FIELD_CHARACTERS:
-            raise InputInvalid(f"The field {field.name} is longer than {MAX_FIELD_CHARACTERS} characters.")
-    last, suffix_in_last = split_surname(particulars.last)
-    former_last, _ = split_surname(particulars.former_last)
-    year, month, day = normalise_birth_date(particulars.birth_date)
-    post_state, post_id = normalise_post(particulars.post_state, particulars.post_id)
+    filed = particulars
+    for field in _FIELDS:
+        if len(getattr(filed, field)) > MAX_FIELD_CHARACTERS:
+            raise InputInvalid(f"The field {field} is longer than {MAX_FIELD_CHARACTERS} characters.")
+    first, middle, last = (
+        read_given(filed.first),
+        read_given(filed.middle, middle=True),
+        read_surname(filed.last),
+    )
+    year, month, day = normalise_birth_date(filed.birth_date)
+    post_state, post_id = normalise_post(filed.post_state, filed.post_id)
+    plain, marked = last.last, last.marked
+    own_suffix = normalise_suffix(filed.suffix) if filed.suffix else ""
+    middle_name = middle.name if len(middle.words) < 2 or len(middle.words[0]) > 1 else middle.words[0]
+    called = first.called or middle.called
     return Person(
-        first=normalise_name(particulars.first),
-        middle=normalise_name(particulars.middle),
-        last=last,
-        suffix=normalise_suffix(particulars.suffix) or suffix_in_last,
-        former_last=former_last,
+        first=first.name or called,
+        middle=middle_name or first.initial,
+        last=plain,
+        suffix=own_suffix or last.suffix or middle.suffix or first.suffix,
+        former_last=split_surname(filed.former_last)[0]
+        or (split_surname(last.former)[0] if last.former else ""),
         year=year,
         month=month,
         day=day,
-        ssn4=normalise_ssn4(particulars.ssn4),
-        sex=_SEXES.get(letters(particulars.sex), ""),
+        ssn4=normalise_ssn4(filed.ssn4) if filed.ssn4 else "",
+        sex=_SEXES.get(letters(filed.sex), "") if filed.sex else "",
         post_state=post_state,
         post_id=post_id,
+        given=" ".join(first.words) if len(first.words) > 1 and len(first.words[0]) > 1 else "",
+        called="" if called == first.name or not first.name else called,
+        marked="" if marked == plain else marked,
     )
+
+
+_FIELDS = tuple(field.name for field in fields(Particulars))
+
+
+# --- at the doors --------------------------------------------------------------------------------------
+
+_EMPTY_IT = "is a placeholder; leave it empty"
+# What a lookup is refused for. Not for a middle name: NMN says that there is none, and nothing is lost.
+REFUSED_IN_LOOKUPS = ("first", "last", "former_last", "birth_date", "ssn4", "post_state", "post_id")
+
+
+def refusal(field: str, text: str) -> str:
+    """Why matching could use nothing of `text` in `field`, and what to do; "" if it can, or if there is none.
+
+    For the doors at which somebody can still correct it: matching itself takes such a value for missing. Not
+    normative. No reason holds a value. Suffix and sex are not looked at: `Esq` is rightly ignored. Unknown
+    parts of a date are no fault; a certificate's number is looked at without its state.
+    """
+    if not text.strip():
+        return ""
+    if field in _NAME_READERS:
+        if foreign_letters(text):
+            return "holds letters that are not Latin; write it as the passport does in Latin letters"
+        return "" if _NAME_READERS[field](text) else "is a placeholder or has no letters; leave it empty"
+    if field == "birth_date":
+        if (parts := read_date(text)) is None:
+            return "is not a date; write YYYY-MM-DD, unknown parts as XX"
+        return _EMPTY_IT if any(parts) and not any(normalise_birth_date(text)) else ""
+    if field == "ssn4" and not normalise_ssn4(text):
+        digits = fold(text).strip()
+        return _EMPTY_IT if digits.isdigit() and len(digits) == 4 else "is not the last four digits alone"
+    if field == "post_state" and not normalise_state(text):
+        return "is no state; give its two letters"
+    if field == "post_id" and len(normalise_certificate("", text)) < 2:
+        return "is a placeholder or holds no number; leave it empty, and post_state as well"
+    return ""
+
+
+_NAME_READERS: Mapping[str, Callable[[str], str]] = {
+    "first": normalise_name,
+    "middle": normalise_name,
+    "last": lambda text: split_surname(text)[0],
+    "former_last": lambda text: split_surname(text)[0],
+}

@@ -52,7 +52,7 @@ def person(number: int) -> dict[str, str]:
         "first": f"Q{letters[:5]}",
         "last": f"Placeholder{letters[4:]}",
         "birth_date": birth,
-        "ssn4": f"{draw.randint(1, 9999):04}",
+        "ssn4": f"{draw.randint(1, 9998):04}",
     }
 
 

@@ -51,8 +51,13 @@ def test_last_four_that_a_spreadsheet_took_for_a_number_get_their_zeros_back() -
 @pytest.mark.parametrize(
     ("cells", "column"),
     [
-        ("Doe,07/23/1984,", "birth_date"),
-        ("Doe,1984,", "birth_date"),
+        ("Doe,23.07.1984,", "birth_date"),
+        ("Doe,07/23/84,", "birth_date"),
+        ("Doe,1900-01-01,", "birth_date"),
+        ("Doe,,0000", "ssn4"),
+        ("Doe,,9999", "ssn4"),
+        ("LNU,1984-07-23,", "last"),
+        ("Петров,1984-07-23,", "last"),
         ("Doe,,123-45-6789", "ssn4"),
         ("Doe,,12 4", "ssn4"),
         (",,1234", "first, last"),
@@ -65,6 +70,35 @@ def test_what_would_silently_be_missing_is_the_rows_error(cells: str, column: st
     assert wrong.error.startswith(f"{column}: ")
     assert cells.split(",")[0][:10] not in wrong.error or column == "first, last"
     assert not right.error
+
+
+@pytest.mark.parametrize(
+    "filed", ["07/23/1984", "7/23/1984 0:00", "1984.07.23", "19840723", "1984-07", "XXXX-XX-XX"]
+)
+def test_birth_dates_are_taken_as_other_systems_write_them(filed: str) -> None:
+    (row,) = rows_of(f"last,birth_date\nRoe,{filed}\n")
+    assert not row.error
+
+
+@pytest.mark.parametrize(
+    ("cells", "error"),
+    [
+        ("FNU,Roe,MA,1234", "first: is a placeholder or has no letters; leave it empty"),
+        ("Jo,Roe,Bavaria,1234", "post_state: is no state; give its two letters"),
+        (
+            "Jo,Roe,MA,PENDING",
+            "post_id: is a placeholder or holds no number; leave it empty, and post_state as well",
+        ),
+    ],
+)
+def test_a_placeholder_is_the_rows_error_with_what_to_do(cells: str, error: str) -> None:
+    (row,) = rows_of(f"first,last,post_state,post_id\n{cells}\n")
+    assert row.error == error
+
+
+def test_no_middle_name_is_no_error() -> None:
+    (row,) = rows_of("last,middle\nRoe,NMN\n")
+    assert not row.error
 
 
 def test_a_row_with_another_number_of_cells_is_its_own_error_and_row_numbers_are_the_spreadsheets() -> None:

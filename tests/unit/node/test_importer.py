@@ -104,9 +104,7 @@ def test_one_bad_row_keeps_every_row_out(store: Store) -> None:
     rows[17]["ssn4"] = "0000"
     report = run(store, csv_bytes(rows))
     assert (report.new, report.changed, report.unchanged, report.held) == (0, 0, 0, 0)
-    assert [str(error) for error in report.errors] == [
-        "row 19, ssn4: is a placeholder, not the end of a social security number"
-    ]
+    assert [str(error) for error in report.errors] == ["row 19, ssn4: is a placeholder; leave it empty"]
     assert store.run_sync(filings.count) == (0, 0)
     assert store.run_sync(lambda db: ledger.entries(db)) == []
 
@@ -302,7 +300,9 @@ def test_parser_never_raises_anything_else_on_cells(data: st.DataObject) -> None
 
 @settings(deadline=None, max_examples=60)
 @given(
-    first=st.text(st.characters(categories=["L"]), min_size=1, max_size=30),
+    first=st.text(
+        st.characters(categories=["L"], max_codepoint=0x17F, exclude_characters="µ"), max_size=30
+    ).map(lambda text: f"Zo{text}"),
     narrative=st.text(st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="-"), max_size=200),
     seed=st.integers(0, 1000),
 )
