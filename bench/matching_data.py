@@ -1,8 +1,8 @@
 """The files of the matching benchmark: A.csv (records), B.csv (queries) and truth.csv in a folder.
 
-`rec_id` names a row; `truth.csv` has one line for each true pair. FEBRL 3 and 4 are written out as lookups; any
-folder with the three files will do. What a matcher gets to see is made by `prepared`: only the fields of a
-field set, rows shuffled, labels gone.
+`rec_id` names a row; `truth.csv` has one line for each true pair. FEBRL 3 and 4 are written out as lookups;
+any folder with the three files will do. What a matcher gets to see is made by `prepared`: only the fields of
+a field set, rows shuffled, labels gone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import random
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,8 @@ from bench.febrl4_population import permutation
 from bench.matching_metrics import Pair
 
 COLUMNS = (
-    "rec_id", "first", "middle", "last", "suffix", "former_last", "dob", "ssn4", "sex", "post_state", "post_id",
+    "rec_id", "first", "middle", "last", "suffix", "former_last", "dob", "ssn4", "sex", "post_state",
+    "post_id",
 )  # fmt: skip
 FIELDS = {
     "nd": ("first", "last", "dob"),
@@ -27,6 +30,7 @@ FIELDS = {
     "ndsmp": COLUMNS[1:],
 }
 SHUFFLE_SEED = 20261127
+ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, str]
 
 
@@ -43,8 +47,19 @@ class Files:
         return [row["rec_id"] for row in self.queries]
 
 
+@dataclass(frozen=True)
+class Population:
+    """What `tools.population` is asked for."""
+
+    seed: int
+    mix: str
+    origins: str
+    records: int = 20_000
+    queries: int = 5_000
+
+
 def read(folder: Path) -> Files:
-    """The three files of `folder`. Raises ValueError if an id is there twice or the truth names none of them."""
+    """The three files of `folder`. ValueError if an id is there twice or the truth names a stray one."""
     records, queries = _rows(folder / "A.csv"), _rows(folder / "B.csv")
     with (folder / "truth.csv").open(encoding="utf-8", newline="") as file:
         truth = frozenset((line["query_id"], line["rec_id"]) for line in csv.DictReader(file))
@@ -80,7 +95,7 @@ def write(folder: Path, files: Files) -> Path:
 
 
 def prepared(files: Files, fields: str, queries: int | None = None) -> Files:
-    """The same with all but the fields of a set empty, shuffled; only the first `queries` of the shuffled, if given."""
+    """The same, shuffled, all but the fields of a set empty; of the queries the first so many, if given."""
     kept = {"rec_id", *FIELDS[fields]}
     draw = random.Random(SHUFFLE_SEED)
 
@@ -94,6 +109,22 @@ def prepared(files: Files, fields: str, queries: int | None = None) -> Files:
     records, asked = blanked(files.records), blanked(files.queries)[:queries]
     ids = {row["rec_id"] for row in asked}
     return Files(records, asked, frozenset(pair for pair in files.truth if pair[0] in ids))
+
+
+def officers_files(folder: Path, population: Population) -> Path:
+    """Officers whom nobody has seen: made by `tools.population` from a seed."""
+    words = [
+        *("--seed", str(population.seed)), *("--records", str(population.records)),
+        *("--queries", str(population.queries)), *("--mix", population.mix),
+        *("--origins", population.origins),
+    ]  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "tools.population", str(folder), *words],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return folder
 
 
 # --- FEBRL --------------------------------------------------------------------------------------------
@@ -112,7 +143,7 @@ def febrl3_files(folder: Path) -> Path:
 
 
 def lookup(originals: str, copies: str) -> Files:
-    """A lookup from the text of FEBRL files: rows `rec-N-org` of the one ask, rows `rec-N-dup-M` of the other answer.
+    """A lookup from the text of FEBRL files: rows `rec-N-org` ask, rows `rec-N-dup-M` of half the N are held.
 
     The half is that of the design measurements and of `bench.febrl4`: numbers sorted as texts,
     `numpy.random.RandomState(1).permutation`, first half.
@@ -149,8 +180,8 @@ def _febrl(text: str) -> Iterable[Row]:
 
 
 def read_scores(path: Path) -> dict[Pair, float]:
-    """A scores file: query_id, rec_id, probability."""
+    """A scores file: query_id, rec_id, probability; further columns are not read."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         next(lines, None)
-        return {(query, record): float(score) for query, record, score in lines}
+        return {(line[0], line[1]): float(line[2]) for line in lines}

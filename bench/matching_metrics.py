@@ -7,8 +7,8 @@ true pair that nobody scored is a miss. Definitions stand in docs/benchmarks.md,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 Pair = tuple[str, str]
@@ -68,22 +68,14 @@ def _quality(
     )
 
 
-def at(threshold: float, points: Collection[Quality], members: int, strangers: int) -> Quality:
-    """The quality at any threshold, of the curve's points; `members` and `strangers` only matter if all lie below."""
-    lowest = None
+def at(threshold: float, points: Iterable[Quality], true: int) -> Quality:
+    """The quality at any threshold, from the points of the curve; `true` is how many true pairs there are."""
+    lowest = _quality(threshold, 0, 0, true, 0, 0)
     for point in points:
         if point.threshold < threshold:
             break
         lowest = point
-    if lowest is None:
-        return _quality(threshold, 0, 0, members, 0, strangers)
-    return Quality(
-        threshold,
-        lowest.precision,
-        lowest.recall,
-        lowest.f1,
-        lowest.non_member_false_positive_rate,
-    )
+    return replace(lowest, threshold=threshold)
 
 
 def best(points: Collection[Quality]) -> Quality:
@@ -123,7 +115,7 @@ def false_candidates(scores: Scores, truth: Set[Pair], queries: Collection[str])
 
 
 def thinned(points: Collection[Quality], most: int = 200) -> list[tuple[float, float]]:
-    """At most about `most` (recall, precision) of the curve, each at least 1/`most` of recall from the one before."""
+    """About `most` (recall, precision) of the curve at most: steps of at least 1/`most` of recall."""
     kept: list[tuple[float, float]] = []
     last = None
     for point in points:
