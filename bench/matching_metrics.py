@@ -115,12 +115,12 @@ def false_candidates(scores: Scores, truth: Set[Pair], queries: Collection[str])
 
 
 def thinned(points: Collection[Quality], most: int = 200) -> list[tuple[float, float]]:
-    """About `most` (recall, precision) of the curve at most: steps of at least 1/`most` of recall."""
+    """The curve as (recall, precision), in steps of at least 1/`most` in one of them."""
     kept: list[tuple[float, float]] = []
     last = None
     for point in points:
         last = (round(point.recall, 4), round(point.precision, 4))
-        if not kept or last[0] - kept[-1][0] >= 1 / most:
+        if not kept or max(abs(here - there) for here, there in zip(last, kept[-1], strict=True)) >= 1 / most:
             kept.append(last)
     if last is not None and kept[-1] != last:
         kept.append(last)

@@ -16,9 +16,8 @@ COLOURS = {
     "CLK, tuned": "#1b9e77",
     "CLK": "#8fd1b7",
     "published keys": "#7a3e9d",
-    "toy hash": "#444444",
 }
-LEFT, BOTTOM = 0.55, 0.8
+LEFT, BOTTOM = 0.7, 0.85
 
 
 def draw(panels: list[dict[str, Any]], out: str) -> None:
