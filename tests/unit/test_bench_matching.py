@@ -229,6 +229,16 @@ def test_the_table_shows_every_method_of_every_field_set() -> None:
     assert lines[2].startswith("| set | nd | Candor | 0.500 | 0.750 | 0.600 | ")
 
 
+def test_figures_that_differ_from_the_products_own_stop_the_run() -> None:
+    files = Files([], [row(rec_id=query) for query in QUERIES], TRUTH)
+    own = {"threshold": 0.5, "precision": 0.4, "recall": 0.5, "f1": 4 / 9}
+    same = own | {"non_member_false_positive_rate": 1 / 3}
+    matching.check(matching.figures(matching.Answer(SCORES, 0.5, 1.0, True, {"default": same}), files))
+    other = own | {"non_member_false_positive_rate": 0.0}
+    with pytest.raises(RuntimeError, match="non_member"):
+        matching.check(matching.figures(matching.Answer(SCORES, 0.5, 1.0, True, {"default": other}), files))
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("matching_*.py")), ids=lambda path: path.name)
 def test_what_runs_elsewhere_imports_nothing_of_ours(path: Path) -> None:
     """A program of a peer's environment has `__main__` code; at its top it imports the standard library."""
