@@ -90,6 +90,7 @@ def comparisons(there: set[str]) -> list[Any]:
             cll.ColumnsReversedLevel("first", "last", symmetrical=True),
             *(cll.JaroWinklerLevel("last", threshold) for threshold in (0.92, 0.8)),
             cll.CustomLevel(crossed, "one in the other's place"),
+            cll.CustomLevel("contains(last_l, last_r) or contains(last_r, last_l)", "part of the other"),
             *(
                 [cll.CustomLevel("former_last_l = last_r or last_l = former_last_r", "former name")]
                 if "former_last" in there
