@@ -242,7 +242,7 @@ def show_applicant(case: Planted) -> None:
 
 
 def show_hit(hit: Mapping[str, Any]) -> None:
-    say(f"{hit['owner_name']}: {hit['kind']} ({hit['tier']}) – {hit['verdict']}")
+    say(f"{hit['owner_name']}: {hit['kind']} ({hit['tier']}) – {hit['band']}")
     for reason in hit.get("reasons", [])[:4]:
         say(f"   • {reason}")
 

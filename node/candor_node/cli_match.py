@@ -146,7 +146,7 @@ def _scores(run: Run) -> Iterator[str]:
     """One line for each pair behind the gate, by query and record."""
     from candor_node import evaluation_scheme as scheme
 
-    yield "query_id,rec_id,probability,verdict,labels,true\r\n"
+    yield "query_id,rec_id,probability,band,labels,true\r\n"
     for pair in run.opened:
         out = io.StringIO(newline="")
         labels = " ".join(label.name for label in scheme.labels(pair.hit))
@@ -155,7 +155,7 @@ def _scores(run: Run) -> Iterator[str]:
                 run.queries[pair.query].query_id,
                 pair.record,
                 f"{pair.score.probability:.6f}",
-                pair.score.explanation.verdict.value,
+                pair.score.explanation.band.value,
                 labels,
                 int(pair.true),
             )

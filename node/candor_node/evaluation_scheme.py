@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 
@@ -36,25 +36,22 @@ from candor_proto.matchkeys import (
 from candor_proto.name_tables import FREQUENCY
 from candor_proto.normalise import SCHEME_VERSION, Particulars, Person, normalise
 from candor_proto.result import Hit
+from candor_proto.scoring import STRONG as ASSERT
 from candor_proto.scoring import (
-    ASSERT_BITS,
     WEIGHTS_VERSION,
+    WORK_LIST,
+    Band,
     Explanation,
+    NameRarity,
     Outcome,
-    Verdict,
-    describe_agreement,
-    probability,
+    explain,
     tag_outcomes,
 )
+from candor_proto.scoring import Evidence as Compared
 from candor_proto.sealed_index import Label as BlobLabel
 from candor_proto.sealed_index import field_tag
 
-__all__ = ["GATE_THRESHOLD", "SCHEME_VERSION", "WEIGHTS_VERSION"]
-
-# The point of a work list (MATCHING.md §5 "Thresholds").
-WORK_LIST = 0.5
-# From where on the product asserts, if nothing contradicts.
-ASSERT = 2**ASSERT_BITS / (1 + 2**ASSERT_BITS)
+__all__ = ["ASSERT", "GATE_THRESHOLD", "SCHEME_VERSION", "WEIGHTS_VERSION", "WORK_LIST"]
 
 _POSITIONS: Mapping[Label, int] = {label: position for position, label in enumerate(MATCH_LABELS)}
 _TAGS = frozenset(TAG_LABELS)
@@ -178,6 +175,21 @@ class Evidence:
     population: int
 
 
+def evidence(found: Evidence) -> Compared:
+    """The same as the product's scorer takes it."""
+    return Compared(
+        frozenset(label.name for label in labels(found.asked)),
+        frozenset(label.name for label in labels(found.hit)),
+        _read(found.outcomes) if found.shape is LookupShape.DETAILED else {},
+        NameRarity.of(found.asker),
+    )
+
+
+def without_fields(compared: Compared) -> Compared:
+    """What a screening lookup would have known of the same pair."""
+    return replace(compared, outcomes={})
+
+
 @dataclass(frozen=True)
 class Score:
     """What the product says of a candidate."""
@@ -188,29 +200,29 @@ class Score:
     @property
     def strong(self) -> bool:
         """Asserted: strong evidence and no conflict."""
-        return self.explanation.verdict is Verdict.SAME_PERSON_LIKELY
+        return self.explanation.band is Band.STRONG
 
     @property
     def set_aside(self) -> bool:
-        return self.explanation.verdict is Verdict.DIFFERENT_PERSON
+        return self.explanation.band is Band.BELOW
 
 
-def score(evidence: Evidence) -> Score:
+def score(found: Evidence) -> Score:
     """As `candidates.find_hits` scores what it opened."""
-    explanation = describe_agreement(_read(evidence.outcomes), labels(evidence.hit))
-    return Score(probability(explanation), explanation)
+    explanation = explain(evidence(found), found.population)
+    return Score(explanation.probability, explanation)
 
 
 def find(
     outputs: Outputs, index: NodeIndex, federation: FederationName, today: date, population: int
 ) -> Findings:
-    """The hits of the real path, which scores them itself. `population` is for a scorer that asks for it."""
-    return find_hits(outputs, index, federation, today)
+    """The hits of the real path, which scores them itself."""
+    return find_hits(outputs, index, federation, today, population)
 
 
 def score_of(hit: Hit) -> Score:
     """The score that a hit of the real path carries."""
-    return Score(probability(hit.explanation), hit.explanation)
+    return Score(hit.explanation.probability, hit.explanation)
 
 
 def given_name_is_listed(asker: Person) -> bool:

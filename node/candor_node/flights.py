@@ -39,7 +39,7 @@ from candor_proto.oprf import SliceMap
 from candor_proto.policy import check_shape
 from candor_proto.result import Coverage, Hit, LookupResult, TargetReport, TargetState, order_hits
 from candor_proto.scheme import CURRENT
-from candor_proto.scoring import Explanation, probability
+from candor_proto.scoring import Explanation
 from candor_proto.statements import PERSONS
 
 # Of a flight, what may be persons that nobody asked about.
@@ -252,7 +252,7 @@ def results(
         words.insert(0, f"{len(aside)} set aside")
     if incomplete:
         words.append("not every alternative surname was asked about")
-    best = max((probability(hit.explanation) for hit in candidates), default=None)
+    best = max((hit.explanation.probability for hit in candidates), default=None)
     return (
         result.overall.value,
         "" if best is None else f"{best:.4f}",
@@ -273,7 +273,7 @@ assert len(failed("")) == len(RESULTS)
 
 
 def _words(explanation: Explanation) -> str:
-    parts = [f"{explanation.verdict.value}: {'; '.join(explanation.reasons)}"]
+    parts = [f"{explanation.band.value}: {'; '.join(explanation.reasons)}"]
     for words, fields in (
         ("agrees", explanation.agreeing),
         ("differs", explanation.differing),

@@ -15,7 +15,7 @@ from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import StoreUnusable
 from candor_proto.ids import BlobId, Digest, Handle, LookupId, NodeId
 from candor_proto.result import Hit, order_hits
-from candor_proto.scoring import Explanation, Verdict
+from candor_proto.scoring import Band, Explanation
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def add_hits(db: Database, search_id: LookupId, found: Sequence[tuple[Hit, bytes
         (hit, blob) for hit, blob in found if (str(hit.owner), hit.epoch, hit.blob_id.value) not in known
     ]
     for number, (hit, blob) in enumerate(fresh, last + 1):
-        explanation = asdict(hit.explanation) | {"verdict": hit.explanation.verdict.value}
+        explanation = asdict(hit.explanation) | {"band": hit.explanation.band.value}
         db.execute(
             "INSERT INTO hits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -114,10 +114,10 @@ def _read_hit(row: tuple[int, str, int, bytes, bytes, bytes, int, int, int, str,
 
 def _read_explanation(stored: dict[str, object]) -> Explanation:
     lists = {name: tuple(map(str, _list(stored[name]))) for name in _EXPLANATION_LISTS}
-    bits = stored["bits"]
-    if not isinstance(bits, int | float):
+    centibits = stored["centibits"]
+    if not isinstance(centibits, int):
         raise StoreUnusable("A stored hit has no weight.")
-    return Explanation(verdict=Verdict(stored["verdict"]), bits=float(bits), **lists)
+    return Explanation(band=Band(stored["band"]), centibits=centibits, **lists)
 
 
 _EXPLANATION_LISTS = ("reasons", "agreeing", "differing", "not_known")

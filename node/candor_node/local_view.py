@@ -130,7 +130,9 @@ def hit(stored: StoredHit, name_of: Callable[[NodeId], str]) -> pb.Hit:
         expires_on=(_FIRST_DAY + timedelta(days=found.expires_days)).isoformat()
         if found.expires_days
         else "",
-        verdict=found.explanation.verdict.value,
+        band=found.explanation.band.value,
+        probability=round(found.explanation.probability, 4),
+        headline=found.explanation.headline,
         reasons=found.explanation.reasons,
         agreeing=found.explanation.agreeing,
         differing=found.explanation.differing,

@@ -14,7 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -26,7 +26,7 @@ from candor_proto.matchkeys import Slot
 from candor_proto.record import RecordKind, Tier
 from candor_proto.result import Hit
 from candor_proto.scheme import Label, Scheme, find_scheme, gate_weight
-from candor_proto.scoring import Outcome, describe_agreement
+from candor_proto.scoring import REFERENCE_POPULATION, Evidence, NameRarity, Outcome, explain
 from candor_proto.sealed_index import (
     BLOB_OCTETS,
     SHARE_SLOTS,
@@ -87,12 +87,19 @@ class _Candidate:
     labels: dict[str, tuple[Label, list[tuple[bytes, ...]]]]
 
 
-def find_hits(outputs: Outputs, index: NodeIndex, federation: FederationName, today: date) -> Findings:
+def find_hits(
+    outputs: Outputs,
+    index: NodeIndex,
+    federation: FederationName,
+    today: date,
+    population: int = REFERENCE_POPULATION,
+) -> Findings:
     """The records of `index` that the outputs (slot, 64-octet F) open, and what failed on the way.
 
     `outputs` may hold the slots of several lookups for one person at one node and epoch: a blob's labels
     add up over all of them. Expired and withdrawn blobs are misses. Raises UnsupportedVersion for an index
     of a scheme that this build does not know: whoever asks such a node must not count it as answered.
+    `population` is the number of records that the whole lookup reaches, for the probability.
     """
     scheme = find_scheme(index.head.scheme_version)
     owner = IndexOwner(federation, index.head.node, index.head.epoch)
@@ -109,7 +116,7 @@ def find_hits(outputs: Outputs, index: NodeIndex, federation: FederationName, to
             failures.append(LocalFailure(blob_id, LimitExceeded("More blobs open than one person can have.")))
             break
         try:
-            hit = _open(blob_id, candidate, outputs, index, owner, scheme, today)
+            hit = _open(blob_id, candidate, outputs, index, owner, scheme, today, population)
         except CandorError as error:
             failures.append(LocalFailure(blob_id, error))
             continue
@@ -148,6 +155,7 @@ def _open(
     owner: IndexOwner,
     scheme: Scheme,
     today: date,
+    population: int,
 ) -> Hit | None:
     """The hit behind the gate; None when withdrawn or expired. Raises a local failure."""
     blob = candidate.segment.blob(blob_id)
@@ -181,7 +189,20 @@ def _open(
         tier=opened.tier,
         expires_days=opened.expires_days,
         labels=tuple(label.name for label in labels),
-        explanation=describe_agreement(outcomes, labels),
+        explanation=explain(_evidence(outputs, labels, outcomes, scheme), population),
+    )
+
+
+def _evidence(
+    outputs: Outputs, hit: Sequence[Label], outcomes: Mapping[str, Outcome], scheme: Scheme
+) -> Evidence:
+    """What the asker knows of an opened record: keys asked and hit, fields compared, its own names' rarity."""
+    own = [slot for slot, _ in outputs if slot.label is not None and slot.label.version == scheme.version]
+    return Evidence(
+        asked=frozenset(slot.label.name for slot in own if slot.label in scheme.match_labels and slot.label),
+        hit=frozenset(label.name for label in hit),
+        outcomes=outcomes,
+        names=own[0].names if own else NameRarity(),
     )
 
 

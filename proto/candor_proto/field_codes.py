@@ -9,12 +9,19 @@ Rules of this file:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from candor_proto.errors import LimitExceeded
 from candor_proto.normalise import Person
-from candor_proto.phonetics import canonical_forms, consonant_skeleton, double_metaphone, soundex
+from candor_proto.phonetics import (
+    asked_root,
+    consonant_skeleton,
+    double_metaphone,
+    recorded_forms,
+    soundex,
+)
 
 T = TypeVar("T")
 
@@ -50,7 +57,8 @@ class Sounds:
     """Roots, sounds and skeletons of names, each computed once: officers share names, codes share parts."""
 
     def __init__(self) -> None:
-        self.forms: Mapping[str, tuple[str, ...]] = _Kept(canonical_forms)
+        self.root: Mapping[str, str] = _Kept(asked_root)
+        self.forms: Mapping[str, tuple[str, ...]] = _Kept(recorded_forms)
         self.metaphone: Mapping[str, str] = _Kept(double_metaphone)
         self.skeleton: Mapping[str, str] = _Kept(consonant_skeleton)
 
@@ -70,49 +78,67 @@ def _joined(*parts: str) -> str:
     return "".join(parts) if all(parts) else ""
 
 
-def _roots(person: Person, sounds: Sounds) -> list[str]:
-    """Canonical forms of first and middle name, the two roots first: where slots are short, others go."""
-    first = sounds.forms[person.first]
-    middle = sounds.forms[person.middle] if len(person.middle) > 1 else ()
-    return [*first[:1], *middle[:1], *first[1:], *middle[1:]]
+_Names = Sequence[str]
 
 
-_GivenCode = Callable[[Person, Sounds], Sequence[str]]
+class _Asked:
+    """What a lookup says of a given name: the name as it stands, and its one root."""
 
-# Codes of the given name, of which the record's side emits more (§3 "Two sides"): one value when asked...
-GIVEN_ASKED: Mapping[str, _GivenCode] = {
-    "F": lambda person, _: [person.first],
-    "F1": lambda person, _: [person.first[:1]],
-    "F3": lambda person, _: [person.first[:3]],
-    "Fz": lambda person, _: [person.first[-3:]],
-    "Fo": lambda person, _: [_sorted(person.first)],
-    "Fc": lambda person, sounds: sounds.forms[person.first][:1],
-    "Fp": lambda person, sounds: [sounds.metaphone[form] for form in sounds.forms[person.first][:1]],
+    def given(self, person: Person) -> _Names:
+        return [person.first]
+
+    def initials(self, person: Person, sounds: Sounds) -> _Names:
+        return [person.first[:1]]
+
+    def roots(self, person: Person, sounds: Sounds) -> _Names:
+        return [sounds.root[person.first]]
+
+
+class _Recorded(_Asked):
+    """What a record says: all that a lookup for the same person may (§3 "Two sides")."""
+
+    def given(self, person: Person) -> _Names:
+        return [person.first, *person.recorded_given]
+
+    def initials(self, person: Person, sounds: Sounds) -> _Names:
+        names = (person.first, person.middle, *person.recorded_given, *sounds.forms[person.first])
+        return [name[:1] for name in names]
+
+    def roots(self, person: Person, sounds: Sounds) -> _Names:
+        """The roots of first and middle name first: where slots are short, others go."""
+        middle = person.middle if len(person.middle) > 1 else ""
+        forms = [sounds.forms[name] for name in (person.first, middle, *person.recorded_given)]
+        return [form for own in forms for form in own[:1]] + [form for own in forms for form in own[1:]]
+
+
+_ASKED, _RECORDED = _Asked(), _Recorded()
+
+# Codes of a given name as it stands.
+_GIVEN_CODES: Mapping[str, Callable[[str], str]] = {
+    "F": str,
+    "F3": lambda given: given[:3],
+    "Fz": lambda given: given[-3:],
+    "Fo": _sorted,
 }
-# ... and on a record all canonical forms of first and middle name, and their initials.
-_GIVEN_RECORDED: Mapping[str, _GivenCode] = {
-    **GIVEN_ASKED,
-    "F1": lambda p, sounds: [name[:1] for name in (p.first, p.middle, *sounds.forms[p.first])],
-    "Fc": _roots,
-    "Fp": lambda person, sounds: [sounds.metaphone[form] for form in _roots(person, sounds)],
+# Single codes of the given name, for which an initial says too little.
+GIVEN_NAMES = frozenset({*_GIVEN_CODES, "F1", "Fc", "Fp"})
+# Codes of one surname.
+_SURNAME_CODES: Mapping[str, Callable[[str, Sounds], str]] = {
+    "L": lambda surname, _: surname,
+    "Lp": lambda surname, sounds: sounds.metaphone[surname],
+    "Ls": lambda surname, _: soundex(surname),
+    "L1": lambda surname, _: surname[:1],
+    "L3": lambda surname, _: surname[:3],
+    "L4": lambda surname, _: surname[:4],
+    "Lz": lambda surname, _: surname[-3:],
+    "Lo": lambda surname, _: _sorted(surname),
+    "Lk": lambda surname, sounds: sounds.skeleton[surname],
 }
-# Codes of one surname, alone or with the person's own first name.
-_SURNAME_CODES: Mapping[str, Callable[[str, Person, Sounds], str]] = {
-    "L": lambda surname, *_: surname,
-    "Lp": lambda surname, _, sounds: sounds.metaphone[surname],
-    "Ls": lambda surname, *_: soundex(surname),
-    "L1": lambda surname, *_: surname[:1],
-    "L3": lambda surname, *_: surname[:3],
-    "L4": lambda surname, *_: surname[:4],
-    "Lz": lambda surname, *_: surname[-3:],
-    "Lo": lambda surname, *_: _sorted(surname),
-    "Lk": lambda surname, _, sounds: sounds.skeleton[surname],
-    "SW": lambda surname, person, _: _pair(person.first, surname),
-    "SW1": lambda surname, person, _: _pair(person.first[:1], surname[:1]),
-    "SW3": lambda surname, person, _: _pair(person.first[:3], surname[:3]),
-    "SWp": lambda surname, person, sounds: _pair(
-        sounds.metaphone["".join(sounds.forms[person.first][:1])], sounds.metaphone[surname]
-    ),
+# Codes of a given name and a surname, whichever was written first.
+_PAIR_CODES: Mapping[str, Callable[[str, str], str]] = {
+    "SW": _pair,
+    "SW1": lambda given, surname: _pair(given[:1], surname[:1]),
+    "SW3": lambda given, surname: _pair(given[:3], surname[:3]),
 }
 # Codes that are the same on both sides and have no variants.
 _PLAIN_CODES: Mapping[str, Callable[[Person], str]] = {
@@ -147,7 +173,7 @@ class PersonCodes(dict[str, tuple[bytes, ...]]):
         self.person = person
         self._surnames = surnames
         self._sounds = sounds
-        self._given = _GIVEN_RECORDED if record else GIVEN_ASKED
+        self._side = _RECORDED if record else _ASKED
 
     def __missing__(self, code: str) -> tuple[bytes, ...]:
         values = self._values(code)
@@ -159,10 +185,24 @@ class PersonCodes(dict[str, tuple[bytes, ...]]):
     def _values(self, code: str) -> Sequence[str]:
         if plain := _PLAIN_CODES.get(code):
             return (plain(self.person),)
-        if given := self._given.get(code):
-            return given(self.person, self._sounds)
-        of_surname = _SURNAME_CODES[code]
-        return [of_surname(surname, self.person, self._sounds) for surname in self._surnames]
+        if of_given := _GIVEN_CODES.get(code):
+            return [of_given(given) for given in self._side.given(self.person)]
+        if of_surname := _SURNAME_CODES.get(code):
+            return [of_surname(surname, self._sounds) for surname in self._surnames]
+        if of_pair := _PAIR_CODES.get(code):
+            names = itertools.product(self._side.given(self.person), self._surnames)
+            return [of_pair(given, surname) for given, surname in names]
+        if code == "F1":
+            return self._side.initials(self.person, self._sounds)
+        roots, sound = self._side.roots(self.person, self._sounds), self._sounds.metaphone
+        if code == "Fc":
+            return roots
+        sounds = dict.fromkeys(sound[root] for root in roots)
+        if code == "Fp":
+            return list(sounds)
+        if code == "SWp":
+            return [_pair(given, sound[surname]) for given in sounds for surname in self._surnames]
+        raise KeyError(code)
 
     def __repr__(self) -> str:
         return "<PersonCodes redacted>"

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from candor_proto.errors import CommitmentMismatch, LimitExceeded
+from candor_proto.evidence import NameRarity
 from candor_proto.field_codes import PersonCodes, Sounds, framed
 from candor_proto.ids import KeyClass, LookupShape
 from candor_proto.normalise import Person
@@ -90,6 +91,12 @@ def _inputs(label: Label, codes: PersonCodes) -> list[bytes]:
 
 def _surnames(person: Person) -> tuple[str, ...]:
     return tuple(name for name in (person.surname, *person.other_surnames) if name)[:MAX_SURNAMES]
+
+
+def _recorded_surnames(person: Person) -> tuple[str, ...]:
+    """With the spellings that only records write; the least likely ones go where they are too many."""
+    names = (person.surname, *person.other_surnames, *person.recorded_surnames)
+    return tuple(name for name in names if name)[:MAX_SURNAMES]
 
 
 # --- the record's side -------------------------------------------------------------------------------
@@ -162,7 +169,7 @@ def record_inputs(
 
 
 def _recorded(person: Person, sounds: Sounds) -> PersonCodes:
-    return PersonCodes(person, _surnames(person), sounds, record=True)
+    return PersonCodes(person, _recorded_surnames(person), sounds, record=True)
 
 
 def _record_keys(codes: PersonCodes, scheme: Scheme) -> tuple[RecordKey, ...]:
@@ -187,12 +194,16 @@ def _record_codes(person_codes: PersonCodes, scheme: Scheme) -> RecordCodes:
 
 @dataclass(frozen=True, repr=False)
 class Slot:
-    """One element of a lookup: `position` counts from 0 within its class; `label` is None for a filler."""
+    """One element of a lookup: `position` counts from 0 within its class; `label` is None for a filler.
+
+    `names` says how common the asked person's names are, which the asker's own scoring uses; never sent.
+    """
 
     key_class: KeyClass
     position: int
     label: Label | None
     input: bytes
+    names: NameRarity = NameRarity()
 
     def __repr__(self) -> str:
         # Which slots are fillers tells which fields a person lacks: not shown either.
@@ -235,7 +246,8 @@ def _arrange(
 
     Plan 0 holds the whole surname's keys, each in its own label's slot. The alternative surnames' keys,
     surname by surname in list order, take the slots left free there, then further plans from slot 0. What
-    plan 0 still has free takes the whole surname's keys under the reserve labels, in list order.
+    plan 0 still has free takes the keys of spare surnames, then the whole surname's keys under the reserve
+    labels, in list order.
     """
     labels = scheme.class_labels[key_class]
     own: dict[int, _Asked] = {}
@@ -244,10 +256,12 @@ def _arrange(
         for value in _inputs(label, codes):
             own[label.slot] = (label, value)
     free = [position for position in range(len(labels)) if position not in own]
-    waiting = _others(person, labels, own, sounds)
-    if len(waiting) < len(free) and key_class is KeyClass.MATCH:
-        waiting += [(label, value) for label in scheme.reserve_labels for value in _inputs(label, codes)]
-        del waiting[len(free) :]
+    waiting = _others(person, _surnames(person), labels, own.values(), sounds)
+    if len(waiting) < len(free):
+        spare = _others(person, person.spare_surnames, labels, [*own.values(), *waiting], sounds)
+        if key_class is KeyClass.MATCH:
+            spare += [(label, value) for label in scheme.reserve_labels for value in _inputs(label, codes)]
+        waiting += spare[: len(free) - len(waiting)]
     while True:
         own.update(zip(free, waiting, strict=False))
         yield own
@@ -258,17 +272,17 @@ def _arrange(
 
 
 def _others(
-    person: Person, labels: Sequence[Label], own: Mapping[int, _Asked], sounds: Sounds
+    person: Person, surnames: Iterable[str], labels: Sequence[Label], asked: Iterable[_Asked], sounds: Sounds
 ) -> list[_Asked]:
-    """The keys of the other surnames that `own` does not hold, surname by surname in list order."""
-    asked = {value for _label, value in own.values()}
+    """The keys of `surnames` that are not `asked`, surname by surname in list order."""
+    known = {value for _label, value in asked}
     found: list[_Asked] = []
-    for surname in _surnames(person):
+    for surname in surnames:
         codes = PersonCodes(person, [surname], sounds, record=False)
         for label in labels:
             for value in _inputs(label, codes):
-                if value not in asked:
-                    asked.add(value)
+                if value not in known:
+                    known.add(value)
                     found.append((label, value))
     return found
 
@@ -285,10 +299,8 @@ def plan_lookup(
     """
     if len(seed) != SEED_BYTES:
         raise LimitExceeded(f"A lookup seed has {SEED_BYTES} octets, got {len(seed)}.")
-    classes, sounds = SHAPE_CLASSES[shape], Sounds()
-    arranged = {
-        key_class: list(_arrange(person, key_class, scheme, sounds)) for key_class in classes
-    }
+    classes, sounds, names = SHAPE_CLASSES[shape], Sounds(), NameRarity.of(person)
+    arranged = {key_class: list(_arrange(person, key_class, scheme, sounds)) for key_class in classes}
     needed = max(map(len, arranged.values()))
     return tuple(
         LookupPlan(
@@ -299,6 +311,7 @@ def plan_lookup(
                     key_class,
                     position,
                     *keys.get(position, (None, filler_input(seed, key_class, position, scheme))),
+                    names,
                 )
                 for key_class in classes
                 for keys in [arranged[key_class][number] if number < len(arranged[key_class]) else {}]

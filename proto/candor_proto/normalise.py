@@ -31,7 +31,7 @@ from candor_proto.name_words import read_given
 from candor_proto.surnames import asked_surnames, read_surname, recorded_surnames, spare_surnames
 from candor_proto.surnames import split_surname as split_surname
 
-SCHEME_VERSION = 2
+SCHEME_VERSION = 3
 
 # A longer field is not a name; the bound keeps every code far below the 65,535 octets of matchkeys.octets.
 MAX_FIELD_CHARACTERS = 200

@@ -34,12 +34,12 @@ from candor_proto.matchkeys import (
     GATE_THRESHOLD,
     MATCH_LABELS,
     Label,
-    canonical_forms,
     consonant_skeleton,
     double_metaphone,
     soundex,
 )
 from candor_proto.normalise import Person
+from candor_proto.phonetics import recorded_forms
 
 
 class Knowledge(Enum):
@@ -92,25 +92,31 @@ def _sorted(text: str) -> str:
     return "".join(sorted(text))
 
 
-def _root(name: str) -> str:
-    return canonical_forms(name)[0] if name else ""
+def _forms(first: str, middle: str) -> list[str]:
+    return [*recorded_forms(first), *(recorded_forms(middle) if middle[1:] else ())]
 
 
 # What a record emits for each code of a field (matchkeys; a test compares the two). The first of several
-# values is the one that the attacker is taken to learn. An item is a tuple of texts.
+# values is the one that the attacker is taken to learn. An item is a tuple of texts. Nicknames in brackets
+# and first names of several words, which emit more, are left out.
 _GIVEN: Mapping[str, Callable[[str, str], Iterable[str]]] = {
     "F": lambda first, middle: [first],
-    "F1": lambda first, middle: [part[:1] for part in (first, middle, *canonical_forms(first))],
+    "F1": lambda first, middle: [part[:1] for part in (first, middle, *recorded_forms(first))],
     "F3": lambda first, middle: [first[:3]],
+    "Fz": lambda first, middle: [first[-3:]],
     "Fo": lambda first, middle: [_sorted(first)],
-    "Fc": lambda first, middle: [*canonical_forms(first), *(canonical_forms(middle) if middle[1:] else ())],
-    "root sound": lambda first, middle: [double_metaphone(_root(first))],
+    "Fc": _forms,
+    "Fp": lambda first, middle: [double_metaphone(form) for form in _forms(first, middle)],
+    # Within codes over two fields: the own name's initial only.
+    "initial": lambda first, middle: [first[:1]],
 }
 _SURNAME: Mapping[str, Callable[[str], Iterable[str]]] = {
     "L": lambda name: [name],
     "Lp": lambda name: [double_metaphone(name)],
     "Ls": lambda name: [soundex(name)],
     "L1": lambda name: [name[:1]],
+    "L3": lambda name: [name[:3]],
+    "Lz": lambda name: [name[-3:]],
     "L4": lambda name: [name[:4]],
     "Lo": lambda name: [_sorted(name)],
     "Lk": lambda name: [consonant_skeleton(name)],
@@ -135,7 +141,9 @@ _CODES: Mapping[str, Mapping[str, Callable[..., Iterable[str]]]] = {
 # The code of a field that tells all its other codes.
 _WHOLE: Mapping[str, str] = {"given": "F", "surname": "L", "date": "D", "last four": "S", "certificate": "P"}
 # Codes over two fields. That the two are sorted, which may merge two pairs, is left out.
-_PAIRS: Mapping[str, _Values] = {"SW": ("F", "L"), "SWp": ("root sound", "Lp")}
+_PAIRS: Mapping[str, _Values] = {
+    "SW": ("F", "L"), "SW1": ("initial", "L1"), "SW3": ("F3", "L3"), "SWp": ("Fp", "Lp"),
+}  # fmt: skip
 # What the attacker knows it need not find in the prior: a weight that is there and changes no order.
 _KNOWN_WEIGHT = 1e-9
 _LEAP_YEAR = date(2000, 1, 1)

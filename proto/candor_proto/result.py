@@ -13,7 +13,7 @@ from enum import Enum
 
 from candor_proto.errors import MalformedMessage
 from candor_proto.ids import BlobId, Digest, Handle, LookupId, NodeId
-from candor_proto.scoring import Explanation, Verdict
+from candor_proto.scoring import Band, Explanation
 
 
 class TargetState(Enum):
@@ -122,8 +122,8 @@ class Hit:
 
     @property
     def set_aside(self) -> bool:
-        """Whether the evidence says that this is somebody else."""
-        return self.explanation.verdict is Verdict.DIFFERENT_PERSON
+        """Whether the evidence says that this is more likely somebody else."""
+        return self.explanation.band is Band.BELOW
 
 
 class Overall(Enum):
@@ -157,6 +157,16 @@ class LookupResult:
 
 
 def order_hits(hits: Iterable[Hit]) -> tuple[Hit, ...]:
-    """Likely persons first, set-aside ones last, then by owner: the same order every time."""
-    rank = {Verdict.SAME_PERSON_LIKELY: 0, Verdict.REVIEW: 1, Verdict.DIFFERENT_PERSON: 2}
-    return tuple(sorted(hits, key=lambda hit: (rank[hit.explanation.verdict], hit.owner, hit.blob_id)))
+    """Strong ones first, set-aside ones last, likelier ones first, then by owner: the same every time."""
+    rank = {Band.STRONG: 0, Band.REVIEW: 1, Band.BELOW: 2}
+    return tuple(
+        sorted(
+            hits,
+            key=lambda hit: (
+                rank[hit.explanation.band],
+                -hit.explanation.centibits,
+                hit.owner,
+                hit.blob_id,
+            ),
+        )
+    )

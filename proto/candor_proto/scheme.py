@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from candor_proto.errors import CommitmentMismatch, LimitExceeded, MalformedMessage, UnsupportedVersion
-from candor_proto.field_codes import GIVEN_ASKED
+from candor_proto.field_codes import GIVEN_NAMES
 from candor_proto.ids import KeyClass
 from candor_proto.normalise import SCHEME_VERSION as SCHEME_VERSION
 
@@ -52,7 +52,7 @@ class Label:
     @cached_property
     def given_code(self) -> bool:
         """Whether it is a single code of the given name."""
-        return self.key_class is KeyClass.CODE and self.name in GIVEN_ASKED
+        return self.key_class is KeyClass.CODE and self.name in GIVEN_NAMES
 
     @cached_property
     def opening(self) -> bytes:
@@ -158,26 +158,26 @@ class Scheme:
 
 # --- the versions ------------------------------------------------------------------------------------
 
-# R16 in list order (§4) with class and gate weight. The weights follow the bits of §5 in whole numbers;
-# `P` is 2, not 3, for no label may open a record alone. `Y+S` has a domain of 5.5*10^5: it carries no shares
-# and is a field tag in the blob (PROTOCOL.md §3 "Labels of small domain"). `D+S` stands where R16 has `L1+D`,
-# which `L1+Dc` contains: with `Yo+So` it opens for birth date and last four, whatever the names (ADR 0016).
+# Sixteen labels with a slot, in slot order, and the reserves; each with class and gate weight. Chosen on the
+# development sets among 540 combinations for recall behind the gate, under the floors of opening costs
+# (ADR 0022): two labels of weight 2, or one and any other, or three of weight 1 open; none opens alone, and
+# none is of names alone. W holds the four of the smallest domain.
 _MATCH = (
-    ("L1+Dc", KeyClass.WEAK, 1), ("D+S", KeyClass.WEAK, 1), ("Y+S", KeyClass.WEAK, 0),
-    ("F3+S", KeyClass.WEAK, 1), ("SWp+MD", KeyClass.MATCH, 2), ("Ls+S", KeyClass.MATCH, 2),
-    ("Yo+So", KeyClass.MATCH, 2), ("F1+L4+YM", KeyClass.MATCH, 1), ("SWp+So", KeyClass.MATCH, 2),
-    ("SW+YM", KeyClass.MATCH, 2), ("F+Dc", KeyClass.MATCH, 2), ("SWp+YD", KeyClass.MATCH, 2),
-    ("L4+S", KeyClass.MATCH, 2), ("F3+Lk+MD", KeyClass.MATCH, 2), ("Ls+Dc", KeyClass.MATCH, 1),
-    ("P", KeyClass.MATCH, 2),
+    ("SW1+So", KeyClass.WEAK, 2), ("F1+Lz+MD", KeyClass.WEAK, 1), ("F+Dc", KeyClass.WEAK, 2),
+    ("F+S", KeyClass.WEAK, 2), ("L3+Dc", KeyClass.MATCH, 2), ("Fc+D", KeyClass.MATCH, 2),
+    ("Ls+Dc", KeyClass.MATCH, 2), ("SW3+MD", KeyClass.MATCH, 2), ("SW3+YM", KeyClass.MATCH, 1),
+    ("SWp+YM", KeyClass.MATCH, 2), ("F1+L4+YM", KeyClass.MATCH, 2), ("L3+S", KeyClass.MATCH, 1),
+    ("Lk+S", KeyClass.MATCH, 2), ("SW3+So", KeyClass.MATCH, 1), ("YD+S", KeyClass.MATCH, 1),
+    ("YM+S", KeyClass.MATCH, 2),
+    ("P", KeyClass.MATCH, 2), ("L3+Yo", KeyClass.MATCH, 2), ("SWp+MD", KeyClass.MATCH, 1),
 )  # fmt: skip
 
-# The 24 single field codes of a detailed lookup (PROTOCOL.md §3): given name, surname, birth date, last
-# four, certificate, middle name and initial, generation suffix, sex. No per-digit tests: they would turn
-# 10^4 guesses of the last four into 40 (§5 "Second, confirming round").
+# The 24 single field codes of a detailed lookup (PROTOCOL.md §3), chosen by what leaving each out costs (ADR
+# 0023): given name, surname, both in any order, birth date, last four, certificate and its state, middle name
+# and initial, generation suffix, sex. No per-digit tests: they would turn 10^4 guesses of the last four into
+# 40 (MATCHING.md §5 "Second, confirming round").
 _CODES = "F Fc Fp Fo Fz L Ls Lz SW SW1 SW3 D Yo YM YD MD Y S P PS M M1 X G"
 
-# Threshold: weights of the labels hit that open a record (PROTOCOL.md §3 "The score gate"): F1 .945 in one
-# round on unseen officers, 0.017 false openings a lookup.
 CURRENT = Scheme.of(SCHEME_VERSION, _MATCH, _CODES.split(), threshold=3)
 # Every version that this build can ask and publish under.
 SCHEMES: Mapping[int, Scheme] = {CURRENT.version: CURRENT}

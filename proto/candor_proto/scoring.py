@@ -1,13 +1,12 @@
-"""What agreeing and differing fields say: an explanation and a verdict for the asker's screen.
+"""From the evidence about a candidate to its probability, band and explanation (docs/matching.md §6).
 
-Rules of this file (MATCHING.md §5 and §7):
-- a verdict is advice to the person who reviews a candidate; the owner confirms identity (RECORDS.md §6);
-- three-valued: what is missing on either side is neither agreement nor disagreement (§5, §7 trap 5);
-- evidence adds up once a *field*: the codes of one field are nested, so that adding them would count one
-  fact several times (§5 "Fellegi-Sunter addition over-counts");
-- conflicts go before weights: a twin, a junior or a namesake is never asserted, however much agrees
-  (§7 trap 4), and the conflict is the first reason shown;
-- the weights are a documented start, not a trained scorer: no name frequencies, no calibration claim.
+Rules of this file:
+- the probability is a sum of weights in hundredths of a bit, from the table in `weights`: anybody can add it
+  up again by hand. The table is trained, this module is not;
+- agreement never lowers a probability and disagreement never raises one (a test goes through the table);
+- conflicts cap the band: a twin, a junior or a namesake is never shown as strong, however much agrees
+  (MATCHING.md §7 trap 4), and a conflict is the first reason shown;
+- a band is advice to the person who reviews a candidate; the owner confirms identity (RECORDS.md §6).
 """
 
 from __future__ import annotations
@@ -17,115 +16,110 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from candor_proto.matchkeys import MATCH_LABELS, TAG_LABELS, Label
+from candor_proto import weights
+from candor_proto.evidence import Evidence as Evidence
+from candor_proto.evidence import NameRarity as NameRarity
+from candor_proto.evidence import Outcome as Outcome
+from candor_proto.evidence import features
+from candor_proto.matchkeys import TAG_LABELS, Label
 
-WEIGHTS_VERSION = 1
+WEIGHTS_VERSION = weights.VERSION
+# Records that a lookup reaches, where nobody says: those of the populations that the weights were learnt from.
+REFERENCE_POPULATION = weights.REFERENCE_POPULATION
+MAX_POPULATION = 100_000_000
 
-# log2(1/N) for the 500,000 records of a large federation (§5 "Prior"): N is every record a lookup reaches.
-PRIOR_BITS = -18.9
-# log2(.95/.05): the "assert" point of §5 "Thresholds".
-ASSERT_BITS = 4.25
-
-
-class Outcome(Enum):
-    """How one field code of asker and record compare."""
-
-    AGREE = "agree"
-    DISAGREE = "disagree"
-    NOT_KNOWN = "not known"
+# The points between the bands. Fixed before a test (MATCHING.md §5 "Thresholds"): a work list holds what is
+# more likely than not; strong is what is wrong at most once in twenty as far as the probability goes.
+WORK_LIST = 0.5
+STRONG = 0.95
 
 
-class Verdict(Enum):
+class Band(Enum):
     """What the evidence suggests to the person who reviews a candidate."""
 
-    SAME_PERSON_LIKELY = "same person likely"
+    STRONG = "strong"
     REVIEW = "review"
-    DIFFERENT_PERSON = "different person"
+    BELOW = "below threshold"
 
 
-@dataclass(frozen=True)
-class FieldWeights:
-    """Weights in bits of one field: `agree` by code, strongest first; `differ` when no known code agrees.
-
-    Agreement is log2(m/u) with u = 10^-(digits of entropy) of §3's table and m measured on officers-dev
-    (share of true pairs that agree, both sides present); `differ` is log2((1-m)/(1-u)) likewise.
-    """
-
-    words: str
-    agree: Mapping[str, float]
-    differ: float
-
-
-FIELDS: tuple[FieldWeights, ...] = (
-    # m: F .77, Fo .78, Fc .88, Fp .92, F3 .87; entropies 2.1, 2.1, 2.0, 1.9, 1.7 digits.
-    FieldWeights("given name", {"F": 6.6, "Fo": 6.6, "Fc": 6.5, "Fp": 6.2, "F3": 5.4}, -3.6),
-    # m: L .885, Lo .90, Lk .92, Lp .92, L4 .92, Ls .92; entropies 3.2, 3.2, 3.0, 2.9, 2.8, 2.6 digits.
-    FieldWeights("surname", {"L": 10.5, "Lo": 10.5, "Lk": 9.8, "Lp": 9.5, "L4": 9.2, "Ls": 8.5}, -3.7),
-    # m: D .95, Dc .96, YD .96, YM .965, MD .96, Y .99; entropies 4.2, 3.9, 3.0, 2.7, 2.5, 1.6 digits.
-    FieldWeights("birth date", {"D": 13.9, "Dc": 12.9, "YD": 9.9, "YM": 8.9, "MD": 8.2, "Y": 5.3}, -6.4),
-    # m: S .98, So .99; entropies 4 and 3.2 digits. (u of So measured is 2^-9.)
-    FieldWeights("last four of the SSN", {"S": 13.3, "So": 9.0}, -6.5),
-    # m .70: officers who change state get a new number, so a difference says little (§7 trap 7). 6 digits.
-    FieldWeights("certification number", {"P": 19.4}, -1.7),
-    # m .975 both; u measured: M .0098, M1 .075.
-    FieldWeights("middle name", {"M": 6.6, "M1": 3.7}, -5.2),
-    # Few pairs carry a suffix (81 on officers-dev, none differs): the penalty is capped, not 12 bits.
-    FieldWeights("generation suffix", {"X": 1.0}, -4.0),
-    # m 1.0 on officers-dev, which has no wrong entries of sex; capped likewise.
-    FieldWeights("sex", {"G": 0.5}, -4.0),
-)
-
-# What a match key that was hit says of single codes, for lookups that ask none (screening). Codes that no
-# field weighs (initials) say nothing; of names that may be exchanged the sounds count, of a date in any
-# order month and day.
-_IMPLIED: Mapping[str, tuple[str, ...]] = {"SW": ("F", "L"), "SWp": ("Fp", "Lp"), "Yo": ("MD",)}
-
-# Words for the reviewer, one for each match key (no values, only kinds of evidence).
-_KEY_WORDS: Mapping[str, str] = {
-    "L1+Dc": "surname initial and birth date",
-    "D+S": "birth date and last four",
-    "Y+S": "birth year and last four",
-    "F3+S": "start of the given name and last four",
-    "SWp+MD": "sound of both names, month and day of birth",
-    "Ls+S": "sound of the surname and last four",
-    "Yo+So": "birth date and last four, digits in any order",
-    "F1+L4+YM": "initial, start of the surname, year and month of birth",
-    "SWp+So": "sound of both names and last four in any order",
-    "SW+YM": "both names, year and month of birth",
-    "F+Dc": "given name and birth date",
-    "SWp+YD": "sound of both names, year and day of birth",
-    "L4+S": "start of the surname and last four",
-    "F3+Lk+MD": "start of the given name, consonants of the surname, month and day of birth",
-    "Ls+Dc": "sound of the surname and birth date",
-    "P": "certification number",
+# Measured on populations that nobody had trained on (docs/matching.md §6.4).
+BAND_MEANING: Mapping[Band, str] = {
+    Band.STRONG: "in tests fewer than 1 in 100 of these were somebody else",
+    Band.REVIEW: "more likely this person than not; compare before acting",
+    Band.BELOW: "more likely somebody else",
 }
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """A verdict with its reasons in plain words, conflicts first; no identity values.
+class _Field:
+    """A field for people: its words, and its codes with the value as filed first."""
 
-    `bits` is prior plus evidence (log2 of the odds): for ordering, and for `probability`.
+    words: str
+    codes: tuple[str, ...]
+
+
+_FIELDS: tuple[_Field, ...] = (
+    _Field("given name", ("F", "Fc", "Fp", "Fo", "Fz")),
+    _Field("surname", ("L", "Ls", "Lz")),
+    _Field("birth date", ("D", "Yo", "YM", "YD", "MD", "Y")),
+    _Field("last four of the SSN", ("S",)),
+    _Field("certification number", ("P",)),
+    _Field("middle name", ("M", "M1")),
+    _Field("generation suffix", ("X",)),
+    _Field("sex", ("G",)),
+)
+
+# Words for codes, in the order in which they are said of a match key.
+_CODE_WORDS: Mapping[str, str] = {
+    "F": "given name", "Fc": "given name or its long form", "Fp": "sound of the given name",
+    "F3": "start of the given name", "Fz": "end of the given name", "F1": "initial of the given name",
+    "L": "surname", "L4": "start of the surname", "L3": "start of the surname", "Lz": "end of the surname",
+    "Lk": "consonants of the surname", "Ls": "sound of the surname", "Lp": "sound of the surname",
+    "L1": "initial of the surname", "Lo": "letters of the surname", "Fo": "letters of the given name",
+    "SW": "both names", "SWp": "sound of both names", "SW3": "start of both names", "SW1": "both initials",
+    "D": "birth date", "Dc": "birth date", "Yo": "birth date",
+    "YM": "year and month of birth", "YD": "year and day of birth", "MD": "month and day of birth",
+    "Y": "birth year", "S": "last four", "So": "digits of the last four", "P": "certification number",
+}  # fmt: skip
+# Codes of match keys that speak for the given name beyond an initial, and of those that hold an identifier.
+_GIVEN_EVIDENCE = frozenset({"F", "Fc", "Fp", "F3", "Fz", "SW", "SWp", "SW3"})
+_LAST_FOUR = frozenset({"S", "So"})
+_IDENTIFIERS = _LAST_FOUR | {"P"}
+_WHOLE_DATE = frozenset({"D", "Dc", "Yo"})
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A band with its reasons in plain words, conflicts first; no identity values.
+
+    `centibits` are hundredths of log2 of the odds, prior included: `probability` follows from them alone.
     """
 
-    verdict: Verdict
+    band: Band
+    centibits: int
     reasons: tuple[str, ...]
     agreeing: tuple[str, ...]
     differing: tuple[str, ...]
     not_known: tuple[str, ...]
-    bits: float
+
+    @property
+    def probability(self) -> float:
+        """0 to 1; calibrated on generated populations (docs/matching.md §6.3), half of whose queries have a
+        record. Conflicts are in it as far as the weights know them."""
+        # Beyond 60 bits a float is 0 or 1 anyway, and 2**bits must not overflow.
+        odds = math.exp2(min(max(self.centibits / 100, -60.0), 60.0))
+        return odds / (1.0 + odds)
+
+    @property
+    def headline(self) -> str:
+        """For example "strong, 99 %: in tests fewer than 1 in 100 of these were somebody else"."""
+        return f"{self.band.value}, {_percent(self.probability)}: {BAND_MEANING[self.band]}"
 
 
-def probability(explanation: Explanation) -> float:
-    """The probability, 0 to 1, that its odds stand for: `bits` are log2 of the odds at PRIOR_BITS.
-
-    Uncalibrated: weights and prior are documented, not fitted, and fields count as independent, so that
-    .95 here is not yet "right 95 times in 100" (the matching work brings the reliability table). Conflicts
-    are not in it: a twin can score high, and `verdict` comes first.
-    """
-    # Beyond 60 bits a float is 0 or 1 anyway, and 2**bits must not overflow.
-    odds = math.exp2(min(max(explanation.bits, -60.0), 60.0))
-    return odds / (1.0 + odds)
+def _percent(probability: float) -> str:
+    if probability > 0.99:
+        return "over 99 %"
+    return f"{round(probability * 100)} %" if probability >= 0.01 else "under 1 %"
 
 
 def tag_outcomes(asked: Iterable[Label], matched: Collection[Label], presence: int) -> dict[str, Outcome]:
@@ -144,148 +138,125 @@ def tag_outcomes(asked: Iterable[Label], matched: Collection[Label], presence: i
     return outcomes
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    """Outcomes by code, with the questions that the conflict rules ask."""
+def centibits(evidence: Evidence, population: int = REFERENCE_POPULATION) -> int:
+    """Hundredths of log2 of the odds that the record is the asked person's.
 
-    outcomes: Mapping[str, Outcome]
-
-    def agrees(self, *codes: str) -> bool:
-        """Whether any of `codes` agrees."""
-        return any(self.outcomes.get(code) is Outcome.AGREE for code in codes)
-
-    def differs(self, *codes: str) -> bool:
-        """Whether at least one of `codes` is known and none agrees."""
-        return not self.agrees(*codes) and any(self.outcomes.get(code) is Outcome.DISAGREE for code in codes)
-
-    def field(self, field: FieldWeights) -> tuple[Outcome, float]:
-        """Outcome and bits of one field: its strongest agreeing code, or its penalty, or nothing."""
-        for code, bits in field.agree.items():
-            if self.agrees(code):
-                return Outcome.AGREE, bits
-        if self.differs(*field.agree):
-            return Outcome.DISAGREE, field.differ
-        return Outcome.NOT_KNOWN, 0.0
-
-
-_Conflict = tuple[Verdict, str]
-
-
-def _conflicts(evidence: _Evidence, same_post_state: bool | None) -> list[_Conflict]:
-    """Every conflict that keeps a candidate from being asserted, those that exclude it first."""
-    found: list[_Conflict] = []
-    agrees, differs = evidence.agrees, evidence.differs
-    date = agrees("D", "Dc")
-    date_parts = agrees("D", "Dc", "YM", "YD", "MD")
-    last_four_differ = differs("S", "So")
-    different, review = Verdict.DIFFERENT_PERSON, Verdict.REVIEW
-
-    if differs("F", "Fc", "Fp"):
-        # The same start, or the same letters in another order, is more often a slip than a sibling.
-        slip = agrees("F3", "Fo")
-        where = " at the same birth date: a twin or sibling?" if date else ": another person?"
-        if last_four_differ:
-            found.append(
-                (review if slip else different, f"different given name and different last four{where}")
-            )
-        elif agrees("S"):
-            found.append((review, "different given name, though the last four agree: names exchanged?"))
-        else:
-            found.append((review, f"different given name{where}"))
-    elif last_four_differ:
-        if differs("D", "Dc") and not date_parts:
-            found.append(
-                (
-                    different,
-                    "same name, but different birth date and last four: a namesake, or father and son?",
-                )
-            )
-        else:
-            found.append((review, "different last four"))
-    if differs("X"):
-        if differs("D", "Dc") or last_four_differ:
-            found.append((different, "different generation suffix: father and son?"))
-        else:
-            found.append((review, "different generation suffix: father and son, or a wrong entry?"))
-    if differs("P"):
-        if same_post_state:
-            found.append((different, "different certification number of the same state"))
-        elif not agrees("S"):
-            found.append((review, "different certification number: another state, or another person?"))
-    if differs("D", "Dc") and not (date_parts and agrees("S", "P")):
-        # A namesake of nearly that age passes on names and parts of the date alone.
-        found.append((review, "different birth date: a namesake?"))
-    if differs("G"):
-        found.append((review, "different sex"))
-    if differs("M1") and not agrees("S", "P"):
-        found.append((review, "different middle initial"))
-    if agrees("P"):
-        # Nobody else has that number: a person must look at what contradicts it.
-        found = [(review, reason) for _verdict, reason in found]
-    return sorted(found, key=lambda conflict: conflict[0] is review)
-
-
-def describe_agreement(
-    outcomes: Mapping[str, Outcome],
-    labels_hit: Iterable[Label] = (),
-    *,
-    same_post_state: bool | None = None,
-) -> Explanation:
-    """What a candidate's field outcomes (by code name, see `tag_outcomes`) and match keys suggest.
-
-    Without any known field (a screening lookup) the verdict is REVIEW, the reasons name the keys hit, and
-    the bits are those of the fields in which these keys agree, each once.
-    `same_post_state` says whether both certificates are of one state, where that is known.
+    The sum of the table's weights of all features, the prior among them. `population` is the number of records
+    that the lookup reaches: twice as many records have twice as many strangers who agree as much, one bit less.
+    A feature that the table does not know counts nothing.
     """
-    labels = tuple(labels_hit)
-    evidence = _Evidence(outcomes)
-    by_outcome: dict[Outcome, list[str]] = {outcome: [] for outcome in Outcome}
-    bits = PRIOR_BITS
-    for field in FIELDS:
-        outcome, weight = evidence.field(field)
-        by_outcome[outcome].append(field.words)
-        bits += weight
-    conflicts = _conflicts(evidence, same_post_state)
-    reasons = [reason for _verdict, reason in conflicts]
-    verdict = Verdict.REVIEW
-    if len(by_outcome[Outcome.NOT_KNOWN]) == len(FIELDS):
-        bits = _bits_of_keys(labels)
-        hit = {label.name for label in labels} | {code for code in outcomes if evidence.agrees(code)}
-        reasons.append("candidate on match keys only; a detailed lookup compares the fields")
-        reasons += [f"agrees in {_KEY_WORDS[label.name]}" for label in MATCH_LABELS if label.name in hit]
-    elif conflicts:
-        verdict = conflicts[0][0]
-    elif not _given_name_evidence(evidence):
-        reasons.append("the given name is not confirmed")
-    elif not evidence.agrees("D", "Dc", "S", "P"):
-        reasons.append("neither the birth date nor an identifier is confirmed")
-    elif bits < ASSERT_BITS:
-        reasons.append("too little agrees to be sure")
-    else:
-        verdict = Verdict.SAME_PERSON_LIKELY
-    reasons += [
-        # "In part" is a sound, a beginning, a nickname's root or a piece of a date, not the value as filed.
-        f"{field.words} agrees" + ("" if evidence.agrees(next(iter(field.agree))) else " in part")
-        for field in FIELDS
-        if field.words in by_outcome[Outcome.AGREE]
-    ]
-    return Explanation(
-        verdict=verdict,
-        reasons=tuple(reasons),
-        agreeing=tuple(by_outcome[Outcome.AGREE]),
-        differing=tuple(by_outcome[Outcome.DISAGREE]),
-        not_known=tuple(by_outcome[Outcome.NOT_KNOWN]),
-        bits=round(bits, 1),
+    table = weights.DETAILED if evidence.detailed else weights.SCREENING
+    size = min(max(population, 1), MAX_POPULATION)
+    prior = table["prior"] - round(100 * math.log2(size / REFERENCE_POPULATION))
+    return prior + sum(table.get(feature, 0) for feature in features(evidence))
+
+
+def explain(evidence: Evidence, population: int = REFERENCE_POPULATION) -> Explanation:
+    """What a candidate's evidence says, for the person who reviews it."""
+    found = centibits(evidence, population)
+    groups: dict[Outcome, list[str]] = {outcome: [] for outcome in Outcome}
+    partly: set[str] = set()
+    for field in _FIELDS:
+        outcome = _field_outcome(evidence, field)
+        groups[outcome].append(field.words)
+        if outcome is Outcome.AGREE and not evidence.agrees(field.codes[0]):
+            partly.add(field.words)
+    conflicts = _conflicts(evidence) if evidence.detailed else _unconfirmed(evidence)
+    agreeing = [f"{words} agrees{' in part' if words in partly else ''}" for words in groups[Outcome.AGREE]]
+    if not evidence.detailed:
+        agreeing = [
+            "candidate on match keys only; a detailed lookup compares the fields",
+            *(f"agrees in {words}" for words in _key_words(evidence.hit)),
+        ]
+    shell = Explanation(
+        Band.REVIEW,
+        found,
+        (*conflicts, *agreeing),
+        tuple(groups[Outcome.AGREE]),
+        tuple(groups[Outcome.DISAGREE]),
+        tuple(groups[Outcome.NOT_KNOWN]),
+    )
+    band = _band(shell.probability, contradicted=bool(conflicts))
+    return (
+        shell
+        if band is Band.REVIEW
+        else Explanation(band, found, shell.reasons, shell.agreeing, shell.differing, shell.not_known)
     )
 
 
-def _bits_of_keys(labels: Iterable[Label]) -> float:
-    """Prior and evidence of the match keys alone: what each says of the fields, every field once."""
-    codes = {part for label in labels for code in label.codes for part in _IMPLIED.get(code, (code,))}
-    implied = _Evidence(dict.fromkeys(codes, Outcome.AGREE))
-    return PRIOR_BITS + sum(implied.field(field)[1] for field in FIELDS)
+def _band(probability: float, *, contradicted: bool) -> Band:
+    if probability < WORK_LIST:
+        return Band.BELOW
+    return Band.STRONG if probability >= STRONG and not contradicted else Band.REVIEW
 
 
-def _given_name_evidence(evidence: _Evidence) -> bool:
-    """The very name; or a near form if an identifier agrees as well (twins Joan and Jean sound alike)."""
-    return evidence.agrees("F") or (evidence.agrees("Fc", "Fp", "F3", "Fo") and evidence.agrees("S", "P"))
+def _field_outcome(evidence: Evidence, field: _Field) -> Outcome:
+    if evidence.agrees(*field.codes):
+        return Outcome.AGREE
+    return Outcome.DISAGREE if evidence.differs(*field.codes) else Outcome.NOT_KNOWN
+
+
+def _key_words(keys: Iterable[str]) -> list[str]:
+    """What the match keys hit say, each kind of evidence once, in the order of _CODE_WORDS."""
+    codes = {code for key in keys for code in key.split("+")}
+    return list(dict.fromkeys(words for code, words in _CODE_WORDS.items() if code in codes))
+
+
+# --- what keeps a candidate from being strong ----------------------------------------------------------
+
+
+def _conflicts(evidence: Evidence) -> list[str]:
+    """What contradicts, the gravest first, and what is not confirmed, in words. None of it may be strong."""
+    agrees, differs = evidence.agrees, evidence.differs
+    same_date = agrees("D")
+    exchanged = agrees("SW") and differs("F") and differs("L")
+    found = []
+    if differs("P") and agrees("PS"):
+        found.append("different certification number of the same state")
+    if differs("F", "Fc", "Fp") and not exchanged:
+        if same_date:
+            found.append("different given name at the same birth date: a twin or sibling?")
+        else:
+            found.append("different given name: another person?")
+    if differs("X"):
+        found.append("different generation suffix: father and son?")
+    if differs("S"):
+        found.append(
+            "different last four and birth date: a namesake, or father and son?"
+            if differs("D")
+            else "different last four"
+        )
+    if differs("D") and not agrees("S", "P"):
+        found.append("different birth date: a namesake?")
+    if differs("G"):
+        found.append("different sex")
+    if differs("M1") and not agrees("S", "P"):
+        found.append("different middle initial")
+    if differs("L", "Ls", "Lz") and not exchanged and not agrees("S", "P"):
+        found.append("different surname")
+    if differs("P") and not agrees("PS") and not agrees("S"):
+        found.append("different certification number: another state, or another person?")
+    if found:
+        return found
+    if not (agrees("F") or exchanged or (agrees("Fc", "Fp", "Fo", "Fz") and agrees("S", "P"))):
+        # The very name, or a near form beside an identifier: twins Joan and Jean sound alike.
+        found.append("the given name is not confirmed")
+    if not agrees("D", "S", "P"):
+        found.append("neither the birth date nor an identifier is confirmed")
+    return found
+
+
+def _unconfirmed(evidence: Evidence) -> list[str]:
+    """The same of a screening lookup, which knows only which match keys met."""
+    hit = {code for key in evidence.hit for code in key.split("+")}
+    asked = {code for key in evidence.asked for code in key.split("+")}
+    found = []
+    if asked & _LAST_FOUR and not hit & _LAST_FOUR:
+        found.append("the last four agree under no key, or are not on record")
+    if not hit & _GIVEN_EVIDENCE:
+        found.append("the given name is not confirmed: a twin or sibling?")
+    if not hit & _IDENTIFIERS:
+        found.append("no identifier is confirmed: a namesake, or father and son?")
+    if not hit & _WHOLE_DATE and "P" not in hit:
+        found.append("the whole birth date is not confirmed: a namesake, or father and son?")
+    return found

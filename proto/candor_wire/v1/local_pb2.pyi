@@ -863,22 +863,28 @@ class Hit(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     TIER_FIELD_NUMBER: _builtins.int
     EXPIRES_ON_FIELD_NUMBER: _builtins.int
-    VERDICT_FIELD_NUMBER: _builtins.int
+    BAND_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     AGREEING_FIELD_NUMBER: _builtins.int
     DIFFERING_FIELD_NUMBER: _builtins.int
     NOT_KNOWN_FIELD_NUMBER: _builtins.int
     COMMITMENT_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    HEADLINE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     owner: _builtins.str
     owner_name: _builtins.str
     kind: _builtins.str
     tier: _builtins.str
     expires_on: _builtins.str
-    verdict: _builtins.str
+    band: _builtins.str
+    """strong, review or below threshold."""
     commitment: _builtins.str
     epoch: _builtins.int
+    probability: _builtins.float
+    """0 to 1; and band and probability in words."""
+    headline: _builtins.str
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -896,17 +902,19 @@ class Hit(_message.Message):
         kind: _builtins.str = ...,
         tier: _builtins.str = ...,
         expires_on: _builtins.str = ...,
-        verdict: _builtins.str = ...,
+        band: _builtins.str = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         agreeing: _abc.Iterable[_builtins.str] | None = ...,
         differing: _abc.Iterable[_builtins.str] | None = ...,
         not_known: _abc.Iterable[_builtins.str] | None = ...,
         commitment: _builtins.str = ...,
         epoch: _builtins.int = ...,
+        probability: _builtins.float = ...,
+        headline: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreeing", b"agreeing", "commitment", b"commitment", "differing", b"differing", "epoch", b"epoch", "expires_on", b"expires_on", "kind", b"kind", "not_known", b"not_known", "number", b"number", "owner", b"owner", "owner_name", b"owner_name", "reasons", b"reasons", "tier", b"tier", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreeing", b"agreeing", "band", b"band", "commitment", b"commitment", "differing", b"differing", "epoch", b"epoch", "expires_on", b"expires_on", "headline", b"headline", "kind", b"kind", "not_known", b"not_known", "number", b"number", "owner", b"owner", "owner_name", b"owner_name", "probability", b"probability", "reasons", b"reasons", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
