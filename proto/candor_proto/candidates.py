@@ -21,12 +21,13 @@ from datetime import date
 
 from candor_proto.directory import IndexHead
 from candor_proto.errors import CandorError, LimitExceeded, SealedDataInvalid
+from candor_proto.evidence import NOBODY, Evidence, Outcome
 from candor_proto.ids import BlobId, FederationName
 from candor_proto.matchkeys import Slot
 from candor_proto.record import RecordKind, Tier
 from candor_proto.result import Hit
 from candor_proto.scheme import Label, Scheme, find_scheme, gate_weight
-from candor_proto.scoring import REFERENCE_POPULATION, Evidence, NameRarity, Outcome, explain
+from candor_proto.scoring import REFERENCE_POPULATION, explain
 from candor_proto.sealed_index import (
     BLOB_OCTETS,
     SHARE_SLOTS,
@@ -196,13 +197,13 @@ def _open(
 def _evidence(
     outputs: Outputs, hit: Sequence[Label], outcomes: Mapping[str, Outcome], scheme: Scheme
 ) -> Evidence:
-    """What the asker knows of an opened record: keys asked and hit, fields compared, its own names' rarity."""
+    """What the asker knows of an opened record: keys asked and hit, fields compared, rarity of names."""
     own = [slot for slot, _ in outputs if slot.label is not None and slot.label.version == scheme.version]
     return Evidence(
         asked=frozenset(slot.label.name for slot in own if slot.label in scheme.match_labels and slot.label),
         hit=frozenset(label.name for label in hit),
         outcomes=outcomes,
-        names=own[0].names if own else NameRarity(),
+        names=own[0].names if own else NOBODY,
     )
 
 

@@ -62,6 +62,10 @@ class NameRarity:
         )
 
 
+# Names of which nothing is known.
+NOBODY = NameRarity()
+
+
 @dataclass(frozen=True)
 class Evidence:
     """All that the probability of a candidate depends on, besides the size of the population.

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from candor_proto.errors import CommitmentMismatch, LimitExceeded
-from candor_proto.evidence import NameRarity
+from candor_proto.evidence import NOBODY, NameRarity
 from candor_proto.field_codes import PersonCodes, Sounds, framed
 from candor_proto.ids import KeyClass, LookupShape
 from candor_proto.normalise import Person
@@ -203,7 +203,7 @@ class Slot:
     position: int
     label: Label | None
     input: bytes
-    names: NameRarity = NameRarity()
+    names: NameRarity = NOBODY
 
     def __repr__(self) -> str:
         # Which slots are fillers tells which fields a person lacks: not shown either.
@@ -311,7 +311,7 @@ def plan_lookup(
                     key_class,
                     position,
                     *keys.get(position, (None, filler_input(seed, key_class, position, scheme))),
-                    names,
+                    names=names,
                 )
                 for key_class in classes
                 for keys in [arranged[key_class][number] if number < len(arranged[key_class]) else {}]

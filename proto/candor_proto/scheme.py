@@ -35,9 +35,9 @@ class Label:
     """A kind of key: its codes, its class, its place in its list, and its gate weight.
 
     `position` counts from 0 in the list of match keys (or in the list of field codes) and fixes the shares a
-    match key carries (docs/protocol.md §6.2); `slot` counts from 0 within the class (§5.5). A label whose slot
-    lies beyond those of its class is a *reserve*: published like the others, asked only in a slot that a
-    person's missing field leaves free. Weight 0 means: no shares and no entry; the label is a field tag
+    match key carries (docs/protocol.md §6.2); `slot` counts from 0 within the class (§5.5). A label whose
+    slot lies beyond those of its class is a *reserve*: published like the others, asked only in a slot that
+    a person's missing field leaves free. Weight 0 means: no shares and no entry; the label is a field tag
     inside the blob. Labels of two versions are never equal.
     """
 

@@ -24,7 +24,7 @@ from candor_proto.evidence import features
 from candor_proto.matchkeys import TAG_LABELS, Label
 
 WEIGHTS_VERSION = weights.VERSION
-# Records that a lookup reaches, where nobody says: those of the populations that the weights were learnt from.
+# Records that a lookup reaches, where nobody says: those of the populations that it was learnt from.
 REFERENCE_POPULATION = weights.REFERENCE_POPULATION
 MAX_POPULATION = 100_000_000
 
@@ -141,9 +141,9 @@ def tag_outcomes(asked: Iterable[Label], matched: Collection[Label], presence: i
 def centibits(evidence: Evidence, population: int = REFERENCE_POPULATION) -> int:
     """Hundredths of log2 of the odds that the record is the asked person's.
 
-    The sum of the table's weights of all features, the prior among them. `population` is the number of records
-    that the lookup reaches: twice as many records have twice as many strangers who agree as much, one bit less.
-    A feature that the table does not know counts nothing.
+    The sum of the table's weights of all features, the prior among them. `population` is the number of
+    records that the lookup reaches: twice as many records have twice as many strangers who agree as much,
+    one bit less. A feature that the table does not know counts nothing.
     """
     table = weights.DETAILED if evidence.detailed else weights.SCREENING
     size = min(max(population, 1), MAX_POPULATION)

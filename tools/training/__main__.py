@@ -1,7 +1,7 @@
 """Learn the table of weights and write proto/candor_proto/weights.py: `python -m tools.training [--check]`.
 
-Needs nothing but the project: populations are generated, the development sets are carried. About ten minutes on
-two cores. `--check` writes nothing and fails when a weight differs by more than ROUNDING hundredths of a bit
+Needs nothing but the project: populations are generated, the development sets are carried. About ten minutes
+on two cores. `--check` writes nothing and fails when a weight differs by more than ROUNDING hundredths of a bit
 (other machines' arithmetic), or what was measured by more than a hundredth.
 
 Rules of this file:
@@ -84,9 +84,7 @@ def differences(old: Mapping[str, int], new: Mapping[str, int]) -> Iterable[str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if the table is not current"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if it is not current")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     print(f"training: {len(TRAINING)} sources", file=sys.stderr, flush=True)

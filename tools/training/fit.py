@@ -1,8 +1,9 @@
 """Fit the table of weights: logistic regression over named features under signs, by L-BFGS-B.
 
 Run by `tools.training` in its own environment (numpy, scipy); imports nothing of the project. Reads JSON from
-standard input: `features` (names in order), `signs` (1, -1 or 0 for each), `rows` (indexes of the features of a
-pair), `true` (0 or 1), `shares` (how much a pair counts), `offsets` (bits added to the log odds, not learnt), `ridge`.
+standard input: `features` (names in order), `signs` (1, -1 or 0 for each), `rows` (indexes of the features of
+a pair), `true` (0 or 1), `shares` (how much a pair counts), `offsets` (bits added to the log odds, not
+learnt), `ridge`.
 Prints JSON: `weights` (bits of each feature), `prior` (bits), `loss` (mean bits a pair), `steps`.
 """
 

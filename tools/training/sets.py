@@ -23,7 +23,7 @@ from tools.population.mixes import MIXES
 
 @dataclass(frozen=True)
 class Source:
-    """A development set by name, or a generated population; the fields that are blanked; what a pair counts."""
+    """A development set by name, or a generated population; the fields left; what a pair counts."""
 
     name: str
     fields: FieldSet
@@ -44,7 +44,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Pair:
-    """An opened pair: the evidence of a detailed lookup, whether it is one person, and labels of the query."""
+    """An opened pair: the evidence of a detailed lookup, whether it is one person, labels of the query."""
 
     evidence: Evidence
     true: bool
