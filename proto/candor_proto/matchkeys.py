@@ -307,15 +307,13 @@ def plan_lookup(
             shape=shape,
             number=number,
             slots=tuple(
-                Slot(
-                    key_class,
-                    position,
-                    *keys.get(position, (None, filler_input(seed, key_class, position, scheme))),
-                    names=names,
-                )
+                Slot(key_class, position, label, value, names)
                 for key_class in classes
                 for keys in [arranged[key_class][number] if number < len(arranged[key_class]) else {}]
                 for position in range(CLASS_SLOTS[key_class])
+                for label, value in [
+                    keys.get(position, (None, filler_input(seed, key_class, position, scheme)))
+                ]
             ),
             incomplete=needed > MAX_PLANS,
         )

@@ -1,8 +1,8 @@
 """Learn the table of weights and write proto/candor_proto/weights.py: `python -m tools.training [--check]`.
 
 Needs nothing but the project: populations are generated, the development sets are carried. About ten minutes
-on two cores. `--check` writes nothing and fails when a weight differs by more than ROUNDING hundredths of a bit
-(other machines' arithmetic), or what was measured by more than a hundredth.
+on two cores. `--check` writes nothing and fails when a weight differs by more than ROUNDING hundredths of a
+bit (other machines' arithmetic).
 
 Rules of this file:
 - weights are whole hundredths of a bit, so that every machine adds up the same;
