@@ -20,7 +20,7 @@ from itertools import product
 from candor_proto.errors import InputInvalid
 from candor_proto.matchkeys import Label, consonant_skeleton, double_metaphone, soundex
 from candor_proto.normalise import Person
-from candor_proto.phonetics import recorded_forms
+from candor_proto.phonetics import asked_root, recorded_forms
 
 Values = tuple[str, ...]
 Item = tuple[str, ...]
@@ -42,14 +42,15 @@ def _forms(first: str, middle: str, *more: str) -> list[str]:
 # What a record emits for each code of a field: first and middle name and Person.recorded_given.
 _GIVEN: Mapping[str, Callable[..., Iterable[str]]] = {
     "F": lambda first, _, *more: [first, *more],
-    "F1": lambda first, middle, *more: [name[:1] for name in (first, middle, *more, *recorded_forms(first))],
+    "F1": lambda *names: [name[:1] for name in names],
     "F3": lambda first, _, *more: [name[:3] for name in (first, *more)],
     "Fz": lambda first, _, *more: [name[-3:] for name in (first, *more)],
     "Fo": lambda first, _, *more: [_sorted(name) for name in (first, *more)],
     "Fc": _forms,
     "Fp": lambda *names: [double_metaphone(form) for form in _forms(*names)],
-    # Within codes over two fields: no initial of the middle name, and none of another form.
+    # Within codes over two fields: nothing of the middle name, and of other forms nothing but the root.
     "initial": lambda first, _, *more: [name[:1] for name in (first, *more)],
+    "root sound": lambda first, _, *more: [double_metaphone(asked_root(name)) for name in (first, *more)],
 }
 _SURNAME: Mapping[str, Callable[[str], Iterable[str]]] = {
     "L": lambda name: [name],
@@ -83,7 +84,7 @@ _CODES: Mapping[str, Mapping[str, Callable[..., Iterable[str]]]] = {
 _WHOLE: Mapping[str, str] = {"given": "F", "surname": "L", "date": "D", "last four": "S", "certificate": "P"}
 # Codes over two fields. That the two are sorted, which may merge two pairs, is left out.
 _PAIRS: Mapping[str, Values] = {
-    "SW": ("F", "L"), "SW1": ("initial", "L1"), "SW3": ("F3", "L3"), "SWp": ("Fp", "Lp"),
+    "SW": ("F", "L"), "SW1": ("initial", "L1"), "SW3": ("F3", "L3"), "SWp": ("root sound", "Lp"),
 }  # fmt: skip
 # What the attacker knows it need not find in the prior: a weight that is there and changes no order.
 _KNOWN_WEIGHT = 1e-9
