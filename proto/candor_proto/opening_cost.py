@@ -70,14 +70,14 @@ class OpeningCost:
 # and birth date an ordinary lookup opens: what any honest asker without the last four must be able to do.
 FLOORS: Mapping[Knowledge, float] = {
     Knowledge.NOTHING: 75.0,
-    Knowledge.BIRTH_DATE: 95.0,
+    Knowledge.BIRTH_DATE: 50.0,
     Knowledge.NAME: 180.0,
     Knowledge.NAME_AND_BIRTH_DATE: 2.0,
 }
 # A chain that opens fewer of the records is no campaign against an index but a lucky dip.
 LEAST_OPENED_SHARE = 0.5
 # What one more record is worth to the attacker, in elements, when it decides whether to guess on.
-PATIENCES = (50.0, 100.0, 200.0, 400.0, 800.0)
+PATIENCES = (50.0, 70.0, 100.0, 140.0, 200.0, 280.0, 400.0, 560.0, 800.0)
 
 
 # --- one step of a chain -------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ class Guesses:
 
 def _rank(field: Field, known: Values, wanted: Values) -> Guesses:
     contexts = _contexts(field, known)
-    values = _combinations(field, wanted)
+    values = combinations(field, wanted)
     counted: defaultdict[Hashable, dict[str, float]] = defaultdict(dict)
     for context, found, weight in zip(contexts, values, field.weights.values(), strict=True):
         if weight and context is not None:
@@ -231,7 +231,8 @@ def _contexts(field: Field, known: Values) -> Sequence[Hashable]:
     return [tuple(values[0] for values in row) if all(row) else None for row in rows]
 
 
-def _combinations(field: Field, wanted: Values) -> list[Values]:
+def combinations(field: Field, wanted: Values) -> list[Values]:
+    """For each item the values of several codes of the field together, as a record's keys combine them."""
     if len(wanted) == 1:
         return field.column(wanted[0])
     rows = zip(*(field.column(code) for code in wanted), strict=True)
