@@ -318,21 +318,25 @@ def _split(view: local_pb2.LookupView) -> str:
 
 
 def _show_all(page: _Page, found: Sequence[local_pb2.Hit], *, whole: bool) -> None:
-    """The first ones with all that speaks for and against, further ones with what speaks against."""
-    for place, one in enumerate(found):
-        page.gap(f"[{one.number}] {_owner(one)}: {one.kind}, {one.tier}")
+    """The first ones with what speaks against them, `whole` with all else, further ones on a line each."""
+    for one in found[:MOST_WHOLE]:
+        page.gap(f"[{one.number}] {_owner(one)}")
+        page.say(f"{one.kind}, {one.tier}", 4)
         page.say(one.headline, 4)
         against, agrees = _reasons(one)
-        for reason in against[: None if place < MOST_WHOLE else 1]:
+        for reason in against:
             page.say(f"- {reason}", 4)
-        if whole and place < MOST_WHOLE:
-            for words, fields in (
-                ("agrees:   ", agrees),
-                ("differs:  ", one.differing),
-                ("not known:", one.not_known),
-            ):
-                if fields:
-                    page.say(f"{words} {', '.join(fields)}", 4, len(words) + 1)
+        # Of a screening lookup no field is known: saying so of each would contradict the keys.
+        missing = one.not_known if one.agreeing or one.differing else ()
+        for words, fields in (("agrees:", agrees), ("differs:", one.differing), ("not known:", missing)):
+            if whole and fields:
+                page.say(f"{words:<10} {', '.join(fields)}", 4, 11)
+    if found[MOST_WHOLE:]:
+        page.gap()
+    for one in found[MOST_WHOLE:]:
+        band = one.headline.partition(":")[0]
+        against = "; ".join(_reasons(one)[0][:1])
+        page.say(f"[{one.number}] {one.owner}: {one.kind}, {band}{against and '; '}{against}")
 
 
 def _reasons(found: local_pb2.Hit) -> tuple[list[str], list[str]]:

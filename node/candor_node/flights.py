@@ -277,7 +277,10 @@ assert len(failed("")) == len(RESULTS)
 def _words(explanation: Explanation) -> str:
     """The headline, conflicts, what agrees, and the fields that differ or are missing on a side."""
     parts = [explanation.headline, *explanation.reasons]
-    for words, fields in (("differs", explanation.differing), ("not known", explanation.not_known)):
+    # A screening lookup knows of no field: its keys are all that there is to say.
+    known = explanation.agreeing or explanation.differing
+    missing = explanation.not_known if known else ()
+    for words, fields in (("differs", explanation.differing), ("not known", missing)):
         if fields:
             parts.append(f"{words}: {', '.join(fields)}")
     return "; ".join(parts)

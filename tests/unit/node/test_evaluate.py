@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,7 @@ def plant(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             packing.Prepared,
             "of",
-            lambda record, sounds: lost_key(prepared(record, sounds), lambda key: key.label.name != "L1+Dc"),
+            lambda record, sounds: lost_key(prepared(record, sounds), lambda key: key.label.name != "F+Dc"),
         )
     elif name == "nothing opens here":
         monkeypatch.setattr(scheme, "opens", lambda bits: False)
@@ -293,12 +294,11 @@ def plant(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif name == "a field that agrees here alone":
         monkeypatch.setattr(scheme, "compare", lambda asked, row: compare(asked, row).replace("-", "+", 1))
     elif name == "a field that no score weighs":
-        # The last one, `Y+S`: explanation and probability stay as they are.
-        other = str.maketrans("+-?", "?+-")
+        # Explanation and probability stay as they are: what is compared is turned back for them.
+        other, back = str.maketrans("+-?", "?+-"), str.maketrans("?+-", "+-?")
+        monkeypatch.setattr(scheme, "compare", lambda asked, row: compare(asked, row).translate(other))
         monkeypatch.setattr(
-            scheme,
-            "compare",
-            lambda asked, row: compare(asked, row)[:-1] + compare(asked, row)[-1].translate(other),
+            scheme, "score", lambda found: score(replace(found, outcomes=found.outcomes.translate(back)))
         )
     elif name == "a score that is a little higher here":
         monkeypatch.setattr(
@@ -376,8 +376,8 @@ def test_of_many_records_all_candidates_and_others_are_published(
 
 def test_the_gate_counts_variants_of_a_label_once() -> None:
     bits = {label.name: 1 << position for position, label in enumerate(MATCH_LABELS)}
-    assert not evaluation_scheme.opens(bits["L1+Dc"])
-    assert evaluation_scheme.opens(bits["L1+Dc"] | bits["SWp+MD"])
+    assert not evaluation_scheme.opens(bits["F+Dc"])
+    assert evaluation_scheme.opens(bits["F+Dc"] | bits["SWp+MD"])
     assert not evaluation_scheme.opens(0)
 
 
