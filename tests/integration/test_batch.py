@@ -30,15 +30,20 @@ def play(folder: Path, scene: Callable[[Federation], Awaitable[None]], **options
     asyncio.run(run())
 
 
+_SOUNDS = ("ba", "ce", "do", "fi", "gu", "ka", "le", "mo", "ni", "ru")
+
+
 def person(number: int, **changes: str) -> dict[str, str]:
-    """A synthetic applicant; each number is another person."""
-    letters = "".join("abcdefghij"[int(digit)] for digit in f"{number:03}")
+    """A synthetic applicant; each number is another person, whose names neither begin nor end alike."""
+    first, last = (
+        "".join(one[int(digit)] for digit in f"{number:03}"[::-1]) for one in (_SOUNDS, _SOUNDS[::-1])
+    )
     return {
         "id": f"A-{number}",
-        "first": f"Quentin{letters}",
-        "last": f"Placeholder{letters}",
+        "first": first.capitalize(),
+        "last": last.capitalize(),
         "birth_date": f"19{60 + number % 40}-0{1 + number % 9}-1{number % 10}",
-        "ssn4": f"{1000 + number}",
+        "ssn4": f"{1000 + 113 * number % 9000}",
         **changes,
     }
 
@@ -75,7 +80,7 @@ def test_each_row_has_its_outcome_and_a_wrong_row_keeps_no_other_from_being_aske
         rows = [
             person(1),
             known,
-            person(2, birth_date="07/23/1984"),
+            person(2, birth_date="07/23/84"),
             person(3, first="", birth_date="", ssn4=""),
         ]
         record = await alpha.batches.start(ORDER, file_of(rows))
