@@ -335,8 +335,8 @@ def _show_all(page: _Page, found: Sequence[local_pb2.Hit], *, whole: bool) -> No
         page.gap()
     for one in found[MOST_WHOLE:]:
         band = one.headline.partition(":")[0]
-        against = "; ".join(_reasons(one)[0][:1])
-        page.say(f"[{one.number}] {one.owner}: {one.kind}, {band}{against and '; '}{against}")
+        gravest = _reasons(one)[0][:1]
+        page.say("; ".join([f"[{one.number}] {one.owner}: {one.kind}, {band}", *gravest]))
 
 
 def _reasons(found: local_pb2.Hit) -> tuple[list[str], list[str]]:

@@ -228,8 +228,8 @@ def probe(
             by_row.setdefault(person.row, []).append(own)
     found = []
     for row, parts in by_row.items():
-        own = [item for part in parts for item in part]
-        findings = find_hits(own, index, federation, now.date(), population)
+        together = [item for part in parts for item in part]
+        findings = find_hits(together, index, federation, now.date(), population)
         blobs = tuple((hit, index.blob_behind(hit)) for hit in findings.hits)
         found.append(RowFindings(row, blobs, findings.failures))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,34 @@ def test_a_batch_matches_exactly_what_single_lookups_match(tmp_path: Path) -> No
         assert [row["outcome"] for row in found] == ["MATCH", "NO_RECORD"] * 6
 
     play(tmp_path, scene)
+
+
+def test_single_lookups_and_rows_of_a_batch_weigh_by_the_same_number_of_records(tmp_path: Path) -> None:
+    """docs/matching.md §6: twice as many cost one bit; what is shown already stays."""
+
+    async def weights(node: Node) -> list[int]:
+        rows = await node.store.run(lambda db: db.execute("SELECT explanation FROM hits").fetchall())
+        return sorted(json.loads(row[0])["centibits"] for row in rows)
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.nodes
+        await fed.file(bravo, [make_row(**_filed(1))])
+        one = person(1)
+        identity = {key: one[key] for key in ("first", "last", "birth_date", "ssn4")}
+
+        async def look() -> None:
+            record = await alpha.batches.start(ORDER, file_of([one]))
+            await finished(alpha, record.batch_id)
+            await alpha.searcher.ask(question(person={**identity, "middle": "", "sex": ""}), 10.0)
+
+        await look()
+        first, second = await weights(alpha)
+        assert first == second
+        alpha.indexes._federation_records = 14_000
+        await look()
+        assert await weights(alpha) == [first - 100] * 2 + [first] * 2
+
+    play(tmp_path, scene, agencies=2, federation_records=7_000)
 
 
 def _filed(number: int) -> dict[str, str]:
