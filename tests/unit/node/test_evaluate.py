@@ -260,6 +260,29 @@ def test_population_reaches_the_scorer(
     assert all(one.hit & ~one.asked == 0 for one in seen)
 
 
+def test_twice_the_population_costs_every_pair_one_bit_and_opens_the_same(
+    tmp_path: Path, small: list[str]
+) -> None:
+    """docs/matching.md §8.2."""
+    once, twice = (
+        evaluate.run(order_of(tmp_path, confirm=True, population=records)) for records in (5_000, 10_000)
+    )
+    assert [(pair.query, pair.record) for pair in once.opened] == [
+        (pair.query, pair.record) for pair in twice.opened
+    ]
+    costs = {
+        a.score.explanation.centibits - b.score.explanation.centibits
+        for a, b in zip(once.opened, twice.opened, strict=True)
+    }
+    assert costs == {100}
+
+
+def test_screening_lookups_have_strong_pairs_of_their_own(small: list[str]) -> None:
+    found = figures(*small)
+    assert 0 < found["counts"]["strong_true"] <= found["counts"]["strong"] <= found["counts"]["answered"]
+    assert found["assert"]["threshold"] == 0.95
+
+
 # --- the blinded way -----------------------------------------------------------------------------------
 
 
