@@ -87,7 +87,7 @@ class _Asked:
     def given(self, person: Person) -> _Names:
         return [person.first]
 
-    def initials(self, person: Person, sounds: Sounds) -> _Names:
+    def initials(self, person: Person) -> _Names:
         return [person.first[:1]]
 
     def roots(self, person: Person, sounds: Sounds) -> _Names:
@@ -100,9 +100,8 @@ class _Recorded(_Asked):
     def given(self, person: Person) -> _Names:
         return [person.first, *person.recorded_given]
 
-    def initials(self, person: Person, sounds: Sounds) -> _Names:
-        names = (person.first, person.middle, *person.recorded_given, *sounds.forms[person.first])
-        return [name[:1] for name in names]
+    def initials(self, person: Person) -> _Names:
+        return [name[:1] for name in (person.first, person.middle, *person.recorded_given)]
 
     def roots(self, person: Person, sounds: Sounds) -> _Names:
         """The roots of first and middle name first: where slots are short, others go."""
@@ -193,15 +192,20 @@ class PersonCodes(dict[str, tuple[bytes, ...]]):
             names = itertools.product(self._side.given(self.person), self._surnames)
             return [of_pair(given, surname) for given, surname in names]
         if code == "F1":
-            return self._side.initials(self.person, self._sounds)
-        roots, sound = self._side.roots(self.person, self._sounds), self._sounds.metaphone
-        if code == "Fc":
-            return roots
-        sounds = dict.fromkeys(sound[root] for root in roots)
-        if code == "Fp":
-            return list(sounds)
+            return self._side.initials(self.person)
+        sound = self._sounds.metaphone
         if code == "SWp":
-            return [_pair(given, sound[surname]) for given in sounds for surname in self._surnames]
+            # The own root alone: all roots were a sixth more entries for no recall (ADR 0022).
+            roots = dict.fromkeys(self._sounds.root[given] for given in self._side.given(self.person))
+            return [
+                _pair(sound[root], sound[surname])
+                for root, surname in itertools.product(roots, self._surnames)
+            ]
+        forms = self._side.roots(self.person, self._sounds)
+        if code == "Fc":
+            return forms
+        if code == "Fp":
+            return [sound[form] for form in forms]
         raise KeyError(code)
 
     def __repr__(self) -> str:

@@ -39,7 +39,7 @@ from candor_proto.matchkeys import (
     soundex,
 )
 from candor_proto.normalise import Person
-from candor_proto.phonetics import recorded_forms
+from candor_proto.phonetics import asked_root, recorded_forms
 
 
 class Knowledge(Enum):
@@ -101,14 +101,15 @@ def _forms(first: str, middle: str) -> list[str]:
 # and first names of several words, which emit more, are left out.
 _GIVEN: Mapping[str, Callable[[str, str], Iterable[str]]] = {
     "F": lambda first, middle: [first],
-    "F1": lambda first, middle: [part[:1] for part in (first, middle, *recorded_forms(first))],
+    "F1": lambda first, middle: [first[:1], middle[:1]],
     "F3": lambda first, middle: [first[:3]],
     "Fz": lambda first, middle: [first[-3:]],
     "Fo": lambda first, middle: [_sorted(first)],
     "Fc": _forms,
     "Fp": lambda first, middle: [double_metaphone(form) for form in _forms(first, middle)],
-    # Within codes over two fields: the own name's initial only.
+    # Within codes over two fields: of the own name only.
     "initial": lambda first, middle: [first[:1]],
+    "root sound": lambda first, middle: [double_metaphone(asked_root(first))],
 }
 _SURNAME: Mapping[str, Callable[[str], Iterable[str]]] = {
     "L": lambda name: [name],
@@ -142,7 +143,7 @@ _CODES: Mapping[str, Mapping[str, Callable[..., Iterable[str]]]] = {
 _WHOLE: Mapping[str, str] = {"given": "F", "surname": "L", "date": "D", "last four": "S", "certificate": "P"}
 # Codes over two fields. That the two are sorted, which may merge two pairs, is left out.
 _PAIRS: Mapping[str, _Values] = {
-    "SW": ("F", "L"), "SW1": ("initial", "L1"), "SW3": ("F3", "L3"), "SWp": ("Fp", "Lp"),
+    "SW": ("F", "L"), "SW1": ("initial", "L1"), "SW3": ("F3", "L3"), "SWp": ("root sound", "Lp"),
 }  # fmt: skip
 # What the attacker knows it need not find in the prior: a weight that is there and changes no order.
 _KNOWN_WEIGHT = 1e-9
