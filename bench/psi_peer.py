@@ -19,7 +19,7 @@ def timed(work: Any) -> tuple[float, float, Any]:
     return time.thread_time() - cpu, time.perf_counter() - wall, result
 
 
-def main() -> None:
+def told() -> None:
     import private_set_intersection.python as psi  # type: ignore[import-not-found]  # lives elsewhere
 
     asked = json.load(sys.stdin)
@@ -52,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    told()
