@@ -1,8 +1,8 @@
 """Fairness: for whose names, sex, surnames and missing numbers matching errs more, on generated populations.
 
-Run `make bench NAME=fairness` (a quarter of an hour), `--table` for the tables of docs/fairness.md from the
-last run, `--baseline` to measure anew what tests/unit/test_fairness.py compares with: only for a change that
-is meant to move these figures, and with the reason in its commit. BENCH_QUICK=1 does the smallest part.
+Run `make bench NAME=fairness` (five minutes on two quiet cores), `--table` for the tables of docs/fairness.md
+from the last run, `--baseline` to measure anew what tests/unit/test_fairness.py compares with: only for a
+change that is meant to move these figures, and with the reason in its commit. BENCH_QUICK=1 does SMALL alone.
 
 Groups and figures are those of `candor-node match evaluate` (docs/matching.md §8), by the same code. Names
 have the groups of tools.population (docs/fairness.md says what they mean and do not). Seeds are frozen:
@@ -33,11 +33,11 @@ from tools import population as people
 
 QUICK = bool(os.environ.get("BENCH_QUICK"))
 POPULATIONS: Mapping[str, Population] = {
-    "dev": Population(7_262_201, "dev", "balanced", 24_000, 24_000),
-    "hard": Population(7_262_202, "hard", "balanced", 24_000, 24_000),
-    "origin-heavy": Population(7_262_203, "origin-heavy", "balanced", 24_000, 24_000),
+    "dev": Population(7_262_201, "dev", "balanced", 12_000, 12_000),
+    "hard": Population(7_262_202, "hard", "balanced", 12_000, 12_000),
+    "origin-heavy": Population(7_262_203, "origin-heavy", "balanced", 12_000, 12_000),
     # Has the surnames that no group bears in the main, and none of the others' marks and particles.
-    "census names": Population(7_262_204, "hard", "census", 24_000, 24_000),
+    "census names": Population(7_262_204, "hard", "census", 12_000, 12_000),
 }
 SHAPES = {"screening": False, "detailed": True}
 # What a test can do again in seconds.

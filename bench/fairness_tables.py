@@ -132,44 +132,50 @@ def _by_group(found: Figures) -> Iterator[str]:
     """Each group: recall with its interval in each population of all origins, and who is wrongly answered."""
     names = [name for name in found if name != "census names"]
     headings = (
-        "group", "pairs", *(f"recall, {name}" for name in names),
-        *(f"screening, {name}" for name in names), "non-members answered", "ratio", "strong: recall, wrong",
+        "group", "pairs", *(f"recall, {name}" for name in names), "non-members answered", "ratio",
+        "strong: recall", "strong: somebody else",
     )  # fmt: skip
-    lines: list[tuple[object, ...]] = [
-        _line("**all**", [found[name]["detailed"]["whole"] for name in names],
-              [found[name]["screening"]["whole"] for name in names], found, names)
-    ]  # fmt: skip
+    lines = [_line("**all**", [found[name]["detailed"]["whole"] for name in names], found, names)]
     kinds = found[names[0]]["detailed"]["groups"]
     for kind in kinds:
         for group in kinds[kind]:
             own = [found[name]["detailed"]["groups"].get(kind, {}).get(group) for name in names]
-            one = [found[name]["screening"]["groups"].get(kind, {}).get(group) for name in names]
-            if any(each is None for each in (*own, *one)):
-                continue
-            lines.append(_line(f"{kind}: {group}", own, one, found, names))
+            if all(each is not None for each in own):
+                lines.append(_line(f"{kind}: {group}", own, found, names))
     yield from _table(headings, lines)
+    yield f"\nScreening and detailed recall differ by {_between_shapes(found):.3f} at most."
 
 
-def _line(
-    name: str, own: list[Any], screened: list[Any], found: Figures, names: list[str]
-) -> tuple[object, ...]:
-    whole = [found[each]["detailed"]["whole"] for each in names]
-    rate, all_rate = _pooled_rate(own), _pooled_rate(whole)
+def _between_shapes(found: Figures) -> float:
+    """The largest difference of recall that the kind of lookup makes, of groups that are judged."""
+    found_recalls = [
+        (own["recall"], data["screening"]["groups"][kind][group]["recall"])
+        for data in found.values()
+        for kind, groups in data["detailed"]["groups"].items()
+        for group, own in judged(groups).items()
+    ]
+    return max((abs(one - other) for one, other in found_recalls), default=0.0)
+
+
+def _line(name: str, own: list[Any], found: Figures, names: list[str]) -> tuple[object, ...]:
+    """A group's line; who is answered wrongly, and the strong band, over all populations together."""
+    rate = _pooled_rate(own)
+    of_all = _pooled_rate([found[each]["detailed"]["whole"] for each in names])
+    pairs = sum(each["pairs"] for each in own)
     strong = sum((each["strong_recall"] or 0) * each["pairs"] for each in own)
     asserted = sum(
         (each["strong_recall"] or 0) * each["pairs"] / each["strong_precision"]
         for each in own
         if each["strong_precision"]
     )
-    pairs = sum(each["pairs"] for each in own)
     return (
         name,
         f"{pairs:,}",
         *(_recall(each) for each in own),
-        *("-" if each["recall"] is None else f"{each['recall']:.3f}" for each in screened),
         "-" if rate is None else f"{100 * rate:.2f} %",
-        "-" if rate is None or not all_rate else f"{rate / all_rate:.2f}",
-        f"{strong / pairs:.3f}, {100 * (1 - strong / asserted):.2f} %" if asserted and pairs else "-",
+        "-" if rate is None or not of_all else f"{rate / of_all:.2f}",
+        f"{strong / pairs:.3f}" if pairs else "-",
+        f"{100 * (1 - strong / asserted):.2f} %" if asserted else "-",
     )
 
 
@@ -252,29 +258,39 @@ def band(before: Figures, figure: str) -> float:
 
 
 def worsened(before: Figures, now: Figures) -> list[str]:
-    """What is worse than it was, a sentence each; empty if no worst group is worse off.
+    """What is worse than it was, a sentence each; empty if nobody's group is worse off.
 
-    In each kind of group and figure the worst group of FEWEST_HELD or more must not be worse than the worst
-    one was, nor its distance from the whole wider, by more than `band`.
+    In each kind of group and figure no group of FEWEST_HELD or more may fall by more than its `band`, and the
+    distance of the worst group from the whole may not widen by more than that.
     """
-    said = []
+    said: dict[tuple[str, str, str], str] = {}
     for kind, groups in before["groups"].items():
         for figure, (_, sign) in HELD.items():
             was, here = _held(groups, figure), _held(now["groups"].get(kind, {}), figure)
+            for name in was.keys() & here.keys():
+                allowed = band(was[name], figure)
+                if sign * (was[name][figure] - here[name][figure]) > allowed:
+                    said[kind, figure, name] = _fell(kind, figure, name, was, here, allowed)
             if len(was) < 2 or not here:
                 continue
-            worst_was = min(was, key=lambda name: sign * was[name][figure])
-            worst_now = min(here, key=lambda name: sign * here[name][figure])
-            allowed = band(was[worst_was], figure)
-            fell = sign * (was[worst_was][figure] - here[worst_now][figure])
-            wider = fell - sign * (before["whole"][figure] - now["whole"][figure])
-            if max(fell, wider) > allowed:
-                said.append(
-                    f"{kind}, {figure}: {worst_now} has {here[worst_now][figure]:.4f} (all: "
-                    f"{now['whole'][figure]:.4f}), the worst was {worst_was} with "
-                    f"{was[worst_was][figure]:.4f} (all: {before['whole'][figure]:.4f}); band {allowed:.4f}"
+            first = min(was, key=lambda name: sign * was[name][figure])
+            last = min(here, key=lambda name: sign * here[name][figure])
+            apart = sign * (before["whole"][figure] - was[first][figure])
+            further = sign * (now["whole"][figure] - here[last][figure])
+            allowed = band(was[first], figure)
+            if further - apart > allowed and (kind, figure, last) not in said:
+                said[kind, figure, last] = (
+                    f"{kind}, {figure}: {last} is the worst group with {here[last][figure]:.4f}, "
+                    f"{further:.4f} from all; that distance was {apart:.4f} ({first}), band {allowed:.4f}"
                 )
-    return said
+    return [said[place] for place in sorted(said)]
+
+
+def _fell(
+    kind: str, figure: str, name: str, was: Mapping[str, Figures], here: Mapping[str, Figures], allowed: float
+) -> str:
+    before, now = was[name][figure], here[name][figure]
+    return f"{kind}, {figure}: {name} has {now:.4f} and had {before:.4f}, band {allowed:.4f}"
 
 
 def _held(groups: Mapping[str, Figures], figure: str) -> dict[str, Figures]:
