@@ -182,8 +182,13 @@ class Run:
     population: int
     opened: tuple[Opened, ...] = field(repr=False)
     candidates: int
-    true_candidates: int
+    # The true pairs under at least one key of both, as (place of the query, record).
+    reached: frozenset[tuple[int, str]] = field(repr=False)
     met: tuple[tuple[int, str], ...] = field(repr=False)
+
+    @property
+    def true_candidates(self) -> int:
+        return len(self.reached)
 
     def pairs(self) -> list[ScoredPair]:
         """The pairs behind the gate, for their figures."""
@@ -208,14 +213,16 @@ def run(order: Order, progress: Progress = lambda done, count: None) -> Run:
     asked = tuple(scheme.ask(order.fields.blank(query.row), order.shape) for query in queries)
     records = stream_records(order.records)
     population = order.population or survey.count
-    candidates = true_candidates = 0
+    candidates = 0
+    reached: set[tuple[int, str]] = set()
     opened: list[Opened] = []
     kept: list[tuple[int, str]] = []
     own = [truth.by_query.get(query.query_id, frozenset()) for query in queries]
     for met in match_all(asked, order.fields, records, survey.count, order.workers, progress):
         true = met.record in own[met.query]
         candidates += 1
-        true_candidates += true
+        if true:
+            reached.add((met.query, met.record))
         if order.keep:
             kept.append((met.query, met.record))
         if met.outcomes:
@@ -231,7 +238,7 @@ def run(order: Order, progress: Progress = lambda done, count: None) -> Run:
         population,
         tuple(sorted(opened, key=lambda pair: (pair.query, pair.record))),
         candidates,
-        true_candidates,
+        frozenset(reached),
         tuple(sorted(kept)),
     )
 

@@ -72,6 +72,17 @@ def share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
+def interval(part: int, whole: int) -> tuple[float, float] | None:
+    """Where the share `part` of `whole` lies with 95 % (Wilson's score interval); None of nothing."""
+    if not whole:
+        return None
+    z = 1.959964
+    rate, square = part / whole, z * z / whole
+    middle = (rate + square / 2) / (1 + square)
+    reach = z / (1 + square) * math.sqrt(rate * (1 - rate) / whole + square / (4 * whole))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
 def tally(pairs: Iterable[ScoredPair], members: frozenset[str]) -> Tally:
     """The counts when exactly `pairs` are the answer; `members` are the queries that have a true pair."""
     known = list(pairs)

@@ -1,31 +1,22 @@
-"""The report of an evaluation: its figures as one JSON value, by group as well, and as a table to read.
-
-A pair belongs to the group of its query. Groups are labels and particulars of queries; none is a feature.
-"""
+"""The report of an evaluation: its figures as one JSON value, by group as well, and as tables to read."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
-
-import jellyfish
 
 from candor_node import evaluation as figures
 from candor_node import evaluation_scheme as scheme
 from candor_node.cli_common import table
 from candor_node.evaluate import Run
-from candor_node.evaluation import Figures, ScoredPair, Tally, Totals, share
-from candor_node.evaluation_files import Query
-from candor_proto.normalise import Person
+from candor_node.evaluation import Figures, Totals, share
+from candor_node.evaluation_groups import FEWEST_NON_MEMBERS, FEWEST_PAIRS, Groups, Report, by_group
+from candor_node.evaluation_groups import worst_rate as worst_rates
+from candor_node.evaluation_groups import worst_recall as worst_recalls
 
-# Surnames at least so alike (Jaro-Winkler) are one name spelt in two ways, not a name that was changed.
-SAME_NAME = 0.85
-_FEWEST_PAIRS, _FEWEST_NON_MEMBERS = 30, 100
-_SHOWN_GROUPS = 6
-
-Report = dict[str, Any]
+# Kinds of groups shown for the people who are wrongly named; of those who are missed, all are.
+_SHOWN_RATES = 5
 
 
 # --- all pairs ---------------------------------------------------------------------------------------
@@ -102,85 +93,7 @@ def _rounded(value: Any) -> Any:
         return round(value, 6)
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
-
-
-# --- by group ----------------------------------------------------------------------------------------
-
-
-def by_group(run: Run, pairs: Sequence[ScoredPair]) -> Report:
-    """Per kind of group and group: queries, true pairs, figures at the default threshold, openings."""
-    openings = Counter(pair.query for pair in pairs)
-    taken = [pair for pair in pairs if pair.probability >= scheme.WORK_LIST]
-    answers, right = Counter(pair.query for pair in taken), Counter(pair.query for pair in taken if pair.true)
-    found: dict[str, dict[str, list[str]]] = {}
-    for query in run.queries:
-        for kind, group in groups_of(run, query).items():
-            found.setdefault(kind, {}).setdefault(group, []).append(query.query_id)
-    truth = run.truth.by_query
-
-    def of_group(names: list[str]) -> Report:
-        strangers = [name for name in names if name not in truth]
-        totals = Totals(sum(len(truth.get(name, ())) for name in names), len(strangers))
-        counts = Tally(
-            answered=sum(answers[name] for name in names),
-            right=sum(right[name] for name in names),
-            non_members_answered=sum(answers[name] > 0 for name in strangers),
-        )
-        return {
-            "queries": len(names),
-            "pairs": totals.true_pairs,
-            "non_members": totals.non_members,
-            **asdict(counts.figures(totals)),
-            "openings_per_lookup": share(sum(openings[name] for name in names), len(names)),
-        }
-
-    return {kind: {group: of_group(own) for group, own in sorted(found[kind].items())} for kind in found}
-
-
-def groups_of(run: Run, query: Query) -> dict[str, str]:
-    """The groups of a query: its labels, and what its particulars say.
-
-    Names and sex as filed; what is missing, as it was asked, so that blanked columns count as missing.
-    """
-    filed = scheme.person(query.row)
-    asked = scheme.person(run.order.fields.blank(query.row))
-    found = {name: value or "(none)" for name, value in query.labels.items()}
-    found["sex"] = filed.sex.upper() or "(none)"
-    found["surname_length"] = _length(filed.surname)
-    found["several_surnames"] = "yes" if " " in filed.last else "no"
-    found["given_name"] = "listed" if scheme.given_name_is_listed(filed) else "not listed"
-    found["missing_identifiers"] = _missing(asked)
-    if changed := _change(run, query, filed):
-        found["changed_surname"] = f"{_SEXES.get(filed.sex, 'sex unknown')}, {changed}"
-    return found
-
-
-_SEXES: Mapping[str, str] = {"f": "women", "m": "men"}
-
-
-def _length(surname: str) -> str:
-    if not surname:
-        return "(none)"
-    return "up to 4" if len(surname) <= 4 else "5 to 8" if len(surname) <= 8 else "over 8"
-
-
-def _missing(asked: Person) -> str:
-    missing = [words for words, value in (("ssn4", asked.ssn4), ("post", asked.post_id)) if not value]
-    return f"no {' and no '.join(missing)}" if missing else "none missing"
-
-
-def _change(run: Run, query: Query, filed: Person) -> str:
-    """Whether any true record has another surname than the query, or the same one spelt otherwise."""
-    others = [scheme.person(run.survey.known[name]) for name in run.truth.by_query.get(query.query_id, ())]
-    likeness = [
-        jellyfish.jaro_winkler_similarity(filed.surname, other.surname)
-        for other in others
-        if filed.surname and other.surname and filed.surname != other.surname
-    ]
-    if not likeness:
-        return ""
-    return "another surname" if min(likeness) < SAME_NAME else "surname spelt otherwise"
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 # --- to read -----------------------------------------------------------------------------------------
@@ -220,7 +133,7 @@ def lines(found: Report) -> list[str]:
             f"The blinded way, too: {curve['queries']:,} queries, {curve['records']:,} of the records, "
             f"{curve['pairs']:,} pairs opened, all the same."
         )
-    return [*shown, *_worst(found["by_group"])]
+    return [*shown, *_worst(found["by_group"], found["default"]["recall"])]
 
 
 def _line(name: str, own: Mapping[str, float | None], *before: str) -> tuple[str, ...]:
@@ -232,25 +145,33 @@ def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _worst(groups: Mapping[str, Mapping[str, Report]]) -> list[str]:
-    """Groups of some size with the least recall, and those whose non-members are answered most."""
-    known = [(f"{kind}: {group}", own) for kind, all_ in groups.items() for group, own in all_.items()]
-    by_recall = _top(
-        ((name, own) for name, own in known if own["pairs"] >= _FEWEST_PAIRS), lambda own: own["recall"]
-    )
-    by_rate = _top(
-        ((name, own) for name, own in known if own["non_members"] >= _FEWEST_NON_MEMBERS),
-        lambda own: -own["non_member_false_positive_rate"],
-    )
-    names = list(dict.fromkeys([*by_recall, *by_rate]))
-    if not names:
-        return []
-    found = dict(known)
-    rows = [_line(name, found[name], f"{found[name]['queries']:,}") for name in names]
-    head = ("WORST GROUPS", "QUERIES", "PRECISION", "RECALL", "F1", "NON-MEMBERS ANSWERED")
-    return ["", *table(rows, head)]
+def _worst(groups: Groups, whole: float | None) -> list[str]:
+    """Of each kind of group the one of some size with the least recall; then whose non-members are answered
+    most. `whole` is the recall of all pairs."""
+    shown: list[str] = []
+    if (missed := worst_recalls(groups)) and whole is not None:
+        rows = [
+            (
+                *(f"{kind}: {group}", f"{own['pairs']:,}", _number(own["recall"], 3)),
+                *(_range(own["recall_95"]), f"{own['recall'] - whole:+.3f}"),
+            )
+            for kind, group, own in missed
+        ]
+        head = ("LEAST RECALL OF ITS KIND", "TRUE PAIRS", "RECALL", "95 %", "AGAINST ALL")
+        shown += ["", *table(rows, head), f"Groups of fewer than {FEWEST_PAIRS} true pairs are not named."]
+    if named := worst_rates(groups)[:_SHOWN_RATES]:
+        key = "non_member_false_positive_rate"
+        rows = [
+            (f"{kind}: {group}", f"{own['non_members']:,}", _number(own[key], 4), _range(own[f"{key}_95"], 4))
+            for kind, group, own in named
+        ]
+        head = ("MOST NON-MEMBERS ANSWERED OF ITS KIND", "NON-MEMBERS", "ANSWERED", "95 %")
+        shown += [
+            *("", *table(rows, head)),
+            f"Groups of fewer than {FEWEST_NON_MEMBERS} non-members are not named.",
+        ]
+    return shown
 
 
-def _top(groups: Iterable[tuple[str, Report]], rank: Callable[[Report], float]) -> list[str]:
-    ordered = sorted(groups, key=lambda pair: (rank(pair[1]), pair[0]))
-    return [name for name, _ in ordered[: _SHOWN_GROUPS // 2]]
+def _range(bounds: Sequence[float] | None, digits: int = 3) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
