@@ -1,8 +1,8 @@
 """From sources to an objective, and from a list to tables: recall, openings, prices.
 
 Rules of this file:
-- field sets of one people share what can be shared: without the last four, a source is what `nds` is, less the
-  labels that need them;
+- field sets of one people share what can be shared: without the last four, a source is what `nds` is, less
+  the labels that need them;
 - the table of several lists is markdown, for docs/gate.md; tables of one list are for the terminal.
 """
 
@@ -15,7 +15,6 @@ from typing import Final
 
 from bench.harness import print_table
 from candor_proto.opening_cost import Knowledge, measure
-from tools.keysearch.candidates import needs_digits
 from tools.keysearch.lists import Named, priced_labels
 from tools.keysearch.objective import Objective, Source, Terms, blocks
 from tools.keysearch.prices import FLOORS, Prices
