@@ -81,8 +81,8 @@ def demands() -> tuple[Demand, ...]:
 
 @dataclass(frozen=True)
 class Figures:
-    """Recall of a gate; openings a lookup, all, false, and false by kind; by kind the share of queries without
-    a record that open one."""
+    """Recall of a gate; openings a lookup: all, false, false by kind; by kind the share of queries without a
+    record that open one."""
 
     recall: float
     openings: float

@@ -10,16 +10,16 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tools.keysearch import local_search
 from tools.keysearch.candidates import candidates, needs_digits, parse, written
 from tools.keysearch.lists import ALTERNATIVES, Named, asked_weights, labels_of
-from tools.keysearch.objective import SOURCES, Objective, Terms
+from tools.keysearch.objective import SOURCES, Objective, Source, Terms
 from tools.keysearch.prices import LEAST_DIGITS, Prices
-from tools.keysearch.report import borne, objective_of, print_costs, print_figures, print_lists, read, tell
-from tools.keysearch.sources import development
+from tools.keysearch.report import objective_of, print_costs, print_figures, print_lists, read, tell
+from tools.keysearch.sources import Hits, development
 
 RECORDS: Final = 20_000
 RESERVES: Final = 3
@@ -62,7 +62,8 @@ def _found(
 def _reserves(problem: local_search.Problem, weights: Mapping[str, int]) -> dict[str, int]:
     """What to ask of a person who gives no last four, in the slots that this leaves free."""
     blocks = problem.objective.blocks
-    poor = tuple(block for block in blocks if block.source.endswith(" nd") or " at " in block.source)
+    asked = {source.name for source in SOURCES if source.fields == "nd" or source.strangers_only}
+    poor = tuple(block for block in blocks if block.source in asked)
     labels = [label for label in problem.labels if not needs_digits(label)]
     objective = Objective(poor, problem.objective.threshold)
     free = local_search.Problem(objective, problem.prices, labels, problem.heaviest)
@@ -82,20 +83,26 @@ def _print_found(problem: local_search.Problem, best: local_search.Found) -> Non
     print(f"The list found is better than the shipped one by {says} than noise (two standard errors).")
 
 
+def _read_all(
+    sources: Sequence[Source], lists: Sequence[Named], workers: int
+) -> tuple[list[Hits], tuple[str, ...]]:
+    """The hits of the labels of some lists, however seldom they meet their own."""
+    labels = labels_of(lists)
+    return read(sources, labels, workers, at_least=1, least_met=0.0)[0], labels
+
+
 def main() -> None:
     arguments = _arguments()
     terms, threshold = Terms(arguments.plain, arguments.relatives), arguments.threshold
     sources = [one for one in SOURCES if not (arguments.without_febrl and one.set_name == "febrl3")]
     prices = Prices(development("officers-dev", "ndsmp").records, RECORDS)
     if arguments.alternatives:
-        labels = labels_of(ALTERNATIVES)
-        found = read(sources, labels, arguments.workers, at_least=1)
+        found, labels = _read_all(sources, ALTERNATIVES, arguments.workers)
         print_lists(objective_of(sources, found, labels, terms, threshold), ALTERNATIVES, prices)
         return
     if arguments.score_current or arguments.score:
         given = parse(arguments.score) if arguments.score else asked_weights()
-        labels = labels_of([Named("given", given, threshold)])
-        found = read(sources, labels, arguments.workers, at_least=1)
+        found, labels = _read_all(sources, [Named("given", given, threshold)], arguments.workers)
         objective = objective_of(sources, found, labels, terms, threshold)
         print(f"value {objective.value(given):.4f} at threshold {threshold}:\n  {written(given)}\n")
         print_figures(objective, given)
@@ -103,8 +110,7 @@ def main() -> None:
         return
     dear = tuple(label for label in candidates() if prices.digits(label) >= LEAST_DIGITS)
     tell(f"keysearch: {len(dear)} combinations of {LEAST_DIGITS} digits or more")
-    found = read(sources, dear, arguments.workers)
-    labels = borne([*sources], found, dear)
+    found, labels = read(sources, dear, arguments.workers)
     missing = [label for label in asked_weights() if label not in labels]
     tell(f"keysearch: {len(labels)} candidates; shipped labels that are none: {missing or 'none'}")
     objective = objective_of(sources, found, labels, terms, threshold)

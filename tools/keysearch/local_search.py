@@ -115,10 +115,17 @@ def settle(problem: Problem, weights: Weights, draw: random.Random, most_passes:
 
 
 def feasible(problem: Problem, weights: Weights, draw: random.Random) -> dict[str, int]:
-    """`weights` without what keeps it below a floor: labels are dropped at random until it holds."""
+    """A list that holds to begin with: `weights`, labels dropped at random until it does, and then any labels
+    until it is full. One label alone opens nothing: from nothing there would be no first step."""
     held = {label: weight for label, weight in weights.items() if label in problem.labels}
     while not problem.holds(held):
         del held[draw.choice(sorted(held))]
+    for label in draw.sample(list(problem.labels), len(problem.labels)):
+        if len(held) == problem.slots:
+            break
+        weight = draw.randint(1, problem.heaviest)
+        if problem.may_join(label, weight, held) and problem.holds({**held, label: weight}):
+            held[label] = weight
     return held
 
 

@@ -44,6 +44,7 @@ class Source:
     people: Callable[[str], People]
     share: float
     counted: float = 1.0
+    strangers_only: bool = False
 
     @property
     def name(self) -> str:
@@ -62,8 +63,8 @@ SOURCES: tuple[Source, ...] = (
     Source("febrl3", "nds", febrl3, 6.0),
     Source("febrl3", "nd", febrl3, 0.3, 0.15),
     # Nobody has a record and nobody a relative: more strangers to count.
-    Source("dev at devhard", "ndsmp", partial(crossed, _DEV, _HARD), 0.5),
-    Source("devhard at dev", "ndsmp", partial(crossed, _HARD, _DEV), 0.5),
+    Source("dev at devhard", "ndsmp", partial(crossed, _DEV, _HARD), 0.5, strangers_only=True),
+    Source("devhard at dev", "ndsmp", partial(crossed, _HARD, _DEV), 0.5, strangers_only=True),
 )
 
 

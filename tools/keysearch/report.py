@@ -18,10 +18,8 @@ from candor_proto.opening_cost import Knowledge, measure
 from tools.keysearch.lists import Named, priced_labels
 from tools.keysearch.objective import Objective, Source, Terms, blocks
 from tools.keysearch.prices import FLOORS, Prices
-from tools.keysearch.sources import Hits, development, meet
+from tools.keysearch.sources import LEAST_MET, Hits, development, meet
 
-# A candidate must meet its own record at least so often, where both sides have its fields.
-LEAST_MET: Final = 0.5
 # With anything known it is one person at a time: fewer records say the same.
 MEASURED_RECORDS: Final = 400
 _SETS: Final = ("officers-dev", "officers-devhard")
@@ -32,38 +30,36 @@ def tell(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-def _meet(source: Source, labels: Sequence[str], at_least: int) -> Hits:
-    hits = meet(source.people(source.fields), labels, at_least=at_least)
+def _meet(source: Source, labels: Sequence[str], at_least: int, least_met: float) -> Hits:
+    hits = meet(source.people(source.fields), labels, at_least=at_least, least_met=least_met)
     tell(f"  {source.name}: {sum(hits.sizes)} pairs, {len(hits.labels)} labels")
     return hits
 
 
-def read(sources: Sequence[Source], labels: Sequence[str], workers: int, at_least: int = 2) -> list[Hits]:
-    """Who meets whom in each source, pairs that `at_least` so many labels hit."""
-    made = [source for source in sources if source.fields != "nd"]
+def read(
+    sources: Sequence[Source],
+    labels: Sequence[str],
+    workers: int,
+    at_least: int = 2,
+    least_met: float = LEAST_MET,
+) -> tuple[list[Hits], tuple[str, ...]]:
+    """Who meets whom in each source, pairs that `at_least` so many labels hit; and the labels that no source
+    left out. Where nobody has a record only these are asked."""
+    found: dict[str, Hits] = {}
     with ProcessPoolExecutor(workers) as pool:
-        futures = {source.name: pool.submit(_meet, source, labels, at_least) for source in made}
-        found = {name: future.result() for name, future in futures.items()}
-    return [
-        found[source.name] if source in made else found[f"{source.set_name} nds"].without_digits()
+        for strangers_only in (False, True):
+            futures = {
+                source.name: pool.submit(_meet, source, labels, at_least, least_met)
+                for source in sources
+                if source.fields != "nd" and source.strangers_only is strangers_only
+            }
+            found |= {name: future.result() for name, future in futures.items()}
+            labels = [label for label in labels if all(label in hits.labels for hits in found.values())]
+    every = [
+        found[f"{source.set_name} nds"].without_digits() if source.fields == "nd" else found[source.name]
         for source in sources
     ]
-
-
-def borne(sources: Sequence[Source], found: Sequence[Hits], labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels that no source left out for its strangers, and that meet their own record often enough."""
-    asked = [hits for source, hits in zip(sources, found, strict=True) if source.fields != "nd"]
-    kept = []
-    for label in labels:
-        places = [hits.labels.index(label) for hits in asked if label in hits.labels]
-        if len(places) < len(asked):
-            continue
-        both = list(zip(asked, places, strict=True))
-        known = sum(hits.known[place] for hits, place in both)
-        met = sum(hits.true[place].bit_count() for hits, place in both)
-        if known and met / known >= LEAST_MET:
-            kept.append(label)
-    return tuple(kept)
+    return every, tuple(labels)
 
 
 def objective_of(
@@ -104,8 +100,9 @@ def print_lists(objective: Objective, lists: Sequence[Named], prices: Prices) ->
 
     False openings are those of officers-dev and -devhard, then those of their queries at the other's records.
     """
-    names = [name for name in objective.sources if " at " not in name]
-    strangers = [name for name in objective.sources if " at " in name]
+    # Where nobody has a record there is no block of true pairs.
+    names = list(dict.fromkeys(block.source for block in objective.blocks if block.true))
+    strangers = [name for name in objective.sources if name not in names]
     print("| list | value | " + " | ".join(names) + " | relatives | plain | prices |")
     print("|---" * (len(names) + 5) + "|")
     for one in lists:

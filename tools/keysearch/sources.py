@@ -27,6 +27,8 @@ from tools.population.errors import Row
 
 # A label that meets more strangers than this a lookup, at 20,000 records, is left out.
 MOST_STRANGERS: Final = 1.3
+# And so is one that meets its own record less often, where both sides have its fields.
+LEAST_MET: Final = 0.5
 REFERENCE_RECORDS: Final = 20_000
 PLAIN: Final = "plain"
 
@@ -143,7 +145,7 @@ def _codes(person: Person, sounds: Sounds, *, record: bool) -> PersonCodes:
     return PersonCodes(person, [name for name in names if name][:MAX_SURNAMES], sounds, record=record)
 
 
-def values(codes: PersonCodes, label: str) -> Iterable[bytes]:
+def values(codes: PersonCodes, label: str) -> Sequence[bytes]:
     """The values of a label; none if one of its codes is missing."""
     parts = [codes[code] for code in codes_of(label)]
     if any(not part for part in parts):
@@ -153,9 +155,11 @@ def values(codes: PersonCodes, label: str) -> Iterable[bytes]:
     return [b"".join(combined) for combined in product(*parts)]
 
 
-def meet(people: People, labels: Sequence[str], *, at_least: int = 2) -> Hits:
-    """Who meets whom; of false pairs those that `at_least` so many labels hit. A label that hits too many
-    strangers is left out."""
+def meet(people: People, labels: Sequence[str], *, at_least: int = 2, least_met: float = LEAST_MET) -> Hits:
+    """Who meets whom; of false pairs those that `at_least` so many labels hit.
+
+    A label that hits too many strangers is left out, and one that meets its own too seldom.
+    """
     sounds, count = Sounds(), len(people.records)
     held = [_codes(person, sounds, record=True) for person in people.records]
     asked = [_codes(person, sounds, record=False) for person in people.queries]
@@ -166,11 +170,14 @@ def meet(people: People, labels: Sequence[str], *, at_least: int = 2) -> Hits:
     known: dict[str, int] = {}
     times: Counter[int] = Counter()
     for label in labels:
+        count_known, count_met = _own(people, held, asked, label)
+        if count_met < least_met * count_known:
+            continue
         pairs = _pairs(held, asked, label, most)
         if pairs is None:
             continue
         found[label] = pairs
-        known[label] = _known(people, held, asked, label)
+        known[label] = count_known
         times.update(pairs - known_true)
     kept: tuple[dict[int, int], dict[int, int]] = ({}, {})
     for pair in sorted(pair for pair, number in times.items() if number >= at_least):
@@ -208,11 +215,17 @@ def _pairs(
     return found
 
 
-def _known(people: People, held: Sequence[PersonCodes], asked: Sequence[PersonCodes], label: str) -> int:
-    codes = codes_of(label)
-    return sum(
-        all(asked[query][code] and held[record][code] for code in codes) for query, record in people.truth
-    )
+def _own(
+    people: People, held: Sequence[PersonCodes], asked: Sequence[PersonCodes], label: str
+) -> tuple[int, int]:
+    """Of the true pairs: how many have the label's fields on both sides, and how many of these it hits."""
+    known = met = 0
+    for query, record in people.truth:
+        own, theirs = values(asked[query], label), values(held[record], label)
+        if own and theirs:
+            known += 1
+            met += not set(own).isdisjoint(theirs)
+    return known, met
 
 
 def _bits(pairs: Iterable[int], places: Mapping[int, int]) -> int:
