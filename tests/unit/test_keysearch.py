@@ -40,9 +40,7 @@ def prices() -> Prices:
 
 # Three pairs of each kind, bit i for pair i.
 TRUE = Block("set nds", "set", True, {"D+S": 0b111, "F+Dc": 0b011, "L+Dc": 0b001}, 3, 0.5, 3)
-PLAIN_BLOCK = Block(
-    "set nds", "set", False, {"D+S": 0b001, "F+Dc": 0b101, "L+Dc": 0b101}, 3, 0.25, 3, "plain"
-)
+FALSE = Block("set nds", "set", False, {"D+S": 0b001, "F+Dc": 0b101, "L+Dc": 0b101}, 3, 0.25, 3, "plain")
 BY_HAND = Objective((TRUE, FALSE), 3)
 
 
