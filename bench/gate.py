@@ -2,19 +2,20 @@
 
 Recall, false openings by kind, the share of twins, juniors and namesakes without a record whose lookup opens
 one, gates that demand more, and the table that the weights are derived from. Prints what docs/gate.md shows
-and writes bench/results/gate.json. Half an hour on two cores; `--quick` leaves the 200,000 records out.
+and writes bench/results/gate.json. Run `make bench NAME=gate` (ten minutes) or, to try it, `BENCH_QUICK=1
+python -m bench.gate` (FEBRL 3 alone).
 """
 
 from __future__ import annotations
 
-import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import harness
-from bench.gate_scenes import KINDS, LARGE, SCENES, Meetings, Pair, meet
+from bench.gate_scenes import KINDS, SCENES, Meetings, Pair, meet
 from candor_node.evaluation_files import FieldSet
 from candor_node.evaluation_scheme import labels as labels_of
 from candor_proto.matchkeys import GATE_THRESHOLD, MATCH_LABELS, SCHEME_VERSION, gate_weight
@@ -22,6 +23,9 @@ from candor_proto.scheme import CURRENT
 from tools.keysearch.prices import Prices
 from tools.keysearch.sources import development
 
+QUICK = bool(os.environ.get("BENCH_QUICK"))
+QUICK_SCENE = "FEBRL 3"
+WORKERS = min(2, os.cpu_count() or 1)
 THRESHOLDS = (2, 3, 4, 5, 6)
 RELATIVES = KINDS[1:]
 DIGITS = frozenset({"S", "So"})
@@ -117,8 +121,8 @@ def _share(count: int, whole: int) -> float:
 
 @dataclass(frozen=True)
 class Worth:
-    """One label: `met` given a true pair with its fields on both sides, strangers a thousand lookups that ask
-    it, `bits` = log2(m/u), None where nobody false was met; digits of its domain; its weight."""
+    """One label: `met` given a true pair with its fields on both sides, by set; strangers met in a thousand
+    lookups that ask it; `bits` = log2(m/u), None where no stranger was; digits of its domain; its weight."""
 
     label: str
     met: tuple[float, ...]
@@ -227,23 +231,17 @@ def _plain(figures_by: Mapping[str, Figures] | Mapping[int, Figures]) -> dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="leave the 200,000 records out")
-    parser.add_argument("--workers", type=int, default=2)
-    arguments = parser.parse_args()
     points: dict[str, dict[int, Figures]] = {}
     demanded: dict[str, dict[str, Figures]] = {}
     development_sets: list[Meetings] = []
-    for scene in SCENES:
-        if arguments.quick and scene.name == LARGE:
-            continue
+    for scene in [one for one in SCENES if one.name == QUICK_SCENE] if QUICK else SCENES:
         for fields in scene.fields:
             name = f"{scene.name} {fields.name.lower()}"
             print(f"gate: {name}", file=sys.stderr, flush=True)
-            found = meet(scene.cast(), fields, arguments.workers)
+            found = meet(scene.cast(), fields, WORKERS)
             points[name] = {threshold: figures(found, weighs(threshold)) for threshold in THRESHOLDS}
             demanded[name] = {one.words: figures(found, one.gate) for one in demands()}
-            if scene.name.startswith("officers") and fields is FieldSet.NDSMP:
+            if QUICK or (scene.name.startswith("officers") and fields is FieldSet.NDSMP):
                 development_sets.append(found)
     rows = worth(development_sets, Prices(development("officers-dev", "ndsmp").records, 20_000))
     by_bits = bits_gates(rows, development_sets)
@@ -252,6 +250,7 @@ def main() -> None:
     harness.write(
         "gate",
         {
+            "quick": QUICK,
             "headline": {f"recall of {name}": own.recall for name, own in chosen.items()},
             "scheme": {"version": SCHEME_VERSION, "threshold": CURRENT.threshold},
             **harness.machine(),
