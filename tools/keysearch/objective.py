@@ -50,6 +50,11 @@ class Source:
     def name(self) -> str:
         return f"{self.set_name} {self.fields}"
 
+    @property
+    def stage(self) -> int:
+        """When it is read: what fails early is not asked later."""
+        return 2 if self.strangers_only else int(self.set_name != "febrl3")
+
 
 _DEV, _HARD = "officers-dev", "officers-devhard"
 _CARRIED = tuple((name, partial(development, name)) for name in (_DEV, _HARD))

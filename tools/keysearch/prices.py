@@ -3,9 +3,9 @@
 Rules of this file:
 - fields count as independent, guesses go in descending probability, what a hit told of a field narrows the
   next guess of the same field: as in the full model;
-- what the full model does besides is left out: nobody gives up a list, and a whole index is enumerated once
-  at the best of four shares. Prices are therefore near those of the full model, not equal, and so are FLOORS;
-  a list that the search gives is measured by the full model in the end.
+- a step may give up the rarest three tenths, since two steps then leave half of the records, which is what
+  the full model asks for; a whole index is enumerated once at the best of four shares. Nothing is weighed
+  along a chain, so prices are not those of the full model: it measures what the search gives in the end.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from candor_proto.normalise import Particulars, Person, normalise
 from candor_proto.opening_cost import Knowledge
 from tools.keysearch.candidates import CERTIFICATE, DATES, DIGITS, GIVEN, SURNAME, codes_of
 
-# Elements a record, by what the attacker knows. With name and birth date nothing holds: an honest lookup must
-# be able to open.
+# Elements a record, by what the attacker knows: just below the prices of the shipped list, so that what the
+# search finds is no cheaper to attack. With name and birth date nothing holds: an honest lookup must open.
 FLOORS: Final[Mapping[Knowledge, float]] = {
     Knowledge.NOTHING: 85.0,
-    Knowledge.BIRTH_DATE: 70.0,
+    Knowledge.BIRTH_DATE: 95.0,
     Knowledge.NAME: 165.0,
 }
 KNOWN: Final[Mapping[Knowledge, frozenset[str]]] = {
@@ -37,6 +37,8 @@ KNOWN: Final[Mapping[Knowledge, frozenset[str]]] = {
 }
 # Digits of a label's domain (entropy) below which it is enumerated at leisure: no candidate.
 LEAST_DIGITS: Final = 5.1
+# The share of records that one step of a chain must hit.
+LEAST_HIT: Final = 0.7
 # Shares of an index that an attacker may be after when it enumerates.
 SHARES: Final = (0.5, 0.6, 0.75, 0.9)
 CERTIFICATES: Final = 900_000
@@ -110,7 +112,7 @@ class Prices:
         return zip(*(self._columns[code] for code in codes), strict=True)
 
     def _guesses_uncached(self, field: str, known: _Codes, wanted: _Codes) -> float:
-        """How many guesses the wanted codes take on average where the others are known."""
+        """How many guesses a hit on the wanted codes takes where the others are known."""
         if _WHOLE[field] in known:
             return 1.0
         if field == "certificate":
@@ -120,11 +122,7 @@ class Prices:
         rows = zip(self._rows(field, known), self._rows(field, wanted), self._weights[field], strict=True)
         for context, value, weight in rows:
             lists[context][value] += weight
-        return sum(
-            weight * rank
-            for own in lists.values()
-            for rank, weight in enumerate(sorted(own.values(), reverse=True), start=1)
-        )
+        return _guesses_a_hit(list(own.values()) for own in lists.values())
 
     def _spread_uncached(self, field: str, wanted: _Codes) -> tuple[float, ...]:
         """Probabilities of the values of the wanted codes, added up, the largest first."""
@@ -227,6 +225,27 @@ class Prices:
         return not any(
             self.cheapest(weights, threshold, knowledge, floor)[1] for knowledge, floor in floors.items()
         )
+
+
+def _guesses_a_hit(lists: Iterable[Sequence[float]]) -> float:
+    """Guesses made for each hit, the likeliest first in every list, at the best share from LEAST_HIT on.
+
+    `lists` have the weights of their values; all of them together weigh 1. A guess is made for all whose list
+    it is and who were not hit yet.
+    """
+    guesses = []
+    for own in lists:
+        left = whole = sum(own)
+        for weight in sorted(own, reverse=True):
+            guesses.append((weight / whole, left, weight))
+            left -= weight
+    made = hit = 0.0
+    best = math.inf
+    for _, left, weight in sorted(guesses, reverse=True):
+        made, hit = made + left, hit + weight
+        if hit >= LEAST_HIT - 1e-9:
+            best = min(best, made / hit)
+    return best
 
 
 @cache

@@ -44,14 +44,14 @@ def read(
     least_met: float = LEAST_MET,
 ) -> tuple[list[Hits], tuple[str, ...]]:
     """Who meets whom in each source, pairs that `at_least` so many labels hit; and the labels that no source
-    left out. Where nobody has a record only these are asked."""
+    left out. The small source is asked first and that of strangers last, of what is left then."""
     found: dict[str, Hits] = {}
     with ProcessPoolExecutor(workers) as pool:
-        for strangers_only in (False, True):
+        for stage in sorted({source.stage for source in sources}):
             futures = {
                 source.name: pool.submit(_meet, source, labels, at_least, least_met)
                 for source in sources
-                if source.fields != "nd" and source.strangers_only is strangers_only
+                if source.fields != "nd" and source.stage == stage
             }
             found |= {name: future.result() for name, future in futures.items()}
             labels = [label for label in labels if all(label in hits.labels for hits in found.values())]

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -140,19 +139,37 @@ def febrl3(fields: str) -> People:
 # --- hits --------------------------------------------------------------------------------------------
 
 
-def _codes(person: Person, sounds: Sounds, *, record: bool) -> PersonCodes:
+class _Side:
+    """The codes of the persons of one side, a column a code."""
+
+    def __init__(self, people: Sequence[Person], sounds: Sounds, *, record: bool) -> None:
+        self._codes = [
+            PersonCodes(person, _surnames(person, record=record), sounds, record=record) for person in people
+        ]
+        self._columns: dict[str, list[tuple[bytes, ...]]] = {}
+
+    def _column(self, code: str) -> list[tuple[bytes, ...]]:
+        if code not in self._columns:
+            self._columns[code] = [codes[code] for codes in self._codes]
+        return self._columns[code]
+
+    def values(self, label: str) -> list[Sequence[bytes]]:
+        """For each person the values of a label; none if one of its codes is missing."""
+        first, *others = [self._column(code) for code in codes_of(label)]
+        found: list[Sequence[bytes]] = list(first)
+        for column in others:
+            found = [
+                (one[0] + more[0],)
+                if len(one) == 1 and len(more) == 1
+                else [own + theirs for own in one for theirs in more]
+                for one, more in zip(found, column, strict=True)
+            ]
+        return found
+
+
+def _surnames(person: Person, *, record: bool) -> list[str]:
     names = (person.surname, *person.other_surnames, *(person.recorded_surnames if record else ()))
-    return PersonCodes(person, [name for name in names if name][:MAX_SURNAMES], sounds, record=record)
-
-
-def values(codes: PersonCodes, label: str) -> Sequence[bytes]:
-    """The values of a label; none if one of its codes is missing."""
-    parts = [codes[code] for code in codes_of(label)]
-    if any(not part for part in parts):
-        return ()
-    if all(len(part) == 1 for part in parts):
-        return (b"".join([part[0] for part in parts]),)
-    return [b"".join(combined) for combined in product(*parts)]
+    return [name for name in names if name][:MAX_SURNAMES]
 
 
 def meet(people: People, labels: Sequence[str], *, at_least: int = 2, least_met: float = LEAST_MET) -> Hits:
@@ -161,19 +178,19 @@ def meet(people: People, labels: Sequence[str], *, at_least: int = 2, least_met:
     A label that hits too many strangers is left out, and one that meets its own too seldom.
     """
     sounds, count = Sounds(), len(people.records)
-    held = [_codes(person, sounds, record=True) for person in people.records]
-    asked = [_codes(person, sounds, record=False) for person in people.queries]
+    records, queries = _Side(people.records, sounds, record=True), _Side(people.queries, sounds, record=False)
     true = sorted(query * count + record for query, record in people.truth)
     known_true, places = frozenset(true), {pair: place for place, pair in enumerate(true)}
-    most = MOST_STRANGERS * len(asked) * max(0.5, count / REFERENCE_RECORDS) + len(true)
+    most = MOST_STRANGERS * len(people.queries) * max(0.5, count / REFERENCE_RECORDS) + len(true)
     found: dict[str, set[int]] = {}
     known: dict[str, int] = {}
     times: Counter[int] = Counter()
     for label in labels:
-        count_known, count_met = _own(people, held, asked, label)
+        held, asked = records.values(label), queries.values(label)
+        count_known, count_met = _own(people.truth, held, asked)
         if count_met < least_met * count_known:
             continue
-        pairs = _pairs(held, asked, label, most)
+        pairs = _pairs(held, asked, most)
         if pairs is None:
             continue
         found[label] = pairs
@@ -193,21 +210,22 @@ def meet(people: People, labels: Sequence[str], *, at_least: int = 2, least_met:
         (len(true), len(relatives), len(plain)),
         tuple(known.values()),
         tuple(len(pairs - known_true) for pairs in found.values()),
-        len(asked),
+        len(people.queries),
     )
 
 
-def _pairs(
-    held: Sequence[PersonCodes], asked: Sequence[PersonCodes], label: str, most: float
-) -> set[int] | None:
-    """query · records + record of every pair that the label hits; None beyond `most`."""
+_Values = Sequence[Sequence[bytes]]
+
+
+def _pairs(held: _Values, asked: _Values, most: float) -> set[int] | None:
+    """query · records + record of every pair that has a value in common; None beyond `most`."""
     waiting: dict[bytes, list[int]] = {}
-    for query, codes in enumerate(asked):
-        for value in values(codes, label):
+    for query, values in enumerate(asked):
+        for value in values:
             waiting.setdefault(value, []).append(query)
     count, found = len(held), set[int]()
-    for record, codes in enumerate(held):
-        for value in values(codes, label):
+    for record, values in enumerate(held):
+        for value in values:
             if value in waiting:
                 found.update([query * count + record for query in waiting[value]])
                 if len(found) > most:
@@ -215,17 +233,10 @@ def _pairs(
     return found
 
 
-def _own(
-    people: People, held: Sequence[PersonCodes], asked: Sequence[PersonCodes], label: str
-) -> tuple[int, int]:
+def _own(truth: Iterable[tuple[int, int]], held: _Values, asked: _Values) -> tuple[int, int]:
     """Of the true pairs: how many have the label's fields on both sides, and how many of these it hits."""
-    known = met = 0
-    for query, record in people.truth:
-        own, theirs = values(asked[query], label), values(held[record], label)
-        if own and theirs:
-            known += 1
-            met += not set(own).isdisjoint(theirs)
-    return known, met
+    both = [(asked[query], held[record]) for query, record in truth if asked[query] and held[record]]
+    return len(both), sum(not set(one).isdisjoint(other) for one, other in both)
 
 
 def _bits(pairs: Iterable[int], places: Mapping[int, int]) -> int:
