@@ -91,7 +91,7 @@ def agree(query: Particulars, record: Particulars) -> set[Label]:
 
 
 def test_the_list_is_fixed() -> None:
-    """ADR 0022: labels, classes and gate weights of scheme version 3; the last three are reserves."""
+    """ADR 0022: labels, classes and gate weights of scheme version 3; the last five are reserves."""
     assert [(label.name, label.key_class.letter, label.weight) for label in MATCH_LABELS] == [
         ("SW1+So", "W", 2),
         ("F1+Lz+MD", "W", 1),
@@ -112,13 +112,15 @@ def test_the_list_is_fixed() -> None:
         ("P", "M", 2),
         ("L3+Yo", "M", 2),
         ("SWp+MD", "M", 1),
+        ("Yo+So", "M", 2),
+        ("Dc+So", "M", 1),
     ]
-    assert [label.name for label in RESERVES] == ["P", "L3+Yo", "SWp+MD"]
+    assert [label.name for label in RESERVES] == ["P", "L3+Yo", "SWp+MD", "Yo+So", "Dc+So"]
 
 
 def test_positions_count_through_the_list_and_slots_through_the_class() -> None:
     """Shares are computed for the position: two labels of one position would carry the same shares."""
-    assert [label.position for label in MATCH_LABELS] == list(range(19))
+    assert [label.position for label in MATCH_LABELS] == list(range(21))
     assert [label.position for label in CODE_LABELS] == list(range(24))
     for key_class, slots in CLASS_SLOTS.items():
         labels = [label for label in MATCH_LABELS + CODE_LABELS if label.key_class is key_class]

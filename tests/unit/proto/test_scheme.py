@@ -106,12 +106,12 @@ def test_a_scheme_has_its_labels_by_list_slot_and_use() -> None:
     assert [label.name for label in NEXT.blob_labels] == ["F1+Lz+MD"]
     assert NEXT.tag_labels == NEXT.code_labels + NEXT.blob_labels
     assert set(NEXT.entry_labels) == set(NEXT.match_labels) - set(NEXT.blob_labels)
-    assert NEXT.positions["P"] == 2
-    assert [label.name for label in NEXT.reserve_labels] == ["Ls+Dc", "Fc+D", "L3+Dc"]
+    assert NEXT.positions["P"] == 4
+    assert [label.name for label in NEXT.reserve_labels] == ["SW3+YM", "SW3+MD", "Ls+Dc", "Fc+D", "L3+Dc"]
     for scheme in (CURRENT, NEXT):
         for key_class, count in CLASS_SLOTS.items():
             assert [label.slot for label in scheme.class_labels[key_class]] == list(range(count))
-        assert [label.slot for label in scheme.reserve_labels] == [12, 13, 14]
+        assert [label.slot for label in scheme.reserve_labels] == [12, 13, 14, 15, 16]
 
 
 def _relabel(change: Callable[[tuple[Label, ...]], tuple[Label, ...]]) -> Scheme:
@@ -156,7 +156,9 @@ def test_reserves_are_asked_in_their_order_in_the_free_slots_of_class_m() -> Non
     for scheme in (CURRENT, NEXT):
         (plan,) = plan_lookup(normalise(replace(MIKE, ssn4="")), LookupShape.SCREENING, SEED, scheme)
         free = [slot.label for slot in plan.of_class(KeyClass.MATCH) if slot.label in scheme.reserve_labels]
-        assert free == [label for label in scheme.reserve_labels if label.name != "P"]
+        lacking = {"P", "S", "So"}
+        assert free == [label for label in scheme.reserve_labels if not lacking & set(label.codes)]
+        assert len(free) >= 2
 
 
 @pytest.mark.parametrize(
