@@ -512,6 +512,17 @@ def test_reserves_are_asked_where_a_field_is_missing_in_list_order() -> None:
     assert others(plan, KeyClass.MATCH) == []
 
 
+def test_without_a_given_name_birth_date_and_last_four_open_by_themselves() -> None:
+    """The reserves of birth date and last four, also where two digits of the latter are exchanged."""
+    query = replace(MIKE, first="", last="Weber", ssn4="4017", post_id="")
+    assert {label.name for label in agree(query, MIKE)} == {"Yo+So", "Dc+So"}
+    assert gate_weight(agree(query, MIKE)) == GATE_THRESHOLD
+    (plan,) = plan_lookup(normalise(replace(MIKE, first="")), LookupShape.SCREENING, SEED)
+    assert others(plan, KeyClass.MATCH) == [
+        "P MA328139", "L3+Yo sch 01891102", "Yo+So 01891102 0147", "Dc+So 19800211 0147",
+    ]  # fmt: skip
+
+
 def test_alternative_surnames_come_before_spare_ones_and_those_before_reserves() -> None:
     """Two surnames, one of which has a spare spelling; the last four are missing."""
     person = normalise(replace(MIKE, last="O'Brien", former_last="Weber", ssn4=""))
