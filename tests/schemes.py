@@ -9,11 +9,12 @@ from unittest.mock import patch
 from candor_proto.ids import KeyClass
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 
-_WEIGHTS = {"L1+Dc": 2, "D+S": 2, "F3+S": 0}
+_WEIGHTS = {"F1+Lz+MD": 0, "L3+S": 2, "SWp+YM": 1}
 
 
 def _scheme(version: int) -> Scheme:
-    """The list of today in another order, one label of small domain more, weights and codes likewise."""
+    """The list of today in another order, so with other reserves, one label that has no entry; other weights
+    and the codes in another order."""
     return Scheme.of(
         version,
         [

@@ -418,27 +418,27 @@ def planted() -> tuple[Planted, ...]:
             "wandering",
             replace(wanderer, first="Mike", middle="", last="Branigan", post_state="", post_id=""), 1,
             _planted_row(1, "TERMINATION_FOR_CAUSE", wanderer, "YELLOW"),
-            "opens behind a nickname and a typing error; same person likely; a person at the owner releases",
+            "opens behind a nickname and a typing error; strong; a person at the owner releases",
         ),
         Planted(
             "twin", replace(twin, first="David", ssn4="3316", post_state="", post_id=""), 2,
             _planted_row(2, "SUSTAINED_FORCE_FINDING", twin, "YELLOW"),
-            "opens on surname, initial and birth date; not the same person: a twin",
+            "opens on surname, initial and birth date; below; never strong: a twin",
         ),
         Planted(
             "father and son",
             replace(father, suffix="Jr", birth_date="1991-06-21", ssn4="7713", post_state="", post_id=""), 2,
             _planted_row(2, "DECERTIFICATION", father, "YELLOW"),
-            "opens on the names and a shared birthday; not the same person: another suffix and last four",
+            "opens on the names and a shared birthday; review: another suffix, last four and year of birth",
         ),
         Planted("clean", clean, None, None, "no record at any node"),
         Planted(
             "green", green, 0, _planted_row(0, "DECERTIFICATION", green, "GREEN"),
-            "same person likely; released by the owner's standing rule",
+            "strong; released by the owner's standing rule",
         ),
         Planted(
             "red", red, 2, _planted_row(2, "TERMINATION_FOR_CAUSE", red, "RED"),
-            "same person likely; the owner declines every release",
+            "strong; the owner declines every release",
         ),
         Planted(
             "held without notice", unheard, 0,

@@ -134,7 +134,13 @@ class Node:
         self.renewal = Renewal(self.hub, config, self.keys.signing, self.roots, self.clock)
         ready = self.connection.check_ready
         self.indexes = IndexClient(
-            self.hub, self.store, config.index_folder, federation, self.roots, self.clock
+            self.hub,
+            self.store,
+            config.index_folder,
+            federation,
+            self.roots,
+            self.clock,
+            config.federation_records,
         )
         self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent)
         key = self.keys.signing

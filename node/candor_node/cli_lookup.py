@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +38,13 @@ _FIELDS = {
     "sex": "sex (M, F or X)",
 }
 _MAX_PERSON_CHARACTERS = 10_000
-CANDIDATE = "a candidate until the owner confirms identity"
+CANDIDATE = "a candidate until its owner confirms identity"
+# Of more hits than that a screenful each would hide the others: the rest is shown in short.
+MOST_WHOLE = 10
+# Characters of a line: longer ones are hard to read, and shorter ones hold no field's name.
+_WIDEST, _NARROWEST = 100, 40
+# How the reasons of a screening lookup begin that say what its match keys share (candor_proto.scoring).
+_KEYS_AGREE = "agrees in "
 
 
 @click.command()
@@ -229,40 +239,118 @@ def lookups_show(lookup_id: str, row: int | None, config_file: Path | None, as_j
     show(reply.lookup, as_json, lambda: lines(reply.lookup))
 
 
-def lines(view: local_pb2.LookupView) -> list[str]:
-    """A result for people. It never says "clear": no record among those who answered is all that is known."""
+def lines(view: local_pb2.LookupView, width: int | None = None) -> list[str]:
+    """A result for people. It never says "clear": no record among those who answered is all that is known.
+
+    `width` is in characters; default, the terminal's. What has no space to be broken at may stand out.
+    """
     if view.overall == "PENDING":
         return [f"PENDING  lookup {view.lookup_id} has not been shown yet."]
-    coverage = view.coverage
+    page = _Page(width or min(shutil.get_terminal_size().columns, _WIDEST))
+    coverage, name = view.coverage, view.lookup_id[:12]
     answered = f"{coverage.answered} of {coverage.asked} nodes"
     words = {
-        "MATCH": f"{len(view.hits)} candidate{'s' * (len(view.hits) != 1)} among {answered}",
+        "MATCH": f"{_count(len(view.hits), 'candidate')} among {answered}",
         "NO_RECORD": f"no record among {answered}",
         "INCOMPLETE": f"no record among the {answered} that answered; nothing is known of the others",
     }[view.overall]
-    shown = [f"{view.overall}  {words}", f"Coverage: {coverage.sentence}", f"Lookup: {view.lookup_id}"]
-    shown += [
-        f"  {report.node}: {_state(report)}" for report in coverage.reports if report.state != "answered"
-    ]
-    for found in view.hits:
-        shown += [
-            "",
-            f"[{found.number}] {_owner(found)}: {found.kind}, {found.tier} ({CANDIDATE})",
-            *_why(found),
-        ]
-    if view.set_aside:
-        shown += ["", "Set aside, *not* the same person as far as the evidence goes:"]
-        for found in view.set_aside:
-            shown += [f"[{found.number}] {_owner(found)}: {found.kind}, {found.tier}", *_why(found)]
-    shown += [f"Note: {note}" for note in view.notes]
+    page.say(f"{view.overall}  {words}{_split(view)}")
+    page.say(f"Coverage: {coverage.sentence}")
+    page.say(f"Lookup: {view.lookup_id}")
+    for report in coverage.reports:
+        if report.state != "answered":
+            page.say(f"{report.node}: {_state(report)}", 2)
     if view.hits:
-        shown += [
-            "",
-            f"To ask for a record: candor-node requests send {view.lookup_id[:12]} {view.hits[0].number}",
-        ]
+        page.gap(f"Each is {CANDIDATE}.")
+        _show_all(page, view.hits, whole=True)
+    if view.set_aside:
+        page.gap("Set aside: as far as the evidence goes, *not* the same person.")
+        _show_all(page, view.set_aside, whole=False)
+    if len(view.hits) > MOST_WHOLE or len(view.set_aside) > MOST_WHOLE:
+        page.gap(f"All of each: candor-node lookups show {name} --json")
+    if view.notes:
+        page.gap()
+    for note in view.notes:
+        page.say(f"Note: {note}")
+    if view.hits:
+        page.gap(f"To ask for a record: candor-node requests send {name} {view.hits[0].number}")
     if view.overall == "INCOMPLETE" and not view.closed:
-        shown += ["", f"Late answers amend it: candor-node lookups show {view.lookup_id[:12]}"]
-    return shown
+        page.gap(f"Late answers amend it: candor-node lookups show {name}")
+    return page.lines
+
+
+class _Page:
+    """Lines of at most a width; what is broken goes on further in."""
+
+    def __init__(self, width: int) -> None:
+        self.lines: list[str] = []
+        self._width = max(_NARROWEST, width)
+
+    def say(self, text: str, indent: int = 0, hang: int = 2) -> None:
+        self.lines += textwrap.wrap(
+            text,
+            self._width,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + hang),
+            # Ids, node names and commands are copied: they stay whole.
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+    def gap(self, text: str = "") -> None:
+        self.lines.append("")
+        self.say(text)
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _split(view: local_pb2.LookupView) -> str:
+    """How many candidates are of each band: ": 1 strong, 2 to review; 1 set aside"."""
+    bands = Counter(found.band for found in view.hits)
+    strong = bands.pop("strong", 0)
+    known = [
+        f"{count} {words}" for count, words in ((strong, "strong"), (bands.total(), "to review")) if count
+    ]
+    aside = [f"{len(view.set_aside)} set aside"] if view.set_aside else []
+    return "".join([f": {', '.join(known)}" if known else "", *(f"; {words}" for words in aside)])
+
+
+def _show_all(page: _Page, found: Sequence[local_pb2.Hit], *, whole: bool) -> None:
+    """The first ones with what speaks against them, `whole` with all else, further ones on a line each."""
+    for one in found[:MOST_WHOLE]:
+        page.gap(f"[{one.number}] {_owner(one)}")
+        page.say(f"{one.kind}, {one.tier}", 4)
+        page.say(one.headline, 4)
+        against, agrees = _reasons(one)
+        for reason in against:
+            page.say(f"- {reason}", 4)
+        # Of a screening lookup no field is known: saying so of each would contradict the keys.
+        missing = one.not_known if one.agreeing or one.differing else ()
+        for words, fields in (("agrees:", agrees), ("differs:", one.differing), ("not known:", missing)):
+            if whole and fields:
+                page.say(f"{words:<10} {', '.join(fields)}", 4, 11)
+    if found[MOST_WHOLE:]:
+        page.gap()
+    for one in found[MOST_WHOLE:]:
+        band = one.headline.partition(":")[0]
+        gravest = _reasons(one)[0][:1]
+        page.say("; ".join([f"[{one.number}] {one.owner}: {one.kind}, {band}", *gravest]))
+
+
+def _reasons(found: local_pb2.Hit) -> tuple[list[str], list[str]]:
+    """What speaks against or is not confirmed, in its order; and what agrees, without that word."""
+    against, agrees = [], []
+    for reason in found.reasons:
+        words, _, rest = reason.partition(" agrees")
+        if reason.startswith(_KEYS_AGREE):
+            agrees.append(reason.removeprefix(_KEYS_AGREE))
+        elif rest in ("", " in part") and words != reason:
+            agrees.append(words + (" (in part)" if rest else ""))
+        else:
+            against.append(reason)
+    return against, agrees
 
 
 def _state(report: local_pb2.TargetReport) -> str:
@@ -271,16 +359,3 @@ def _state(report: local_pb2.TargetReport) -> str:
 
 def _owner(found: local_pb2.Hit) -> str:
     return f"{found.owner} ({found.owner_name})" if found.owner_name else found.owner
-
-
-def _why(found: local_pb2.Hit) -> list[str]:
-    known = [
-        f"    {found.headline}",
-        f"    {'; '.join(found.reasons)}",
-        f"    agrees: {', '.join(found.agreeing) or 'nothing known'}",
-    ]
-    if found.differing:
-        known.append(f"    differs: {', '.join(found.differing)}")
-    if found.not_known:
-        known.append(f"    not known on one side: {', '.join(found.not_known)}")
-    return known

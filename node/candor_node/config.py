@@ -72,6 +72,7 @@ class NodeConfig(BaseSettings):
     index_refresh_seconds: float = Field(900.0, ge=1, le=900)
     publish_interval_hours: float = Field(168.0, ge=0, le=24 * 31)
     publish_scheme: int = CURRENT.version
+    federation_records: int | None = Field(None, ge=1)
     green_purposes: tuple[str, ...] = ("J_APPLICANT",)
 
     quota_elements: int = Field(40_000, ge=0)
@@ -296,6 +297,9 @@ database_key_file = "keys/database.key"
 lookup_wait_seconds = 30
 # Records are published on a calendar, so that a new filing does not show on its day. 0 = at once (the demo).
 publish_interval_hours = 168
+# Records of all members together: with twice as many, twice as many strangers resemble a person, and every
+# probability is lower. Without this line it is estimated from the indexes that are held.
+# federation_records = 500000
 # Purposes for which GREEN records are released without a person.
 green_purposes = ["J_APPLICANT"]
 """

@@ -5,6 +5,8 @@ Times are milliseconds since 1970. Everything here lies in the encrypted databas
 
 from __future__ import annotations
 
+import json
+
 from candor_node.driver import Database, Migrations
 
 exchange_migrations = Migrations("exchange")
@@ -116,6 +118,20 @@ def standing_of_others(db: Database) -> None:
     """What keeps a hub from showing one thing today and another tomorrow (docs/protocol.md §10.2)."""
     for statement in _STANDING:
         db.execute(statement)
+
+
+@exchange_migrations()
+def bands(db: Database) -> None:
+    """Hits found before bands say of a verdict which it would have been; what they weigh stays."""
+    for row_id, text in db.execute("SELECT rowid, explanation FROM hits").fetchall():
+        stored = json.loads(text)
+        if "verdict" in stored:
+            stored["band"] = _BANDS[stored.pop("verdict")]
+            stored["centibits"] = round(100 * stored.pop("bits"))
+            db.execute("UPDATE hits SET explanation = ? WHERE rowid = ?", (json.dumps(stored), row_id))
+
+
+_BANDS = {"same person likely": "strong", "review": "review", "different person": "below threshold"}
 
 
 _STANDING = (

@@ -219,6 +219,7 @@ def probe(
     index: NodeIndex,
     federation: FederationName,
     now: datetime,
+    population: int,
 ) -> list[RowFindings]:
     """The records that each row of a flight opens in `index`, all its plans taken together (§6.4)."""
     by_row: dict[int, list[Outputs]] = {}
@@ -227,7 +228,8 @@ def probe(
             by_row.setdefault(person.row, []).append(own)
     found = []
     for row, parts in by_row.items():
-        findings = find_hits([item for part in parts for item in part], index, federation, now.date())
+        together = [item for part in parts for item in part]
+        findings = find_hits(together, index, federation, now.date(), population)
         blobs = tuple((hit, index.blob_behind(hit)) for hit in findings.hits)
         found.append(RowFindings(row, blobs, findings.failures))
     return found
@@ -273,12 +275,12 @@ assert len(failed("")) == len(RESULTS)
 
 
 def _words(explanation: Explanation) -> str:
-    parts = [f"{explanation.band.value}: {'; '.join(explanation.reasons)}"]
-    for words, fields in (
-        ("agrees", explanation.agreeing),
-        ("differs", explanation.differing),
-        ("not known", explanation.not_known),
-    ):
+    """The headline, conflicts, what agrees, and the fields that differ or are missing on a side."""
+    parts = [explanation.headline, *explanation.reasons]
+    # A screening lookup knows of no field: its keys are all that there is to say.
+    known = explanation.agreeing or explanation.differing
+    missing = explanation.not_known if known else ()
+    for words, fields in (("differs", explanation.differing), ("not known", missing)):
         if fields:
             parts.append(f"{words}: {', '.join(fields)}")
     return "; ".join(parts)

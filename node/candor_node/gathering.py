@@ -91,7 +91,7 @@ class Gatherer:
         """Answers, under the locks of their cases; the lookups some of whose nodes are asked again (§7.9)."""
         now = self._clock.now()
         indexes = self._indexes
-        known = Known(indexes.directory, dict(indexes.indexes), self._federation, now)
+        known = Known(indexes.directory, dict(indexes.indexes), self._federation, now, indexes.population())
         lane = Lane.SINGLE
         readings = await self._workers.run(
             lane, read, taken, known, threads=cores(), map=self._workers.map(lane)

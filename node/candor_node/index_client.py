@@ -50,6 +50,8 @@ from candor_proto.signing import VerifyingKey
 from candor_wire.codec import chain_digest
 
 FETCHES_AT_ONCE = 4
+# The prior holds where half of those asked about have a record; of fewer records than that, few have one.
+FEWEST_RECORDS = 1_000
 # 250,000 records of one owner (§13); without a limit one member could fill everybody's memory.
 MAX_INDEX_OCTETS = 1 << 30
 FIRST_RETRY_SECONDS = 5.0
@@ -67,6 +69,7 @@ class IndexClient:
         federation: FederationName,
         roots: Sequence[x509.Certificate],
         clock: Clock,
+        federation_records: int | None = None,
     ) -> None:
         self._hub = hub
         self._store = store
@@ -74,6 +77,7 @@ class IndexClient:
         self._federation = federation
         self._roots = tuple(roots)
         self._clock = clock
+        self._federation_records = federation_records
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._refreshed = asyncio.Condition()
@@ -121,6 +125,17 @@ class IndexClient:
     def heads(self) -> dict[NodeId, IndexHead]:
         """Of the indexes held: epoch and scheme under which each node is asked."""
         return {node: index.head for node, index in self.indexes.items()}
+
+    def population(self) -> int:
+        """How many records a lookup reaches, for the probability of what it finds (docs/matching.md §6).
+
+        What the operator says, or the blobs of all indexes that are asked, dummies included (§6.6), whoever
+        has answered: a late answer is weighed like an early one. No estimate is below FEWEST_RECORDS.
+        """
+        if self._federation_records is not None:
+            return self._federation_records
+        asked = [index for index in self.indexes.values() if index.head.scheme_version in SCHEMES]
+        return max(FEWEST_RECORDS, sum(segment.header.blobs for index in asked for segment in index.segments))
 
     # --- when ----------------------------------------------------------------------------------------------
 

@@ -170,7 +170,14 @@ class Landing:
         if seen.outputs is None or index is None or index.head.is_stale(now):
             return seen, []
         found = await self._workers.run(
-            Lane.BULK, flights.probe, flight.persons, seen.outputs, index, self._federation, now
+            Lane.BULK,
+            flights.probe,
+            flight.persons,
+            seen.outputs,
+            index,
+            self._federation,
+            now,
+            self._indexes.population(),
         )
         return seen, found
 

@@ -46,6 +46,7 @@ class Known:
     indexes: Mapping[NodeId, NodeIndex]
     federation: FederationName
     now: datetime
+    population: int
 
     def examine(self, draft: Draft, node: NodeId, statement: SignedStatement) -> Examined:
         """Check an answer of `node` and unblind it; whatever fails is no answer."""
@@ -127,7 +128,8 @@ class Reading:
                 outputs.extend(own)
         if not usable:
             return
-        findings = find_hits(outputs, index, self._known.federation, self._known.now.date())
+        known = self._known
+        findings = find_hits(outputs, index, known.federation, known.now.date(), known.population)
         self.found += [(hit, index.blob_behind(hit)) for hit in findings.hits]
         self.failures += [(node, failure) for failure in findings.failures]
 

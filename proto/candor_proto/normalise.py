@@ -106,7 +106,8 @@ class Person:
     @property
     def spare_surnames(self) -> tuple[str, ...]:
         """Of `recorded_surnames` those that a lookup may ask in place of a filler: Brien of O'Brien."""
-        return spare_surnames(self.last, self.former_last)
+        recorded = self.recorded_surnames
+        return tuple(name for name in spare_surnames(self.last, self.former_last) if name in recorded)
 
     @property
     def recorded_surnames(self) -> tuple[str, ...]:

@@ -170,6 +170,7 @@ _MATCH = (
     ("Lk+S", KeyClass.MATCH, 2), ("SW3+So", KeyClass.MATCH, 1), ("YD+S", KeyClass.MATCH, 1),
     ("YM+S", KeyClass.MATCH, 2),
     ("P", KeyClass.MATCH, 2), ("L3+Yo", KeyClass.MATCH, 2), ("SWp+MD", KeyClass.MATCH, 1),
+    ("Yo+So", KeyClass.MATCH, 2), ("Dc+So", KeyClass.MATCH, 1),
 )  # fmt: skip
 
 # The 24 single field codes of a detailed lookup (PROTOCOL.md §3), chosen by what leaving each out costs (ADR

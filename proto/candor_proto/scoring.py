@@ -84,7 +84,7 @@ _CODE_WORDS: Mapping[str, str] = {
 # Codes of match keys that speak for the given name beyond an initial, and of those that hold an identifier.
 _GIVEN_EVIDENCE = frozenset({"F", "Fc", "Fp", "F3", "Fz", "SW", "SWp", "SW3"})
 _LAST_FOUR = frozenset({"S", "So"})
-_IDENTIFIERS = _LAST_FOUR | {"P"}
+_IDENTIFIERS = frozenset({"S", "P"})
 _WHOLE_DATE = frozenset({"D", "Dc", "Yo"})
 
 
@@ -218,6 +218,8 @@ def _conflicts(evidence: Evidence) -> list[str]:
             found.append("different given name at the same birth date: a twin or sibling?")
         else:
             found.append("different given name: another person?")
+    if exchanged:
+        found.append("given name and surname are exchanged: a slip, or another person?")
     if differs("X"):
         found.append("different generation suffix: father and son?")
     if differs("S"):
@@ -226,7 +228,8 @@ def _conflicts(evidence: Evidence) -> list[str]:
             if differs("D")
             else "different last four"
         )
-    if differs("D") and not agrees("S", "P"):
+    if differs("D") and not (agrees("S", "P") and agrees("Yo", "YM", "YD", "MD", "Y")):
+        # A slip leaves a part of the date; four digits alone do not speak against a wholly other one.
         found.append("different birth date: a namesake?")
     if differs("G"):
         found.append("different sex")
@@ -238,7 +241,7 @@ def _conflicts(evidence: Evidence) -> list[str]:
         found.append("different certification number: another state, or another person?")
     if found:
         return found
-    if not (agrees("F") or exchanged or (agrees("Fc", "Fp", "Fo", "Fz") and agrees("S", "P"))):
+    if not (agrees("F") or (agrees("Fc", "Fp", "Fo", "Fz") and agrees("S", "P"))):
         # The very name, or a near form beside an identifier: twins Joan and Jean sound alike.
         found.append("the given name is not confirmed")
     if not agrees("D", "S", "P"):
@@ -251,8 +254,9 @@ def _unconfirmed(evidence: Evidence) -> list[str]:
     hit = {code for key in evidence.hit for code in key.split("+")}
     asked = {code for key in evidence.asked for code in key.split("+")}
     found = []
-    if asked & _LAST_FOUR and not hit & _LAST_FOUR:
-        found.append("the last four agree under no key, or are not on record")
+    if asked & _LAST_FOUR and "S" not in hit:
+        # The same digits in another order are those of twins with neighbouring numbers as well.
+        found.append("the last four agree under no key as they stand, or are not on record")
     if not hit & _GIVEN_EVIDENCE:
         found.append("the given name is not confirmed: a twin or sibling?")
     if not hit & _IDENTIFIERS:

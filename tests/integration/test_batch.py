@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,20 @@ def play(folder: Path, scene: Callable[[Federation], Awaitable[None]], **options
     asyncio.run(run())
 
 
+_SOUNDS = ("ba", "ce", "do", "fi", "gu", "ka", "le", "mo", "ni", "ru")
+
+
 def person(number: int, **changes: str) -> dict[str, str]:
-    """A synthetic applicant; each number is another person."""
-    letters = "".join("abcdefghij"[int(digit)] for digit in f"{number:03}")
+    """A synthetic applicant; each number is another person, whose names neither begin nor end alike."""
+    first, last = (
+        "".join(one[int(digit)] for digit in f"{number:03}"[::-1]) for one in (_SOUNDS, _SOUNDS[::-1])
+    )
     return {
         "id": f"A-{number}",
-        "first": f"Quentin{letters}",
-        "last": f"Placeholder{letters}",
+        "first": first.capitalize(),
+        "last": last.capitalize(),
         "birth_date": f"19{60 + number % 40}-0{1 + number % 9}-1{number % 10}",
-        "ssn4": f"{1000 + number}",
+        "ssn4": f"{1000 + 113 * number % 9000}",
         **changes,
     }
 
@@ -75,7 +81,7 @@ def test_each_row_has_its_outcome_and_a_wrong_row_keeps_no_other_from_being_aske
         rows = [
             person(1),
             known,
-            person(2, birth_date="07/23/1984"),
+            person(2, birth_date="07/23/84"),
             person(3, first="", birth_date="", ssn4=""),
         ]
         record = await alpha.batches.start(ORDER, file_of(rows))
@@ -117,6 +123,34 @@ def test_a_batch_matches_exactly_what_single_lookups_match(tmp_path: Path) -> No
         assert [row["outcome"] for row in found] == ["MATCH", "NO_RECORD"] * 6
 
     play(tmp_path, scene)
+
+
+def test_single_lookups_and_rows_of_a_batch_weigh_by_the_same_number_of_records(tmp_path: Path) -> None:
+    """docs/matching.md §6: twice as many cost one bit; what is shown already stays."""
+
+    async def weights(node: Node) -> list[int]:
+        rows = await node.store.run(lambda db: db.execute("SELECT explanation FROM hits").fetchall())
+        return sorted(json.loads(row[0])["centibits"] for row in rows)
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.nodes
+        await fed.file(bravo, [make_row(**_filed(1))])
+        one = person(1)
+        identity = {key: one[key] for key in ("first", "last", "birth_date", "ssn4")}
+
+        async def look() -> None:
+            record = await alpha.batches.start(ORDER, file_of([one]))
+            await finished(alpha, record.batch_id)
+            await alpha.searcher.ask(question(person={**identity, "middle": "", "sex": ""}), 10.0)
+
+        await look()
+        first, second = await weights(alpha)
+        assert first == second
+        alpha.indexes._federation_records = 14_000
+        await look()
+        assert await weights(alpha) == [first - 100] * 2 + [first] * 2
+
+    play(tmp_path, scene, agencies=2, federation_records=7_000)
 
 
 def _filed(number: int) -> dict[str, str]:

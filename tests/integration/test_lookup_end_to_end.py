@@ -21,7 +21,7 @@ from candor_proto.errors import CandorError, Rollback
 from candor_proto.exchange import LookupState
 from candor_proto.ids import NodeId
 from candor_proto.result import Overall, TargetState
-from candor_proto.scoring import Verdict
+from candor_proto.scoring import Band
 from candor_proto.statements import Lookup
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, instead, local, until
@@ -53,8 +53,8 @@ def test_a_typo_still_finds_the_record_and_a_person_releases_it(tmp_path: Path) 
         assert view.result is not None
         assert view.result.overall is Overall.MATCH
         assert view.result.coverage.sentence().startswith("3 of 3 nodes answered")
-        likely = [one for one in view.hits if one.hit.explanation.verdict is Verdict.SAME_PERSON_LIKELY]
-        assert [(one.number, one.hit.owner) for one in likely] == [(1, NodeId("bravo"))]
+        strong = [one for one in view.hits if one.hit.explanation.band is Band.STRONG]
+        assert [(one.number, one.hit.owner) for one in strong] == [(1, NodeId("bravo"))]
 
         request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
         waiting = await eventually(

@@ -54,7 +54,7 @@ def person(number: int) -> dict[str, str]:
 def applicants() -> bytes:
     """Two on record, one whose birth date cannot be read, and others."""
     rows = [person(number) for number in range(ROWS)]
-    rows[3]["birth_date"] = "07/23/1984"
+    rows[3]["birth_date"] = "07/23/84"
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]))
     writer.writeheader()

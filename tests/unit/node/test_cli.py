@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from candor_node.cli_common import (
     to_dict,
 )
 from candor_proto.errors import CandorError, InputInvalid, SignatureInvalid
+from candor_proto.scoring import Evidence, NameRarity, Outcome, explain
 from candor_wire.v1 import local_pb2 as pb
 from tests.federation import Federation, federation, until
 from tests.records import csv_bytes, generated_rows, make_row
@@ -213,45 +215,137 @@ def view(overall: str, **fields: Any) -> pb.LookupView:
     return pb.LookupView(lookup_id="ab" * 16, overall=overall, coverage=coverage, **fields)
 
 
-def hit(number: int, verdict: str) -> pb.Hit:
-    return pb.Hit(
-        number=number,
-        owner="bravo",
-        owner_name="Bravo PD",
-        kind="DECERTIFICATION",
-        tier="ADJUDICATED",
-        verdict=verdict,
-        reasons=["the surname agrees"],
-        agreeing=["surname"],
-        differing=["birth date"],
-    )
+def hit(number: int, band: str = "review", owner_name: str = "Bravo PD", **fields: Any) -> pb.Hit:
+    known: dict[str, Any] = {
+        "kind": "DECERTIFICATION",
+        "tier": "ADJUDICATED",
+        "band": band,
+        "probability": 0.71,
+        "headline": f"{band}, 71 %: words on it",
+        "reasons": ["different last four", "given name agrees in part", "surname agrees"],
+        "agreeing": ["given name", "surname"],
+        "differing": ["last four of the SSN"],
+        "not_known": ["sex"],
+    }
+    return pb.Hit(number=number, owner="bravo", owner_name=owner_name, **(known | fields))
 
 
-def test_a_hit_is_a_candidate_with_its_reasons() -> None:
-    text = "\n".join(cli_lookup.lines(view("MATCH", hits=[hit(1, "review")])))
-    assert text.startswith("MATCH  1 candidate among 3 of 4 nodes")
-    assert "[1] bravo (Bravo PD): DECERTIFICATION, ADJUDICATED (a candidate until the owner confirms" in text
-    assert "agrees: surname" in text
-    assert "differs: birth date" in text
+def text_of(message: pb.LookupView, width: int = 80) -> str:
+    return "\n".join(cli_lookup.lines(message, width))
+
+
+def test_a_hit_is_a_candidate_with_its_reasons_and_what_speaks_against_it_comes_first() -> None:
+    text = text_of(view("MATCH", hits=[hit(1)]))
+    assert text.startswith("MATCH  1 candidate among 3 of 4 nodes: 1 to review\n")
+    assert "a candidate until its owner confirms identity" in text
+    assert (
+        "[1] bravo (Bravo PD)\n"
+        "    DECERTIFICATION, ADJUDICATED\n"
+        "    review, 71 %: words on it\n"
+        "    - different last four\n"
+        "    agrees:    given name (in part), surname\n"
+        "    differs:   last four of the SSN\n"
+        "    not known: sex\n"
+    ) in text
     assert "d: pending" in text
     assert "requests send abababababab 1" in text
 
 
-def test_hits_set_aside_stand_apart_as_not_the_same_person() -> None:
-    text = "\n".join(cli_lookup.lines(view("INCOMPLETE", hits=[], set_aside=[hit(2, "different person")])))
+def test_hits_set_aside_stand_apart_as_not_the_same_person_with_the_reason() -> None:
+    text = text_of(view("INCOMPLETE", hits=[], set_aside=[hit(2, "below threshold")]))
     before, _, after = text.partition("*not* the same person")
+    assert "1 set aside" in before
     assert "[2]" not in before
     assert "[2] bravo" in after
-    assert "different person: the surname agrees" in after
+    assert "    below threshold, 71 %: words on it\n    - different last four\n" in after
+    assert "agrees" not in after
     assert "requests send" not in text
+
+
+def test_the_first_line_counts_strong_ones_and_those_to_review() -> None:
+    hits = [hit(1, "strong"), hit(2), hit(3)]
+    first = cli_lookup.lines(view("MATCH", hits=hits, set_aside=[hit(4, "below threshold")]), 100)[0]
+    assert first == "MATCH  3 candidates among 3 of 4 nodes: 1 strong, 2 to review; 1 set aside"
+
+
+@pytest.mark.parametrize("count", [20, 500])
+def test_of_many_hits_the_first_are_whole_and_every_other_one_has_its_line(count: int) -> None:
+    hits = [hit(number) for number in range(1, count + 1)]
+    aside = [hit(number, "below threshold") for number in range(count + 1, 2 * count)]
+    lines = cli_lookup.lines(view("MATCH", hits=hits, set_aside=aside), 80)
+    starts = [line.split()[0] for line in lines if line.startswith("[")]
+    assert starts == [f"[{number}]" for number in range(1, 2 * count)]
+    assert sum(line.startswith("    agrees:") for line in lines) == cli_lookup.MOST_WHOLE
+    assert "[11] bravo: DECERTIFICATION, review, 71 %; different last four" in lines
+    assert any("lookups show abababababab --json" in line for line in lines)
+    assert len(lines) < 2 * count + 150
+
+
+def test_no_line_is_wider_than_the_terminal_and_what_is_copied_stays_whole() -> None:
+    name = "Metropolitan Consolidated Department of Public Safety, Internal Accountability Division " * 3
+    message = view("INCOMPLETE", hits=[hit(1, owner_name=name), hit(2, not_known=["surname"] * 30)])
+    message.coverage.reports.add(node="e", state="refused", reason="this node's quota there is spent " * 4)
+    message.notes.append("Not every alternative surname fitted into the lookups; ask again. " * 2)
+    for width in (40, 80, 100):
+        lines = cli_lookup.lines(message, width)
+        # The id alone is wider than a line may have to be.
+        assert all(len(line) <= max(width, len("Lookup: ") + 32) for line in lines)
+        assert " ".join(name.split()) in " ".join(" ".join(lines).split())
+        assert "    agrees:    given name (in part), surname" in lines or width == 40
+    assert f"Lookup: {'ab' * 16}" in lines
+
+
+@pytest.mark.parametrize("detailed", [True, False])
+def test_every_reason_that_is_given_is_shown(detailed: bool) -> None:
+    """The words come from `scoring`: none may be lost between there and the screen."""
+    found = explain(EVIDENCE if detailed else replace(EVIDENCE, outcomes={}))
+    one = hit(
+        1,
+        found.band.value,
+        headline=found.headline,
+        reasons=found.reasons,
+        agreeing=found.agreeing,
+        differing=found.differing,
+        not_known=found.not_known,
+    )
+    text = " ".join(text_of(view("MATCH", hits=[one])).split())
+    assert found.headline in text
+    for reason in found.reasons:
+        words = reason.removeprefix("agrees in ").removesuffix(" in part").removesuffix(" agrees")
+        assert words in text
+    against = [reason for reason in found.reasons if "agrees" not in reason]
+    assert against
+    assert all(f"- {reason}" in text for reason in against)
+    # Keys alone say nothing of a field: "not known" beside "agrees" would contradict them.
+    assert ("not known:" in text) == detailed
+    assert ("agrees: given name, surname, birth date (in part)" in text) == detailed
+
+
+EVIDENCE = Evidence(
+    frozenset({"F+Dc", "F+S", "L3+S", "SW3+YM"}),
+    frozenset({"F+S", "SW3+YM"}),
+    {
+        **dict.fromkeys(("F", "L", "YM"), Outcome.AGREE),
+        **dict.fromkeys(("D", "S", "X"), Outcome.DISAGREE),
+        "G": Outcome.NOT_KNOWN,
+    },
+    NameRarity(),
+)
+
+
+def test_json_has_band_probability_and_headline() -> None:
+    (found,) = to_dict(view("MATCH", hits=[hit(1)]))["hits"]
+    assert (found["band"], found["probability"]) == ("review", 0.71)
+    assert found["headline"] == "review, 71 %: words on it"
+    assert found["reasons"][0] == "different last four"
 
 
 def test_no_result_can_be_taken_for_a_clean_bill() -> None:
     for overall in ("MATCH", "NO_RECORD", "INCOMPLETE", "PENDING"):
-        text = "\n".join(cli_lookup.lines(view(overall))).lower()
+        text = text_of(view(overall)).lower()
         assert "clear" not in text
         assert "good record" not in text
-    assert "nothing is known of the others" in "\n".join(cli_lookup.lines(view("INCOMPLETE")))
+    assert "nothing is known of the others" in text_of(view("INCOMPLETE"), 100)
 
 
 def test_a_request_that_was_refused_says_that_evidence_is_kept() -> None:

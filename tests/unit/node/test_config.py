@@ -182,3 +182,19 @@ def test_records_are_published_under_the_newest_scheme_unless_an_operator_holds_
         load_config(path)
     with both_known():
         assert load_config(path).scheme is NEXT
+
+
+def test_the_records_of_a_federation_are_estimated_unless_an_operator_says_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    assert load_config(path).federation_records is None
+    path.write_text(
+        path.read_text("utf-8").replace("# federation_records =", "federation_records ="), "utf-8"
+    )
+    assert load_config(path).federation_records == 500_000
+    monkeypatch.setenv("CANDOR_NODE_FEDERATION_RECORDS", "7")
+    assert load_config(path).federation_records == 7
+    monkeypatch.setenv("CANDOR_NODE_FEDERATION_RECORDS", "0")
+    with pytest.raises(ConfigInvalid, match=r"federation_records .*greater than or equal to 1"):
+        load_config(path)

@@ -20,7 +20,7 @@ from candor_proto.directory import MemberStatus
 from candor_proto.disclosure import Outcome, OwnerState, RequesterState, open_response, seal_request
 from candor_proto.errors import AlreadyExists, CommitmentMismatch, GateClosed, InputInvalid, UnknownObject
 from candor_proto.ids import Digest, Handle, NodeId, Ori, RequestId
-from candor_proto.scoring import Verdict
+from candor_proto.scoring import Band
 from candor_proto.sealing import DisclosureKey
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, instead
@@ -365,7 +365,7 @@ def test_a_hit_that_was_set_aside_needs_a_second_look(
                     one,
                     hit=replace(
                         one.hit,
-                        explanation=replace(one.hit.explanation, verdict=Verdict.DIFFERENT_PERSON),
+                        explanation=replace(one.hit.explanation, band=Band.BELOW),
                     ),
                 )
                 for one in read(db, search_id)

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,29 @@ def test_population_reaches_the_scorer(
     assert all(one.hit & ~one.asked == 0 for one in seen)
 
 
+def test_twice_the_population_costs_every_pair_one_bit_and_opens_the_same(
+    tmp_path: Path, small: list[str]
+) -> None:
+    """docs/matching.md §8.2."""
+    once, twice = (
+        evaluate.run(order_of(tmp_path, confirm=True, population=records)) for records in (5_000, 10_000)
+    )
+    assert [(pair.query, pair.record) for pair in once.opened] == [
+        (pair.query, pair.record) for pair in twice.opened
+    ]
+    costs = {
+        a.score.explanation.centibits - b.score.explanation.centibits
+        for a, b in zip(once.opened, twice.opened, strict=True)
+    }
+    assert costs == {100}
+
+
+def test_screening_lookups_have_strong_pairs_of_their_own(small: list[str]) -> None:
+    found = figures(*small)
+    assert 0 < found["counts"]["strong_true"] <= found["counts"]["strong"] <= found["counts"]["answered"]
+    assert found["assert"]["threshold"] == 0.95
+
+
 # --- the blinded way -----------------------------------------------------------------------------------
 
 
@@ -284,7 +308,7 @@ def plant(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             packing.Prepared,
             "of",
-            lambda record, sounds: lost_key(prepared(record, sounds), lambda key: key.label.name != "L1+Dc"),
+            lambda record, sounds: lost_key(prepared(record, sounds), lambda key: key.label.name != "F+Dc"),
         )
     elif name == "nothing opens here":
         monkeypatch.setattr(scheme, "opens", lambda bits: False)
@@ -293,12 +317,11 @@ def plant(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif name == "a field that agrees here alone":
         monkeypatch.setattr(scheme, "compare", lambda asked, row: compare(asked, row).replace("-", "+", 1))
     elif name == "a field that no score weighs":
-        # The last one, `Y+S`: explanation and probability stay as they are.
-        other = str.maketrans("+-?", "?+-")
+        # Explanation and probability stay as they are: what is compared is turned back for them.
+        other, back = str.maketrans("+-?", "?+-"), str.maketrans("?+-", "+-?")
+        monkeypatch.setattr(scheme, "compare", lambda asked, row: compare(asked, row).translate(other))
         monkeypatch.setattr(
-            scheme,
-            "compare",
-            lambda asked, row: compare(asked, row)[:-1] + compare(asked, row)[-1].translate(other),
+            scheme, "score", lambda found: score(replace(found, outcomes=found.outcomes.translate(back)))
         )
     elif name == "a score that is a little higher here":
         monkeypatch.setattr(
@@ -376,8 +399,8 @@ def test_of_many_records_all_candidates_and_others_are_published(
 
 def test_the_gate_counts_variants_of_a_label_once() -> None:
     bits = {label.name: 1 << position for position, label in enumerate(MATCH_LABELS)}
-    assert not evaluation_scheme.opens(bits["L1+Dc"])
-    assert evaluation_scheme.opens(bits["L1+Dc"] | bits["SWp+MD"])
+    assert not evaluation_scheme.opens(bits["F+Dc"])
+    assert evaluation_scheme.opens(bits["F+Dc"] | bits["SWp+MD"])
     assert not evaluation_scheme.opens(0)
 
 

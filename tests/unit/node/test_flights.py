@@ -8,14 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candor_node.flights import PlannedRow, WaitingRow, fillers, pack, plan_row, plans_of, results
+from candor_node.batch_file import RESULTS
+from candor_node.flights import (
+    PlannedRow,
+    RowFindings,
+    WaitingRow,
+    fillers,
+    pack,
+    plan_row,
+    plans_of,
+    probe,
+    results,
+)
 from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
 from candor_proto.matchkeys import LookupPlan
 from candor_proto.normalise import Particulars
-from candor_proto.result import Coverage, TargetReport, TargetState
+from candor_proto.result import Coverage, Hit, TargetReport, TargetState
 from candor_proto.scheme import CURRENT
+from candor_proto.scoring import Band, Explanation
 from candor_proto.statements import PERSONS
-from tests.parties import MIKE, NOW
+from tests.indexes import HARBOR, ask, index_of, keys_of, seal_people
+from tests.parties import FEDERATION, MIKE, NOW
 
 MANY = replace(MIKE, last="Schmidt-Meyer Lopez", former_last="Garcia Perez")
 
@@ -94,3 +107,55 @@ def test_results_say_the_day_of_the_oldest_index_and_no_age_that_another_minute_
         for as_of in (NOW, NOW.replace(hour=23))
     }
     assert texts == {("NO_RECORD", "", "0", "", "", "1 of 1 nodes answered; oldest index 2026-03-02", "")}
+
+
+# --- what a row opens, and its words -------------------------------------------------------------------
+
+
+def probed(records: int) -> RowFindings:
+    """What the index of harbor-pd, where Mike is filed, holds for a row about him."""
+    keys = keys_of(HARBOR)
+    octets, _ = seal_people([MIKE], keys, HARBOR)
+    (person,) = planned().persons
+    outputs = tuple(ask(MIKE, LookupShape.DETAILED, keys))
+    index = index_of([octets], keys, HARBOR)
+    (found,) = probe([person], [outputs], index, FEDERATION, NOW, records)
+    return found
+
+
+def test_twice_the_records_cost_the_hit_of_a_row_one_bit() -> None:
+    """docs/matching.md §6, as for a single lookup."""
+    weights = [
+        hit.explanation.centibits for records in (1_000, 2_000, 4_000) for hit, _ in probed(records).hits
+    ]
+    assert [weights[0] - weight for weight in weights] == [0, 100, 200]
+
+
+def cells(*hits: Hit) -> dict[str, str]:
+    report = TargetReport(HARBOR.node, TargetState.ANSWERED, NOW)
+    found = results(LookupId(bytes(16)), Coverage((report,), NOW, 7), hits, incomplete=False)
+    return dict(zip(RESULTS, found, strict=True))
+
+
+def test_a_row_says_in_words_what_the_best_candidate_is() -> None:
+    ((hit, _),) = probed(1_000).hits
+    found = cells(hit)
+    assert (found["outcome"], found["candidates"], found["owners"]) == ("MATCH", "1", "harbor-pd")
+    assert found["probability"] == f"{hit.explanation.probability:.4f}"
+    assert found["explanation"].startswith("strong, over 99 %: in tests fewer than 1 in 100 of these were")
+    assert "; given name agrees; surname agrees; birth date agrees; " in found["explanation"]
+    assert found["explanation"].endswith("; not known: certification number, generation suffix")
+
+
+def test_a_row_whose_only_candidate_is_set_aside_says_why_and_gives_no_probability() -> None:
+    ((hit, _),) = probed(1_000).hits
+    words = ("different given name at the same birth date: a twin or sibling?", "surname agrees")
+    twin = Explanation(Band.BELOW, -150, words, ("surname",), ("given name",), ("sex",))
+    found = cells(replace(hit, explanation=twin))
+    assert (found["outcome"], found["probability"], found["candidates"]) == ("NO_RECORD", "", "0")
+    assert found["explanation"] == (
+        "1 set aside; below threshold, 26 %: more likely somebody else; different given name at the same "
+        "birth date: a twin or sibling?; surname agrees; differs: given name; not known: sex"
+    )
+    screened = Explanation(Band.BELOW, -150, ("agrees in birth date",), (), (), ("given name", "sex"))
+    assert "not known" not in cells(replace(hit, explanation=screened))["explanation"]

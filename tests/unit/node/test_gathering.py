@@ -14,6 +14,7 @@ from candor_node import hit_store, lookup_store, mail_store, reading
 from candor_node.app import MIGRATIONS
 from candor_node.cases import Cases
 from candor_node.gathering import Gatherer
+from candor_node.hit_store import StoredHit
 from candor_node.lookup_store import Ask, SearchRow, TargetRow
 from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
@@ -35,7 +36,7 @@ from tests.parties import FEDERATION, MIKE, NOW, Parties
 from tests.records import STORE_KEY
 
 ASKER = NodeId("asker")
-OWNERS = [NodeId(name) for name in ("bravo", "charlie", "delta", "echo")]
+BRAVO, *_ = OWNERS = [NodeId(name) for name in ("bravo", "charlie", "delta", "echo")]
 PARTIES = Parties("asker", *map(str, OWNERS))
 
 
@@ -55,6 +56,10 @@ class Held:
 
     directory = PARTIES.verified()
     indexes = indexes()
+    records = 20_000
+
+    def population(self) -> int:
+        return self.records
 
 
 class Clock:
@@ -66,7 +71,8 @@ class Scene:
     """A gatherer over a store, and lookups that were sent."""
 
     def __init__(self, store: Store) -> None:
-        held: Any = Held()
+        self.held = Held()
+        held: Any = self.held
         self.store = store
         self.cases = Cases(store)
         self.workers = Workers(2)
@@ -166,9 +172,11 @@ class Scene:
         assert {str(node): row.state for node, row in stored[0].targets.items()} == in_memory
         return in_memory
 
+    def found(self, draft: Draft) -> list[StoredHit]:
+        return self.store.run_sync(lambda db: hit_store.hits(db, draft.lookup.lookup_id))
+
     def hits(self, draft: Draft) -> list[str]:
-        found = self.store.run_sync(lambda db: hit_store.hits(db, draft.lookup.lookup_id))
-        return [str(one.hit.owner) for one in found]
+        return [str(one.hit.owner) for one in self.found(draft)]
 
     def waiting(self) -> int:
         return self.store.run_sync(mail_store.counts).inbox_waiting
@@ -203,6 +211,33 @@ def test_answers_that_wait_are_stored_in_one_transaction(scene: Scene) -> None:
             assert set((await scene.states(draft)).values()) == {TargetState.ANSWERED}
             assert scene.hits(draft) == ["bravo"]
         assert scene.waiting() == 0
+
+    play(work)
+
+
+def test_twice_the_records_cost_a_hit_one_bit_and_a_hit_that_was_found_stays_as_it_was(
+    scene: Scene,
+) -> None:
+    """docs/matching.md §6: what came early is not weighed anew when the federation grows."""
+
+    async def work() -> None:
+        draft = scene.ask(1)
+        await scene.gatherer.process(scene.arrive(draft, BRAVO))
+        (early,) = scene.found(draft)
+        scene.held.records *= 2
+        other = scene.ask(2)
+        await scene.gatherer.process(scene.arrive(other, BRAVO))
+        (dearer,) = scene.found(other)
+        assert early.hit.explanation.centibits - dearer.hit.explanation.centibits == 100
+        # A late answer amends the result: nothing of what is shown already changes.
+        await scene.gatherer.process(scene.arrive(draft, OWNERS[1]))
+        await scene.gatherer.process(scene.arrive(draft, BRAVO))
+        assert scene.found(draft) == [early]
+        again = replace(early.hit, explanation=dearer.hit.explanation)
+        scene.store.run_sync(
+            lambda db: hit_store.add_hits(db, draft.lookup.lookup_id, [(again, early.blob)], NOW)
+        )
+        assert scene.found(draft) == [early]
 
     play(work)
 
@@ -340,7 +375,7 @@ def test_answers_are_examined_on_no_more_threads_than_were_allowed() -> None:
         def examine(self, draft: Any, node: NodeId, statement: Any) -> Any:
             return statement
 
-    known = Known(None, {}, FEDERATION, NOW)
+    known = Known(None, {}, FEDERATION, NOW, 1)
     jobs: list[Any] = [("draft", NodeId("bravo"), number) for number in range(11)]
     seen: Any = reading.examine_all([*jobs, None], known, threads=2, map=spread)
     assert [*seen] == [*range(11), None]

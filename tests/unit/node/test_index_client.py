@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 
 from candor_node.clock import SystemClock
-from candor_node.index_client import MAX_INDEX_OCTETS, IndexClient
+from candor_node.index_client import FEWEST_RECORDS, MAX_INDEX_OCTETS, IndexClient
+from candor_proto.candidates import NodeIndex
 from candor_proto.directory import IndexHead, SegmentRef
 from candor_proto.errors import CommitmentMismatch, IdentityMismatch, StoreUnusable
 from candor_proto.group import hash_to_group
 from candor_proto.ids import Digest, FederationName, KeyClass, NodeId
 from candor_proto.normalise import SCHEME_VERSION
-from candor_proto.sealed_index import IndexOwner
-from candor_proto.segment import address, build
+from candor_proto.sealed_index import BLOB_OCTETS, IndexOwner
+from candor_proto.segment import Segment, address, build
+from tests.schemes import UNKNOWN_VERSION
 
 FEDERATION, NODE = FederationName("demo-exchange.example"), NodeId("bravo")
 OCTETS = build(IndexOwner(FEDERATION, NODE, 1), 4, [], [], [])
@@ -47,10 +50,10 @@ class Hub:
         return self.octets
 
 
-def client(folder: Path, hub: Hub) -> IndexClient:
+def client(folder: Path, hub: Hub, federation_records: int | None = None) -> IndexClient:
     unused: Any = None
     of_hub: Any = hub
-    return IndexClient(of_hub, unused, folder, FEDERATION, [], SystemClock())
+    return IndexClient(of_hub, unused, folder, FEDERATION, [], SystemClock(), federation_records)
 
 
 def take(folder: Path, hub: Hub, head: IndexHead = HEAD, ref: SegmentRef = REF) -> Any:
@@ -144,3 +147,41 @@ def test_an_index_larger_than_members_hold_is_not_fetched(tmp_path: Path) -> Non
     huge = replace(HEAD, segments=(REF, SegmentRef(5, Digest(bytes(32)), MAX_INDEX_OCTETS)))
     assert held_after(tmp_path, huge) == [False]
     assert list(tmp_path.iterdir()) == []
+
+
+# --- how many records there are ------------------------------------------------------------------------
+
+
+def holding(folder: Path, *blobs: int, version: int = SCHEME_VERSION, **options: Any) -> IndexClient:
+    """A client that holds an index of so many blobs from each of some members."""
+    held = client(folder, Hub(OCTETS), **options)
+    for number, count in enumerate(blobs):
+        node = NodeId(f"member-{number}")
+        octets = build(
+            IndexOwner(FEDERATION, node, 1),
+            0,
+            [],
+            [secrets.token_bytes(BLOB_OCTETS) for _ in range(count)],
+            [],
+        )
+        head = replace(HEAD, node=node, scheme_version=version)
+        held.indexes[node] = NodeIndex(head, (Segment(octets), Segment(octets)))
+    return held
+
+
+def test_the_population_is_what_the_indexes_held_can_hold_with_their_padding(tmp_path: Path) -> None:
+    """§6.6: 900 blobs are padded to 1,024, in both segments of both members."""
+    assert holding(tmp_path, 900, 600).population() == 2 * 1024 + 2 * 1024
+    assert holding(tmp_path, 900, version=UNKNOWN_VERSION).population() == FEWEST_RECORDS
+
+
+@pytest.mark.parametrize("blobs", [(), (1,), (1, 1)])
+def test_a_small_federation_counts_as_one_in_which_a_record_is_no_likelier(
+    tmp_path: Path, blobs: tuple[int, ...]
+) -> None:
+    assert holding(tmp_path, *blobs).population() == FEWEST_RECORDS
+
+
+@pytest.mark.parametrize("said", [1, 500_000])
+def test_what_the_operator_says_goes_before_every_estimate(tmp_path: Path, said: int) -> None:
+    assert holding(tmp_path, 900, 600, federation_records=said).population() == said

@@ -260,7 +260,7 @@ def test_a_lookup_that_the_hub_takes_for_one_scheme_only_is_incomplete(tmp_path:
 def test_too_little_under_any_of_the_schemes_is_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its NO_RECORD would look like knowledge at the nodes of that scheme."""
     asked = question(person=dict.fromkeys(("middle", "birth_date", "sex"), ""))
-    monkeypatch.setitem(SCHEMES, NEXT.version, replace(NEXT, threshold=8))
+    monkeypatch.setitem(SCHEMES, NEXT.version, replace(NEXT, threshold=20))
     assert check_question(asked, (CURRENT.version,)).plans == 1
     with pytest.raises(InputInvalid, match="Too little is known"):
         check_question(asked, (CURRENT.version, NEXT.version))

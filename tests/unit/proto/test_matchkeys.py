@@ -25,10 +25,12 @@ from candor_proto.matchkeys import (
     MAX_FIELD_TAGS,
     MAX_PLANS,
     MAX_RECORD_KEYS,
+    MAX_SURNAMES,
     SCHEME_VERSION,
     TAG_LABELS,
     Label,
     LookupPlan,
+    Slot,
     canonical_forms,
     check_plan,
     consonant_skeleton,
@@ -41,10 +43,12 @@ from candor_proto.matchkeys import (
 )
 from candor_proto.name_tables import TABLES_SHA256
 from candor_proto.normalise import Particulars, Person, normalise
+from candor_proto.scheme import CURRENT
 from tests.unit.proto.test_normalise import PARTICULARS
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "matchkeys.json"
 SEED = bytes(range(32))
+RESERVES = CURRENT.reserve_labels
 BOTH = (LookupShape.SCREENING, LookupShape.DETAILED)
 
 MIKE = Particulars(
@@ -86,57 +90,82 @@ def agree(query: Particulars, record: Particulars) -> set[Label]:
 # --- the lists ---------------------------------------------------------------------------------------
 
 
-def test_r16_is_the_fixed_list() -> None:
-    """MATCHING.md §4 "R16 medium" with `D+S` for `L1+D`, classes and gate weights of scheme version 2."""
+def test_the_list_is_fixed() -> None:
+    """ADR 0022: labels, classes and gate weights of scheme version 3; the last three are reserves."""
     assert [(label.name, label.key_class.letter, label.weight) for label in MATCH_LABELS] == [
-        ("L1+Dc", "W", 1),
-        ("D+S", "W", 1),
-        ("Y+S", "W", 0),
-        ("F3+S", "W", 1),
-        ("SWp+MD", "M", 2),
-        ("Ls+S", "M", 2),
-        ("Yo+So", "M", 2),
-        ("F1+L4+YM", "M", 1),
-        ("SWp+So", "M", 2),
-        ("SW+YM", "M", 2),
-        ("F+Dc", "M", 2),
-        ("SWp+YD", "M", 2),
-        ("L4+S", "M", 2),
-        ("F3+Lk+MD", "M", 2),
-        ("Ls+Dc", "M", 1),
+        ("SW1+So", "W", 2),
+        ("F1+Lz+MD", "W", 1),
+        ("F+Dc", "W", 2),
+        ("F+S", "W", 2),
+        ("L3+Dc", "M", 2),
+        ("Fc+D", "M", 2),
+        ("Ls+Dc", "M", 2),
+        ("SW3+MD", "M", 2),
+        ("SW3+YM", "M", 1),
+        ("SWp+YM", "M", 2),
+        ("F1+L4+YM", "M", 2),
+        ("L3+S", "M", 1),
+        ("Lk+S", "M", 2),
+        ("SW3+So", "M", 1),
+        ("YD+S", "M", 1),
+        ("YM+S", "M", 2),
         ("P", "M", 2),
+        ("L3+Yo", "M", 2),
+        ("SWp+MD", "M", 1),
     ]
+    assert [label.name for label in RESERVES] == ["P", "L3+Yo", "SWp+MD"]
 
 
 def test_positions_count_through_the_list_and_slots_through_the_class() -> None:
     """Shares are computed for the position: two labels of one position would carry the same shares."""
-    assert [label.position for label in MATCH_LABELS] == list(range(16))
+    assert [label.position for label in MATCH_LABELS] == list(range(19))
     assert [label.position for label in CODE_LABELS] == list(range(24))
     for key_class, slots in CLASS_SLOTS.items():
         labels = [label for label in MATCH_LABELS + CODE_LABELS if label.key_class is key_class]
-        assert [label.slot for label in labels] == list(range(slots))
+        reserves = [label.slot for label in RESERVES if label.key_class is key_class]
+        assert [label.slot for label in labels] == list(range(slots)) + reserves
+        assert reserves == list(range(slots, len(labels)))
     assert CLASS_SLOTS == {KeyClass.WEAK: 4, KeyClass.MATCH: 12, KeyClass.CODE: 24}
 
 
 def test_no_label_opens_alone() -> None:
     """PROTOCOL.md §3: no label carries the threshold alone."""
-    assert all(label.weight < GATE_THRESHOLD for label in MATCH_LABELS)
+    assert all(0 < label.weight < GATE_THRESHOLD for label in MATCH_LABELS)
 
 
-def test_weak_labels_of_small_domain_are_field_tags_and_not_entries() -> None:
-    assert [label.name for label in BLOB_LABELS] == ["Y+S"]
-    assert set(ENTRY_LABELS) == set(MATCH_LABELS) - set(BLOB_LABELS)
-    assert TAG_LABELS == CODE_LABELS + BLOB_LABELS
-    published = {key.label for key in record_keys(normalise(MIKE))}
-    assert published == set(ENTRY_LABELS)
+def test_no_label_is_of_names_alone() -> None:
+    """Whoever knows how somebody is called must not find out more from that: a staff list would do."""
+    beyond_names = {"D", "Dc", "Yo", "Y", "YM", "YD", "MD", "S", "So", "P"}
+    assert all(beyond_names & set(label.codes) for label in MATCH_LABELS)
+
+
+def test_every_match_key_is_published_and_blobs_hold_the_field_codes_only() -> None:
+    assert BLOB_LABELS == ()
+    assert ENTRY_LABELS == MATCH_LABELS
+    assert TAG_LABELS == CODE_LABELS
+    assert {key.label for key in record_keys(normalise(MIKE))} == set(MATCH_LABELS)
 
 
 def test_birth_date_and_last_four_open_whatever_the_names() -> None:
     """ADR 0016: a new surname and a slip in the given name leave nothing else to meet on."""
     renamed = replace(MIKE, first="Nike", middle="", last="Weber", suffix="", former_last="", post_id="")
-    assert {label.name for label in agree(renamed, MIKE)} == {"D+S", "Yo+So"}
+    assert {label.name for label in agree(renamed, MIKE)} == {"YD+S", "YM+S"}
     assert gate_weight(agree(renamed, MIKE)) == GATE_THRESHOLD
     assert gate_weight(agree(replace(renamed, ssn4="4017"), MIKE)) < GATE_THRESHOLD
+
+
+def test_a_changed_surname_opens_by_given_name_and_birth_date() -> None:
+    """ADR 0022: most of what scheme version 2 missed were surnames that had changed."""
+    renamed = replace(MIKE, last="Weber", ssn4="", post_id="")
+    assert {label.name for label in agree(renamed, MIKE)} == {"F+Dc", "Fc+D"}
+    assert gate_weight(agree(renamed, MIKE)) >= GATE_THRESHOLD
+
+
+def test_the_certificate_opens_with_any_label_of_the_name_where_it_is_asked() -> None:
+    """The reserve P: asked where the last four are missing."""
+    found = agree(replace(MIKE, ssn4="", birth_date="1980-11-12"), MIKE)
+    assert {label.name for label in found} == {"SW3+YM", "SWp+YM", "F1+L4+YM", "P"}
+    assert "P" not in {label.name for label in agree(MIKE, MIKE)}
 
 
 def test_variants_of_a_label_count_once_at_the_gate() -> None:
@@ -146,7 +175,7 @@ def test_variants_of_a_label_count_once_at_the_gate() -> None:
 
 def test_field_codes_are_the_twenty_four() -> None:
     names = " ".join(label.name for label in CODE_LABELS)
-    assert names == "F Fc Fp F3 Fo L Lp Ls L4 Lk Lo D Dc YM YD MD Y S So P M M1 X G"
+    assert names == "F Fc Fp Fo Fz L Ls Lz SW SW1 SW3 D Yo YM YD MD Y S P PS M M1 X G"
     assert {label.key_class for label in CODE_LABELS} == {KeyClass.CODE}
 
 
@@ -158,43 +187,44 @@ def test_codes_of_mike_schmidt() -> None:
     plans = plan_lookup(normalise(MIKE), LookupShape.DETAILED, SEED)
     assert len(plans) == 1
     assert asked(plans[0]) == {
-        "L1+Dc": ["s", "19800211"],
-        "D+S": ["19801102", "4071"],
-        "Y+S": ["1980", "4071"],
-        "F3+S": ["mik", "4071"],
-        "SWp+MD": ["MKL/XMT", "1102"],
-        "Ls+S": ["S530", "4071"],
-        "Yo+So": ["01891102", "0147"],
-        "F1+L4+YM": ["m", "schm", "198011"],
-        "SWp+So": ["MKL/XMT", "0147"],
-        "SW+YM": ["mike/schmidt", "198011"],
+        "SW1+So": ["m/s", "0147"],
+        "F1+Lz+MD": ["m", "idt", "1102"],
         "F+Dc": ["mike", "19800211"],
-        "SWp+YD": ["MKL/XMT", "198002"],
-        "L4+S": ["schm", "4071"],
-        "F3+Lk+MD": ["mik", "scmdt", "1102"],
+        "F+S": ["mike", "4071"],
+        "L3+Dc": ["sch", "19800211"],
+        "Fc+D": ["michael", "19801102"],
         "Ls+Dc": ["S530", "19800211"],
-        "P": ["MA328139"],
+        "SW3+MD": ["mik/sch", "1102"],
+        "SW3+YM": ["mik/sch", "198011"],
+        "SWp+YM": ["MKL/XMT", "198011"],
+        "F1+L4+YM": ["m", "schm", "198011"],
+        "L3+S": ["sch", "4071"],
+        "Lk+S": ["scmdt", "4071"],
+        "SW3+So": ["mik/sch", "0147"],
+        "YD+S": ["198002", "4071"],
+        "YM+S": ["198011", "4071"],
     } | {
         "F": ["mike"],
         "Fc": ["michael"],
         "Fp": ["MKL"],
-        "F3": ["mik"],
         "Fo": ["eikm"],
+        "Fz": ["ike"],
         "L": ["schmidt"],
-        "Lp": ["XMT"],
         "Ls": ["S530"],
-        "L4": ["schm"],
-        "Lk": ["scmdt"],
-        "Lo": ["cdhimst"],
+        "Lz": ["idt"],
+        "SW": ["mike/schmidt"],
+        "SW1": ["m/s"],
+        "SW3": ["mik/sch"],
         "D": ["19801102"],
-        "Dc": ["19800211"],
+        "Yo": ["01891102"],
         "YM": ["198011"],
         "YD": ["198002"],
         "MD": ["1102"],
         "Y": ["1980"],
         "S": ["4071"],
-        "So": ["0147"],
-    } | {"P": ["MA328139"]}
+        "P": ["MA328139"],
+        "PS": ["MA"],
+    }
 
 
 def test_root_is_the_most_frequent_form_then_another_than_itself_then_alphabetical() -> None:
@@ -217,18 +247,33 @@ def test_consonant_skeleton(name: str, skeleton: str) -> None:
 def test_swapped_day_and_month_meet_in_dc_only() -> None:
     swapped = replace(MIKE, birth_date="1980-02-11")
     names = {label.name for label in agree(MIKE, swapped)}
-    assert {"L1+Dc", "F+Dc", "Ls+Dc"} <= names
-    assert not names & {"SWp+MD", "SW+YM", "SWp+YD"}
+    assert {"F+Dc", "L3+Dc", "Ls+Dc"} <= names
+    assert not names & {"F1+Lz+MD", "Fc+D", "SW3+MD", "SW3+YM", "SWp+YM", "F1+L4+YM", "YD+S", "YM+S"}
 
 
 def test_swapped_names_meet_in_sw() -> None:
-    assert "SW+YM" in {label.name for label in agree(replace(MIKE, first="Schmidt", last="Mike"), MIKE)}
+    exchanged = replace(MIKE, first="Schmidt", last="Mike")
+    names = {label.name for label in agree(exchanged, MIKE)}
+    assert names == {"SW1+So", "SW3+MD", "SW3+YM", "SWp+YM", "SW3+So", "YD+S", "YM+S"} - {"SWp+YM"}
 
 
 def test_nickname_meets_its_formal_name_both_ways() -> None:
     formal = replace(MIKE, first="Michael")
     for query, record in ((MIKE, formal), (formal, MIKE)):
-        assert {"SWp+MD", "SWp+So", "SWp+YD"} <= {label.name for label in agree(query, record)}
+        assert {"Fc+D", "SWp+YM"} <= {label.name for label in agree(query, record)}
+
+
+def test_a_nickname_of_another_root_meets_the_formal_name_in_the_record() -> None:
+    """Sandy asks as Sandra, and Alexander is filed with that root among others."""
+    sandy, alexander = replace(MIKE, first="Sandy"), replace(MIKE, first="Alexander")
+    for query, record in ((sandy, alexander), (alexander, sandy)):
+        assert "Fc+D" in {label.name for label in agree(query, record)}
+
+
+def test_two_given_names_meet_whether_joined_or_in_two_fields() -> None:
+    joined, apart = replace(MIKE, first="Mary Ann"), replace(MIKE, first="Mary", middle="Ann")
+    for query, record in ((joined, apart), (apart, joined)):
+        assert {"F+Dc", "F+S", "Fc+D", "SWp+YM"} <= {label.name for label in agree(query, record)}
 
 
 def test_a_given_name_that_is_an_initial_is_no_field_code() -> None:
@@ -258,10 +303,10 @@ def test_middle_name_used_as_first_meets_in_the_root() -> None:
 
 def test_octets_are_those_of_the_protocol_page() -> None:
     """docs/protocol.md §5.4, spelled out."""
-    assert octets("K:L1+Dc", ("s", "19800211")) == b"\x02\x07K:L1+Dc\x02\x00\x01s\x00\x0819800211"
-    assert octets("C:F", ("é",)) == b"\x02\x03C:F\x01\x00\x02\xc3\xa9"
+    assert octets("K:L3+Dc", ("sch", "19800211")) == b"\x03\x07K:L3+Dc\x02\x00\x03sch\x00\x0819800211"
+    assert octets("C:F", ("é",)) == b"\x03\x03C:F\x01\x00\x02\xc3\xa9"
     assert filler_input(SEED, KeyClass.MATCH, 11) == (
-        b"\x02\x06filler\x03\x00\x40" + SEED.hex().encode() + b"\x00\x01M\x00\x0211"
+        b"\x03\x06filler\x03\x00\x40" + SEED.hex().encode() + b"\x00\x01M\x00\x0211"
     )
 
 
@@ -277,7 +322,7 @@ def test_no_two_labels_or_value_lists_collide(
 
 
 def test_versions_cannot_collide() -> None:
-    assert octets("K:P", ("x",))[0] == SCHEME_VERSION == 2
+    assert octets("K:P", ("x",))[0] == SCHEME_VERSION == 3
 
 
 @pytest.mark.parametrize(("label", "values"), [("x" * 256, []), ("x", ["y"] * 256), ("x", ["y" * 65_536])])
@@ -316,16 +361,43 @@ def test_a_record_stays_within_its_slots_and_keeps_every_field(particulars: Part
     assert order == sorted(order)
 
 
-@settings(max_examples=60)
-@given(PARTICULARS)
-def test_what_is_asked_of_a_whole_surname_stands_on_that_persons_record(particulars: Particulars) -> None:
-    """A record always meets a lookup with the very same particulars, on every label that both have."""
+def published(person: Person) -> set[bytes]:
+    """All inputs of a record of `person`, keys and codes."""
+    return {key.input for key in record_keys(person)} | {code.input for code in record_codes(person).codes}
+
+
+def cut_off(person: Person) -> bool:
+    """Whether a record of `person` has more surnames, keys or codes than it may."""
+    surnames = {person.surname, *person.other_surnames, *person.recorded_surnames, *person.spare_surnames}
+    full = len(record_keys(person)) == MAX_RECORD_KEYS or record_codes(person).dropped > 0
+    return full or len(surnames - {""}) > MAX_SURNAMES
+
+
+@settings(max_examples=300)
+@given(PARTICULARS, st.sampled_from(BOTH))
+def test_whatever_is_asked_of_a_person_stands_on_that_persons_record(
+    particulars: Particulars, shape: LookupShape
+) -> None:
+    """Both sides of §3: also of parts of surnames, of spare surnames, and under reserve labels."""
     person = normalise(particulars)
-    published = {key.input for key in record_keys(person)} | {c.input for c in record_codes(person).codes}
-    plan = plan_lookup(person, LookupShape.DETAILED, SEED)[0]
-    own = [slot for slot in plan.slots if slot.label and slot.label.slot == slot.position]
-    if person.surname and len(record_keys(person)) < MAX_RECORD_KEYS and not record_codes(person).dropped:
-        assert all(slot.input in published for slot in own)
+    if not cut_off(person):
+        slots = [slot for plan in plan_lookup(person, shape, SEED) for slot in plan.slots if slot.label]
+        assert {slot.input for slot in slots} <= published(person)
+
+
+@pytest.mark.parametrize(
+    "last", ["O'Brien", "Vandyke", "Mueller", "de la Cruz-Peña", "McDonald", "Smith Jones"]
+)
+@pytest.mark.parametrize("missing", ["", "ssn4", "birth_date", "first", "post_id", "middle"])
+def test_whatever_is_asked_of_these_surnames_stands_on_their_record(last: str, missing: str) -> None:
+    filed = replace(MIKE, middle="Lee", last=last, former_last="Saint John", suffix="Jr", sex="M")
+    person = normalise(replace(filed, **({missing: ""} if missing else {})))
+    assert len(record_keys(person)) < MAX_RECORD_KEYS
+    keys = {key.input for key in record_keys(person)}
+    plans = plan_lookup(person, LookupShape.SCREENING, SEED)
+    asked_here = {slot.input for plan in plans for slot in plan.slots if slot.label}
+    assert asked_here
+    assert asked_here <= keys
 
 
 def test_field_tags_overflow_by_rank_and_keep_every_label() -> None:
@@ -334,7 +406,7 @@ def test_field_tags_overflow_by_rank_and_keep_every_label() -> None:
     tags = record_codes(normalise(crowded))
     assert len(tags.codes) == MAX_FIELD_TAGS
     assert tags.dropped > 0
-    assert tags.presence == (1 << 25) - 1
+    assert tags.presence == (1 << 24) - 1
     values = {parsed(code.input)[1][0] for code in tags.codes}
     assert {"christopher", "albert", "andersonbakercastillodelgado", "anderson"} <= values
 
@@ -360,8 +432,8 @@ def test_placeholders_never_contribute() -> None:
 @pytest.mark.parametrize(
     ("field", "placeholder", "codes"),
     [
-        ("first", "UNKNOWN", {"F", "F1", "F3", "SW", "SWp"}),
-        ("last", "LNU", {"L1", "L4", "Lk", "Ls", "SW", "SWp"}),
+        ("first", "UNKNOWN", {"F", "F1", "Fc", "SW1", "SW3", "SWp"}),
+        ("last", "LNU", {"L3", "L4", "Lk", "Ls", "Lz", "SW1", "SW3", "SWp"}),
         ("birth_date", "1900-01-01", {"Y", "D", "Dc", "MD", "YM", "YD", "Yo"}),
         ("birth_date", "XXXX-XX-XX", {"Y", "D", "Dc", "MD", "YM", "YD", "Yo"}),
         ("ssn4", "0000", {"S", "So"}),
@@ -398,30 +470,117 @@ def test_a_lookup_always_has_its_fixed_number_of_slots(
 
 def test_own_keys_stand_in_their_own_slots() -> None:
     (plan,) = plan_lookup(normalise(MIKE), LookupShape.SCREENING, SEED)
-    assert [slot.label for slot in plan.slots] == list(MATCH_LABELS)
+    assert [slot.label for slot in plan.slots] == [label for label in MATCH_LABELS if label not in RESERVES]
+
+
+# A missing birth date leaves more free slots than there are reserves.
+UNDATED = replace(MIKE, birth_date="")
 
 
 def test_free_slots_hold_seeded_fillers() -> None:
-    (plan,) = plan_lookup(normalise(replace(MIKE, post_id="")), LookupShape.SCREENING, SEED)
+    (plan,) = plan_lookup(normalise(UNDATED), LookupShape.SCREENING, SEED)
     last = plan.slots[-1]
     assert last.label is None
     assert last.input == filler_input(SEED, KeyClass.MATCH, 11)
-    (other,) = plan_lookup(normalise(replace(MIKE, post_id="")), LookupShape.SCREENING, bytes(32))
+    (other,) = plan_lookup(normalise(UNDATED), LookupShape.SCREENING, bytes(32))
     assert other.slots[-1].input != last.input
 
 
+def own_label(slot: Slot) -> bool:
+    """Whether a slot holds its own label's key, or one of an alternative surname by chance."""
+    return slot.label is not None and slot.label.slot == slot.position
+
+
+def others(plan: LookupPlan, key_class: KeyClass) -> list[str]:
+    """What stands in slots of a class that are not its label's own, as its label and values."""
+    found = [parsed(s.input) for s in plan.of_class(key_class) if s.label and not own_label(s)]
+    return [" ".join([name.partition(":")[2], *values]) for name, values in found]
+
+
+def test_reserves_are_asked_where_a_field_is_missing_in_list_order() -> None:
+    """What is left free holds a filler."""
+    (plan,) = plan_lookup(normalise(replace(MIKE, ssn4="")), LookupShape.SCREENING, SEED)
+    assert others(plan, KeyClass.MATCH) == ["P MA328139", "L3+Yo sch 01891102", "SWp+MD MKL/XMT 1102"]
+    assert [s.label.name if s.label else None for s in plan.of_class(KeyClass.MATCH)][7:] == [
+        "P", "L3+Yo", "SWp+MD", None, None,
+    ]  # fmt: skip
+    (plan,) = plan_lookup(normalise(UNDATED), LookupShape.SCREENING, SEED)
+    assert others(plan, KeyClass.MATCH) == ["P MA328139"]
+    (plan,) = plan_lookup(normalise(MIKE), LookupShape.SCREENING, SEED)
+    assert others(plan, KeyClass.MATCH) == []
+
+
+def test_alternative_surnames_come_before_spare_ones_and_those_before_reserves() -> None:
+    """Two surnames, one of which has a spare spelling; the last four are missing."""
+    person = normalise(replace(MIKE, last="O'Brien", former_last="Weber", ssn4=""))
+    assert (person.other_surnames, person.spare_surnames) == (("weber",), ("brien",))
+    (plan, further) = plan_lookup(person, LookupShape.SCREENING, SEED)
+    found = [line.split()[:2] for line in others(plan, KeyClass.MATCH)]
+    assert found == [
+        ["L3+Dc", "web"], ["Ls+Dc", "W160"], ["SW3+MD", "mik/web"], ["SW3+YM", "mik/web"],
+        ["SWp+YM", "APR/MKL"],
+    ]  # fmt: skip
+    # Slots of the former surname's last key; none of a spare surname, and no reserve.
+    assert [parsed(slot.input)[1] for slot in further.slots if slot.label] == [["m", "webe", "198011"]]
+    # No former surname: the spare one's keys, and nothing is left for reserves.
+    (plan,) = plan_lookup(normalise(replace(MIKE, last="O'Brien", ssn4="")), LookupShape.SCREENING, SEED)
+    spare = [line.split()[1] for line in others(plan, KeyClass.MATCH)]
+    assert spare == ["bri", "B650", "bri/mik", "bri/mik", "MKL/PRN"]
+
+
+def test_spare_surnames_take_free_slots_before_reserves() -> None:
+    """Without a given name five keys of class M can be made of a surname and a birth date, and seven slots
+    are left."""
+    (plan,) = plan_lookup(
+        normalise(replace(MIKE, first="", last="Vandyke", ssn4="")), LookupShape.SCREENING, SEED
+    )
+    assert others(plan, KeyClass.MATCH) == [
+        "L3+Dc dyk 19800211", "Ls+Dc D200 19800211", "P MA328139", "L3+Yo van 01891102",
+    ]  # fmt: skip
+
+
+class Plain(Person):
+    """A person without spare surnames."""
+
+    spare_surnames = ()  # type: ignore[assignment]  # of a property
+
+
+WITHOUT_RESERVES = replace(CURRENT, match_labels=tuple(one for one in MATCH_LABELS if one not in RESERVES))
+
+
+@settings(max_examples=200)
+@given(PARTICULARS, st.sampled_from(BOTH))
+def test_reserves_and_spare_surnames_never_cause_a_further_lookup(
+    particulars: Particulars, shape: LookupShape
+) -> None:
+    """They only take the place of fillers in lookup 0: whoever counts lookups learns nothing from them."""
+    person = normalise(particulars)
+    plans = plan_lookup(person, shape, SEED)
+    plain = plan_lookup(Plain(**vars(person)), shape, SEED, WITHOUT_RESERVES)
+    assert len(plans) == len(plain)
+    assert [plan.slots for plan in plans[1:]] == [plan.slots for plan in plain[1:]]
+    for slot, without in zip(plans[0].slots, plain[0].slots, strict=True):
+        assert slot.input == without.input or without.label is None
+    assert not any(slot.label in RESERVES for plan in plans[1:] for slot in plan.slots)
+    assert not any(
+        slot.label in RESERVES for key_class in (KeyClass.WEAK,) for slot in plans[0].of_class(key_class)
+    )
+
+
 def test_alternative_surnames_fill_free_slots_of_their_class_and_then_further_lookups() -> None:
-    person = normalise(replace(MIKE, former_last="Weber", ssn4=""))
+    person = normalise(replace(MIKE, former_last="Weber", ssn4="", post_id=""))
     first, second = plan_lookup(person, LookupShape.SCREENING, SEED)
     weak = [parsed(slot.input) for slot in first.of_class(KeyClass.WEAK) if slot.label]
-    # D+S, Y+S and F3+S lack the last four: the first of their slots takes the former name's key.
-    assert weak == [("K:L1+Dc", ["s", "19800211"]), ("K:L1+Dc", ["w", "19800211"])]
-    free = [
-        slot for slot in first.of_class(KeyClass.MATCH) if slot.label and slot.label.slot != slot.position
+    # SW1+So and F+S lack the last four: the first of their slots takes the former name's key.
+    assert weak == [
+        ("K:F1+Lz+MD", ["m", "ber", "1102"]),
+        ("K:F1+Lz+MD", ["m", "idt", "1102"]),
+        ("K:F+Dc", ["mike", "19800211"]),
     ]
-    assert [parsed(slot.input)[0] for slot in free] == ["K:SWp+MD", "K:F1+L4+YM", "K:SW+YM", "K:SWp+YD"]
+    names = [line.split()[0] for line in others(first, KeyClass.MATCH)]
+    assert names == ["L3+Dc", "Ls+Dc", "SW3+MD", "SW3+YM", "SWp+YM"]
     rest = [parsed(slot.input)[0] for slot in second.slots if slot.label]
-    assert rest == ["K:F3+Lk+MD", "K:Ls+Dc"]
+    assert rest == ["K:F1+L4+YM"]
     assert not first.incomplete
 
 
@@ -460,7 +619,7 @@ def test_an_honest_opening_passes(shape: LookupShape) -> None:
 
 def test_a_guess_hidden_as_a_filler_is_named_by_its_slot_and_not_shown() -> None:
     """Attack A5b."""
-    person = normalise(replace(MIKE, post_id=""))
+    person = normalise(UNDATED)
     inputs = inputs_of(person, LookupShape.SCREENING)
     inputs[-1] = octets("K:P", ("MA999999",))
     with pytest.raises(CommitmentMismatch) as caught:
@@ -471,7 +630,7 @@ def test_a_guess_hidden_as_a_filler_is_named_by_its_slot_and_not_shown() -> None
 
 def test_the_first_slot_that_differs_is_named() -> None:
     inputs = inputs_of(normalise(replace(MIKE, ssn4="4072")), LookupShape.SCREENING)
-    with pytest.raises(CommitmentMismatch, match="Slot 1 of class WEAK"):
+    with pytest.raises(CommitmentMismatch, match="Slot 0 of class WEAK"):
         check_plan(normalise(MIKE), LookupShape.SCREENING, SEED, inputs)
 
 
@@ -484,7 +643,7 @@ def test_keys_moved_to_other_slots_do_not_pass() -> None:
 
 
 def test_another_seed_shape_or_number_does_not_pass() -> None:
-    person = normalise(replace(MIKE, post_id=""))
+    person = normalise(UNDATED)
     inputs = inputs_of(person, LookupShape.SCREENING)
     for seed, shape, number in (
         (bytes(32), LookupShape.SCREENING, 0),
@@ -528,6 +687,7 @@ def described(particulars: Particulars) -> dict[str, Any]:
     return {
         "person": {name: value for name, value in vars(person).items() if value},
         "other_surnames": list(person.other_surnames),
+        "spare_surnames": list(person.spare_surnames),
         "record_keys": [line(key.input) for key in record_keys(person)],
         "record_codes": [line(code.input) for code in tags.codes],
         "presence": tags.presence,

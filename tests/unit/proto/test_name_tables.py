@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from candor_proto import name_tables
+from candor_proto import name_rarity, name_tables
 from candor_proto.name_tables import (
     CANONICAL_FORMS,
     FREQUENCIES,
@@ -17,6 +17,7 @@ from candor_proto.name_tables import (
     TABLES_SHA256,
 )
 from candor_proto.normalise import letters
+from tools.generate_name_rarity import GIVEN_STEPS
 from tools.generate_name_tables import DROPPED_PAIRS, SPANISH_PAIRS, SPELLINGS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -86,3 +87,28 @@ pairs = sorted((form, name) for name, forms in CANONICAL_FORMS.items() for form 
 assert render(pairs, FREQUENCY) == OUTPUT.read_text(encoding="utf-8")
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+
+
+def test_name_rarity_is_rendered_the_same_way(tmp_path: Path) -> None:
+    """The committed lists give the committed file; the frequencies behind them need the source (--check)."""
+    script = f"""
+import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "proto")!r}]
+from candor_proto import name_rarity
+from tools.generate_name_rarity import GIVEN_STEPS, HEADER, OUTPUT, SURNAME_STEPS
+from tools.generate_name_tables import wrapped
+lists = {{
+    name.lower(): "\\n".join(wrapped(sorted(getattr(name_rarity, name))))
+    for name in ("GIVEN_VERY_COMMON", "GIVEN_COMMON", "SURNAMES_VERY_COMMON", "SURNAMES_COMMON")
+}}
+steps = {{"given": [one / 1000 for one in GIVEN_STEPS], "surname": [one / 1000 for one in SURNAME_STEPS]}}
+assert HEADER.format(**steps, **lists) == OUTPUT.read_text(encoding="utf-8")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+
+
+def test_how_common_a_given_name_is_follows_its_frequency() -> None:
+    """The same source as FREQUENCY, both sexes in thousandths of a percent; that holds fewer names."""
+    upper, lower = GIVEN_STEPS
+    for name, share in FREQUENCY.items():
+        assert (name in name_rarity.GIVEN_VERY_COMMON) is (share >= upper), name
+        assert (name in name_rarity.GIVEN_COMMON) is (lower <= share < upper), name

@@ -258,6 +258,21 @@ def test_a_person_is_all_text() -> None:
 # --- vectors ---------------------------------------------------------------------------------------------
 
 
+@given(PARTICULARS)
+def test_spare_surnames_are_some_that_records_write(particulars: Particulars) -> None:
+    """docs/matching.md §1.3 rule 10: what no record of that person holds is not worth a slot."""
+    person = normalise(particulars)
+    assert set(person.spare_surnames) <= set(person.recorded_surnames)
+
+
+@pytest.mark.parametrize("last", ["van Mueller", "de Vandyke", "A Oel"])
+def test_a_spelling_of_a_word_behind_a_particle_is_not_spare(last: str) -> None:
+    """Records write the word, and spellings of the word with its particle."""
+    person = normalise(Particulars(last=last))
+    assert person.spare_surnames == ()
+    assert person.other_surnames == (last.split()[1].lower(),)
+
+
 def described(particulars: Particulars) -> dict[str, Any]:
     """What tests/vectors/normalise.json states of a person; what is missing or empty is left out."""
     person = normalise(particulars)

@@ -9,7 +9,7 @@ import pytest
 from candor_proto.errors import MalformedMessage
 from candor_proto.ids import BlobId, Digest, Handle, LookupId, NodeId
 from candor_proto.result import Coverage, Hit, LookupResult, Overall, TargetReport, TargetState, order_hits
-from candor_proto.scoring import Explanation, Verdict
+from candor_proto.scoring import Band, Explanation
 from tests.parties import NOW
 
 ID = LookupId(bytes(16))
@@ -23,7 +23,7 @@ def coverage(*reports: TargetReport) -> Coverage:
     return Coverage(reports, NOW, 7)
 
 
-def hit(owner: str, verdict: Verdict = Verdict.REVIEW, blob: int = 0) -> Hit:
+def hit(owner: str, band: Band = Band.REVIEW, blob: int = 0, centibits: int = 0) -> Hit:
     return Hit(
         NodeId(owner),
         1,
@@ -33,8 +33,8 @@ def hit(owner: str, verdict: Verdict = Verdict.REVIEW, blob: int = 0) -> Hit:
         1,
         1,
         0,
-        ("L4+S",),
-        Explanation(verdict, (), (), (), (), 0.0),
+        ("L3+S",),
+        Explanation(band, centibits, (), (), (), ()),
     )
 
 

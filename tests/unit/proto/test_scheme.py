@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -26,17 +26,20 @@ from candor_proto.normalise import Particulars, normalise
 from candor_proto.scheme import (
     CLASS_SLOTS,
     CURRENT,
+    MAX_LABELS,
     SCHEMES,
     Label,
     Scheme,
     find_scheme,
     scheme_of_inputs,
 )
+from candor_proto.sealed_index import MAX_LABELS as SHARED_LABELS
+from candor_proto.sealed_index import abscissae
 from tests.parties import MIKE
 from tests.schemes import NEXT, SHORT, UNKNOWN_VERSION, both_known
 
 SEED = bytes(range(32))
-PERSON = normalise(replace(MIKE, post_state="CA", post_id="123456"))
+PERSON = normalise(replace(MIKE, post_state="CA", post_id="328139"))
 SEVERAL = normalise(replace(MIKE, last="Smith-Jones", former_last="Vandenberg Ashe"))
 
 
@@ -100,16 +103,60 @@ def test_a_scheme_has_its_labels_by_list_slot_and_use() -> None:
     assert [label.name for label in NEXT.match_labels] == [
         label.name for label in reversed(CURRENT.match_labels)
     ]
-    assert [label.name for label in NEXT.blob_labels] == ["F3+S", "Y+S"]
+    assert [label.name for label in NEXT.blob_labels] == ["F1+Lz+MD"]
     assert NEXT.tag_labels == NEXT.code_labels + NEXT.blob_labels
     assert set(NEXT.entry_labels) == set(NEXT.match_labels) - set(NEXT.blob_labels)
-    assert NEXT.positions["P"] == 0
-    for key_class, count in CLASS_SLOTS.items():
-        assert [label.slot for label in NEXT.class_labels[key_class]] == list(range(count))
+    assert NEXT.positions["P"] == 2
+    assert [label.name for label in NEXT.reserve_labels] == ["Ls+Dc", "Fc+D", "L3+Dc"]
+    for scheme in (CURRENT, NEXT):
+        for key_class, count in CLASS_SLOTS.items():
+            assert [label.slot for label in scheme.class_labels[key_class]] == list(range(count))
+        assert [label.slot for label in scheme.reserve_labels] == [12, 13, 14]
 
 
 def _relabel(change: Callable[[tuple[Label, ...]], tuple[Label, ...]]) -> Scheme:
     return replace(CURRENT, match_labels=change(CURRENT.match_labels))
+
+
+def _last(**changes: object) -> Scheme:
+    """The current scheme with its last reserve changed."""
+    return _relabel(lambda labels: (*labels[:-1], replace(labels[-1], **changes)))  # type: ignore[arg-type]  # any field
+
+
+def _longer(count: int) -> Scheme:
+    """The current scheme with reserves until it has `count` labels."""
+    more = [f"X{number}" for number in range(count - len(CURRENT.match_labels))]
+    rows = [(label.name, label.key_class, label.weight) for label in CURRENT.match_labels]
+    codes = [label.name for label in CURRENT.code_labels]
+    return Scheme.of(CURRENT.version, [*rows, *((name, KeyClass.MATCH, 1) for name in more)], codes, 3)
+
+
+def test_s6_2_a_scheme_has_at_most_32_match_keys() -> None:
+    """The shares of each stand at abscissae of their own, which end there."""
+    assert MAX_LABELS == SHARED_LABELS == 32
+    longest = _longer(MAX_LABELS)
+    assert longest.positions[longest.match_labels[-1].name] == MAX_LABELS - 1
+    assert abscissae(MAX_LABELS - 1, 2) == (1 + 3 * 31, 2 + 3 * 31)
+    with pytest.raises(MalformedMessage, match="does not fit the wire"):
+        _longer(MAX_LABELS + 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"key_class": KeyClass.WEAK, "slot": 4}, {"key_class": KeyClass.CODE, "slot": 24}, {"weight": 0}],
+)
+def test_a_reserve_is_a_published_key_of_class_m(changes: Mapping[str, object]) -> None:
+    """Of class W it would spend the small quota in place of fillers; of weight 0 it would not be an entry."""
+    assert _last(weight=1) != _last(weight=2)
+    with pytest.raises(MalformedMessage, match="does not fit the wire"):
+        _last(**changes)
+
+
+def test_reserves_are_asked_in_their_order_in_the_free_slots_of_class_m() -> None:
+    for scheme in (CURRENT, NEXT):
+        (plan,) = plan_lookup(normalise(replace(MIKE, ssn4="")), LookupShape.SCREENING, SEED, scheme)
+        free = [slot.label for slot in plan.of_class(KeyClass.MATCH) if slot.label in scheme.reserve_labels]
+        assert free == [label for label in scheme.reserve_labels if label.name != "P"]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +184,7 @@ def test_records_have_the_keys_and_tags_of_the_scheme_asked_for() -> None:
     keys, codes = record_inputs(PERSON, Sounds(), NEXT)
     assert keys == record_keys(PERSON, NEXT)
     assert codes == record_codes(PERSON, NEXT)
-    assert {key.label for key in keys} == set(NEXT.entry_labels)
+    assert {key.label for key in keys} == set(NEXT.entry_labels) >= set(NEXT.reserve_labels)
     assert {code.label for code in codes.codes} <= set(NEXT.tag_labels)
     present = [label for bit, label in enumerate(NEXT.tag_labels) if codes.presence >> bit & 1]
     assert NEXT.blob_labels[0] in present

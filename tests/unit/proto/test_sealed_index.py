@@ -26,6 +26,7 @@ from candor_proto.sealed_index import (
     ENTRY_OCTETS,
     FIELD_TAG_SLOTS,
     MAX_CHAIN,
+    MAX_LABELS,
     MAX_THRESHOLD,
     MIN_THRESHOLD,
     SHARE_SLOTS,
@@ -227,15 +228,17 @@ def test_a_label_of_weight_0_adds_nothing() -> None:
         opened(hits, sealed())
 
 
-@pytest.mark.parametrize(("position", "weight"), [(0, 3), (0, -1), (16, 1), (-1, 1)])
+@pytest.mark.parametrize(("position", "weight"), [(0, 3), (0, -1), (MAX_LABELS, 1), (-1, 1)])
 def test_no_weight_or_position_beyond_the_table(position: int, weight: int) -> None:
     with pytest.raises(LimitExceeded):
         abscissae(position, weight)
 
 
 def test_s6_2_no_two_labels_share_an_abscissa() -> None:
-    every = [abscissa for position in range(16) for abscissa in abscissae(position, 2)]
-    assert len(every) == len(set(every)) == 32
+    every = [abscissa for position in range(MAX_LABELS) for abscissa in abscissae(position, 2)]
+    assert len(every) == len(set(every)) == 2 * MAX_LABELS
+    # One octet of the field names each of them, and none is the place of the secret.
+    assert max(every) < 256
     assert min(every) == 1
 
 
