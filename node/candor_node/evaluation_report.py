@@ -161,15 +161,13 @@ def _worst(groups: Groups, whole: float | None) -> list[str]:
         shown += ["", *table(rows, head), f"Groups of fewer than {FEWEST_PAIRS} true pairs are not named."]
     if named := worst_rates(groups)[:_SHOWN_RATES]:
         key = "non_member_false_positive_rate"
-        rows = [
+        answered = [
             (f"{kind}: {group}", f"{own['non_members']:,}", _number(own[key], 4), _range(own[f"{key}_95"], 4))
             for kind, group, own in named
         ]
-        head = ("MOST NON-MEMBERS ANSWERED OF ITS KIND", "NON-MEMBERS", "ANSWERED", "95 %")
-        shown += [
-            *("", *table(rows, head)),
-            f"Groups of fewer than {FEWEST_NON_MEMBERS} non-members are not named.",
-        ]
+        names = ("MOST NON-MEMBERS ANSWERED OF ITS KIND", "NON-MEMBERS", "ANSWERED", "95 %")
+        shown += ["", *table(answered, names)]
+        shown.append(f"Groups of fewer than {FEWEST_NON_MEMBERS} non-members are not named.")
     return shown
 
 
