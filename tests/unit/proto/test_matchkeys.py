@@ -542,7 +542,7 @@ def test_spare_surnames_take_free_slots_before_reserves() -> None:
 class Plain(Person):
     """A person without spare surnames."""
 
-    spare_surnames = ()  # type: ignore[assignment]  # of a property
+    spare_surnames = ()
 
 
 WITHOUT_RESERVES = replace(CURRENT, match_labels=tuple(one for one in MATCH_LABELS if one not in RESERVES))

@@ -81,7 +81,7 @@ def test_one_candidate_is_a_match_however_incomplete_the_coverage() -> None:
 
 
 def test_somebody_elses_record_is_no_match() -> None:
-    result = LookupResult(ID, (hit("a", Verdict.DIFFERENT_PERSON),), coverage(report("a")))
+    result = LookupResult(ID, (hit("a", Band.BELOW),), coverage(report("a")))
     assert result.overall is Overall.NO_RECORD
 
 
@@ -92,13 +92,15 @@ def test_the_coverage_sentence_says_who_is_missing_and_how_old_the_oldest_index_
     assert shown == "1 of 3 nodes answered; 1 pending (b); 1 refused (c); oldest index 26 h"
 
 
-def test_likely_persons_come_first_and_the_order_is_stable() -> None:
+def test_strong_ones_come_first_then_likelier_ones_and_the_order_is_stable() -> None:
     hits = [
-        hit("b", Verdict.DIFFERENT_PERSON),
+        hit("b", Band.BELOW, centibits=-1),
         hit("c"),
-        hit("a", Verdict.SAME_PERSON_LIKELY),
+        hit("d", centibits=200),
+        hit("z", Band.STRONG, centibits=100),
         hit("a", blob=1),
+        hit("a", Band.BELOW, centibits=-2),
     ]
     ordered = order_hits(hits)
-    assert [str(item.owner) for item in ordered] == ["a", "a", "c", "b"]
+    assert [str(item.owner) for item in ordered] == ["z", "d", "a", "c", "b", "a"]
     assert order_hits(reversed(hits)) == ordered
