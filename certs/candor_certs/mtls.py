@@ -31,7 +31,7 @@ Options = list[tuple[str, int | str]]
 
 MAX_MESSAGE_OCTETS = 1 << 20  # docs/protocol.md §13
 
-# Each value was measured before it was chosen; docs/operations.md says what happens without it.
+# Each value was measured before it was chosen.
 CLIENT_OPTIONS: Options = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
     ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),

@@ -271,7 +271,7 @@ def _sentence(error: Any) -> str:
 def _invalid(path: Path, sentences: list[str]) -> ConfigInvalid:
     return ConfigInvalid(
         f"{path} holds {len(sentences)} wrong setting{'s' * (len(sentences) > 1)}: {'; '.join(sentences)}.",
-        remedy="docs/operations.md lists every setting.",
+        remedy="The node.toml that candor-node init writes lists every setting.",
     )
 
 

@@ -165,9 +165,11 @@ def _worst(groups: Groups, whole: float | None) -> list[str]:
             (f"{kind}: {group}", f"{own['non_members']:,}", _number(own[key], 4), _range(own[f"{key}_95"], 4))
             for kind, group, own in named
         ]
-        names = ("MOST NON-MEMBERS ANSWERED OF ITS KIND", "NON-MEMBERS", "ANSWERED", "95 %")
-        shown += ["", *table(answered, names)]
-        shown.append(f"Groups of fewer than {FEWEST_NON_MEMBERS} non-members are not named.")
+        columns = ("MOST NON-MEMBERS ANSWERED OF ITS KIND", "NON-MEMBERS", "ANSWERED", "95 %")
+        shown += [
+            *("", *table(answered, columns)),
+            f"Groups of fewer than {FEWEST_NON_MEMBERS} non-members are not named.",
+        ]
     return shown
 
 

@@ -45,13 +45,15 @@ from candor_proto.errors import (
 from candor_proto.exchange import unknown_scheme
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.scheme import SCHEMES
+from candor_proto.scoring import REFERENCE_POPULATION
 from candor_proto.segment import Segment, address
 from candor_proto.signing import VerifyingKey
 from candor_wire.codec import chain_digest
 
 FETCHES_AT_ONCE = 4
-# The prior holds where half of those asked about have a record; of fewer records than that, few have one.
-FEWEST_RECORDS = 1_000
+# The prior holds where half of those asked about have a record; of fewer records, fewer have one, so that a
+# record is no likelier to be the asked person's (docs/matching.md §6.3).
+FEWEST_RECORDS = REFERENCE_POPULATION
 # 250,000 records of one owner (§13); without a limit one member could fill everybody's memory.
 MAX_INDEX_OCTETS = 1 << 30
 FIRST_RETRY_SECONDS = 5.0

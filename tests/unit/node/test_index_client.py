@@ -20,7 +20,7 @@ from candor_proto.group import hash_to_group
 from candor_proto.ids import Digest, FederationName, KeyClass, NodeId
 from candor_proto.normalise import SCHEME_VERSION
 from candor_proto.sealed_index import BLOB_OCTETS, IndexOwner
-from candor_proto.segment import Segment, address, build
+from candor_proto.segment import MIN_BLOBS, Segment, address, build
 from tests.schemes import UNKNOWN_VERSION
 
 FEDERATION, NODE = FederationName("demo-exchange.example"), NodeId("bravo")
@@ -170,8 +170,10 @@ def holding(folder: Path, *blobs: int, version: int = SCHEME_VERSION, **options:
 
 
 def test_the_population_is_what_the_indexes_held_can_hold_with_their_padding(tmp_path: Path) -> None:
-    """§6.6: 900 blobs are padded to 1,024, in both segments of both members."""
-    assert holding(tmp_path, 900, 600).population() == 2 * 1024 + 2 * 1024
+    """§6.6: 9,000 blobs are padded by Padmé, in both segments of both members."""
+    padded = padded_count(9000, MIN_BLOBS)
+    assert padded > 9000
+    assert holding(tmp_path, 9000, 9000).population() == 4 * padded
     assert holding(tmp_path, 900, version=UNKNOWN_VERSION).population() == FEWEST_RECORDS
 
 
