@@ -20,7 +20,7 @@ from candor_proto.group import hash_to_group
 from candor_proto.ids import Digest, FederationName, KeyClass, NodeId
 from candor_proto.normalise import SCHEME_VERSION
 from candor_proto.sealed_index import BLOB_OCTETS, IndexOwner
-from candor_proto.segment import MIN_BLOBS, Segment, address, build
+from candor_proto.segment import MIN_BLOBS, Segment, address, build, padded_count
 from tests.schemes import UNKNOWN_VERSION
 
 FEDERATION, NODE = FederationName("demo-exchange.example"), NodeId("bravo")
