@@ -110,17 +110,20 @@ def headline(found: Figures) -> dict[str, Any]:
 
 
 def markdown(found: Figures) -> str:
-    """All tables of docs/fairness.md."""
-    parts = [
-        *_by_group(found),
-        "",
-        *_stages(found),
-        "",
-        *_differences(found),
-        "",
-        *_table(GAP_HEADINGS, worst_gaps(found)),
+    """The tables of docs/fairness.md, each behind a line that names it."""
+    gaps = [
+        line[:1] + line[2:]
+        for line in worst_gaps(found)
+        if line[1] == "detailed" and (line[2] == "origin" or line[-1] != "no")
     ]
-    return "\n".join(parts)
+    told = {name: data for name, data in found.items() if name not in ("dev", "census names")}
+    parts = {
+        "GROUPS": _by_group(found),
+        "GAPS": _table(GAP_HEADINGS[:1] + GAP_HEADINGS[2:], gaps),
+        "STAGES": _stages(found),
+        "DIFFERENCES": _differences(told),
+    }
+    return "\n".join(line for name, lines in parts.items() for line in (f"@{name}@", "", *lines, ""))
 
 
 def _table(headings: tuple[str, ...], lines: list[tuple[object, ...]]) -> Iterator[str]:
@@ -223,8 +226,10 @@ def _stages(found: Figures) -> Iterator[str]:
 
 def _differences(found: Figures) -> Iterator[str]:
     """By population and difference of the names: how frequent in each origin, and how many are lost there."""
-    for population, data in found.items():
+    for number, (population, data) in enumerate(found.items()):
         origins = [origin for origin in data["losses"] if origin]
+        if number:
+            yield ""
         headings = (f"{population}: names differ in", *origins, "lost, all")
         totals = {
             origin: sum(each["pairs"] for each in data["losses"][origin].values()) for origin in origins
@@ -243,7 +248,6 @@ def _differences(found: Figures) -> Iterator[str]:
                 cells.append(f"{100 * own['pairs'] / totals[origin]:.1f} % ({100 * here / own['pairs']:.0f})")
             lines.append((differs, *cells, f"{100 * lost / pairs:.1f} %" if pairs else "-"))
         yield from _table(headings, lines)
-        yield ""
 
 
 # --- worse than before --------------------------------------------------------------------------------
