@@ -91,7 +91,7 @@ ALTERNATIVES: tuple[Named, ...] = (
     Named("shipped, all weights 1, threshold 2", dict.fromkeys(asked_weights(), 1), 2),
     Named("the certificate in a slot", _CERTIFICATE_IN_A_SLOT),
     Named("the same, plain openings twice as dear", _CERTIFICATE_FEWER_OPENINGS),
-    Named("relatives' openings twelve times as dear", _RELATIVES_DEARER),
+    Named("relatives' openings ten times as dear", _RELATIVES_DEARER),
     Named("a label of names alone (SW3)", _NAMES_ALONE),
     Named("not on given name and birth date", _NO_GIVEN_NAME_AND_DATE),
     Named("without floors", _WITHOUT_FLOORS),
