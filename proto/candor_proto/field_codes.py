@@ -90,7 +90,7 @@ class _Asked:
     def initials(self, person: Person) -> _Names:
         return [person.first[:1]]
 
-    def roots(self, person: Person, sounds: Sounds) -> _Names:
+    def roots(self, person: Person, sounds: Sounds, *, middle: bool) -> _Names:
         return [sounds.root[person.first]]
 
 
@@ -103,10 +103,10 @@ class _Recorded(_Asked):
     def initials(self, person: Person) -> _Names:
         return [name[:1] for name in (person.first, person.middle, *person.recorded_given)]
 
-    def roots(self, person: Person, sounds: Sounds) -> _Names:
-        """The roots of first and middle name first: where slots are short, others go."""
-        middle = person.middle if len(person.middle) > 1 else ""
-        forms = [sounds.forms[name] for name in (person.first, middle, *person.recorded_given)]
+    def roots(self, person: Person, sounds: Sounds, *, middle: bool) -> _Names:
+        """All forms, every name's root first: where slots are short, others go. Of the middle name if asked."""
+        second = person.middle if middle and len(person.middle) > 1 else ""
+        forms = [sounds.forms[name] for name in (person.first, second, *person.recorded_given)]
         return [form for own in forms for form in own[:1]] + [form for own in forms for form in own[1:]]
 
 
@@ -201,11 +201,11 @@ class PersonCodes(dict[str, tuple[bytes, ...]]):
                 _pair(sound[root], sound[surname])
                 for root, surname in itertools.product(roots, self._surnames)
             ]
-        forms = self._side.roots(self.person, self._sounds)
         if code == "Fc":
-            return forms
+            # Of the middle name too, `Fc+D` would be a cheap first step to any record (ADR 0022).
+            return self._side.roots(self.person, self._sounds, middle=False)
         if code == "Fp":
-            return [sound[form] for form in forms]
+            return [sound[form] for form in self._side.roots(self.person, self._sounds, middle=True)]
         raise KeyError(code)
 
     def __repr__(self) -> str:

@@ -46,7 +46,7 @@ _GIVEN: Mapping[str, Callable[..., Iterable[str]]] = {
     "F3": lambda first, _, *more: [name[:3] for name in (first, *more)],
     "Fz": lambda first, _, *more: [name[-3:] for name in (first, *more)],
     "Fo": lambda first, _, *more: [_sorted(name) for name in (first, *more)],
-    "Fc": _forms,
+    "Fc": lambda first, _, *more: _forms(first, "", *more),
     "Fp": lambda *names: [double_metaphone(form) for form in _forms(*names)],
     # Within codes over two fields: nothing of the middle name, and of other forms nothing but the root.
     "initial": lambda first, _, *more: [name[:1] for name in (first, *more)],

@@ -218,7 +218,8 @@ def _conflicts(evidence: Evidence) -> list[str]:
             found.append("different given name at the same birth date: a twin or sibling?")
         else:
             found.append("different given name: another person?")
-    if exchanged:
+    if exchanged and not agrees("S", "P"):
+        # Beside an identifier it is how a family name that stands first is filed (docs/fairness.md).
         found.append("given name and surname are exchanged: a slip, or another person?")
     if differs("X"):
         found.append("different generation suffix: father and son?")
@@ -241,7 +242,7 @@ def _conflicts(evidence: Evidence) -> list[str]:
         found.append("different certification number: another state, or another person?")
     if found:
         return found
-    if not (agrees("F") or (agrees("Fc", "Fp", "Fo", "Fz") and agrees("S", "P"))):
+    if not (agrees("F") or exchanged or (agrees("Fc", "Fp", "Fo", "Fz") and agrees("S", "P"))):
         # The very name, or a near form beside an identifier: twins Joan and Jean sound alike.
         found.append("the given name is not confirmed")
     if not agrees("D", "S", "P"):
