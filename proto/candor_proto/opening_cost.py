@@ -69,8 +69,8 @@ class OpeningCost:
 # taken for NOTHING. Below the measurements, which docs/opening-costs.md states with the method. With name
 # and birth date an ordinary lookup opens: what any honest asker without the last four must be able to do.
 FLOORS: Mapping[Knowledge, float] = {
-    Knowledge.NOTHING: 73.0,
-    Knowledge.BIRTH_DATE: 40.0,
+    Knowledge.NOTHING: 75.0,
+    Knowledge.BIRTH_DATE: 60.0,
     Knowledge.NAME: 180.0,
     Knowledge.NAME_AND_BIRTH_DATE: 2.0,
 }

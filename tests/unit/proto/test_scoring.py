@@ -324,9 +324,9 @@ OTHERS: Mapping[str, tuple[Particulars, Particulars, str, str]] = {
         replace(ROSA, post_id="447129", ssn4=""), ROSA,
         "different certification number of the same state", "no identifier",
     ),
-    "exchanged-names": (
-        replace(ROSA, first="Whitfield", last="Rosa"), ROSA, "given name and surname are exchanged",
-        "birth date is not confirmed",
+    "exchanged-names-without-an-identifier": (
+        replace(BARE, first="Whitfield", last="Rosa"), BARE, "given name and surname are exchanged",
+        "no identifier",
     ),
     "new-surname-and-no-identifier": (
         replace(BARE, last="Ortega"), BARE, "different surname", "no identifier",
@@ -372,7 +372,8 @@ def test_one_contradiction_is_for_review_however_much_agrees(case: str) -> None:
 @settings(max_examples=300)
 @given(EVIDENCE)
 def test_without_given_name_evidence_nothing_is_strong(found: Evidence) -> None:
-    """Trap 4: assert only with first-name evidence, whatever else agrees."""
+    """Trap 4: assert only with first-name evidence, whatever else agrees; exchanged names are such."""
+    found = with_code(found, "SW", Outcome.DISAGREE)
     differing, missing = found, found
     for code in ("F", "Fc", "Fp", "Fo", "Fz"):
         differing = with_code(differing, code, Outcome.DISAGREE)
