@@ -104,7 +104,7 @@ class _Recorded(_Asked):
         return [name[:1] for name in (person.first, person.middle, *person.recorded_given)]
 
     def roots(self, person: Person, sounds: Sounds, *, middle: bool) -> _Names:
-        """All forms, every name's root first: where slots are short, others go. Of the middle name if asked."""
+        """All forms, every name's root first: where slots are short, others go. `middle`: its name too."""
         second = person.middle if middle and len(person.middle) > 1 else ""
         forms = [sounds.forms[name] for name in (person.first, second, *person.recorded_given)]
         return [form for own in forms for form in own[:1]] + [form for own in forms for form in own[1:]]
