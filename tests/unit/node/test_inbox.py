@@ -172,8 +172,9 @@ def test_one_that_trips_a_bug_does_not_take_its_group_with_it(store: Store) -> N
     async def process(row: InboxRow) -> None:
         if row.number == 2:
             raise KeyError("a bug")
-        await store.run(lambda db: mail_store.settle(db, row.number))
+        # Before it is settled: whoever waits for that stops this task at once.
         done.append(row.number)
+        await store.run(lambda db: mail_store.settle(db, row.number))
 
     def settled() -> bool:
         return store.run_sync(mail_store.counts).inbox_waiting == 0
