@@ -8,13 +8,10 @@ The source is pinned by version and by the SHA-256 of the files read, as in tool
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.generate_name_tables import SOURCE_DIGESTS, census_thousandths, install, read_source, wrapped
+from tools.generate_name_tables import census_thousandths, read_source, run, wrapped
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "proto" / "candor_proto" / "name_rarity.py"
@@ -67,12 +64,8 @@ def _steps(frequency: Mapping[str, int], steps: tuple[int, int]) -> tuple[str, s
 
 def generate(site: Path) -> str:
     """The generated module from the source installed in `site`; stops if a file is not the pinned one."""
-    data = (site / SURNAMES).read_bytes()
-    if (found := hashlib.sha256(data).hexdigest()) != SURNAMES_DIGEST:
-        raise SystemExit(f"{SURNAMES}: SHA-256 is {found}, expected {SURNAMES_DIGEST}.")
-    assert {"names/dist.male.first", "names/dist.female.first"} <= SOURCE_DIGESTS.keys()
     given = census_thousandths(read_source(site, f"names/dist.{sex}.first") for sex in ("male", "female"))
-    surnames = census_thousandths([data.decode("ascii")])
+    surnames = census_thousandths([read_source(site, SURNAMES, {SURNAMES: SURNAMES_DIGEST})])
     given_very_common, given_common = _steps(given, GIVEN_STEPS)
     surnames_very_common, surnames_common = _steps(surnames, SURNAME_STEPS)
     return HEADER.format(
@@ -85,18 +78,5 @@ def generate(site: Path) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if the file is not current")
-    parser.add_argument("--source", type=Path, help="a site-packages that already holds the packages")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        text = generate(arguments.source or install(Path(scratch)))
-    if not arguments.check:
-        OUTPUT.write_text(text, encoding="utf-8")
-    elif OUTPUT.read_text(encoding="utf-8") != text:
-        raise SystemExit(f"{OUTPUT.relative_to(ROOT)} is not what this tool generates: run it again.")
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, OUTPUT, generate)

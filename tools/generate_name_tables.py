@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,11 +167,11 @@ NICKNAMES_OF: Mapping[str, tuple[str, ...]] = _nicknames_of()
 '''
 
 
-def install(folder: Path) -> Path:
-    """Install the pinned sources into a new environment in `folder`; returns its site-packages."""
+def install(folder: Path, sources: Sequence[str] = SOURCES) -> Path:
+    """Install the pinned `sources` into a new environment in `folder`; returns its site-packages."""
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *SOURCES], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *sources], check=True)
     told = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         check=True,
@@ -181,12 +181,12 @@ def install(folder: Path) -> Path:
     return Path(told.stdout.strip())
 
 
-def read_source(site: Path, name: str) -> str:
+def read_source(site: Path, name: str, digests: Mapping[str, str] = SOURCE_DIGESTS) -> str:
     """The text of one pinned source file; stops the tool when its digest is not the pinned one."""
     data = (site / name).read_bytes()
     found = hashlib.sha256(data).hexdigest()
-    if found != SOURCE_DIGESTS[name]:
-        raise SystemExit(f"{name}: SHA-256 is {found}, expected {SOURCE_DIGESTS[name]}.")
+    if found != digests[name]:
+        raise SystemExit(f"{name}: SHA-256 is {found}, expected {digests[name]}.")
     return data.decode("ascii")
 
 
@@ -267,18 +267,19 @@ def generate(site: Path) -> str:
     return render(sorted({*pairs, *added_pairs(frequency)}), frequency)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def run(doc: str | None, output: Path, generate: Callable[[Path], str]) -> None:
+    """The command line of a generator: write `output`, or with --check fail if it is not current."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the file is not current")
     parser.add_argument("--source", type=Path, help="a site-packages that already holds the two packages")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         text = generate(arguments.source or install(Path(scratch)))
     if not arguments.check:
-        OUTPUT.write_text(text, encoding="utf-8")
-    elif OUTPUT.read_text(encoding="utf-8") != text:
-        raise SystemExit(f"{OUTPUT.relative_to(ROOT)} is not what this tool generates: run it again.")
+        output.write_text(text, encoding="utf-8")
+    elif output.read_text(encoding="utf-8") != text:
+        raise SystemExit(f"{output.relative_to(ROOT)} is not what this tool generates: run it again.")
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, OUTPUT, generate)

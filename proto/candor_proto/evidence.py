@@ -9,7 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,6 +20,7 @@ from candor_proto.name_rarity import (
     SURNAMES_VERY_COMMON,
 )
 from candor_proto.normalise import Person
+from candor_proto.scheme import TAG_LABELS, Label
 
 
 class Outcome(Enum):
@@ -91,6 +92,27 @@ class Evidence:
     def differs(self, *codes: str) -> bool:
         """Whether at least one of `codes` is known and none agrees."""
         return not self.agrees(*codes) and any(self.outcomes.get(code) is Outcome.DISAGREE for code in codes)
+
+
+def tag_outcomes(
+    asked: Iterable[Label],
+    matched: Collection[Label],
+    presence: int,
+    labels: Sequence[Label] = TAG_LABELS,
+) -> dict[str, Outcome]:
+    """Outcome by name of each of `labels`, the tag labels of a scheme.
+
+    `asked` are the labels of the slots that are not fillers, `matched` those of which any value met a field
+    tag, `presence` the record's bitmap (bit i is labels[i]).
+    """
+    known = set(asked)
+    outcomes: dict[str, Outcome] = {}
+    for bit, label in enumerate(labels):
+        if label not in known or not presence >> bit & 1:
+            outcomes[label.name] = Outcome.NOT_KNOWN
+        else:
+            outcomes[label.name] = Outcome.AGREE if label in matched else Outcome.DISAGREE
+    return outcomes
 
 
 def features(evidence: Evidence) -> tuple[str, ...]:

@@ -25,7 +25,6 @@ from candor_proto.evidence import NOBODY, NameRarity
 from candor_proto.field_codes import PersonCodes, Sounds, framed
 from candor_proto.ids import KeyClass, LookupShape
 from candor_proto.normalise import Person
-from candor_proto.phonetics import canonical_forms as canonical_forms
 from candor_proto.phonetics import consonant_skeleton as consonant_skeleton
 from candor_proto.phonetics import double_metaphone as double_metaphone
 from candor_proto.phonetics import soundex as soundex

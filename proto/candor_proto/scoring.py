@@ -12,7 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -21,7 +21,7 @@ from candor_proto.evidence import Evidence as Evidence
 from candor_proto.evidence import NameRarity as NameRarity
 from candor_proto.evidence import Outcome as Outcome
 from candor_proto.evidence import features
-from candor_proto.matchkeys import TAG_LABELS, Label
+from candor_proto.evidence import tag_outcomes as tag_outcomes
 
 WEIGHTS_VERSION = weights.VERSION
 # Records that a lookup reaches, where nobody says: those of the populations that it was learnt from.
@@ -106,9 +106,7 @@ class Explanation:
     def probability(self) -> float:
         """0 to 1; calibrated on generated populations (docs/matching.md §6.3), half of whose queries have a
         record. Conflicts are in it as far as the weights know them."""
-        # Beyond 60 bits a float is 0 or 1 anyway, and 2**bits must not overflow.
-        odds = math.exp2(min(max(self.centibits / 100, -60.0), 60.0))
-        return odds / (1.0 + odds)
+        return _probability(self.centibits)
 
     @property
     def headline(self) -> str:
@@ -116,26 +114,16 @@ class Explanation:
         return f"{self.band.value}, {_percent(self.probability)}: {BAND_MEANING[self.band]}"
 
 
+def _probability(centibits: int) -> float:
+    # Beyond 60 bits a float is 0 or 1 anyway, and 2**bits must not overflow.
+    odds = math.exp2(min(max(centibits / 100, -60.0), 60.0))
+    return odds / (1.0 + odds)
+
+
 def _percent(probability: float) -> str:
     if probability > 0.99:
         return "over 99 %"
     return f"{round(probability * 100)} %" if probability >= 0.01 else "under 1 %"
-
-
-def tag_outcomes(asked: Iterable[Label], matched: Collection[Label], presence: int) -> dict[str, Outcome]:
-    """Outcome by name of each label of TAG_LABELS.
-
-    `asked` are the labels of the slots that are not fillers, `matched` those of which any value met a field
-    tag, `presence` the record's bitmap (bit i is TAG_LABELS[i]).
-    """
-    known = set(asked)
-    outcomes: dict[str, Outcome] = {}
-    for bit, label in enumerate(TAG_LABELS):
-        if label not in known or not presence >> bit & 1:
-            outcomes[label.name] = Outcome.NOT_KNOWN
-        else:
-            outcomes[label.name] = Outcome.AGREE if label in matched else Outcome.DISAGREE
-    return outcomes
 
 
 def centibits(evidence: Evidence, population: int = REFERENCE_POPULATION) -> int:
@@ -168,19 +156,13 @@ def explain(evidence: Evidence, population: int = REFERENCE_POPULATION) -> Expla
             "candidate on match keys only; a detailed lookup compares the fields",
             *(f"agrees in {words}" for words in _key_words(evidence.hit)),
         ]
-    shell = Explanation(
-        Band.REVIEW,
+    return Explanation(
+        _band(_probability(found), contradicted=bool(conflicts)),
         found,
         (*conflicts, *agreeing),
         tuple(groups[Outcome.AGREE]),
         tuple(groups[Outcome.DISAGREE]),
         tuple(groups[Outcome.NOT_KNOWN]),
-    )
-    band = _band(shell.probability, contradicted=bool(conflicts))
-    return (
-        shell
-        if band is Band.REVIEW
-        else Explanation(band, found, shell.reasons, shell.agreeing, shell.differing, shell.not_known)
     )
 
 

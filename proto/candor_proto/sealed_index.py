@@ -22,6 +22,7 @@ from candor_proto.canonical import Writer
 from candor_proto.derive import DerivingKey, derive, expand, extract
 from candor_proto.errors import GateClosed, LimitExceeded, MalformedMessage, SealedDataInvalid
 from candor_proto.ids import BlobId, Digest, FederationName, Handle, NodeId
+from candor_proto.scheme import MAX_LABELS
 from candor_proto.shamir import SECRET_OCTETS, evaluate, evaluate_each, interpolate_at_zero
 
 TAG_OCTETS = 16
@@ -34,8 +35,6 @@ BLOB_OCTETS = 16 + 32 + _BLOB_PLAINTEXT + 16
 MARKER_OCTETS = 16
 MAX_CHAIN = 256
 MAX_WEIGHT = 2
-# Match keys of a scheme, those asked only in free slots among them (matching.md §3).
-MAX_LABELS = 32
 MIN_THRESHOLD, MAX_THRESHOLD = 3, 8
 _THRESHOLD_BOUNDS = f"A threshold lies between {MIN_THRESHOLD} and {MAX_THRESHOLD}."
 _BLOB_VERSION = 1

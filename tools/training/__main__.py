@@ -25,7 +25,7 @@ from bench.environments import run_in
 from candor_proto import weights
 from candor_proto.evidence import Evidence, features, sign
 from tools.training.report import measure, render
-from tools.training.sets import CALIBRATION, TRAINING, Found, collect
+from tools.training.sets import CALIBRATION, TRAINING, Found, collect, without_fields
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUTPUT = ROOT / "proto" / "candor_proto" / "weights.py"
@@ -65,14 +65,9 @@ def fit(found: Sequence[Found], view: Callable[[Evidence], Evidence]) -> dict[st
         ),
     )
     print(f"  {len(rows)} pairs, {len(names)} features, loss {told['loss']:.5f} bits", file=sys.stderr)
-    weights = {name: round(100 * weight) for name, weight in zip(names, told["weights"], strict=True)}
-    kept = {name: weight for name, weight in weights.items() if weight}
+    learnt = {name: round(100 * weight) for name, weight in zip(names, told["weights"], strict=True)}
+    kept = {name: weight for name, weight in learnt.items() if weight}
     return {"prior": round(100 * told["prior"]), **kept}
-
-
-def without_fields(evidence: Evidence) -> Evidence:
-    """What a screening lookup would have known."""
-    return Evidence(evidence.asked, evidence.hit, {}, evidence.names)
 
 
 def differences(old: Mapping[str, int], new: Mapping[str, int]) -> Iterable[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import replace as changed
 
 from candor_node.evaluation import (
     ScoredPair,
@@ -18,7 +17,7 @@ from candor_node.evaluation import (
 )
 from candor_proto.normalise import SCHEME_VERSION
 from candor_proto.scoring import WORK_LIST, Band, explain
-from tools.training.sets import CALIBRATION, TRAINING, Found, Source
+from tools.training.sets import CALIBRATION, TRAINING, Found, Source, without_fields
 
 VERSION = 2
 
@@ -66,7 +65,7 @@ class _Scored:
 def _score(found: Found, *, detailed: bool) -> _Scored:
     pairs = []
     for number, pair in enumerate(found.pairs):
-        evidence = pair.evidence if detailed else changed(pair.evidence, outcomes={})
+        evidence = pair.evidence if detailed else without_fields(pair.evidence)
         told = explain(evidence, found.population)
         strong = told.band is Band.STRONG
         pairs.append((ScoredPair(pair.query, str(number), told.probability, strong, pair.true), told.band))

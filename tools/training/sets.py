@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from candor_node import evaluate, evaluation_scheme
@@ -99,6 +99,11 @@ CALIBRATION: tuple[Source, ...] = tuple(
     )
     for fields in (FieldSet.NDSMP, FieldSet.NDS)
 )
+
+
+def without_fields(evidence: Evidence) -> Evidence:
+    """What a screening lookup would have known of the same pair."""
+    return replace(evidence, outcomes={})
 
 
 def collect(sources: Sequence[Source], workers: int) -> list[Found]:

@@ -31,7 +31,6 @@ from candor_proto.matchkeys import (
     Label,
     LookupPlan,
     Slot,
-    canonical_forms,
     check_plan,
     consonant_skeleton,
     filler_input,
@@ -43,7 +42,7 @@ from candor_proto.matchkeys import (
 )
 from candor_proto.name_tables import TABLES_SHA256
 from candor_proto.normalise import Particulars, Person, normalise
-from candor_proto.phonetics import double_metaphone
+from candor_proto.phonetics import canonical_forms, double_metaphone
 from candor_proto.scheme import CURRENT
 from tests.unit.proto.test_normalise import PARTICULARS
 

@@ -33,7 +33,6 @@ from candor_proto.scheme import (
     find_scheme,
     scheme_of_inputs,
 )
-from candor_proto.sealed_index import MAX_LABELS as SHARED_LABELS
 from candor_proto.sealed_index import abscissae
 from tests.parties import MIKE
 from tests.schemes import NEXT, SHORT, UNKNOWN_VERSION, both_known
@@ -133,7 +132,7 @@ def _longer(count: int) -> Scheme:
 
 def test_s6_2_a_scheme_has_at_most_32_match_keys() -> None:
     """The shares of each stand at abscissae of their own, which end there."""
-    assert MAX_LABELS == SHARED_LABELS == 32
+    assert MAX_LABELS == 32
     longest = _longer(MAX_LABELS)
     assert longest.positions[longest.match_labels[-1].name] == MAX_LABELS - 1
     assert abscissae(MAX_LABELS - 1, 2) == (1 + 3 * 31, 2 + 3 * 31)

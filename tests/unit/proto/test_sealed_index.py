@@ -20,13 +20,12 @@ from candor_proto.errors import CandorError, GateClosed, LimitExceeded, Malforme
 from candor_proto.ids import BlobId, Digest, Handle, NodeId
 from candor_proto.matchkeys import record_keys
 from candor_proto.normalise import normalise
-from candor_proto.scheme import CURRENT
+from candor_proto.scheme import CURRENT, MAX_LABELS
 from candor_proto.sealed_index import (
     BLOB_OCTETS,
     ENTRY_OCTETS,
     FIELD_TAG_SLOTS,
     MAX_CHAIN,
-    MAX_LABELS,
     MAX_THRESHOLD,
     MIN_THRESHOLD,
     SHARE_SLOTS,
