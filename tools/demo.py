@@ -30,6 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from candor_hub.attach import PATIENCE_SECONDS
 from tools.generate_officers import Planted, generate, planted
 from tools.recording import Frame, load, search
 
@@ -295,7 +296,7 @@ def tell(demo: Demo) -> None:
     show_applicant(case)
     mark = len(load(demo.recording))
     hit_lookup = demo.lookup(case, "REQ-2026-041")
-    hit_frames = load(demo.recording)[mark:]
+    hit_frames = frames_since(demo, mark)
     hits = hit_lookup["hits"]
     expect(hit_lookup["overall"] == "MATCH", "MATCH: a record stands behind the gate")
     owner = AGENCIES[case.agency or 0]
@@ -339,7 +340,7 @@ def tell(demo: Demo) -> None:
     show_applicant(cases["clean"])
     mark = len(load(demo.recording))
     clean_lookup = demo.lookup(cases["clean"], "REQ-2026-042")
-    clean_frames = load(demo.recording)[mark:]
+    clean_frames = frames_since(demo, mark)
     covered = clean_lookup["coverage"]
     expect(
         clean_lookup["overall"] == "NO_RECORD" and covered["complete"],
@@ -394,6 +395,22 @@ def wait_for(look: Callable[[], Any], what: str) -> Any:
     raise StepFailed(f"{what}: not within 30 s")
 
 
+def frames_since(demo: Demo, mark: int) -> list[Frame]:
+    """What the hub has recorded since, once it is quiet.
+
+    The receipts of a lookup's last answers wait at the hub for company (candor_hub.attach), so that some come
+    after its result.
+    """
+    deadline = time.monotonic() + 30
+    frames = load(demo.recording)[mark:]
+    while time.monotonic() < deadline:
+        time.sleep(3 * PATIENCE_SECONDS)
+        earlier, frames = frames, load(demo.recording)[mark:]
+        if len(exchanged(frames)) == len(exchanged(earlier)):
+            return frames
+    raise StepFailed("the hub has not become quiet within 30 s")
+
+
 def show_hub_view(
     demo: Demo, cases: Mapping[str, Planted], record: Mapping[str, Any], hit: list[Frame], clean: list[Frame]
 ) -> None:
@@ -429,21 +446,22 @@ def show_hub_view(
 
 
 def kinds(frames: Sequence[Frame]) -> Iterator[tuple[str, int, int, int]]:
-    relevant = [frame for frame in frames if is_exchange(frame)]
+    relevant = exchanged(frames)
     for kind in sorted({frame.what for frame in relevant}):
         mine = [frame for frame in relevant if frame.what == kind]
         incoming = sum(frame.direction == "in" for frame in mine)
         yield kind, incoming, len(mine) - incoming, sum(len(frame.octets) for frame in mine)
 
 
-def is_exchange(frame: Frame) -> bool:
+def exchanged(frames: Sequence[Frame]) -> list[Frame]:
     """Not the clock's doing: heartbeats and the directory fetched every quarter of an hour."""
-    return "heartbeat" not in frame.what and "Directory" not in frame.what and "Segment" not in frame.what
+    by_clock = ("heartbeat", "Directory", "Segment")
+    return [frame for frame in frames if not any(what in frame.what for what in by_clock)]
 
 
 def shapes(frames: Sequence[Frame]) -> list[tuple[str, str, str, int]]:
     """Kinds, counts and sizes. One acknowledgement may name several deliveries, so they are left out."""
-    return sorted(frame.shape for frame in frames if is_exchange(frame) and "acknowledged" not in frame.what)
+    return sorted(frame.shape for frame in exchanged(frames) if "acknowledged" not in frame.what)
 
 
 def identity_needles(cases: Mapping[str, Planted], record: Mapping[str, Any]) -> dict[str, bytes]:
