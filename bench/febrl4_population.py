@@ -16,8 +16,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from candor_node.record_fields import parse
 from candor_proto.normalise import Particulars
+from candor_records.record_fields import parse
 from tests.records import make_row
 
 SPLIT_SEED = 1

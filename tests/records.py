@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from candor_node.content import CONTENT_FIELDS, DUE_PROCESS_FIELDS, Content
 from candor_node.migrations import records_migrations
-from candor_node.record_fields import parse
-from candor_node.records import Record, initial
 from candor_node.store import Store
 from candor_proto.ids import NodeId, Ori
+from candor_records.content import CONTENT_FIELDS, DUE_PROCESS_FIELDS, Content
+from candor_records.record_fields import parse
+from candor_records.records import Record, initial
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 ORI = Ori("ZZ0010000")

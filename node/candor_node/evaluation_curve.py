@@ -21,11 +21,9 @@ from datetime import UTC, date, datetime
 
 from candor_node import epochs, packing
 from candor_node import evaluation_scheme as scheme
-from candor_node.content import NO_DUE_PROCESS, Content, Identity, Nexus, SourceOfRecord
 from candor_node.evaluate import Run
 from candor_node.evaluation_files import Row, stream_records
 from candor_node.evaluation_scheme import Score
-from candor_node.records import Record, initial
 from candor_node.workers import cores
 from candor_proto import oprf
 from candor_proto.candidates import NodeIndex, Outputs
@@ -40,6 +38,8 @@ from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
 from candor_proto.sealed_index import IndexOwner, open_blob
 from candor_proto.segment import Segment, address
+from candor_records.content import NO_DUE_PROCESS, Content, Identity, Nexus, SourceOfRecord
+from candor_records.records import Record, initial
 
 # Up to so many records all are published; of more, the candidates of the queries and so many others.
 ALL_RECORDS = 2_000

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from candor_node.content import IDENTITY_FIELDS
 from candor_proto.errors import InputInvalid
 from candor_proto.normalise import MAX_FIELD_CHARACTERS
+from candor_records.content import IDENTITY_FIELDS
 
 # The values of IDENTITY_FIELDS in their order: all that matching is given of a person.
 Row = tuple[str, ...]

@@ -18,12 +18,12 @@ from typing import Any
 import jellyfish
 
 from candor_node import evaluation_scheme as scheme
-from candor_node.content import IDENTITY_FIELDS
 from candor_node.evaluate import Run
 from candor_node.evaluation import ScoredPair, Tally, Totals, interval, share
 from candor_node.evaluation_files import Query
 from candor_proto.normalise import Person
 from candor_proto.surnames import PARTICLES
+from candor_records.content import IDENTITY_FIELDS
 
 # Names at least so alike (Jaro-Winkler) are one name spelt in two ways, not another name.
 SAME_NAME = 0.85

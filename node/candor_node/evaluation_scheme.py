@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 
-from candor_node.content import IDENTITY_FIELDS
 from candor_node.evaluation_files import Row
 from candor_proto.candidates import Findings, NodeIndex, Outputs, find_hits
 from candor_proto.ids import BlobId, FederationName, KeyClass, LookupShape
@@ -50,6 +49,7 @@ from candor_proto.scoring import (
 from candor_proto.scoring import Evidence as Compared
 from candor_proto.sealed_index import Label as BlobLabel
 from candor_proto.sealed_index import field_tag
+from candor_records.content import IDENTITY_FIELDS
 
 __all__ = ["ASSERT", "GATE_THRESHOLD", "SCHEME_VERSION", "WEIGHTS_VERSION", "WORK_LIST"]
 

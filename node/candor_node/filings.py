@@ -20,34 +20,21 @@ from datetime import date, datetime
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from candor_node.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields, plain
-from candor_node.record_fields import parse
-from candor_node.records import Dcn, DisputeGround, Record, ReportType
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import SealedDataInvalid, UnknownObject
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus, RecordKind, Tier
+from candor_records.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields, plain
+from candor_records.gate import GateState
+from candor_records.record_fields import parse
+from candor_records.records import Dcn, DisputeGround, Record, ReportType
 
 GateColumns = tuple[int, str, str | None]
 
 KEY_OCTETS = 32
 _NONCE_OCTETS = 12
-
-
-@dataclass(frozen=True)
-class GateState:
-    """What the fair-process gate said, as stored: the clauses that fail, and when to ask again."""
-
-    matchable: bool
-    reasons: tuple[str, ...]
-    recheck_on: date | None
-
-    def columns(self) -> GateColumns:
-        """As the columns `matchable`, `reasons` and `recheck_on`."""
-        recheck_on = self.recheck_on.isoformat() if self.recheck_on else None
-        return int(self.matchable), json.dumps(self.reasons), recheck_on
 
 
 @dataclass(frozen=True)
@@ -106,6 +93,12 @@ def content_mac(db: Database, content: Content) -> bytes:
     return hmac.digest(secret, b"content\0" + _json(content_fields(content)), "sha256")
 
 
+def columns(gate: GateState) -> GateColumns:
+    """The gate's word as the columns `matchable`, `reasons` and `recheck_on`."""
+    recheck_on = gate.recheck_on.isoformat() if gate.recheck_on else None
+    return int(gate.matchable), json.dumps(gate.reasons), recheck_on
+
+
 def insert(db: Database, record: Record, gate: GateState) -> None:
     """Store `record` as the current version, in place of the one it follows.
 
@@ -140,7 +133,7 @@ def insert(db: Database, record: Record, gate: GateState) -> None:
             record.content.effective_on.isoformat(),
             to_milliseconds(record.created_at),
             content_mac(db, record.content),
-            *gate.columns(),
+            *columns(gate),
             sealed,
         ],
     )
@@ -151,7 +144,7 @@ def set_gate(db: Database, dcn: Dcn, gate: GateState) -> None:
     """Store what the gate says now."""
     db.execute(
         "UPDATE records SET matchable = ?, reasons = ?, recheck_on = ? WHERE dcn = ?",
-        [*gate.columns(), str(dcn)],
+        [*columns(gate), str(dcn)],
     )
 
 

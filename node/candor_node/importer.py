@@ -13,13 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from candor_node import csv_file, due_process, filings, ledger
-from candor_node.content import CONTENT_FIELDS, Content
-from candor_node.record_fields import parse
-from candor_node.records import Record, following, initial
+from candor_node import csv_file, filings, ledger
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
+from candor_records.content import CONTENT_FIELDS, Content
+from candor_records.gate import gate, gate_day
+from candor_records.record_fields import parse
+from candor_records.records import Record, following, initial
 
 COLUMNS = CONTENT_FIELDS
 MAX_ROWS = 100_000
@@ -174,7 +175,7 @@ def store_rows(
     exceptions: frozenset[str] = frozenset(),
 ) -> ImportReport:
     """Store parsed rows inside the caller's transaction; nothing when one of them may not be stored."""
-    today = due_process.gate_day(now)
+    today = gate_day(now)
     planned: list[Record] = []
     errors = RowErrors()
     unchanged = 0
@@ -198,7 +199,7 @@ def store_rows(
         return refused(errors)
     held = 0
     for record in planned:
-        decision = due_process.gate(record, today, exceptions)
+        decision = gate(record, today, exceptions)
         filings.insert(db, record, decision.state())
         held += not decision.matchable
         failed = ", ".join(clause.name for clause in decision.failed)

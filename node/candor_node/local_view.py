@@ -10,18 +10,18 @@ from datetime import date, datetime, timedelta
 
 from candor_node.asking import Question
 from candor_node.cases import SearchView
-from candor_node.due_process import GateDecision
 from candor_node.filings import Summary
 from candor_node.hit_store import StoredHit
 from candor_node.importer import ImportReport
 from candor_node.ledger import Entry
-from candor_node.records import Record, canonical
 from candor_node.request_store import ReceivedRequest, SentRequest
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import LookupShape, NodeId, Purpose
 from candor_proto.normalise import REFUSED_IN_LOOKUPS, Particulars, refusal
 from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
 from candor_proto.result import Coverage, TargetState
+from candor_records.gate import GateDecision
+from candor_records.records import Record, canonical
 from candor_wire.v1 import local_pb2 as pb
 
 _FIRST_DAY = date(1970, 1, 1)

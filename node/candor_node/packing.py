@@ -15,7 +15,6 @@ from datetime import date
 from itertools import islice
 from typing import TypeVar
 
-from candor_node.records import Record, canonical
 from candor_proto import oprf, segment
 from candor_proto.derive import DerivingKey
 from candor_proto.field_codes import Sounds
@@ -37,6 +36,7 @@ from candor_proto.sealed_index import (
     record_slots,
     seal_blob,
 )
+from candor_records.records import Record, canonical
 
 T = TypeVar("T")
 

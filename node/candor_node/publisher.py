@@ -21,7 +21,6 @@ from candor_node import due_process, epochs, filings, ledger, packing
 from candor_node.epochs import Epoch
 from candor_node.filings import SealedRecord
 from candor_node.packing import Outputs, Packs, Prepared, Published, Sealed
-from candor_node.records import Dcn, Record, canonical
 from candor_node.store import Database, Store
 from candor_proto import segment
 from candor_proto.canonical import from_milliseconds, to_milliseconds
@@ -32,6 +31,8 @@ from candor_proto.ids import Digest, FederationName, Handle, NodeId
 from candor_proto.record import commit
 from candor_proto.scheme import CURRENT, Scheme
 from candor_proto.sealed_index import IndexOwner, RandomBytes, withdrawal_marker
+from candor_records.gate import gate, gate_day
+from candor_records.records import Dcn, Record, canonical
 
 HEAD_REFRESH = timedelta(hours=24)
 # How long a handle resolves after its epoch ended: a disclosure request may live that long (§13).
@@ -203,7 +204,7 @@ def seal(planned: Plan, settings: Settings) -> Sealed:
     """The segments of the plan. Touches no database; the longest part of a tick."""
     owner = IndexOwner(settings.federation, settings.node, planned.epoch.number)
     keys = epochs.keys_for(planned.epoch.seed, settings.federation, settings.node, planned.epoch.number)
-    today = due_process.gate_day(planned.now)
+    today = gate_day(planned.now)
     packs = Packs(
         owner, planned.first_segment, settings.threshold, settings.max_records, settings.random_bytes
     )
@@ -214,7 +215,7 @@ def seal(planned: Plan, settings: Settings) -> Sealed:
                 Prepared.of(record, sounds, settings.scheme)
                 for record in (planned.opened.get(row.dcn) or row.open() for row in rows)
                 # The stored word of the gate may be old; what is published passes now.
-                if due_process.gate(record, today, settings.exceptions).matchable
+                if gate(record, today, settings.exceptions).matchable
             ]
             outputs.evaluate(prepared)
             for record in prepared:

@@ -12,14 +12,13 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
-from candor_node import due_process, ledger, mail_store, publisher, request_store
+from candor_node import ledger, mail_store, publisher, request_store
 from candor_node.clock import Clock
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.mail_store import InboxRow
 from candor_node.outbox import Outbox
 from candor_node.publisher import Resolved
-from candor_node.records import canonical
 from candor_node.request_store import ReceivedRequest
 from candor_node.store import Database, Store, Work
 from candor_proto.directory import check_standing
@@ -46,6 +45,8 @@ from candor_proto.policy import Release, check_purpose, release_by_rule
 from candor_proto.record import SALT_OCTETS, DisputeStatus, Tier
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
+from candor_records.gate import gate, gate_day
+from candor_records.records import canonical
 from candor_wire.codec import Envelope, MessageKind
 
 RULE = "standing rule"
@@ -326,7 +327,7 @@ def _releasable(db: Database, request: DisclosureRequest, now: datetime) -> Reso
         raise UnknownObject("The request names another record than its handle.")
     if resolved.withdrawn:
         raise GateClosed("The record was withdrawn since it was published.")
-    decision = due_process.gate(resolved.record, due_process.gate_day(now))
+    decision = gate(resolved.record, gate_day(now))
     if not decision.matchable:
         words = " ".join(clause.words for clause in decision.failed)
         raise GateClosed(f"The fair-process gate is closed. {words}")

@@ -15,7 +15,6 @@ import grpc.aio
 
 from candor_node import (
     csv_file,
-    due_process,
     filings,
     importer,
     ledger,
@@ -27,7 +26,6 @@ from candor_node import (
 from candor_node.cases import SearchView, load_view
 from candor_node.local_view import moment
 from candor_node.logs import log
-from candor_node.records import Dcn
 from candor_node.service_batch import BatchMethods
 from candor_node.store import Database
 from candor_proto.disclosure import OwnerState
@@ -38,6 +36,8 @@ from candor_proto.errors import (
     UnknownObject,
 )
 from candor_proto.ids import LookupId, NodeId, Ori, RequestId
+from candor_records.gate import gate, gate_day
+from candor_records.records import Dcn
 from candor_wire.codec import Assembler, refuse_unknown_fields
 from candor_wire.v1 import local_pb2 as pb
 from candor_wire.v1 import local_pb2_grpc
@@ -193,7 +193,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             record = filings.find(db, Dcn.parse(request.dcn))
             # Opening a record is accounted for, even by those whose record it is.
             ledger.append(db, now, "record.viewed", {"dcn": str(record.dcn)})
-            return local_view.record(record, due_process.gate(record, due_process.gate_day(now)))
+            return local_view.record(record, gate(record, gate_day(now)))
 
         return await self._node.store.run(work)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bench.febrl4 import octets_of
 from bench.febrl4_population import Row, applicants, filed, members, owner_of, permutation, read, score
-from candor_node.record_fields import parse
 from candor_proto.normalise import Particulars
+from candor_records.record_fields import parse
 
 NODES = ("alpha", "bravo", "charlie", "delta", "echo")
 FILE = """rec_id, given_name, surname, street_number, date_of_birth, soc_sec_id

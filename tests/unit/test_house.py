@@ -22,15 +22,17 @@ BIN = Path(sys.executable).parent
 MAX_LINES = 450
 GENERATED = re.compile(r"_pb2(_grpc)?\.py$|^name_tables\.py$")
 
-# What the protocol core may not do, because its callers could not see it (import contracts do the rest).
+PURE = ("proto/candor_proto", "node/candor_records")
+
+# What pure packages may not do, because their callers could not see it (import contracts do the rest).
 FORBIDDEN_CALLS = frozenset({"open", "print", "input", "eval", "exec", "compile", "__import__", "breakpoint"})
 FORBIDDEN_CLOCKS = frozenset({"now", "utcnow", "today"})
 FORBIDDEN_MODULES = frozenset({"time", "random"})
-EXEMPT_FROM_PURITY = frozenset({"sodium.py"})
+EXEMPT_FROM_PURITY = frozenset({"proto/candor_proto/sodium.py"})
 
 
 def impurities(source: str) -> list[str]:
-    """What `source` does that the protocol core may not, one line each."""
+    """What `source` does that a pure package may not, one line each."""
     tree = ast.parse(source)
     clocks = {"datetime", "date"}
     for part in ast.walk(tree):
@@ -110,7 +112,7 @@ def test_import_contracts_hold() -> None:
 
 
 def test_the_contracts_bite_on_a_planted_breach(tmp_path: Path) -> None:
-    """The same contracts, over packages in which node reaches for hub, and the core for the clock and SQL."""
+    """The same contracts, over packages in which everybody reaches for what is not theirs."""
     for name in PROJECT["tool"]["importlinter"]["root_packages"]:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("")
@@ -118,6 +120,8 @@ def test_the_contracts_bite_on_a_planted_breach(tmp_path: Path) -> None:
         "def look() -> None:\n    import candor_hub\n    import sqlite3\n"
     )
     (tmp_path / "candor_proto/policy.py").write_text("import time\n")
+    (tmp_path / "candor_records/gate.py").write_text("import candor_wire\nimport os\n")
+    (tmp_path / "candor_hub/relay.py").write_text("import candor_records\n")
     (tmp_path / "candor_proto/sodium.py").write_text("import ctypes\n")
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     (tmp_path / "pyproject.toml").write_text(text)
@@ -129,16 +133,32 @@ def test_the_contracts_bite_on_a_planted_breach(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "3 broken" in done.stdout, done.stdout
+    assert "5 broken" in done.stdout, done.stdout
+    assert "candor_records.gate -> os" in done.stdout
     assert "candor_proto.sodium" not in done.stdout
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "proto/candor_proto").rglob("*.py")), ids=lambda path: path.name
+    "path",
+    [path for package in PURE for path in sorted((ROOT / package).rglob("*.py"))],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
-def test_the_protocol_core_is_pure(path: Path) -> None:
-    if path.name not in EXEMPT_FROM_PURITY:
+def test_the_core_and_the_model_of_a_record_are_pure(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() not in EXEMPT_FROM_PURITY:
         assert impurities(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "node/candor_records").rglob("*.py")), ids=lambda path: path.stem
+)
+def test_what_a_record_is_needs_the_protocol_and_the_standard_library_only(path: Path) -> None:
+    imported: set[str] = set()
+    for part in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(part, ast.Import):
+            imported |= {name.name.split(".")[0] for name in part.names}
+        elif isinstance(part, ast.ImportFrom):
+            imported.add((part.module or "").split(".")[0])
+    assert imported - sys.stdlib_module_names <= {"candor_proto", "candor_records"}
 
 
 @pytest.mark.parametrize(

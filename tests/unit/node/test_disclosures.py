@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from candor_node import due_process, hit_store, importer, ledger, mail_store, records, request_store
+from candor_node import hit_store, importer, ledger, mail_store, request_store
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.mail_store import InboxRow
@@ -22,6 +22,8 @@ from candor_proto.errors import AlreadyExists, CommitmentMismatch, GateClosed, I
 from candor_proto.ids import Digest, Handle, NodeId, Ori, RequestId
 from candor_proto.scoring import Band
 from candor_proto.sealing import DisclosureKey
+from candor_records.gate import gate
+from candor_records.records import canonical
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, instead
 from tests.records import csv_bytes, make_row
@@ -205,12 +207,11 @@ def test_time_alone_can_close_the_gate(tmp_path: Path, monkeypatch: pytest.Monke
     async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
         request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
         await received(bravo, request_id)
-        gate = due_process.gate
 
         def closed(record: Any, today: Any) -> Any:
             return replace(gate(record, today), matchable=False)
 
-        monkeypatch.setattr("candor_node.releases.due_process.gate", closed)
+        monkeypatch.setattr("candor_node.releases.gate", closed)
         with pytest.raises(GateClosed, match="fair-process gate"):
             await bravo.owner.approve(request_id, "chief")
 
@@ -402,8 +403,6 @@ def test_a_record_that_does_not_open_its_commitment_is_refused_and_kept(
     """§9.5: with request, reply key and blob it is evidence that anybody can check."""
 
     async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
-        canonical = records.canonical
-
         def invented(record: Any) -> Any:
             made = canonical(record)
             return replace(made, fields={**made.fields, "narrative": "Something worse."})

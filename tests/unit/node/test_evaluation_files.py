@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from candor_node.content import IDENTITY_FIELDS
 from candor_node.evaluation_files import (
     FieldSet,
     Row,
@@ -18,6 +17,7 @@ from candor_node.evaluation_files import (
 )
 from candor_proto.errors import Fault, InputInvalid
 from candor_proto.normalise import Particulars
+from candor_records.content import IDENTITY_FIELDS
 
 SECRET = "Placeholderson"
 

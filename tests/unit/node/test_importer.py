@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor_node import filings, importer, ledger
-from candor_node.content import IDENTITY_FIELDS
 from candor_node.importer import COLUMNS, ImportReport, ParsedRow, import_csv, parse_csv
-from candor_node.records import ReportType, following
 from candor_node.store import Store
 from candor_proto.errors import CandorError, InputInvalid
 from candor_proto.ids import Ori
+from candor_records.content import IDENTITY_FIELDS
+from candor_records.gate import GateState
+from candor_records.records import ReportType, following
 from tests.records import (
     CONTRIBUTOR,
     NODE,
@@ -115,7 +116,7 @@ def test_fault_found_while_storing_keeps_every_row_out(store: Store) -> None:
     voided = store.run_sync(lambda db: filings.find_by_agency_id(db, ORI, rows[0]["agency_record_id"]))
     assert voided is not None
     void = following(voided, voided.content, NOW, CONTRIBUTOR, ReportType.VOID)
-    store.run_sync(lambda db: filings.insert(db, void, filings.GateState(False, (), None)))
+    store.run_sync(lambda db: filings.insert(db, void, GateState(False, (), None)))
     rows[2]["effective_on"] = "2062-01-01"
     report = run(store, csv_bytes(rows))
     assert [(error.row, error.column) for error in report.errors] == [

@@ -14,10 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from candor_node import epochs, filings, importer, ledger, packing, publisher
-from candor_node.content import content_fields
-from candor_node.due_process import GateDecision, gate, gate_day
 from candor_node.publisher import Publication, Settings, build_tick, resolve_handle, tick
-from candor_node.records import Dcn, Record, canonical, following, initial
 from candor_node.store import Database, Store
 from candor_proto import oprf, sealed_index, segment
 from candor_proto.candidates import NodeIndex, find_hits
@@ -30,6 +27,9 @@ from candor_proto.record import CanonicalRecord, open_commitment
 from candor_proto.result import Hit
 from candor_proto.scheme import CURRENT
 from candor_proto.segment import Segment
+from candor_records.content import content_fields
+from candor_records.gate import GateDecision, gate, gate_day
+from candor_records.records import Dcn, Record, canonical, following, initial
 from tests.indexes import ask, drawn_from
 from tests.records import (
     CONTRIBUTOR,

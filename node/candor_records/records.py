@@ -2,7 +2,7 @@
 
 Rules of this file:
 - a `Record` that exists is filed properly and does not print what names anybody. What it says is in
-  `content`; rows are read by `record_fields`, stored by `filings`;
+  `content`; rows are read by `record_fields`, stored by `candor_node.filings`;
 - every version has its own control number, and names the one before it.
 """
 
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import Enum
 
-from candor_node.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
 from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
+from candor_records.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields
 
 MAX_STATEMENT_CHARACTERS = 4_000
 

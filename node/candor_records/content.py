@@ -182,7 +182,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class DueProcess:
-    """The facts of fair process (RECORDS.md §3.3). Whether they suffice is for `due_process.gate` to say."""
+    """The facts of fair process (RECORDS.md §3.3). Whether they suffice is for `gate` to say."""
 
     decided_on: date | Missing
     decision_maker: DecisionMaker | Missing

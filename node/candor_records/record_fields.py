@@ -17,7 +17,10 @@ from datetime import date
 from enum import Enum
 from typing import TypeVar
 
-from candor_node.content import (
+from candor_proto.normalise import normalise_state, refusal
+from candor_proto.policy import Sharing
+from candor_proto.record import RecordKind
+from candor_records.content import (
     MAX_NAME_CHARACTERS,
     MAX_NARRATIVE_CHARACTERS,
     NO_ALLEGATION,
@@ -36,9 +39,6 @@ from candor_node.content import (
     SourceOfRecord,
     StandardOfProof,
 )
-from candor_proto.normalise import normalise_state, refusal
-from candor_proto.policy import Sharing
-from candor_proto.record import RecordKind
 
 E = TypeVar("E", bound=Enum)
 V = TypeVar("V")

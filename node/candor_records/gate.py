@@ -1,0 +1,184 @@
+"""The fair-process gate: which records may match at all (RECORDS.md §3.5).
+
+    matchable = notice ∧ opportunity ∧ (final ∨ exception) ∧ ¬void ∧ ¬expunged ∧ ¬expired
+    commendation: matchable = opt-in ∧ ¬void ∧ ¬expired
+
+Rules of this file:
+- `gate` is one pure function of record, day and exceptions. Clerk, subject and auditor read its words;
+- the node asks it on every write, on every tick that can change its word, and again at release;
+- a doubt closes it: a missing fact fails its clause, and a day counts as over only when it is over
+  everywhere on earth (`gate_day`), for "until 3 May" ends later in Guam than in Greenwich.
+
+A commendation counts as opted in when the agency marks it GREEN or YELLOW; an empty sharing cell means RED.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+
+from candor_proto.policy import Sharing
+from candor_proto.record import RecordKind, Tier
+from candor_records.content import AdjudicationStatus, DueProcess, Finality, Missing, Opportunity
+from candor_records.records import Record, ReportType
+
+# Names of the exceptions that a policy pack may grant; none is granted today.
+ADVISORY_SEPARATION = "ADVISORY_SEPARATION"
+FINAL_APPEAL_PENDING = "FINAL_APPEAL_PENDING"
+
+_LAST_ZONE = timezone(timedelta(hours=-12))
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One condition of the gate: whether it holds, and why, in words that anybody may read."""
+
+    name: str
+    holds: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class GateState:
+    """What the fair-process gate said, as stored: the clauses that fail, and when to ask again."""
+
+    matchable: bool
+    reasons: tuple[str, ...]
+    recheck_on: date | None
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """Whether the record may match, every clause's words, and the day on which that may change by itself."""
+
+    matchable: bool
+    reasons: tuple[Clause, ...]
+    recheck_on: date | None = None
+
+    @property
+    def failed(self) -> tuple[Clause, ...]:
+        return tuple(clause for clause in self.reasons if not clause.holds)
+
+    def state(self) -> GateState:
+        """What the node stores of it."""
+        return GateState(self.matchable, tuple(clause.words for clause in self.failed), self.recheck_on)
+
+
+def gate_day(now: datetime) -> date:
+    """The latest day that has begun everywhere on earth."""
+    return now.astimezone(_LAST_ZONE).date()
+
+
+def gate(record: Record, today: date, exceptions: frozenset[str] = frozenset()) -> GateDecision:
+    """Whether `record` may match on `today`; `exceptions` are those that the policy pack names."""
+    common = [_not_void(record), _not_expired(record, today)]
+    if record.kind is RecordKind.COMMENDATION:
+        clauses = [_opted_in(record), *common]
+    else:
+        facts = record.content.due_process
+        final = _advisory(exceptions) if record.tier is Tier.ADVISORY else _final(facts, today, exceptions)
+        clauses = [_notice(facts), _opportunity(facts), final, _not_overturned(record), *common]
+    return GateDecision(all(clause.holds for clause in clauses), tuple(clauses), _next_change(record, today))
+
+
+def _notice(facts: DueProcess) -> Clause:
+    given, decided = facts.notice_given_on, facts.decided_on
+    if isinstance(given, Missing):
+        return Clause("notice", False, "Fails: no notice to the officer before the decision is recorded.")
+    if isinstance(decided, date) and given > decided:
+        return Clause(
+            "notice", False, f"Fails: notice was given on {given}, after the decision of {decided}."
+        )
+    method = facts.notice_method.name.lower().replace("_", " ")
+    return Clause("notice", True, f"Holds: the officer was given notice on {given} ({method}).")
+
+
+def _opportunity(facts: DueProcess) -> Clause:
+    held_on, decided = facts.opportunity_on, facts.decided_on
+    if facts.opportunity not in (Opportunity.OFFERED_HELD, Opportunity.OFFERED_WAIVED):
+        words = "Fails: the officer was offered no opportunity to respond before the decision."
+        return Clause("opportunity", False, words)
+    if isinstance(held_on, date) and isinstance(decided, date) and held_on > decided:
+        words = f"Fails: the opportunity to respond, on {held_on}, came after the decision of {decided}."
+        return Clause("opportunity", False, words)
+    if facts.opportunity is Opportunity.OFFERED_WAIVED:
+        return Clause("opportunity", True, "Holds: an opportunity to respond was offered and waived.")
+    return Clause("opportunity", True, f"Holds: the opportunity to respond was held on {held_on}.")
+
+
+def _final(facts: DueProcess, today: date, exceptions: frozenset[str]) -> Clause:
+    decided = facts.decided_on
+    if not isinstance(decided, date) or decided > today:
+        return Clause("final", False, "Fails: there is no decision in effect yet.")
+    match facts.finality:
+        case Finality.FINAL:
+            return Clause("final", True, f"Holds: the decision of {decided} is final.")
+        case Finality.EXHAUSTED:
+            return Clause(
+                "final", True, f"Holds: all appeals against the decision of {decided} are exhausted."
+            )
+        case Finality.WAIVED:
+            return Clause("final", True, f"Holds: appeal against the decision of {decided} was waived.")
+        case Finality.APPEAL_TIME_RUNNING if isinstance(facts.appeal_until, date):
+            if today > facts.appeal_until:
+                words = (
+                    f"Holds: the time to appeal ran out on {facts.appeal_until} and no appeal is recorded."
+                )
+                return Clause("final", True, words)
+            words = f"Fails: the decision can be appealed until {facts.appeal_until}."
+            return Clause("final", False, words)
+        case Finality.APPEAL_PENDING if FINAL_APPEAL_PENDING in exceptions:
+            words = f"Holds: an appeal is pending; the policy pack allows it ({FINAL_APPEAL_PENDING})."
+            return Clause("final", True, words)
+        case Finality.APPEAL_PENDING:
+            return Clause("final", False, "Fails: an appeal is pending and no policy pack allows that.")
+    return Clause("final", False, "Fails: it is not recorded that the decision is final.")
+
+
+def _advisory(exceptions: frozenset[str]) -> Clause:
+    if ADVISORY_SEPARATION in exceptions:
+        words = f"Holds: no finding was made; the policy pack allows it as advisory ({ADVISORY_SEPARATION})."
+        return Clause("final", True, words)
+    words = "Fails: no finding was made, and no policy pack allows a separation under investigation to match."
+    return Clause("final", False, words)
+
+
+def _not_overturned(record: Record) -> Clause:
+    status = record.adjudication_status
+    gone = (AdjudicationStatus.REVERSED, AdjudicationStatus.VACATED, AdjudicationStatus.EXPUNGED)
+    if status in gone:
+        return Clause("not expunged", False, f"Fails: the decision was {status.name.lower()}.")
+    return Clause("not expunged", True, "Holds: the decision was not reversed, vacated or expunged.")
+
+
+def _not_void(record: Record) -> Clause:
+    if record.report_type is ReportType.VOID:
+        return Clause("not void", False, "Fails: the report was voided.")
+    return Clause("not void", True, "Holds: the report was not voided.")
+
+
+def _not_expired(record: Record, today: date) -> Clause:
+    if record.expires_on is None:
+        return Clause("not expired", True, "Holds: no end of retention is set.")
+    # The asker reads the label's expiry in the same way: that day is the first without the record.
+    if today >= record.expires_on:
+        return Clause(
+            "not expired", False, f"Fails: the time to keep this record ended on {record.expires_on}."
+        )
+    return Clause("not expired", True, f"Holds: the record is kept until {record.expires_on}.")
+
+
+def _opted_in(record: Record) -> Clause:
+    if record.content.sharing is Sharing.RED:
+        return Clause("opt-in", False, "Fails: the officer has not opted in to sharing this commendation.")
+    return Clause("opt-in", True, "Holds: the officer opted in to sharing this commendation.")
+
+
+def _next_change(record: Record, today: date) -> date | None:
+    """The next day on which time alone may change a clause."""
+    facts = record.content.due_process
+    days = [day for day in (facts.decided_on, record.expires_on) if isinstance(day, date)]
+    if isinstance(facts.appeal_until, date):
+        days.append(facts.appeal_until + _DAY)
+    return min((day for day in days if day > today), default=None)

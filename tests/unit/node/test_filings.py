@@ -1,0 +1,149 @@
+"""Records as rows: sealed one by one, each bound to its number (RECORDS.md §3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from candor_node import filings
+from candor_node.store import Store
+from candor_proto.errors import SealedDataInvalid, UnknownObject
+from candor_proto.record import DisputeStatus
+from candor_records.content import IDENTITY_FIELDS, FieldInvalid
+from candor_records.gate import GateState, gate
+from candor_records.record_fields import parse
+from candor_records.records import Dcn, DisputeGround, ReportType, following
+from tests.records import NOW, ORI, make_content, make_record, make_row, new_store
+
+OPEN = GateState(True, (), None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with new_store(tmp_path) as store:
+        yield store
+
+
+def test_record_is_found_again_whole(store: Store) -> None:
+    record = replace(
+        make_record(),
+        dispute_status=DisputeStatus.OPEN,
+        dispute_ground=DisputeGround.WRONG_PERSON,
+        subject_statement="Not me.",
+        expires_on=NOW.date(),
+    )
+    store.run_sync(lambda db: filings.insert(db, record, OPEN))
+    assert store.run_sync(lambda db: filings.find(db, record.dcn)) == record
+    assert store.run_sync(lambda db: filings.find_by_agency_id(db, ORI, "IA-2021-0001")) == record
+    assert store.run_sync(lambda db: filings.find_by_agency_id(db, ORI, "IA-2021-0002")) is None
+    assert record.wrong_person_disputed
+    with pytest.raises(UnknownObject):
+        store.run_sync(lambda db: filings.find(db, Dcn.draw()))
+
+
+def test_new_version_takes_the_place_of_the_old_one_which_stays(store: Store) -> None:
+    first = make_record()
+    second = following(first, make_content(first="Corwin"), NOW + timedelta(days=1), "clerk-9")
+    store.run_sync(lambda db: filings.insert(db, first, gate(first, NOW.date()).state()))
+    store.run_sync(lambda db: filings.insert(db, second, OPEN))
+    assert (second.version, second.report_type, second.previous_dcn) == (2, ReportType.CORRECTION, first.dcn)
+    assert second.dcn != first.dcn
+    assert store.run_sync(lambda db: filings.find_by_agency_id(db, ORI, "IA-2021-0001")) == second
+    assert store.run_sync(lambda db: filings.find(db, first.dcn)) == first
+    assert store.run_sync(filings.count) == (1, 1)
+    every = store.run_sync(lambda db: filings.summaries(db, only_current=False))
+    assert [(entry.version, entry.current) for entry in every] == [(2, True), (1, False)]
+
+
+def test_version_that_follows_an_old_state_is_refused(store: Store) -> None:
+    first = make_record()
+    store.run_sync(lambda db: filings.insert(db, first, OPEN))
+    second = following(first, make_content(first="Corwin"), NOW, "clerk-9")
+    store.run_sync(lambda db: filings.insert(db, second, OPEN))
+    for stale in (following(first, make_content(first="Aldo"), NOW, "clerk-9"), make_record()):
+        with pytest.raises(FieldInvalid, match="changed in the meantime"):
+            store.run_sync(lambda db, record=stale: filings.insert(db, record, OPEN))  # type: ignore[misc]
+
+
+def test_row_in_the_open_names_nobody(store: Store) -> None:
+    """Everything but `sealed` is readable to whoever reads the table, for filtering."""
+    row = make_row(former_last="Formerly")
+    record = make_record(former_last="Formerly")
+    store.run_sync(lambda db: filings.insert(db, record, OPEN))
+    stored = store.run_sync(lambda db: next(iter(db.execute("SELECT * FROM records"))))
+    text = repr(stored)
+    for name in (*IDENTITY_FIELDS, "agency_record_id", "narrative"):
+        if len(row[name]) > 2:
+            assert row[name] not in text
+
+
+def test_no_row_prints_what_names_anybody(store: Store) -> None:
+    row = make_row(former_last="Formerly", suffix="Jr", narrative="A telling story.")
+    content, _ = parse(row)
+    assert content is not None
+    record = replace(make_record(), content=content, subject_statement="I was not there.")
+    store.run_sync(lambda db: filings.insert(db, record, OPEN))
+    summary = store.run_sync(lambda db: filings.summaries(db))
+    sealed = store.run_sync(lambda db: filings.sealed_current(db))
+    shown = repr((summary, sealed))
+    hidden = [row[name] for name in IDENTITY_FIELDS if len(row[name]) > 2]
+    for value in (*hidden, row["narrative"], row["agency_record_id"], "I was not there."):
+        assert value not in shown
+
+
+def test_destroyed_key_takes_the_record_with_it(store: Store) -> None:
+    record = make_record()
+    store.run_sync(lambda db: filings.insert(db, record, OPEN))
+    keys = store.run_sync(lambda db: [row[0] for row in db.execute("SELECT key FROM record_keys")])
+    assert len(keys) == 1
+    store.run_sync(lambda db: filings.destroy_key(db, record.dcn))
+    with pytest.raises(UnknownObject):
+        store.run_sync(lambda db: filings.find(db, record.dcn))
+    assert store.run_sync(lambda db: filings.sealed_current(db)) == []
+    assert store.run_sync(lambda db: filings.find_by_agency_id(db, ORI, "IA-2021-0001")) is None
+
+
+def test_every_version_has_its_own_key(store: Store) -> None:
+    first = make_record()
+    second = following(first, make_content(first="Corwin"), NOW, "clerk-9")
+    other = make_record(agency_record_id="IA-2")
+    for record in (first, second, other):
+        store.run_sync(lambda db, record=record: filings.insert(db, record, OPEN))  # type: ignore[misc]
+    keys = store.run_sync(lambda db: {row[0] for row in db.execute("SELECT key FROM record_keys")})
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE records SET sealed = (SELECT sealed FROM records WHERE dcn = :other)",
+        "UPDATE records SET version = 2",
+        "UPDATE records SET sealed = substr(sealed, 1, length(sealed) - 1)",
+    ],
+)
+def test_altered_or_moved_row_does_not_open(store: Store, statement: str) -> None:
+    one, other = make_record(), make_record(agency_record_id="IA-2")
+    for record in (one, other):
+        store.run_sync(lambda db, record=record: filings.insert(db, record, OPEN))  # type: ignore[misc]
+    where = f"{statement} WHERE dcn = :dcn"
+    store.run_sync(lambda db: db.execute(where, {"dcn": str(one.dcn), "other": str(other.dcn)}))
+    with pytest.raises(SealedDataInvalid):
+        store.run_sync(lambda db: filings.find(db, one.dcn))
+
+
+def test_row_under_another_number_does_not_open(store: Store) -> None:
+    """Sealed octets and key moved together: only the associated data tells (aad = dcn ‖ version)."""
+    one, other = make_record(), make_record(agency_record_id="IA-2")
+    for record in (one, other):
+        store.run_sync(lambda db, record=record: filings.insert(db, record, OPEN))  # type: ignore[misc]
+    values = {"one": str(one.dcn), "other": str(other.dcn)}
+    for table, column in (("records", "sealed"), ("record_keys", "key")):
+        source = f"(SELECT {column} FROM {table} WHERE dcn = :other)"
+        sql = f"UPDATE {table} SET {column} = {source} WHERE dcn = :one"
+        store.run_sync(lambda db, sql=sql: db.execute(sql, values))  # type: ignore[misc]
+    with pytest.raises(SealedDataInvalid):
+        store.run_sync(lambda db: filings.find(db, one.dcn))
