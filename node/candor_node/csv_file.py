@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from candor_proto.errors import InputInvalid
 
@@ -47,7 +47,12 @@ def count(content: bytes) -> int:
 
 def rows(text: str, remedy: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the spreadsheet's row number; empty rows are counted but not returned."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    return read(io.StringIO(text, newline=""), remedy)
+
+
+def read(lines: Iterable[str], remedy: str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """`rows` of lines that come one by one."""
+    reader = csv.reader(lines, strict=True, delimiter=delimiter)
     number = 0
     while True:
         number += 1
