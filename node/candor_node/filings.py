@@ -20,10 +20,11 @@ from candor_node.record_seals import destroy_key, draw_key, keep_key, key_of, op
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import UnknownObject
+from candor_proto.folding import letters
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus
-from candor_records.content import AdjudicationStatus, Content, FieldInvalid, content_fields, plain
+from candor_records.content import AdjudicationStatus, Content, FieldInvalid, content_fields, known, plain
 from candor_records.dispute import Dispute
 from candor_records.gate import GateState
 from candor_records.record_fields import parse
@@ -81,10 +82,15 @@ def _associated(record_id: bytes, dcn: str, version: int) -> bytes:
 
 def find(db: Database, dcn: Dcn) -> Record:
     """The filing with this control number; raises UnknownObject when there is none, or its key is gone."""
+    return sealed_version(db, dcn).open()
+
+
+def sealed_version(db: Database, dcn: Dcn) -> SealedRecord:
+    """The filing with this control number, still sealed; raises UnknownObject when its key is gone."""
     rows = list(_sealed(db, "records.dcn = ?", [str(dcn)]))
     if not rows:
         raise UnknownObject(f"No record with the control number {dcn} can be opened here.")
-    return rows[0].open()
+    return rows[0]
 
 
 def find_current(db: Database, record_id: bytes) -> Record:
@@ -180,21 +186,43 @@ def _sealed(
 # --- writing ------------------------------------------------------------------------------------------
 
 
+def digest_secret(db: Database) -> bytes:
+    """The key of this database's digests; it never leaves it."""
+    found: bytes = db.execute("SELECT value FROM node_secrets WHERE name = 'agency-key'").fetchone()[0]
+    return found
+
+
 def agency_key(db: Database, ori: Ori, agency_record_id: str) -> bytes:
     """By what a record is found again: a keyed digest, for an agency's case number may name a case."""
-    return _keyed(db, f"id\0{ori}\0{agency_record_id}".encode())
+    return agency_digest(digest_secret(db), ori, agency_record_id)
+
+
+def agency_digest(secret: bytes, ori: Ori, agency_record_id: str) -> bytes:
+    return hmac.digest(secret, f"id\0{ori}\0{agency_record_id}".encode(), "sha256")
 
 
 def content_mac(db: Database, content: Content) -> bytes:
     """A keyed digest of a content but for its sharing choice: equal digests, equal facts."""
+    return content_digest(digest_secret(db), content)
+
+
+def content_digest(secret: bytes, content: Content) -> bytes:
     fields = content_fields(content)
     del fields["sharing"]
-    return _keyed(db, b"content\0" + _json(fields))
+    return hmac.digest(secret, b"content\0" + _json(fields), "sha256")
 
 
-def _keyed(db: Database, octets: bytes) -> bytes:
-    secret: bytes = db.execute("SELECT value FROM node_secrets WHERE name = 'agency-key'").fetchone()[0]
-    return hmac.digest(secret, octets, "sha256")
+def person_digest(secret: bytes, content: Content) -> bytes | None:
+    """A keyed digest of person, kind and day: two records with the same are likely one, filed twice.
+
+    None when nothing but a name is known of the person. Goes when the record is destroyed.
+    """
+    who = content.identity
+    certificate = f"{known(who.post_state)} {known(who.post_id)}".strip()
+    mark = known(who.birth_date) or certificate or known(who.ssn4)
+    names = (letters(who.last), letters(who.first))
+    parts = (*names, mark, content.record_kind.name, content.effective_on.isoformat())
+    return hmac.digest(secret, b"person\0" + "\0".join(parts).encode(), "sha256") if mark else None
 
 
 def insert(db: Database, record: Record, gate: GateState) -> None:
@@ -213,25 +241,43 @@ def insert(db: Database, record: Record, gate: GateState) -> None:
     if row != expected:
         raise FieldInvalid("previous_dcn", "the record was changed in the meantime; read it again")
     key = key_of(db, record_id) if row else draw_key()
-    sealed = seal(key, _encode(record), _associated(record_id, dcn, record.version))
     db.execute("UPDATE records SET current = 0 WHERE record_id = ? AND current = 1", [record_id])
+    secret = digest_secret(db)
+    version, head = version_row(record, key, secret), head_row(record, gate, key, secret)
+    db.execute(f"INSERT INTO records ({_names(version)}) VALUES ({_marks(version)})", list(version.values()))  # noqa: S608
+    updates = ", ".join(f"{name} = excluded.{name}" for name in head if name != "record_id")
     db.execute(
-        "INSERT INTO records VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)",
-        [
-            dcn,
-            record_id,
-            record.version,
-            str(record.previous_dcn) if record.previous_dcn else None,
-            record.report_type.name,
-            to_milliseconds(record.created_at),
-            content_mac(db, record.content),
-            sealed,
-        ],
+        f"INSERT INTO record_heads ({_names(head)}) VALUES ({_marks(head)}) "  # noqa: S608
+        f"ON CONFLICT (record_id) DO UPDATE SET {updates}",
+        list(head.values()),
     )
-    head = {
-        "record_id": record_id,
-        "agency_key": found_by,
+    if not row:
+        keep_key(db, record_id, key)
+
+
+def version_row(record: Record, key: bytes, secret: bytes) -> dict[str, Cell]:
+    """A version as its row of `records`, sealed under the record's key; `secret` is `digest_secret`."""
+    dcn = str(record.dcn)
+    return {
         "dcn": dcn,
+        "record_id": record.record_id,
+        "version": record.version,
+        "previous_dcn": str(record.previous_dcn) if record.previous_dcn else None,
+        "report_type": record.report_type.name,
+        "current": 1,
+        "created_at": to_milliseconds(record.created_at),
+        "content_mac": content_digest(secret, record.content),
+        "sealed": seal(key, _encode(record), _associated(record.record_id, dcn, record.version)),
+    }
+
+
+def head_row(record: Record, gate: GateState, key: bytes, secret: bytes) -> dict[str, Cell]:
+    """A record as its row of `record_heads` while `record` is its current version."""
+    return {
+        "record_id": record.record_id,
+        "agency_key": agency_digest(secret, record.reporting_agency, record.content.agency_record_id),
+        "person_key": person_digest(secret, record.content),
+        "dcn": str(record.dcn),
         "record_kind": record.kind.name,
         "tier": record.tier.name,
         "adjudication_status": record.adjudication_status.name,
@@ -241,14 +287,14 @@ def insert(db: Database, record: Record, gate: GateState) -> None:
         **_gate_values(gate),
         **_circumstance_values(record, key),
     }
-    updates = ", ".join(f"{name} = excluded.{name}" for name in head if name != "record_id")
-    db.execute(
-        f"INSERT INTO record_heads ({', '.join(head)}) VALUES ({', '.join('?' * len(head))}) "  # noqa: S608
-        f"ON CONFLICT (record_id) DO UPDATE SET {updates}",
-        list(head.values()),
-    )
-    if not row:
-        keep_key(db, record_id, key)
+
+
+def _names(row: Mapping[str, Cell]) -> str:
+    return ", ".join(row)
+
+
+def _marks(row: Mapping[str, Cell]) -> str:
+    return ", ".join("?" * len(row))
 
 
 def set_circumstances(db: Database, record: Record, gate: GateState) -> None:
@@ -304,6 +350,7 @@ def bury(db: Database, record_id: bytes) -> None:
 _TOMBSTONE: Mapping[str, Cell] = {
     "adjudication_status": AdjudicationStatus.EXPUNGED.name,
     "effective_on": None,
+    "person_key": None,
     "review_on": None,
     "expires_on": None,
     "dispute_status": DisputeStatus.NONE.name,
