@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
-from candor_node import epochs, mail_store
+from candor_node import epochs, mail_store, staging
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
@@ -39,6 +39,7 @@ from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox
+from candor_node.profile_store import import_migrations
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
 from candor_node.releases import Owner
@@ -52,7 +53,7 @@ from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations)
+MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, import_migrations)
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
@@ -219,6 +220,8 @@ class Node:
         """Take up work; returns at once, `connection.first_attached` says when the hub was reached."""
         from candor_node.local_server import LocalServer
 
+        # What an import that died had staged: nobody has its keys.
+        await self.store.run(staging.clear_all)
         await self.indexes.load()
         self.local = LocalServer(self)
         await self.local.start()

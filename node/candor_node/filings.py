@@ -93,6 +93,12 @@ def sealed_version(db: Database, dcn: Dcn) -> SealedRecord:
     return rows[0]
 
 
+def sealed_versions(db: Database, numbers: Sequence[str]) -> list[SealedRecord]:
+    """The filings with these control numbers, still sealed; those whose key is gone are left out."""
+    marks = ", ".join("?" * len(numbers))
+    return list(_sealed(db, f"records.dcn IN ({marks})", list(numbers)))
+
+
 def find_current(db: Database, record_id: bytes) -> Record:
     """The current version of a record; raises UnknownObject when its key is gone."""
     rows = list(_sealed(db, "records.record_id = ? AND current = 1", [record_id]))
@@ -147,6 +153,16 @@ def current_filing(db: Database, ori: Ori, agency_record_id: str) -> CurrentFili
         [agency_key(db, ori, agency_record_id)],
     ).fetchone()
     return CurrentFiling(Dcn(row[0]), row[1], Standing[row[2]], Sharing[row[3]]) if row else None
+
+
+def filed_about(db: Database, ori: Ori, person: bytes) -> str:
+    """The control number of an agency's living record with this digest of person, kind and day, or empty."""
+    living = (Standing.DRAFT.name, Standing.HELD.name, Standing.ACTIVE.name)
+    row = db.execute(
+        "SELECT dcn FROM record_heads WHERE person_key = ? AND reporting_agency = ? AND standing IN (?, ?, ?)",
+        [person, str(ori), *living],
+    ).fetchone()
+    return row[0] if row else ""
 
 
 def sealed_current(db: Database, *, matchable: bool | None = None) -> list[SealedRecord]:

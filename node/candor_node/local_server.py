@@ -16,11 +16,12 @@ import grpc.aio
 
 from candor_node.logs import log
 from candor_node.service import Context, LocalServicer
+from candor_node.service_intake import IntakeServicer
 from candor_proto.errors import CandorError, StoreUnusable
 from candor_wire import limits
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.status import ERROR_METADATA_KEY, to_status
-from candor_wire.v1 import local_pb2_grpc
+from candor_wire.v1 import intake_pb2_grpc, local_pb2_grpc
 
 if TYPE_CHECKING:
     from candor_node.app import Node
@@ -39,6 +40,7 @@ class LocalServer:
             ],
         )
         local_pb2_grpc.add_LocalServiceServicer_to_server(LocalServicer(node), self._server)
+        intake_pb2_grpc.add_IntakeServiceServicer_to_server(IntakeServicer(node), self._server)
 
     async def start(self) -> None:
         """Raises StoreUnusable when the socket cannot be made."""
@@ -70,6 +72,10 @@ class _Errors(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                _streaming(handler.stream_stream), handler.request_deserializer, handler.response_serializer
+            )
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 _streaming(handler.unary_stream), handler.request_deserializer, handler.response_serializer
@@ -100,7 +106,9 @@ def _streaming(
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            refuse_unknown_fields(request)
+            # A stream's parts are looked at by whoever takes them.
+            if not hasattr(request, "__aiter__"):
+                refuse_unknown_fields(request)
             async for response in behaviour(request, context):
                 yield response
         except Exception as error:

@@ -16,7 +16,6 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from types import MappingProxyType
 from typing import TypeGuard
 
 from candor_node.table_file import Reading
@@ -30,7 +29,6 @@ COLUMNS = CONTENT_FIELDS
 MAX_PROFILE_OCTETS = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _MAX_TEXT = 500
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _Y, _M, _D, _N = r"(?P<y>[0-9]{4})", r"(?P<m>[0-9]{1,2})", r"(?P<d>[0-9]{1,2})", r"(?P<n>[A-Za-z]{3})[a-z]*\.?"
@@ -89,10 +87,10 @@ class Profile:
 
     name: str
     reading: Reading = field(default_factory=Reading)
-    columns: Mapping[str, str] = _NOTHING
-    values: Mapping[str, Mapping[str, str]] = MappingProxyType({})
-    dates: Mapping[str, str] = _NOTHING
-    fixed: Mapping[str, str] = _NOTHING
+    columns: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    dates: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

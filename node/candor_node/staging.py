@@ -21,7 +21,7 @@ from candor_node.filings import Cell
 from candor_node.lifecycle import Doing
 from candor_node.record_seals import open_sealed, seal
 from candor_node.store import Database, IntegrityError
-from candor_proto.errors import AlreadyExists, InputInvalid
+from candor_proto.errors import InputInvalid
 from candor_records.content import Content, content_fields
 from candor_records.life import Act
 from candor_records.record_fields import parse
@@ -38,7 +38,7 @@ class Staged:
 
     versions: Sequence[Mapping[str, Cell]]
     heads: Sequence[Mapping[str, Cell]]
-    changes: Sequence[tuple[int, str, bytes]]
+    changes: Sequence[tuple[str, bytes]]
 
 
 class Seals:
@@ -51,10 +51,10 @@ class Seals:
         """The data key of a new record: as random as the secret, which is forgotten with the import."""
         return hmac.digest(self._secret, b"record" + record_id, "sha256")
 
-    def change(self, row: int, dcn: Dcn, content: Content) -> tuple[int, str, bytes]:
+    def change(self, dcn: Dcn, content: Content) -> tuple[str, bytes]:
         """What a row wants of a known record, as it waits."""
         text = json.dumps(content_fields(content), ensure_ascii=False).encode()
-        return row, str(dcn), seal(self._change_key(dcn), text, b"change")
+        return str(dcn), seal(self._change_key(dcn), text, b"change")
 
     def open_change(self, dcn: Dcn, sealed: bytes) -> Content:
         fields = json.loads(open_sealed(self._change_key(dcn), sealed, b"change", "A waiting row"))
@@ -79,14 +79,11 @@ def staged_new(record: Record, gate: filings.GateState, seals: Seals, secret: by
 
 
 def begin(db: Database) -> None:
-    """Make room for an import; raises AlreadyExists while another one is under way or not cleared."""
-    if _waiting(db):
-        raise AlreadyExists(
-            "Another import is under way.", remedy="Wait until it is done; nothing of this one was stored."
-        )
+    """Make room for an import, the only one; what one before it left is dropped."""
+    clear_all(db)
     db.execute("CREATE TABLE staged_records AS SELECT * FROM records WHERE 0")
     db.execute("CREATE TABLE staged_heads AS SELECT * FROM record_heads WHERE 0")
-    db.execute("CREATE TABLE staged_changes (row INTEGER, dcn TEXT, sealed BLOB) STRICT")
+    db.execute("CREATE TABLE staged_changes (dcn TEXT, sealed BLOB) STRICT")
 
 
 def add(db: Database, staged: Staged) -> None:
@@ -97,7 +94,7 @@ def add(db: Database, staged: Staged) -> None:
             marks = ", ".join("?" * len(names))
             sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
             db.conn.executemany(sql, [list(row.values()) for row in rows])
-    db.conn.executemany("INSERT INTO staged_changes VALUES (?, ?, ?)", staged.changes)
+    db.conn.executemany("INSERT INTO staged_changes VALUES (?, ?)", staged.changes)
 
 
 def clear(db: Database) -> bool:
@@ -116,7 +113,7 @@ def clear(db: Database) -> bool:
 
 
 def clear_all(db: Database) -> None:
-    """`clear` within one transaction: at start, when nobody waits for the writer."""
+    """`clear` within one transaction."""
     while not clear(db):
         pass
 
@@ -133,10 +130,12 @@ def _waiting(db: Database) -> list[str]:
 # --- making them records -------------------------------------------------------------------------------
 
 
-def make_records(db: Database, seals: Seals, doing: Doing) -> Iterator[lifecycle.LifeEvent]:
-    """Make everything that waits records, in the caller's transaction; yields what became of known ones.
+def make_records(
+    db: Database, seals: Seals, doing: Doing
+) -> Iterator[tuple[Content, lifecycle.LifeEvent | None]]:
+    """Make everything that waits records, in the caller's transaction.
 
-    Raises InputInvalid, naming no value, when a record was filed or changed by somebody else since.
+    Yields what a row wanted of a known record, and what was done; None when no fact had changed. Raises InputInvalid, naming no value, when a record was filed or changed by somebody else since.
     """
     try:
         _copy(db, "records", "staged_records")
@@ -165,9 +164,8 @@ def make_records(db: Database, seals: Seals, doing: Doing) -> Iterator[lifecycle
         followed = Dcn(dcn)
         if lifecycle.current(db, followed).dcn != followed:
             raise _overtaken()
-        event = lifecycle.correct(db, followed, seals.open_change(followed, sealed), doing)
-        if event is not None:
-            yield event
+        content = seals.open_change(followed, sealed)
+        yield content, lifecycle.correct(db, followed, content, doing)
 
 
 def _copy(db: Database, table: str, staged: str) -> None:
