@@ -275,6 +275,7 @@ class Life(RuleBasedStateMachine):
         if event.act in REPORTS:
             assert str(record.dcn) not in self.numbers
             self.numbers.add(str(record.dcn))
+        assert (event.act is Act.VOID) <= (record.circumstances.standing is Standing.VOID)
         if record.circumstances.standing in TERMINAL:
             self.ended[record.record_id] = record.circumstances.standing
 
