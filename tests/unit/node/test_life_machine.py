@@ -14,7 +14,14 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from candor_node import due_process, filings, history, ledger, lifecycle, record_seals
 from candor_node.lifecycle import Doing, LifeEvent
@@ -291,5 +298,5 @@ class Life(RuleBasedStateMachine):
                 self.done[record.record_id].append((Act.EXPIRE, str(record.dcn)))
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=40, stateful_step_count=30)
+def test_record_is_matchable_inside_the_gate_only_whatever_happens_to_it() -> None:
+    run_state_machine_as_test(Life, settings=settings(max_examples=40, stateful_step_count=30))
