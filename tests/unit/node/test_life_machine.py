@@ -38,7 +38,7 @@ from candor_records.records import Circumstances, Dcn, Record, ReportType, Stand
 from tests.records import NODE, NOW, ORI, make_content, new_store
 
 KINDS = ("TERMINATION_FOR_CAUSE", "CRIMINAL_CONVICTION", "COMMENDATION", "SUSTAINED_FORCE_FINDING")
-VARIANTS = (
+VARIANTS: tuple[dict[str, str], ...] = (
     {},
     {"finality": "APPEAL_TIME_RUNNING", "appeal_until": "2026-03-20"},
     {"finality": "APPEAL_PENDING"},
