@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from candor_node import cli_batch, cli_lookup, cli_match, cli_node, cli_records, cli_requests
+from candor_node import cli_batch, cli_import, cli_imports, cli_lookup, cli_match, cli_node, cli_records, cli_requests
 from candor_node.cli_common import guarded
 
 
@@ -48,7 +48,8 @@ for _command in (
     cli_node.run,
     cli_node.status,
     cli_node.doctor,
-    cli_records.import_,
+    cli_import.import_,
+    cli_imports.imports,
     cli_records.publish,
     cli_records.records,
     cli_records.audit,

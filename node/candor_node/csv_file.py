@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 
 from candor_proto.errors import InputInvalid
 
 MAX_FILE_OCTETS = 64 * 1024 * 1024
+# A spreadsheet would run what begins so (OWASP, CSV injection).
+_FORMULA = re.compile("'*[=+@\t\r-]")
 
 
 def decode(content: bytes, remedy: str) -> str:
@@ -65,3 +68,13 @@ def read(lines: Iterable[str], remedy: str, delimiter: str = ",") -> Iterator[tu
             raise InputInvalid(f"Row {number} cannot be read: {reason}.", remedy=remedy) from None
         if any(cell.strip() for cell in cells):
             yield number, cells
+
+
+def guarded(cell: str) -> str:
+    """`cell` as no spreadsheet runs it; `unguarded` gives it back as it was."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """The opposite of `guarded`, for cells of a file that was guarded."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -152,7 +152,7 @@ class Import:
         self._dry_run, self._allow_duplicates = dry_run, allow_duplicates
         self._ids: dict[str, int] = {}
         self._persons: dict[bytes, int] = {}
-        self._rows = 0
+        self.rows = 0
         self._errors: list[RowError] = []
         self._error_count = 0
         self._counts: Counter[Status] = Counter()
@@ -172,8 +172,8 @@ class Import:
         """Look at each row by itself. Raises InputInvalid when there are too many."""
         found = []
         for row in rows:
-            self._rows += 1
-            if self._rows > MAX_ROWS:
+            self.rows += 1
+            if self.rows > MAX_ROWS:
                 raise InputInvalid(
                     f"The file has more than {MAX_ROWS:,} rows.", remedy="Nothing was stored. Split the file."
                 )
@@ -291,7 +291,7 @@ class Import:
 
     def report(self) -> ImportReport:
         """What the import did, or would do if nothing were wrong. Raises InputInvalid for a table without rows."""
-        if not self._rows:
+        if not self.rows:
             raise InputInvalid("The file has a header but no rows.", remedy=_REMEDY)
         done = not self._error_count or self._dry_run
         return ImportReport(

@@ -24,7 +24,6 @@ from candor_node.profile_store import SavedProfile
 from candor_node.store import Database
 from candor_proto.errors import AlreadyExists, InputInvalid, LimitExceeded
 from candor_proto.ids import Ori
-from candor_records.policy import NoPack, Policy
 from candor_records.records import Dcn
 from candor_records.roles import Operation
 from candor_wire.codec import refuse_unknown_fields
@@ -50,11 +49,6 @@ MAX_CHUNK_ROWS = 1_000
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 
 
-def policy_in_force(db: Database) -> Policy:
-    """Under which policy rows are judged."""
-    return NoPack()
-
-
 class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
     """One method a command; whatever they do is done elsewhere."""
 
@@ -78,10 +72,19 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
         async with self._importing:
             work = await self._begin(start)
             try:
+                end = None
                 async for part in parts:
                     refuse_unknown_fields(part)
+                    if part.WhichOneof("part") != "rows":
+                        end = part.end
+                        break
                     yield await self._chunk(work, part.rows)
                 report = work.report()
+                # A stream that broke off looks like one that ended, but for its last word.
+                if end is None or end.rows != work.rows:
+                    raise InputInvalid(
+                        "The import broke off before its last row.", remedy="Nothing was stored. Try again."
+                    )
                 if work.storing:
                     yield pb.ImportResponse(storing=pb.ImportStoring())
                     report = await store.run(lambda db: work.finish(db, importer.no_opening))
@@ -98,7 +101,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
 
         def work(db: Database) -> importer.Import:
             begun = importer.Import(
-                Doing(now, user, policy_in_force(db)),
+                Doing(now, user, self._node.policy(db)),
                 ori,
                 self._node.config.node_id,
                 start.columns,
@@ -194,7 +197,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
         digests = list(request.digests)
 
         def work(db: Database) -> pb.AttachDocumentsResponse:
-            doing = Doing(now, by, policy_in_force(db), request.reason)
+            doing = Doing(now, by, self._node.policy(db), request.reason)
             found, added = documents.attach(db, dcn, digests, doing)
             return pb.AttachDocumentsResponse(dcn=str(found), added=added)
 
