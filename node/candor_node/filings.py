@@ -26,7 +26,9 @@ from candor_proto.errors import SealedDataInvalid, UnknownObject
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus, RecordKind, Tier
-from candor_records.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields, plain
+from candor_records.codes import AdjudicationStatus, Missing
+from candor_records.content import Content, FieldInvalid, content_fields
+from candor_records.field_types import plain
 from candor_records.gate import GateState
 from candor_records.record_fields import parse
 from candor_records.records import Dcn, DisputeGround, Record, ReportType

@@ -19,7 +19,8 @@ from datetime import date, datetime, timedelta, timezone
 
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind, Tier
-from candor_records.content import AdjudicationStatus, DueProcess, Finality, Missing, Opportunity
+from candor_records.codes import AdjudicationStatus, Finality, Missing, Opportunity
+from candor_records.content import DueProcess
 from candor_records.records import Record, ReportType
 
 # Names of the exceptions that a policy pack may grant; none is granted today.
