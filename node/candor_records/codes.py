@@ -142,12 +142,11 @@ class AppealForum(Enum):
 
 
 class AppealOutcome(Enum):
-    """How an appeal ended. REVERSED takes the decision away; REMANDED sends it back."""
+    """How an appeal ended: REVERSED takes the decision away, MODIFIED changes it, all others leave it."""
 
     UPHELD = "UPHELD"
     MODIFIED = "MODIFIED"
     REVERSED = "REVERSED"
-    REMANDED = "REMANDED"
     DISMISSED = "DISMISSED"
     WITHDRAWN = "WITHDRAWN"
 

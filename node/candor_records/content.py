@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 
 from candor_proto.errors import InputInvalid
@@ -152,12 +152,6 @@ class Content:
         """A field of the kind, or why it holds no value; NOT_APPLICABLE for one that other kinds have."""
         absent = Missing.UNKNOWN if name in FIELDS_OF[self.record_kind] else Missing.NOT_APPLICABLE
         return self.details.get(name, absent)
-
-    def with_details(self, **details: Value | Missing) -> Content:
-        """The same content with these fields of the kind. Raises ContentInvalid."""
-        joined = {**self.details, **details}
-        kept = {name: value for name, value in joined.items() if value is not Missing.UNKNOWN}
-        return replace(self, details=kept)
 
     @property
     def tier(self) -> Tier:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from candor_proto.normalise import refusal
@@ -37,6 +37,7 @@ from candor_records.content import (
     DueProcess,
     FieldInvalid,
     Identity,
+    content_fields,
     other_kind,
 )
 from candor_records.field_types import OLDEST, Value, code, codes_of, line, plausible, read_date, read_state
@@ -52,13 +53,15 @@ _WHOLE_SSN = re.compile(r"(?:[0-9]{9}|[0-9]{3}-[0-9]{2}-[0-9]{4})\Z")
 _PARTIAL_DATE = re.compile(r"[0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2})?)?\Z")
 
 _MISSING = dict(Missing.__members__)
+_ALL = frozenset({"narrative", *FIELDS})
 
 
 class _Fields:
     """Reads the fields of one row and collects what is wrong with them."""
 
-    def __init__(self, row: Mapping[str, str]) -> None:
+    def __init__(self, row: Mapping[str, str], search: Collection[str]) -> None:
         self._row = row
+        self._search = search
         self.faults: list[FieldInvalid] = []
 
     def text(self, name: str) -> str:
@@ -95,10 +98,10 @@ class _Fields:
 
     def search(self, name: str, value: object, kind: RecordKind) -> None:
         """Refuse everything that a text may not hold."""
-        if isinstance(value, str):
+        if isinstance(value, str) and name in self._search:
             self.faults += [FieldInvalid.refused(name, one) for one in in_text(value, kind)]
 
-    def details(self, kind: RecordKind, *, searched: bool) -> dict[str, Value | Missing]:
+    def details(self, kind: RecordKind) -> dict[str, Value | Missing]:
         """The fields of the kind that are given; a file need not have their columns."""
         own = FIELDS_OF[kind]
         found: dict[str, Value | Missing] = {}
@@ -113,7 +116,7 @@ class _Fields:
             value = self.optional(name, field.type.parse, Missing.UNKNOWN)
             if value is not Missing.UNKNOWN:
                 found[name] = value
-            if searched and field.type.free:
+            if field.type.free:
                 self.search(name, value, kind)
         return found
 
@@ -203,13 +206,15 @@ _OPPORTUNITY, _FINALITY, _SHARING = code(Opportunity), code(Finality), code(Shar
 _NEXUS, _SOURCE, _CATEGORIES = code(Nexus), code(SourceOfRecord), codes_of(AllegationCategory)
 
 
-def parse(row: Mapping[str, str], *, filed: bool = False) -> tuple[Content | None, tuple[FieldInvalid, ...]]:
+def parse(
+    row: Mapping[str, str], *, search: Collection[str] = _ALL
+) -> tuple[Content | None, tuple[FieldInvalid, ...]]:
     """The content of a row that has every one of CONTENT_FIELDS; or None and all that is wrong with it.
 
-    `filed` reads back what this node took before: its texts are not searched again, or a pattern that is
-    added later would make a record unreadable.
+    `search` names the texts to be searched for what may not be reported: none when what was filed is read
+    back, or a pattern that is added later would make a record unreadable.
     """
-    read = _Fields(row)
+    read = _Fields(row, search)
     kind = read.read("record_kind", _KIND, RecordKind.TERMINATION_FOR_CAUSE)
     commendation = kind is RecordKind.COMMENDATION
     unknown, not_applicable = Missing.UNKNOWN, Missing.NOT_APPLICABLE
@@ -256,10 +261,9 @@ def parse(row: Mapping[str, str], *, filed: bool = False) -> tuple[Content | Non
         "allegation_categories": () if isinstance(categories, Missing) else categories,
         "source_of_record": read.read("source_of_record", _SOURCE, SourceOfRecord.COURT),
         "narrative": narrative,
-        "details": read.details(kind, searched=not filed),
+        "details": read.details(kind),
     }
-    if not filed:
-        read.search("narrative", narrative, kind)
+    read.search("narrative", narrative, kind)
     try:
         content = Content(**values)  # type: ignore[arg-type]
     except ContentInvalid as error:
@@ -278,3 +282,14 @@ def _further(
     for fault in contradictions:
         if not named or (fault.refusal and fault.field not in named and "record_kind" not in named):
             yield fault
+
+
+def amended(content: Content, changes: Mapping[str, str]) -> Content:
+    """`content` with other texts in the fields that `changes` names; raises ContentInvalid, FieldInvalid."""
+    fields = content_fields(content)
+    if unknown := [name for name in changes if name not in fields]:
+        raise FieldInvalid(unknown[0][:40], "a record has no such field")
+    found, faults = parse({**fields, **changes}, search=changes)
+    if found is None:
+        raise ContentInvalid(faults)
+    return found

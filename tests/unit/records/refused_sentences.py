@@ -1,7 +1,7 @@
 """Sentences that a narrative may not hold, and ordinary ones that it may (RECORDS.md §3.2, §7.2).
 
-No name here is anybody's. A sentence stands under the refusal that it must meet, and under a kind, for that may
-decide. The ordinary ones are such as chiefs, boards and courts write, with the words that trap a careless
+No name here is anybody's. A sentence stands under the refusal that it must meet, and under a kind, which may
+decide it. The ordinary ones are such as chiefs, boards and courts write, with the words that trap a careless
 pattern.
 """
 
