@@ -20,7 +20,8 @@ from datetime import date, datetime, timedelta, timezone
 
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind, Tier
-from candor_records.content import DueProcess, Finality, Missing, Opportunity
+from candor_records.codes import Finality, Missing, Opportunity
+from candor_records.content import DueProcess
 from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, Clause, GateRules
 from candor_records.records import Record, ReportType, Standing
 
