@@ -4,9 +4,11 @@ What a case expects, word for word:
 
     GATE_EXCEPTION, GATE_TIGHTENING   shared | held: CLAUSE, CLAUSE …
     REPORTING_CLOCK                   on time | N days late | not due yet
-    RETENTION                         kept until DATE | kept until it is withdrawn | review since DATE | ended on DATE
+    RETENTION                         kept until DATE | kept until it is withdrawn
+                                      review since DATE | ended on DATE
     WITHDRAW_ON                       stays | withdrawn at once | withdrawn at once, destroyed within N days
-    DISPUTE_CLOCK, DEFERRAL_LIMIT, RECALL_OVERDUE      in time | N days over
+    DISPUTE_CLOCK                     in time | N days over, goes to RESOLVER
+    DEFERRAL_LIMIT, RECALL_OVERDUE    in time | N days over
     JUDGMENT_FORMS                    reportable | not reportable
     PURPOSES                          answered | refused
 
@@ -28,7 +30,19 @@ from candor_proto.record import RecordKind
 from candor_records.content import Content
 from candor_records.gate import gate
 from candor_records.pack import PackPolicy
-from candor_records.pack_rules import DEFAULT_PACK, Case, Judgments, Pack, PackInvalid, Rule, Term
+from candor_records.pack_rules import (
+    DEFAULT_PACK,
+    Case,
+    Defers,
+    Disputes,
+    Judgments,
+    Pack,
+    PackInvalid,
+    Purposes,
+    Recalls,
+    Rule,
+    Term,
+)
 from candor_records.record_fields import parse
 from candor_records.records import Record, initial
 
@@ -207,13 +221,24 @@ def _withdrawal(case: Case, policy: PackPolicy) -> _Found:
     return f"withdrawn at once, destroyed within {days}", found.why
 
 
-def _within(limit: Callable[[PackPolicy], int]) -> Callable[[Case, PackPolicy], _Found]:
-    def run(case: Case, policy: PackPolicy) -> _Found:
-        assert case.since is not None
-        over = (_on(case) - case.since).days - limit(policy)
-        return (_many(over, "over") if over > 0 else "in time"), ""
+def _over(case: Case, days: int) -> str:
+    """How far the time from `since` to `on` is over the limit."""
+    assert case.since is not None
+    over = (_on(case) - case.since).days - days
+    return _many(over, "over") if over > 0 else "in time"
 
-    return run
+
+def _dispute(case: Case, policy: PackPolicy) -> _Found:
+    found = _over(case, policy.dispute_days)
+    return (found if found == "in time" else f"{found}, goes to {policy.resolver}"), policy.why(Disputes)
+
+
+def _deferral(case: Case, policy: PackPolicy) -> _Found:
+    return _over(case, policy.deferral_days), policy.why(Defers)
+
+
+def _recall(case: Case, policy: PackPolicy) -> _Found:
+    return _over(case, policy.overdue_days), policy.why(Recalls)
 
 
 def _judgment(case: Case, policy: PackPolicy) -> _Found:
@@ -224,7 +249,7 @@ def _judgment(case: Case, policy: PackPolicy) -> _Found:
 
 
 def _purpose(case: Case, policy: PackPolicy) -> _Found:
-    return ("answered" if case.purpose in policy.purposes else "refused"), ""
+    return ("answered" if case.purpose in policy.purposes else "refused"), policy.why(Purposes)
 
 
 _RUNS: Mapping[Term, Callable[[Case, PackPolicy], _Found]] = {
@@ -233,9 +258,9 @@ _RUNS: Mapping[Term, Callable[[Case, PackPolicy], _Found]] = {
     Term.REPORTING_CLOCK: _reporting,
     Term.RETENTION: _retention,
     Term.WITHDRAW_ON: _withdrawal,
-    Term.DISPUTE_CLOCK: _within(lambda policy: policy.dispute_days),
-    Term.DEFERRAL_LIMIT: _within(lambda policy: policy.deferral_days),
-    Term.RECALL_OVERDUE: _within(lambda policy: policy.overdue_days),
+    Term.DISPUTE_CLOCK: _dispute,
+    Term.DEFERRAL_LIMIT: _deferral,
+    Term.RECALL_OVERDUE: _recall,
     Term.JUDGMENT_FORMS: _judgment,
     Term.PURPOSES: _purpose,
 }
