@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import rich_click as click
 
-from candor_node import cli_batch, cli_import, cli_imports, cli_lookup, cli_match, cli_node, cli_records, cli_requests
+from candor_node import (
+    cli_batch,
+    cli_import,
+    cli_imports,
+    cli_lookup,
+    cli_match,
+    cli_node,
+    cli_records,
+    cli_requests,
+)
 from candor_node.cli_common import guarded
 
 

@@ -88,9 +88,7 @@ def person_in_charge(given: str | None) -> str:
 
 
 @contextmanager
-def running_node(
-    given: Path | None, *, stub: Callable[[grpc.Channel], Any] | None = None
-) -> Iterator[Any]:
+def running_node(given: Path | None, *, stub: Callable[[grpc.Channel], Any] | None = None) -> Iterator[Any]:
     """A stub for the node that runs with these settings; its errors come out typed.
 
     `stub` is made of another service than LocalService.

@@ -42,7 +42,9 @@ _ERRORS_SHOWN = 20
 @click.option("--report", type=FILE, help="Write the table again with what is wrong in it, .xlsx or .csv.")
 @click.option("--allow-duplicates", is_flag=True, help="You have looked: the likely duplicates are none.")
 @click.option("--propose", is_flag=True, help="Propose a profile from the file, and end.")
-@click.option("--save-profile", default="", metavar="NAME", help="With --propose: save it, if nothing is open.")
+@click.option(
+    "--save-profile", default="", metavar="NAME", help="With --propose: save it, if nothing is open."
+)
 @click.option("--map", "maps", multiple=True, metavar="HEADING=COLUMN", help="This heading is that column.")
 @click.option("--value", "words", multiple=True, metavar="COLUMN:WORD=CODE", help="This word is that code.")
 @click.option("--date", "dates", multiple=True, metavar="COLUMN=FORM", help="How its days are written.")
@@ -98,10 +100,14 @@ def import_(
         click.echo(f"{template} is ready to be filled in.")
         return
     if file is None:
-        raise InputInvalid("Which file?", remedy="`candor-node import FILE`, or --template FILE for an empty one.")
+        raise InputInvalid(
+            "Which file?", remedy="`candor-node import FILE`, or --template FILE for an empty one."
+        )
     person = person_in_charge(by)
     if propose:
-        answers = cli_imports.answers(save_profile or "proposal", maps, words, dates, fixed, ignored, encoding, sheet)
+        answers = cli_imports.answers(
+            save_profile or "proposal", maps, words, dates, fixed, ignored, encoding, sheet
+        )
         cli_imports.propose(file, answers, save_profile, person, config_file, as_json)
         return
     if report is not None:
@@ -120,7 +126,9 @@ def import_(
         click.echo(
             f"candor-node: {file} has {reply.error_count} error{many}; nothing was stored.\n"
             "  Correct the rows and import the file again"
-            + (f": they stand in {report}." if report else "; --report FILE.xlsx writes them into the table."),
+            + (
+                f": they stand in {report}." if report else "; --report FILE.xlsx writes them into the table."
+            ),
             err=True,
         )
         if reply.duplicates:
@@ -247,7 +255,10 @@ def _lines(reply: intake_pb2.ImportReport, mapper: Mapper, report: Path | None) 
     from candor_node.import_report import problem
 
     if reply.error_count:
-        shown = [f"row {each.row}, {problem(mapper, each.column, each.reason)}" for each in reply.errors[:_ERRORS_SHOWN]]
+        shown = [
+            f"row {each.row}, {problem(mapper, each.column, each.reason)}"
+            for each in reply.errors[:_ERRORS_SHOWN]
+        ]
         more = reply.error_count - len(shown)
         shown += [f"… and {more} more"] if more > 0 else []
         if not reply.dry_run:
@@ -266,7 +277,9 @@ def _counts(reply: intake_pb2.ImportReport) -> list[str]:
     lines = [f"{reply.new} new, {reply.changed} changed, {reply.unchanged} unchanged{held}."]
     changes = {name: count for name, count in reply.reports.items() if name != "INITIAL"}
     if changes:
-        lines.append("Changes: " + ", ".join(f"{count} {name}" for name, count in sorted(changes.items())) + ".")
+        lines.append(
+            "Changes: " + ", ".join(f"{count} {name}" for name, count in sorted(changes.items())) + "."
+        )
     if reply.held_because:
         because = sorted(reply.held_because.items(), key=lambda item: -item[1])
         lines.append("Held back by: " + ", ".join(f"{name} ({count})" for name, count in because) + ".")

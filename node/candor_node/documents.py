@@ -1,4 +1,4 @@
-"""Documents behind a record: they stay at the agency, only their digests stand in the record (RECORDS.md §3.2).
+"""Documents behind a record: they stay at the agency, the record holds their digests (RECORDS.md §3.2).
 
 Rules of this file:
 - nothing of a document but its SHA-256 is read into the node; no name of a file, for it may be a person's;
@@ -12,16 +12,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from candor_node import filings, ledger, lifecycle
+from candor_node import ledger, lifecycle
 from candor_node.lifecycle import Doing
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
-from candor_records.content import Missing, content_fields
+from candor_records.codes import Missing
+from candor_records.content import content_fields
+from candor_records.field_types import MAX_DIGESTS
 from candor_records.record_fields import amended
 from candor_records.records import Dcn
 
 FIELD = "document_hashes"
-MAX_DOCUMENTS = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _BLOCK = 1 << 20
 
@@ -53,8 +54,8 @@ def attach(db: Database, dcn: Dcn, found: Sequence[str], doing: Doing) -> tuple[
     record = lifecycle.current(db, dcn)
     known = _named(content_fields(record.content))
     new = [digest for digest in dict.fromkeys(found) if digest not in known]
-    if len(known) + len(new) > MAX_DOCUMENTS:
-        raise InputInvalid(f"A record names at most {MAX_DOCUMENTS} documents.")
+    if len(known) + len(new) > MAX_DIGESTS:
+        raise InputInvalid(f"A record names at most {MAX_DIGESTS} documents.")
     if not new:
         return "", 0
     content = amended(record.content, {FIELD: ";".join([*known, *new])})

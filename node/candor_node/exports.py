@@ -16,7 +16,8 @@ from candor_node.filings import SealedRecord
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import Ori
-from candor_records.content import Missing, content_fields
+from candor_records.codes import Missing
+from candor_records.content import content_fields
 from candor_records.life import LIVE
 from candor_records.records import Record
 
@@ -45,6 +46,11 @@ def begin(db: Database, now: datetime, by: str, form: str, ori: Ori | None) -> l
 def sealed(db: Database, numbers: Sequence[str]) -> list[SealedRecord]:
     """Records still sealed; those destroyed since the export began are left out."""
     return filings.sealed_versions(db, numbers)
+
+
+def opened(rows: Sequence[SealedRecord]) -> list[Record]:
+    """The records themselves; to be called outside of the transaction that read the rows."""
+    return [row.open() for row in rows]
 
 
 def fields(record: Record) -> dict[str, str]:

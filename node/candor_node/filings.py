@@ -24,8 +24,11 @@ from candor_proto.folding import letters
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus
-from candor_records.content import AdjudicationStatus, Content, FieldInvalid, content_fields, known, plain
+from candor_records.codes import AdjudicationStatus
+from candor_records.content import Content, FieldInvalid, content_fields, known
 from candor_records.dispute import Dispute
+from candor_records.earlier import EarlierReport
+from candor_records.field_types import plain
 from candor_records.gate import GateState
 from candor_records.record_fields import parse
 from candor_records.records import Circumstances, Dcn, Record, ReportType, Standing
@@ -156,7 +159,7 @@ def current_filing(db: Database, ori: Ori, agency_record_id: str) -> CurrentFili
 
 
 def filed_about(db: Database, ori: Ori, person: bytes) -> str:
-    """The control number of an agency's living record with this digest of person, kind and day, or empty."""
+    """The control number of an agency's living record with this digest of `person_digest`, or empty."""
     living = (Standing.DRAFT.name, Standing.HELD.name, Standing.ACTIVE.name)
     row = db.execute(
         "SELECT dcn FROM record_heads WHERE person_key = ? AND reporting_agency = ? AND standing IN (?, ?, ?)",
@@ -246,7 +249,7 @@ def insert(db: Database, record: Record, gate: GateState) -> None:
 
     Raises FieldInvalid when it does not follow the current version of its record.
     """
-    dcn, record_id = str(record.dcn), record.record_id
+    record_id = record.record_id
     found_by = agency_key(db, record.reporting_agency, record.content.agency_record_id)
     row = db.execute(
         "SELECT record_id, record_heads.dcn, version FROM record_heads JOIN records USING (record_id) "
@@ -389,12 +392,14 @@ def _encode(record: Record) -> bytes:
         "adjudication_status": record.adjudication_status.name,
         "expires_on": record.expires_on.isoformat() if record.expires_on else "",
     }
-    return _json({**content_fields(record.content), **filing})
+    earlier = [report.fields() for report in record.earlier]
+    return _json({**content_fields(record.content), **filing, "earlier": earlier})
 
 
 def _decode(row: SealedRecord, octets: bytes) -> Record:
-    fields: dict[str, str] = json.loads(octets)
-    content, faults = parse(fields)
+    fields = json.loads(octets)
+    earlier = tuple(map(EarlierReport.read, fields.pop("earlier")))
+    content, faults = parse(fields, search=())
     if content is None:
         raise faults[0]
     return Record(
@@ -411,6 +416,7 @@ def _decode(row: SealedRecord, octets: bytes) -> Record:
         record_id=row.record_id,
         expires_on=_day(fields["expires_on"]),
         circumstances=row.circumstances(),
+        earlier=earlier,
     )
 
 

@@ -1,7 +1,7 @@
 """Import of records from a table: all of it or nothing.
 
 Rules of this file:
-- it is given rows in the columns of the template; which file and which profile they come from is not its matter;
+- it is given rows in the columns of the template; which file and profile they come from is not its matter;
 - what is wrong with rows is reported row by row, column by column, all of it, and then no row is stored;
 - no message repeats a cell, for a cell in the wrong column may be anybody's name;
 - a row is known by its agency_record_id: the same content again changes nothing, another content is a new
@@ -29,7 +29,7 @@ from candor_records.content import Content
 from candor_records.life import LIVE, REPORTS, Act, act_of, check_act
 from candor_records.policy import NoPack, Policy
 from candor_records.record_fields import parse
-from candor_records.records import Dcn, Record, Standing, following, initial
+from candor_records.records import Record, Standing, following, initial
 
 MAX_ROWS = 100_000
 MAX_ERRORS_SHOWN = 1_000
@@ -123,9 +123,9 @@ class Known:
 
 
 class Import:
-    """One import under way. Rows go through `read`, `look_up`, `plan` and `stage`, then `finish`, in this order.
+    """One import under way. Rows go through `read`, `look_up`, `plan` and `staging.add`; then `finish`.
 
-    `look_up`, `stage` and `finish` run in the caller's transactions; `read` and `plan`, where the work is,
+    `look_up`, `add` and `finish` run in the caller's transactions; `read` and `plan`, where the work is,
     outside of any. Belongs to one caller at a time.
     """
 
@@ -140,7 +140,7 @@ class Import:
         dry_run: bool = False,
         allow_duplicates: bool = False,
     ) -> None:
-        """`secret` is `filings.digest_secret`. Raises InputInvalid for columns that are not the template's."""
+        """`secret` is `filings.digest_secret`. Raises InputInvalid for columns of no template."""
         strange = [name for name in columns if name not in mapping.COLUMNS]
         missing = [name for name in mapping.REQUIRED if name not in columns]
         if strange or missing or len(set(columns)) != len(columns):
@@ -265,7 +265,9 @@ class Import:
             self._opening += choice is Sharing.GREEN and before.sharing is Sharing.RED
             return Outcome(row, status, (), "" if choice is None else Act.CHANGE_SHARING.name)
         if content.record_kind is not before.kind:
-            reason = "differs from the record as filed; a record's kind does not change: void it, file a new one"
+            reason = (
+                "differs from the record as filed; a record's kind does not change: void it, file a new one"
+            )
             return Outcome(row, Status.REFUSED, (RowError(row, "record_kind", reason),))
         try:
             check_act(before, act)
@@ -290,7 +292,7 @@ class Import:
     # --- the end ---------------------------------------------------------------------------------------
 
     def report(self) -> ImportReport:
-        """What the import did, or would do if nothing were wrong. Raises InputInvalid for a table without rows."""
+        """What the import did, or would do if nothing were wrong; InputInvalid for no rows."""
         if not self.rows:
             raise InputInvalid("The file has a header but no rows.", remedy=_REMEDY)
         done = not self._error_count or self._dry_run

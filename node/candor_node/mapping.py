@@ -20,18 +20,23 @@ from typing import TypeGuard
 
 from candor_node.table_file import Reading
 from candor_proto.errors import InputInvalid
-from candor_records.content import CONTENT_FIELDS
+from candor_records.content import CONTENT_FIELDS, DETAIL_FIELDS
 
 # Columns of reports and exports that are ours: never data, whatever the profile says.
 OWN_PREFIX = "candor_"
 REQUIRED = CONTENT_FIELDS
-COLUMNS = CONTENT_FIELDS
+COLUMNS = (*CONTENT_FIELDS, *DETAIL_FIELDS)
 MAX_PROFILE_OCTETS = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _MAX_TEXT = 500
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_Y, _M, _D, _N = r"(?P<y>[0-9]{4})", r"(?P<m>[0-9]{1,2})", r"(?P<d>[0-9]{1,2})", r"(?P<n>[A-Za-z]{3})[a-z]*\.?"
+_Y, _M, _D, _N = (
+    r"(?P<y>[0-9]{4})",
+    r"(?P<m>[0-9]{1,2})",
+    r"(?P<d>[0-9]{1,2})",
+    r"(?P<n>[A-Za-z]{3})[a-z]*\.?",
+)
 # Systems that know only moments write midnight behind each day.
 _MIDNIGHT = r"(?:[ T](?:0?0:00(?::00(?:\.0+)?)?|12:00(?::00)? ?AM))?\Z"
 # Years have four digits: of two, nobody can say which century a birth date means.
@@ -81,8 +86,8 @@ def read_date(text: str, form: str) -> str | None:
 class Profile:
     """One way to read one system's table. All keys of the mappings are columns of the template.
 
-    `columns` says under which heading a column stands, `values` which code a word stands for, `dates` in which
-    form days are written, `fixed` what a column holds in every row. Headings and words are folded.
+    `columns` says under which heading a column stands, `values` which code a word stands for, `dates` in
+    which form days are written, `fixed` what a column holds in every row. Headings and words are folded.
     """
 
     name: str
@@ -101,7 +106,9 @@ class Profile:
                 raise ProfileInvalid(f"the template has no column {unknown[0][:40]}")
         for column, form in self.dates.items():
             if form not in DATE_FORMS:
-                raise ProfileInvalid(f"the dates of {column} are in none of the forms {', '.join(DATE_FORMS)}")
+                raise ProfileInvalid(
+                    f"the dates of {column} are in none of the forms {', '.join(DATE_FORMS)}"
+                )
         if both := sorted(set(self.columns) & set(self.fixed)):
             raise ProfileInvalid(f"{both[0]} has a heading and a fixed value; one of them is wrong")
         headings = set(self.columns.values())
@@ -141,7 +148,9 @@ class Mapper:
                     twice.add(column)
         fixed = dict(profile.fixed) if profile else {}
         self._missing = [name for name in REQUIRED if name not in places and name not in fixed]
-        _refuse(self._missing if profile is None else self._lost(places), strange, sorted(twice), header, profile)
+        _refuse(
+            self._missing if profile is None else self._lost(places), strange, sorted(twice), header, profile
+        )
         self._places = places
         self._fixed = fixed
         self.columns = (*places, *fixed)
@@ -168,7 +177,11 @@ class Mapper:
                 cell = _coded(cell, words)
             elif form is not None:
                 # A workbook says its days in ISO form, whatever the person sees.
-                cell = read_date(cell, form) or (read_date(cell, "YYYY-MM-DD") if _ISO.match(cell) else None) or cell
+                cell = (
+                    read_date(cell, form)
+                    or (read_date(cell, "YYYY-MM-DD") if _ISO.match(cell) else None)
+                    or cell
+                )
             found.append(cell)
         return [*found, *self._fixed.values()]
 
@@ -199,8 +212,8 @@ def _refuse(
 ) -> None:
     """Raises InputInvalid for a header that the profile, or the template, does not fit."""
     remedy = (
-        "Nothing was stored. Use the columns of the template (`candor-node import --template FILE`), or have a "
-        "profile proposed: `candor-node import FILE --propose`."
+        "Nothing was stored. Use the columns of the template (`candor-node import --template FILE`), or have "
+        "a profile proposed: `candor-node import FILE --propose`."
         if profile is None
         else "Nothing was stored. Have a new profile proposed (--propose) or correct it."
     )

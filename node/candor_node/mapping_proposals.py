@@ -1,10 +1,10 @@
-"""Proposes an import profile from a table: each proposal with how sure it is and why, and questions for the rest.
+"""Proposes an import profile from a table: how sure each proposal is and why, and questions for the rest.
 
 Rules of this file:
-- what is not sure is a question and stands in no profile: two forms of a date that both fit, a word that may be
-  two codes, a heading that only resembles one;
-- cells are looked at to see which forms and words a column uses. Words are shown only of columns that hold few
-  and short ones, as codes do: names of people do not look like that;
+- what is not sure is a question and stands in no profile: two forms of a date that both fit, a heading
+  that only resembles one;
+- cells are looked at to see which forms and words a column uses. Words are shown only of columns that
+  hold few and short ones, as codes do: names of people do not look like that;
 - it proposes; a person reads, answers and saves.
 """
 
@@ -17,10 +17,10 @@ from rapidfuzz import fuzz, process
 
 from candor_node.mapping import COLUMNS, DATE_FORMS, OWN_PREFIX, REQUIRED, Profile, fold, read_date
 from candor_node.mapping_words import HEADINGS, WORDS
-from candor_node.table_file import Reading, Row
+from candor_node.table_file import Row
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
-from candor_records.content import (
+from candor_records.codes import (
     AllegationCategory,
     DecisionMaker,
     Finality,
@@ -31,6 +31,8 @@ from candor_records.content import (
     SourceOfRecord,
     StandardOfProof,
 )
+from candor_records.field_types import DATE
+from candor_records.kinds import FIELDS
 
 # A heading that resembles a known one by so much (of 100) is used, by so much is asked about.
 SURE, WORTH_ASKING = 92.0, 80.0
@@ -51,9 +53,17 @@ CODES: Mapping[str, tuple[str, ...]] = {
         "use_of_force_related": Nexus.__members__,
         "allegation_categories": AllegationCategory.__members__,
         "source_of_record": SourceOfRecord.__members__,
+        **{name: known.type.codes.__members__ for name, known in FIELDS.items() if known.type.codes},
     }.items()
 }
-DATES = tuple(column for column in COLUMNS if column.endswith(("_on", "_until", "_date")))
+# Columns whose cell may list several codes.
+SEVERAL = frozenset({"allegation_categories"}) | {
+    name for name, known in FIELDS.items() if known.type.codes and ";" in known.type.words
+}
+DATES = frozenset(
+    {column for column in REQUIRED if column.endswith(("_on", "_until", "_date"))}
+    | {name for name, known in FIELDS.items() if known.type is DATE}
+)
 # Columns that may be empty in every row: a system that has none of them loses nothing but detail.
 _MAY_BE_EMPTY = frozenset(COLUMNS) - {
     "agency_record_id", "record_kind", "first", "last", "effective_on", "source_of_record", "on_duty",
@@ -108,15 +118,19 @@ def propose(name: str, header: Sequence[str], rows: Iterable[Row], answers: Prof
         for heading in dict.fromkeys(fold(cell) for cell in header)
         if heading not in used | asked | set(answers.ignored) and not _own(heading)
     ]
-    questions += [f"The column “{heading}” is like none of the template: --ignore it, or --map it." for heading in left]
+    questions += [
+        f"The column “{heading}” is like none of the template: --ignore it, or --map it." for heading in left
+    ]
     questions += _lacking(chosen, answers)
     if lost := sorted(set(answers.columns.values()) - known):
         questions.append(f"The file has no column “{lost[0]}”.")
-    fixed = {column: "" for column in REQUIRED if column not in chosen and column in _MAY_BE_EMPTY} | dict(answers.fixed)
+    fixed = {column: "" for column in REQUIRED if column not in chosen and column in _MAY_BE_EMPTY} | dict(
+        answers.fixed
+    )
     profile = replace(
         answers, name=name, columns=chosen, values=values, dates=dates, fixed=fixed, ignored=answers.ignored
     )
-    return Proposal(profile, tuple(found), tuple([*questions, *date_questions, *word_questions]), words)
+    return Proposal(profile, tuple(found), (*questions, *date_questions, *word_questions), words)
 
 
 def _own(heading: str) -> bool:
@@ -154,7 +168,7 @@ def _columns(header: Sequence[str], answers: Profile) -> tuple[list[ColumnPropos
             )
         rest = [claim for claim in best[1:] if claim not in tied]
         questions += [
-            f"The column “{claim.heading}” looks like {column}, which stands elsewhere: --ignore it, or --map it."
+            f"The column “{claim.heading}” looks like {column}, which stands elsewhere: --ignore or --map it."
             for claim in rest
         ]
         found += [replace(claim, certain=False) for claim in (*tied[1:], *rest)]
@@ -175,13 +189,17 @@ def _claim(heading: str) -> ColumnProposal | None:
         return None
     known, score, _ = near
     return ColumnProposal(
-        _BY_HEADING[known], heading, round(score), f"which resembles “{known}”", score >= SURE and len(heading) > 5
+        _BY_HEADING[known],
+        heading,
+        round(score),
+        f"which resembles “{known}”",
+        score >= SURE and len(heading) > 5,
     )
 
 
 def _lacking(chosen: Mapping[str, str], answers: Profile) -> list[str]:
     return [
-        f"No column is {column}, which every record must have: --map a heading, or --set {column}=VALUE for all rows."
+        f"No column is {column}, which every record must have: --map a heading, or --set {column}=VALUE."
         for column in REQUIRED
         if column not in chosen and column not in answers.fixed and column not in _MAY_BE_EMPTY
     ]
@@ -204,7 +222,7 @@ def _look(rows: Iterable[Row], places: Mapping[str, int]) -> _Seen:
         for column, at in codes.items():
             cell = row.cells[at] if at < len(row.cells) else ""
             if len(seen.words[column]) <= MAX_WORDS and (folded := fold(cell)):
-                parts = map(fold, cell.split(";")) if column == "allegation_categories" else (folded,)
+                parts = map(fold, cell.split(";")) if column in SEVERAL else (folded,)
                 seen.words[column].update(part for part in parts if part)
     return seen
 
@@ -235,7 +253,9 @@ def _words(
     questions = []
     for column, words in seen.words.items():
         if len(words) > MAX_WORDS or any(len(word) > MAX_WORD_CHARACTERS for word in words):
-            questions.append(f"{column} holds too many or too long words to be a code: is it the right column?")
+            questions.append(
+                f"{column} holds too many or too long words to be a code: is it the right column?"
+            )
             continue
         codes = {fold(code): code for code in CODES[column]}
         said = values.get(column, {})
@@ -253,7 +273,7 @@ def _words(
         unknown = [word for one, word, code in listed if one == column and not code]
         if unknown:
             questions.append(
-                f"{column} holds {len(unknown)} word{'s' * (len(unknown) != 1)} without a code: give each with "
+                f"{column} holds {len(unknown)} word{'s' * (len(unknown) != 1)} without a code: give each by "
                 f"--value {column}:WORD=CODE."
             )
     return tuple(listed), values, questions

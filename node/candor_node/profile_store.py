@@ -1,8 +1,8 @@
 """Import profiles, saved by name in the node's database.
 
 Rules of this file:
-- saving under a known name makes the next version; earlier ones stay, so that it can be said how an old import
-  was read;
+- saving under a known name makes the next version; earlier ones stay, so that it can be said how an old
+  import was read;
 - what is stored is the JSON form, parsed again whenever it is used.
 """
 
@@ -62,7 +62,9 @@ def save(db: Database, profile: Profile, now: datetime, by: str) -> SavedProfile
             "INSERT INTO import_profiles VALUES (?, ?, ?, ?, ?, 0)",
             [profile.name, newest, text, to_milliseconds(now), by],
         )
-        ledger.append(db, now, "import.profile_saved", {"profile": profile.name, "user": by}, {"version": newest})
+        ledger.append(
+            db, now, "import.profile_saved", {"profile": profile.name, "user": by}, {"version": newest}
+        )
     return find(db, profile.name)
 
 
@@ -96,4 +98,6 @@ def delete(db: Database, name: str, now: datetime, by: str) -> None:
     """Nobody finds it any more; its versions stay. Raises UnknownObject."""
     known = find(db, name)
     db.execute("UPDATE import_profiles SET deleted = 1 WHERE name = ?", [name])
-    ledger.append(db, now, "import.profile_deleted", {"profile": name, "user": by}, {"version": known.version})
+    ledger.append(
+        db, now, "import.profile_deleted", {"profile": name, "user": by}, {"version": known.version}
+    )

@@ -34,7 +34,7 @@ from candor_proto.errors import (
     InputInvalid,
     UnknownObject,
 )
-from candor_proto.ids import LookupId, NodeId, Ori, RequestId
+from candor_proto.ids import LookupId, NodeId, RequestId
 from candor_records.gate import gate, gate_day
 from candor_records.records import Dcn
 from candor_wire.v1 import local_pb2 as pb

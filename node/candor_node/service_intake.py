@@ -1,8 +1,8 @@
 """What brings records in and out, as the commands ask it of the running node: a thin servicer.
 
 Rules of this file:
-- rows are looked at and sealed on a thread, chunk by chunk; the writer is taken for short steps only, and once
-  at the end, when everything becomes records;
+- rows are looked at and sealed on a thread, chunk by chunk; the writer is taken for short steps only, and
+  once at the end, when everything becomes records;
 - one import at a time; whatever ends it early, a person, an error or a crash, leaves nothing;
 - no handler holds a `try` that swallows; errors become a status in `local_server`.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -67,7 +68,8 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
         refuse_unknown_fields(start)
         if self._importing.locked():
             raise AlreadyExists(
-                "Another import is under way.", remedy="Wait until it is done; nothing of this one was stored."
+                "Another import is under way.",
+                remedy="Wait until it is done; nothing of this one was stored.",
             )
         async with self._importing:
             work = await self._begin(start)
@@ -89,7 +91,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
                     yield pb.ImportResponse(storing=pb.ImportStoring())
                     report = await store.run(lambda db: work.finish(db, importer.no_opening))
             finally:
-                # Whoever went away has left rows waiting: the next import, and the disk, are to be free of them.
+                # Whoever went away has left rows waiting; the disk is to be free of them.
                 await asyncio.shield(self._clear())
         stored = not start.dry_run and (report.new or report.changed)
         published = bool(stored) and await self._node.publishing.after_import()
@@ -166,18 +168,14 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
 
     # --- export and documents ----------------------------------------------------------------------------
 
-    async def Export(
-        self, request: pb.ExportRequest, context: Context
-    ) -> AsyncIterator[pb.ExportResponse]:
+    async def Export(self, request: pb.ExportRequest, context: Context) -> AsyncIterator[pb.ExportResponse]:
         by, now = _user(request.by), self._node.clock.now()
         ori = Ori(request.ori) if request.ori else None
-        numbers = await self._node.store.run(
-            lambda db: exports.begin(db, now, by, request.format, ori)
-        )
+        numbers = await self._node.store.run(lambda db: exports.begin(db, now, by, request.format, ori))
         for at in range(0, len(numbers), exports.CHUNK):
             chunk = numbers[at : at + exports.CHUNK]
-            found = await self._node.store.run(lambda db, chunk=chunk: exports.sealed(db, chunk))  # type: ignore[misc]
-            opened = await asyncio.to_thread(lambda found=found: [row.open() for row in found])  # type: ignore[misc]
+            found = await self._node.store.run(partial(exports.sealed, numbers=chunk))
+            opened = await asyncio.to_thread(exports.opened, found)
             yield pb.ExportResponse(
                 records=[
                     pb.ExportedRecord(

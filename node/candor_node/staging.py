@@ -58,7 +58,7 @@ class Seals:
 
     def open_change(self, dcn: Dcn, sealed: bytes) -> Content:
         fields = json.loads(open_sealed(self._change_key(dcn), sealed, b"change", "A waiting row"))
-        content, faults = parse(fields)
+        content, faults = parse(fields, search=())
         if content is None:
             raise faults[0]
         return content
@@ -67,9 +67,9 @@ class Seals:
         return hmac.digest(self._secret, b"change" + str(dcn).encode(), "sha256")
 
 
-def staged_new(record: Record, gate: filings.GateState, seals: Seals, secret: bytes) -> tuple[
-    Mapping[str, Cell], Mapping[str, Cell]
-]:
+def staged_new(
+    record: Record, gate: filings.GateState, seals: Seals, secret: bytes
+) -> tuple[Mapping[str, Cell], Mapping[str, Cell]]:
     """A first filing as rows of `records` and `record_heads`."""
     key = seals.record_key(record.record_id)
     return filings.version_row(record, key, secret), filings.head_row(record, gate, key, secret)
@@ -135,7 +135,8 @@ def make_records(
 ) -> Iterator[tuple[Content, lifecycle.LifeEvent | None]]:
     """Make everything that waits records, in the caller's transaction.
 
-    Yields what a row wanted of a known record, and what was done; None when no fact had changed. Raises InputInvalid, naming no value, when a record was filed or changed by somebody else since.
+    Yields what a row wanted of a known record, and what was done; None when no fact had changed.
+    Raises InputInvalid when a record was filed or changed by somebody else since.
     """
     try:
         _copy(db, "records", "staged_records")

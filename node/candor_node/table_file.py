@@ -1,4 +1,4 @@
-"""A table as people send it, CSV or Excel, as one stream of rows: what the file says, and nothing about records.
+"""A table as people send it, CSV or Excel, as one stream of rows: nothing here knows of records.
 
 Rules of this file:
 - it is read by the command in the clerk's own process; the node, which holds the keys, is sent rows;
@@ -68,7 +68,7 @@ def is_workbook(path: Path) -> bool:
     if magic == workbook.OLE_MAGIC:
         raise InputInvalid(
             "This is an old Excel workbook (.xls), or one that is protected by a password.",
-            remedy="Nothing was stored. Open it in Excel and save it as a workbook (.xlsx) without a password.",
+            remedy="Nothing was stored. Open it in Excel and save it as .xlsx, without a password.",
         )
     if magic[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputInvalid("The file is encoded in UTF-16, not in UTF-8.", remedy=_REMEDY)
@@ -81,9 +81,7 @@ def rows(path: Path, reading: Reading | None = None) -> Iterator[Row]:
     excel = is_workbook(path)
     # The header is a row of the sheet as well.
     most = MAX_ROWS + 1
-    found = (
-        workbook.rows(path, reading.sheet, most, MAX_COLUMNS) if excel else _csv(path, reading)
-    )
+    found = workbook.rows(path, reading.sheet, most, MAX_COLUMNS) if excel else _csv(path, reading)
     for count, (number, cells) in enumerate(found, 1):
         if count > most:
             raise InputInvalid(

@@ -53,7 +53,7 @@ def check_free(path: Path, *, replace: bool, source: Path | None = None) -> None
 
 @contextmanager
 def private_file(path: Path) -> Iterator[Path]:
-    """A file beside `path`, of mode 0600, that takes its place at the end; nothing is left of it after an error."""
+    """A file beside `path`, of mode 0600, that takes its place at the end; after an error nothing is left."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -68,11 +68,16 @@ def _check_directory(file: IO[bytes]) -> None:
 
 
 def _opened(file: IO[bytes], sheet: str, max_rows: int, max_columns: int) -> Iterator[tuple[int, list[str]]]:
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 the name of a sheet is an argument, never a command
         [
-            sys.executable, "-P", "-m", "candor_node.workbook_helper",
-            sheet, str(max_rows), str(max_columns),
-        ],  # fmt: skip
+            sys.executable,
+            "-P",
+            "-m",
+            "candor_node.workbook_helper",
+            sheet,
+            str(max_rows),
+            str(max_columns),
+        ],
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -114,7 +119,9 @@ def _refuse(code: str, sheets: list[str], max_rows: int, max_columns: int) -> No
     if code == helper.WHICH_SHEET:
         raise InputInvalid(f"The workbook has several sheets: {shown}.", remedy="Name one with --sheet.")
     if code == helper.NO_SHEET:
-        raise InputInvalid(f"The workbook has no such sheet; it has {shown}.", remedy="Name one with --sheet.")
+        raise InputInvalid(
+            f"The workbook has no such sheet; it has {shown}.", remedy="Name one with --sheet."
+        )
     if code == helper.TOO_MANY_ROWS:
         raise InputInvalid(
             f"The sheet has more than {max_rows - 1:,} rows.", remedy="Nothing was stored. Split the file."

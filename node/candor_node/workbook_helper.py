@@ -2,8 +2,8 @@
 
     python -m candor_node.workbook_helper SHEET ROWS COLUMNS < FILE > LINES   (started by `workbook`)
 
-Whoever makes a workbook chooses how much memory its parser takes: two cells in opposite corners of a sheet make
-a grid of 17 thousand million. So it is opened here, under limits of memory and time, and what goes wrong ends
+Whoever makes a workbook chooses how much memory its parser takes: two cells in opposite corners make a
+grid of 17 thousand million. So it is opened here, under limits of memory and time, and what goes wrong ends
 this process and nothing else. It opens no other file, and knows no key.
 
 The first line is an object: what the sheets are called, or the code of what is wrong. Each further line is a
@@ -29,7 +29,7 @@ PASSWORD, BROKEN, NO_SHEET, WHICH_SHEET, TOO_MANY_ROWS, TOO_MANY_COLUMNS, EMPTY 
 
 
 def text(value: object) -> str:
-    """The one text of a cell: days as ISO dates, whole numbers without a point, formulas as their last value."""
+    """The one text of a cell: days in ISO form, whole numbers without a point, formulas as their value."""
     match value:
         case str():
             return value
@@ -62,7 +62,8 @@ def convert(source: BinaryIO, out: TextIO, sheet: str, max_rows: int, max_column
     names = [
         known.name
         for known in book.sheets_metadata
-        if known.typ is calamine.SheetTypeEnum.WorkSheet and known.visible is calamine.SheetVisibleEnum.Visible
+        if known.typ is calamine.SheetTypeEnum.WorkSheet
+        and known.visible is calamine.SheetVisibleEnum.Visible
     ]
     if sheet and sheet not in names:
         return refuse(NO_SHEET, names)

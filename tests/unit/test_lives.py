@@ -60,7 +60,8 @@ GONE = "(SELECT record_id FROM record_heads WHERE standing = 'EXPUNGED')"
         (f"UPDATE records SET sealed = x'00' WHERE record_id = {GONE}", "something that it said is left"),
         ("DROP TRIGGER record_events_keep; DELETE FROM record_events", "history"),
         (
-            "INSERT INTO records SELECT 'X', record_id, 3, dcn, report_type, 0, created_at, content_mac, sealed"
+            "INSERT INTO records SELECT 'X', record_id, 3, dcn, report_type, 0, created_at, content_mac,"
+            " sealed"
             f" FROM records WHERE record_id = {ONE} AND version = 2",
             "not in the ledger",
         ),
