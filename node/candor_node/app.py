@@ -64,7 +64,14 @@ STORE_PAUSE_SECONDS = 5.0
 
 def open_store(config: NodeConfig) -> Store:
     """The node's database; raises StoreUnusable or ConfigInvalid."""
-    return Store.open(config.database_file, config.database_key(), MIGRATIONS)
+    store = Store.open(config.database_file, config.database_key(), MIGRATIONS)
+    try:
+        # What an import that died had staged: nobody has its keys.
+        store.run_sync(staging.clear_all)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 @dataclass(frozen=True)
@@ -231,8 +238,6 @@ class Node:
         """Take up work; returns at once, `connection.first_attached` says when the hub was reached."""
         from candor_node.local_server import LocalServer
 
-        # What an import that died had staged: nobody has its keys.
-        await self.store.run(staging.clear_all)
         await self.indexes.load()
         self.local = LocalServer(self)
         await self.local.start()

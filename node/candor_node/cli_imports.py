@@ -61,13 +61,17 @@ def imports_list(config_file: Path | None, as_json: bool) -> None:
 @imports.command("show")
 @click.argument("name")
 @config_option
-def imports_show(name: str, config_file: Path | None) -> None:
-    """Print a profile as JSON: to read it, to keep it, to give it to another agency."""
+@json_option
+def imports_show(name: str, config_file: Path | None, as_json: bool) -> None:
+    """Print a profile as JSON: to read it, to keep it, to give it to another agency.
+
+    With --json: the same inside of what is known of it, its version and who saved it.
+    """
     from candor_wire.v1 import intake_pb2
 
     with running_node(config_file, stub=stub()) as node:
         reply = node.GetProfile(intake_pb2.GetProfileRequest(name=name), timeout=_SECONDS)
-    click.echo(reply.profile, nl=False)
+    show(reply, as_json, reply.profile.splitlines)
 
 
 @imports.command("load")

@@ -159,7 +159,7 @@ def current_filing(db: Database, ori: Ori, agency_record_id: str) -> CurrentFili
 
 
 def filed_about(db: Database, ori: Ori, person: bytes) -> str:
-    """The control number of an agency's living record with this digest of `person_digest`, or empty."""
+    """The control number of a living record of the agency with this `person_digest`, or empty."""
     living = (Standing.DRAFT.name, Standing.HELD.name, Standing.ACTIVE.name)
     row = db.execute(
         "SELECT dcn FROM record_heads WHERE person_key = ? AND reporting_agency = ? AND standing IN (?, ?, ?)",

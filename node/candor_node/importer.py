@@ -356,11 +356,11 @@ def import_csv(
     contributor: str,
     policy: Policy = _NO_PACK,
     *,
-    allow_duplicates: bool = False,
+    allow_duplicates: bool = True,
 ) -> ImportReport:
     """Import a small CSV file in the columns of the template inside the caller's transaction.
 
-    Raises InputInvalid when the file as a whole cannot be read. Large ones come through `service_intake`.
+    Likely duplicates are let pass, for nobody can be asked. Raises InputInvalid when the file as a whole cannot be read. Large ones come through `service_intake`.
     """
     columns, rows = csv_rows(content)
     work = Import(

@@ -46,7 +46,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def run(store: Store, content: bytes, days: int = 0, ori: Ori = ORI) -> ImportReport:
     now = NOW + timedelta(days=days)
-    return store.run_sync(lambda db: import_csv(db, content, now, ori, NODE, CONTRIBUTOR))
+    return store.run_sync(
+        lambda db: import_csv(db, content, now, ori, NODE, CONTRIBUTOR, allow_duplicates=False)
+    )
 
 
 def counts(report: ImportReport) -> tuple[int, int, int, int]:
