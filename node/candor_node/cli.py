@@ -10,6 +10,7 @@ import rich_click as click
 
 from candor_node import (
     cli_batch,
+    cli_export,
     cli_import,
     cli_imports,
     cli_lookup,
@@ -70,6 +71,10 @@ for _command in (
     cli_match.match,
 ):
     cli.add_command(_command)
+
+
+for _command in (cli_export.export, cli_export.attach, cli_export.verify_documents):
+    cli_records.records.add_command(_command)
 
 
 def main() -> None:

@@ -69,8 +69,3 @@ def attach(db: Database, dcn: Dcn, found: Sequence[str], doing: Doing) -> tuple[
 def _named(fields: dict[str, str]) -> list[str]:
     text = fields.get(FIELD, "")
     return [] if text in Missing.__members__ else [part for part in text.split(";") if part]
-
-
-def check(db_digests: Sequence[str], paths: Sequence[Path]) -> list[tuple[Path, bool]]:
-    """For each file, whether a record that names `db_digests` names it."""
-    return [(path, digest_of(path) in db_digests) for path in paths]

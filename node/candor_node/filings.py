@@ -162,7 +162,8 @@ def filed_about(db: Database, ori: Ori, person: bytes) -> str:
     """The control number of a living record of the agency with this `person_digest`, or empty."""
     living = (Standing.DRAFT.name, Standing.HELD.name, Standing.ACTIVE.name)
     row = db.execute(
-        "SELECT dcn FROM record_heads WHERE person_key = ? AND reporting_agency = ? AND standing IN (?, ?, ?)",
+        "SELECT dcn FROM record_heads WHERE person_key = ? AND reporting_agency = ? "
+        "AND standing IN (?, ?, ?)",
         [person, str(ori), *living],
     ).fetchone()
     return row[0] if row else ""

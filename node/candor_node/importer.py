@@ -360,7 +360,8 @@ def import_csv(
 ) -> ImportReport:
     """Import a small CSV file in the columns of the template inside the caller's transaction.
 
-    Likely duplicates are let pass, for nobody can be asked. Raises InputInvalid when the file as a whole cannot be read. Large ones come through `service_intake`.
+    Likely duplicates are let pass, for nobody can be asked. Raises InputInvalid when the file as a whole
+    cannot be read. Large ones come through `service_intake`.
     """
     columns, rows = csv_rows(content)
     work = Import(
