@@ -56,7 +56,7 @@ def _check_directory(file: IO[bytes]) -> None:
         with zipfile.ZipFile(file) as archive:
             parts = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, RuntimeError):
-        raise InputInvalid(*_REFUSALS[helper.BROKEN]) from None
+        raise _refusal(helper.BROKEN) from None
     unpacked = sum(part.file_size for part in parts)
     burst = unpacked > _SMALL_OCTETS and unpacked > MAX_RATIO * packed
     if len(parts) > MAX_PARTS or unpacked > MAX_UNPACKED_OCTETS or burst:
@@ -128,4 +128,9 @@ def _refuse(code: str, sheets: list[str], max_rows: int, max_columns: int) -> No
         )
     if code == helper.TOO_MANY_COLUMNS:
         raise InputInvalid(f"The sheet has more than {max_columns} columns.", remedy=_SAVE_AS_CSV)
-    raise InputInvalid(*_REFUSALS[code])
+    raise _refusal(code)
+
+
+def _refusal(code: str) -> InputInvalid:
+    words, remedy = _REFUSALS[code]
+    return InputInvalid(words, remedy=remedy)

@@ -73,11 +73,11 @@ def convert(source: BinaryIO, out: TextIO, sheet: str, max_rows: int, max_column
         found = book.get_sheet_by_name(sheet or names[0])
     except calamine.CalamineError:
         return refuse(BROKEN, names)
-    if found.start is None:
+    if found.end is None:
         return refuse(EMPTY, names)
-    if found.total_height > max_rows:
+    if found.end[0] >= max_rows:
         return refuse(TOO_MANY_ROWS, names)
-    if found.total_width > max_columns:
+    if found.end[1] >= max_columns:
         return refuse(TOO_MANY_COLUMNS, names)
     out.write(json.dumps({"sheets": names}) + "\n")
     for number, cells in enumerate(found.iter_rows(), 1):
