@@ -237,12 +237,12 @@ def test_exports_name_people_only_to_their_owner_and_stand_in_the_ledger(tmp_pat
     async def scene(fed: Federation, run: Run) -> None:
         file = tmp_path / "records.csv"
         columns = [*CONTENT_FIELDS, "certificate_action", "deciding_post"]
+        red = {**DECERTIFICATION, "agency_record_id": "D-2", "sharing": "RED", "birth_date": "1980-01-02"}
         rows = [
             {**make_row(narrative="=1+1"), "certificate_action": "", "deciding_post": ""},
             exported({**DECERTIFICATION, "certificate_action": "REVOKED", "deciding_post": "CA"}),
-            exported({**DECERTIFICATION, "agency_record_id": "D-2", "sharing": "RED", "birth_date": "1980-01-02",
-                      "certificate_action": "REVOKED", "deciding_post": "CA"}),
-        ]  # fmt: skip
+            exported({**red, "certificate_action": "REVOKED", "deciding_post": "CA"}),
+        ]
         file.write_bytes(csv_bytes(rows, columns))
         done = await run("import", str(file))
         assert ended(done) == 0, done.output

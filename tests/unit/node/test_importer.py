@@ -17,12 +17,10 @@ from candor_node import filing_lists, filings, importer, ledger, lifecycle
 from candor_node.importer import Import, ImportReport, Known, ReadRow, RowError, csv_rows, import_csv
 from candor_node.lifecycle import Doing
 from candor_node.mapping import REQUIRED as COLUMNS
-from candor_node.lifecycle import Doing
 from candor_node.store import Store
 from candor_proto.errors import CandorError, InputInvalid
 from candor_proto.ids import Ori
 from candor_records.content import IDENTITY_FIELDS, Content
-from candor_records.policy import NoPack
 from candor_records.policy import NoPack
 from candor_records.records import ReportType
 from tests.records import (

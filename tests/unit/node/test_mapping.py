@@ -31,14 +31,15 @@ from candor_proto.errors import InputInvalid
 from tests.records import make_row
 
 HEADER = (
-    "Case #", "Disposition", "Officer First", "MI", "LNAME", "DOB", "SSN Last 4", "Gender", "Cert State", "POST #",
-    "Sep Date", "Decision Date", "Decided By", "Standard", "Notice Date", "Method of Notice", "Skelly Hearing",
-    "Hearing Date", "Appeal Status", "On Duty?", "UOF", "Allegations", "Narative", "Internal Use",
+    "Case #", "Disposition", "Officer First", "MI", "LNAME", "DOB", "SSN Last 4", "Gender", "Cert State",
+    "POST #", "Sep Date", "Decision Date", "Decided By", "Standard", "Notice Date", "Method of Notice",
+    "Skelly Hearing", "Hearing Date", "Appeal Status", "On Duty?", "UOF", "Allegations", "Narative",
+    "Internal Use",
 )  # fmt: skip
 CELLS = (
     "IA-1", "Terminated", "Quentin", "Z", "Placeholderson", "07/23/1984", "4821", "Male", "ZZ", "B-2",
-    "06/14/2021", "06/07/2021", "Trial Board", "Preponderance of the Evidence", "04/01/2021", "In Person", "Held",
-    "05/11/2021", "No appeal", "Y", "N", "Untruthfulness; Abuse of Power", "Falsified reports.", "x",
+    "06/14/2021", "06/07/2021", "Trial Board", "Preponderance of the Evidence", "04/01/2021", "In Person",
+    "Held", "05/11/2021", "No appeal", "Y", "N", "Untruthfulness; Abuse of Power", "Falsified reports.", "x",
 )  # fmt: skip
 ANSWERS = Profile("test", fixed={"source_of_record": "PERSONNEL_ACTION"}, ignored=("internal use",))
 
