@@ -1,7 +1,7 @@
 """`candor-node`: the agency's commands.
 
 The edge: it prints, asks people, and turns every error into a sentence, a remedy and an exit status. The
-commands stand in `cli_node`, `cli_records`, `cli_lookup`, `cli_batch`, `cli_requests`, `cli_match`, `cli_office` and `cli_review`.
+commands stand in the modules `cli_…`, one for each room.
 """
 
 from __future__ import annotations

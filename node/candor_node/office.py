@@ -1,7 +1,8 @@
 """What the office does once a second person has agreed, and lookups that were allowed being sent.
 
 Rules of this file:
-- an executor runs in the transaction that decides (`approvals.decide`) and checks again what may have changed;
+- an executor runs in the transaction that decides (`approvals.decide`) and checks again what may have
+  changed;
 - nobody is given a role by their own decision;
 - an allowed lookup is sent by the running node, once; a node that dies before sends it with its next run.
 """

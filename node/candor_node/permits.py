@@ -5,8 +5,8 @@ Rules of this file:
   as it was proposed, once, and not later than a day after;
 - it is checked when it is asked, and again in the transaction that stores it: no search is stored without
   its traces, none that needs a permit without using one up;
-- the limit of an hour counts distinct people of single lookups by users who have signed in. Rows of a batch do
-  not count: a batch of more rows than the limit waits for a second person as a whole (`batch_needs_second`).
+- the limit of an hour counts distinct people of single lookups by users who have signed in. Rows of a batch
+  do not count: a batch of more rows than the limit waits for a second person as a whole (`batch_needs_second`).
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def hold(
         raise WrongRole("This user may not act any more.", remedy="Sign in as another user.")
     named, arguments = f"subject-{about.person[:4].hex()}", _write(question)
     for known in approvals.list_approvals(db, pending=True):
-        if (known.about, known.proposed_by, known.arguments) == (named, user, arguments):
-            if now < known.expires_at:
-                return known.approval_id
+        same = (known.about, known.proposed_by, known.arguments) == (named, user, arguments)
+        if same and now < known.expires_at:
+            return known.approval_id
     return approvals.propose(db, now, Operation.LOOK_UP_SENSITIVE, actor, named, arguments, why)
 
 

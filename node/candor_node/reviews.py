@@ -1,8 +1,8 @@
 """The weekly review of how this node was used, and that somebody has read it (CJIS AU-6).
 
 Rules of this file:
-- it shows ids, users, counts and case numbers, never whom anybody asked about; an auditor who needs that demands
-  that a lookup be opened;
+- it shows ids, users, counts and case numbers, never whom anybody asked about; an auditor who needs that
+  demands that a lookup be opened;
 - the sample cannot be chosen by those who are sampled: it follows from the digest of the first entry that the
   ledger got after the week was over. Anybody with the ledger draws the same again;
 - what is signed is the very review that was read, by its digest; a week is signed once, after it is over;
@@ -307,8 +307,8 @@ def _approvals(db: Database, week: Week) -> Section:
     found = approvals.list_approvals(db, since=week.start, until=week.end)
     return Section(
         "What took two people",
-        "Deferrals of visibility are DEFER_VISIBILITY; lookups of sensitive subjects, of many people and of long "
-        "batches are LOOK_UP_SENSITIVE.",
+        "Deferrals of visibility are DEFER_VISIBILITY; lookups of sensitive subjects, of many people and "
+        "of long batches are LOOK_UP_SENSITIVE.",
         ("APPROVAL", "OPERATION", "ABOUT", "PROPOSED BY", "STATE", "DECIDED BY", "REASON"),
         tuple(
             (

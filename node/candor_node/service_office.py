@@ -18,6 +18,7 @@ from candor_node.store import Database
 from candor_node.users import NewUser, User
 from candor_proto.errors import InputInvalid
 from candor_proto.normalise import Particulars
+from candor_records.detectors import WEEK
 from candor_records.roles import Operation, Role
 from candor_wire.v1 import office_pb2 as pb
 from candor_wire.v1 import office_pb2_grpc
@@ -211,7 +212,7 @@ class OfficeServicer(office_pb2_grpc.OfficeServiceServicer):
         self, request: pb.WeeklyReviewRequest, context: Context
     ) -> pb.WeeklyReviewResponse:
         now, actor = self._node.clock.now(), acting(context)
-        week = Week.parse(request.week) if request.week else Week(Week.of(now).start - reviews.WEEK)
+        week = Week.parse(request.week) if request.week else Week.of(now - WEEK)
         found = await self._node.store.run(lambda db: reviews.open_review(db, week, now, actor))
         return _review(found)
 
