@@ -176,7 +176,8 @@ def _signing(reply: office_pb2.WeeklyReviewResponse) -> list[str]:
 
 _STYLE = (
     "body{font:1rem/1.5 sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#111;"
-    "background:#fff}table{border-collapse:collapse;width:100%}th,td{border:1px solid #767676;padding:.3rem .5rem;"
+    "background:#fff}table{border-collapse:collapse;width:100%}th,td{border:1px solid #767676;"
+    "padding:.3rem .5rem;"
     "text-align:left;vertical-align:top;overflow-wrap:anywhere}th{background:#eee}"
 )
 

@@ -6,7 +6,8 @@ Rules of this file:
 - it is checked when it is asked, and again in the transaction that stores it: no search is stored without
   its traces, none that needs a permit without using one up;
 - the limit of an hour counts distinct people of single lookups by users who have signed in. Rows of a batch
-  do not count: a batch of more rows than the limit waits for a second person as a whole (`batch_needs_second`).
+  do not count: a batch of more rows than the limit waits for a second person as a whole
+  (`batch_guard`).
 """
 
 from __future__ import annotations
