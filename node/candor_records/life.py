@@ -15,7 +15,8 @@ from enum import Enum
 
 from candor_proto.errors import WrongStanding
 from candor_proto.record import RecordKind, Tier
-from candor_records.content import AdjudicationStatus, Content, Finality, content_fields
+from candor_records.codes import AdjudicationStatus, Finality
+from candor_records.content import Content, content_fields
 from candor_records.records import Record, ReportType, Standing
 
 
@@ -49,24 +50,19 @@ class Act(Enum):
 
 
 class Overturning(Enum):
-    """What takes a decision away (RECORDS.md §3.4, last column), and what the record says of it then."""
+    """What takes a decision away (RECORDS.md §3.4, last column)."""
 
-    REVERSED = AdjudicationStatus.REVERSED
+    REVERSED = "REVERSED"
     REINSTATED = "REINSTATED"
-    VACATED = AdjudicationStatus.VACATED
+    VACATED = "VACATED"
     PARDONED = "PARDONED"
     PURGED = "PURGED"
 
     @property
     def status(self) -> AdjudicationStatus:
+        """What the record says of its decision then."""
         gone = (Overturning.REVERSED, Overturning.REINSTATED)
         return AdjudicationStatus.REVERSED if self in gone else AdjudicationStatus.VACATED
-
-
-class AppealOutcome(Enum):
-    UPHELD = "UPHELD"
-    MODIFIED = "MODIFIED"
-    REVERSED = "REVERSED"
 
 
 LIVE = frozenset({Standing.DRAFT, Standing.HELD, Standing.ACTIVE})
