@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 
 from candor_node.shipped_packs import shipped
@@ -10,6 +12,9 @@ from candor_records.pack import PackPolicy
 from candor_records.pack_reader import read_pack
 from candor_records.pack_rules import DEFAULT_PACK, Pack
 from candor_records.pack_signature import sign_pack
+from candor_records.record_fields import parse
+from candor_records.records import Record, initial
+from tests.records import CONTRIBUTOR, NODE, NOW, ORI, make_row
 
 ISSUER = SigningKey(bytes(range(32)))
 
@@ -111,6 +116,13 @@ def default_pack() -> Pack:
 def make_policy(*rules: str) -> PackPolicy:
     """The default pack, and over it "testland" with these rules if any are given."""
     return PackPolicy((default_pack(), make_pack(*rules)) if rules else (default_pack(),))
+
+
+def detailed_record(details: Mapping[str, str], now: datetime = NOW, /, **overrides: str) -> Record:
+    """A first version as `make_record` makes it, with fields of its kind as well."""
+    content, faults = parse({**make_row(**overrides), **details})
+    assert content is not None, faults
+    return initial(content, now, ORI, NODE, CONTRIBUTOR)
 
 
 def signed(text: str, issuer: SigningKey = ISSUER) -> tuple[bytes, str]:

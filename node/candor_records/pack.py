@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from candor_proto.ids import Purpose
 from candor_proto.record import RecordKind
-from candor_records.content import Content, Finality, content_fields
+from candor_records.codes import Finality
+from candor_records.content import Content, content_fields
 from candor_records.gate_rules import GateRules
 from candor_records.life import Overturning
 from candor_records.pack_rules import (
@@ -27,13 +28,13 @@ from candor_records.pack_rules import (
     Defers,
     Disputes,
     Excepts,
-    JudgmentForm,
     Judgments,
     Keeps,
     Pack,
     PackInvalid,
     Purposes,
     Recalls,
+    ReportableForm,
     Reports,
     Rule,
     Term,
@@ -197,7 +198,7 @@ class PackPolicy:
     @property
     def settlements_allowed(self) -> bool:
         """Whether a settlement without admission is reported at all."""
-        return JudgmentForm.SETTLEMENT_NO_ADMISSION in self.rule_of(Judgments)[1].forms
+        return ReportableForm.SETTLEMENT_NO_ADMISSION in self.rule_of(Judgments)[1].forms
 
     @property
     def deferral_days(self) -> int:

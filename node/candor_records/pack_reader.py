@@ -28,13 +28,13 @@ from candor_records.pack_rules import (
     Disputes,
     Excepts,
     GateException,
-    JudgmentForm,
     Judgments,
     Keeps,
     Pack,
     PackInvalid,
     Purposes,
     Recalls,
+    ReportableForm,
     Reports,
     Rule,
     Source,
@@ -124,8 +124,8 @@ def _withdraws(table: Table) -> Terms:
 
 
 def _judgments(table: Table) -> Terms:
-    forms = table.codes("forms", JudgmentForm)
-    if forms and JudgmentForm.ADJUDICATED_LIABILITY not in forms:
+    forms = table.codes("forms", ReportableForm)
+    if forms and ReportableForm.ADJUDICATED_LIABILITY not in forms:
         table.wrong("forms", "must name ADJUDICATED_LIABILITY, for that is a judgment")
     return Judgments(forms)
 

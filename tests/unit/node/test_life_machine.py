@@ -29,10 +29,11 @@ from candor_node.store import Database
 from candor_proto.errors import CandorError, InputInvalid, UnknownObject, WrongStanding
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
-from candor_records.content import AdjudicationStatus, Content, Finality, Missing, Opportunity
+from candor_records.codes import AdjudicationStatus, AppealOutcome, Finality, Missing, Opportunity
+from candor_records.content import Content
 from candor_records.gate import gate_day
 from candor_records.gate_rules import FINAL_APPEAL_PENDING, GateRules
-from candor_records.life import REPORTS, Act, AppealOutcome, Overturning
+from candor_records.life import REPORTS, Act, Overturning
 from candor_records.policy import Retention
 from candor_records.records import Circumstances, Dcn, Record, ReportType, Standing
 from tests.records import NODE, NOW, ORI, make_content, new_store
