@@ -204,7 +204,9 @@ def test_a_time_from_the_end_of_appeals_does_not_run_while_one_is_pending() -> N
     assert (found.due_on, found.days_late) == (None, 0)
     running = make_content(finality="APPEAL_TIME_RUNNING", appeal_until="2021-07-30")
     assert policy.reporting(running, date(2021, 8, 1)).due_on == date(2021, 8, 10)
-    decided = detailed_record({"appeal_decided_on": "2021-07-30"}, finality="EXHAUSTED").content
+    decided = detailed_record(
+        {"appeal_outcome": "UPHELD", "appeal_decided_on": "2021-07-30"}, finality="EXHAUSTED"
+    ).content
     assert policy.reporting(decided, date(2021, 8, 1)).due_on == date(2021, 8, 10)
     assert policy.reporting(make_content(), date(2021, 8, 1)).due_on == date(2021, 6, 23)
 
@@ -241,12 +243,12 @@ def test_no_date_in_a_record_breaks_the_clocks(effective: date, decided: date, f
 
 
 def _dated(effective: date, decided: date) -> Content:
-    facts = {
-        "notice_given_on": "",
-        "notice_method": "",
-        "opportunity": "OFFERED_WAIVED",
-        "opportunity_on": "",
-    }
     return make_content(
-        effective_on=effective.isoformat(), decided_on=decided.isoformat(), birth_date="1970-01-01", **facts
+        effective_on=effective.isoformat(),
+        decided_on=decided.isoformat(),
+        birth_date="1970-01-01",
+        notice_given_on="",
+        notice_method="",
+        opportunity="OFFERED_WAIVED",
+        opportunity_on="",
     )

@@ -8,6 +8,7 @@ import pytest
 
 from candor_node import shipped_packs
 from candor_records.pack_cases import check_cases, run_cases
+from candor_records.pack_reader import read_pack
 from candor_records.pack_rules import PackInvalid
 from tests.packs import APPEAL, SHORT, clock, default_pack, make_pack
 
@@ -72,8 +73,6 @@ def test_a_case_runs_under_the_whole_policy() -> None:
 
 
 def test_the_example_in_the_documents_is_a_pack_that_passes() -> None:
-    from candor_records.pack_reader import read_pack
-
     page = Path(__file__).parents[3].joinpath("docs/packs.md").read_text("utf-8")
     example = page.split("```toml\n")[1].split("```")[0]
     check_cases(read_pack(example.encode()), default_pack())
