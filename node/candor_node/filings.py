@@ -26,6 +26,7 @@ from candor_proto.record import DisputeStatus
 from candor_records.codes import AdjudicationStatus
 from candor_records.content import Content, FieldInvalid, content_fields
 from candor_records.dispute import Dispute
+from candor_records.earlier import EarlierReport
 from candor_records.field_types import plain
 from candor_records.gate import GateState
 from candor_records.record_fields import parse
@@ -337,11 +338,13 @@ def _encode(record: Record) -> bytes:
         "adjudication_status": record.adjudication_status.name,
         "expires_on": record.expires_on.isoformat() if record.expires_on else "",
     }
-    return _json({**content_fields(record.content), **filing})
+    earlier = [report.fields() for report in record.earlier]
+    return _json({**content_fields(record.content), **filing, "earlier": earlier})
 
 
 def _decode(row: SealedRecord, octets: bytes) -> Record:
-    fields: dict[str, str] = json.loads(octets)
+    fields = json.loads(octets)
+    earlier = tuple(map(EarlierReport.read, fields.pop("earlier")))
     content, faults = parse(fields, search=())
     if content is None:
         raise faults[0]
@@ -359,6 +362,7 @@ def _decode(row: SealedRecord, octets: bytes) -> Record:
         record_id=row.record_id,
         expires_on=_day(fields["expires_on"]),
         circumstances=row.circumstances(),
+        earlier=earlier,
     )
 
 

@@ -34,7 +34,7 @@ from candor_records.content import Content
 from candor_records.gate import gate_day
 from candor_records.gate_rules import FINAL_APPEAL_PENDING, GateRules
 from candor_records.life import REPORTS, Act, Overturning
-from candor_records.policy import Retention
+from candor_records.policy import NoPack, Retention
 from candor_records.records import Circumstances, Dcn, Record, ReportType, Standing
 from tests.records import NODE, NOW, ORI, make_content, new_store
 
@@ -50,7 +50,7 @@ VARIANTS: tuple[dict[str, str], ...] = (
 TERMINAL = (Standing.VOID, Standing.EXPIRED, Standing.EXPUNGED)
 
 
-class Pack:
+class Pack(NoPack):
     """A policy that keeps a year from filing and, at times, lets a pending appeal pass."""
 
     appeal_passes = False
