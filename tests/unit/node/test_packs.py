@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from candor_node import filings, ledger, lifecycle, packs
+from candor_node import due_process, filings, ledger, lifecycle, packs
 from candor_node.lifecycle import Doing
 from candor_node.migrations import records_migrations
 from candor_node.packs import packs_migrations
 from candor_node.shipped_packs import release_key, shipped, trusted_keys
-from candor_node.store import IntegrityError, Store, Work
+from candor_node.store import Database, IntegrityError, Store, Work
 from candor_proto.errors import (
     AlreadyExists,
     CandorError,
@@ -58,7 +58,6 @@ class Desk:
 
     store: Store
     now: datetime = NOW
-    trusted: frozenset[object] = field(default=TRUSTED)
 
     def run(self, work: Work[T]) -> T:
         return self.store.run_sync(work)
@@ -72,7 +71,7 @@ class Desk:
         self.run(lambda db: execute(db, Approved({"digest": digest}), self.now))
 
     def file(self, **fields: str) -> Record:
-        def work(db: lifecycle.Database) -> Record:
+        def work(db: Database) -> Record:
             doing = Doing(self.now, CONTRIBUTOR, packs.in_force(db))
             return lifecycle.file(db, make_content(**fields), ORI, NODE, doing).after
 
@@ -271,7 +270,7 @@ def test_a_record_whose_time_is_over_under_the_new_pack_expires_with_it(desk: De
 def test_a_review_that_somebody_set_by_hand_stays(desk: Desk) -> None:
     record, chosen = desk.file(effective_on="2024-06-14"), date(2027, 1, 1)
 
-    def keep(db: lifecycle.Database) -> None:
+    def keep(db: Database) -> None:
         doing = Doing(NOW, CONTRIBUTOR, packs.in_force(db))
         before = lifecycle.current(db, record.dcn).circumstances
         lifecycle.change(db, record.dcn, Act.KEEP, doing, replace(before, review_on=chosen))
@@ -289,7 +288,7 @@ def test_an_adoption_that_fails_leaves_nothing(desk: Desk, monkeypatch: pytest.M
     def broken(*_: object, **__: object) -> int:
         raise InputInvalid("planted")
 
-    monkeypatch.setattr(packs.due_process, "refresh", broken)
+    monkeypatch.setattr(due_process, "refresh", broken)
     execute = packs.adopter(NODE, NODE_KEY, TRUSTED)
     with pytest.raises(InputInvalid, match="planted"):
         desk.run(lambda db: execute(db, Approved({"digest": digest}), NOW))
