@@ -313,7 +313,7 @@ def _dated(record: Record, before: PackPolicy, after: PackPolicy) -> Record:
         record,
         circumstances=replace(
             now,
-            review_on=new.review_on if now.review_on == old.review_on else now.review_on,
-            expires_on=new.expires_on if now.expires_on == old.expires_on else now.expires_on,
+            review_on=new.review_on if now.review_on in (old.review_on, None) else now.review_on,
+            expires_on=new.expires_on if now.expires_on in (old.expires_on, None) else now.expires_on,
         ),
     )

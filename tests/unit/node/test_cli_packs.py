@@ -111,7 +111,8 @@ def test_a_pack_is_verified_by_the_keys_that_are_trusted(
 
 def test_a_pack_holds_once_a_second_person_has_approved(tmp_path: Path) -> None:
     async def scene(fed: Federation, run: Run) -> None:
-        await fed.file(fed.nodes[0], [make_row(finality="APPEAL_PENDING")])
+        row = make_row(finality="APPEAL_PENDING", decided_on="2025-06-07", effective_on="2025-06-14")
+        await fed.file(fed.nodes[0], [row])
 
         async def report(*words: str) -> dict[str, Any]:
             return dict(json.loads((await run(*words, "--json")).stdout))
