@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
-from candor_node import approvals, due_process, epochs, mail_store
+from candor_node import approvals, due_process, epochs, mail_store, packs, shipped_packs
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
@@ -42,6 +42,7 @@ from candor_node.mail_store import OutboxRow
 from candor_node.office import EXECUTORS, AllowedLookups
 from candor_node.office_migrations import office_migrations
 from candor_node.outbox import Outbox
+from candor_node.packs import packs_migrations
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
 from candor_node.releases import Owner
@@ -53,10 +54,11 @@ from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnu
 from candor_proto.ids import LookupId, RequestId
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
-from candor_records.policy import NoPack, Policy
+from candor_records.policy import Policy
+from candor_records.roles import Operation
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations)
+MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations, packs_migrations)
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
@@ -167,7 +169,11 @@ class Node:
             config.subjects_an_hour,
             ready,
         )
-        self.executors: Executors = {**EXECUTORS}
+        self.pack_issuers = shipped_packs.trusted_keys(config.pack_issuers)
+        self.executors: Executors = {
+            **EXECUTORS,
+            Operation.ADOPT_PACK: packs.adopter(own, key, self.pack_issuers),
+        }
         self.allowed_lookups = AllowedLookups(
             self.store, self.searcher, self.clock, config.lookup_wait_seconds
         )
@@ -226,7 +232,7 @@ class Node:
 
     def policy(self, db: Database) -> Policy:
         """What is in force here."""
-        return NoPack()
+        return packs.in_force(db)
 
     @property
     def identity(self) -> TlsIdentity:

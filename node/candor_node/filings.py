@@ -260,6 +260,11 @@ def set_circumstances(db: Database, record: Record, gate: GateState) -> None:
     _set_head(db, record.record_id, values)
 
 
+def set_times(db: Database, record: Record) -> None:
+    """Store when a record is reviewed and when it ends; what that means for the gate is asked after it."""
+    _set_head(db, record.record_id, _time_values(record.circumstances))
+
+
 def set_gate(db: Database, record: Record, gate: GateState) -> None:
     """Store what the gate says now; a living record stands where that puts it."""
     _set_head(db, record.record_id, {**_gate_values(gate), "standing": record.circumstances.standing.name})
@@ -286,11 +291,15 @@ def _circumstance_values(record: Record, key: bytes) -> dict[str, Cell]:
         "reviewed": int(now.reviewed),
         "sealed_by_order": int(now.sealed_by_order),
         "legal_hold": int(now.legal_hold),
-        "review_on": now.review_on.isoformat() if now.review_on else None,
-        "expires_on": now.expires_on.isoformat() if now.expires_on else None,
+        **_time_values(now),
         "dispute_status": record.dispute_status.name,
         "matters": seal(key, _json(matters), _MATTERS + record.record_id),
     }
+
+
+def _time_values(now: Circumstances) -> dict[str, Cell]:
+    days = {"review_on": now.review_on, "expires_on": now.expires_on}
+    return {name: day.isoformat() if day else None for name, day in days.items()}
 
 
 def bury(db: Database, record_id: bytes) -> None:
