@@ -285,6 +285,13 @@ class AlreadyExists(CandorError):
     fault = Fault.OPERATOR
 
 
+class WrongStanding(CandorError):
+    """What a person asks for is not possible as the record stands (RECORDS.md §4.1, §4.2)."""
+
+    code = "wrong_standing"
+    fault = Fault.OPERATOR
+
+
 # --- the operator's side -----------------------------------------------------------------------------
 
 
