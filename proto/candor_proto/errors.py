@@ -286,7 +286,7 @@ class AlreadyExists(CandorError):
 
 
 class WrongStanding(CandorError):
-    """What a person asks for is not possible as the record stands (RECORDS.md §4.1, §4.2)."""
+    """What was asked for is not possible with a record that stands where this one does."""
 
     code = "wrong_standing"
     fault = Fault.OPERATOR
