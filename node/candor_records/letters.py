@@ -1,8 +1,8 @@
-"""The letter by which an agency tells the subject of a filing, as a value (RECORDS.md §4.1 "subject notified").
+"""The letter by which an agency tells the subject of a filing, as a value (RECORDS.md §4.1).
 
 Rules of this file:
 - it says what was filed, by whom, what it means, whether it is shared and why, and what the subject may do;
-- of an expunged record nothing is left to say but that it was: the letter names nobody, and is addressed by hand.
+- of an expunged record nothing is left to say but that it was: the letter names nobody.
 """
 
 from __future__ import annotations

@@ -20,9 +20,8 @@ from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
 from candor_records.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields
-from candor_records.dispute import Dispute, DisputeGround
+from candor_records.dispute import MAX_STATEMENT_CHARACTERS, Dispute, DisputeGround
 
-MAX_STATEMENT_CHARACTERS = 4_000
 RECORD_ID_OCTETS = 16
 
 # --- codes -----------------------------------------------------------------------------------------

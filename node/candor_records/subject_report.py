@@ -22,6 +22,7 @@ from candor_records.records import Record
 
 _NOT_SHOWN = frozenset({"agency_record_id", "sharing"})
 _INITIALS = {"ssn4": "Last four of SSN", "post_state": "Certificate state", "post_id": "Certificate number"}
+_RESOLVER = "The subject may take it to the independent resolver."
 _ABSENT = frozenset(Missing.__members__)
 
 SHARING_WORDS: Mapping[Sharing, str] = {
@@ -31,7 +32,7 @@ SHARING_WORDS: Mapping[Sharing, str] = {
 }
 TIER_WORDS: Mapping[Tier, str] = {
     Tier.ADJUDICATED: "Adjudicated: it reports a completed official decision.",
-    Tier.ADVISORY: "Advisory: it states the fact of a separation. It does not say that any allegation is true.",
+    Tier.ADVISORY: "Advisory: it states the fact of a separation, not that any allegation is true.",
 }
 # What an agency that met the record may draw from it, in one sentence; said in the letter and the report.
 MEANING: Mapping[RecordKind, str] = {
@@ -267,15 +268,14 @@ def clock(dispute: Dispute | None, today: date) -> str:
     due = dispute.due()
     if due is not None and today > due[0]:
         late = (today - due[0]).days
-        return (
-            f"The agency should have done this by {due[0]}: {due[1]}. It is {late} day{'s' * (late != 1)} late. "
-            + ("You may take it to the independent resolver." if dispute.state is not DisputeState.DECIDED else "")
-        ).strip()
+        days = "1 day" if late == 1 else f"{late} days"
+        said = f"The agency should have done this by {due[0]}: {due[1]}. It is {days} late."
+        return said if dispute.state is DisputeState.DECIDED else f"{said} {_RESOLVER}"
     if due is not None:
         return f"The agency has until {due[0]}: {due[1]}."
     match dispute.state:
         case DisputeState.STOOD_BY:
-            return "You may take it to the independent resolver."
+            return _RESOLVER
         case DisputeState.IN_RESOLUTION:
             return f"It was sent to {dispute.resolver} on {dispute.referred_on}, which decides."
     return f"It was settled on {dispute.resolved_on}."

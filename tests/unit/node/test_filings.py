@@ -13,7 +13,6 @@ from candor_node import filing_lists, filings, record_seals
 from candor_node.store import Store
 from candor_proto.errors import SealedDataInvalid, UnknownObject
 from candor_proto.policy import Sharing
-from candor_proto.record import DisputeStatus
 from candor_records.content import IDENTITY_FIELDS, FieldInvalid
 from candor_records.dispute import DisputeGround, open_dispute
 from candor_records.gate import GateState, gate
