@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import Enum
 
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind, Tier
-from candor_records.content import Missing, content_fields
+from candor_records import content
+from candor_records.content import IDENTITY_FIELDS, Missing, content_fields
 from candor_records.dispute import Dispute, DisputeState
 from candor_records.gate_rules import Clause
 from candor_records.records import Record
@@ -23,7 +25,13 @@ from candor_records.records import Record
 _NOT_SHOWN = frozenset({"agency_record_id", "sharing"})
 _INITIALS = {"ssn4": "Last four of SSN", "post_state": "Certificate state", "post_id": "Certificate number"}
 _RESOLVER = "The subject may take it to the independent resolver."
-_ABSENT = frozenset(Missing.__members__)
+_AS_FILED = frozenset({*IDENTITY_FIELDS, "narrative"})
+_CODES = frozenset(
+    member.name
+    for codes in (*vars(content).values(), RecordKind)
+    if isinstance(codes, type) and issubclass(codes, Enum)
+    for member in codes
+)
 
 SHARING_WORDS: Mapping[Sharing, str] = {
     Sharing.GREEN: "GREEN: an agency that asks for a listed purpose gets the record by a standing rule.",
@@ -59,12 +67,12 @@ def title(name: str) -> str:
     return _INITIALS.get(name) or words(name)
 
 
-def shown(value: str) -> str:
-    """A field's value as people read it; codes lose their capitals, all else stays as filed."""
+def shown(name: str, value: str) -> str:
+    """A field's value as people read it: codes lose their capitals, names and free words stay as filed."""
+    if name in _AS_FILED:
+        return words(value) if value in Missing.__members__ else value
     parts = value.split(";")
-    if all(part.isupper() and "_" in part and part.replace("_", "").isalnum() for part in parts):
-        return ", ".join(map(words, parts))
-    return words(value) if value in _ABSENT else value
+    return ", ".join(map(words, parts)) if _CODES.issuperset(parts) else value
 
 
 # --- values --------------------------------------------------------------------------------------------
@@ -230,7 +238,7 @@ class SubjectReport:
 def facts(record: Record) -> tuple[tuple[str, str], ...]:
     """What the record says, field by field, without what is only the agency's own."""
     filed = content_fields(record.content)
-    return tuple((title(name), shown(value)) for name, value in filed.items() if name not in _NOT_SHOWN)
+    return tuple((title(name), shown(name, value)) for name, value in filed.items() if name not in _NOT_SHOWN)
 
 
 def versions(filings: Sequence[Record]) -> tuple[Version, ...]:
@@ -255,7 +263,7 @@ def _changes(before: Record, after: Record) -> tuple[Change, ...]:
     new["adjudication_status"] = after.adjudication_status.name
     none = Missing.NOT_APPLICABLE.name
     return tuple(
-        Change(title(name), shown(old.get(name, none)), shown(new.get(name, none)))
+        Change(title(name), shown(name, old.get(name, none)), shown(name, new.get(name, none)))
         for name in {**old, **new}
         if name not in _NOT_SHOWN and old.get(name, none) != new.get(name, none)
     )
