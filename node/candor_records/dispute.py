@@ -2,7 +2,7 @@
 
     OPEN -> STOOD_BY -> IN_RESOLUTION -> RESOLVED, or -> DECIDED -> RESOLVED
     OPEN -> AGREED -> RESOLVED
-    OPEN, AGREED -> IN_RESOLUTION, once the agency's days are over
+    OPEN, AGREED -> IN_RESOLUTION, once the agency's days are over; all -> RESOLVED when the record is voided
 
 Rules of this file:
 - one table says which event is possible in which state; all else raises WrongStanding, as persons ask for it;
@@ -74,8 +74,11 @@ class DisputeEvent(Enum):
     REFER = "referred"
     KEEPS = "resolved without a change"
     DECIDES = "decided with a change"
-    CARRY_OUT = "settled by carrying it out"
+    CARRY_OUT = "settled by a correction"
+    VOIDED = "settled by a void"
 
+
+_UNSETTLED = tuple(state for state in DisputeState if state is not DisputeState.RESOLVED)
 
 _STATES: Mapping[tuple[DisputeState, DisputeEvent], DisputeState] = {
     (DisputeState.OPEN, DisputeEvent.STANDS_BY): DisputeState.STOOD_BY,
@@ -87,6 +90,8 @@ _STATES: Mapping[tuple[DisputeState, DisputeEvent], DisputeState] = {
     (DisputeState.IN_RESOLUTION, DisputeEvent.KEEPS): DisputeState.RESOLVED,
     (DisputeState.IN_RESOLUTION, DisputeEvent.DECIDES): DisputeState.DECIDED,
     (DisputeState.DECIDED, DisputeEvent.CARRY_OUT): DisputeState.RESOLVED,
+    # A void is all that any dispute can ask for.
+    **{(state, DisputeEvent.VOIDED): DisputeState.RESOLVED for state in _UNSETTLED},
 }
 
 # A record that must be corrected or voided, and is not yet, does not travel as settled.
@@ -240,11 +245,11 @@ def answer(dispute: Dispute | None, said: DisputeAnswer, on: date, reasons: str)
     return replace(known, state=state, answer=said, answered_on=on, answer_reasons=check_words(reasons))
 
 
-def refer(dispute: Dispute | None, resolver: str, on: date) -> Dispute:
-    """The subject takes it to the independent resolver: after STAND_BY, or once the days are over."""
+def refer(dispute: Dispute | None, resolver: str, on: date, today: date) -> Dispute:
+    """The subject took it to the independent resolver `on` a day: after STAND_BY, or once the days are over."""
     known, state = _after(dispute, DisputeEvent.REFER)
     _check_order(on, known.answered_on or known.opened_on, "its last step")
-    if known.state is not DisputeState.STOOD_BY and on <= known.deadline:
+    if known.state is not DisputeState.STOOD_BY and min(on, today) <= known.deadline:
         raise WrongStanding(
             f"The agency has until {known.deadline} to settle this dispute.",
             remedy="It can be referred once the agency stands by the record, or after that day.",
@@ -273,18 +278,26 @@ def resolve(dispute: Dispute | None, said: Resolution, on: date, reasons: str) -
     )
 
 
-def carry_out(dispute: Dispute | None, on: date, *, voided: bool = False, corrected: bool = False) -> Dispute:
-    """Settle what was promised or decided, once it is done; a void does more than a correction.
+def carry_out(dispute: Dispute | None, on: date, *, corrected: bool) -> Dispute:
+    """Settle what was promised or decided, once the record was `corrected` since it was disputed.
 
-    Raises WrongStanding while it is not done.
+    Raises WrongStanding while that is not done, or when a void is owed.
     """
     known, state = _after(dispute, DisputeEvent.CARRY_OUT)
-    if not (voided or (corrected and known.owed == "CORRECT")):
-        what = "a correction of it" if known.owed == "CORRECT" else "a void of it"
+    if known.owed != "CORRECT" or not corrected:
+        needed = "be corrected" if known.owed == "CORRECT" else "be voided"
         raise WrongStanding(
-            f"What is owed to the subject has not been done: the record needs {what}.",
+            f"What is owed to the subject has not been done: the record has to {needed}.",
             remedy="File that first; the dispute is settled then.",
         )
+    return replace(known, state=state, resolved_on=on)
+
+
+def voided(dispute: Dispute | None, on: date) -> Dispute | None:
+    """What becomes of a record's dispute when the record is voided."""
+    if dispute is None or not dispute.open:
+        return dispute
+    known, state = _after(dispute, DisputeEvent.VOIDED)
     return replace(known, state=state, resolved_on=on)
 
 

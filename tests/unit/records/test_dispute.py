@@ -24,6 +24,7 @@ from candor_records.dispute import (
     open_dispute,
     refer,
     resolve,
+    voided,
 )
 
 DAY = date(2026, 3, 2)
@@ -38,30 +39,39 @@ def stood_by() -> Dispute:
     return answer(opened(), DisputeAnswer.STAND_BY, DAY + timedelta(days=3), "The order says so.")
 
 
+def refer_on(dispute: Dispute | None, on: date) -> Dispute:
+    return refer(dispute, "State POST", on, on)
+
+
 # --- the clock -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("days", [1, 59, 60])
 def test_a_dispute_is_not_referred_while_the_agencys_sixty_days_run(days: int) -> None:
     with pytest.raises(WrongStanding, match="has until 2026-05-01"):
-        refer(opened(), "State POST", DAY + timedelta(days=days))
+        refer_on(opened(), DAY + timedelta(days=days))
 
 
 def test_a_dispute_may_be_referred_on_the_sixty_first_day() -> None:
-    referred = refer(opened(), "State POST", DAY + timedelta(days=61))
+    referred = refer_on(opened(), DAY + timedelta(days=61))
     assert referred.status is DisputeStatus.IN_RESOLUTION
     assert referred.resolver == "State POST"
 
 
+def test_a_letter_dated_ahead_does_not_shorten_the_agencys_days() -> None:
+    with pytest.raises(WrongStanding, match="has until"):
+        refer(opened(), "State POST", DAY + timedelta(days=61), DAY + timedelta(days=60))
+
+
 def test_once_the_agency_stands_by_the_record_nobody_waits_for_the_sixty_days() -> None:
-    assert refer(stood_by(), "State POST", DAY + timedelta(days=3)).state is DisputeState.IN_RESOLUTION
+    assert refer_on(stood_by(), DAY + timedelta(days=3)).state is DisputeState.IN_RESOLUTION
 
 
 def test_an_agency_that_promised_a_correction_and_does_nothing_may_be_taken_to_the_resolver() -> None:
     promised = answer(opened(), DisputeAnswer.CORRECT, DAY, "The date will be corrected.")
     with pytest.raises(WrongStanding):
-        refer(promised, "State POST", DAY + timedelta(days=60))
-    assert refer(promised, "State POST", DAY + timedelta(days=61)).state is DisputeState.IN_RESOLUTION
+        refer_on(promised, DAY + timedelta(days=60))
+    assert refer_on(promised, DAY + timedelta(days=61)).state is DisputeState.IN_RESOLUTION
 
 
 @pytest.mark.parametrize(("days", "late"), [(59, False), (60, False), (61, True)])
@@ -77,7 +87,7 @@ def test_a_late_answer_is_still_an_answer() -> None:
 
 
 def test_a_packs_own_clock_counts() -> None:
-    assert refer(opened(days=10), "State POST", DAY + timedelta(days=11)).resolver == "State POST"
+    assert refer_on(opened(days=10), DAY + timedelta(days=11)).resolver == "State POST"
 
 
 # --- what is owed ----------------------------------------------------------------------------------------
@@ -85,15 +95,14 @@ def test_a_packs_own_clock_counts() -> None:
 
 @pytest.mark.parametrize("said", [Resolution.CORRECT, Resolution.VOID])
 def test_a_resolution_that_is_not_carried_out_stays_due_and_travels_as_unsettled(said: Resolution) -> None:
-    decided = resolve(
-        refer(stood_by(), "POST", DAY + timedelta(days=4)), said, DAY + timedelta(days=9), "So."
-    )
+    decided = resolve(refer_on(stood_by(), DAY + timedelta(days=4)), said, DAY + timedelta(days=9), "So.")
     assert decided.owed == said.name
     assert decided.overdue(DAY + timedelta(days=10))
     assert decided.status is DisputeStatus.IN_RESOLUTION
     with pytest.raises(WrongStanding, match="has not been done"):
-        carry_out(decided, DAY + timedelta(days=10))
-    done = carry_out(decided, DAY + timedelta(days=11), voided=True)
+        carry_out(decided, DAY + timedelta(days=10), corrected=False)
+    done = voided(decided, DAY + timedelta(days=11))
+    assert done is not None
     assert done.status is DisputeStatus.RESOLVED
     assert done.resolution is said
     assert not done.overdue(DAY + timedelta(days=900))
@@ -101,13 +110,13 @@ def test_a_resolution_that_is_not_carried_out_stays_due_and_travels_as_unsettled
 
 def test_a_correction_does_not_carry_out_a_void() -> None:
     promised = answer(opened(), DisputeAnswer.VOID, DAY, "Filed for the wrong officer.")
-    with pytest.raises(WrongStanding, match="needs a void"):
+    with pytest.raises(WrongStanding, match="has to be voided"):
         carry_out(promised, DAY, corrected=True)
 
 
 def test_an_unchanged_record_is_resolved_at_once() -> None:
     kept = resolve(
-        refer(stood_by(), "POST", DAY + timedelta(days=4)), Resolution.UNCHANGED, DAY + timedelta(9), "No."
+        refer_on(stood_by(), DAY + timedelta(days=4)), Resolution.UNCHANGED, DAY + timedelta(9), "No."
     )
     assert kept.status is DisputeStatus.RESOLVED
     assert kept.resolved_on == DAY + timedelta(days=9)
@@ -124,7 +133,7 @@ def test_a_disputed_record_is_not_disputed_twice_at_once() -> None:
 
 def test_another_ground_may_be_raised_after_a_resolution_and_the_decided_one_not_again() -> None:
     kept = resolve(
-        refer(stood_by(), "POST", DAY + timedelta(days=4)), Resolution.UNCHANGED, DAY + timedelta(9), "No."
+        refer_on(stood_by(), DAY + timedelta(days=4)), Resolution.UNCHANGED, DAY + timedelta(9), "No."
     )
     later = DAY + timedelta(days=20)
     with pytest.raises(WrongStanding, match="has decided on this ground"):
@@ -145,9 +154,9 @@ def test_a_settled_dispute_may_be_followed_by_one_on_the_same_ground() -> None:
     "step",
     [
         lambda d: answer(d, DisputeAnswer.STAND_BY, DAY, "x"),
-        lambda d: refer(d, "POST", DAY + timedelta(days=99)),
+        lambda d: refer_on(d, DAY + timedelta(days=99)),
         lambda d: resolve(d, Resolution.VOID, DAY, "x"),
-        lambda d: carry_out(d, DAY, voided=True),
+        lambda d: carry_out(d, DAY, corrected=True),
     ],
 )
 def test_nothing_happens_to_a_dispute_that_does_not_exist(step: object) -> None:
@@ -160,7 +169,7 @@ def test_steps_are_not_dated_before_the_one_before_them() -> None:
     with pytest.raises(InputInvalid, match="lies before"):
         answer(opened(), DisputeAnswer.STAND_BY, DAY - timedelta(days=1), "x")
     with pytest.raises(InputInvalid, match="lies before"):
-        refer(stood_by(), "POST", DAY + timedelta(days=2))
+        refer_on(stood_by(), DAY + timedelta(days=2))
 
 
 @pytest.mark.parametrize("reasons", ["", "  \n "])
@@ -168,14 +177,12 @@ def test_an_answer_or_resolution_without_reasons_is_refused(reasons: str) -> Non
     with pytest.raises(InputInvalid):
         answer(opened(), DisputeAnswer.STAND_BY, DAY, reasons)
     with pytest.raises(InputInvalid):
-        resolve(
-            refer(stood_by(), "POST", DAY + timedelta(days=4)), Resolution.VOID, DAY + timedelta(9), reasons
-        )
+        resolve(refer_on(stood_by(), DAY + timedelta(days=4)), Resolution.VOID, DAY + timedelta(9), reasons)
 
 
 def test_a_dispute_is_referred_to_somebody() -> None:
     with pytest.raises(InputInvalid, match="No independent resolver"):
-        refer(stood_by(), " ", DAY + timedelta(days=9))
+        refer(stood_by(), " ", DAY + timedelta(days=9), DAY + timedelta(days=9))
 
 
 class DisputeMachine(RuleBasedStateMachine):
@@ -208,7 +215,7 @@ class DisputeMachine(RuleBasedStateMachine):
     @rule()
     def refers(self) -> None:
         before = self.dispute
-        self.attempt(lambda: refer(self.dispute, "POST", self.today))
+        self.attempt(lambda: refer_on(self.dispute, self.today))
         if before is not None and self.dispute is not before:
             assert before.state is DisputeState.STOOD_BY or self.today > before.deadline
 
@@ -216,9 +223,16 @@ class DisputeMachine(RuleBasedStateMachine):
     def resolves(self, said: Resolution) -> None:
         self.attempt(lambda: resolve(self.dispute, said, self.today, "Reasons."))
 
-    @rule(voided=st.booleans(), corrected=st.booleans())
-    def carries_out(self, voided: bool, corrected: bool) -> None:
-        self.attempt(lambda: carry_out(self.dispute, self.today, voided=voided, corrected=corrected))
+    @rule(corrected=st.booleans())
+    def carries_out(self, corrected: bool) -> None:
+        before = self.dispute
+        self.attempt(lambda: carry_out(self.dispute, self.today, corrected=corrected))
+        assert self.dispute is before or (corrected and before is not None and before.owed == "CORRECT")
+
+    @rule()
+    def is_voided(self) -> None:
+        self.dispute = voided(self.dispute, self.today)
+        assert self.dispute is None or not self.dispute.open
 
     @precondition(lambda self: self.dispute is not None)
     @invariant()
