@@ -1,4 +1,4 @@
-"""What is done for the subject: their statement, the steps of their dispute, that they were told (RECORDS.md §4).
+"""What is done for the subject: their statement, the steps of their dispute, that they were told.
 
 Rules of this file:
 - the steps and their clock are `candor_records.dispute`; here they meet the record, in one transaction with
