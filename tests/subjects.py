@@ -90,7 +90,7 @@ def asked_for(
         consent=Digest(bytes(32)),
         officer="Inv. Somebody Else",
         lookup_id=LookupId(secrets.token_bytes(16)),
-        reply_key=_KEY.public_key,
+        reply_key=_KEY.public,
         issued_at=at,
         expires_at=at + REQUEST_LIFE,
     )
