@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from candor_node import filings, ledger
 from candor_node.store import Database
 from candor_proto.errors import WrongStanding
-from candor_records.content import NoticeMethod
+from candor_records.codes import NoticeMethod
 from candor_records.gate import gate, gate_day
 from candor_records.letters import NOTICES, Letter, letter, letter_without_record
 from candor_records.life import Act

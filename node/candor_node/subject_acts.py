@@ -20,7 +20,7 @@ from candor_node.lifecycle import Doing, LifeEvent
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid, WrongStanding
 from candor_records import dispute as disputes
-from candor_records.content import NoticeMethod
+from candor_records.codes import NoticeMethod
 from candor_records.dispute import Dispute, DisputeAnswer, DisputeGround, Resolution
 from candor_records.gate import gate_day
 from candor_records.life import Act

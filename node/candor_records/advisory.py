@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date
 
-from candor_records.content import Opportunity
+from candor_records.codes import Opportunity
 from candor_records.gate_rules import ADVISORY_SEPARATION, Clause
 
 _OFFERED = (Opportunity.OFFERED_HELD.name, Opportunity.OFFERED_WAIVED.name)

@@ -9,7 +9,8 @@ Rules of this file:
 - a dispute settles nothing by itself: it hides no record, and what was promised or decided stays due until it
   is carried out, and travels as unsettled until then;
 - the agency's last day counts as over only when it is over everywhere on earth (`gate_day` gives `today`);
-- the statement is the subject's own: nobody edits it, and only a whole social security number is refused.
+- the statement is the subject's own: nobody edits it. What a report may not carry is a warning here, and
+  only a whole social security number is refused.
 """
 
 from __future__ import annotations
@@ -23,12 +24,21 @@ from enum import Enum
 
 from candor_proto.errors import InputInvalid, SealedDataInvalid, WrongStanding
 from candor_proto.record import DisputeStatus
+from candor_records.refusals import REASONS, Refusal
+from candor_records.refused_text import in_text
 
 MAX_STATEMENT_CHARACTERS = 4_000
 DISPUTE_DAYS = 60
 
 _LINE_BREAKS = re.compile(r"\r\n?")
-_WHOLE_SSN = re.compile(r"(?<![0-9])[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}(?![0-9])")
+# What the subject may want to know of their words before these travel; nothing of it is refused.
+_WARNED_OF = (
+    Refusal.COMPELLED_STATEMENT,
+    Refusal.MEDICAL,
+    Refusal.JUVENILE,
+    Refusal.VICTIM_OR_WITNESS,
+    Refusal.CRIMINAL_HISTORY,
+)
 
 
 class DisputeGround(Enum):
@@ -246,7 +256,7 @@ def answer(dispute: Dispute | None, said: DisputeAnswer, on: date, reasons: str)
 
 
 def refer(dispute: Dispute | None, resolver: str, on: date, today: date) -> Dispute:
-    """The subject took it to the independent resolver `on` a day: after STAND_BY, or once the days are over."""
+    """The subject took it to the resolver `on` a day: after STAND_BY, or once the agency's days are over."""
     known, state = _after(dispute, DisputeEvent.REFER)
     _check_order(on, known.answered_on or known.opened_on, "its last step")
     if known.state is not DisputeState.STOOD_BY and min(on, today) <= known.deadline:
@@ -333,9 +343,15 @@ def check_words(text: str) -> str:
         )
     if any(unicodedata.category(letter).startswith("C") and letter not in "\n\t" for letter in kept):
         raise InputInvalid("It holds a control character.", remedy="Save it as plain text.")
-    if _WHOLE_SSN.search(kept):
+    if Refusal.WHOLE_SSN in in_text(kept):
         raise InputInvalid(
             "It holds what looks like a whole social security number.",
             remedy="Ask the subject to leave it out: the words are sent to everybody who gets the record.",
         )
     return kept
+
+
+def warnings(text: str) -> tuple[str, ...]:
+    """What the subject may be told of their words; it is theirs to leave them as they are."""
+    found = in_text(text)
+    return tuple(f"It {REASONS[refusal].sentence}." for refusal in _WARNED_OF if refusal in found)

@@ -22,7 +22,8 @@ from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind, Tier
 from candor_records import tightenings
 from candor_records.advisory import advisory_clause
-from candor_records.content import DueProcess, Finality, Missing, Opportunity, content_fields
+from candor_records.codes import Finality, Missing, Opportunity
+from candor_records.content import DueProcess, content_fields
 from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, Clause, GateRules
 from candor_records.records import Record, ReportType, Standing
 

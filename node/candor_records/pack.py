@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from candor_proto.ids import Purpose
 from candor_proto.record import RecordKind
-from candor_records.content import Content, Finality, content_fields
+from candor_records.codes import Finality
+from candor_records.content import Content, content_fields
 from candor_records.gate_rules import GateRules
 from candor_records.life import Overturning
 from candor_records.pack_rules import (

@@ -16,8 +16,9 @@ from enum import Enum
 
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind, Tier
-from candor_records import content
-from candor_records.content import IDENTITY_FIELDS, Missing, content_fields
+from candor_records import codes
+from candor_records.codes import Missing
+from candor_records.content import IDENTITY_FIELDS, content_fields
 from candor_records.dispute import Dispute, DisputeState
 from candor_records.gate_rules import Clause
 from candor_records.records import Record
@@ -28,9 +29,9 @@ _RESOLVER = "The subject may take it to the independent resolver."
 _AS_FILED = frozenset({*IDENTITY_FIELDS, "narrative"})
 _CODES = frozenset(
     member.name
-    for codes in (*vars(content).values(), RecordKind)
-    if isinstance(codes, type) and issubclass(codes, Enum)
-    for member in codes
+    for kind in (*vars(codes).values(), RecordKind)
+    if isinstance(kind, type) and issubclass(kind, Enum)
+    for member in kind
 )
 
 SHARING_WORDS: Mapping[Sharing, str] = {

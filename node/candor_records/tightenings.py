@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 
-from candor_records.content import Missing, Nexus, content_fields
+from candor_records.codes import Missing, Nexus
+from candor_records.content import content_fields
 from candor_records.gate_rules import SEVERITIES, Clause, GateRules, Tighten, Tightening
 from candor_records.records import Record
 

@@ -15,7 +15,7 @@ from candor_proto.errors import InputInvalid, UnknownObject, WrongStanding
 from candor_proto.ids import Purpose
 from candor_proto.policy import Release, Sharing, release_by_rule
 from candor_proto.record import DisputeStatus
-from candor_records.content import NoticeMethod
+from candor_records.codes import NoticeMethod
 from candor_records.dispute import DisputeAnswer, DisputeGround, Resolution
 from candor_records.life import Act
 from candor_records.records import Dcn, Record

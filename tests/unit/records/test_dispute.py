@@ -25,6 +25,7 @@ from candor_records.dispute import (
     refer,
     resolve,
     voided,
+    warnings,
 )
 
 DAY = date(2026, 3, 2)
@@ -270,6 +271,13 @@ def test_a_whole_social_security_number_is_refused_and_not_repeated(text: str) -
 def test_words_that_could_forge_lines_on_a_screen_are_refused(text: str) -> None:
     with pytest.raises(InputInvalid, match="control character"):
         check_words(text)
+
+
+def test_what_a_report_may_not_carry_is_the_subjects_to_say() -> None:
+    text = "In my Garrity interview I said so; I was on medical leave."
+    assert check_words(text) == text
+    assert any("compelled statement" in warning for warning in warnings(text))
+    assert warnings("I was never heard.") == ()
 
 
 @given(st.text())

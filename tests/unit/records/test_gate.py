@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candor_proto.record import RecordKind
-from candor_records.content import AdjudicationStatus
+from candor_records.codes import AdjudicationStatus
 from candor_records.gate import (
     GateDecision,
     gate,
