@@ -21,10 +21,11 @@ from functools import partial
 from pathlib import Path
 
 from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
-from candor_node import due_process, epochs, mail_store
+from candor_node import approvals, due_process, epochs, mail_store
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
+from candor_node.approvals import Executors
 from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
@@ -38,6 +39,8 @@ from candor_node.inbox import Inbox
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
+from candor_node.office import EXECUTORS, AllowedLookups
+from candor_node.office_migrations import office_migrations
 from candor_node.outbox import Outbox
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
@@ -53,7 +56,7 @@ from candor_proto.signing import SigningKey
 from candor_records.policy import NoPack, Policy
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations)
+MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations)
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
@@ -161,7 +164,12 @@ class Node:
             config.quota,
             self.clock,
             config.further_lookup_delay_seconds,
+            config.subjects_an_hour,
             ready,
+        )
+        self.executors: Executors = {**EXECUTORS}
+        self.allowed_lookups = AllowedLookups(
+            self.store, self.searcher, self.clock, config.lookup_wait_seconds
         )
         self.gatherer = Gatherer(
             self.store,
@@ -181,6 +189,7 @@ class Node:
             own,
             key,
             self.clock,
+            config.subjects_an_hour,
             ready,
         )
         self.allowances = Allowances(
@@ -252,6 +261,7 @@ class Node:
             "indexes": lambda: self.indexes.run(self.config.index_refresh_seconds),
             "publication": self.publishing.run,
             "housekeeping": self._keep_house,
+            "allowed lookups": self.allowed_lookups.run,
             **{f"inbox {kind.name.lower()}": box.run for kind, box in self._inbox.items()},
             "certificate": self.renewal.run,
         }
@@ -379,6 +389,7 @@ class Node:
             await self.store.run(partial(mail_store.forget_old, now=now))
             # Time opens and closes gates, and ends what was kept long enough.
             await self.store.run(lambda db, now=now: due_process.refresh(db, now, self.policy(db)))  # type: ignore[misc]
+            await self.store.run(partial(approvals.expire, now=now))
             # §5.2: a seed ends with its grace, not with the next publication.
             if await self.store.run(partial(epochs.destroy_expired, now=now)):
                 await asyncio.to_thread(self.store.checkpoint)

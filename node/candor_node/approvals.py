@@ -19,25 +19,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import Any
 
 from candor_node import ledger, users
+from candor_node.record_seals import find_key, open_sealed, seal
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import (
     InputInvalid,
-    PurposeRefused,
-    SealedDataInvalid,
     UnknownObject,
     WrongRole,
+    WrongStanding,
 )
-from candor_records.roles import Actor, Operation, check_allowed, check_second, needs_second, same_user
+from candor_records.roles import (
+    RULES,
+    Actor,
+    Operation,
+    Role,
+    check_allowed,
+    check_second,
+    needs_second,
+    same_user,
+)
 
 LIFE = timedelta(days=7)
 MAX_REASON_CHARACTERS = 500
-_NONCE_OCTETS = 12
 
 
 class State(Enum):
@@ -132,7 +138,7 @@ def propose(
             operation.value,
             about,
             record_id,
-            _seal(record_key or _own_key(db), approval_id, "proposal", content),
+            seal(record_key or _own_key(db), content.encode(), _associated(approval_id, "proposal")),
             actor.user,
             to_milliseconds(now),
             to_milliseconds(now + LIFE),
@@ -144,7 +150,7 @@ def propose(
 
 
 def withdraw(db: Database, now: datetime, approval_id: ApprovalId, actor: Actor) -> Approval:
-    """Take a proposal back; only who made it may. Raises UnknownObject, WrongRole or PurposeRefused."""
+    """Take a proposal back; only who made it may. Raises UnknownObject, WrongRole or WrongStanding."""
     approval = _pending(db, now, approval_id)
     if not same_user(approval.proposed_by, actor.user):
         raise WrongRole(
@@ -177,7 +183,7 @@ def decide(
 ) -> Approval:
     """Approve or reject; approving does it, in this very transaction.
 
-    Raises UnknownObject, WrongRole, PurposeRefused when it is not pending any more, and whatever the executor
+    Raises UnknownObject, WrongRole, WrongStanding when it is not pending any more, and whatever the executor
     raises because the thing has changed: then it stays pending.
     """
     approval = _pending(db, now, approval_id)
@@ -186,7 +192,7 @@ def decide(
         _check_reason(reason)
         return _settle(db, now, approval, State.REJECTED, actor.user, reason)
     if not approval.readable:
-        raise PurposeRefused(
+        raise WrongStanding(
             "The record this was about was expunged; nothing is left to approve.", remedy="Reject it."
         )
     proposer = users.acting_now(db, now, approval.proposed_by)
@@ -230,6 +236,19 @@ def find(db: Database, approval_id: ApprovalId) -> Approval:
     return _read(db, row)
 
 
+def look(db: Database, now: datetime, approval_id: ApprovalId, actor: Actor) -> Approval:
+    """A proposal with its reason and arguments, and an account of who looked.
+
+    Raises WrongRole for whoever neither made it, nor may decide it, nor audits: it may name a person.
+    """
+    approval = find(db, approval_id)
+    allowed = (RULES[approval.operation].second or frozenset()) | {Role.AUDITOR}
+    if not (actor.roles & allowed or same_user(actor.user, approval.proposed_by)):
+        raise WrongRole("Only who proposed it, may decide it or audits sees what it holds.")
+    _account(db, now, "approval.viewed", approval_id, approval.operation, approval.about, actor.user)
+    return approval
+
+
 def list_approvals(
     db: Database, *, pending: bool = False, since: datetime | None = None, until: datetime | None = None
 ) -> list[Approval]:
@@ -249,8 +268,8 @@ def list_approvals(
 def _read(db: Database, row: tuple[object, ...]) -> Approval:
     value, operation, about, record_id, sealed, by, at, ends, state, decided_by, decided_at, decision = row
     approval_id = ApprovalId(_octets(value))
-    key = _own_key(db) if record_id is None else _record_key(db, _octets(record_id))
-    content = {"reason": "", "arguments": {}}
+    key = _key(db, record_id)
+    content: dict[str, Any] = {"reason": "", "arguments": {}}
     if key is not None:
         content = json.loads(_open(key, approval_id, "proposal", _octets(sealed)))
     told = "" if key is None or decision is None else _open(key, approval_id, "decision", _octets(decision))
@@ -277,7 +296,7 @@ def _pending(db: Database, now: datetime, approval_id: ApprovalId) -> Approval:
     if state is State.PENDING and now >= approval.expires_at:
         state = State.EXPIRED
     if state is not State.PENDING:
-        raise PurposeRefused(
+        raise WrongStanding(
             f"This proposal is {state.value} already; it cannot be decided again.",
             remedy="If it is still wanted, it has to be proposed anew.",
         )
@@ -285,16 +304,14 @@ def _pending(db: Database, now: datetime, approval_id: ApprovalId) -> Approval:
 
 
 def _settle(db: Database, now: datetime, approval: Approval, state: State, by: str, reason: str) -> Approval:
-    key = _own_key(db)
-    row = db.execute(
-        "SELECT record_id FROM approvals WHERE approval_id = ?", [approval.approval_id.value]
-    ).fetchone()
-    if row[0] is not None:
-        key = _record_key(db, row[0]) or b""
-    sealed = _seal(key, approval.approval_id, "decision", reason.strip()) if key and reason.strip() else None
+    value = approval.approval_id.value
+    row = db.execute("SELECT record_id FROM approvals WHERE approval_id = ?", [value]).fetchone()
+    key, sealed = _key(db, row[0]), None
+    if key is not None and reason.strip():
+        sealed = seal(key, reason.strip().encode(), _associated(approval.approval_id, "decision"))
     db.execute(
         "UPDATE approvals SET state = ?, decided_by = ?, decided_at = ?, decision = ? WHERE approval_id = ?",
-        [state.value, by, to_milliseconds(now), sealed, approval.approval_id.value],
+        [state.value, by, to_milliseconds(now), sealed, value],
     )
     event = f"approval.{state.value.lower()}"
     _account(db, now, event, approval.approval_id, approval.operation, approval.about, by)
@@ -330,29 +347,20 @@ def _own_key(db: Database) -> bytes:
     return bytes(row[0])
 
 
-def _record_key(db: Database, record_id: bytes) -> bytes | None:
-    row = db.execute("SELECT key FROM record_keys WHERE record_id = ?", [record_id]).fetchone()
-    return None if row is None else bytes(row[0])
-
-
-def _seal(key: bytes, approval_id: ApprovalId, part: str, text: str) -> bytes:
-    nonce = secrets.token_bytes(_NONCE_OCTETS)
-    return nonce + AESGCM(key).encrypt(nonce, text.encode(), _associated(approval_id, part))
-
-
-def _open(key: bytes, approval_id: ApprovalId, part: str, sealed: bytes) -> str:
-    nonce, body = sealed[:_NONCE_OCTETS], sealed[_NONCE_OCTETS:]
-    try:
-        return AESGCM(key).decrypt(nonce, body, _associated(approval_id, part)).decode()
-    except InvalidTag:
-        raise SealedDataInvalid(
-            f"The approval {approval_id} does not open: its row was altered.",
-            remedy="Restore the last backup.",
-        ) from None
+def _key(db: Database, record_id: object) -> bytes | None:
+    """What a proposal is sealed under; None once the record it is about was destroyed."""
+    if record_id is None:
+        return _own_key(db)
+    return find_key(db, _octets(record_id))
 
 
 def _associated(approval_id: ApprovalId, part: str) -> bytes:
-    return b"\x00".join((b"approvals", part.encode(), approval_id.value))
+    return b"approval" + approval_id.value + part.encode()
+
+
+def _open(key: bytes, approval_id: ApprovalId, part: str, sealed: bytes) -> str:
+    what = f"The approval {approval_id}"
+    return open_sealed(key, sealed, _associated(approval_id, part), what).decode()
 
 
 def _moment(value: object) -> datetime:

@@ -1,14 +1,23 @@
 """`candor-node`: the agency's commands.
 
 The edge: it prints, asks people, and turns every error into a sentence, a remedy and an exit status. The
-commands stand in `cli_node`, `cli_records`, `cli_lookup`, `cli_batch`, `cli_requests` and `cli_match`.
+commands stand in the modules `cli_…`, one for each room.
 """
 
 from __future__ import annotations
 
 import rich_click as click
 
-from candor_node import cli_batch, cli_lookup, cli_match, cli_node, cli_records, cli_requests
+from candor_node import (
+    cli_batch,
+    cli_lookup,
+    cli_match,
+    cli_node,
+    cli_office,
+    cli_records,
+    cli_requests,
+    cli_review,
+)
 from candor_node.cli_common import guarded
 
 
@@ -58,6 +67,9 @@ for _command in (
     cli_batch.batches,
     cli_requests.requests,
     cli_match.match,
+    cli_office.users,
+    cli_office.approvals,
+    cli_review.review,
 ):
     cli.add_command(_command)
 

@@ -74,6 +74,7 @@ class NodeConfig(BaseSettings):
     publish_scheme: int = CURRENT.version
     federation_records: int | None = Field(None, ge=1)
     green_purposes: tuple[str, ...] = ("J_APPLICANT",)
+    subjects_an_hour: int = Field(25, ge=1, le=1000)
 
     quota_elements: int = Field(40_000, ge=0)
     quota_weak_elements: int = Field(10_000, ge=0)

@@ -30,7 +30,10 @@ _TABLES = (
         changed_by TEXT NOT NULL,
         changed_at INTEGER NOT NULL
     ) STRICT""",
-    "CREATE TABLE sign_in_failures (user_id TEXT NOT NULL REFERENCES users (user_id), at INTEGER NOT NULL) STRICT",
+    """CREATE TABLE sign_in_failures (
+        user_id TEXT NOT NULL REFERENCES users (user_id),
+        at INTEGER NOT NULL
+    ) STRICT""",
     "CREATE INDEX sign_in_failures_by_user ON sign_in_failures (user_id, at)",
     # `sealed` holds reason and arguments, under the key of the record it is about if it is about one.
     """CREATE TABLE approvals (

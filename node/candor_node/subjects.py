@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -173,7 +172,7 @@ def searches_about(db: Database, particulars: Particulars) -> list[SearchAbout]:
 
 
 def subjects_in_last_hour(db: Database, user: str, now: datetime, besides: bytes) -> int:
-    """How many distinct people a user has asked about singly within the hour, besides the person `besides`."""
+    """How many distinct people a user has asked about singly within the hour, one person aside."""
     row = db.execute(
         "SELECT count(DISTINCT person) FROM search_subjects"
         " WHERE user_id = ? AND at > ? AND batch_id IS NULL AND person <> ?",
@@ -247,19 +246,13 @@ def marks(db: Database) -> list[Mark]:
     ]
 
 
+def any_marked(db: Database) -> bool:
+    """Whether any subject is marked now."""
+    return db.execute("SELECT 1 FROM sensitive_traces LIMIT 1").fetchone() is not None
+
+
 def sensitive(db: Database, about: Subject) -> bool:
     """Whether a mark fits this subject."""
-    return bool(sensitive_among(db, (about,)))
-
-
-def sensitive_among(db: Database, several: Sequence[Subject]) -> list[int]:
-    """Which of these subjects a mark fits, by position. One statement while nothing is marked."""
-    if db.execute("SELECT 1 FROM sensitive_traces LIMIT 1").fetchone() is None:
-        return []
-    return [position for position, about in enumerate(several) if _marked(db, about.wide)]
-
-
-def _marked(db: Database, traces: Iterable[bytes]) -> bool:
-    wanted = list(traces)
+    wanted = list(about.wide)
     sql = f"SELECT 1 FROM sensitive_traces WHERE trace IN ({', '.join('?' * len(wanted))}) LIMIT 1"  # noqa: S608
     return db.execute(sql, wanted).fetchone() is not None

@@ -1,8 +1,8 @@
 """The people of this node: user ids, roles, tokens (RECORDS.md §7.3, CJIS AC-2 and AC-7).
 
 Rules of this file:
-- while no user was ever registered the node is *open*: whoever may use the socket acts under any name with all
-  roles. The first user is an administrator, and from then on nobody acts without signing in;
+- while no user was ever registered the node is *open*: whoever may use the socket acts under any name with
+  all roles. The first user is an administrator, and from then on nobody acts without signing in;
 - a user id is a pseudonym and never reused: rows are disabled, not deleted. Names are kept as traces only;
 - of a token only the SHA-256 is stored, and it is compared in constant time. Five failures in fifteen minutes
   lock the user until an administrator releases it; the lock on the last active administrator ends by itself
@@ -78,6 +78,16 @@ class User:
         """Whether this user may sign in now, the lock aside."""
         ended = self.active_until is not None and now >= self.active_until
         return self.disabled_at is None and self.active_from <= now and not ended
+
+    def state(self, now: datetime) -> str:
+        """In one word: active, not yet, ended, disabled or locked."""
+        if self.disabled_at is not None:
+            return "disabled"
+        if now < self.active_from:
+            return "not yet"
+        if self.active_until is not None and now >= self.active_until:
+            return "ended"
+        return "locked" if self.locked_at is not None else "active"
 
     def ended_at(self) -> datetime | None:
         """When this user's access ended or is going to end."""
