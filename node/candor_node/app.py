@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
-from candor_node import approvals, due_process, epochs, mail_store
+from candor_node import approvals, deferrals, due_process, epochs, mail_store
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
@@ -48,15 +48,17 @@ from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
 from candor_node.store import ALL_MIGRATIONS, Database, Store, Work
+from candor_node.subject_migrations import subject_migrations
 from candor_node.workers import Lane, Workers
 from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable, Unreachable
 from candor_proto.ids import LookupId, RequestId
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
 from candor_records.policy import NoPack, Policy
+from candor_records.roles import Operation
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations)
+MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations, subject_migrations)
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
@@ -167,7 +169,7 @@ class Node:
             config.subjects_an_hour,
             ready,
         )
-        self.executors: Executors = {**EXECUTORS}
+        self.executors: Executors = {**EXECUTORS, Operation.DEFER_VISIBILITY: deferrals.execute}
         self.allowed_lookups = AllowedLookups(
             self.store, self.searcher, self.clock, config.lookup_wait_seconds
         )
