@@ -6,14 +6,11 @@ import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from candor_node import lifecycle, lookup_store, notices, request_store, subjects
-from candor_node.exchange_migrations import exchange_migrations
-from candor_node.lifecycle import Doing, LifeEvent
+from candor_node import lifecycle, lookup_store, request_store, subjects
+from candor_node.app import MIGRATIONS
+from candor_node.lifecycle import Doing
 from candor_node.lookup_store import SearchRow
-from candor_node.migrations import records_migrations
-from candor_node.office_migrations import office_migrations
-from candor_node.store import Database, Store, Work
-from candor_node.subject_migrations import subject_migrations
+from candor_node.store import Database, Store
 from candor_proto.disclosure import REQUEST_LIFE, DisclosureRequest, OwnerState
 from candor_proto.ids import (
     Digest,
@@ -41,28 +38,16 @@ _KEY = DisclosureKey.generate()
 
 
 def subject_store(folder: Path) -> Store:
-    every = (records_migrations, exchange_migrations, office_migrations, subject_migrations)
-    return Store.create(folder / "node.db", STORE_KEY, every)
+    return Store.create(folder / "node.db", STORE_KEY, MIGRATIONS)
 
 
 def doing(days: float = 0, **changes: str) -> Doing:
     return Doing(NOW + days * DAY, CONTRIBUTOR, NoPack(), **changes)
 
 
-def told(store: Store, work: Work[LifeEvent]) -> LifeEvent:
-    """Do an act as the node does it: with the notice that it makes due."""
-
-    def whole(db: Database) -> LifeEvent:
-        event = work(db)
-        notices.after_act(db, event)
-        return event
-
-    return store.run_sync(whole)
-
-
 def filed(store: Store, days: float = 0, **overrides: str) -> Dcn:
     content = make_content(**overrides)
-    return told(store, lambda db: lifecycle.file(db, content, ORI, NODE, doing(days))).after.dcn
+    return store.run_sync(lambda db: lifecycle.file(db, content, ORI, NODE, doing(days))).after.dcn
 
 
 def asked_for(

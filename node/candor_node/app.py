@@ -48,7 +48,6 @@ from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
 from candor_node.store import ALL_MIGRATIONS, Database, Store, Work
-from candor_node.subject_migrations import subject_migrations
 from candor_node.workers import Lane, Workers
 from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable, Unreachable
 from candor_proto.ids import LookupId, RequestId
@@ -58,7 +57,7 @@ from candor_records.policy import NoPack, Policy
 from candor_records.roles import Operation
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations, subject_migrations)
+MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations)
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0

@@ -32,7 +32,6 @@ from tests.subjects import (
     filed,
     looked_up,
     subject_store,
-    told,
 )
 
 TODAY = NOW.date()
@@ -146,8 +145,7 @@ def test_the_report_tells_the_whole_story_of_a_record(store: Store) -> None:
     dcn = filed(store)
     given = asked_for(store, dcn)
     asked_for(store, dcn, OwnerState.DECLINED, "declined by a person", "ogdenville-pd", at=NOW + 6 * DAY)
-    newest = told(
-        store,
+    newest = store.run_sync(
         lambda db: lifecycle.revise(db, dcn, make_content(effective_on="2021-06-15"), doing(8)),
     ).after.dcn
     asked_for(store, newest, requester="capital-post", case="POST-9", at=NOW + 9 * DAY)
@@ -229,7 +227,7 @@ def test_every_report_is_in_the_ledger_without_a_name(store: Store) -> None:
 
 def test_of_an_expunged_record_no_report_shows_anything(store: Store) -> None:
     dcn = filed(store)
-    told(store, lambda db: lifecycle.expunge(db, dcn, doing(1)))
+    store.run_sync(lambda db: lifecycle.expunge(db, dcn, doing(1)))
     with pytest.raises(UnknownObject):
         reported(store, dcn)
     assert reported(store, claimed=OFFICER)[0].records == ()
@@ -237,7 +235,7 @@ def test_of_an_expunged_record_no_report_shows_anything(store: Store) -> None:
 
 def test_a_voided_record_is_shown_while_it_is_held(store: Store) -> None:
     dcn = filed(store)
-    told(store, lambda db: lifecycle.void(db, dcn, doing(1)))
+    store.run_sync(lambda db: lifecycle.void(db, dcn, doing(1)))
     (record,) = reported(store, dcn)[0].records
     assert (record.standing, record.shared) == ("void", False)
 

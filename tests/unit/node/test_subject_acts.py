@@ -18,9 +18,9 @@ from candor_proto.record import DisputeStatus
 from candor_records.codes import NoticeMethod
 from candor_records.dispute import DisputeAnswer, DisputeGround, Resolution
 from candor_records.life import Act
-from candor_records.records import Dcn, Record
+from candor_records.records import Dcn, Record, Standing
 from tests.records import NODE, NOW, ORI, make_content
-from tests.subjects import AGENCY, DAY, doing, filed, subject_store, told
+from tests.subjects import AGENCY, DAY, doing, filed, subject_store
 
 TODAY = NOW.date()
 UNTOLD = {"subject_notified_on": ""}
@@ -67,27 +67,29 @@ def test_a_report_that_says_when_the_subject_was_told_needs_no_notice(store: Sto
 def test_every_act_of_which_the_subject_must_hear_makes_its_own_notice(store: Store) -> None:
     dcn = filed(store)
     changed = make_content(effective_on="2021-06-15")
-    told(store, lambda db: lifecycle.revise(db, dcn, changed, doing(1)))
-    told(store, lambda db: lifecycle.notice_of_appeal(db, dcn, {}, doing(2)))
-    told(store, lambda db: lifecycle.void(db, dcn, doing(3)))
+    store.run_sync(lambda db: lifecycle.revise(db, dcn, changed, doing(1)))
+    store.run_sync(lambda db: lifecycle.notice_of_appeal(db, dcn, {}, doing(2)))
+    store.run_sync(lambda db: lifecycle.void(db, dcn, doing(3)))
     assert [act for act, _ in due(store)] == [Act.REVISE, Act.NOTICE_APPEAL, Act.VOID]
 
 
 @pytest.mark.parametrize("act", [Act.HOLD, Act.CHANGE_SHARING, Act.STATEMENT])
 def test_other_acts_make_none(store: Store, act: Act) -> None:
     dcn = filed(store)
-    told(store, lambda db: lifecycle.change(db, dcn, act, doing(1), lifecycle.current(db, dcn).circumstances))
+    store.run_sync(
+        lambda db: lifecycle.change(db, dcn, act, doing(1), lifecycle.current(db, dcn).circumstances)
+    )
     assert due(store) == []
 
 
 def test_a_draft_tells_nobody_until_it_was_reviewed(store: Store) -> None:
     content = make_content(**UNTOLD)
-    dcn = told(store, lambda db: lifecycle.file(db, content, ORI, NODE, doing(), reviewed=False)).after.dcn
+    dcn = store.run_sync(lambda db: lifecycle.file(db, content, ORI, NODE, doing(), reviewed=False)).after.dcn
     assert due(store) == []
     with pytest.raises(WrongStanding, match="No notice"):
         store.run_sync(lambda db: notices.write(db, dcn, AGENCY, doing()))
     reviewed = replace(current(store, dcn).circumstances, reviewed=True)
-    told(store, lambda db: lifecycle.change(db, dcn, Act.REVIEW, doing(1), reviewed))
+    store.run_sync(lambda db: lifecycle.change(db, dcn, Act.REVIEW, doing(1), reviewed))
     assert [act for act, _ in due(store)] == [Act.FILE]
 
 
@@ -116,7 +118,7 @@ def test_a_notice_that_was_sent_is_in_history_and_ledger_and_no_longer_due(store
 
 def test_a_letter_does_not_tell_of_what_was_done_after_it(store: Store) -> None:
     dcn = filed(store, **UNTOLD)
-    told(store, lambda db: lifecycle.notice_of_appeal(db, dcn, {}, doing(5)))
+    store.run_sync(lambda db: lifecycle.notice_of_appeal(db, dcn, {}, doing(5)))
     store.run_sync(
         lambda db: subject_acts.mark_notified(
             db, dcn, TODAY + timedelta(days=4), NoticeMethod.IN_PERSON, doing(6)
@@ -138,7 +140,7 @@ def test_a_notice_is_not_dated_into_the_future(store: Store) -> None:
 def test_the_letter_is_about_the_newest_act_and_in_the_ledger(store: Store) -> None:
     dcn = filed(store)
     changed = make_content(effective_on="2021-06-15")
-    newest = told(store, lambda db: lifecycle.revise(db, dcn, changed, doing(1))).after.dcn
+    newest = store.run_sync(lambda db: lifecycle.revise(db, dcn, changed, doing(1))).after.dcn
     letter = store.run_sync(lambda db: notices.write(db, dcn, AGENCY, doing(2)))
     assert letter.what == "A later action was added to a record about you"
     assert letter.changed == ("Effective on",)
@@ -149,7 +151,7 @@ def test_the_letter_is_about_the_newest_act_and_in_the_ledger(store: Store) -> N
 
 def test_of_an_expunged_record_one_notice_is_left_that_names_nobody(store: Store) -> None:
     dcn = filed(store, **UNTOLD)
-    told(store, lambda db: lifecycle.expunge(db, dcn, doing(1)))
+    store.run_sync(lambda db: lifecycle.expunge(db, dcn, doing(1)))
     assert [act for act, _ in due(store)] == [Act.EXPUNGE]
     letter = store.run_sync(lambda db: notices.write(db, dcn, AGENCY, doing(2)))
     assert (letter.to, letter.facts, letter.kind) == ("", (), "")
@@ -190,12 +192,21 @@ def test_a_statement_of_4001_characters_is_refused_and_the_old_one_stays(store: 
 
 def test_a_statement_to_what_was_voided_or_expunged_is_refused(store: Store) -> None:
     one, other = filed(store, agency_record_id="A"), filed(store, agency_record_id="B")
-    told(store, lambda db: lifecycle.void(db, one, doing(1)))
-    told(store, lambda db: lifecycle.expunge(db, other, doing(1)))
+    store.run_sync(lambda db: lifecycle.void(db, one, doing(1)))
+    store.run_sync(lambda db: lifecycle.expunge(db, other, doing(1)))
     with pytest.raises(WrongStanding, match="void"):
         store.run_sync(lambda db: subject_acts.enter_statement(db, one, "Words.", TODAY, doing(2)))
     with pytest.raises(UnknownObject, match="destroyed"):
         store.run_sync(lambda db: subject_acts.enter_statement(db, other, "Words.", TODAY, doing(2)))
+
+
+def test_the_subject_may_still_speak_when_the_record_has_expired(store: Store) -> None:
+    dcn = filed(store)
+    ended = replace(current(store, dcn).circumstances, standing=Standing.EXPIRED)
+    store.run_sync(lambda db: lifecycle.change(db, dcn, Act.EXPIRE, doing(1), ended))
+    store.run_sync(lambda db: subject_acts.enter_statement(db, dcn, "At last.", TODAY, doing(2)))
+    now = current(store, dcn).circumstances
+    assert (now.subject_statement, now.standing) == ("At last.", Standing.EXPIRED)
 
 
 # --- the dispute ----------------------------------------------------------------------------------------
@@ -232,8 +243,7 @@ def test_the_whole_way_of_a_dispute_to_a_correction(store: Store) -> None:
     assert dispute.overdue(on + timedelta(days=1))
     with pytest.raises(WrongStanding, match="has to be corrected"):
         store.run_sync(lambda db: subject_acts.carry_out(db, dcn, doing(10)))
-    told(
-        store,
+    store.run_sync(
         lambda db: lifecycle.report(
             db, Act.CORRECT, lifecycle.current(db, dcn), make_content(effective_on="2021-05-14"), doing(11)
         ),
@@ -255,11 +265,26 @@ def test_the_whole_way_of_a_dispute_to_a_correction(store: Store) -> None:
 def test_a_correction_of_before_the_dispute_does_not_carry_anything_out(store: Store) -> None:
     dcn = filed(store)
     changed = make_content(effective_on="2021-06-15")
-    told(store, lambda db: lifecycle.report(db, Act.CORRECT, lifecycle.current(db, dcn), changed, doing(0)))
+    store.run_sync(
+        lambda db: lifecycle.report(db, Act.CORRECT, lifecycle.current(db, dcn), changed, doing(0))
+    )
     disputed(store, dcn)
     answered(store, dcn, DisputeAnswer.CORRECT)
     with pytest.raises(WrongStanding, match="has to be corrected"):
         store.run_sync(lambda db: subject_acts.carry_out(db, dcn, doing(2)))
+
+
+@pytest.mark.parametrize("answer", [None, DisputeAnswer.VOID, DisputeAnswer.STAND_BY])
+def test_a_void_settles_whatever_was_open(store: Store, answer: DisputeAnswer | None) -> None:
+    dcn = filed(store)
+    disputed(store, dcn, DisputeGround.NOT_REPORTABLE)
+    if answer is not None:
+        answered(store, dcn, answer)
+    store.run_sync(lambda db: lifecycle.void(db, dcn, doing(3)))
+    dispute = current(store, dcn).circumstances.dispute
+    assert dispute is not None
+    assert (dispute.status, dispute.resolved_on) == (DisputeStatus.RESOLVED, TODAY + timedelta(days=3))
+    assert dispute.due() is None
 
 
 def test_another_dispute_may_follow_and_the_old_one_stays_in_the_history(store: Store) -> None:
