@@ -334,7 +334,7 @@ def _show_step(reply: Any, as_json: bool) -> None:
 @click.argument("dcns", nargs=-1, metavar="[DCN]...")
 @click.option("--identity-proof", required=True, help="Where the proof of identity is on file.")
 @click.option("--first", default="", help="As the proof of identity has it; likewise the others.")
-@click.option("--last", default="")
+@click.option("--last", default="", help="The surname.")
 @click.option("--birth-date", default="", help="YYYY-MM-DD.")
 @click.option("--post-state", default="", help="State of the certificate.")
 @click.option("--post-id", default="", help="Number of the certificate.")

@@ -61,8 +61,9 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def _doing(self, db: Database, context: Context) -> Doing:
-        return Doing(self._node.clock.now(), acting(context).user, self._node.policy(db))
+    def _doing(self, db: Database, user: str) -> Doing:
+        # Who acts was asked in the handler: the database's thread does not know.
+        return Doing(self._node.clock.now(), user, self._node.policy(db))
 
     def _agency(self, doing: Doing) -> Agency:
         config, policy = self._node.config, doing.policy
@@ -87,10 +88,10 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
         return await self._node.store.run(work)
 
     async def WriteNotice(self, request: pb.WriteNoticeRequest, context: Context) -> pb.WriteNoticeResponse:
-        dcn = Dcn.parse(request.dcn)
+        dcn, user = Dcn.parse(request.dcn), acting(context).user
 
         def work(db: Database) -> Letter:
-            doing = self._doing(db, context)
+            doing = self._doing(db, user)
             return notices.write(db, dcn, self._agency(doing), doing)
 
         letter = await self._node.store.run(work)
@@ -99,11 +100,11 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
     async def MarkNotified(
         self, request: pb.MarkNotifiedRequest, context: Context
     ) -> pb.MarkNotifiedResponse:
-        dcn, on = Dcn.parse(request.dcn), self._day(request.on)
+        dcn, on, user = Dcn.parse(request.dcn), self._day(request.on), acting(context).user
         method = subject_acts.read_code(NoticeMethod, request.method, "way of giving notice")
 
         def work(db: Database) -> pb.MarkNotifiedResponse:
-            settled = subject_acts.mark_notified(db, dcn, on, method, self._doing(db, context))
+            settled = subject_acts.mark_notified(db, dcn, on, method, self._doing(db, user))
             return pb.MarkNotifiedResponse(settled=settled)
 
         return await self._node.store.run(work)
@@ -111,11 +112,11 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
     # --- statement and dispute --------------------------------------------------------------------------
 
     async def ShowSubject(self, request: pb.ShowSubjectRequest, context: Context) -> pb.ShowSubjectResponse:
-        dcn, now = Dcn.parse(request.dcn), self._node.clock.now()
+        dcn, now, user = Dcn.parse(request.dcn), self._node.clock.now(), acting(context).user
 
         def work(db: Database) -> pb.ShowSubjectResponse:
             record = lifecycle.current(db, dcn)
-            ledger.append(db, now, "record.viewed", {"dcn": str(record.dcn), "user": acting(context).user})
+            ledger.append(db, now, "record.viewed", {"dcn": str(record.dcn), "user": user})
             today, stands = gate_day(now), record.circumstances
             return pb.ShowSubjectResponse(
                 dcn=str(record.dcn),
@@ -191,8 +192,8 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
         return pb.CarryOutDisputeResponse(dispute=found)
 
     async def _act(self, dcn: str, context: Context, step: Step) -> LifeEvent:
-        parsed = Dcn.parse(dcn)
-        return await self._node.store.run(lambda db: step(db, parsed, self._doing(db, context)))
+        parsed, user = Dcn.parse(dcn), acting(context).user
+        return await self._node.store.run(lambda db: step(db, parsed, self._doing(db, user)))
 
     async def _step(self, dcn: str, context: Context, step: Step) -> pb.SubjectDispute:
         event = await self._act(dcn, context, step)
@@ -206,7 +207,7 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
     async def MakeReport(
         self, request: pb.MakeReportRequest, context: Context
     ) -> AsyncIterator[pb.MakeReportResponse]:
-        asked = _asked(request)
+        asked, user = _asked(request), acting(context).user
 
         def begin(db: Database) -> tuple[Particulars, list[filings.SealedRecord], list[bytes]]:
             claimed, rows = subject_access.begin(db, asked)
@@ -216,7 +217,7 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
         found: Found = await asyncio.to_thread(subject_access.look_through, claimed, named, rows)
 
         def work(db: Database) -> SubjectReport:
-            doing = self._doing(db, context)
+            doing = self._doing(db, user)
             agency = self._agency(doing)
             return subject_access.report(db, found, asked.proof, agency, self._named, self._recalled, doing)
 
