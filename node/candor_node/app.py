@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
-from candor_node import approvals, due_process, epochs, mail_store, packs, shipped_packs
+from candor_node import approvals, deferrals, due_process, epochs, mail_store, packs, shipped_packs
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
@@ -173,6 +173,7 @@ class Node:
         self.executors: Executors = {
             **EXECUTORS,
             Operation.ADOPT_PACK: packs.adopter(own, key, self.pack_issuers),
+            Operation.DEFER_VISIBILITY: deferrals.execute,
         }
         self.allowed_lookups = AllowedLookups(
             self.store, self.searcher, self.clock, config.lookup_wait_seconds

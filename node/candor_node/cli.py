@@ -18,6 +18,7 @@ from candor_node import (
     cli_records,
     cli_requests,
     cli_review,
+    cli_subject,
 )
 from candor_node.cli_common import guarded
 
@@ -71,6 +72,7 @@ for _command in (
     cli_packs.packs,
     cli_office.users,
     cli_office.approvals,
+    cli_subject.subject,
     cli_review.review,
 ):
     cli.add_command(_command)

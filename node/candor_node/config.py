@@ -76,6 +76,8 @@ class NodeConfig(BaseSettings):
     pack_issuers: tuple[str, ...] = ()
     federation_records: int | None = Field(None, ge=1)
     green_purposes: tuple[str, ...] = ("J_APPLICANT",)
+    # Where officers reach the agency about their records; stands on every letter and report.
+    subject_contact: str = Field("", max_length=300)
     subjects_an_hour: int = Field(25, ge=1, le=1000)
 
     quota_elements: int = Field(40_000, ge=0)
