@@ -1,4 +1,4 @@
-"""Recall: what an owner tells those who hold what it released, and what they say back (docs/protocol.md §9.7).
+"""Recall: what an owner tells those who hold what it released, and their answer (docs/protocol.md §9.7).
 
 Both are signed statements inside HPKE, like requests. Rules of this file:
 - what a notice asks for is fixed by its kind, and a notice to destroy says nothing else: whoever reads one
@@ -300,7 +300,8 @@ def open_ack(
 ) -> RecallAck:
     """The acknowledgement inside an envelope said to be `sender`'s; which recall it fits is `check_answers`.
 
-    Raises SealedDataInvalid, SignatureInvalid, MalformedMessage, IdentityMismatch, WrongRecipient, NotYetValid.
+    Raises SealedDataInvalid, SignatureInvalid, MalformedMessage, IdentityMismatch, WrongRecipient or
+    NotYetValid.
     """
     context = SealContext(federation, SealKind.RECALL_ACK, envelope_id, sender, own)
     statement = open_statement(sealed, key, context)

@@ -136,7 +136,8 @@ def test_a_request_resealed_under_another_senders_name_is_refused() -> None:
 
 def test_a_request_for_another_owner_is_refused() -> None:
     misdirected = replace(REQUEST, owner=NodeId("mallory"))
-    context = SealContext(FEDERATION, SealKind.REQUEST, REQUEST.request_id.value, NodeId("asker"), NodeId("owner"))
+    envelope_id = REQUEST.request_id.value
+    context = SealContext(FEDERATION, SealKind.REQUEST, envelope_id, NodeId("asker"), NodeId("owner"))
     statement = PARTIES["asker"].signing.sign("disclosure-request", misdirected.encode())
     packed = len(statement.body).to_bytes(4, "big") + statement.body + statement.signature
     with pytest.raises(WrongRecipient):
