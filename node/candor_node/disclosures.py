@@ -14,7 +14,7 @@ import hashlib
 import secrets
 from datetime import datetime
 
-from candor_node import hit_store, ledger, lookup_store, mail_store, request_store
+from candor_node import copies, hit_store, ledger, lookup_store, mail_store, request_store
 from candor_node.clock import Clock
 from candor_node.hit_store import StoredHit
 from candor_node.index_client import IndexClient
@@ -206,10 +206,9 @@ class Requester:
                 now,
                 reason=_OUTCOME_WORDS.get(response.outcome, ""),
                 outcome=response.outcome,
-                record=record,
-                dispute_status=response.dispute_status if opened else None,
-                subject_statement=response.subject_statement if opened else "",
             )
+            if opened:
+                copies.add_response(db, response)
             mail_store.settle(db, row.number)
             ledger.append(
                 db,

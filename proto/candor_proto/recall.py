@@ -1,4 +1,4 @@
-"""Recall: what an owner tells those who hold what it released, and their answer (docs/protocol.md §9.7).
+"""Recall: what an owner tells those who hold what it released, and their answer (protocol.md §9.7).
 
 Both are signed statements inside HPKE, like requests. Rules of this file:
 - what a notice asks for is fixed by its kind, and a notice to destroy says nothing else: whoever reads one
@@ -344,22 +344,28 @@ class RecallEvent(Enum):
     ACTED = "acknowledged: acted"
     READ = "acknowledged: read"
     MEMBER_GONE = "no member any more"
-    SUPERSEDES = "overtaken by a notice to destroy"
+    OVERTAKEN = "overtaken by destruction"
 
+
+# Neither acknowledged nor overtaken: somebody still has to hear of it, should he be back one day.
+UNACKNOWLEDGED = (RecallState.PENDING, RecallState.SENT, RecallState.UNDELIVERABLE)
 
 RECALL_TRANSITIONS: Mapping[tuple[RecallState, RecallEvent], RecallState] = {
     (RecallState.PENDING, RecallEvent.SENDS): RecallState.SENT,
     (RecallState.PENDING, RecallEvent.MEMBER_GONE): RecallState.UNDELIVERABLE,
-    (RecallState.PENDING, RecallEvent.SUPERSEDES): RecallState.SUPERSEDED,
+    (RecallState.PENDING, RecallEvent.OVERTAKEN): RecallState.SUPERSEDED,
     (RecallState.SENT, RecallEvent.SENDS): RecallState.SENT,
     (RecallState.SENT, RecallEvent.ACTED): RecallState.ACTED,
     (RecallState.SENT, RecallEvent.READ): RecallState.READ,
     (RecallState.SENT, RecallEvent.MEMBER_GONE): RecallState.UNDELIVERABLE,
-    (RecallState.SENT, RecallEvent.SUPERSEDES): RecallState.SUPERSEDED,
+    (RecallState.SENT, RecallEvent.OVERTAKEN): RecallState.SUPERSEDED,
     (RecallState.ACTED, RecallEvent.ACTED): RecallState.ACTED,
     (RecallState.ACTED, RecallEvent.READ): RecallState.READ,
     (RecallState.READ, RecallEvent.ACTED): RecallState.READ,
     (RecallState.READ, RecallEvent.READ): RecallState.READ,
+    (RecallState.UNDELIVERABLE, RecallEvent.SENDS): RecallState.SENT,
+    (RecallState.UNDELIVERABLE, RecallEvent.MEMBER_GONE): RecallState.UNDELIVERABLE,
+    (RecallState.UNDELIVERABLE, RecallEvent.OVERTAKEN): RecallState.SUPERSEDED,
     (RecallState.UNDELIVERABLE, RecallEvent.ACTED): RecallState.ACTED,
     (RecallState.UNDELIVERABLE, RecallEvent.READ): RecallState.READ,
     (RecallState.SUPERSEDED, RecallEvent.ACTED): RecallState.SUPERSEDED,

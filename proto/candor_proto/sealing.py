@@ -57,7 +57,8 @@ class SealKind(Enum):
 class SealContext:
     """Everything a sealed message is bound to.
 
-    `envelope_id` is the request's id in a request and a response, `binding` the request's digest in a response.
+    `envelope_id` is the request's id in a request and a response, `binding` the request's digest in a
+    response.
     """
 
     federation: FederationName
