@@ -1,14 +1,15 @@
 """`candor-node`: the agency's commands.
 
 The edge: it prints, asks people, and turns every error into a sentence, a remedy and an exit status. The
-commands stand in `cli_node`, `cli_records`, `cli_lookup`, `cli_batch`, `cli_requests` and `cli_match`.
+commands stand in `cli_node`, `cli_records`, `cli_lookup`, `cli_batch`, `cli_requests`, `cli_recalls`
+and `cli_match`.
 """
 
 from __future__ import annotations
 
 import rich_click as click
 
-from candor_node import cli_batch, cli_lookup, cli_match, cli_node, cli_records, cli_requests
+from candor_node import cli_batch, cli_lookup, cli_match, cli_node, cli_recalls, cli_records, cli_requests
 from candor_node.cli_common import guarded
 
 
@@ -57,6 +58,7 @@ for _command in (
     cli_batch.batch,
     cli_batch.batches,
     cli_requests.requests,
+    cli_recalls.recalls,
     cli_match.match,
 ):
     cli.add_command(_command)

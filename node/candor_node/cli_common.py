@@ -22,6 +22,7 @@ import rich_click as click
 from candor_proto.errors import CandorError, Fault, InputInvalid, Unreachable
 
 if TYPE_CHECKING:
+    import grpc
     from google.protobuf.message import Message
 
     from candor_node.config import NodeConfig
@@ -87,8 +88,11 @@ def person_in_charge(given: str | None) -> str:
 
 
 @contextmanager
-def running_node(given: Path | None) -> Iterator[Any]:
-    """A stub for the node that runs with these settings; its errors come out typed."""
+def running_node(given: Path | None, *, stub: Callable[[grpc.Channel], Any] | None = None) -> Iterator[Any]:
+    """A stub for the node that runs with these settings; its errors come out typed.
+
+    `stub` is made of another service than LocalService.
+    """
     import grpc
 
     from candor_wire.status import from_status
@@ -99,7 +103,7 @@ def running_node(given: Path | None) -> Iterator[Any]:
         raise _not_running(config)
     with grpc.insecure_channel(f"unix:{config.socket}") as channel:
         try:
-            yield local_pb2_grpc.LocalServiceStub(channel)
+            yield (stub or local_pb2_grpc.LocalServiceStub)(channel)
         except grpc.RpcError as error:
             # What the stub raises is a call as well, which grpc's types do not say.
             call: Any = error

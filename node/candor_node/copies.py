@@ -25,7 +25,7 @@ _RESPONSE = 0
 
 @dataclass(frozen=True)
 class HeldVersion:
-    """One version of a record as its owner stated it; `kind` says by which recall, None: the release itself."""
+    """One version of a record as its owner stated it; `kind`: by which recall, None: by the release."""
 
     record: CanonicalRecord = field(repr=False)
     kind: RecallKind | None = None

@@ -338,7 +338,8 @@ _INITIAL = (
         acted_at INTEGER,
         read_at INTEGER
     ) STRICT""",
-    "CREATE INDEX recalls_unacknowledged ON recalls (send_at) WHERE state IN ('pending', 'sent', 'undeliverable')",
+    "CREATE INDEX recalls_unacknowledged ON recalls (send_at)"
+    " WHERE state IN ('pending', 'sent', 'undeliverable')",
     "CREATE INDEX recalls_by_request ON recalls (request_id, number)",
     "CREATE INDEX recalls_by_record ON recalls (record_id, number)",
     # Disclosure requests that others sent here.

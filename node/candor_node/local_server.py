@@ -16,18 +16,19 @@ import grpc.aio
 
 from candor_node.logs import log
 from candor_node.service import Context, LocalServicer
+from candor_node.service_recalls import RecallServicer
 from candor_proto.errors import CandorError, StoreUnusable
 from candor_wire import limits
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.status import ERROR_METADATA_KEY, to_status
-from candor_wire.v1 import local_pb2_grpc
+from candor_wire.v1 import local_pb2_grpc, recall_local_pb2_grpc
 
 if TYPE_CHECKING:
     from candor_node.app import Node
 
 
 class LocalServer:
-    """Serves `LocalService` on the socket of the node's settings."""
+    """Serves the node's own services on the socket of its settings."""
 
     def __init__(self, node: Node) -> None:
         self._path = node.config.socket
@@ -39,6 +40,7 @@ class LocalServer:
             ],
         )
         local_pb2_grpc.add_LocalServiceServicer_to_server(LocalServicer(node), self._server)
+        recall_local_pb2_grpc.add_RecallServiceServicer_to_server(RecallServicer(node), self._server)
 
     async def start(self) -> None:
         """Raises StoreUnusable when the socket cannot be made."""

@@ -22,6 +22,11 @@ from candor_proto.recall import Done, RecallAction, RecallKind, RecallNotice, Re
 _OPEN = "state IN ('pending', 'sent', 'undeliverable')"
 # Kinds of notices to destroy: they wait for nothing.
 _DESTROYING = ", ".join(str(kind.value) for kind in RecallKind if kind.action is RecallAction.DESTROY)
+_DUE = (
+    f"{_OPEN} AND send_at <= ? AND (kind IN ({_DESTROYING}) OR NOT EXISTS (SELECT 1 FROM recalls AS earlier"  # noqa: S608
+    f" WHERE earlier.request_id = recalls.request_id AND earlier.number < recalls.number"
+    f" AND earlier.{_OPEN})) ORDER BY number LIMIT ?"
+)
 
 
 @dataclass(frozen=True)
@@ -149,13 +154,7 @@ def find(db: Database, recall_id: RecallId) -> Recall | None:
 
 def due(db: Database, now: datetime, limit: int) -> list[Recall]:
     """Recalls to send now, oldest first: of those about one request the first that is not acknowledged."""
-    return _recalls(
-        db,
-        f"{_OPEN} AND send_at <= ? AND (kind IN ({_DESTROYING}) OR NOT EXISTS (SELECT 1 FROM recalls AS earlier"
-        f" WHERE earlier.request_id = recalls.request_id AND earlier.number < recalls.number"
-        f" AND earlier.{_OPEN})) ORDER BY number LIMIT ?",
-        (to_milliseconds(now), limit),
-    )
+    return _recalls(db, _DUE, (to_milliseconds(now), limit))
 
 
 def of_request(db: Database, request_id: RequestId) -> list[Recall]:
@@ -215,8 +214,8 @@ def set_acknowledged(
 ) -> None:
     """What was said first stays: a later acknowledgement adds that a person has read it, and no more."""
     db.execute(
-        "UPDATE recalls SET state = ?, body = x'', done = coalesce(done, ?), acted_at = coalesce(acted_at, ?),"
-        " read_at = coalesce(read_at, ?) WHERE number = ?",
+        "UPDATE recalls SET state = ?, body = x'', done = coalesce(done, ?),"
+        " acted_at = coalesce(acted_at, ?), read_at = coalesce(read_at, ?) WHERE number = ?",
         (
             state.value,
             done.value,
@@ -230,9 +229,7 @@ def set_acknowledged(
 # --- those of others -----------------------------------------------------------------------------------
 
 
-def add_received(
-    db: Database, notice: RecallNotice, digest: Digest, done: Done, acted_at: datetime
-) -> None:
+def add_received(db: Database, notice: RecallNotice, digest: Digest, done: Done, acted_at: datetime) -> None:
     db.execute(
         "INSERT INTO received_recalls (recall_id, request_id, owner, kind, digest, changed, effective_at,"
         " done, acted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -286,9 +283,10 @@ def received_about(db: Database, request_id: RequestId) -> list[ReceivedRecall]:
     return _received(db, "request_id = ? ORDER BY acted_at, rowid", (request_id.value,))
 
 
-def list_received(db: Database, limit: int) -> list[ReceivedRecall]:
-    """Newest first."""
-    return _received(db, "1 ORDER BY acted_at DESC, rowid DESC LIMIT ?", (limit,))
+def list_received(db: Database, limit: int, *, unread: bool = False) -> list[ReceivedRecall]:
+    """Newest first; `unread` narrows to those that no person has acknowledged."""
+    where = "read_at IS NULL" if unread else "1"
+    return _received(db, f"{where} ORDER BY acted_at DESC, rowid DESC LIMIT ?", (limit,))
 
 
 def set_read(db: Database, recall_id: RecallId, by: str, now: datetime) -> None:

@@ -38,7 +38,7 @@ from candor_proto.errors import (
     InputInvalid,
     UnknownObject,
 )
-from candor_proto.ids import Digest, FederationName, NodeId, RecallId, RequestId
+from candor_proto.ids import Digest, FederationName, NodeId, RecallId
 from candor_proto.recall import (
     DONE_BY,
     AckLevel,
@@ -187,7 +187,7 @@ class RecallRecipient:
     # --- a person has read it ----------------------------------------------------------------------------
 
     async def acknowledge(self, recall_id: RecallId, by: str) -> ReceivedRecall:
-        """Tell the owner that a person has read of a recall. Raises UnknownObject, AlreadyExists, InputInvalid."""
+        """Tell the owner that a person has read of it. Raises UnknownObject, AlreadyExists, InputInvalid."""
         if not by.strip():
             raise InputInvalid("A recall is read by a person.", remedy="Name them with --by.")
         now = from_milliseconds(to_milliseconds(self._clock.now()))
@@ -210,7 +210,10 @@ class RecallRecipient:
 
 
 def _foresee(db: Database, notice: RecallNotice, digest: Digest, now: datetime) -> _Foreseen:
-    """What a notice will do. Raises UnknownObject, IdentityMismatch, CommitmentMismatch, ConflictingResubmission."""
+    """What a notice will do.
+
+    Raises UnknownObject, IdentityMismatch, CommitmentMismatch, ConflictingResubmission.
+    """
     sent = request_store.sent(db, notice.request_id)
     if sent is None:
         raise UnknownObject("A recall of something that was never asked for here.")
@@ -270,12 +273,3 @@ def _unread(db: Database, recall_id: RecallId) -> ReceivedRecall:
     if known.state is not RecipientState.APPLIED:
         raise AlreadyExists("Somebody has read this recall already.", remedy="Nothing needs to be done.")
     return known
-
-
-def withdrawn_by(db: Database, request_ids: list[RequestId]) -> ReceivedRecall | None:
-    """The recall that destroyed what was released under one of these requests, if any."""
-    for request_id in request_ids:
-        for known in recall_store.received_about(db, request_id):
-            if known.kind.action is RecallAction.DESTROY:
-                return known
-    return None

@@ -107,7 +107,7 @@ def after_act(db: Database, event: LifeEvent) -> int:
 
 
 def _overtake(db: Database, release: ReceivedRequest, before: Sequence[Recall]) -> None:
-    """Nothing else about this release needs to be heard, nor the response itself where it was not sent yet."""
+    """Nothing else about this release needs to be heard, nor the response where it was not sent yet."""
     request_id = release.request.request_id
     mail_store.take_back(db, MessageKind.DISCLOSURE_RESPONSE, request_id.value)
     for one in before:

@@ -172,7 +172,7 @@ def settle_sent(
 
 
 def forget_record(db: Database, request_id: RequestId, state: RequesterState, reason: str) -> None:
-    """Leave a tombstone of a request whose record was recalled: copy, reply key and evidence are destroyed."""
+    """Leave a tombstone of a request whose record was recalled: copy, reply key, evidence are destroyed."""
     copies.destroy(db, request_id)
     db.execute(
         "UPDATE sent_requests SET state = ?, reason = ?, reply_key = x'', evidence = NULL"

@@ -318,7 +318,7 @@ def test_what_is_over_its_limit_is_refused() -> None:
     many = tuple(f"a{number:03}" for number in range(MAX_CHANGED + 1))
     for changes in ({"changed": many}, {"record": bytes(44_001)}, {"subject_statement": "x" * 16_001}):
         with pytest.raises(LimitExceeded):
-            RecallNotice.decode(replace(CORRECTED, **changes).encode())  # type: ignore[arg-type]  # by name
+            RecallNotice.decode(replace(CORRECTED, **changes).encode())
 
 
 def test_the_longest_notice_fits_its_envelope() -> None:
@@ -368,7 +368,7 @@ def test_a_notice_for_another_recipient_or_federation_is_refused() -> None:
         ({"recipient": NodeId("mallory")}, WrongRecipient),
         ({"federation": FederationName("other.example")}, IdentityMismatch),
     ):
-        body = replace(VOIDED, **changes).encode()  # type: ignore[arg-type]  # by name
+        body = replace(VOIDED, **changes).encode()
         sealed = resealed(SealKind.RECALL_NOTICE, body, "owner", "owner", "asker", "recall-notice")
         with pytest.raises(error):
             open_as_recipient(sealed)
@@ -423,7 +423,7 @@ def test_an_acknowledgement_to_another_owner_or_federation_is_refused() -> None:
         ({"owner": NodeId("mallory")}, WrongRecipient),
         ({"federation": FederationName("other.example")}, IdentityMismatch),
     ):
-        body = replace(ACK, **changes).encode()  # type: ignore[arg-type]  # by name
+        body = replace(ACK, **changes).encode()
         with pytest.raises(error):
             open_as_owner(resealed(SealKind.RECALL_ACK, body, "asker", "asker", "owner", "recall-ack"))
 
