@@ -43,6 +43,7 @@ from candor_records.life import Act, AppealOutcome, Overturning
 from candor_records.policy import NoPack
 from candor_records.records import Dcn
 from candor_wire.codec import Envelope, MessageKind
+from tests.federation import instead
 from tests.parties import FEDERATION, NOW
 from tests.recalls import ALPHA, BRAVO, Couple
 from tests.records import STORE_KEY, make_content
@@ -155,7 +156,7 @@ def test_a_decision_that_the_policy_leaves_in_the_index_is_revised_not_withdrawn
         def withdraws(self, kind: Any, how: Any) -> bool:
             return False
 
-    couple = Couple(tmp_path, policy=Keeps())  # type: ignore[arg-type]  # a policy in all but its base
+    couple = Couple(tmp_path, policy=Keeps())
     dcn = couple.file()
     couple.release(dcn)
     couple.act(lambda db, doing: lifecycle.overturn(db, dcn, Overturning.PARDONED, {}, doing))
@@ -322,7 +323,7 @@ def test_a_response_that_is_being_opened_while_the_recall_comes_is_not_stored(co
         couple.deliver(notice)
         return found
 
-    couple.alpha.requester._open = open_slowly  # type: ignore[method-assign]  # the point of the test
+    instead(couple.alpha.requester, "_open", open_slowly)
     asyncio.run(couple.alpha.requester.process(row))
     held = couple.holding(request)
     assert (held.state, held.copy) == (RequesterState.RECALLED, None)
@@ -459,7 +460,7 @@ def test_a_response_still_in_the_outbox_is_taken_back_with_the_act(
 
 
 def test_a_notice_goes_again_after_one_three_and_seven_days_and_then_every_week() -> None:
-    at, days = NOW, []
+    at, days = NOW, list[int]()
     while len(days) < 6:
         at = next_sending(NOW, at)
         days.append((at - NOW).days)
