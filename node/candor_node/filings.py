@@ -23,8 +23,11 @@ from candor_proto.errors import UnknownObject
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus
-from candor_records.content import AdjudicationStatus, Content, FieldInvalid, content_fields, plain
+from candor_records.codes import AdjudicationStatus
+from candor_records.content import Content, FieldInvalid, content_fields
 from candor_records.dispute import Dispute
+from candor_records.earlier import EarlierReport
+from candor_records.field_types import plain
 from candor_records.gate import GateState
 from candor_records.record_fields import parse
 from candor_records.records import Circumstances, Dcn, Record, ReportType, Standing
@@ -326,12 +329,14 @@ def _encode(record: Record) -> bytes:
         "adjudication_status": record.adjudication_status.name,
         "expires_on": record.expires_on.isoformat() if record.expires_on else "",
     }
-    return _json({**content_fields(record.content), **filing})
+    earlier = [report.fields() for report in record.earlier]
+    return _json({**content_fields(record.content), **filing, "earlier": earlier})
 
 
 def _decode(row: SealedRecord, octets: bytes) -> Record:
-    fields: dict[str, str] = json.loads(octets)
-    content, faults = parse(fields)
+    fields = json.loads(octets)
+    earlier = tuple(map(EarlierReport.read, fields.pop("earlier")))
+    content, faults = parse(fields, search=())
     if content is None:
         raise faults[0]
     return Record(
@@ -348,6 +353,7 @@ def _decode(row: SealedRecord, octets: bytes) -> Record:
         record_id=row.record_id,
         expires_on=_day(fields["expires_on"]),
         circumstances=row.circumstances(),
+        earlier=earlier,
     )
 
 
