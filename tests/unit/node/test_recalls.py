@@ -39,7 +39,8 @@ from candor_proto.recall import (
     seal_notice,
 )
 from candor_proto.record import DisputeStatus
-from candor_records.life import Act, AppealOutcome, Overturning
+from candor_records.codes import AppealOutcome
+from candor_records.life import Act, Overturning
 from candor_records.policy import NoPack
 from candor_records.records import Dcn
 from candor_wire.codec import Envelope, MessageKind
