@@ -36,6 +36,7 @@ from candor_proto.errors import (
     CandorError,
     ConflictingResubmission,
     InputInvalid,
+    StoreUnusable,
     UnknownObject,
 )
 from candor_proto.ids import Digest, FederationName, NodeId, RecallId
@@ -115,6 +116,8 @@ class RecallRecipient:
             notice = await asyncio.to_thread(self._open, row, now)
             digest = notice.digest()
             foreseen = await self._store.run(lambda db: _foresee(db, notice, digest, now))
+        except StoreUnusable:
+            raise
         except CandorError as error:
             code = error.code
             log.warning("a recall was dropped", sender=str(row.envelope.sender), code=code)
