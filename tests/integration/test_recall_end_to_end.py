@@ -123,8 +123,8 @@ def test_a_person_reads_of_a_recall_and_says_so(tmp_path: Path) -> None:
         async with recall_service(alpha) as service:
             unread = await service.ListRecalls(recall_local_pb2.ListRecallsRequest(unread=True))
             assert [one.recall_id for one in unread.received] == [recall.recall_id]
-            request = recall_local_pb2.AcknowledgeRecallRequest(recall_id=recall.recall_id[:8], by="dana")
-            read = (await service.AcknowledgeRecall(request)).recall
+            reading = recall_local_pb2.AcknowledgeRecallRequest(recall_id=recall.recall_id[:8], by="dana")
+            read = (await service.AcknowledgeRecall(reading)).recall
             assert (read.state, read.read_by) == ("read", "dana")
             assert "by dana" in "\n".join(cli_recalls.lines(read))
             unread = await service.ListRecalls(recall_local_pb2.ListRecallsRequest(unread=True))

@@ -38,7 +38,7 @@ from candor_proto.recall import (
     seal_ack,
     seal_notice,
 )
-from candor_proto.record import DisputeStatus
+from candor_proto.record import DisputeStatus, RecordKind
 from candor_records.codes import AppealOutcome
 from candor_records.life import Act, Overturning
 from candor_records.policy import NoPack
@@ -150,11 +150,8 @@ def test_an_appeal_that_changed_the_decision_is_a_revision_and_one_that_upheld_i
 
 
 def test_a_decision_that_the_policy_leaves_in_the_index_is_revised_not_withdrawn(tmp_path: Path) -> None:
-    class Keeps:
-        gate_rules = NoPack.gate_rules
-        retention = NoPack.retention
-
-        def withdraws(self, kind: Any, how: Any) -> bool:
+    class Keeps(NoPack):
+        def withdraws(self, kind: RecordKind, how: Overturning) -> bool:
             return False
 
     couple = Couple(tmp_path, policy=Keeps())
