@@ -45,6 +45,8 @@ from candor_node.outbox import Outbox
 from candor_node.packs import packs_migrations
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
+from candor_node.recalled import RecallRecipient
+from candor_node.recalling import Recaller
 from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
@@ -213,8 +215,12 @@ class Node:
             key,
             self.keys.disclosure,
             config.green,
+            self.policy,
             self.clock,
         )
+        parts = self.store, self.indexes, self.outbox, federation, own, key, self.keys.disclosure, self.clock
+        self.recaller = Recaller(*parts)
+        self.recall_recipient = RecallRecipient(*parts)
         self.publishing = Publishing(
             self.store,
             self.hub,
@@ -254,6 +260,8 @@ class Node:
             MessageKind.ANSWER: self.answers.process,
             MessageKind.DISCLOSURE_REQUEST: self.owner.process,
             MessageKind.DISCLOSURE_RESPONSE: self.requester.process,
+            MessageKind.RECALL_NOTICE: self.recall_recipient.process,
+            MessageKind.RECALL_ACK: self.recaller.process,
         }
         together = {MessageKind.ANSWER: self.answers.process_together}
         own, clock, judge = self.config.node_id, self.clock, self._may_judge
@@ -267,6 +275,7 @@ class Node:
             "batches": self.batches.run,
             "indexes": lambda: self.indexes.run(self.config.index_refresh_seconds),
             "publication": self.publishing.run,
+            "recalls": self.recaller.run,
             "housekeeping": self._keep_house,
             "allowed lookups": self.allowed_lookups.run,
             **{f"inbox {kind.name.lower()}": box.run for kind, box in self._inbox.items()},
