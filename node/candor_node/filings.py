@@ -1,10 +1,10 @@
-"""Records as rows: sealed one by one, found again without being opened.
+"""Filings as rows: versions sealed under their record's key, found again without being opened.
 
 Rules of this file:
-- identity, narrative and every other field are sealed under the record's own key with AES-256-GCM
-  (aad = dcn ‖ version), and that key stands in a table of its own: to destroy the key is to destroy the
-  record, in old backups too. Columns in clear are those that filter, and name nobody;
-- a version is never changed, only followed. What changes is which version is current, and the gate's word;
+- identity, narrative and every other field of a version are sealed (`record_seals`). Columns in clear are
+  those that filter, and name nobody;
+- a version is never changed, only followed, and never deleted. What changes is the record's head: which
+  version is current, its circumstances, and the gate's word;
 - everything here runs inside the caller's transaction.
 """
 
@@ -12,47 +12,45 @@ from __future__ import annotations
 
 import hmac
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from candor_node.record_seals import destroy_key, draw_key, keep_key, key_of, open_sealed, seal
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
-from candor_proto.errors import SealedDataInvalid, UnknownObject
+from candor_proto.errors import UnknownObject
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
-from candor_proto.record import DisputeStatus, RecordKind, Tier
-from candor_records.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields, plain
+from candor_proto.record import DisputeStatus
+from candor_records.content import AdjudicationStatus, Content, FieldInvalid, content_fields, plain
+from candor_records.dispute import Dispute
 from candor_records.gate import GateState
 from candor_records.record_fields import parse
-from candor_records.records import Dcn, DisputeGround, Record, ReportType
+from candor_records.records import Circumstances, Dcn, Record, ReportType, Standing
 
-GateColumns = tuple[int, str, str | None]
+GateColumns = tuple[int, str, str, str | None]
+Cell = str | int | bytes | None
 
-KEY_OCTETS = 32
-_NONCE_OCTETS = 12
+_MATTERS = b"matters"
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A filing as lists show it: nothing that names anybody."""
+def columns(gate: GateState) -> GateColumns:
+    """A word of the gate as the columns `matchable`, `reasons`, `failed` and `recheck_on`."""
+    recheck_on = gate.recheck_on.isoformat() if gate.recheck_on else None
+    return int(gate.matchable), json.dumps(gate.reasons), ", ".join(gate.failed), recheck_on
 
-    dcn: Dcn
-    version: int
-    report_type: ReportType
-    current: bool
-    record_kind: RecordKind
-    tier: Tier
-    adjudication_status: AdjudicationStatus
-    sharing: Sharing
-    reporting_agency: Ori
-    effective_on: date
-    created_at: datetime
-    gate: GateState
+
+# --- reading ------------------------------------------------------------------------------------------
+
+_HEAD = (
+    "standing, sharing, reviewed, sealed_by_order, legal_hold, record_heads.review_on,"
+    " record_heads.expires_on, matters"
+)
+_JOINED = (
+    "records JOIN record_heads USING (record_id) JOIN record_keys USING (record_id)"  # no key, no record
+)
+HeadColumns = tuple[str, str, int, int, int, str | None, str | None, bytes]
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,98 +58,25 @@ class SealedRecord:
     """A row that can be opened outside the transaction that read it."""
 
     dcn: str
+    record_id: bytes
     version: int
     sealed: bytes
     key: bytes
+    head: HeadColumns
 
     def open(self) -> Record:
         """The record; raises SealedDataInvalid if the row was altered or moved."""
-        nonce, body = self.sealed[:_NONCE_OCTETS], self.sealed[_NONCE_OCTETS:]
-        try:
-            text = AESGCM(self.key).decrypt(nonce, body, _associated(self.dcn, self.version))
-        except InvalidTag:
-            raise SealedDataInvalid(
-                f"The stored record {self.dcn} does not open: its row was altered.",
-                remedy="Restore the last backup.",
-            ) from None
-        return _decode(self.dcn, self.version, text)
+        what = f"The stored record {self.dcn}"
+        text = open_sealed(self.key, self.sealed, _associated(self.record_id, self.dcn, self.version), what)
+        return _decode(self, text)
+
+    def circumstances(self) -> Circumstances:
+        """As `open` finds them, without the version itself."""
+        return _circumstances(self)
 
 
-def _associated(dcn: str, version: int) -> bytes:
-    return dcn.encode("ascii") + version.to_bytes(4, "big")
-
-
-def agency_key(db: Database, ori: Ori, agency_record_id: str) -> bytes:
-    """By what a record is found again: a keyed digest, for an agency's case number may name a case."""
-    secret: bytes = db.execute("SELECT value FROM node_secrets WHERE name = 'agency-key'").fetchone()[0]
-    return hmac.digest(secret, f"id\0{ori}\0{agency_record_id}".encode(), "sha256")
-
-
-def content_mac(db: Database, content: Content) -> bytes:
-    """A keyed digest of a content: equal digests, equal contents."""
-    secret: bytes = db.execute("SELECT value FROM node_secrets WHERE name = 'agency-key'").fetchone()[0]
-    return hmac.digest(secret, b"content\0" + _json(content_fields(content)), "sha256")
-
-
-def columns(gate: GateState) -> GateColumns:
-    """The gate's word as the columns `matchable`, `reasons` and `recheck_on`."""
-    recheck_on = gate.recheck_on.isoformat() if gate.recheck_on else None
-    return int(gate.matchable), json.dumps(gate.reasons), recheck_on
-
-
-def insert(db: Database, record: Record, gate: GateState) -> None:
-    """Store `record` as the current version, in place of the one it follows.
-
-    Raises InputInvalid when it does not follow the current version of its agency record id.
-    """
-    found_by = agency_key(db, record.reporting_agency, record.content.agency_record_id)
-    row = db.execute(
-        "SELECT dcn, version FROM records WHERE agency_key = ? AND current = 1", [found_by]
-    ).fetchone()
-    expected = (row[0], row[1] + 1) if row else (None, 1)
-    if (str(record.previous_dcn) if record.previous_dcn else None, record.version) != expected:
-        raise FieldInvalid("previous_dcn", "the record was changed in the meantime; read it again")
-    key = secrets.token_bytes(KEY_OCTETS)
-    nonce = secrets.token_bytes(_NONCE_OCTETS)
-    dcn = str(record.dcn)
-    sealed = nonce + AESGCM(key).encrypt(nonce, _encode(record), _associated(dcn, record.version))
-    if row:
-        db.execute("UPDATE records SET current = 0, recheck_on = NULL WHERE dcn = ?", [row[0]])
-    db.execute(
-        "INSERT INTO records VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            dcn,
-            found_by,
-            record.version,
-            row[0] if row else None,
-            record.report_type.name,
-            record.kind.name,
-            record.tier.name,
-            record.adjudication_status.name,
-            record.content.sharing.name,
-            str(record.reporting_agency),
-            record.content.effective_on.isoformat(),
-            to_milliseconds(record.created_at),
-            content_mac(db, record.content),
-            *columns(gate),
-            sealed,
-        ],
-    )
-    db.execute("INSERT INTO record_keys VALUES (?, ?)", [dcn, key])
-
-
-def set_gate(db: Database, dcn: Dcn, gate: GateState) -> None:
-    """Store what the gate says now."""
-    db.execute(
-        "UPDATE records SET matchable = ?, reasons = ?, recheck_on = ? WHERE dcn = ?",
-        [*columns(gate), str(dcn)],
-    )
-
-
-def destroy_key(db: Database, dcn: Dcn) -> None:
-    """Crypto-shredding: overwrite and delete the record's key. Nobody opens the record again."""
-    db.execute("UPDATE record_keys SET key = zeroblob(32) WHERE dcn = ?", [str(dcn)])
-    db.execute("DELETE FROM record_keys WHERE dcn = ?", [str(dcn)])
+def _associated(record_id: bytes, dcn: str, version: int) -> bytes:
+    return b"version" + record_id + dcn.encode("ascii") + version.to_bytes(4, "big")
 
 
 def find(db: Database, dcn: Dcn) -> Record:
@@ -162,6 +87,36 @@ def find(db: Database, dcn: Dcn) -> Record:
     return rows[0].open()
 
 
+def find_current(db: Database, record_id: bytes) -> Record:
+    """The current version of a record; raises UnknownObject when its key is gone."""
+    rows = list(_sealed(db, "records.record_id = ? AND current = 1", [record_id]))
+    if not rows:
+        raise UnknownObject("The record was destroyed: nothing of it can be opened.")
+    return rows[0].open()
+
+
+def record_id_of(db: Database, dcn: Dcn) -> bytes:
+    """Which record a control number belongs to, destroyed or not; raises UnknownObject."""
+    row = db.execute("SELECT record_id FROM records WHERE dcn = ?", [str(dcn)]).fetchone()
+    if row is None:
+        raise UnknownObject(
+            f"There is no control number {dcn} here.", remedy="`candor-node records list` shows them."
+        )
+    found: bytes = row[0]
+    return found
+
+
+def versions(db: Database, record_id: bytes) -> list[Record]:
+    """All versions of a record, oldest first; none once its key is gone."""
+    return [row.open() for row in _sealed(db, "records.record_id = ?", [record_id], "version")]
+
+
+def control_numbers(db: Database, record_id: bytes) -> list[str]:
+    """Of all versions, oldest first, destroyed or not."""
+    rows = db.execute("SELECT dcn FROM records WHERE record_id = ? ORDER BY version", [record_id])
+    return [dcn for (dcn,) in rows]
+
+
 def find_by_agency_id(db: Database, ori: Ori, agency_record_id: str) -> Record | None:
     """The current version of the agency's own record id, or None."""
     found_by = agency_key(db, ori, agency_record_id)
@@ -169,19 +124,23 @@ def find_by_agency_id(db: Database, ori: Ori, agency_record_id: str) -> Record |
     return rows[0].open() if rows else None
 
 
-def current_filing(db: Database, ori: Ori, agency_record_id: str) -> tuple[Dcn, bytes, bool] | None:
-    """(control number, content digest, whether it is terminal) of the current version, without opening it."""
+@dataclass(frozen=True, repr=False)
+class CurrentFiling:
+    """What is known of an agency's record id without opening anything."""
+
+    dcn: Dcn
+    content_mac: bytes
+    standing: Standing
+    sharing: Sharing
+
+
+def current_filing(db: Database, ori: Ori, agency_record_id: str) -> CurrentFiling | None:
     row = db.execute(
-        "SELECT dcn, content_mac, report_type = 'VOID' OR adjudication_status = 'EXPUNGED' "
-        "FROM records WHERE agency_key = ? AND current = 1",
+        "SELECT record_heads.dcn, content_mac, standing, sharing FROM record_heads "
+        "JOIN records ON records.dcn = record_heads.dcn WHERE agency_key = ?",
         [agency_key(db, ori, agency_record_id)],
     ).fetchone()
-    return (Dcn(row[0]), row[1], bool(row[2])) if row else None
-
-
-def is_current(db: Database, dcn: Dcn) -> bool:
-    row = db.execute("SELECT current FROM records WHERE dcn = ?", [str(dcn)]).fetchone()
-    return bool(row and row[0])
+    return CurrentFiling(Dcn(row[0]), row[1], Standing[row[2]], Sharing[row[3]]) if row else None
 
 
 def sealed_current(db: Database, *, matchable: bool | None = None) -> list[SealedRecord]:
@@ -198,82 +157,161 @@ def due_for_gate(db: Database, today: date) -> list[SealedRecord]:
 
 def gate_words(db: Database) -> dict[str, bool]:
     """The gate's last word on every current record, by control number."""
-    rows = db.execute("SELECT dcn, matchable FROM records WHERE current = 1")
-    return {dcn: bool(matchable) for dcn, matchable in rows}
+    return {dcn: bool(matchable) for dcn, matchable in db.execute("SELECT dcn, matchable FROM record_heads")}
 
 
 def gate_columns(db: Database) -> dict[str, GateColumns]:
     """What is stored of the gate's last word on every current record, by control number."""
-    rows = db.execute("SELECT dcn, matchable, reasons, recheck_on FROM records WHERE current = 1")
-    return {dcn: (matchable, reasons, recheck_on) for dcn, matchable, reasons, recheck_on in rows}
+    rows = db.execute("SELECT dcn, matchable, reasons, failed, recheck_on FROM record_heads")
+    return {
+        dcn: (matchable, reasons, failed, recheck_on) for dcn, matchable, reasons, failed, recheck_on in rows
+    }
 
 
-def _sealed(db: Database, where: str, values: Sequence[str | int | bytes]) -> Iterator[SealedRecord]:
-    joined = "records JOIN record_keys ON record_keys.dcn = records.dcn"
-    sql = f"SELECT records.dcn, version, sealed, key FROM {joined} WHERE {where}"  # noqa: S608
-    rows = db.execute(f"{sql} ORDER BY records.rowid", list(values))
-    return (SealedRecord(*row) for row in rows)
+def _sealed(
+    db: Database, where: str, values: Sequence[str | int | bytes], order: str = "records.rowid"
+) -> Iterator[SealedRecord]:
+    # `where` and `order` are constants of this module.
+    sql = f"SELECT records.dcn, record_id, version, sealed, key, {_HEAD} FROM {_JOINED} WHERE {where}"  # noqa: S608
+    rows = db.execute(f"{sql} ORDER BY {order}", list(values))
+    return (SealedRecord(row[0], row[1], row[2], row[3], row[4], tuple(row[5:])) for row in rows)
 
 
-_SUMMARY_COLUMNS = (
-    "dcn, version, report_type, current, record_kind, tier, adjudication_status, sharing, reporting_agency, "
-    "effective_on, created_at, matchable, reasons, recheck_on"
-)
+# --- writing ------------------------------------------------------------------------------------------
 
 
-def summaries(
-    db: Database,
-    *,
-    kind: RecordKind | None = None,
-    matchable: bool | None = None,
-    only_current: bool = True,
-    limit: int = 1_000,
-    offset: int = 0,
-) -> list[Summary]:
-    """Filings for a list, newest first."""
-    where: list[str] = ["1"]
-    values: list[str | int] = []
-    if only_current:
-        where.append("current = 1")
-    if kind is not None:
-        where.append("record_kind = ?")
-        values.append(kind.name)
-    if matchable is not None:
-        where.append("matchable = ?")
-        values.append(int(matchable))
-    sql = f"SELECT {_SUMMARY_COLUMNS} FROM records WHERE {' AND '.join(where)}"  # noqa: S608
-    rows = db.execute(
-        f"{sql} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?", [*values, limit, offset]
+def agency_key(db: Database, ori: Ori, agency_record_id: str) -> bytes:
+    """By what a record is found again: a keyed digest, for an agency's case number may name a case."""
+    return _keyed(db, f"id\0{ori}\0{agency_record_id}".encode())
+
+
+def content_mac(db: Database, content: Content) -> bytes:
+    """A keyed digest of a content but for its sharing choice: equal digests, equal facts."""
+    fields = content_fields(content)
+    del fields["sharing"]
+    return _keyed(db, b"content\0" + _json(fields))
+
+
+def _keyed(db: Database, octets: bytes) -> bytes:
+    secret: bytes = db.execute("SELECT value FROM node_secrets WHERE name = 'agency-key'").fetchone()[0]
+    return hmac.digest(secret, octets, "sha256")
+
+
+def insert(db: Database, record: Record, gate: GateState) -> None:
+    """Store `record` as the current version, in place of the one it follows.
+
+    Raises FieldInvalid when it does not follow the current version of its record.
+    """
+    dcn, record_id = str(record.dcn), record.record_id
+    found_by = agency_key(db, record.reporting_agency, record.content.agency_record_id)
+    row = db.execute(
+        "SELECT record_id, record_heads.dcn, version FROM record_heads JOIN records USING (record_id) "
+        "WHERE (agency_key = ? OR record_id = ?) AND current = 1",
+        [found_by, record_id],
+    ).fetchall()
+    expected = [] if record.version == 1 else [(record_id, str(record.previous_dcn), record.version - 1)]
+    if row != expected:
+        raise FieldInvalid("previous_dcn", "the record was changed in the meantime; read it again")
+    key = key_of(db, record_id) if row else draw_key()
+    sealed = seal(key, _encode(record), _associated(record_id, dcn, record.version))
+    db.execute("UPDATE records SET current = 0 WHERE record_id = ? AND current = 1", [record_id])
+    db.execute(
+        "INSERT INTO records VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)",
+        [
+            dcn,
+            record_id,
+            record.version,
+            str(record.previous_dcn) if record.previous_dcn else None,
+            record.report_type.name,
+            to_milliseconds(record.created_at),
+            content_mac(db, record.content),
+            sealed,
+        ],
     )
-    return [_summary(row) for row in rows]
-
-
-def _summary(
-    row: tuple[str, int, str, int, str, str, str, str, str, str, int, int, str, str | None],
-) -> Summary:
-    gate = GateState(
-        bool(row[11]), tuple(json.loads(row[12])), date.fromisoformat(row[13]) if row[13] else None
+    head = {
+        "record_id": record_id,
+        "agency_key": found_by,
+        "dcn": dcn,
+        "record_kind": record.kind.name,
+        "tier": record.tier.name,
+        "adjudication_status": record.adjudication_status.name,
+        "reporting_agency": str(record.reporting_agency),
+        "effective_on": record.content.effective_on.isoformat(),
+        "filed_at": to_milliseconds(record.created_at),
+        **_gate_values(gate),
+        **_circumstance_values(record, key),
+    }
+    updates = ", ".join(f"{name} = excluded.{name}" for name in head if name != "record_id")
+    db.execute(
+        f"INSERT INTO record_heads ({', '.join(head)}) VALUES ({', '.join('?' * len(head))}) "  # noqa: S608
+        f"ON CONFLICT (record_id) DO UPDATE SET {updates}",
+        list(head.values()),
     )
-    return Summary(
-        Dcn(row[0]),
-        row[1],
-        ReportType[row[2]],
-        bool(row[3]),
-        RecordKind[row[4]],
-        Tier[row[5]],
-        AdjudicationStatus[row[6]],
-        Sharing[row[7]],
-        Ori(row[8]),
-        date.fromisoformat(row[9]),
-        from_milliseconds(row[10]),
-        gate,
+    if not row:
+        keep_key(db, record_id, key)
+
+
+def set_circumstances(db: Database, record: Record, gate: GateState) -> None:
+    """Store what changed of a record without a filing, and what the gate says to it."""
+    values = {**_gate_values(gate), **_circumstance_values(record, key_of(db, record.record_id))}
+    _set_head(db, record.record_id, values)
+
+
+def set_gate(db: Database, record: Record, gate: GateState) -> None:
+    """Store what the gate says now; a living record stands where that puts it."""
+    _set_head(db, record.record_id, {**_gate_values(gate), "standing": record.circumstances.standing.name})
+
+
+def _set_head(db: Database, record_id: bytes, values: Mapping[str, Cell]) -> None:
+    updates = ", ".join(f"{name} = ?" for name in values)  # names of this module
+    db.execute(
+        f"UPDATE record_heads SET {updates} WHERE record_id = ?",  # noqa: S608
+        [*values.values(), record_id],
     )
 
 
-def count(db: Database) -> tuple[int, int]:
-    """(current records, those of them that are matchable)."""
-    row = db.execute("SELECT count(*), coalesce(sum(matchable), 0) FROM records WHERE current = 1").fetchone()
-    return row[0], row[1]
+def _gate_values(gate: GateState) -> dict[str, Cell]:
+    return dict(zip(("matchable", "reasons", "failed", "recheck_on"), columns(gate), strict=True))
+
+
+def _circumstance_values(record: Record, key: bytes) -> dict[str, Cell]:
+    now = record.circumstances
+    matters = {"statement": now.subject_statement, "dispute": now.dispute.fields() if now.dispute else None}
+    return {
+        "standing": now.standing.name,
+        "sharing": now.sharing.name,
+        "reviewed": int(now.reviewed),
+        "sealed_by_order": int(now.sealed_by_order),
+        "legal_hold": int(now.legal_hold),
+        "review_on": now.review_on.isoformat() if now.review_on else None,
+        "expires_on": now.expires_on.isoformat() if now.expires_on else None,
+        "dispute_status": record.dispute_status.name,
+        "matters": seal(key, _json(matters), _MATTERS + record.record_id),
+    }
+
+
+def bury(db: Database, record_id: bytes) -> None:
+    """Leave a tombstone of a record whose key is destroyed: its control numbers, and nothing that it said.
+
+    What the agency's own id is digested to stays, so that the next export does not bring the record back.
+    """
+    destroy_key(db, record_id)
+    db.execute("UPDATE records SET sealed = x'', content_mac = zeroblob(32) WHERE record_id = ?", [record_id])
+    gone = GateState(False, (), None)
+    _set_head(db, record_id, {**_gate_values(gone), **_TOMBSTONE})
+
+
+_TOMBSTONE: Mapping[str, Cell] = {
+    "adjudication_status": AdjudicationStatus.EXPUNGED.name,
+    "effective_on": None,
+    "review_on": None,
+    "expires_on": None,
+    "dispute_status": DisputeStatus.NONE.name,
+    "matters": b"",
+}
+
+
+# --- the octets of a version -------------------------------------------------------------------------
 
 
 def _encode(record: Record) -> bytes:
@@ -286,36 +324,52 @@ def _encode(record: Record) -> bytes:
         "created_at": plain(record.created_at),
         "adjudication_status": record.adjudication_status.name,
         "expires_on": record.expires_on.isoformat() if record.expires_on else "",
-        "dispute_status": record.dispute_status.name,
-        "dispute_ground": record.dispute_ground.name,
-        "subject_statement": record.subject_statement,
     }
     return _json({**content_fields(record.content), **filing})
 
 
-def _decode(dcn: str, version: int, octets: bytes) -> Record:
-    row: dict[str, str] = json.loads(octets)
-    content, faults = parse(row)
+def _decode(row: SealedRecord, octets: bytes) -> Record:
+    fields: dict[str, str] = json.loads(octets)
+    content, faults = parse(fields)
     if content is None:
         raise faults[0]
-    ground = row["dispute_ground"]
     return Record(
-        dcn=Dcn(dcn),
-        version=version,
-        report_type=ReportType[row["report_type"]],
-        previous_dcn=Dcn(row["previous_dcn"]) if row["previous_dcn"] else None,
-        reporting_agency=Ori(row["reporting_agency"]),
-        publishing_node=NodeId(row["publishing_node"]),
-        contributor=row["contributor"],
-        created_at=from_milliseconds(int(row["created_at"])),
+        dcn=Dcn(row.dcn),
+        version=row.version,
+        report_type=ReportType[fields["report_type"]],
+        previous_dcn=Dcn(fields["previous_dcn"]) if fields["previous_dcn"] else None,
+        reporting_agency=Ori(fields["reporting_agency"]),
+        publishing_node=NodeId(fields["publishing_node"]),
+        contributor=fields["contributor"],
+        created_at=from_milliseconds(int(fields["created_at"])),
         content=content,
-        adjudication_status=AdjudicationStatus[row["adjudication_status"]],
-        expires_on=date.fromisoformat(row["expires_on"]) if row["expires_on"] else None,
-        dispute_status=DisputeStatus[row["dispute_status"]],
-        dispute_ground=Missing[ground] if ground in Missing.__members__ else DisputeGround[ground],
-        subject_statement=row["subject_statement"],
+        adjudication_status=AdjudicationStatus[fields["adjudication_status"]],
+        record_id=row.record_id,
+        expires_on=_day(fields["expires_on"]),
+        circumstances=row.circumstances(),
     )
 
 
-def _json(value: Mapping[str, str]) -> bytes:
+def _circumstances(row: SealedRecord) -> Circumstances:
+    standing, sharing, reviewed, sealed_by_order, legal_hold, review_on, expires_on, matters = row.head
+    what = f"What stands beside the record {row.dcn}"
+    told = json.loads(open_sealed(row.key, matters, _MATTERS + row.record_id, what))
+    return Circumstances(
+        standing=Standing[standing],
+        sharing=Sharing[sharing],
+        reviewed=bool(reviewed),
+        sealed_by_order=bool(sealed_by_order),
+        legal_hold=bool(legal_hold),
+        review_on=_day(review_on),
+        expires_on=_day(expires_on),
+        dispute=Dispute.read(told["dispute"]) if told["dispute"] else None,
+        subject_statement=told["statement"],
+    )
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
+
+
+def _json(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8")

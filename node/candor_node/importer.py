@@ -13,14 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from candor_node import csv_file, filings, ledger
+from candor_node import csv_file, filings, ledger, lifecycle
+from candor_node.lifecycle import Doing
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
 from candor_records.content import CONTENT_FIELDS, Content
-from candor_records.gate import gate, gate_day
+from candor_records.life import LIVE
+from candor_records.policy import NoPack, Policy
 from candor_records.record_fields import parse
-from candor_records.records import Record, following, initial
+from candor_records.records import Dcn, Standing
 
 COLUMNS = CONTENT_FIELDS
 MAX_ROWS = 100_000
@@ -28,6 +30,7 @@ MAX_ERRORS_SHOWN = 1_000
 # csv refuses longer cells by itself; the longest column, the narrative, holds 4,000 characters.
 MAX_CELL_CHARACTERS = 131_072
 _YEAR = timedelta(days=366)
+_NO_PACK = NoPack()
 
 _REMEDY = "Nothing was stored. Save it as CSV (UTF-8, comma-separated) with the columns of the template."
 
@@ -85,7 +88,7 @@ def import_csv(
     ori: Ori,
     node: NodeId,
     contributor: str,
-    exceptions: frozenset[str] = frozenset(),
+    policy: Policy = _NO_PACK,
 ) -> ImportReport:
     """Import a file inside the caller's transaction. `held` counts new and changed records the gate holds.
 
@@ -95,7 +98,7 @@ def import_csv(
     rows, errors = parse_csv(content)
     if errors:
         return refused(errors)
-    return store_rows(store_db, rows, now, ori, node, contributor, exceptions)
+    return store_rows(store_db, rows, now, ori, node, contributor, policy)
 
 
 def refused(errors: RowErrors) -> ImportReport:
@@ -172,11 +175,12 @@ def store_rows(
     ori: Ori,
     node: NodeId,
     contributor: str,
-    exceptions: frozenset[str] = frozenset(),
+    policy: Policy = _NO_PACK,
 ) -> ImportReport:
     """Store parsed rows inside the caller's transaction; nothing when one of them may not be stored."""
-    today = gate_day(now)
-    planned: list[Record] = []
+    doing = Doing(now, contributor, policy)
+    new: list[Content] = []
+    changed: list[tuple[Dcn, Content]] = []
     errors = RowErrors()
     unchanged = 0
     for row in rows:
@@ -185,37 +189,20 @@ def store_rows(
             continue
         known = filings.current_filing(db, ori, row.content.agency_record_id)
         if known is None:
-            planned.append(initial(row.content, now, ori, node, contributor))
-            continue
-        dcn, content_mac, terminal = known
-        if terminal:
-            reason = "this record was voided or expunged; a new report needs a new id"
+            new.append(row.content)
+        elif known.standing not in LIVE:
+            reason = "this record is void, expired or expunged; a new report needs a new id"
             errors.add(row.row, "agency_record_id", reason)
-        elif content_mac == filings.content_mac(db, row.content):
+        elif known.content_mac == filings.content_mac(db, row.content):
             unchanged += 1
         else:
-            planned.append(following(filings.find(db, dcn), row.content, now, contributor))
+            changed.append((known.dcn, row.content))
     if errors:
         return refused(errors)
-    held = 0
-    for record in planned:
-        decision = gate(record, today, exceptions)
-        filings.insert(db, record, decision.state())
-        held += not decision.matchable
-        failed = ", ".join(clause.name for clause in decision.failed)
-        details: dict[str, ledger.Value] = {"report_type": record.report_type.name, "failed": failed}
-        refs = {"dcn": str(record.dcn), "ori": str(ori), "user": contributor}
-        if record.previous_dcn:
-            refs["previous_dcn"] = str(record.previous_dcn)
-        ledger.append(db, now, "record.filed", refs, details)
-    new = sum(record.version == 1 for record in planned)
-    report = ImportReport(new, len(planned) - new, unchanged, held)
-    counts: dict[str, ledger.Value] = {"new": new, "changed": report.changed}
-    ledger.append(
-        db,
-        now,
-        "import.done",
-        {"ori": str(ori), "user": contributor},
-        {**counts, "unchanged": unchanged, "held": held},
-    )
-    return report
+    events = [lifecycle.file(db, content, ori, node, doing) for content in new]
+    events += [event for dcn, content in changed if (event := lifecycle.correct(db, dcn, content, doing))]
+    held = sum(event.after.circumstances.standing is not Standing.ACTIVE for event in events)
+    counts: dict[str, ledger.Value] = {"new": len(new), "changed": len(changed), "unchanged": unchanged}
+    refs = {"ori": str(ori), "user": contributor}
+    ledger.append(db, now, "import.done", refs, {**counts, "held": held})
+    return ImportReport(len(new), len(changed), unchanged, held)

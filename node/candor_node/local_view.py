@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 
 from candor_node.asking import Question
 from candor_node.cases import SearchView
-from candor_node.filings import Summary
+from candor_node.filing_lists import Summary
 from candor_node.hit_store import StoredHit
 from candor_node.importer import ImportReport
 from candor_node.ledger import Entry
@@ -237,7 +237,7 @@ def record_summary(summary: Summary) -> pb.RecordSummary:
         sharing=summary.sharing.name,
         adjudication_status=summary.adjudication_status.name,
         ori=str(summary.reporting_agency),
-        effective_on=summary.effective_on.isoformat(),
+        effective_on=summary.effective_on.isoformat() if summary.effective_on else "",
         matchable=summary.gate.matchable,
     )
 

@@ -18,33 +18,68 @@ _TABLES = (
     # One row for each filing. What names a person stands in `sealed` only, under the row in record_keys.
     """CREATE TABLE records (
         dcn TEXT PRIMARY KEY,
-        agency_key BLOB NOT NULL,
+        record_id BLOB NOT NULL CHECK (length(record_id) = 16),
         version INTEGER NOT NULL CHECK (version >= 1),
         previous_dcn TEXT REFERENCES records (dcn),
         report_type TEXT NOT NULL,
         current INTEGER NOT NULL CHECK (current IN (0, 1)),
+        created_at INTEGER NOT NULL,
+        content_mac BLOB NOT NULL,
+        sealed BLOB NOT NULL,
+        UNIQUE (record_id, version)
+    ) STRICT""",
+    "CREATE UNIQUE INDEX records_current ON records (record_id) WHERE current = 1",
+    # One row for each record: its current filing, and what changes without one. `matters` is sealed.
+    """CREATE TABLE record_heads (
+        record_id BLOB PRIMARY KEY CHECK (length(record_id) = 16),
+        agency_key BLOB NOT NULL UNIQUE,
+        dcn TEXT NOT NULL UNIQUE REFERENCES records (dcn),
         record_kind TEXT NOT NULL,
         tier TEXT NOT NULL,
         adjudication_status TEXT NOT NULL,
-        sharing TEXT NOT NULL,
         reporting_agency TEXT NOT NULL,
-        effective_on TEXT NOT NULL,
-        created_at INTEGER NOT NULL,
-        content_mac BLOB NOT NULL,
+        effective_on TEXT,
+        filed_at INTEGER NOT NULL,
+        standing TEXT NOT NULL,
+        sharing TEXT NOT NULL,
+        reviewed INTEGER NOT NULL CHECK (reviewed IN (0, 1)),
+        sealed_by_order INTEGER NOT NULL CHECK (sealed_by_order IN (0, 1)),
+        legal_hold INTEGER NOT NULL CHECK (legal_hold IN (0, 1)),
         matchable INTEGER NOT NULL CHECK (matchable IN (0, 1)),
         reasons TEXT NOT NULL,
+        failed TEXT NOT NULL,
         recheck_on TEXT,
-        sealed BLOB NOT NULL,
-        UNIQUE (agency_key, version)
+        review_on TEXT,
+        expires_on TEXT,
+        dispute_status TEXT NOT NULL,
+        matters BLOB NOT NULL
     ) STRICT""",
-    "CREATE UNIQUE INDEX records_current ON records (agency_key) WHERE current = 1",
-    "CREATE INDEX records_matchable ON records (matchable) WHERE current = 1",
-    "CREATE INDEX records_recheck ON records (recheck_on) WHERE current = 1",
-    # Backed up apart, with an expiry: without its row here a record cannot be opened by anybody.
+    "CREATE INDEX record_heads_matchable ON record_heads (matchable)",
+    "CREATE INDEX record_heads_recheck ON record_heads (recheck_on)",
+    # One data key a record, backed up apart with an expiry: without its row here nothing of the record can
+    # be opened by anybody, not its versions, nor its statement, nor why things were done.
     """CREATE TABLE record_keys (
-        dcn TEXT PRIMARY KEY REFERENCES records (dcn),
+        record_id BLOB PRIMARY KEY REFERENCES record_heads (record_id),
         key BLOB NOT NULL CHECK (length(key) = 32)
     ) STRICT""",
+    # What happened to a record, for ever. `sealed` holds the reason that was given.
+    """CREATE TABLE record_events (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        record_id BLOB NOT NULL REFERENCES record_heads (record_id),
+        dcn TEXT NOT NULL REFERENCES records (dcn),
+        act TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        by TEXT NOT NULL,
+        second TEXT NOT NULL,
+        sealed BLOB
+    ) STRICT""",
+    "CREATE INDEX record_events_by_record ON record_events (record_id, number)",
+    """CREATE TRIGGER record_events_keep BEFORE DELETE ON record_events
+        BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END""",
+    """CREATE TRIGGER record_events_stay BEFORE UPDATE ON record_events
+        BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END""",
+    """CREATE TRIGGER records_keep BEFORE DELETE ON records
+        BEGIN SELECT RAISE(ABORT, 'a filing stays: its control number is never used again'); END""",
     """CREATE TABLE ledger (
         number INTEGER PRIMARY KEY,
         at INTEGER NOT NULL,

@@ -237,7 +237,8 @@ class _Pack:
 
 
 def _expiry_days(record: Record) -> int:
-    return (record.expires_on - _DAY_ZERO).days if record.expires_on else 0
+    ends = record.circumstances.expires_on
+    return (ends - _DAY_ZERO).days if ends else 0
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:

@@ -12,7 +12,7 @@ the second one checks that nothing moved meanwhile; `build_tick` does it all ins
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -32,6 +32,7 @@ from candor_proto.record import commit
 from candor_proto.scheme import CURRENT, Scheme
 from candor_proto.sealed_index import IndexOwner, RandomBytes, withdrawal_marker
 from candor_records.gate import gate, gate_day
+from candor_records.policy import NoPack, Policy
 from candor_records.records import Dcn, Record, canonical
 
 HEAD_REFRESH = timedelta(hours=24)
@@ -54,7 +55,7 @@ class Settings:
     grace: timedelta = epochs.GRACE
     max_records: int = packing.MAX_RECORDS
     threads: int = 2
-    exceptions: frozenset[str] = frozenset()
+    policy: Callable[[Database], Policy] = field(default=lambda _: NoPack(), repr=False)
     random_bytes: RandomBytes = field(default=secrets.token_bytes, repr=False)
 
 
@@ -90,6 +91,7 @@ class Plan:
     """
 
     now: datetime
+    policy: Policy
     epoch: Epoch
     begins: bool
     sequence: int
@@ -160,7 +162,8 @@ def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = Fals
         if len(opened) < _KEPT_OPEN:
             opened[str(record.dcn)] = record
 
-    due_process.refresh(db, now, settings.exceptions, every=begins, seen=keep)
+    policy = settings.policy(db)
+    due_process.refresh(db, now, policy, every=begins, seen=keep)
     state = db.execute("SELECT sequence FROM index_state").fetchone()
     number = db.execute(
         "SELECT coalesce(max(number) + 1, 0) FROM segments WHERE epoch = ?", [epoch.number]
@@ -174,7 +177,7 @@ def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = Fals
         if dcn not in passing
     )
     rows = tuple(row for row in matchable if row.dcn not in indexed)
-    return Plan(now, epoch, begins, state[0] if state else 0, number, rows, opened, withdrawals)
+    return Plan(now, policy, epoch, begins, state[0] if state else 0, number, rows, opened, withdrawals)
 
 
 _IN_INDEX = "FROM published WHERE epoch = ? AND withdrawn_in IS NULL"
@@ -215,7 +218,7 @@ def seal(planned: Plan, settings: Settings) -> Sealed:
                 Prepared.of(record, sounds, settings.scheme)
                 for record in (planned.opened.get(row.dcn) or row.open() for row in rows)
                 # The stored word of the gate may be old; what is published passes now.
-                if gate(record, today, settings.exceptions).matchable
+                if gate(record, today, planned.policy.gate_rules(record.kind)).matchable
             ]
             outputs.evaluate(prepared)
             for record in prepared:
@@ -395,8 +398,9 @@ def resolve_handle(db: Database, epoch: int, handle: Handle) -> Resolved:
     stored record is no longer the one committed to, which only a change of this program can cause.
     """
     row = db.execute(
-        "SELECT published.dcn, salt, com, withdrawn_in IS NOT NULL OR current = 0 OR matchable = 0 "
-        "FROM published JOIN records ON records.dcn = published.dcn WHERE epoch = ? AND handle = ?",
+        "SELECT published.dcn, salt, com, withdrawn_in IS NOT NULL OR coalesce(matchable, 0) = 0"
+        " FROM published LEFT JOIN record_heads ON record_heads.dcn = published.dcn"
+        " WHERE epoch = ? AND handle = ?",
         [epoch, handle.value],
     ).fetchone()
     if row is None:
@@ -409,3 +413,9 @@ def resolve_handle(db: Database, epoch: int, handle: Handle) -> Resolved:
             f"Record {dcn} is not stored as it was published.", remedy="Publish a new epoch."
         )
     return Resolved(record, salt, commitment, bool(withdrawn))
+
+
+def forget_record(db: Database, control_numbers: Sequence[str]) -> None:
+    """Destroy what would confirm the content of an expunged record; its withdrawal still goes out."""
+    for dcn in control_numbers:
+        db.execute("UPDATE published SET salt = zeroblob(32), com = zeroblob(32) WHERE dcn = ?", [dcn])

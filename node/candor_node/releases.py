@@ -146,7 +146,7 @@ class Owner:
             return _Judged(OwnerEvent.DECLINES, error.message)
         record = resolved.record
         release, reason = release_by_rule(
-            record.content.sharing,
+            record.sharing,
             advisory=record.tier is Tier.ADVISORY,
             wrong_person_disputed=record.wrong_person_disputed,
             purpose=request.purpose,
@@ -260,7 +260,9 @@ class Owner:
             salt=resolved.salt if released and resolved else bytes(SALT_OCTETS),
             record=canonical(resolved.record).encode() if released and resolved else b"",
             dispute_status=resolved.record.dispute_status if released and resolved else DisputeStatus.NONE,
-            subject_statement=resolved.record.subject_statement if released and resolved else "",
+            subject_statement=resolved.record.circumstances.subject_statement
+            if released and resolved
+            else "",
             issued_at=now,
         )
         return seal_response(response, self._key, request.reply_key)

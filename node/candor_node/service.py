@@ -15,6 +15,7 @@ import grpc.aio
 
 from candor_node import (
     csv_file,
+    filing_lists,
     filings,
     importer,
     ledger,
@@ -63,7 +64,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
 
         def work(db: Database) -> tuple[tuple[int, int], mail_store.MailCounts, int, dict[Any, int]]:
             waiting = request_store.count_received(db, OwnerState.WAITING)
-            return filings.count(db), mail_store.counts(db), waiting, mail_store.answers_given(db)
+            return filing_lists.count(db), mail_store.counts(db), waiting, mail_store.answers_given(db)
 
         (records, matchable), mail, waiting, given = await node.store.run(work)
         trouble, directory_trouble = node.connection.trouble, node.indexes.last_error
@@ -179,9 +180,10 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         limit = _limit(request.limit)
 
         def work(db: Database) -> pb.ListRecordsResponse:
-            found = filings.summaries(db, limit=limit, offset=request.offset)
+            found = filing_lists.summaries(db, limit=limit, offset=request.offset)
             return pb.ListRecordsResponse(
-                records=[local_view.record_summary(summary) for summary in found], total=filings.count(db)[0]
+                records=[local_view.record_summary(summary) for summary in found],
+                total=filing_lists.count(db)[0],
             )
 
         return await self._node.store.run(work)

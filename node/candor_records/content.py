@@ -227,6 +227,11 @@ class Content:
         return Tier.ADVISORY if advisory else Tier.ADJUDICATED
 
     @property
+    def resolved_in_favour(self) -> bool:
+        """Whether an advisory matter ended in the officer's favour."""
+        return False
+
+    @property
     def adjudication_status(self) -> AdjudicationStatus:
         """As the report states it; `Record` may say otherwise after a reversal or expungement."""
         pending = self.due_process.finality is Finality.APPEAL_PENDING

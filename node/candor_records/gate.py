@@ -2,9 +2,10 @@
 
     matchable = notice ∧ opportunity ∧ (final ∨ exception) ∧ ¬void ∧ ¬expunged ∧ ¬expired
     commendation: matchable = opt-in ∧ ¬void ∧ ¬expired
+    both: ∧ reviewed ∧ ¬sealed by order
 
 Rules of this file:
-- `gate` is one pure function of record, day and exceptions. Clerk, subject and auditor read its words;
+- `gate` is one pure function of record, day and rules. Clerk, subject and auditor read its words;
 - the node asks it on every write, on every tick that can change its word, and again at release;
 - a doubt closes it: a missing fact fails its clause, and a day counts as over only when it is over
   everywhere on earth (`gate_day`), for "until 3 May" ends later in Guam than in Greenwich.
@@ -19,33 +20,22 @@ from datetime import date, datetime, timedelta, timezone
 
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind, Tier
-from candor_records.content import AdjudicationStatus, DueProcess, Finality, Missing, Opportunity
-from candor_records.records import Record, ReportType
-
-# Names of the exceptions that a policy pack may grant; none is granted today.
-ADVISORY_SEPARATION = "ADVISORY_SEPARATION"
-FINAL_APPEAL_PENDING = "FINAL_APPEAL_PENDING"
+from candor_records.content import DueProcess, Finality, Missing, Opportunity
+from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, Clause, GateRules
+from candor_records.records import Record, ReportType, Standing
 
 _LAST_ZONE = timezone(timedelta(hours=-12))
 _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Clause:
-    """One condition of the gate: whether it holds, and why, in words that anybody may read."""
-
-    name: str
-    holds: bool
-    words: str
-
-
-@dataclass(frozen=True)
 class GateState:
-    """What the fair-process gate said, as stored: the clauses that fail, and when to ask again."""
+    """What the fair-process gate said, as stored: what fails, in words and by name, and when to ask again."""
 
     matchable: bool
     reasons: tuple[str, ...]
     recheck_on: date | None
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +52,9 @@ class GateDecision:
 
     def state(self) -> GateState:
         """What the node stores of it."""
-        return GateState(self.matchable, tuple(clause.words for clause in self.failed), self.recheck_on)
+        failed = self.failed
+        words, names = tuple(clause.words for clause in failed), tuple(clause.name for clause in failed)
+        return GateState(self.matchable, words, self.recheck_on, names)
 
 
 def gate_day(now: datetime) -> date:
@@ -70,16 +62,27 @@ def gate_day(now: datetime) -> date:
     return now.astimezone(_LAST_ZONE).date()
 
 
-def gate(record: Record, today: date, exceptions: frozenset[str] = frozenset()) -> GateDecision:
-    """Whether `record` may match on `today`; `exceptions` are those that the policy pack names."""
-    common = [_not_void(record), _not_expired(record, today)]
+_NO_RULES = GateRules()
+
+
+def gate(record: Record, today: date, rules: GateRules = _NO_RULES) -> GateDecision:
+    """Whether `record` may match on `today`; `rules` are those of the policy pack in force for its kind."""
+    common = [_not_void(record), _not_expired(record, today), _reviewed(record), _not_sealed(record)]
     if record.kind is RecordKind.COMMENDATION:
-        clauses = [_opted_in(record), *common]
+        clauses = [_opted_in(record), _not_overturned(record), *common]
     else:
         facts = record.content.due_process
-        final = _advisory(exceptions) if record.tier is Tier.ADVISORY else _final(facts, today, exceptions)
+        advisory = record.tier is Tier.ADVISORY
+        final = _advisory(rules) if advisory else _final(facts, today, rules)
         clauses = [_notice(facts), _opportunity(facts), final, _not_overturned(record), *common]
     return GateDecision(all(clause.holds for clause in clauses), tuple(clauses), _next_change(record, today))
+
+
+def standing(record: Record, decision: GateDecision) -> Standing:
+    """Where a record that is still alive stands now that the gate has spoken."""
+    if not record.circumstances.reviewed:
+        return Standing.DRAFT
+    return Standing.ACTIVE if decision.matchable else Standing.HELD
 
 
 def _notice(facts: DueProcess) -> Clause:
@@ -107,7 +110,7 @@ def _opportunity(facts: DueProcess) -> Clause:
     return Clause("opportunity", True, f"Holds: the opportunity to respond was held on {held_on}.")
 
 
-def _final(facts: DueProcess, today: date, exceptions: frozenset[str]) -> Clause:
+def _final(facts: DueProcess, today: date, rules: GateRules) -> Clause:
     decided = facts.decided_on
     if not isinstance(decided, date) or decided > today:
         return Clause("final", False, "Fails: there is no decision in effect yet.")
@@ -128,7 +131,7 @@ def _final(facts: DueProcess, today: date, exceptions: frozenset[str]) -> Clause
                 return Clause("final", True, words)
             words = f"Fails: the decision can be appealed until {facts.appeal_until}."
             return Clause("final", False, words)
-        case Finality.APPEAL_PENDING if FINAL_APPEAL_PENDING in exceptions:
+        case Finality.APPEAL_PENDING if FINAL_APPEAL_PENDING in rules.exceptions:
             words = f"Holds: an appeal is pending; the policy pack allows it ({FINAL_APPEAL_PENDING})."
             return Clause("final", True, words)
         case Finality.APPEAL_PENDING:
@@ -136,8 +139,8 @@ def _final(facts: DueProcess, today: date, exceptions: frozenset[str]) -> Clause
     return Clause("final", False, "Fails: it is not recorded that the decision is final.")
 
 
-def _advisory(exceptions: frozenset[str]) -> Clause:
-    if ADVISORY_SEPARATION in exceptions:
+def _advisory(rules: GateRules) -> Clause:
+    if ADVISORY_SEPARATION in rules.exceptions:
         words = f"Holds: no finding was made; the policy pack allows it as advisory ({ADVISORY_SEPARATION})."
         return Clause("final", True, words)
     words = "Fails: no finding was made, and no policy pack allows a separation under investigation to match."
@@ -145,32 +148,44 @@ def _advisory(exceptions: frozenset[str]) -> Clause:
 
 
 def _not_overturned(record: Record) -> Clause:
-    status = record.adjudication_status
-    gone = (AdjudicationStatus.REVERSED, AdjudicationStatus.VACATED, AdjudicationStatus.EXPUNGED)
-    if status in gone:
-        return Clause("not expunged", False, f"Fails: the decision was {status.name.lower()}.")
+    if record.overturned:
+        status = record.adjudication_status.name.lower()
+        return Clause("not expunged", False, f"Fails: the decision was {status}.")
     return Clause("not expunged", True, "Holds: the decision was not reversed, vacated or expunged.")
 
 
 def _not_void(record: Record) -> Clause:
-    if record.report_type is ReportType.VOID:
+    if record.report_type is ReportType.VOID or record.circumstances.standing is Standing.VOID:
         return Clause("not void", False, "Fails: the report was voided.")
     return Clause("not void", True, "Holds: the report was not voided.")
 
 
 def _not_expired(record: Record, today: date) -> Clause:
-    if record.expires_on is None:
+    ends = record.circumstances.expires_on
+    if record.circumstances.standing is Standing.EXPIRED:
+        return Clause("not expired", False, "Fails: the time to keep this record is over.")
+    if ends is None:
         return Clause("not expired", True, "Holds: no end of retention is set.")
     # The asker reads the label's expiry in the same way: that day is the first without the record.
-    if today >= record.expires_on:
-        return Clause(
-            "not expired", False, f"Fails: the time to keep this record ended on {record.expires_on}."
-        )
-    return Clause("not expired", True, f"Holds: the record is kept until {record.expires_on}.")
+    if today >= ends:
+        return Clause("not expired", False, f"Fails: the time to keep this record ended on {ends}.")
+    return Clause("not expired", True, f"Holds: the record is kept until {ends}.")
+
+
+def _reviewed(record: Record) -> Clause:
+    if record.circumstances.reviewed:
+        return Clause("reviewed", True, "Holds: the report is no draft any more.")
+    return Clause("reviewed", False, "Fails: the report is a draft; a second person has not reviewed it.")
+
+
+def _not_sealed(record: Record) -> Clause:
+    if record.circumstances.sealed_by_order:
+        return Clause("not sealed", False, "Fails: an order seals the record; nobody may find it.")
+    return Clause("not sealed", True, "Holds: no order seals the record.")
 
 
 def _opted_in(record: Record) -> Clause:
-    if record.content.sharing is Sharing.RED:
+    if record.sharing is Sharing.RED:
         return Clause("opt-in", False, "Fails: the officer has not opted in to sharing this commendation.")
     return Clause("opt-in", True, "Holds: the officer opted in to sharing this commendation.")
 
@@ -178,7 +193,7 @@ def _opted_in(record: Record) -> Clause:
 def _next_change(record: Record, today: date) -> date | None:
     """The next day on which time alone may change a clause."""
     facts = record.content.due_process
-    days = [day for day in (facts.decided_on, record.expires_on) if isinstance(day, date)]
+    days = [day for day in (facts.decided_on, record.circumstances.expires_on) if isinstance(day, date)]
     if isinstance(facts.appeal_until, date):
         days.append(facts.appeal_until + _DAY)
     return min((day for day in days if day > today), default=None)

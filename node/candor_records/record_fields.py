@@ -38,6 +38,7 @@ from candor_records.content import (
     Opportunity,
     SourceOfRecord,
     StandardOfProof,
+    content_fields,
 )
 
 E = TypeVar("E", bound=Enum)
@@ -290,3 +291,14 @@ def parse(row: Mapping[str, str]) -> tuple[Content | None, tuple[FieldInvalid, .
         return Content(**values, allegation_categories=known), ()  # type: ignore[arg-type]
     except ContentInvalid as error:
         return None, error.faults
+
+
+def amended(content: Content, changes: Mapping[str, str]) -> Content:
+    """`content` with other texts in the fields that `changes` names; raises ContentInvalid, FieldInvalid."""
+    fields = content_fields(content)
+    if unknown := [name for name in changes if name not in fields]:
+        raise FieldInvalid(unknown[0][:40], "a record has no such field")
+    found, faults = parse({**fields, **changes})
+    if found is None:
+        raise ContentInvalid(faults)
+    return found

@@ -17,10 +17,13 @@ from enum import Enum
 
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
+from candor_proto.policy import Sharing
 from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
 from candor_records.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields
+from candor_records.dispute import Dispute, DisputeGround
 
 MAX_STATEMENT_CHARACTERS = 4_000
+RECORD_ID_OCTETS = 16
 
 # --- codes -----------------------------------------------------------------------------------------
 
@@ -35,10 +38,15 @@ class ReportType(Enum):
     NOTICE_OF_APPEAL = "NOTICE_OF_APPEAL"
 
 
-class DisputeGround(Enum):
-    FACTUAL_INACCURACY = "FACTUAL_INACCURACY"
-    NOT_REPORTABLE = "NOT_REPORTABLE"
-    WRONG_PERSON = "WRONG_PERSON"
+class Standing(Enum):
+    """Where a record is in its life (RECORDS.md §4.1). Only an ACTIVE one is published."""
+
+    DRAFT = "a draft"
+    HELD = "held back"
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    VOID = "void"
+    EXPUNGED = "expunged"
 
 
 # --- the control number -----------------------------------------------------------------------------
@@ -98,8 +106,30 @@ class Dcn:
 
 
 @dataclass(frozen=True)
+class Circumstances:
+    """What changes without a filing. `sealed_by_order`: a court wants it found by nobody."""
+
+    standing: Standing = Standing.HELD
+    sharing: Sharing = Sharing.YELLOW
+    reviewed: bool = True
+    sealed_by_order: bool = False
+    legal_hold: bool = False
+    review_on: date | None = None
+    expires_on: date | None = None
+    dispute: Dispute | None = None
+    subject_statement: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.subject_statement) > MAX_STATEMENT_CHARACTERS:
+            raise FieldInvalid("subject_statement", f"longer than {MAX_STATEMENT_CHARACTERS} characters")
+
+
+@dataclass(frozen=True)
 class Record:
-    """One filing: its content, and who filed it when as what (RECORDS.md §3.2)."""
+    """One filing: its content, who filed it when as what (RECORDS.md §3.2), and how the record stands now.
+
+    `expires_on` is the end of retention as this version states it; what counts is in `circumstances`.
+    """
 
     dcn: Dcn
     version: int
@@ -111,10 +141,9 @@ class Record:
     created_at: datetime
     content: Content
     adjudication_status: AdjudicationStatus
+    record_id: bytes = field(repr=False)
     expires_on: date | None = None
-    dispute_status: DisputeStatus = DisputeStatus.NONE
-    dispute_ground: DisputeGround | Missing = Missing.NOT_APPLICABLE
-    subject_statement: str = field(default="", repr=False)
+    circumstances: Circumstances = Circumstances()
 
     def __post_init__(self) -> None:
         if (self.version == 1) != (self.previous_dcn is None):
@@ -123,8 +152,6 @@ class Record:
             raise FieldInvalid("report_type", "INITIAL is the first version and only that")
         if self.created_at.tzinfo is None:
             raise FieldInvalid("created_at", "a time without a zone")
-        if len(self.subject_statement) > MAX_STATEMENT_CHARACTERS:
-            raise FieldInvalid("subject_statement", f"longer than {MAX_STATEMENT_CHARACTERS} characters")
 
     @property
     def kind(self) -> RecordKind:
@@ -135,10 +162,27 @@ class Record:
         return self.content.tier
 
     @property
+    def sharing(self) -> Sharing:
+        return self.circumstances.sharing
+
+    @property
+    def overturned(self) -> bool:
+        """Whether the decision was taken away: reversed, vacated, or expunged."""
+        return self.adjudication_status in _OVERTURNED
+
+    @property
+    def dispute_status(self) -> DisputeStatus:
+        dispute = self.circumstances.dispute
+        return DisputeStatus.NONE if dispute is None else dispute.status
+
+    @property
     def wrong_person_disputed(self) -> bool:
         """An open dispute that needs a human identity check at release (RECORDS.md §4.2)."""
-        settled = self.dispute_status in (DisputeStatus.NONE, DisputeStatus.RESOLVED)
-        return self.dispute_ground is DisputeGround.WRONG_PERSON and not settled
+        dispute = self.circumstances.dispute
+        return dispute is not None and dispute.open and dispute.ground is DisputeGround.WRONG_PERSON
+
+
+_OVERTURNED = (AdjudicationStatus.REVERSED, AdjudicationStatus.VACATED, AdjudicationStatus.EXPUNGED)
 
 
 def initial(
@@ -161,6 +205,8 @@ def initial(
         now,
         content,
         content.adjudication_status,
+        random_bytes(RECORD_ID_OCTETS),
+        circumstances=Circumstances(sharing=content.sharing),
     )
 
 
@@ -172,7 +218,8 @@ def following(
     report_type: ReportType = ReportType.CORRECTION,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Record:
-    """The version that comes after `previous`, under its own control number."""
+    """The version that comes after `previous`, under its own control number. What was overturned stays so."""
+    overturned = previous.adjudication_status if previous.overturned else None
     return replace(
         previous,
         dcn=Dcn.draw(random_bytes),
@@ -182,7 +229,7 @@ def following(
         contributor=contributor,
         created_at=now,
         content=content,
-        adjudication_status=content.adjudication_status,
+        adjudication_status=overturned or content.adjudication_status,
     )
 
 

@@ -285,6 +285,13 @@ class AlreadyExists(CandorError):
     fault = Fault.OPERATOR
 
 
+class WrongStanding(CandorError):
+    """What was asked for is not possible with a record that stands where this one does."""
+
+    code = "wrong_standing"
+    fault = Fault.OPERATOR
+
+
 # --- the operator's side -----------------------------------------------------------------------------
 
 

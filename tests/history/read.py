@@ -212,7 +212,9 @@ def _mail(db: Database, party: str, table: str, note: str) -> tuple[Mail, ...]:
 def _versions(db: Database, ori: Ori, agency_record_id: str) -> tuple[int, int]:
     key = filings.agency_key(db, ori, agency_record_id)
     row = db.execute(
-        "SELECT count(*), coalesce(sum(current), 0) FROM records WHERE agency_key = ?", [key]
+        "SELECT count(*), coalesce(sum(current), 0) FROM records JOIN record_heads USING (record_id) "
+        "WHERE agency_key = ?",
+        [key],
     ).fetchone()
     return row[0], row[1]
 

@@ -120,7 +120,7 @@ def test_a_record_withdrawn_while_it_is_sealed_is_not_released_by_rule(tmp_path:
 
         def withdrawn_meanwhile(*arguments: Any, **options: Any) -> Any:
             if not sealed:
-                bravo.store.run_sync(lambda db: db.execute("UPDATE records SET matchable = 0, current = 0"))
+                bravo.store.run_sync(lambda db: db.execute("UPDATE record_heads SET matchable = 0"))
             sealed.append(arguments)
             return answer(*arguments, **options)
 

@@ -87,7 +87,14 @@ def a_search_that_was_acknowledged_deleted(fed: Federation) -> None:
 
 
 def a_record_that_was_acknowledged_deleted(fed: Federation) -> None:
-    at_node(fed.parties[1], "DELETE FROM published", "DELETE FROM record_keys", "DELETE FROM records")
+    at_node(
+        fed.parties[1],
+        *(f"DROP TRIGGER {name}" for name in ("records_keep", "record_events_keep")),
+        *(
+            f"DELETE FROM {name}"
+            for name in ("published", "record_keys", "record_events", "record_heads", "records")
+        ),
+    )
 
 
 def a_search_asked_twice(fed: Federation) -> None:

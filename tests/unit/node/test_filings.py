@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from candor_node import filings
+from candor_node import filing_lists, filings, record_seals
 from candor_node.store import Store
 from candor_proto.errors import SealedDataInvalid, UnknownObject
+from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus
 from candor_records.content import IDENTITY_FIELDS, FieldInvalid
+from candor_records.dispute import Dispute, DisputeGround
 from candor_records.gate import GateState, gate
 from candor_records.record_fields import parse
-from candor_records.records import Dcn, DisputeGround, ReportType, following
+from candor_records.records import Circumstances, Dcn, ReportType, Standing, following
 from tests.records import NOW, ORI, make_content, make_record, make_row, new_store
 
 OPEN = GateState(True, (), None)
@@ -29,12 +31,21 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_record_is_found_again_whole(store: Store) -> None:
+    dispute = Dispute(DisputeGround.WRONG_PERSON, DisputeStatus.OPEN, NOW.date())
     record = replace(
         make_record(),
-        dispute_status=DisputeStatus.OPEN,
-        dispute_ground=DisputeGround.WRONG_PERSON,
-        subject_statement="Not me.",
         expires_on=NOW.date(),
+        circumstances=Circumstances(
+            standing=Standing.ACTIVE,
+            sharing=Sharing.RED,
+            reviewed=False,
+            sealed_by_order=True,
+            legal_hold=True,
+            review_on=NOW.date(),
+            expires_on=NOW.date(),
+            dispute=dispute,
+            subject_statement="Not me.",
+        ),
     )
     store.run_sync(lambda db: filings.insert(db, record, OPEN))
     assert store.run_sync(lambda db: filings.find(db, record.dcn)) == record
@@ -54,9 +65,9 @@ def test_new_version_takes_the_place_of_the_old_one_which_stays(store: Store) ->
     assert second.dcn != first.dcn
     assert store.run_sync(lambda db: filings.find_by_agency_id(db, ORI, "IA-2021-0001")) == second
     assert store.run_sync(lambda db: filings.find(db, first.dcn)) == first
-    assert store.run_sync(filings.count) == (1, 1)
-    every = store.run_sync(lambda db: filings.summaries(db, only_current=False))
-    assert [(entry.version, entry.current) for entry in every] == [(2, True), (1, False)]
+    assert store.run_sync(filing_lists.count) == (1, 1)
+    assert [entry.version for entry in store.run_sync(filing_lists.summaries)] == [2]
+    assert store.run_sync(lambda db: filings.versions(db, first.record_id)) == [first, second]
 
 
 def test_version_that_follows_an_old_state_is_refused(store: Store) -> None:
@@ -85,9 +96,11 @@ def test_no_row_prints_what_names_anybody(store: Store) -> None:
     row = make_row(former_last="Formerly", suffix="Jr", narrative="A telling story.")
     content, _ = parse(row)
     assert content is not None
-    record = replace(make_record(), content=content, subject_statement="I was not there.")
+    record = replace(
+        make_record(), content=content, circumstances=Circumstances(subject_statement="I was not there.")
+    )
     store.run_sync(lambda db: filings.insert(db, record, OPEN))
-    summary = store.run_sync(lambda db: filings.summaries(db))
+    summary = store.run_sync(lambda db: filing_lists.summaries(db))
     sealed = store.run_sync(lambda db: filings.sealed_current(db))
     shown = repr((summary, sealed))
     hidden = [row[name] for name in IDENTITY_FIELDS if len(row[name]) > 2]
@@ -100,21 +113,21 @@ def test_destroyed_key_takes_the_record_with_it(store: Store) -> None:
     store.run_sync(lambda db: filings.insert(db, record, OPEN))
     keys = store.run_sync(lambda db: [row[0] for row in db.execute("SELECT key FROM record_keys")])
     assert len(keys) == 1
-    store.run_sync(lambda db: filings.destroy_key(db, record.dcn))
+    store.run_sync(lambda db: record_seals.destroy_key(db, record.record_id))
     with pytest.raises(UnknownObject):
         store.run_sync(lambda db: filings.find(db, record.dcn))
     assert store.run_sync(lambda db: filings.sealed_current(db)) == []
     assert store.run_sync(lambda db: filings.find_by_agency_id(db, ORI, "IA-2021-0001")) is None
 
 
-def test_every_version_has_its_own_key(store: Store) -> None:
+def test_every_record_has_one_key_of_its_own(store: Store) -> None:
     first = make_record()
     second = following(first, make_content(first="Corwin"), NOW, "clerk-9")
     other = make_record(agency_record_id="IA-2")
     for record in (first, second, other):
         store.run_sync(lambda db, record=record: filings.insert(db, record, OPEN))  # type: ignore[misc]
     keys = store.run_sync(lambda db: {row[0] for row in db.execute("SELECT key FROM record_keys")})
-    assert len(keys) == 3
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize(
@@ -136,14 +149,14 @@ def test_altered_or_moved_row_does_not_open(store: Store, statement: str) -> Non
 
 
 def test_row_under_another_number_does_not_open(store: Store) -> None:
-    """Sealed octets and key moved together: only the associated data tells (aad = dcn ‖ version)."""
+    """Sealed octets and key moved together: only what they are bound to tells."""
     one, other = make_record(), make_record(agency_record_id="IA-2")
     for record in (one, other):
         store.run_sync(lambda db, record=record: filings.insert(db, record, OPEN))  # type: ignore[misc]
-    values = {"one": str(one.dcn), "other": str(other.dcn)}
+    values = {"one": one.record_id, "other": other.record_id}
     for table, column in (("records", "sealed"), ("record_keys", "key")):
-        source = f"(SELECT {column} FROM {table} WHERE dcn = :other)"
-        sql = f"UPDATE {table} SET {column} = {source} WHERE dcn = :one"
+        source = f"(SELECT {column} FROM {table} WHERE record_id = :other)"
+        sql = f"UPDATE {table} SET {column} = {source} WHERE record_id = :one"
         store.run_sync(lambda db, sql=sql: db.execute(sql, values))  # type: ignore[misc]
     with pytest.raises(SealedDataInvalid):
         store.run_sync(lambda db: filings.find(db, one.dcn))

@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from candor_node import filings, importer, ledger
+from candor_node import filing_lists, filings, importer, ledger, lifecycle
 from candor_node.importer import COLUMNS, ImportReport, ParsedRow, import_csv, parse_csv
+from candor_node.lifecycle import Doing
 from candor_node.store import Store
 from candor_proto.errors import CandorError, InputInvalid
 from candor_proto.ids import Ori
 from candor_records.content import IDENTITY_FIELDS
-from candor_records.gate import GateState
-from candor_records.records import ReportType, following
+from candor_records.policy import NoPack
+from candor_records.records import ReportType
 from tests.records import (
     CONTRIBUTOR,
     NODE,
@@ -68,7 +69,7 @@ def test_new_unchanged_changed_and_held_are_counted(store: Store) -> None:
     rows[4]["finality"] = "EXHAUSTED"
     more = make_row(agency_record_id="IA-9", opportunity="NOT_OFFERED", opportunity_on="")
     assert counts(run(store, csv_bytes([*rows, more]), days=2)) == (1, 2, 3, 1)
-    assert store.run_sync(filings.count) == (6, 5)
+    assert store.run_sync(filing_lists.count) == (6, 5)
 
 
 def test_changed_row_is_a_correction_that_names_its_predecessor(store: Store) -> None:
@@ -96,7 +97,7 @@ def test_import_is_in_the_ledger_without_names(store: Store) -> None:
     entries = store.run_sync(lambda db: ledger.entries(db))
     assert [entry.event for entry in entries] == ["record.filed", "record.filed", "import.done"]
     assert entries[2].details == {"new": 2, "changed": 0, "unchanged": 0, "held": 0}
-    dcn = store.run_sync(lambda db: str(filings.summaries(db)[0].dcn))
+    dcn = store.run_sync(lambda db: str(filing_lists.summaries(db)[0].dcn))
     assert dcn in (entries[0].refs["dcn"], entries[1].refs["dcn"])
 
 
@@ -106,7 +107,7 @@ def test_one_bad_row_keeps_every_row_out(store: Store) -> None:
     report = run(store, csv_bytes(rows))
     assert (report.new, report.changed, report.unchanged, report.held) == (0, 0, 0, 0)
     assert [str(error) for error in report.errors] == ["row 19, ssn4: is a placeholder; leave it empty"]
-    assert store.run_sync(filings.count) == (0, 0)
+    assert store.run_sync(filing_lists.count) == (0, 0)
     assert store.run_sync(lambda db: ledger.entries(db)) == []
 
 
@@ -115,16 +116,15 @@ def test_fault_found_while_storing_keeps_every_row_out(store: Store) -> None:
     run(store, csv_bytes(rows[:1]))
     voided = store.run_sync(lambda db: filings.find_by_agency_id(db, ORI, rows[0]["agency_record_id"]))
     assert voided is not None
-    void = following(voided, voided.content, NOW, CONTRIBUTOR, ReportType.VOID)
-    store.run_sync(lambda db: filings.insert(db, void, GateState(False, (), None)))
+    store.run_sync(lambda db: lifecycle.void(db, voided.dcn, Doing(NOW, CONTRIBUTOR, NoPack())))
     rows[2]["effective_on"] = "2062-01-01"
     report = run(store, csv_bytes(rows))
     assert [(error.row, error.column) for error in report.errors] == [
         (2, "agency_record_id"),
         (4, "effective_on"),
     ]
-    assert "voided" in report.errors[0].reason
-    assert store.run_sync(filings.count) == (1, 0)
+    assert "void" in report.errors[0].reason
+    assert store.run_sync(filing_lists.count) == (1, 0)
 
 
 def test_second_row_of_the_same_record_is_an_error(store: Store) -> None:
@@ -222,7 +222,7 @@ def test_file_that_cannot_be_read_is_one_sentence(store: Store, content: bytes, 
     assert "Nothing was stored" in caught.value.remedy
     assert "Quentin" not in str(caught.value)
     assert "Placeholderson" not in str(caught.value)
-    assert store.run_sync(filings.count) == (0, 0)
+    assert store.run_sync(filing_lists.count) == (0, 0)
 
 
 def test_file_over_64_mib_is_refused() -> None:

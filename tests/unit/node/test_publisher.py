@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from candor_node import epochs, filings, importer, ledger, packing, publisher
+from candor_node import epochs, filings, importer, ledger, lifecycle, packing, publisher
+from candor_node.lifecycle import Doing
 from candor_node.publisher import Publication, Settings, build_tick, resolve_handle, tick
 from candor_node.store import Database, Store
 from candor_proto import oprf, sealed_index, segment
@@ -29,7 +30,8 @@ from candor_proto.scheme import CURRENT
 from candor_proto.segment import Segment
 from candor_records.content import content_fields
 from candor_records.gate import GateDecision, gate, gate_day
-from candor_records.records import Dcn, Record, canonical, following, initial
+from candor_records.policy import NoPack
+from candor_records.records import Circumstances, Dcn, Record, canonical, following, initial
 from tests.indexes import ask, drawn_from
 from tests.records import (
     CONTRIBUTOR,
@@ -170,7 +172,7 @@ def test_nobody_else_is_found(store: Store, hub: Hub) -> None:
 
 
 def test_expiry_stands_in_the_label(store: Store, hub: Hub) -> None:
-    record = replace(make_record(), expires_on=date(2027, 1, 1))
+    record = replace(make_record(), circumstances=Circumstances(expires_on=date(2027, 1, 1)))
     store.run_sync(lambda db: filings.insert(db, record, gate(record, NOW.date()).state()))
     hub.take(tick(store, NOW, SETTINGS))
     (hit,) = hub.hits()
@@ -409,7 +411,7 @@ def test_only_what_passes_the_gate_appears(tmp_path_factory: Any, variants: list
 
 def test_gate_is_asked_again_whatever_its_stored_word_says(store: Store, hub: Hub) -> None:
     file(store, [make_row(finality="APPEAL_PENDING")])
-    store.run_sync(lambda db: db.execute("UPDATE records SET matchable = 1"))
+    store.run_sync(lambda db: db.execute("UPDATE record_heads SET matchable = 1"))
     # Past the first tick of the epoch, which asks the gate for every record anyway.
     store.run_sync(lambda db: epochs.current(db, NOW))
     publication = hub.take(tick(store, NOW, SETTINGS))
@@ -484,10 +486,10 @@ def test_record_that_returns_gets_a_new_blob(store: Store, hub: Hub) -> None:
     hub.take(tick(store, NOW, SETTINGS))
     (old,) = hub.hits()
     held = GateDecision(False, ()).state()
-    store.run_sync(lambda db: filings.set_gate(db, record.dcn, held))
+    store.run_sync(lambda db: filings.set_gate(db, record, held))
     assert hub.take(tick(store, NOW + DAY, SETTINGS)).withdrawn == 1
     assert hub.hits() == ()
-    store.run_sync(lambda db: filings.set_gate(db, record.dcn, decision.state()))
+    store.run_sync(lambda db: filings.set_gate(db, record, decision.state()))
     assert hub.take(tick(store, NOW + 2 * DAY, SETTINGS)).published == 1
     (new,) = hub.hits()
     assert new.blob_id != old.blob_id
@@ -499,7 +501,7 @@ def test_expunged_record_is_withdrawn_and_cannot_be_resolved(store: Store, hub: 
     hub.take(tick(store, NOW, SETTINGS))
     (hit,) = hub.hits()
     record = store.run_sync(lambda db: resolve_handle(db, hit.epoch, hit.handle)).record
-    store.run_sync(lambda db: filings.destroy_key(db, record.dcn))
+    store.run_sync(lambda db: lifecycle.expunge(db, record.dcn, Doing(NOW, "clerk-7", NoPack())))
     with pytest.raises(UnknownObject):
         store.run_sync(lambda db: resolve_handle(db, hit.epoch, hit.handle))
     assert hub.take(tick(store, NOW + DAY, SETTINGS)).withdrawn == 1

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from candor_proto.record import RecordKind
 from candor_records.content import AdjudicationStatus
 from candor_records.gate import (
-    ADVISORY_SEPARATION,
-    FINAL_APPEAL_PENDING,
     GateDecision,
     gate,
     gate_day,
 )
-from candor_records.records import ReportType, following
+from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, GateRules
+from candor_records.records import Circumstances, ReportType, following
 from tests.records import NOW, make_content, make_record
 
 TODAY = date(2026, 3, 2)
@@ -105,7 +104,7 @@ def test_void_report_is_out(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["TERMINATION_FOR_CAUSE", "COMMENDATION"])
 def test_record_past_its_time_is_out(kind: str) -> None:
-    record = replace(make_record(record_kind=kind), expires_on=TODAY)
+    record = replace(make_record(record_kind=kind), circumstances=Circumstances(expires_on=TODAY))
     assert failing(gate(record, TODAY - timedelta(days=1))) == []
     assert gate(record, TODAY - timedelta(days=1)).recheck_on == TODAY
     assert failing(gate(record, TODAY)) == ["not expired"]
@@ -115,20 +114,20 @@ def test_separation_under_investigation_needs_a_named_exception() -> None:
     record = make_record(record_kind="SEPARATION_UNDER_INVESTIGATION")
     decision = gate(record, TODAY)
     assert "no policy pack allows" in decision.failed[0].words
-    assert failing(gate(record, TODAY, frozenset({FINAL_APPEAL_PENDING}))) == ["final"]
-    assert failing(gate(record, TODAY, frozenset({ADVISORY_SEPARATION}))) == []
+    assert failing(gate(record, TODAY, GateRules(frozenset({FINAL_APPEAL_PENDING})))) == ["final"]
+    assert failing(gate(record, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))) == []
     # The exception stands for the finding only: notice and opportunity are still owed.
     unheard = make_record(
         record_kind="SEPARATION_UNDER_INVESTIGATION", opportunity="NOT_OFFERED", opportunity_on=""
     )
-    assert failing(gate(unheard, TODAY, frozenset({ADVISORY_SEPARATION}))) == ["opportunity"]
+    assert failing(gate(unheard, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))) == ["opportunity"]
 
 
 def test_pending_appeal_needs_a_named_exception() -> None:
     record = make_record(finality="APPEAL_PENDING")
     assert record.adjudication_status is AdjudicationStatus.FINAL_APPEAL_PENDING
-    assert failing(gate(record, TODAY, frozenset({ADVISORY_SEPARATION}))) == ["final"]
-    assert failing(gate(record, TODAY, frozenset({FINAL_APPEAL_PENDING}))) == []
+    assert failing(gate(record, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))) == ["final"]
+    assert failing(gate(record, TODAY, GateRules(frozenset({FINAL_APPEAL_PENDING})))) == []
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def test_gate_changes_on_no_day_that_it_did_not_announce(
     day: date, until: date, expires: date | None
 ) -> None:
     record = make_record(finality="APPEAL_TIME_RUNNING", appeal_until=until.isoformat())
-    record = replace(record, expires_on=expires)
+    record = replace(record, circumstances=Circumstances(expires_on=expires))
     decision = gate(record, day)
     horizon = decision.recheck_on or day + timedelta(days=4000)
     assert horizon > day

@@ -27,7 +27,7 @@ from candor_records.content import (
     content_fields,
 )
 from candor_records.record_fields import parse
-from candor_records.records import Dcn, canonical
+from candor_records.records import Circumstances, Dcn, canonical
 from tests.records import generated_rows, make_content, make_record, make_row
 
 
@@ -268,7 +268,9 @@ def test_nothing_that_names_anybody_is_printed() -> None:
     row = make_row(former_last="Formerly", suffix="Jr", narrative="A telling story.")
     content, _ = parse(row)
     assert content is not None
-    record = replace(make_record(), content=content, subject_statement="I was not there.")
+    record = replace(
+        make_record(), content=content, circumstances=Circumstances(subject_statement="I was not there.")
+    )
     shown = repr((record, content.identity, canonical(record)))
     hidden = [row[name] for name in IDENTITY_FIELDS if len(row[name]) > 2]
     for value in (*hidden, row["narrative"], row["agency_record_id"], "I was not there."):

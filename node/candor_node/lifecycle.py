@@ -1,0 +1,209 @@
+"""What is done to a record: one act, one transaction (RECORDS.md §4).
+
+Rules of this file:
+- an act is checked against the table of `candor_records.life`, asks the gate anew, and writes version or
+  circumstances, history and ledger together: all of it or nothing;
+- whoever must hear of it, the subject and earlier recipients, is told by rows of the same transaction;
+- everything runs inside the caller's transaction. Who may do what, and what takes two, was decided before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from candor_node import filings, history, ledger, publisher
+from candor_node.store import Database
+from candor_proto.errors import InputInvalid
+from candor_proto.ids import NodeId, Ori
+from candor_records.content import Content, Finality
+from candor_records.gate import gate, gate_day, standing
+from candor_records.life import REPORTS, Act, AppealOutcome, Overturning, act_of, changed_fields, check_act
+from candor_records.policy import Policy
+from candor_records.record_fields import amended
+from candor_records.records import Circumstances, Dcn, Record, Standing, following, initial
+
+
+@dataclass(frozen=True)
+class Doing:
+    """Who does something when and why, under which policy; `second` approved what takes two."""
+
+    now: datetime
+    by: str
+    policy: Policy
+    reason: str = field(default="", repr=False)
+    second: str = ""
+
+
+@dataclass(frozen=True)
+class LifeEvent:
+    """An act that was done. `changed` names fields, never values; `before` is None for a first filing."""
+
+    act: Act
+    before: Record | None
+    after: Record
+    doing: Doing
+    changed: tuple[str, ...] = ()
+
+
+# --- acts that file a report ---------------------------------------------------------------------------
+
+
+def file(
+    db: Database, content: Content, ori: Ori, node: NodeId, doing: Doing, *, reviewed: bool = True
+) -> LifeEvent:
+    """File a first report; a draft, for a second person to review, unless `reviewed`."""
+    record = initial(content, doing.now, ori, node, doing.by)
+    record = replace(record, circumstances=replace(record.circumstances, reviewed=reviewed))
+    return _filed(db, Act.FILE, None, record, doing)
+
+
+def correct(db: Database, dcn: Dcn, content: Content, doing: Doing) -> LifeEvent | None:
+    """File what changed as what it is: a correction, a notice of appeal, a promotion … (`life.act_of`).
+
+    None when nothing changed. An advisory record that ended in the officer's favour voids itself.
+    """
+    before = current(db, dcn)
+    act = act_of(before, content)
+    return None if act is None else report(db, act, before, content, doing)
+
+
+def revise(db: Database, dcn: Dcn, content: Content, doing: Doing) -> LifeEvent:
+    """File a later action on the same matter: added to the chain, the earlier report stays valid."""
+    return report(db, Act.REVISE, current(db, dcn), content, doing)
+
+
+def report(db: Database, act: Act, before: Record, content: Content, doing: Doing) -> LifeEvent:
+    """File `content` behind `before` as the report that `act` makes. Raises WrongStanding, FieldInvalid."""
+    check_act(before, act)
+    if content.record_kind is not before.kind:
+        raise InputInvalid(
+            "A record's kind does not change.", remedy="Void it and file a new report under a new id."
+        )
+    if content.agency_record_id != before.content.agency_record_id:
+        raise InputInvalid("A record keeps the agency's id.", remedy="File a new report for another matter.")
+    return _filed(db, act, before, following(before, content, doing.now, doing.by, REPORTS[act]), doing)
+
+
+def notice_of_appeal(db: Database, dcn: Dcn, facts: Mapping[str, str], doing: Doing) -> LifeEvent:
+    """An appeal was lodged: the decision stands and is not final. `facts` are fields of the appeal."""
+    before = current(db, dcn)
+    changes = {"finality": Finality.APPEAL_PENDING.name, "appeal_until": "", **facts}
+    return report(db, Act.NOTICE_APPEAL, before, amended(before.content, changes), doing)
+
+
+def decide_appeal(
+    db: Database, dcn: Dcn, outcome: AppealOutcome, facts: Mapping[str, str], doing: Doing
+) -> LifeEvent:
+    """How an appeal ended. UPHELD: the decision is final now. MODIFIED: `facts` say what it is instead."""
+    before = current(db, dcn)
+    if outcome is AppealOutcome.REVERSED:
+        check_act(before, Act.DECIDE_APPEAL)
+        return overturn(db, dcn, Overturning.REVERSED, facts, doing)
+    changes = {"finality": Finality.EXHAUSTED.name, "appeal_until": "", **facts}
+    return report(db, Act.DECIDE_APPEAL, before, amended(before.content, changes), doing)
+
+
+def overturn(db: Database, dcn: Dcn, how: Overturning, facts: Mapping[str, str], doing: Doing) -> LifeEvent:
+    """A later decision took this one away; where the policy says so the record is withdrawn at once."""
+    before = current(db, dcn)
+    check_act(before, Act.OVERTURN)
+    content = amended(before.content, facts)
+    after = following(before, content, doing.now, doing.by, REPORTS[Act.OVERTURN])
+    if doing.policy.withdraws(before.kind, how):
+        after = replace(after, adjudication_status=how.status)
+    return _filed(
+        db, Act.OVERTURN, before, after, replace(doing, reason=f"{how.name}. {doing.reason}".strip())
+    )
+
+
+def void(db: Database, dcn: Dcn, doing: Doing) -> LifeEvent:
+    """Withdraw a report for good: filed in error, not reportable, wrong person. Takes two."""
+    before = current(db, dcn)
+    return report(db, Act.VOID, before, before.content, doing)
+
+
+# --- acts that do not -----------------------------------------------------------------------------------
+
+
+def change(
+    db: Database, dcn: Dcn, act: Act, doing: Doing, circumstances: Circumstances | None = None
+) -> LifeEvent:
+    """Do `act`, after which the record stands in `circumstances`; without them only its history grows."""
+    before = current(db, dcn)
+    check_act(before, act)
+    after = before if circumstances is None else replace(before, circumstances=circumstances)
+    after = _judged(after, doing)
+    decision = gate(after, gate_day(doing.now), doing.policy.gate_rules(after.kind))
+    filings.set_circumstances(db, after, decision.state())
+    return _done(db, LifeEvent(act, before, after, doing))
+
+
+def expunge(db: Database, dcn: Dcn, doing: Doing, act: Act = Act.EXPUNGE) -> LifeEvent:
+    """Destroy a record: key, versions, statement, dispute, reasons. Takes two.
+
+    What is left is a tombstone: control numbers, acts, times and who did them. Its entries in the published
+    index are withdrawn with the next tick; copies of older segments die with their epoch's key.
+    """
+    before = current(db, dcn)
+    check_act(before, act)
+    gone = Standing.EXPUNGED
+    after = replace(before, circumstances=replace(before.circumstances, standing=gone))
+    event = _done(db, LifeEvent(act, before, after, replace(doing, reason="")))
+    filings.bury(db, before.record_id)
+    publisher.forget_record(db, filings.control_numbers(db, before.record_id))
+    return event
+
+
+# --- what every act does --------------------------------------------------------------------------------
+
+
+def current(db: Database, dcn: Dcn) -> Record:
+    """The current version of the record that a control number, of any version, belongs to."""
+    return filings.find_current(db, filings.record_id_of(db, dcn))
+
+
+def _filed(db: Database, act: Act, before: Record | None, record: Record, doing: Doing) -> LifeEvent:
+    retention = doing.policy.retention(record.content, gate_day(doing.now))
+    circumstances = replace(
+        record.circumstances, review_on=retention.review_on, expires_on=retention.expires_on
+    )
+    record = replace(record, expires_on=retention.expires_on, circumstances=circumstances)
+    record = _judged(record, doing) if act is not Act.VOID else _standing(record, Standing.VOID)
+    decision = gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
+    filings.insert(db, record, decision.state())
+    changed = changed_fields(before.content, record.content) if before else ()
+    return _done(db, LifeEvent(act, before, record, doing, changed))
+
+
+def _judged(record: Record, doing: Doing) -> Record:
+    """`record` standing where the gate puts it, if it is still alive."""
+    if record.circumstances.standing not in (Standing.DRAFT, Standing.HELD, Standing.ACTIVE):
+        return record
+    decision = gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
+    return _standing(record, standing(record, decision))
+
+
+def _standing(record: Record, now: Standing) -> Record:
+    return replace(record, circumstances=replace(record.circumstances, standing=now))
+
+
+def _done(db: Database, event: LifeEvent) -> LifeEvent:
+    record, doing = event.after, event.doing
+    history.append(
+        db, record.record_id, record.dcn, event.act, doing.now, doing.by, doing.second, doing.reason
+    )
+    refs = {"dcn": str(record.dcn), "user": doing.by}
+    if doing.second:
+        refs["second"] = doing.second
+    if record.previous_dcn is not None:
+        refs["previous_dcn"] = str(record.previous_dcn)
+    details: dict[str, ledger.Value] = {"act": event.act.name, "standing": record.circumstances.standing.name}
+    name = event.act.name.lower()
+    if event.act in REPORTS:
+        name = "filed"
+        details["report_type"] = record.report_type.name
+        details["changed"] = ", ".join(event.changed)[: ledger.MAX_DETAIL_CHARACTERS]
+    ledger.append(db, doing.now, f"record.{name}", refs, details)
+    return event
