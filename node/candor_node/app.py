@@ -30,6 +30,7 @@ from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
+from candor_node.desk_migrations import desk_migrations
 from candor_node.disclosures import Requester
 from candor_node.exchange_migrations import exchange_migrations
 from candor_node.gathering import Gatherer
@@ -52,7 +53,8 @@ from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations)
+# The desk's come last: they watch tables of all others.
+MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, desk_migrations)
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0

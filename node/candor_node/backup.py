@@ -35,6 +35,7 @@ from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import AlreadyExists, CandorError, InputInvalid, StoreUnusable
 from candor_proto.ids import NodeId
 
+RECORDS, KEYS = "records", "keys"  # the sorts of parts, and the names under which they are attached
 KEYS_LIVE = timedelta(days=7)
 LONGEST_KEYS_LIVE = timedelta(days=90)
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -106,8 +107,8 @@ def write(store: Store, node: NodeId, folder: Path, now: datetime, live: timedel
     folder = folder.absolute()
     _make_folder(folder)
     pair, expires_at = secrets.token_bytes(_PAIR_OCTETS), now + live
-    records = _Part("records", folder, Note(pair, node, now, None))
-    keys = _Part("keys", folder, Note(pair, node, now, expires_at))
+    records = _Part(RECORDS, folder, Note(pair, node, now, None))
+    keys = _Part(KEYS, folder, Note(pair, node, now, expires_at))
     _write_parts(store, (records, keys))
     _delete_others(folder, keys.path)
     # While the snapshot was open the log could not be cut: what was destroyed meanwhile goes now.
@@ -140,7 +141,7 @@ def unreachable(store: Store) -> list[str]:
 
 
 def _write_keys_anew(store: Store, node: NodeId, old: _Folder, now: datetime) -> None:
-    part = _Part("keys", old.path, Note(old.pair, node, now, old.expires_at))
+    part = _Part(KEYS, old.path, Note(old.pair, node, now, old.expires_at))
     if not old.path.is_dir():
         raise StoreUnusable(f"The folder {old.path} is not there.", remedy="Connect its disk.")
     _write_parts(store, (part,))
@@ -161,7 +162,7 @@ class _Part:
         self.rows: dict[str, int] = {}
 
     def takes(self, table: str) -> bool:
-        return (table in KEY_TABLES) == (self.sort == "keys")
+        return (table in KEY_TABLES) == (self.sort == KEYS)
 
     def fill(self, source: Database) -> None:
         """Shapes and rows. The records have the shape of the key tables too, and no row of them."""
@@ -170,16 +171,16 @@ class _Part:
             "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY type != 'table'"
         ).fetchall()
         for kind, name, table, sql in made:
-            if kind == "table" and (self.sort == "records" or self.takes(name)):
+            if kind == "table" and (self.sort == RECORDS or self.takes(name)):
                 source.conn.execute(_CREATE.sub(rf"CREATE \1\2 {self.sort}.", sql, count=1))
             if kind == "table" and self.takes(name):
                 copied = source.conn.execute(
                     f'INSERT INTO {self.sort}."{name}" SELECT * FROM main."{name}"'  # noqa: S608
                 )
                 self.rows[name] = copied.rowcount
-            if kind != "table" and self.sort == "records" and table:
+            if kind != "table" and self.sort == RECORDS and table:
                 source.conn.execute(_CREATE.sub(rf"CREATE \1\2 {self.sort}.", sql, count=1))
-        if self.sort == "records":
+        if self.sort == RECORDS:
             # So that no number is given twice, although the rows that bore the last ones are gone.
             source.conn.execute("DELETE FROM records.sqlite_sequence")
             source.conn.execute("INSERT INTO records.sqlite_sequence SELECT * FROM main.sqlite_sequence")
@@ -239,7 +240,8 @@ def _write_parts(store: Store, written: Sequence[_Part]) -> None:
             for part in written:
                 part.verify(source)
         # Before the keys have a name that outlives this process, so that no folder with keys is forgotten.
-        store.run_sync(partial(_remember, folder, written[-1].note, destructions))
+        note = written[-1].note
+        store.run_sync(partial(remember, folder=folder, note=note, destructions=destructions))
         for part in written:
             part.unfinished.rename(part.path)
         _sync(folder)
@@ -290,12 +292,18 @@ def _folders(db: Database) -> list[_Folder]:
     ]
 
 
-def _remember(folder: Path, note: Note, destructions: int, db: Database) -> None:
+def remember(db: Database, folder: Path, note: Note, destructions: int | None = None) -> None:
+    """`folder` holds the keys that this database had after `destructions` (None: has now)."""
     assert note.expires_at is not None
-    written_at, expires_at = to_milliseconds(note.written_at), to_milliseconds(note.expires_at)
     db.execute(
-        "INSERT OR REPLACE INTO backup_folders VALUES (?, ?, ?, ?, ?)",
-        [str(folder), note.pair, written_at, expires_at, destructions],
+        "INSERT OR REPLACE INTO backup_folders SELECT ?, ?, ?, ?, coalesce(?, number) FROM key_destructions",
+        [
+            str(folder),
+            note.pair,
+            to_milliseconds(note.written_at),
+            to_milliseconds(note.expires_at),
+            destructions,
+        ],
     )
 
 
@@ -306,7 +314,7 @@ def _forget(folder: Path, db: Database) -> None:
 def _delete_others(folder: Path, kept: Path | None) -> None:
     """Overwrite and delete every other part with keys; a file system may keep the old octets all the same."""
     try:
-        for path in parts(folder, "keys"):
+        for path in parts(folder, KEYS):
             if path != kept:
                 with path.open("r+b") as file:
                     file.write(bytes(path.stat().st_size))

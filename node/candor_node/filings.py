@@ -302,6 +302,7 @@ def bury(db: Database, record_id: bytes) -> None:
 
 
 _TOMBSTONE: Mapping[str, Cell] = {
+    "standing": Standing.EXPUNGED.name,
     "adjudication_status": AdjudicationStatus.EXPUNGED.name,
     "effective_on": None,
     "review_on": None,
