@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
-from candor_node import epochs, mail_store
+from candor_node import due_process, epochs, mail_store
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
@@ -45,12 +45,13 @@ from candor_node.publishing import Publishing
 from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
-from candor_node.store import ALL_MIGRATIONS, Store, Work
+from candor_node.store import ALL_MIGRATIONS, Database, Store, Work
 from candor_node.workers import Lane, Workers
 from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable, Unreachable
 from candor_proto.ids import LookupId, RequestId
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
+from candor_records.policy import NoPack, Policy
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
 # The desk's come last: they watch tables of all others.
@@ -203,12 +204,22 @@ class Node:
         self.publishing = Publishing(
             self.store,
             self.hub,
-            Settings(federation, own, scheme=config.scheme, threshold=config.scheme.threshold),
+            Settings(
+                federation,
+                own,
+                scheme=config.scheme,
+                threshold=config.scheme.threshold,
+                policy=self.policy,
+            ),
             key,
             self.clock,
             config.publish_interval,
             ready,
         )
+
+    def policy(self, db: Database) -> Policy:
+        """What is in force here."""
+        return NoPack()
 
     @property
     def identity(self) -> TlsIdentity:
@@ -368,6 +379,8 @@ class Node:
             await self.requester.expire()
             await self.owner.expire()
             await self.store.run(partial(mail_store.forget_old, now=now))
+            # Time opens and closes gates, and ends what was kept long enough.
+            await self.store.run(lambda db, now=now: due_process.refresh(db, now, self.policy(db)))  # type: ignore[misc]
             # §5.2: a seed ends with its grace, not with the next publication.
             if await self.store.run(partial(epochs.destroy_expired, now=now)):
                 await asyncio.to_thread(self.store.checkpoint)

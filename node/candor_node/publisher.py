@@ -135,7 +135,8 @@ def _stored(store: Store, planned: Plan, sealed: Sealed, settings: Settings) -> 
 def tick_due(db: Database, now: datetime, interval: timedelta, settings: Settings) -> bool:
     """Whether it is time for a tick: never before, `interval` ago, or the epoch is over.
 
-    With another threshold or scheme in the settings it is over at once: a node that was told to change does
+    What is withdrawn does not wait for the calendar: it goes out with the head that is due every day anyway,
+    so that nobody reads from an additional message on which day a record fell. With another threshold or scheme in the settings it is over at once: a node that was told to change does
     not publish the old one for another week.
     """
     row = db.execute("SELECT ticked_at FROM index_state").fetchone()
@@ -143,7 +144,18 @@ def tick_due(db: Database, now: datetime, interval: timedelta, settings: Setting
     if row is None or epoch is None or now >= epoch.ends_at or _refits(db, epoch, settings):
         return True
     # A clock that was wrong and was put right must not stop publication.
-    return abs(now - from_milliseconds(row[0])) >= interval
+    on_the_calendar = abs(now - from_milliseconds(row[0])) >= interval
+    return on_the_calendar or (head_due(db, now) and _withdrawal_waits(db, epoch))
+
+
+def _withdrawal_waits(db: Database, epoch: Epoch) -> bool:
+    """Whether the index still holds a record that the gate has closed."""
+    row = db.execute(
+        f"SELECT EXISTS (SELECT 1 {_IN_INDEX} AND dcn NOT IN"  # noqa: S608
+        " (SELECT dcn FROM record_heads WHERE matchable = 1))",
+        [epoch.number],
+    ).fetchone()
+    return bool(row[0])
 
 
 # --- first transaction: what is to be done -----------------------------------------------------------

@@ -149,14 +149,12 @@ def test_altered_or_moved_row_does_not_open(store: Store, statement: str) -> Non
 
 
 def test_row_under_another_number_does_not_open(store: Store) -> None:
-    """Sealed octets and key moved together: only what they are bound to tells."""
-    one, other = make_record(), make_record(agency_record_id="IA-2")
+    """An older version in the place of the newer one, under the same key: only what it is bound to tells."""
+    one = make_record()
+    other = following(one, make_content(first="Corwin"), NOW, "clerk-9")
     for record in (one, other):
         store.run_sync(lambda db, record=record: filings.insert(db, record, OPEN))  # type: ignore[misc]
-    values = {"one": one.record_id, "other": other.record_id}
-    for table, column in (("records", "sealed"), ("record_keys", "key")):
-        source = f"(SELECT {column} FROM {table} WHERE record_id = :other)"
-        sql = f"UPDATE {table} SET {column} = {source} WHERE record_id = :one"
-        store.run_sync(lambda db, sql=sql: db.execute(sql, values))  # type: ignore[misc]
+    sql = "UPDATE records SET sealed = (SELECT sealed FROM records WHERE dcn = ?) WHERE dcn = ?"
+    store.run_sync(lambda db: db.execute(sql, [str(one.dcn), str(other.dcn)]))
     with pytest.raises(SealedDataInvalid):
-        store.run_sync(lambda db: filings.find(db, one.dcn))
+        store.run_sync(lambda db: filings.find(db, other.dcn))

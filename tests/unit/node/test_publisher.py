@@ -767,6 +767,24 @@ def test_tick_is_due_first_then_at_its_interval_and_when_the_epoch_ends(store: S
     assert due(NOW - week)
 
 
+def test_withdrawal_goes_out_with_the_daily_head_and_does_not_wait_for_the_calendar(
+    store: Store, hub: Hub
+) -> None:
+    file(store, [make_row()])
+    hub.take(tick(store, NOW, SETTINGS))
+    (dcn,) = store.run_sync(filings.gate_words)
+    store.run_sync(lambda db: lifecycle.void(db, Dcn(dcn), Doing(NOW, "clerk-7", NoPack())))
+
+    def due(moment: datetime) -> bool:
+        return store.run_sync(lambda db: publisher.tick_due(db, moment, timedelta(days=7), SETTINGS))
+
+    assert not due(NOW + timedelta(hours=23))
+    assert due(NOW + DAY)
+    assert hub.take(tick(store, NOW + DAY, SETTINGS)).withdrawn == 1
+    assert hub.hits() == ()
+    assert not due(NOW + 2 * DAY)
+
+
 def test_head_is_refreshed_daily_without_change(store: Store, hub: Hub) -> None:
     assert not store.run_sync(lambda db: publisher.head_due(db, NOW))
     with pytest.raises(UnknownObject):
