@@ -136,8 +136,9 @@ def tick_due(db: Database, now: datetime, interval: timedelta, settings: Setting
     """Whether it is time for a tick: never before, `interval` ago, or the epoch is over.
 
     What is withdrawn does not wait for the calendar: it goes out with the head that is due every day anyway,
-    so that nobody reads from an additional message on which day a record fell. With another threshold or scheme in the settings it is over at once: a node that was told to change does
-    not publish the old one for another week.
+    so that nobody reads from an additional message on which day a record fell. With another threshold or
+    scheme in the settings the epoch is over at once: a node that was told to change does not publish the old
+    one for another week.
     """
     row = db.execute("SELECT ticked_at FROM index_state").fetchone()
     epoch = epochs.latest(db)

@@ -49,16 +49,17 @@ class Act(Enum):
 
 
 class Overturning(Enum):
-    """What takes a decision away (RECORDS.md §3.4, last column), and what the record says of it then."""
+    """What takes a decision away (RECORDS.md §3.4, last column)."""
 
-    REVERSED = AdjudicationStatus.REVERSED
+    REVERSED = "REVERSED"
     REINSTATED = "REINSTATED"
-    VACATED = AdjudicationStatus.VACATED
+    VACATED = "VACATED"
     PARDONED = "PARDONED"
     PURGED = "PURGED"
 
     @property
     def status(self) -> AdjudicationStatus:
+        """What the record says of its decision then."""
         gone = (Overturning.REVERSED, Overturning.REINSTATED)
         return AdjudicationStatus.REVERSED if self in gone else AdjudicationStatus.VACATED
 

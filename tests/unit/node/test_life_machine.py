@@ -14,7 +14,14 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from candor_node import due_process, filings, history, ledger, lifecycle, record_seals
 from candor_node.lifecycle import Doing, LifeEvent
@@ -31,7 +38,7 @@ from candor_records.records import Circumstances, Dcn, Record, ReportType, Stand
 from tests.records import NODE, NOW, ORI, make_content, new_store
 
 KINDS = ("TERMINATION_FOR_CAUSE", "CRIMINAL_CONVICTION", "COMMENDATION", "SUSTAINED_FORCE_FINDING")
-VARIANTS = (
+VARIANTS: tuple[dict[str, str], ...] = (
     {},
     {"finality": "APPEAL_TIME_RUNNING", "appeal_until": "2026-03-20"},
     {"finality": "APPEAL_PENDING"},
@@ -291,5 +298,5 @@ class Life(RuleBasedStateMachine):
                 self.done[record.record_id].append((Act.EXPIRE, str(record.dcn)))
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=40, stateful_step_count=30)
+def test_record_is_matchable_inside_the_gate_only_whatever_happens_to_it() -> None:
+    run_state_machine_as_test(Life, settings=settings(max_examples=40, stateful_step_count=30))

@@ -13,8 +13,9 @@ from candor_records.records import Circumstances, Record, ReportType, Standing, 
 from tests.records import CONTRIBUTOR, NOW, make_content, make_record
 
 
-def standing(now: Standing, **circumstances: bool) -> Record:
-    return replace(make_record(), circumstances=Circumstances(standing=now, **circumstances))
+def standing(now: Standing, *, sealed_by_order: bool = False, legal_hold: bool = False) -> Record:
+    circumstances = Circumstances(standing=now, sealed_by_order=sealed_by_order, legal_hold=legal_hold)
+    return replace(make_record(), circumstances=circumstances)
 
 
 @pytest.mark.parametrize("act", Act)
