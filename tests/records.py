@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from candor_node.migrations import records_migrations
+from candor_node.app import MIGRATIONS
 from candor_node.store import Store
 from candor_proto.ids import NodeId, Ori
 from candor_records.content import CONTENT_FIELDS, DUE_PROCESS_FIELDS, Content
@@ -63,8 +63,8 @@ STORE_KEY = bytes(range(32))
 
 
 def new_store(folder: Path) -> Store:
-    """A new database in `folder`, with the tables of records and publication."""
-    return Store.create(folder / "node.db", STORE_KEY, (records_migrations,))
+    """A new database in `folder`, with all tables of a node."""
+    return Store.create(folder / "node.db", STORE_KEY, MIGRATIONS)
 
 
 def make_row(**overrides: str) -> dict[str, str]:

@@ -28,6 +28,11 @@ def test_a_failing_disk_or_no_memory_costs_nothing_that_was_acknowledged() -> No
     assert ", 0 violations" in run("faults", "--quick")
 
 
+@needs_compiler
+def test_a_record_is_never_half_imported_voided_or_expunged() -> None:
+    assert ", 0 violations" in run("lives")
+
+
 @pytest.mark.slow
 @needs_compiler
 def test_a_power_cut_loses_nothing_acknowledged_and_would_with_a_weaker_setting() -> None:
