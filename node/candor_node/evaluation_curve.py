@@ -38,7 +38,8 @@ from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
 from candor_proto.sealed_index import IndexOwner, open_blob
 from candor_proto.segment import Segment, address
-from candor_records.content import NO_DUE_PROCESS, Content, Identity, Nexus, SourceOfRecord
+from candor_records.codes import Nexus, SourceOfRecord
+from candor_records.content import NO_DUE_PROCESS, Content, Identity
 from candor_records.records import Record, initial
 
 # Up to so many records all are published; of more, the candidates of the queries and so many others.

@@ -19,7 +19,7 @@ from candor_proto.errors import InputInvalid
 from candor_proto.ids import Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus, RecordKind, Tier
-from candor_records.content import AdjudicationStatus
+from candor_records.codes import AdjudicationStatus
 from candor_records.gate import GateState
 from candor_records.records import Dcn, ReportType, Standing
 

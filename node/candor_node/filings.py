@@ -23,8 +23,10 @@ from candor_proto.errors import UnknownObject
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus
-from candor_records.content import AdjudicationStatus, Content, FieldInvalid, content_fields, plain
+from candor_records.codes import AdjudicationStatus
+from candor_records.content import Content, FieldInvalid, content_fields
 from candor_records.dispute import Dispute
+from candor_records.field_types import plain
 from candor_records.gate import GateState
 from candor_records.record_fields import parse
 from candor_records.records import Circumstances, Dcn, Record, ReportType, Standing
@@ -346,7 +348,7 @@ def _encode(record: Record) -> bytes:
 
 
 def _decode(row: SealedRecord, fields: dict[str, str]) -> Record:
-    content, faults = parse(fields)
+    content, faults = parse(fields, search=())
     if content is None:
         raise faults[0]
     return Record(

@@ -17,9 +17,10 @@ from candor_node import filings, history, ledger, publisher
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
-from candor_records.content import Content, Finality
+from candor_records.codes import AppealOutcome, Finality
+from candor_records.content import Content
 from candor_records.gate import gate, gate_day, standing
-from candor_records.life import REPORTS, Act, AppealOutcome, Overturning, act_of, changed_fields, check_act
+from candor_records.life import REPORTS, Act, Overturning, act_of, changed_fields, check_act
 from candor_records.policy import Policy
 from candor_records.record_fields import amended
 from candor_records.records import Circumstances, Dcn, Record, Standing, following, initial

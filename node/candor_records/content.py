@@ -1,134 +1,61 @@
-"""What a report says of an officer, as values (RECORDS.md §3.1, §3.3): identity, decision, fair process.
+"""What a report says of an officer, as values (RECORDS.md §3): identity, fair process, the kind's own fields.
 
 Rules of this file:
 - a `Content` that exists contradicts itself nowhere; what names anybody is not printed;
 - an optional field holds a value or says why not (`Missing`), never an empty text;
-- there is no code for what may not be reported: allegations, settlements, criminal history information.
+- `details` are the fields of the kind (`kinds`), those only that are given: one that is UNKNOWN is not in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from enum import Enum
+from datetime import date
 
-from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import InputInvalid
 from candor_proto.normalise import Particulars, normalise_post
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind, Tier
+from candor_records.codes import (
+    IN_FAVOUR,
+    AdjudicationStatus,
+    AllegationCategory,
+    DecisionMaker,
+    Finality,
+    InvestigationOutcome,
+    Missing,
+    Nexus,
+    NoticeMethod,
+    Opportunity,
+    SourceOfRecord,
+    StandardOfProof,
+)
+from candor_records.field_types import Value, plain
+from candor_records.kinds import FIELDS, FIELDS_OF, kinds_with
+from candor_records.refusals import REASONS, Refusal
 
 MAX_NAME_CHARACTERS = 100
 MAX_NARRATIVE_CHARACTERS = 4_000
-
-# --- codes -----------------------------------------------------------------------------------------
-
-
-class Missing(Enum):
-    """Why an optional field holds no value (RECORDS.md §3.1)."""
-
-    UNKNOWN = "UNKNOWN"
-    NOT_APPLICABLE = "NOT_APPLICABLE"
-    WITHHELD = "WITHHELD"
-
-
-class AdjudicationStatus(Enum):
-    """FINAL_APPEAL_PENDING: in effect, but an appeal is lodged; not final for the gate."""
-
-    FINAL = "FINAL"
-    FINAL_APPEAL_PENDING = "FINAL_APPEAL_PENDING"
-    REVERSED = "REVERSED"
-    VACATED = "VACATED"
-    EXPUNGED = "EXPUNGED"
-
-
-class DecisionMaker(Enum):
-    CHIEF = "CHIEF"
-    TRIAL_BOARD = "TRIAL_BOARD"
-    ARBITRATOR = "ARBITRATOR"
-    CIVIL_SERVICE = "CIVIL_SERVICE"
-    POST = "POST"
-    COURT = "COURT"
-
-
-class StandardOfProof(Enum):
-    PREPONDERANCE = "PREPONDERANCE"
-    CLEAR_AND_CONVINCING = "CLEAR_AND_CONVINCING"
-    BEYOND_REASONABLE_DOUBT = "BEYOND_REASONABLE_DOUBT"
-
-
-class NoticeMethod(Enum):
-    MAIL = "MAIL"
-    IN_PERSON = "IN_PERSON"
-    COUNSEL = "COUNSEL"
-    COURT_SERVICE = "COURT_SERVICE"
-
-
-class Opportunity(Enum):
-    """A chance to respond before the decision."""
-
-    OFFERED_HELD = "OFFERED_HELD"
-    OFFERED_WAIVED = "OFFERED_WAIVED"
-    NOT_OFFERED = "NOT_OFFERED"
-
-
-class Finality(Enum):
-    FINAL = "FINAL"
-    APPEAL_TIME_RUNNING = "APPEAL_TIME_RUNNING"
-    APPEAL_PENDING = "APPEAL_PENDING"
-    EXHAUSTED = "EXHAUSTED"
-    WAIVED = "WAIVED"
-
-
-class Nexus(Enum):
-    """Answer to `on_duty` and `use_of_force_related` (EO 13929 section 3(b))."""
-
-    YES = "YES"
-    NO = "NO"
-    UNKNOWN = "UNKNOWN"
-    NOT_APPLICABLE = "NOT_APPLICABLE"
-
-
-class SourceOfRecord(Enum):
-    COURT = "COURT"
-    POST_ORDER = "POST_ORDER"
-    PERSONNEL_ACTION = "PERSONNEL_ACTION"
-    OVERSIGHT_BODY = "OVERSIGHT_BODY"
-
-
-class AllegationCategory(Enum):
-    """What a completed decision was about: California's nine, and the sub-types of force."""
-
-    DISHONESTY = "DISHONESTY"
-    ABUSE_OF_POWER = "ABUSE_OF_POWER"
-    EXCESSIVE_FORCE = "EXCESSIVE_FORCE"
-    SEXUAL_ASSAULT = "SEXUAL_ASSAULT"
-    BIAS = "BIAS"
-    EGREGIOUS_OR_REPEATED = "EGREGIOUS_OR_REPEATED"
-    GANG_PARTICIPATION = "GANG_PARTICIPATION"
-    FAILURE_TO_COOPERATE = "FAILURE_TO_COOPERATE"
-    FAILURE_TO_INTERCEDE = "FAILURE_TO_INTERCEDE"
-    DEADLY = "DEADLY"
-    LESS_LETHAL = "LESS_LETHAL"
-    NECK_RESTRAINT = "NECK_RESTRAINT"
-    UNHOLSTERED = "UNHOLSTERED"
-    K9 = "K9"
-    VEHICLE = "VEHICLE"
-    RESTRAINT_POSITION = "RESTRAINT_POSITION"
-    FAILURE_TO_RENDER_AID = "FAILURE_TO_RENDER_AID"
-
 
 # --- errors ------------------------------------------------------------------------------------------
 
 
 class FieldInvalid(InputInvalid):
-    """One field of a record is not usable; `field` names it, `reason` says why without its value."""
+    """One field of a record is not usable; `field` names it, `reason` says why without its value.
 
-    def __init__(self, field: str, reason: str) -> None:
+    `refusal` is the code of what may not be reported at all; None for what is merely wrong.
+    """
+
+    def __init__(self, field: str, reason: str, refusal: Refusal | None = None) -> None:
         super().__init__(f"{field}: {reason}.")
         self.field = field
         self.reason = reason
+        self.refusal = refusal
+
+    @classmethod
+    def refused(cls, field: str, refusal: Refusal, before: str = "") -> FieldInvalid:
+        """What may not be reported, with its sentence and remedy; `before` says more of the field."""
+        return cls(field, before + REASONS[refusal].words, refusal)
 
 
 class ContentInvalid(InputInvalid):
@@ -214,22 +141,35 @@ class Content:
     allegation_categories: tuple[AllegationCategory, ...]
     source_of_record: SourceOfRecord
     narrative: str | Missing = field(default=Missing.NOT_APPLICABLE, repr=False)
+    details: Mapping[str, Value | Missing] = field(default_factory=dict, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         faults = list(_contradictions(self))
         if faults:
             raise ContentInvalid(faults)
 
+    def detail(self, name: str) -> Value | Missing:
+        """A field of the kind, or why it holds no value; NOT_APPLICABLE for one that other kinds have."""
+        absent = Missing.UNKNOWN if name in FIELDS_OF[self.record_kind] else Missing.NOT_APPLICABLE
+        return self.details.get(name, absent)
+
     @property
     def tier(self) -> Tier:
-        """A separation under investigation has no finding: advisory. All other kinds are decisions."""
+        """Advisory: a separation under investigation, until that is sustained. The others are decisions."""
         advisory = self.record_kind is RecordKind.SEPARATION_UNDER_INVESTIGATION
-        return Tier.ADVISORY if advisory else Tier.ADJUDICATED
+        sustained = self.details.get("investigation_outcome") is InvestigationOutcome.SUSTAINED
+        return Tier.ADVISORY if advisory and not sustained else Tier.ADJUDICATED
 
     @property
     def resolved_in_favour(self) -> bool:
-        """Whether an advisory matter ended in the officer's favour."""
-        return False
+        """The investigation ended in the officer's favour: the record is to be voided (RECORDS.md §3.6)."""
+        return self.details.get("investigation_outcome") in IN_FAVOUR
+
+    @property
+    def wanting(self) -> tuple[str, ...]:
+        """The fields that a complete report of this kind gives and this one does not."""
+        fields = FIELDS_OF[self.record_kind].values()
+        return tuple(field.name for field in fields if field.expected and field.name not in self.details)
 
     @property
     def adjudication_status(self) -> AdjudicationStatus:
@@ -250,12 +190,15 @@ CONTENT_FIELDS = (
     "on_duty", "use_of_force_related", "allegation_categories", "source_of_record", "narrative",
 )  # fmt: skip
 
-NO_ALLEGATION = "an allegation without a sustained decision is never reported; only completed decisions are"
+# A file of the first format has CONTENT_FIELDS; each of these columns may stand beside them.
+DETAIL_FIELDS = tuple(FIELDS)
 
 
 def _contradictions(content: Content) -> Iterator[FieldInvalid]:
     """What fields say against each other."""
     yield from _identity_contradictions(content)
+    if content.details:
+        yield from _detail_contradictions(content)
     if content.record_kind is RecordKind.COMMENDATION:
         for name in DUE_PROCESS_FIELDS:
             if not isinstance(getattr(content.due_process, name), Missing):
@@ -292,7 +235,7 @@ def _due_process_contradictions(content: Content) -> Iterator[FieldInvalid]:
     if content.tier is Tier.ADJUDICATED:
         for name in ("decided_on", "decision_maker", "standard_of_proof", "finality"):
             if isinstance(getattr(facts, name), Missing):
-                yield FieldInvalid(name, f"must be given: {NO_ALLEGATION}")
+                yield FieldInvalid.refused(name, Refusal.ALLEGATION_ONLY, "must be given: ")
     if isinstance(facts.opportunity, Missing):
         yield FieldInvalid("opportunity", f"must be given, one of {', '.join(Opportunity.__members__)}")
     if facts.opportunity is Opportunity.OFFERED_HELD and isinstance(facts.opportunity_on, Missing):
@@ -311,7 +254,48 @@ def _due_process_contradictions(content: Content) -> Iterator[FieldInvalid]:
         yield FieldInvalid("appeal_until", "lies before the decision")
 
 
-def _before(one: date | Missing, other: date | Missing) -> bool:
+# Pairs of days of which the first may not lie before the second.
+_LATER_AND_EARLIER = (
+    ("separated_on", "appointed_on"),
+    ("convicted_on", "offence_on"),
+    ("action_ends_on", "effective_on"),
+    ("appeal_filed_on", "decided_on"),
+    ("appeal_decided_on", "appeal_filed_on"),
+    ("training_completed_on", "incident_on"),
+)
+
+
+def _detail_contradictions(content: Content) -> Iterator[FieldInvalid]:
+    own, details = FIELDS_OF[content.record_kind], content.details
+    for name, value in details.items():
+        if name not in own:
+            yield FieldInvalid(name, other_kind(name, content.record_kind))
+        elif value is Missing.UNKNOWN or not (isinstance(value, Missing) or own[name].type.holds(value)):
+            yield FieldInvalid(name, f"is no {own[name].type.words}")
+    for later, earlier in _LATER_AND_EARLIER:
+        if later in details and _before(details[later], _day(content, earlier)):
+            yield FieldInvalid(later, f"lies before {earlier}")
+    no_outcome, no_day = (
+        isinstance(content.detail(name), Missing) for name in ("appeal_outcome", "appeal_decided_on")
+    )
+    if no_outcome != no_day:
+        missing = "appeal_outcome" if no_outcome else "appeal_decided_on"
+        yield FieldInvalid(missing, "outcome and day of an appeal belong together; give both or neither")
+
+
+def other_kind(name: str, kind: RecordKind) -> str:
+    """Why a field of other kinds may hold nothing in this one."""
+    kinds = ", ".join(one.name for one in kinds_with(name))
+    return f"is a field of {kinds}, which a {kind.name} does not have; leave it empty"
+
+
+def _day(content: Content, name: str) -> object:
+    if name in FIELDS:
+        return content.detail(name)
+    return getattr(content.due_process if name in DUE_PROCESS_FIELDS else content, name)
+
+
+def _before(one: object, other: object) -> bool:
     return isinstance(one, date) and isinstance(other, date) and one < other
 
 
@@ -322,24 +306,12 @@ def known(value: str | Missing) -> str:
 # --- flat forms --------------------------------------------------------------------------------------
 
 
-def plain(value: object) -> str:
-    """The one text form of a field's value."""
-    match value:
-        case str():
-            return value
-        case Enum():
-            return value.name
-        case datetime():
-            return str(to_milliseconds(value))
-        case date():
-            return value.isoformat()
-        case tuple():
-            return ";".join(item.name for item in value) or Missing.NOT_APPLICABLE.name
-    return str(value)
-
-
 def content_fields(content: Content) -> dict[str, str]:
-    """The content by column name, as texts that `parse` reads back to the same content."""
+    """The content by column name, with every field that its kind has, as texts that `parse` reads back."""
     flat = {name: plain(getattr(content.identity, name)) for name in IDENTITY_FIELDS}
     flat |= {name: plain(getattr(content.due_process, name)) for name in DUE_PROCESS_FIELDS}
-    return {name: flat[name] if name in flat else plain(getattr(content, name)) for name in CONTENT_FIELDS}
+    flat = {name: flat[name] if name in flat else plain(getattr(content, name)) for name in CONTENT_FIELDS}
+    details = content.details
+    for name in FIELDS_OF[content.record_kind]:
+        flat[name] = plain(details[name]) if name in details else Missing.UNKNOWN.name
+    return flat

@@ -2,7 +2,7 @@
 
     matchable = notice ∧ opportunity ∧ (final ∨ exception) ∧ ¬void ∧ ¬expunged ∧ ¬expired
     commendation: matchable = opt-in ∧ ¬void ∧ ¬expired
-    both: ∧ reviewed ∧ ¬sealed by order
+    both: ∧ reviewed ∧ ¬sealed by order ∧ every tightening of the policy pack
 
 Rules of this file:
 - `gate` is one pure function of record, day and rules. Clerk, subject and auditor read its words;
@@ -20,7 +20,10 @@ from datetime import date, datetime, timedelta, timezone
 
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind, Tier
-from candor_records.content import DueProcess, Finality, Missing, Opportunity
+from candor_records import tightenings
+from candor_records.advisory import advisory_clause
+from candor_records.codes import Finality, Missing, Opportunity
+from candor_records.content import DueProcess, content_fields
 from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, Clause, GateRules
 from candor_records.records import Record, ReportType, Standing
 
@@ -73,9 +76,11 @@ def gate(record: Record, today: date, rules: GateRules = _NO_RULES) -> GateDecis
     else:
         facts = record.content.due_process
         advisory = record.tier is Tier.ADVISORY
-        final = _advisory(rules) if advisory else _final(facts, today, rules)
+        final = _advisory(record, rules) if advisory else _final(facts, today, rules)
         clauses = [_notice(facts), _opportunity(facts), final, _not_overturned(record), *common]
-    return GateDecision(all(clause.holds for clause in clauses), tuple(clauses), _next_change(record, today))
+    clauses += tightenings.clauses(record, rules, today)
+    recheck_on = _next_change(record, today, rules)
+    return GateDecision(all(clause.holds for clause in clauses), tuple(clauses), recheck_on)
 
 
 def standing(record: Record, decision: GateDecision) -> Standing:
@@ -139,10 +144,9 @@ def _final(facts: DueProcess, today: date, rules: GateRules) -> Clause:
     return Clause("final", False, "Fails: it is not recorded that the decision is final.")
 
 
-def _advisory(rules: GateRules) -> Clause:
+def _advisory(record: Record, rules: GateRules) -> Clause:
     if ADVISORY_SEPARATION in rules.exceptions:
-        words = f"Holds: no finding was made; the policy pack allows it as advisory ({ADVISORY_SEPARATION})."
-        return Clause("final", True, words)
+        return advisory_clause(content_fields(record.content))
     words = "Fails: no finding was made, and no policy pack allows a separation under investigation to match."
     return Clause("final", False, words)
 
@@ -190,10 +194,11 @@ def _opted_in(record: Record) -> Clause:
     return Clause("opt-in", True, "Holds: the officer opted in to sharing this commendation.")
 
 
-def _next_change(record: Record, today: date) -> date | None:
+def _next_change(record: Record, today: date, rules: GateRules) -> date | None:
     """The next day on which time alone may change a clause."""
     facts = record.content.due_process
     days = [day for day in (facts.decided_on, record.circumstances.expires_on) if isinstance(day, date)]
     if isinstance(facts.appeal_until, date):
         days.append(facts.appeal_until + _DAY)
+    days += tightenings.recheck_days(record, rules)
     return min((day for day in days if day > today), default=None)

@@ -1,12 +1,35 @@
-"""What a policy pack may say to the fair-process gate, and what the gate answers clause by clause."""
+"""What a policy pack may say to the fair-process gate, and what the gate answers clause by clause.
+
+Rules of this file:
+- an exception loosens the clause `final`, and there is no way to write down one that loosens another;
+- a tightening adds a clause of its own and takes none away.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 # Names of the exceptions that a policy pack may grant. They loosen `final`, and nothing else can be loosened.
 ADVISORY_SEPARATION = "ADVISORY_SEPARATION"
 FINAL_APPEAL_PENDING = "FINAL_APPEAL_PENDING"
+
+
+class Tighten(Enum):
+    """Further conditions that a pack may set; the value is the name of the gate's clause."""
+
+    NAME_CLEARING = "name clearing"
+    SUBJECT_NOTIFIED = "subject notified"
+    REPRESENTATION = "representation"
+    MINIMUM_SEVERITY = "severity"
+    NEXUS_REQUIRED = "nexus"
+    KIND_EXCLUDED = "kind"
+
+
+# In rising order.
+SEVERITIES = ("MINOR", "SERIOUS", "GRAVE")
+# Fields of `Content` that answer YES, NO or why not (EO 13929 section 3(b)).
+NEXUS_FIELDS = ("on_duty", "use_of_force_related")
 
 
 @dataclass(frozen=True)
@@ -19,7 +42,24 @@ class Clause:
 
 
 @dataclass(frozen=True)
+class Tightening:
+    """One further condition, and the rule of the pack that sets it. `source` is cited in the words.
+
+    `severity` belongs to MINIMUM_SEVERITY, `nexus` (any of these fields) to NEXUS_REQUIRED, `waiting_days`
+    to SUBJECT_NOTIFIED.
+    """
+
+    what: Tighten
+    rule: str
+    source: str
+    severity: str = ""
+    nexus: tuple[str, ...] = ()
+    waiting_days: int = 0
+
+
+@dataclass(frozen=True)
 class GateRules:
-    """The exceptions that the pack in force grants."""
+    """What the packs in force say about records of one kind: exceptions granted, conditions added."""
 
     exceptions: frozenset[str] = frozenset()
+    tightenings: tuple[Tightening, ...] = ()

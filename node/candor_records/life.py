@@ -15,7 +15,8 @@ from enum import Enum
 
 from candor_proto.errors import WrongStanding
 from candor_proto.record import RecordKind, Tier
-from candor_records.content import AdjudicationStatus, Content, Finality, content_fields
+from candor_records.codes import AdjudicationStatus, Finality
+from candor_records.content import Content, content_fields
 from candor_records.records import Record, ReportType, Standing
 
 
@@ -62,12 +63,6 @@ class Overturning(Enum):
         """What the record says of its decision then."""
         gone = (Overturning.REVERSED, Overturning.REINSTATED)
         return AdjudicationStatus.REVERSED if self in gone else AdjudicationStatus.VACATED
-
-
-class AppealOutcome(Enum):
-    UPHELD = "UPHELD"
-    MODIFIED = "MODIFIED"
-    REVERSED = "REVERSED"
 
 
 LIVE = frozenset({Standing.DRAFT, Standing.HELD, Standing.ACTIVE})

@@ -19,7 +19,8 @@ from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
-from candor_records.content import AdjudicationStatus, Content, FieldInvalid, Missing, content_fields
+from candor_records.codes import CODE_SET_VERSION, AdjudicationStatus, Missing
+from candor_records.content import Content, FieldInvalid, content_fields
 from candor_records.dispute import Dispute, DisputeGround
 
 MAX_STATEMENT_CHARACTERS = 4_000
@@ -243,6 +244,7 @@ def canonical(record: Record) -> CanonicalRecord:
     for internal in ("agency_record_id", "record_kind", "sharing"):
         del fields[internal]
     fields |= {
+        "code_set": str(CODE_SET_VERSION),
         "dcn": str(record.dcn),
         "version": str(record.version),
         "report_type": record.report_type.name,

@@ -29,11 +29,12 @@ from candor_node.store import Database
 from candor_proto.errors import CandorError, InputInvalid, UnknownObject, WrongStanding
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
-from candor_records.content import AdjudicationStatus, Content, Finality, Missing, Opportunity
+from candor_records.codes import AdjudicationStatus, AppealOutcome, Finality, Missing, Opportunity
+from candor_records.content import Content
 from candor_records.gate import gate_day
 from candor_records.gate_rules import FINAL_APPEAL_PENDING, GateRules
-from candor_records.life import REPORTS, Act, AppealOutcome, Overturning
-from candor_records.policy import Retention
+from candor_records.life import REPORTS, Act, Overturning
+from candor_records.policy import NoPack, Retention
 from candor_records.records import Circumstances, Dcn, Record, ReportType, Standing
 from tests.records import NODE, NOW, ORI, make_content, new_store
 
@@ -49,7 +50,7 @@ VARIANTS: tuple[dict[str, str], ...] = (
 TERMINAL = (Standing.VOID, Standing.EXPIRED, Standing.EXPUNGED)
 
 
-class Pack:
+class Pack(NoPack):
     """A policy that keeps a year from filing and, at times, lets a pending appeal pass."""
 
     appeal_passes = False

@@ -15,9 +15,9 @@ from candor_node.publisher import Settings
 from candor_node.store import Database, Store, Work
 from candor_proto.errors import InputInvalid, UnknownObject, WrongStanding
 from candor_proto.ids import FederationName
-from candor_records.content import AdjudicationStatus, Finality
+from candor_records.codes import AdjudicationStatus, AppealOutcome, Finality
 from candor_records.gate_rules import FINAL_APPEAL_PENDING, GateRules
-from candor_records.life import Act, AppealOutcome, Overturning
+from candor_records.life import Act, Overturning
 from candor_records.policy import NoPack
 from candor_records.records import Dcn, ReportType, Standing
 from tests.records import CONTRIBUTOR, NODE, NOW, ORI, csv_bytes, make_content, make_row, new_store

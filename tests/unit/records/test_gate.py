@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candor_proto.record import RecordKind
-from candor_records.content import AdjudicationStatus
+from candor_records.codes import AdjudicationStatus
 from candor_records.gate import (
     GateDecision,
     gate,
@@ -115,7 +115,9 @@ def test_separation_under_investigation_needs_a_named_exception() -> None:
     decision = gate(record, TODAY)
     assert "no policy pack allows" in decision.failed[0].words
     assert failing(gate(record, TODAY, GateRules(frozenset({FINAL_APPEAL_PENDING})))) == ["final"]
-    assert failing(gate(record, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))) == []
+    needs_facts = gate(record, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))
+    assert failing(needs_facts) == ["final"]
+    assert "as an advisory record it needs more" in needs_facts.failed[0].words
     # The exception stands for the finding only: notice and opportunity are still owed.
     unheard = make_record(
         record_kind="SEPARATION_UNDER_INVESTIGATION", opportunity="NOT_OFFERED", opportunity_on=""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from candor_proto.errors import WrongStanding
-from candor_records.content import AdjudicationStatus
+from candor_records.codes import AdjudicationStatus
 from candor_records.life import LIVE, POSSIBLE, REPORTS, Act, Overturning, act_of, check_act
 from candor_records.records import Circumstances, Record, ReportType, Standing, following
 from tests.records import CONTRIBUTOR, NOW, make_content, make_record

@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from candor_proto.errors import InputInvalid
 from candor_proto.policy import Sharing
 from candor_proto.record import CanonicalRecord, RecordKind, Tier
+from candor_records.codes import AllegationCategory, Missing
 from candor_records.content import (
     CONTENT_FIELDS,
     DUE_PROCESS_FIELDS,
     IDENTITY_FIELDS,
     NO_DUE_PROCESS,
-    AllegationCategory,
     Content,
     ContentInvalid,
     DueProcess,
     Identity,
-    Missing,
     content_fields,
 )
 from candor_records.record_fields import parse
