@@ -54,6 +54,7 @@ _TABLES = (
     "CREATE INDEX record_heads_agency ON record_heads (reporting_agency, filed_at, record_id)",
     "CREATE INDEX record_heads_review ON record_heads (review_on, record_id) WHERE review_on IS NOT NULL",
     "CREATE INDEX record_heads_expires ON record_heads (expires_on, record_id) WHERE expires_on IS NOT NULL",
+    "CREATE INDEX received_requests_by_dcn ON received_requests (dcn)",
     """CREATE TRIGGER certificates_stay BEFORE UPDATE ON certificates
         BEGIN SELECT RAISE(ABORT, 'a certificate of destruction is never changed'); END""",
     """CREATE TRIGGER certificates_keep BEFORE DELETE ON certificates
