@@ -58,9 +58,8 @@ def why(record: Record, today: date, rules: GateRules) -> Why:
 
 def _headline(record: Record, decision: GateDecision) -> str:
     if not decision.matchable:
-        return f"The record {record.dcn} is not shared: no lookup can find it."
-    found = "a lookup about this officer can find it"
-    return f"The record {record.dcn} is shared: {found}. {_SHARING[record.sharing]}"
+        return f"The record {record.dcn} is held back: it cannot match."
+    return f"The record {record.dcn} is shared: it may match. {_SHARING[record.sharing]}"
 
 
 _SHARING: Mapping[Sharing, str] = {
