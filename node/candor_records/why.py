@@ -14,7 +14,7 @@ from datetime import date
 
 from candor_proto.policy import Sharing
 from candor_proto.record import Tier
-from candor_records.content import Finality
+from candor_records.codes import Finality
 from candor_records.gate import GateDecision, gate
 from candor_records.gate_rules import GateRules
 from candor_records.records import Record, Standing
@@ -93,8 +93,8 @@ def _remedy(record: Record, clause: str) -> str:
         return _REMEDIES.get(clause, _TIGHTENED)
     if record.tier is Tier.ADVISORY:
         return (
-            "It opens when the matter is sustained and the record corrected to say so, or under a policy pack "
-            "that allows advisory records."
+            "It opens when the matter is sustained and the record corrected to say so, or under a policy "
+            "pack that allows advisory records."
         )
     match record.content.due_process.finality:
         case Finality.APPEAL_TIME_RUNNING:

@@ -32,9 +32,7 @@ _CERTIFICATES = st.builds(
     Certificate,
     st.integers(1, 1 << 40),
     st.just(NodeId("springfield-pd")),
-    st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1)).map(
-        lambda at: at.replace(microsecond=0, tzinfo=UTC)
-    ),
+    st.integers(1_600_000_000, 4_000_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
     _TEXTS,
     _TEXTS,
     st.lists(_DESTROYED, max_size=3).map(tuple),

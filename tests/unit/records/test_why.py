@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from candor_records.content import AdjudicationStatus
+from candor_records.codes import AdjudicationStatus
 from candor_records.gate import gate, standing
 from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, GateRules
 from candor_records.records import Record, Standing
