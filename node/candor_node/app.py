@@ -31,6 +31,7 @@ from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
+from candor_node.desk_migrations import desk_migrations
 from candor_node.disclosures import Requester
 from candor_node.exchange_migrations import exchange_migrations
 from candor_node.gathering import Gatherer
@@ -60,7 +61,8 @@ from candor_records.policy import Policy
 from candor_records.roles import Operation
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations, packs_migrations)
+# The desk's come last: they watch tables of all others.
+MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations, packs_migrations, desk_migrations)
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
