@@ -21,7 +21,18 @@ from functools import partial
 from pathlib import Path
 
 from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
-from candor_node import approvals, deferrals, due_process, epochs, mail_store, packs, shipped_packs
+from candor_node import (
+    approvals,
+    backup,
+    deferrals,
+    desk,
+    due_process,
+    epochs,
+    mail_store,
+    packs,
+    shipped_packs,
+)
+from candor_node.aftermath import Aftermath
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
@@ -40,6 +51,7 @@ from candor_node.inbox import Inbox
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
+from candor_node.name_search import NameSearch
 from candor_node.office import EXECUTORS, AllowedLookups
 from candor_node.office_migrations import office_migrations
 from candor_node.outbox import Outbox
@@ -159,6 +171,7 @@ class Node:
             self.store, self.indexes, own, key, config.quota, self.clock, self.workers, self.outbox
         )
         self.cases = Cases(self.store)
+        self.names = NameSearch(self.store, self.clock)
         self.searcher = Searcher(
             self.store,
             self.indexes,
@@ -176,6 +189,7 @@ class Node:
         self.pack_issuers = shipped_packs.trusted_keys(config.pack_issuers)
         self.executors: Executors = {
             **EXECUTORS,
+            **desk.executors(own, key, self.policy),
             Operation.ADOPT_PACK: packs.adopter(own, key, self.pack_issuers),
             Operation.DEFER_VISIBILITY: deferrals.execute,
         }
@@ -238,6 +252,7 @@ class Node:
             config.publish_interval,
             ready,
         )
+        self.aftermath = Aftermath(self.store, self.publishing, self.recaller.wake, own, self.clock)
 
     def policy(self, db: Database) -> Policy:
         """What is in force here."""
@@ -278,6 +293,7 @@ class Node:
             "indexes": lambda: self.indexes.run(self.config.index_refresh_seconds),
             "publication": self.publishing.run,
             "recalls": self.recaller.run,
+            "names": self.names.run,
             "housekeeping": self._keep_house,
             "allowed lookups": self.allowed_lookups.run,
             **{f"inbox {kind.name.lower()}": box.run for kind, box in self._inbox.items()},
@@ -411,6 +427,7 @@ class Node:
             # §5.2: a seed ends with its grace, not with the next publication.
             if await self.store.run(partial(epochs.destroy_expired, now=now)):
                 await asyncio.to_thread(self.store.checkpoint)
+            await asyncio.to_thread(backup.tidy, self.store, self.config.node_id, now)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

@@ -245,7 +245,7 @@ def received(db: Database, request_id: RequestId) -> ReceivedRequest | None:
     return rows[0] if rows else None
 
 
-def released(db: Database, control_numbers: Sequence[str]) -> tuple[int, int]:
+def count_released(db: Database, control_numbers: Sequence[str]) -> tuple[int, int]:
     """How often these versions of a record were released, and to how many members."""
     marks = ", ".join("?" * len(control_numbers))
     row = db.execute(

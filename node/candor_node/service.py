@@ -189,9 +189,11 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             report = importer.refused(errors)
         else:
             report = await node.store.run(
-                lambda db: importer.store_rows(db, rows, now, ori, node.config.node_id, contributor)
+                lambda db: importer.store_rows(
+                    db, rows, now, ori, node.config.node_id, contributor, node.policy(db)
+                )
             )
-        published = bool(report.new or report.changed) and await node.publishing.after_import()
+        published = bool(report.new or report.changed) and await node.aftermath.acted()
         return local_view.import_report(report, published=published)
 
     def _ori(self, text: str) -> Ori:
