@@ -1,7 +1,7 @@
 """`candor-node`: the agency's commands.
 
 The edge: it prints, asks people, and turns every error into a sentence, a remedy and an exit status. The
-commands stand in `cli_node`, `cli_records`, `cli_lookup`, `cli_batch`, `cli_requests` and `cli_match`.
+commands stand in the modules `cli_…`, one for each room.
 """
 
 from __future__ import annotations
@@ -9,17 +9,29 @@ from __future__ import annotations
 import rich_click as click
 
 from candor_node import (
+    cli_acts,
+    cli_backup,
     cli_batch,
+    cli_desk,
     cli_export,
     cli_import,
     cli_imports,
     cli_lookup,
     cli_match,
     cli_node,
+    cli_office,
+    cli_packs,
+    cli_recalls,
     cli_records,
     cli_requests,
+    cli_retention,
+    cli_review,
+    cli_subject,
 )
 from candor_node.cli_common import guarded
+
+# Their commands belong to the group `records`, which they join when they are imported.
+_MORE_OF_RECORDS = (cli_acts, cli_retention)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -61,20 +73,28 @@ for _command in (
     cli_import.import_,
     cli_imports.imports,
     cli_records.publish,
-    cli_records.records,
+    cli_desk.records,
+    cli_backup.backup,
+    cli_backup.restore,
     cli_records.audit,
     cli_lookup.lookup,
     cli_lookup.lookups,
     cli_batch.batch,
     cli_batch.batches,
     cli_requests.requests,
+    cli_recalls.recalls,
     cli_match.match,
+    cli_packs.packs,
+    cli_office.users,
+    cli_office.approvals,
+    cli_subject.subject,
+    cli_review.review,
 ):
     cli.add_command(_command)
 
 
 for _command in (cli_export.export, cli_export.attach, cli_export.verify_documents):
-    cli_records.records.add_command(_command)
+    cli_desk.records.add_command(_command)
 
 
 def main() -> None:

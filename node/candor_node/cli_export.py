@@ -68,9 +68,9 @@ def export(
         table_out.check_target(out, replace=force)
     if form == "ndi-csv" and not 0 < len(contact.strip()) <= MAX_CONTACT_CHARACTERS:
         raise InputInvalid("The list must say whom to ask.", remedy="Give it with --contact.")
-    request = intake_pb2.ExportRequest(by=person_in_charge(by), format=form, ori=ori)
-    left_out: list[str] = []
-    with running_node(config_file, stub=stub()) as node:
+    person, left_out = person_in_charge(by), list[str]()
+    request = intake_pb2.ExportRequest(by=person, format=form, ori=ori)
+    with running_node(config_file, by=person, stub=stub()) as node:
         records = _records(node.Export(request, timeout=_EXPORT_SECONDS))
         count = _write(form, out, records, contact.strip(), load(config_file).node, left_out)
     lines = [f"{count} records in {out}. It names people: keep it as you keep the files it came from."]
@@ -149,10 +149,9 @@ def attach(
     from candor_wire.v1 import intake_pb2
 
     digests = [documents.digest_of(file) for file in files]
-    request = intake_pb2.AttachDocumentsRequest(
-        dcn=dcn, digests=digests, by=person_in_charge(by), reason=reason
-    )
-    with running_node(config_file, stub=stub()) as node:
+    person = person_in_charge(by)
+    request = intake_pb2.AttachDocumentsRequest(dcn=dcn, digests=digests, by=person, reason=reason)
+    with running_node(config_file, by=person, stub=stub()) as node:
         reply = node.AttachDocuments(request, timeout=_SECONDS)
     words = (
         f"{reply.added} added; the correction is {reply.dcn}."

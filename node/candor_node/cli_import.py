@@ -112,7 +112,7 @@ def import_(
         return
     if report is not None:
         table_out.check_target(report, replace=True, source=file)
-    with running_node(config_file, stub=cli_imports.stub()) as node:
+    with running_node(config_file, by=person, stub=cli_imports.stub()) as node:
         profile, reading = _profile(node, profile_name, sheet)
         table = _Table(file, profile, reading)
         reply, results = _send(node, table, person, ori, dry_run, allow_duplicates, quiet=as_json)

@@ -98,8 +98,9 @@ def imports_delete(name: str, by: str | None, config_file: Path | None, as_json:
     """Delete a profile. Its versions stay in the database, so that old imports can be explained."""
     from candor_wire.v1 import intake_pb2
 
-    request = intake_pb2.DeleteProfileRequest(name=name, by=person_in_charge(by))
-    with running_node(config_file, stub=stub()) as node:
+    person = person_in_charge(by)
+    request = intake_pb2.DeleteProfileRequest(name=name, by=person)
+    with running_node(config_file, by=person, stub=stub()) as node:
         reply = node.DeleteProfile(request, timeout=_SECONDS)
     show(reply, as_json, lambda: ["Deleted."])
 
@@ -107,7 +108,7 @@ def imports_delete(name: str, by: str | None, config_file: Path | None, as_json:
 def _save(text: str, person: str, config_file: Path | None) -> Any:
     from candor_wire.v1 import intake_pb2
 
-    with running_node(config_file, stub=stub()) as node:
+    with running_node(config_file, by=person, stub=stub()) as node:
         return node.SaveProfile(intake_pb2.SaveProfileRequest(profile=text, by=person), timeout=_SECONDS)
 
 

@@ -215,7 +215,7 @@ class Import:
     def plan(self, rows: Sequence[ReadRow], known: Sequence[Known]) -> tuple[list[Outcome], staging.Staged]:
         """What becomes of each row, and what is to wait for the end of the import."""
         outcomes: list[Outcome] = []
-        new: list[tuple[Mapping[str, filings.Cell], Mapping[str, filings.Cell]]] = []
+        new: list[tuple[Record, filings.GateState]] = []
         changes: list[tuple[str, bytes]] = []
         for row, about in zip(rows, known, strict=True):
             if row.content is None:
@@ -223,7 +223,7 @@ class Import:
             elif about.filing is None:
                 outcome, record = self._new(row.number, row.content, about.twin)
                 if record is not None and self.storing:
-                    new.append(staging.staged_new(*record, self._seals, self._secret))
+                    new.append(record)
             elif about.version is None:
                 outcome = self._as_it_is(row.number, about.filing)
             else:
@@ -232,7 +232,7 @@ class Import:
                     changes.append(self._seals.change(about.filing.dcn, row.content))
             outcomes.append(outcome)
             self._count(outcome)
-        staged = staging.Staged([version for version, _ in new], [head for _, head in new], changes)
+        staged = staging.Staged(staging.rows_of(new, self._doing, self._seals, self._secret), changes)
         return outcomes, staged
 
     def _new(

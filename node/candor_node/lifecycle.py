@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from candor_node import filings, history, ledger, publisher
+from candor_node import filings, history, ledger, notices, publisher, recalls
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
+from candor_records import dispute as disputes
 from candor_records.codes import AppealOutcome, Finality
 from candor_records.content import Content
 from candor_records.gate import GateDecision, gate, gate_day, standing
@@ -172,7 +173,7 @@ def prepared(act: Act, record: Record, doing: Doing) -> tuple[Record, GateDecisi
         record.circumstances, review_on=retention.review_on, expires_on=retention.expires_on
     )
     record = replace(record, expires_on=retention.expires_on, circumstances=circumstances)
-    record = _judged(record, doing) if act is not Act.VOID else _standing(record, Standing.VOID)
+    record = _judged(record, doing) if act is not Act.VOID else _voided(record, doing)
     return record, gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
 
 
@@ -195,6 +196,13 @@ def _standing(record: Record, now: Standing) -> Record:
     return replace(record, circumstances=replace(record.circumstances, standing=now))
 
 
+def _voided(record: Record, doing: Doing) -> Record:
+    """A void is all that a dispute can ask for: it settles what was open."""
+    now = record.circumstances
+    settled = disputes.voided(now.dispute, doing.now.date())
+    return replace(record, circumstances=replace(now, standing=Standing.VOID, dispute=settled))
+
+
 def _done(db: Database, event: LifeEvent) -> LifeEvent:
     record, doing = event.after, event.doing
     history.append(
@@ -204,6 +212,8 @@ def _done(db: Database, event: LifeEvent) -> LifeEvent:
     standing_now = record.circumstances.standing
     entry = account(event.act, doing, record.dcn, standing_now, report_type, previous, event.changed)
     ledger.append(db, doing.now, *entry)
+    notices.after_act(db, event)
+    recalls.after_act(db, event)
     return event
 
 

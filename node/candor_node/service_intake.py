@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 
 from candor_node import documents, exports, filings, importer, profile_store, staging
+from candor_node.doors import speaking_as
 from candor_node.lifecycle import Doing
 from candor_node.local_view import moment
 from candor_node.mapping import format_profile, parse_profile
@@ -72,7 +73,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
                 remedy="Wait until it is done; nothing of this one was stored.",
             )
         async with self._importing:
-            work = await self._begin(start)
+            work = await self._begin(start, speaking_as(context, start.contributor))
             try:
                 end = None
                 async for part in parts:
@@ -94,11 +95,11 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
                 # Whoever went away has left rows waiting; the disk is to be free of them.
                 await asyncio.shield(self._clear())
         stored = not start.dry_run and (report.new or report.changed)
-        published = bool(stored) and await self._node.publishing.after_import()
+        published = bool(stored) and await self._node.aftermath.acted()
         yield pb.ImportResponse(report=_report(report, published=published, dry_run=start.dry_run))
 
-    async def _begin(self, start: pb.ImportStart) -> importer.Import:
-        user, ori = _user(start.contributor), self._ori(start.ori)
+    async def _begin(self, start: pb.ImportStart, contributor: str) -> importer.Import:
+        user, ori = _user(contributor), self._ori(start.ori)
         now = self._node.clock.now()
 
         def work(db: Database) -> importer.Import:
@@ -155,21 +156,25 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
         return pb.GetProfileResponse(summary=_profile(found), profile=format_profile(found.profile))
 
     async def SaveProfile(self, request: pb.SaveProfileRequest, context: Context) -> pb.SaveProfileResponse:
-        profile, by, now = parse_profile(request.profile), _user(request.by), self._node.clock.now()
+        profile, by, now = (
+            parse_profile(request.profile),
+            _user(speaking_as(context, request.by)),
+            self._node.clock.now(),
+        )
         found = await self._node.store.run(lambda db: profile_store.save(db, profile, now, by))
         return pb.SaveProfileResponse(summary=_profile(found))
 
     async def DeleteProfile(
         self, request: pb.DeleteProfileRequest, context: Context
     ) -> pb.DeleteProfileResponse:
-        by, now = _user(request.by), self._node.clock.now()
+        by, now = _user(speaking_as(context, request.by)), self._node.clock.now()
         await self._node.store.run(lambda db: profile_store.delete(db, request.name, now, by))
         return pb.DeleteProfileResponse()
 
     # --- export and documents ----------------------------------------------------------------------------
 
     async def Export(self, request: pb.ExportRequest, context: Context) -> AsyncIterator[pb.ExportResponse]:
-        by, now = _user(request.by), self._node.clock.now()
+        by, now = _user(speaking_as(context, request.by)), self._node.clock.now()
         ori = Ori(request.ori) if request.ori else None
         numbers = await self._node.store.run(lambda db: exports.begin(db, now, by, request.format, ori))
         for at in range(0, len(numbers), exports.CHUNK):
@@ -191,7 +196,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
     async def AttachDocuments(
         self, request: pb.AttachDocumentsRequest, context: Context
     ) -> pb.AttachDocumentsResponse:
-        dcn, by, now = Dcn.parse(request.dcn), _user(request.by), self._node.clock.now()
+        dcn, by, now = Dcn.parse(request.dcn), _user(speaking_as(context, request.by)), self._node.clock.now()
         digests = list(request.digests)
 
         def work(db: Database) -> pb.AttachDocumentsResponse:

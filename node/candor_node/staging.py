@@ -16,28 +16,30 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from candor_node import filings, ledger, lifecycle
+from candor_node import filings, ledger, lifecycle, notices
 from candor_node.filings import Cell
-from candor_node.lifecycle import Doing
+from candor_node.lifecycle import Doing, LifeEvent
 from candor_node.record_seals import open_sealed, seal
 from candor_node.store import Database, IntegrityError
 from candor_proto.errors import InputInvalid
 from candor_records.content import Content, content_fields
+from candor_records.gate import GateState
 from candor_records.life import Act
 from candor_records.record_fields import parse
 from candor_records.records import Dcn, Record, ReportType, Standing
 
 # Rows that may disappear in one transaction: what is dropped is overwritten first.
 _CLEARED_AT_ONCE = 10_000
-_TABLES = ("staged_records", "staged_heads", "staged_changes")
+_COPIES = {"records": "staged_records", "record_heads": "staged_heads", "subject_notices": "staged_notices"}
+_CHANGES = "staged_changes"
+_TABLES = (*_COPIES.values(), _CHANGES)
 
 
 @dataclass(frozen=True, repr=False)
 class Staged:
-    """Rows ready to be written: of new records, and what is to become of known ones."""
+    """Rows ready to be written: of new records by table, and what is to become of known ones."""
 
-    versions: Sequence[Mapping[str, Cell]]
-    heads: Sequence[Mapping[str, Cell]]
+    rows: Mapping[str, Sequence[Mapping[str, Cell]]]
     changes: Sequence[tuple[str, bytes]]
 
 
@@ -67,12 +69,19 @@ class Seals:
         return hmac.digest(self._secret, b"change" + str(dcn).encode(), "sha256")
 
 
-def staged_new(
-    record: Record, gate: filings.GateState, seals: Seals, secret: bytes
-) -> tuple[Mapping[str, Cell], Mapping[str, Cell]]:
-    """A first filing as rows of `records` and `record_heads`."""
-    key = seals.record_key(record.record_id)
-    return filings.version_row(record, key, secret), filings.head_row(record, gate, key, secret)
+def rows_of(
+    records: Sequence[tuple[Record, GateState]], doing: Doing, seals: Seals, secret: bytes
+) -> dict[str, list[Mapping[str, Cell]]]:
+    """First filings as rows, by table."""
+    rows: dict[str, list[Mapping[str, Cell]]] = {table: [] for table in _COPIES}
+    for record, gate in records:
+        key = seals.record_key(record.record_id)
+        rows["records"].append(filings.version_row(record, key, secret))
+        rows["record_heads"].append(filings.head_row(record, gate, key, secret))
+        notice = notices.row_of(LifeEvent(Act.FILE, None, record, doing))
+        if notice is not None:
+            rows["subject_notices"].append(notice)
+    return rows
 
 
 # --- tables --------------------------------------------------------------------------------------------
@@ -81,18 +90,18 @@ def staged_new(
 def begin(db: Database) -> None:
     """Make room for an import, the only one; what one before it left is dropped."""
     clear_all(db)
-    db.execute("CREATE TABLE staged_records AS SELECT * FROM records WHERE 0")
-    db.execute("CREATE TABLE staged_heads AS SELECT * FROM record_heads WHERE 0")
-    db.execute("CREATE TABLE staged_changes (dcn TEXT, sealed BLOB) STRICT")
+    for table, staged in _COPIES.items():
+        db.execute(f"CREATE TABLE {staged} AS SELECT * FROM {table} WHERE 0")  # noqa: S608
+    db.execute(f"CREATE TABLE {_CHANGES} (dcn TEXT, sealed BLOB) STRICT")
 
 
 def add(db: Database, staged: Staged) -> None:
     """Let rows wait; each stands in a short transaction of its own with its fellows."""
-    for table, rows in (("staged_records", staged.versions), ("staged_heads", staged.heads)):
+    for table, rows in staged.rows.items():
         if rows:
             names = list(rows[0])
             marks = ", ".join("?" * len(names))
-            sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
+            sql = f"INSERT INTO {_COPIES[table]} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
             db.conn.executemany(sql, [list(row.values()) for row in rows])
     db.conn.executemany("INSERT INTO staged_changes VALUES (?, ?)", staged.changes)
 
@@ -130,17 +139,15 @@ def _waiting(db: Database) -> list[str]:
 # --- making them records -------------------------------------------------------------------------------
 
 
-def make_records(
-    db: Database, seals: Seals, doing: Doing
-) -> Iterator[tuple[Content, lifecycle.LifeEvent | None]]:
+def make_records(db: Database, seals: Seals, doing: Doing) -> Iterator[tuple[Content, LifeEvent | None]]:
     """Make everything that waits records, in the caller's transaction.
 
     Yields what a row wanted of a known record, and what was done; None when no fact had changed.
     Raises InputInvalid when a record was filed or changed by somebody else since.
     """
     try:
-        _copy(db, "records", "staged_records")
-        _copy(db, "record_heads", "staged_heads")
+        for table, staged in _COPIES.items():
+            _copy(db, table, staged)
     except IntegrityError:
         raise _overtaken() from None
     filed = list(db.execute("SELECT record_id, dcn, standing FROM staged_heads ORDER BY rowid"))
@@ -170,7 +177,9 @@ def make_records(
 
 
 def _copy(db: Database, table: str, staged: str) -> None:
-    names = ", ".join(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
+    # A number that the database gives is given when the row is there.
+    columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+    names = ", ".join(name for name in columns if name != "number")
     db.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {staged} ORDER BY rowid")  # noqa: S608
 
 
