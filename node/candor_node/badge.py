@@ -21,7 +21,8 @@ from candor_proto.errors import ConfigInvalid
 
 USER_METADATA_KEY, TOKEN_METADATA_KEY = "candor-user", "candor-token"
 TOKEN_VARIABLE = "CANDOR_TOKEN_FILE"  # noqa: S105 (the name of a variable)
-MAX_CHARACTERS = 200
+KEYS = (USER_METADATA_KEY, TOKEN_METADATA_KEY)
+MAX_CHARACTERS = 400
 
 
 def read_token() -> str:

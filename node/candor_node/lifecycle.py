@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from candor_node import filings, history, ledger, notices, publisher
+from candor_node import filings, history, ledger, notices, publisher, recalls
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
@@ -216,4 +216,5 @@ def _done(db: Database, event: LifeEvent) -> LifeEvent:
         details["changed"] = ", ".join(event.changed)[: ledger.MAX_DETAIL_CHARACTERS]
     ledger.append(db, doing.now, f"record.{name}", refs, details)
     notices.after_act(db, event)
+    recalls.after_act(db, event)
     return event

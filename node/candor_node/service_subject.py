@@ -193,7 +193,9 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
 
     async def _act(self, dcn: str, context: Context, step: Step) -> LifeEvent:
         parsed, user = Dcn.parse(dcn), acting(context).user
-        return await self._node.store.run(lambda db: step(db, parsed, self._doing(db, user)))
+        event = await self._node.store.run(lambda db: step(db, parsed, self._doing(db, user)))
+        await self._node.aftermath.acted()
+        return event
 
     async def _step(self, dcn: str, context: Context, step: Step) -> pb.SubjectDispute:
         event = await self._act(dcn, context, step)

@@ -148,6 +148,11 @@ class Store:
             except StoreUnusable:
                 await asyncio.sleep(DOUBT_SECONDS)
 
+    def reader(self) -> Database:
+        """A connection of its own for the calling thread, which closes it: to read for long (a backup)."""
+        self._running()
+        return open_database(self.path, self._key)
+
     def checkpoint(self) -> None:
         """Write the log back into the database and cut it to nothing, so that what was destroyed is gone."""
         self._running().submit(self._checkpoint).result()
