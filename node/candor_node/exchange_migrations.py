@@ -42,6 +42,7 @@ _BATCHES = (
         purpose INTEGER NOT NULL,
         shape INTEGER NOT NULL,
         columns TEXT NOT NULL,
+        user_id TEXT NOT NULL DEFAULT '',
         wait_seconds REAL NOT NULL,
         created_at INTEGER NOT NULL,
         ended_at INTEGER,

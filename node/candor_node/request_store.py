@@ -245,6 +245,17 @@ def received(db: Database, request_id: RequestId) -> ReceivedRequest | None:
     return rows[0] if rows else None
 
 
+def count_released(db: Database, control_numbers: Sequence[str]) -> tuple[int, int]:
+    """How often these versions of a record were released, and to how many members."""
+    marks = ", ".join("?" * len(control_numbers))
+    row = db.execute(
+        f"SELECT count(*), count(DISTINCT requester) FROM received_requests WHERE dcn IN ({marks}) "  # noqa: S608
+        "AND state = ?",
+        [*control_numbers, OwnerState.RELEASED.value],
+    ).fetchone()
+    return row[0], row[1]
+
+
 def list_received(db: Database, limit: int) -> list[ReceivedRequest]:
     """Newest first."""
     return _received_rows(db, "1 ORDER BY received_at DESC LIMIT ?", (limit,))

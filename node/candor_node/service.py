@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
 from candor_node import (
+    approvals,
     csv_file,
     filing_lists,
     filings,
@@ -24,8 +26,11 @@ from candor_node import (
     mail_store,
     recall_store,
     request_store,
+    reviews,
+    users,
 )
 from candor_node.cases import SearchView, load_view
+from candor_node.doors import acting, officer_of, speaking_as
 from candor_node.local_view import moment
 from candor_node.logs import log
 from candor_node.rechecking import recheck_hits
@@ -42,6 +47,7 @@ from candor_proto.errors import (
 from candor_proto.ids import LookupId, NodeId, Ori, RequestId
 from candor_records.gate import gate, gate_day
 from candor_records.records import Dcn
+from candor_records.roles import Operation
 from candor_wire.codec import Assembler, refuse_unknown_fields
 from candor_wire.v1 import local_pb2 as pb
 from candor_wire.v1 import local_pb2_grpc
@@ -51,6 +57,27 @@ if TYPE_CHECKING:
 
 Context = grpc.aio.ServicerContext[Any, Any]
 MAX_LISTED = 500
+
+OPERATIONS: Mapping[str, Operation] = {
+    "Status": Operation.VIEW_STATUS,
+    "Import": Operation.IMPORT_RECORDS,
+    "Publish": Operation.PUBLISH,
+    "Lookup": Operation.LOOK_UP,
+    "GetLookup": Operation.VIEW_LOOKUPS,
+    "ListLookups": Operation.VIEW_LOOKUPS,
+    "StartBatch": Operation.LOOK_UP,
+    "WatchBatch": Operation.VIEW_LOOKUPS,
+    "GetBatch": Operation.VIEW_LOOKUPS,
+    "ListBatches": Operation.VIEW_LOOKUPS,
+    "StopBatch": Operation.LOOK_UP,
+    "SendRequest": Operation.REQUEST_RECORDS,
+    "ListRequests": Operation.VIEW_REQUESTS,
+    "ShowRequest": Operation.VIEW_REQUESTS,
+    "DecideRequest": Operation.DECIDE_REQUESTS,
+    "ListRecords": Operation.VIEW_RECORDS,
+    "ShowRecord": Operation.VIEW_RECORDS,
+    "ListLedger": Operation.VIEW_LEDGER,
+}
 
 
 class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
@@ -69,7 +96,12 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             waiting = request_store.count_received(db, OwnerState.WAITING)
             return filing_lists.count(db), mail_store.counts(db), waiting, mail_store.answers_given(db)
 
+        def use(db: Database) -> tuple[int, int, list[str]]:
+            held = approvals.list_approvals(db, pending=True)
+            return len(users.list_users(db)), len(held), reviews.due(db, node.clock.now())
+
         (records, matchable), mail, waiting, given = await node.store.run(work)
+        registered, approvals_waiting, reviews_due = await node.store.run(use)
         trouble, directory_trouble = node.connection.trouble, node.indexes.last_error
         return pb.StatusResponse(
             node=config.node,
@@ -106,6 +138,9 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             ],
             certificate_renewal=moment(node.renewal.due),
             directory_warnings=node.indexes.warnings(),
+            users=registered,
+            approvals_waiting=approvals_waiting,
+            reviews_due=reviews_due,
             renewal_trouble="" if node.renewal.trouble is None else str(node.renewal.trouble),
         )
 
@@ -142,20 +177,23 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
                 start = part.start
             else:
                 assembler.add(part.chunk)
-        if start is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", start.contributor):
+        contributor = speaking_as(context, start.contributor) if start is not None else ""
+        if start is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", contributor):
             raise InputInvalid(
                 "An import needs the user who contributes it.", remedy="Name a user id with --by."
             )
-        node, contributor = self._node, start.contributor
+        node = self._node
         ori, now = self._ori(start.ori), node.clock.now()
         rows, errors = await asyncio.to_thread(importer.parse_csv, assembler.finish())
         if errors:
             report = importer.refused(errors)
         else:
             report = await node.store.run(
-                lambda db: importer.store_rows(db, rows, now, ori, node.config.node_id, contributor)
+                lambda db: importer.store_rows(
+                    db, rows, now, ori, node.config.node_id, contributor, node.policy(db)
+                )
             )
-        published = bool(report.new or report.changed) and await node.publishing.after_import()
+        published = bool(report.new or report.changed) and await node.aftermath.acted()
         return local_view.import_report(report, published=published)
 
     def _ori(self, text: str) -> Ori:
@@ -192,12 +230,12 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         return await self._node.store.run(work)
 
     async def ShowRecord(self, request: pb.ShowRecordRequest, context: Context) -> pb.ShowRecordResponse:
-        now = self._node.clock.now()
+        now, by = self._node.clock.now(), acting(context).user
 
         def work(db: Database) -> pb.ShowRecordResponse:
             record = filings.find(db, Dcn.parse(request.dcn))
             # Opening a record is accounted for, even by those whose record it is.
-            ledger.append(db, now, "record.viewed", {"dcn": str(record.dcn)})
+            ledger.append(db, now, "record.viewed", {"dcn": str(record.dcn)}, {"by": by})
             return local_view.record(record, gate(record, gate_day(now)))
 
         return await self._node.store.run(work)
@@ -209,10 +247,12 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         wait_seconds = request.wait_seconds or self._node.config.lookup_wait_seconds
         if not 0 < wait_seconds <= 3600:
             raise InputInvalid("A lookup waits between 0 and 3600 seconds.")
+        officer, user = officer_of(context, request.officer), acting(context).user
+        question = replace(local_view.read_question(request), officer=officer, user=user)
         # A command that goes away does not stop the lookup: it was sent, and its result is kept.
         asking = asyncio.create_task(
             self._node.searcher.ask(
-                local_view.read_question(request),
+                question,
                 wait_seconds,
                 lambda settled, asked: steps.put_nowait((settled, asked)),
             )
@@ -272,7 +312,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         request_id = await self._node.requester.send(
             await self.search_id(request.lookup_id, request.row),
             request.hit,
-            request.confirmed_by,
+            speaking_as(context, request.confirmed_by),
             even_if_set_aside=request.even_if_set_aside,
         )
         return pb.SendRequestResponse(request_id=str(request_id))
@@ -299,11 +339,13 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
 
     async def ShowRequest(self, request: pb.ShowRequestRequest, context: Context) -> pb.ShowRequestResponse:
         request_id, now = await self._request_id(request.request_id), self._node.clock.now()
+        by = acting(context).user
 
         def work(db: Database) -> pb.RequestView:
             view = _request_view(db, request_id)
             if view.HasField("record"):
-                ledger.append(db, now, "disclosure.viewed", {"request_id": str(request_id)})
+                refs = {"request_id": str(request_id)}
+                ledger.append(db, now, "disclosure.viewed", refs, {"by": by})
             return view
 
         return pb.ShowRequestResponse(request=await self._node.store.run(work))
@@ -311,12 +353,12 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
     async def DecideRequest(
         self, request: pb.DecideRequestRequest, context: Context
     ) -> pb.DecideRequestResponse:
-        request_id = await self._request_id(request.request_id)
+        request_id, by = await self._request_id(request.request_id), speaking_as(context, request.by)
         if request.approve:
-            known = await self._node.owner.approve(request_id, request.by, request.reason)
+            known = await self._node.owner.approve(request_id, by, request.reason)
         else:
             known = await self._node.owner.decline(
-                request_id, request.by, request.reason, not_same_person=request.not_same_person
+                request_id, by, request.reason, not_same_person=request.not_same_person
             )
         return pb.DecideRequestResponse(request=local_view.received_request(known))
 

@@ -65,6 +65,9 @@ class StatusResponse(_message.Message):
     CERTIFICATE_RENEWAL_FIELD_NUMBER: _builtins.int
     RENEWAL_TROUBLE_FIELD_NUMBER: _builtins.int
     DIRECTORY_WARNINGS_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    APPROVALS_WAITING_FIELD_NUMBER: _builtins.int
+    REVIEWS_DUE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     federation: _builtins.str
     name: _builtins.str
@@ -89,6 +92,9 @@ class StatusResponse(_message.Message):
     certificate_renewal: _builtins.str
     """When the certificate is going to be renewed, and why the last attempt failed, or empty."""
     renewal_trouble: _builtins.str
+    users: _builtins.int
+    """Users ever registered: with none, whoever may use the socket acts under any name."""
+    approvals_waiting: _builtins.int
     @_builtins.property
     def oris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -100,6 +106,10 @@ class StatusResponse(_message.Message):
     @_builtins.property
     def directory_warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What a person should look into: a member whose keys changed, a hub that shows two directories."""
+
+    @_builtins.property
+    def reviews_due(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Weeks whose use of this node nobody has reviewed, as 2026-W48."""
 
     def __init__(
         self,
@@ -128,10 +138,13 @@ class StatusResponse(_message.Message):
         certificate_renewal: _builtins.str = ...,
         renewal_trouble: _builtins.str = ...,
         directory_warnings: _abc.Iterable[_builtins.str] | None = ...,
+        users: _builtins.int = ...,
+        approvals_waiting: _builtins.int = ...,
+        reviews_due: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "trouble", b"trouble"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
