@@ -118,11 +118,15 @@ def test_separation_under_investigation_needs_a_named_exception() -> None:
     needs_facts = gate(record, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))
     assert failing(needs_facts) == ["final"]
     assert "as an advisory record it needs more" in needs_facts.failed[0].words
+    known = {"investigation_opened_on": "2021-04-01", "officer_informed_on": "2021-04-01"}
+    complete = make_record(record_kind="SEPARATION_UNDER_INVESTIGATION", **known)
+    assert failing(gate(complete, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))) == []
     # The exception stands for the finding only: notice and opportunity are still owed.
     unheard = make_record(
-        record_kind="SEPARATION_UNDER_INVESTIGATION", opportunity="NOT_OFFERED", opportunity_on=""
+        record_kind="SEPARATION_UNDER_INVESTIGATION", opportunity="NOT_OFFERED", opportunity_on="", **known
     )
-    assert failing(gate(unheard, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))) == ["opportunity"]
+    decision = gate(unheard, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))
+    assert failing(decision) == ["opportunity", "final"]
 
 
 def test_pending_appeal_needs_a_named_exception() -> None:
