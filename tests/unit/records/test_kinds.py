@@ -100,6 +100,9 @@ def test_contents_of_every_kind_are_read_back_from_their_fields(content: Content
     assert parse(flat) == (content, ())
     assert set(flat) == {*CONTENT_FIELDS, *FIELDS_OF[content.record_kind]}
     assert all(flat.values())
+    given = content_fields(content, given_only=True)
+    assert parse(given) == (content, ())
+    assert set(given) == {*CONTENT_FIELDS, *content.details}
 
 
 @given(rows())
