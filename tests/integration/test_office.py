@@ -22,6 +22,7 @@ from candor_node.batches import Order
 from candor_node.cli import cli
 from candor_node.store import Database
 from candor_proto.errors import CandorError, PurposeRefused, SecondPersonNeeded, WrongRole
+from candor_proto.ids import LookupId
 from candor_proto.normalise import Particulars
 from candor_records.roles import Actor, Role
 from tests.federation import OFFICER, Federation, eventually, federation, instead, question
@@ -150,6 +151,26 @@ def test_a_permit_ends_after_a_day(tmp_path: Path) -> None:
         with pytest.raises(SecondPersonNeeded):
             await node.searcher.ask(asked_by(ASKER), 5, permit=held.approval_id)
         assert await searches(node) == 0
+
+    play(tmp_path, scene)
+
+
+def test_a_permit_is_used_once(tmp_path: Path) -> None:
+    async def scene(fed: Federation) -> None:
+        node = fed.nodes[0]
+        await staffed(node)
+        await marked(node)
+        with pytest.raises(SecondPersonNeeded):
+            await node.searcher.ask(asked_by(ASKER), 5)
+        (held,) = await pending(node)
+        await decided(node, actor(APPROVER))
+        await eventually(lambda: searches(node), lambda count: count == 1)
+        # As if two runs had read it as unsent at the same time.
+        now, again = node.clock.now(), LookupId(bytes(16))
+        with pytest.raises(PurposeRefused, match="sent already"):
+            await node.store.run(
+                lambda db: permits.begin(db, now, asked_by(ASKER), again, 25, held.approval_id)
+            )
 
     play(tmp_path, scene)
 
