@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -13,9 +12,6 @@ from candor_node.cli_common import (
     running_node,
     show,
 )
-
-if TYPE_CHECKING:
-    pass
 
 PUBLISH_SECONDS = 3600.0
 

@@ -10,22 +10,21 @@ Rules of this file:
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from candor_node import record_digests
 from candor_node.record_seals import destroy_key, draw_key, keep_key, key_of, open_sealed, seal
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import UnknownObject
-from candor_proto.folding import letters
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus
 from candor_records.codes import AdjudicationStatus
-from candor_records.content import Content, FieldInvalid, content_fields, known
+from candor_records.content import FieldInvalid, content_fields
 from candor_records.dispute import Dispute
 from candor_records.earlier import EarlierReport
 from candor_records.field_types import plain
@@ -142,7 +141,7 @@ def control_numbers(db: Database, record_id: bytes) -> list[str]:
 
 def find_by_agency_id(db: Database, ori: Ori, agency_record_id: str) -> Record | None:
     """The current version of the agency's own record id, or None."""
-    found_by = agency_key(db, ori, agency_record_id)
+    found_by = record_digests.agency_key(db, ori, agency_record_id)
     rows = list(_sealed(db, "agency_key = ? AND current = 1", [found_by]))
     return rows[0].open() if rows else None
 
@@ -161,20 +160,9 @@ def current_filing(db: Database, ori: Ori, agency_record_id: str) -> CurrentFili
     row = db.execute(
         "SELECT record_heads.dcn, content_mac, standing, sharing FROM record_heads "
         "JOIN records ON records.dcn = record_heads.dcn WHERE agency_key = ?",
-        [agency_key(db, ori, agency_record_id)],
+        [record_digests.agency_key(db, ori, agency_record_id)],
     ).fetchone()
     return CurrentFiling(Dcn(row[0]), row[1], Standing[row[2]], Sharing[row[3]]) if row else None
-
-
-def filed_about(db: Database, ori: Ori, person: bytes) -> str:
-    """The control number of a living record of the agency with this `person_digest`, or empty."""
-    living = (Standing.DRAFT.name, Standing.HELD.name, Standing.ACTIVE.name)
-    row = db.execute(
-        "SELECT dcn FROM record_heads WHERE person_key = ? AND reporting_agency = ? "
-        "AND standing IN (?, ?, ?)",
-        [person, str(ori), *living],
-    ).fetchone()
-    return row[0] if row else ""
 
 
 def sealed_current(db: Database, *, matchable: bool | None = None) -> list[SealedRecord]:
@@ -225,52 +213,13 @@ def _sealed(
 # --- writing ------------------------------------------------------------------------------------------
 
 
-def digest_secret(db: Database) -> bytes:
-    """The key of this database's digests; it never leaves it."""
-    found: bytes = db.execute("SELECT value FROM node_secrets WHERE name = 'agency-key'").fetchone()[0]
-    return found
-
-
-def agency_key(db: Database, ori: Ori, agency_record_id: str) -> bytes:
-    """By what a record is found again: a keyed digest, for an agency's case number may name a case."""
-    return agency_digest(digest_secret(db), ori, agency_record_id)
-
-
-def agency_digest(secret: bytes, ori: Ori, agency_record_id: str) -> bytes:
-    return hmac.digest(secret, f"id\0{ori}\0{agency_record_id}".encode(), "sha256")
-
-
-def content_mac(db: Database, content: Content) -> bytes:
-    """A keyed digest of a content but for its sharing choice: equal digests, equal facts."""
-    return content_digest(digest_secret(db), content)
-
-
-def content_digest(secret: bytes, content: Content) -> bytes:
-    fields = content_fields(content)
-    del fields["sharing"]
-    return hmac.digest(secret, b"content\0" + _json(fields), "sha256")
-
-
-def person_digest(secret: bytes, content: Content) -> bytes | None:
-    """A keyed digest of person, kind and day: two records with the same are likely one, filed twice.
-
-    None when nothing but a name is known of the person. Goes when the record is destroyed.
-    """
-    who = content.identity
-    certificate = f"{known(who.post_state)} {known(who.post_id)}".strip()
-    mark = known(who.birth_date) or certificate or known(who.ssn4)
-    names = (letters(who.last), letters(who.first))
-    parts = (*names, mark, content.record_kind.name, content.effective_on.isoformat())
-    return hmac.digest(secret, b"person\0" + "\0".join(parts).encode(), "sha256") if mark else None
-
-
 def insert(db: Database, record: Record, gate: GateState) -> None:
     """Store `record` as the current version, in place of the one it follows.
 
     Raises FieldInvalid when it does not follow the current version of its record.
     """
     record_id = record.record_id
-    found_by = agency_key(db, record.reporting_agency, record.content.agency_record_id)
+    found_by = record_digests.agency_key(db, record.reporting_agency, record.content.agency_record_id)
     row = db.execute(
         "SELECT record_id, record_heads.dcn, version FROM record_heads JOIN records USING (record_id) "
         "WHERE (agency_key = ? OR record_id = ?) AND current = 1",
@@ -281,7 +230,7 @@ def insert(db: Database, record: Record, gate: GateState) -> None:
         raise FieldInvalid("previous_dcn", "the record was changed in the meantime; read it again")
     key = key_of(db, record_id) if row else draw_key()
     db.execute("UPDATE records SET current = 0 WHERE record_id = ? AND current = 1", [record_id])
-    secret = digest_secret(db)
+    secret = record_digests.digest_secret(db)
     version, head = version_row(record, key, secret), head_row(record, gate, key, secret)
     db.execute(f"INSERT INTO records ({_names(version)}) VALUES ({_marks(version)})", list(version.values()))  # noqa: S608
     updates = ", ".join(f"{name} = excluded.{name}" for name in head if name != "record_id")
@@ -305,7 +254,7 @@ def version_row(record: Record, key: bytes, secret: bytes) -> dict[str, Cell]:
         "report_type": record.report_type.name,
         "current": 1,
         "created_at": to_milliseconds(record.created_at),
-        "content_mac": content_digest(secret, record.content),
+        "content_mac": record_digests.content_digest(secret, record.content),
         "sealed": seal(key, _encode(record), _associated(record.record_id, dcn, record.version)),
     }
 
@@ -314,8 +263,10 @@ def head_row(record: Record, gate: GateState, key: bytes, secret: bytes) -> dict
     """A record as its row of `record_heads` while `record` is its current version."""
     return {
         "record_id": record.record_id,
-        "agency_key": agency_digest(secret, record.reporting_agency, record.content.agency_record_id),
-        "person_key": person_digest(secret, record.content),
+        "agency_key": record_digests.agency_digest(
+            secret, record.reporting_agency, record.content.agency_record_id
+        ),
+        "person_key": record_digests.person_digest(secret, record.content),
         "dcn": str(record.dcn),
         "record_kind": record.kind.name,
         "tier": record.tier.name,
@@ -422,7 +373,7 @@ def _encode(record: Record) -> bytes:
         "expires_on": record.expires_on.isoformat() if record.expires_on else "",
     }
     earlier = [report.fields() for report in record.earlier]
-    return _json({**content_fields(record.content), **filing, "earlier": earlier})
+    return _json({**content_fields(record.content, given_only=True), **filing, "earlier": earlier})
 
 
 def _decode(row: SealedRecord, fields: dict[str, str], earlier: tuple[EarlierReport, ...]) -> Record:

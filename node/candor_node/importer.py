@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-from candor_node import csv_file, filings, ledger, lifecycle, mapping, staging
+from candor_node import csv_file, filings, ledger, lifecycle, mapping, record_digests, staging
 from candor_node.filings import CurrentFiling, SealedRecord
 from candor_node.lifecycle import Doing
 from candor_node.store import Database
@@ -38,7 +38,7 @@ _YEAR = timedelta(days=366)
 _REMEDY = "Nothing was stored. Save it as CSV (UTF-8, comma-separated) with the columns of the template."
 
 # Puts the opening of a RED record before a second person.
-ProposeOpening = Callable[[Database, Record, Content], None]
+ProposeOpening = Callable[[Database, Record, Sharing], None]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Import:
         dry_run: bool = False,
         allow_duplicates: bool = False,
     ) -> None:
-        """`secret` is `filings.digest_secret`. Raises InputInvalid for columns of no template."""
+        """`secret` is `record_digests.digest_secret`. Raises InputInvalid for columns of no template."""
         strange = [name for name in columns if name not in mapping.COLUMNS]
         missing = [name for name in mapping.REQUIRED if name not in columns]
         if strange or missing or len(set(columns)) != len(columns):
@@ -205,9 +205,9 @@ class Import:
     def _known(self, db: Database, content: Content) -> Known:
         filing = filings.current_filing(db, self._ori, content.agency_record_id)
         if filing is None:
-            person = filings.person_digest(self._secret, content)
-            return Known(twin="" if person is None else filings.filed_about(db, self._ori, person))
-        same = filing.content_mac == filings.content_digest(self._secret, content)
+            person = record_digests.person_digest(self._secret, content)
+            return Known(twin="" if person is None else record_digests.filed_about(db, self._ori, person))
+        same = filing.content_mac == record_digests.content_digest(self._secret, content)
         if filing.standing not in LIVE or (same and filing.sharing is content.sharing):
             return Known(filing)
         return Known(filing, filings.sealed_version(db, filing.dcn))
@@ -238,7 +238,7 @@ class Import:
     def _new(
         self, row: int, content: Content, twin: str
     ) -> tuple[Outcome, tuple[Record, filings.GateState] | None]:
-        person = filings.person_digest(self._secret, content)
+        person = record_digests.person_digest(self._secret, content)
         first = row if person is None else self._persons.setdefault(person, row)
         if not self._allow_duplicates and (twin or first != row):
             place = f"as {twin}" if twin else f"in row {first}"
@@ -262,7 +262,7 @@ class Import:
         choice = _choice(before, content)
         if act is None:
             status = Status.UNCHANGED if choice is None else Status.CHANGED
-            self._opening += choice is Sharing.GREEN and before.sharing is Sharing.RED
+            self._opening += choice is not None and before.sharing is Sharing.RED
             return Outcome(row, status, (), "" if choice is None else Act.CHANGE_SHARING.name)
         if content.record_kind is not before.kind:
             reason = (
@@ -276,7 +276,7 @@ class Import:
         after = following(before, content, self._doing.now, self._doing.by, REPORTS[act])
         after, decision = lifecycle.prepared(act, after, self._doing)
         held = decision.state().failed if after.circumstances.standing is not Standing.ACTIVE else ()
-        self._opening += choice is Sharing.GREEN and before.sharing is Sharing.RED
+        self._opening += choice is not None and before.sharing is Sharing.RED
         return Outcome(row, Status.CHANGED, (), REPORTS[act].name, held)
 
     def _count(self, outcome: Outcome) -> None:
@@ -330,8 +330,8 @@ class Import:
         choice = _choice(before, content)
         if choice is None or record.circumstances.standing not in LIVE:
             return
-        if choice is Sharing.GREEN and record.sharing is Sharing.RED:
-            propose_opening(db, record, content)
+        if record.sharing is Sharing.RED:
+            propose_opening(db, record, choice)
             return
         circumstances = replace(record.circumstances, sharing=choice)
         lifecycle.change(db, record.dcn, Act.CHANGE_SHARING, self._doing, circumstances)
@@ -369,7 +369,7 @@ def import_csv(
         ori,
         node,
         columns,
-        filings.digest_secret(db),
+        record_digests.digest_secret(db),
         allow_duplicates=allow_duplicates,
     )
     read = work.read(rows)
@@ -400,5 +400,5 @@ def given(mapper: mapping.Mapper, number: int, cells: Sequence[str], width: int)
     return GivenRow(number, mapper.row(cells))
 
 
-def no_opening(db: Database, record: Record, content: Content) -> None:
+def no_opening(db: Database, record: Record, sharing: Sharing) -> None:
     """Where nobody can be asked, what is RED stays RED."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from candor_node import documents, exports, filings, importer, profile_store, staging
-from candor_node.doors import speaking_as
+from candor_node import approvals, desk, documents, exports, importer, profile_store, record_digests, staging
+from candor_node.doors import acting, speaking_as
 from candor_node.lifecycle import Doing
 from candor_node.local_view import moment
 from candor_node.mapping import format_profile, parse_profile
@@ -26,8 +26,9 @@ from candor_node.profile_store import SavedProfile
 from candor_node.store import Database
 from candor_proto.errors import AlreadyExists, InputInvalid, LimitExceeded
 from candor_proto.ids import Ori
-from candor_records.records import Dcn
-from candor_records.roles import Operation
+from candor_proto.policy import Sharing
+from candor_records.records import Dcn, Record
+from candor_records.roles import Actor, Operation
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.v1 import intake_pb2 as pb
 from candor_wire.v1 import intake_pb2_grpc
@@ -90,13 +91,27 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
                     )
                 if work.storing:
                     yield pb.ImportResponse(storing=pb.ImportStoring())
-                    report = await store.run(lambda db: work.finish(db, importer.no_opening))
+                    report = await store.run(lambda db: work.finish(db, self._propose(acting(context))))
             finally:
                 # Whoever went away has left rows waiting; the disk is to be free of them.
                 await asyncio.shield(self._clear())
         stored = not start.dry_run and (report.new or report.changed)
         published = bool(stored) and await self._node.aftermath.acted()
         yield pb.ImportResponse(report=_report(report, published=published, dry_run=start.dry_run))
+
+    def _propose(self, actor: Actor) -> importer.ProposeOpening:
+        """Puts what an import would open before a second person; once, however often the file says so."""
+        now, waiting = self._node.clock.now(), set[str]()
+
+        def propose(db: Database, record: Record, sharing: Sharing) -> None:
+            if not waiting:
+                known = approvals.list_approvals(db, pending=True)
+                waiting.update(one.about for one in known if one.operation is Operation.OPEN_SHARING)
+            if str(record.dcn) not in waiting:
+                doing = Doing(now, actor.user, self._node.policy(db), "An import says so.")
+                desk.share(db, record, sharing, actor, doing)
+
+        return propose
 
     async def _begin(self, start: pb.ImportStart, contributor: str) -> importer.Import:
         user, ori = _user(contributor), self._ori(start.ori)
@@ -108,7 +123,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
                 ori,
                 self._node.config.node_id,
                 start.columns,
-                filings.digest_secret(db),
+                record_digests.digest_secret(db),
                 dry_run=start.dry_run,
                 allow_duplicates=start.allow_duplicates,
             )

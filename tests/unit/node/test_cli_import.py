@@ -164,6 +164,28 @@ def test_likely_duplicate_waits_for_a_persons_word(tmp_path: Path) -> None:
     play(tmp_path, scene, agencies=1)
 
 
+def test_file_that_opens_a_red_record_proposes_it_once(tmp_path: Path) -> None:
+    async def scene(fed: Federation, run: Run) -> None:
+        file = tmp_path / "records.csv"
+        file.write_bytes(csv_bytes([make_row(sharing="RED")]))
+        assert ended(await run("import", str(file), "--by", "clerk-7")) == 0
+        file.write_bytes(csv_bytes([make_row(sharing="GREEN")]))
+        for _ in range(2):
+            done = await run("import", str(file), "--by", "clerk-7")
+            assert ended(done) == 0, done.output
+            assert "1 stay RED: opening them takes a second person." in done.output
+        assert json.loads((await run("records", "list", "--json")).stdout)["records"][0]["sharing"] == "RED"
+        waiting = json.loads((await run("approvals", "list", "--json")).stdout)["approvals"]
+        assert [one["operation"] for one in waiting] == ["OPEN_SHARING"]
+        decided = await run(
+            "approvals", "approve", waiting[0]["approval_id"], "--by", "chief", "--reason", "ok"
+        )
+        assert ended(decided) == 0, decided.output
+        assert json.loads((await run("records", "list", "--json")).stdout)["records"][0]["sharing"] == "GREEN"
+
+    play(tmp_path, scene, agencies=1)
+
+
 def test_file_that_breaks_off_while_it_is_read_stores_nothing(tmp_path: Path) -> None:
     async def scene(fed: Federation, run: Run) -> None:
         file = tmp_path / "records.csv"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from candor_node import filing_lists, filings, history, importer, ledger, lifecycle, staging
+from candor_node import filing_lists, filings, history, importer, ledger, lifecycle, record_digests, staging
 from candor_node.importer import GivenRow, Import, ImportReport, Status
 from candor_node.lifecycle import Doing
 from candor_node.store import Database, Store
@@ -45,7 +45,7 @@ def begun(store: Store, *, days: int = 0, allow_duplicates: bool = True) -> Impo
 
     def work(db: Database) -> Import:
         staging.begin(db)
-        secret = filings.digest_secret(db)
+        secret = record_digests.digest_secret(db)
         return Import(doing, ORI, NODE, CONTENT_FIELDS, secret, allow_duplicates=allow_duplicates)
 
     return store.run_sync(work)
