@@ -31,7 +31,6 @@ from candor_node import (
     mail_store,
     packs,
     shipped_packs,
-    staging,
 )
 from candor_node.aftermath import Aftermath
 from candor_node.allowance import Allowances
@@ -93,14 +92,7 @@ STORE_PAUSE_SECONDS = 5.0
 
 def open_store(config: NodeConfig) -> Store:
     """The node's database; raises StoreUnusable or ConfigInvalid."""
-    store = Store.open(config.database_file, config.database_key(), MIGRATIONS)
-    try:
-        # What an import that died had staged: nobody has its keys.
-        store.run_sync(staging.clear_all)
-    except BaseException:
-        store.close()
-        raise
-    return store
+    return Store.open(config.database_file, config.database_key(), MIGRATIONS)
 
 
 @dataclass(frozen=True)
