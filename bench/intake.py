@@ -31,14 +31,16 @@ import grpc.aio
 
 from bench.harness import machine, print_table, versions, write
 from candor_node import cli_import, table_out
+from candor_node.app import MIGRATIONS
+from candor_node.badge import signed_in
+from candor_node.doors import Doors, methods
 from candor_node.mapping import REQUIRED
-from candor_node.profile_store import import_migrations
-from candor_node.service_intake import IntakeServicer
-from candor_node.store import ALL_MIGRATIONS, Store
+from candor_node.service_intake import OPERATIONS, IntakeServicer
+from candor_node.store import Store
 from candor_node.table_file import Reading
 from candor_records.gate import gate, gate_day
 from candor_records.policy import NoPack
-from candor_wire.v1 import intake_pb2_grpc
+from candor_wire.v1 import intake_pb2, intake_pb2_grpc
 from tests.records import NODE, NOW, ORI, STORE_KEY, generated_rows, make_record
 
 QUICK = bool(os.environ.get("BENCH_QUICK"))
@@ -52,6 +54,8 @@ def rows(count: int) -> Iterator[list[str]]:
     for number, row in enumerate(generated_rows(count, seed=7)):
         row["effective_on"] = str(date(2021, 6, 14) + timedelta(days=number % 1_000))
         row["birth_date"] = str(date(1960, 1, 1) + timedelta(days=number // 1_000 * 97 + draw.randrange(97)))
+        # Of random numbers some look like placeholders, and are refused.
+        row["post_id"] = f"7{number:06d}3"
         yield [row[name] for name in REQUIRED]
 
 
@@ -59,9 +63,9 @@ def rows(count: int) -> Iterator[list[str]]:
 
 
 async def _serve(folder: Path, ready: Any) -> None:
-    store = Store.create(folder / "node.db", STORE_KEY, (*ALL_MIGRATIONS, import_migrations))
+    store = Store.create(folder / "node.db", STORE_KEY, MIGRATIONS)
 
-    async def after_import() -> bool:
+    async def acted() -> bool:
         return False
 
     node: Any = SimpleNamespace(
@@ -69,9 +73,10 @@ async def _serve(folder: Path, ready: Any) -> None:
         config=SimpleNamespace(oris=[str(ORI)], node_id=NODE),
         clock=SimpleNamespace(now=lambda: NOW),
         policy=lambda db: NoPack(),
-        publishing=SimpleNamespace(after_import=after_import),
+        aftermath=SimpleNamespace(acted=acted),
     )
-    server = grpc.aio.server()
+    operations = methods(OPERATIONS, intake_pb2, "IntakeService")
+    server = grpc.aio.server(interceptors=[Doors(store, node.clock, operations)])
     intake_pb2_grpc.add_IntakeServiceServicer_to_server(IntakeServicer(node), server)  # type: ignore[no-untyped-call]
     server.add_insecure_port(f"unix:{folder / 'socket'}")
     await server.start()
@@ -93,7 +98,7 @@ def running(folder: Path) -> Iterator[tuple[Any, int]]:
     try:
         ready.wait(60)
         with grpc.insecure_channel(f"unix:{folder / 'socket'}") as channel:
-            yield intake_pb2_grpc.IntakeServiceStub(channel), process.pid or 0  # type: ignore[no-untyped-call]
+            yield intake_pb2_grpc.IntakeServiceStub(signed_in(channel, "bench", "")), process.pid or 0  # type: ignore[no-untyped-call]
     finally:
         process.terminate()
         process.join()
