@@ -13,9 +13,9 @@ from candor_node import filing_lists, filings, record_seals
 from candor_node.store import Store
 from candor_proto.errors import SealedDataInvalid, UnknownObject
 from candor_proto.policy import Sharing
-from candor_proto.record import DisputeStatus, RecordKind
+from candor_proto.record import RecordKind
 from candor_records.content import IDENTITY_FIELDS, FieldInvalid, content_fields
-from candor_records.dispute import Dispute, DisputeGround
+from candor_records.dispute import DisputeGround, open_dispute
 from candor_records.gate import GateState, gate
 from candor_records.record_fields import parse
 from candor_records.records import Circumstances, Dcn, ReportType, Standing, following, initial
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_record_is_found_again_whole(store: Store) -> None:
-    dispute = Dispute(DisputeGround.WRONG_PERSON, DisputeStatus.OPEN, NOW.date())
+    dispute = open_dispute(None, DisputeGround.WRONG_PERSON, NOW.date(), str(make_record().dcn))
     record = replace(
         make_record(),
         expires_on=NOW.date(),
