@@ -150,12 +150,10 @@ def test_nobody_reads_a_recall_in_the_name_of_another_user(tmp_path: Path) -> No
         tokens = await alpha.store.run(register)
         carried = badge.metadata(ASKER, tokens[ASKER])
         async with recall_service(alpha) as service:
-            named = recall_local_pb2.AcknowledgeRecallRequest(
-                recall_id=str(sent.recall_id), by="somebody-else"
-            )
+            own = recall_local_pb2.AcknowledgeRecallRequest(recall_id=str(sent.recall_id))
+            named = recall_local_pb2.AcknowledgeRecallRequest(recall_id=own.recall_id, by="somebody-else")
             with pytest.raises(grpc.aio.AioRpcError, match="somebody else"):
                 await service.AcknowledgeRecall(named, metadata=carried)
-            own = recall_local_pb2.AcknowledgeRecallRequest(recall_id=recall_id)
             read = (await service.AcknowledgeRecall(own, metadata=carried)).recall
         assert read.read_by == ASKER
 
