@@ -27,7 +27,7 @@ from candor_records.gate import gate_day
 from candor_records.letters import Letter
 from candor_records.records import Dcn
 from candor_records.roles import Operation
-from candor_records.subject_report import Agency, Recalled, SubjectReport, clock
+from candor_records.subject_report import Agency, SubjectReport, clock
 from candor_wire.limits import CHUNK_BYTES
 from candor_wire.v1 import subject_pb2 as pb
 from candor_wire.v1 import subject_pb2_grpc
@@ -221,7 +221,7 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
         def work(db: Database) -> SubjectReport:
             doing = self._doing(db, user)
             agency = self._agency(doing)
-            return subject_access.report(db, found, asked.proof, agency, self._named, self._recalled, doing)
+            return subject_access.report(db, found, asked.proof, agency, self._named, doing)
 
         report = await self._node.store.run(work)
         page = (await asyncio.to_thread(pages.html, report)).encode("utf-8")
@@ -235,9 +235,6 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
         )
         for at in range(0, len(page), CHUNK_BYTES):
             yield pb.MakeReportResponse(chunk=page[at : at + CHUNK_BYTES])
-
-    def _recalled(self, db: Database, record_id: bytes) -> tuple[Recalled, ...]:
-        return ()
 
     def _named(self, node: NodeId) -> tuple[str, str]:
         """Name and ORIs from the directory held; a node that has left it is known by its id."""

@@ -94,8 +94,8 @@ def test_a_draft_tells_nobody_until_it_was_reviewed(store: Store) -> None:
 
 
 def test_the_longest_overdue_notice_comes_first(store: Store) -> None:
-    filed(store, 5, agency_record_id="B", **UNTOLD)
-    filed(store, 0, agency_record_id="A", **UNTOLD)
+    filed(store, days=5, agency_record_id="B", **UNTOLD)
+    filed(store, agency_record_id="A", **UNTOLD)
     assert [day for _, day in due(store)] == [TODAY + timedelta(days=10), TODAY + timedelta(days=15)]
 
 
