@@ -69,7 +69,7 @@ def reported(
 ) -> tuple[SubjectReport, tuple[str, ...]]:
     asked = Asked(proof, claimed, dcns)
     person, rows = store.run_sync(lambda db: subject_access.begin(db, asked))
-    wanted = [store.run_sync(lambda db, dcn=dcn: filings.record_id_of(db, dcn)) for dcn in dcns]
+    wanted = store.run_sync(lambda db: [filings.record_id_of(db, dcn) for dcn in dcns])
     found = subject_access.look_through(person, wanted, rows)
 
     def work(db: Database) -> SubjectReport:
