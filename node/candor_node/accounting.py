@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from candor_node import deferrals, lookup_store, recall_store, request_store, subjects
+from candor_node.recall_store import Recall
+from candor_node.recalled import KIND_WORDS
 from candor_node.request_store import ReceivedRequest
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds
@@ -20,7 +22,7 @@ from candor_proto.disclosure import OwnerState, RequesterState
 from candor_proto.ids import LookupId, NodeId, RequestId
 from candor_proto.normalise import Particulars
 from candor_proto.policy import RULES
-from candor_proto.recall import Done, RecallKind, RecallState
+from candor_proto.recall import Done, RecallState
 from candor_proto.record import RecordKind
 from candor_records.records import Record
 from candor_records.subject_report import Access, CopyHeld, LookupMade, Recalled, words
@@ -38,28 +40,17 @@ _OBTAINED: Mapping[RequesterState, str] = {
     RequesterState.OPENED: "a copy was received",
     RequesterState.RECALLED: "a copy was received, and destroyed when its owner recalled it",
 }
-_WHY: Mapping[RecallKind, str] = {
-    RecallKind.CORRECTED: "the record was corrected",
-    RecallKind.REVISED: "a later action was added",
-    RecallKind.VOIDED: "the record was voided, or its decision taken away",
-    RecallKind.APPEAL_NOTICED: "an appeal was noted",
-    RecallKind.APPEAL_DECIDED: "the outcome of an appeal was noted",
-    RecallKind.EXPUNGED: "the record was expunged",
-    RecallKind.SEALED: "a court's order seals the record",
-    RecallKind.STATEMENT: "a statement was entered",
-    RecallKind.DISPUTE: "the record is disputed, or its dispute went on",
-}
 _DONE: Mapping[Done, str] = {
-    Done.DESTROYED: "acknowledged it, and destroyed its copy",
-    Done.REPLACED: "acknowledged it, and put the corrected record in the place of its copy",
-    Done.ANNOTATED: "acknowledged it, and added it to its copy",
-    Done.NOTHING_HELD: "acknowledged it; it holds no copy any more",
+    Done.DESTROYED: "its copy was destroyed",
+    Done.REPLACED: "its copy was replaced",
+    Done.ANNOTATED: "it was put beside its copy",
+    Done.NOTHING_HELD: "it holds no copy",
 }
 _NOT_DONE: Mapping[RecallState, str] = {
-    RecallState.PENDING: "is being told",
-    RecallState.SENT: "was told, and has not acknowledged it yet",
+    RecallState.PENDING: "being told",
+    RecallState.SENT: "not acknowledged yet",
     RecallState.UNDELIVERABLE: "could not be told: it is no member any more",
-    RecallState.SUPERSEDED: "was told to destroy its copy instead",
+    RecallState.SUPERSEDED: "told to destroy its copy instead",
 }
 
 
@@ -137,14 +128,22 @@ def recalls(db: Database, record_id: bytes, named: Named, shown: Shown) -> tuple
     return tuple(
         Recalled(
             named(recall.recipient)[0],
-            _WHY[recall.kind],
+            KIND_WORDS[recall.kind].capitalize(),
             recall.first_sent_at.date() if recall.first_sent_at else None,
-            _DONE[recall.done] if recall.done else _NOT_DONE.get(recall.state, recall.state.value),
+            _done(recall),
             recall.acted_at.date() if recall.acted_at else None,
         )
         for recall in sorted(recall_store.of_record(db, record_id), key=lambda recall: recall.number)
         if recall.request_id.value not in shown.hidden
     )
+
+
+def _done(recall: Recall) -> str:
+    """What the other agency has said of a recall so far."""
+    if recall.done is None:
+        return _NOT_DONE.get(recall.state, recall.state.value).capitalize()
+    read = f"read there on {recall.read_at.date()}" if recall.read_at else "nobody there has read it yet"
+    return f"Acknowledged: {_DONE[recall.done]}; {read}"
 
 
 # --- whom this agency asked -----------------------------------------------------------------------------

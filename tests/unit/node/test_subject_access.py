@@ -19,6 +19,7 @@ from candor_node import (
     subject_access,
     subject_acts,
 )
+from candor_node.recalled import KIND_WORDS
 from candor_node.store import Database, Store
 from candor_node.subject_access import Asked
 from candor_proto.disclosure import OwnerState
@@ -187,13 +188,15 @@ def test_the_report_tells_the_whole_story_of_a_record(store: Store) -> None:
     ]
     assert record.clock == "The agency has until 2026-05-01: answer the dispute."
     assert [notice.about for notice in record.notices][-1].startswith("A later action")
+    kinds = (RecallKind.REVISED, RecallKind.STATEMENT, RecallKind.DISPUTE)
+    revised, stated, disputed = (KIND_WORDS[kind].capitalize() for kind in kinds)
     told = [(recall.agency, recall.why, recall.done) for recall in record.recalls]
     assert told == [
-        ("Agency shelbyville-pd", "a later action was added", "is being told"),
-        ("Agency shelbyville-pd", "a statement was entered", "is being told"),
-        ("Agency capital-post", "a statement was entered", "is being told"),
-        ("Agency shelbyville-pd", "the record is disputed, or its dispute went on", "is being told"),
-        ("Agency capital-post", "the record is disputed, or its dispute went on", "is being told"),
+        ("Agency shelbyville-pd", revised, "Being told"),
+        ("Agency shelbyville-pd", stated, "Being told"),
+        ("Agency capital-post", stated, "Being told"),
+        ("Agency shelbyville-pd", disputed, "Being told"),
+        ("Agency capital-post", disputed, "Being told"),
     ]
     assert [(lookup.purpose, lookup.case) for lookup in report.lookups] == [
         ("Check of an own officer", "CASE-1")
@@ -276,7 +279,7 @@ def told(store: Store, dcn: Dcn) -> None:
 
 
 def test_what_recipients_were_told_and_did_has_words_for_everything() -> None:
-    assert set(accounting._WHY) == set(RecallKind)
+    assert set(KIND_WORDS) == set(RecallKind)
     assert set(accounting._DONE) == set(Done)
     assert set(accounting._NOT_DONE) | {RecallState.ACTED, RecallState.READ} == set(RecallState)
 
