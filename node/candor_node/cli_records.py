@@ -17,7 +17,6 @@ from candor_node.cli_common import (
     person_in_charge,
     running_node,
     show,
-    table,
 )
 from candor_proto.errors import InputInvalid
 
@@ -105,67 +104,6 @@ def publish(rotate: bool, config_file: Path | None, as_json: bool) -> None:
             f"{reply.withdrawn} withdrawn, {reply.segments} segments in all."
         ],
     )
-
-
-@click.group()
-def records() -> None:
-    """The agency's own records, and why they are shared or not."""
-
-
-@records.command("list")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most so many.")
-@click.option("--offset", type=click.IntRange(0), default=0, help="Leave out so many.")
-@config_option
-@json_option
-def records_list(limit: int, offset: int, config_file: Path | None, as_json: bool) -> None:
-    """List records, newest first, without names."""
-    from candor_wire.v1 import local_pb2
-
-    with running_node(config_file) as node:
-        reply = node.ListRecords(local_pb2.ListRecordsRequest(limit=limit, offset=offset), timeout=60)
-    rows = [
-        (
-            record.dcn,
-            record.kind,
-            record.tier,
-            record.sharing,
-            "shared" if record.matchable else "held back",
-            record.effective_on,
-        )
-        for record in reply.records
-    ]
-    head = ("DCN", "KIND", "TIER", "SHARING", "GATE", "EFFECTIVE")
-    show(
-        reply,
-        as_json,
-        lambda: [*table(rows, head), f"{len(rows)} of {reply.total} records"] if rows else ["No records."],
-    )
-
-
-@records.command("show")
-@click.argument("dcn")
-@config_option
-@json_option
-def records_show(dcn: str, config_file: Path | None, as_json: bool) -> None:
-    """Show one record, and clause by clause why it is, or is not, shared."""
-    from candor_wire.v1 import local_pb2
-
-    with running_node(config_file) as node:
-        reply = node.ShowRecord(local_pb2.ShowRecordRequest(dcn=dcn), timeout=30)
-    show(reply, as_json, lambda: _record_lines(reply))
-
-
-def _record_lines(reply: local_pb2.ShowRecordResponse) -> list[str]:
-    summary = reply.summary
-    word = "is shared: it may match" if summary.matchable else "is held back: it cannot match"
-    shown = [
-        f"{summary.dcn}, version {summary.version} ({summary.report_type}): {summary.kind}, {summary.tier}",
-        f"This record {word}. Marked {summary.sharing}.",
-        *(f"  {clause.words}" for clause in reply.gate),
-    ]
-    if reply.recheck_on:
-        shown.append(f"  This may change by itself on {reply.recheck_on}.")
-    return [*shown, "", *(f"  {field.name}: {field.value}" for field in reply.fields)]
 
 
 @click.group()

@@ -1,19 +1,29 @@
-"""Records as lists show them: nothing that names anybody, nothing opened."""
+"""Records as lists show them: nothing that names anybody, nothing opened.
+
+Rules of this file:
+- a list is read page by page from where the last one ended (`Cursor`), in an order that an index keeps: no
+  page costs more because it is a late one, and no filter reads the whole table;
+- a total is counted up to `MOST_COUNTED`: beyond it, that there are more is all that anybody needs.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from candor_node.store import Database
-from candor_proto.canonical import from_milliseconds
+from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.errors import InputInvalid
 from candor_proto.ids import Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus, RecordKind, Tier
 from candor_records.codes import AdjudicationStatus
 from candor_records.gate import GateState
 from candor_records.records import Dcn, ReportType, Standing
+
+MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ _COLUMNS = (
 )
 _Row = tuple[
     str, int, str, str, str, str, str, str, str, str | None, int, str | None, str | None, int, str, int, str,
-    str | None, str,
+    str | None, str, *tuple[bytes, ...],
 ]  # fmt: skip
 
 
@@ -70,6 +80,101 @@ def summaries(
         f"WHERE {' AND '.join(where)} ORDER BY filed_at DESC, record_heads.rowid DESC LIMIT ? OFFSET ?"
     )
     return [_summary(row) for row in db.execute(sql, [*values, limit, offset])]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which records a list shows; None and "" leave a condition out. `held_because` names a gate's clause."""
+
+    kind: RecordKind | None = None
+    standing: Standing | None = None
+    sharing: Sharing | None = None
+    ori: Ori | None = None
+    held_because: str = ""
+    since: datetime | None = None
+
+    def sql(self) -> tuple[str, list[str | int]]:
+        """The condition and its values."""
+        where, values = ["1"], list[str | int]()
+        standing = self.standing
+        if self.held_because:
+            if standing not in (None, Standing.HELD):
+                raise InputInvalid(
+                    "Only records that are HELD are held because of something.",
+                    remedy="Leave out --standing, or --held-because.",
+                )
+            standing = Standing.HELD
+            where.append("instr(', ' || failed || ', ', ', ' || ? || ', ') > 0")
+            values.append(self.held_because)
+        for column, wanted in (
+            ("record_kind", self.kind.name if self.kind else None),
+            ("standing", standing.name if standing else None),
+            ("sharing", self.sharing.name if self.sharing else None),
+            ("reporting_agency", str(self.ori) if self.ori else None),
+        ):
+            if wanted is not None:
+                where.append(f"{column} = ?")
+                values.append(wanted)
+        if self.since is not None:
+            where.append("filed_at >= ?")
+            values.append(to_milliseconds(self.since))
+        return " AND ".join(where), values
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a page ended: behind the record that was filed then. Travels as a text."""
+
+    filed_at: int
+    record_id: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Raises InputInvalid."""
+        found = re.fullmatch(r"([0-9]{1,15})-([0-9a-f]{32})", text)
+        if found is None:
+            raise InputInvalid(
+                "This is not where a list ended.",
+                remedy="Copy what the page before said, or leave --after out.",
+            )
+        return cls(int(found[1]), bytes.fromhex(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.filed_at}-{self.record_id.hex()}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some records, how many there are in all (at most MOST_COUNTED + 1), and where the next page begins."""
+
+    records: tuple[Summary, ...]
+    total: int
+    following: Cursor | None
+
+
+def page(db: Database, wanted: Filter, after: Cursor | None = None, limit: int = 50) -> Page:
+    """The records that `wanted` lets through, newest filing first. Raises InputInvalid."""
+    where, values = wanted.sql()
+    counted = db.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM record_heads WHERE {where} LIMIT ?)",  # noqa: S608
+        [*values, MOST_COUNTED + 1],
+    ).fetchone()[0]
+    if after is not None:
+        where += " AND (filed_at, record_heads.record_id) < (?, ?)"
+    rows = db.execute(
+        _PAGE.format(where=where),
+        [*values, *([after.filed_at, after.record_id] if after else []), limit + 1],
+    ).fetchall()
+    ends = rows[limit - 1] if len(rows) > limit else None
+    following = Cursor(ends[10], ends[19]) if ends else None
+    return Page(tuple(_summary(row) for row in rows[:limit]), counted, following)
+
+
+_PAGE = (
+    f"SELECT {_COLUMNS}, record_heads.record_id FROM record_heads "  # noqa: S608
+    "JOIN records ON records.dcn = record_heads.dcn WHERE {where} "
+    "ORDER BY filed_at DESC, record_heads.record_id DESC LIMIT ?"
+)
 
 
 def _summary(row: _Row) -> Summary:

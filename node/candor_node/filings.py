@@ -69,9 +69,17 @@ class SealedRecord:
 
     def open(self) -> Record:
         """The record; raises SealedDataInvalid if the row was altered or moved."""
+        return _decode(self, *self._opened())
+
+    def fields(self) -> dict[str, str]:
+        """The version's fields as they were sealed, not read any further; raises SealedDataInvalid."""
+        return self._opened()[0]
+
+    def _opened(self) -> tuple[dict[str, str], tuple[EarlierReport, ...]]:
         what = f"The stored record {self.dcn}"
         text = open_sealed(self.key, self.sealed, _associated(self.record_id, self.dcn, self.version), what)
-        return _decode(self, text)
+        found = json.loads(text)
+        return found, tuple(map(EarlierReport.read, found.pop("earlier")))
 
     def circumstances(self) -> Circumstances:
         """As `open` finds them, without the version itself."""
@@ -151,6 +159,17 @@ def sealed_current(db: Database, *, matchable: bool | None = None) -> list[Seale
     if matchable is None:
         return list(_sealed(db, "current = 1", []))
     return list(_sealed(db, "current = 1 AND matchable = ?", [int(matchable)]))
+
+
+def sealed_behind(db: Database, record_id: bytes, limit: int) -> list[SealedRecord]:
+    """At most `limit` current records that have a key, still sealed, in the order of their ids."""
+    where = "current = 1 AND records.record_id > ?"
+    return list(_sealed(db, where, [record_id, limit], "records.record_id LIMIT ?"))
+
+
+def sealed_now(db: Database, record_id: bytes) -> SealedRecord | None:
+    """The current version of a record, still sealed; None once its key is gone."""
+    return next(_sealed(db, "current = 1 AND records.record_id = ?", [record_id]), None)
 
 
 def due_for_gate(db: Database, today: date) -> list[SealedRecord]:
@@ -260,6 +279,11 @@ def set_circumstances(db: Database, record: Record, gate: GateState) -> None:
     _set_head(db, record.record_id, values)
 
 
+def set_times(db: Database, record: Record) -> None:
+    """Store when a record is reviewed and when it ends; what that means for the gate is asked after it."""
+    _set_head(db, record.record_id, _time_values(record.circumstances))
+
+
 def set_gate(db: Database, record: Record, gate: GateState) -> None:
     """Store what the gate says now; a living record stands where that puts it."""
     _set_head(db, record.record_id, {**_gate_values(gate), "standing": record.circumstances.standing.name})
@@ -286,11 +310,15 @@ def _circumstance_values(record: Record, key: bytes) -> dict[str, Cell]:
         "reviewed": int(now.reviewed),
         "sealed_by_order": int(now.sealed_by_order),
         "legal_hold": int(now.legal_hold),
-        "review_on": now.review_on.isoformat() if now.review_on else None,
-        "expires_on": now.expires_on.isoformat() if now.expires_on else None,
+        **_time_values(now),
         "dispute_status": record.dispute_status.name,
         "matters": seal(key, _json(matters), _MATTERS + record.record_id),
     }
+
+
+def _time_values(now: Circumstances) -> dict[str, Cell]:
+    days = {"review_on": now.review_on, "expires_on": now.expires_on}
+    return {name: day.isoformat() if day else None for name, day in days.items()}
 
 
 def bury(db: Database, record_id: bytes) -> None:
@@ -333,9 +361,7 @@ def _encode(record: Record) -> bytes:
     return _json({**content_fields(record.content), **filing, "earlier": earlier})
 
 
-def _decode(row: SealedRecord, octets: bytes) -> Record:
-    fields = json.loads(octets)
-    earlier = tuple(map(EarlierReport.read, fields.pop("earlier")))
+def _decode(row: SealedRecord, fields: dict[str, str], earlier: tuple[EarlierReport, ...]) -> Record:
     content, faults = parse(fields, search=())
     if content is None:
         raise faults[0]

@@ -65,5 +65,17 @@ def events(db: Database, record_id: bytes) -> list[Event]:
     return found
 
 
+def touched_since(db: Database, number: int) -> tuple[set[bytes], int]:
+    """The records to which something happened behind entry `number`, and the number of the last entry."""
+    rows = db.execute("SELECT number, record_id FROM record_events WHERE number > ?", [number]).fetchall()
+    return {row[1] for row in rows}, max((row[0] for row in rows), default=number)
+
+
+def last_number(db: Database) -> int:
+    """Of the last entry; 0 of an empty history."""
+    found: int = db.execute("SELECT coalesce(max(number), 0) FROM record_events").fetchone()[0]
+    return found
+
+
 def _bound(record_id: bytes, dcn: str, act: str, at: int) -> bytes:
     return b"event" + record_id + dcn.encode("ascii") + at.to_bytes(8, "big") + act.encode("ascii")

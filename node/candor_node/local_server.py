@@ -17,17 +17,41 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from candor_node import service, service_office
+from candor_node import (
+    service,
+    service_office,
+    service_packs,
+    service_recalls,
+    service_records,
+    service_subject,
+)
 from candor_node.doors import Doors, methods
 from candor_node.logs import log
 from candor_node.service import Context, LocalServicer
 from candor_node.service_office import OfficeServicer
+from candor_node.service_packs import PacksServicer
+from candor_node.service_recalls import RecallServicer
+from candor_node.service_records import RecordsServicer
+from candor_node.service_subject import SubjectServicer
 from candor_proto.errors import CandorError, StoreUnusable
 from candor_records.roles import Operation
 from candor_wire import limits
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.status import ERROR_METADATA_KEY, to_status
-from candor_wire.v1 import local_pb2, local_pb2_grpc, office_pb2, office_pb2_grpc
+from candor_wire.v1 import (
+    local_pb2,
+    local_pb2_grpc,
+    office_pb2,
+    office_pb2_grpc,
+    packs_pb2,
+    packs_pb2_grpc,
+    recall_local_pb2,
+    recall_local_pb2_grpc,
+    records_pb2,
+    records_pb2_grpc,
+    subject_pb2,
+    subject_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from candor_node.app import Node
@@ -58,6 +82,34 @@ SERVICES = (
         office_pb2_grpc.add_OfficeServiceServicer_to_server,
         OfficeServicer,
         service_office.OPERATIONS,
+    ),
+    LocalService(
+        "PacksService",
+        packs_pb2,
+        packs_pb2_grpc.add_PacksServiceServicer_to_server,
+        PacksServicer,
+        service_packs.OPERATIONS,
+    ),
+    LocalService(
+        "RecallService",
+        recall_local_pb2,
+        recall_local_pb2_grpc.add_RecallServiceServicer_to_server,
+        RecallServicer,
+        service_recalls.OPERATIONS,
+    ),
+    LocalService(
+        "RecordsService",
+        records_pb2,
+        records_pb2_grpc.add_RecordsServiceServicer_to_server,
+        RecordsServicer,
+        service_records.OPERATIONS,
+    ),
+    LocalService(
+        "SubjectService",
+        subject_pb2,
+        subject_pb2_grpc.add_SubjectServiceServicer_to_server,
+        SubjectServicer,
+        service_subject.OPERATIONS,
     ),
 )
 

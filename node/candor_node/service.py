@@ -24,6 +24,7 @@ from candor_node import (
     local_view,
     lookup_store,
     mail_store,
+    recall_store,
     request_store,
     reviews,
     users,
@@ -32,6 +33,8 @@ from candor_node.cases import SearchView, load_view
 from candor_node.doors import acting, officer_of, speaking_as
 from candor_node.local_view import moment
 from candor_node.logs import log
+from candor_node.rechecking import recheck_hits
+from candor_node.request_store import SentRequest
 from candor_node.service_batch import BatchMethods
 from candor_node.store import Database
 from candor_proto.disclosure import OwnerState
@@ -186,9 +189,11 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             report = importer.refused(errors)
         else:
             report = await node.store.run(
-                lambda db: importer.store_rows(db, rows, now, ori, node.config.node_id, contributor)
+                lambda db: importer.store_rows(
+                    db, rows, now, ori, node.config.node_id, contributor, node.policy(db)
+                )
             )
-        published = bool(report.new or report.changed) and await node.publishing.after_import()
+        published = bool(report.new or report.changed) and await node.aftermath.acted()
         return local_view.import_report(report, published=published)
 
     def _ori(self, text: str) -> Ori:
@@ -270,9 +275,13 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             log.info("a lookup was not made", reason=type(task.exception()).__name__)
 
     async def GetLookup(self, request: pb.GetLookupRequest, context: Context) -> pb.GetLookupResponse:
-        search_id = await self._search_id(request.lookup_id, request.row)
+        search_id = await self.search_id(request.lookup_id, request.row)
         view = await self._node.cases.view(search_id)
-        return pb.GetLookupResponse(lookup=local_view.lookup(view, self._name))
+        indexes, now = self._node.indexes.indexes, self._node.clock.now()
+        rechecked = await self._node.store.run(
+            lambda db: recheck_hits(db, search_id, view.hits, indexes, now)
+        )
+        return pb.GetLookupResponse(lookup=local_view.lookup(view, self._name, rechecked))
 
     async def ListLookups(self, request: pb.ListLookupsRequest, context: Context) -> pb.ListLookupsResponse:
         limit = _limit(request.limit, 100)
@@ -281,13 +290,14 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         )
         return pb.ListLookupsResponse(lookups=[local_view.lookup(view, self._name) for view in views])
 
-    async def _search_id(self, text: str, row: int = 0) -> LookupId:
+    async def search_id(self, text: str, row: int = 0) -> LookupId:
+        """Of a lookup as people name it, or of a row of a batch."""
         if row:
             return await self._row_search(text, row)
-        prefix = _prefix(text, "lookup")
+        prefix = id_prefix(text, "lookup")
         found = await self._node.store.run(lambda db: lookup_store.searches_named(db, prefix))
         if len(found) != 1:
-            raise _none_or_many(text, "lookup", len(found))
+            raise none_or_many(text, "lookup", len(found))
         return found[0]
 
     def _name(self, node: NodeId) -> str:
@@ -300,7 +310,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
 
     async def SendRequest(self, request: pb.SendRequestRequest, context: Context) -> pb.SendRequestResponse:
         request_id = await self._node.requester.send(
-            await self._search_id(request.lookup_id, request.row),
+            await self.search_id(request.lookup_id, request.row),
             request.hit,
             speaking_as(context, request.confirmed_by),
             even_if_set_aside=request.even_if_set_aside,
@@ -314,7 +324,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
 
         def work(db: Database) -> pb.ListRequestsResponse:
             response = pb.ListRequestsResponse(
-                sent=[local_view.sent_request(known) for known in request_store.list_sent(db, limit)],
+                sent=[_sent_view(db, known) for known in request_store.list_sent(db, limit)],
                 received=[
                     local_view.received_request(known) for known in request_store.list_received(db, limit)
                 ],
@@ -322,6 +332,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             for view in response.sent:
                 # Lists are for finding; what a record says is shown one by one, and accounted for.
                 view.ClearField("record")
+                view.ClearField("earlier")
             return response
 
         return await self._node.store.run(work)
@@ -352,10 +363,10 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         return pb.DecideRequestResponse(request=local_view.received_request(known))
 
     async def _request_id(self, text: str) -> RequestId:
-        prefix = _prefix(text, "request")
+        prefix = id_prefix(text, "request")
         found = await self._node.store.run(lambda db: request_store.requests_named(db, prefix))
         if len(found) != 1:
-            raise _none_or_many(text, "request", len(found))
+            raise none_or_many(text, "request", len(found))
         return found[0]
 
     # --- ledger ------------------------------------------------------------------------------------------
@@ -372,10 +383,14 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         return await self._node.store.run(work)
 
 
+def _sent_view(db: Database, known: SentRequest) -> pb.RequestView:
+    return local_view.sent_request(known, recall_store.received_about(db, known.request.request_id))
+
+
 def _request_view(db: Database, request_id: RequestId) -> pb.RequestView:
     sent = request_store.sent(db, request_id)
     if sent is not None:
-        return local_view.sent_request(sent)
+        return _sent_view(db, sent)
     received = request_store.received(db, request_id)
     if received is None:
         raise UnknownObject(f"There is no request {request_id}.")
@@ -386,7 +401,7 @@ def _limit(wanted: int, most: int = MAX_LISTED) -> int:
     return min(wanted, most) if wanted else most
 
 
-def _prefix(text: str, what: str) -> str:
+def id_prefix(text: str, what: str) -> str:
     """An id or its beginning, as people type it."""
     prefix = text.strip().lower()
     if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
@@ -397,7 +412,7 @@ def _prefix(text: str, what: str) -> str:
     return prefix
 
 
-def _none_or_many(text: str, what: str, found: int) -> CandorError:
+def none_or_many(text: str, what: str, found: int) -> CandorError:
     if found:
         return AlreadyExists(f"Several {what}s begin with {text[:40]}.", remedy="Give more of the id.")
     return UnknownObject(f"There is no {what} {text[:40]}.", remedy=f"List the {what}s to see their ids.")

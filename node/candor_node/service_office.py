@@ -151,6 +151,8 @@ class OfficeServicer(office_pb2_grpc.OfficeServiceServicer):
         view = await self._node.store.run(work)
         self._node.allowed_lookups.decided.set()
         self._node.batches.landing.changed.set()
+        if request.approve:
+            await self._node.aftermath.decided(Operation[view.operation])
         return pb.DecideApprovalResponse(approval=view)
 
     async def WithdrawApproval(

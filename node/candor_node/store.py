@@ -34,6 +34,7 @@ from candor_node.driver import (
     open_database,
 )
 from candor_node.migrations import records_migrations
+from candor_node.subject_migrations import subject_migrations
 from candor_proto.errors import AlreadyExists, CandorError, StoreUnusable
 
 __all__ = [
@@ -49,7 +50,8 @@ __all__ = [
 T = TypeVar("T")
 Work = Callable[[Database], T]
 
-ALL_MIGRATIONS: tuple[Migrations, ...] = (records_migrations,)
+# Of everything that happens with a record. What happens between members has tables of its own.
+ALL_MIGRATIONS: tuple[Migrations, ...] = (records_migrations, subject_migrations)
 
 # Pieces of work that share one commit: the first of them waits for the last, so there is an end to it.
 MAX_GROUP = 100
@@ -145,6 +147,11 @@ class Store:
                 return await self.run(work)
             except StoreUnusable:
                 await asyncio.sleep(DOUBT_SECONDS)
+
+    def reader(self) -> Database:
+        """A connection of its own for the calling thread, which closes it: to read for long (a backup)."""
+        self._running()
+        return open_database(self.path, self._key)
 
     def checkpoint(self) -> None:
         """Write the log back into the database and cut it to nothing, so that what was destroyed is gone."""

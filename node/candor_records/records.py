@@ -21,10 +21,9 @@ from candor_proto.policy import Sharing
 from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
 from candor_records.codes import CODE_SET_VERSION, AdjudicationStatus, Missing
 from candor_records.content import Content, FieldInvalid, content_fields
-from candor_records.dispute import Dispute, DisputeGround
+from candor_records.dispute import MAX_STATEMENT_CHARACTERS, Dispute, DisputeGround
 from candor_records.earlier import EarlierReport, chain_words
 
-MAX_STATEMENT_CHARACTERS = 4_000
 RECORD_ID_OCTETS = 16
 
 # --- codes -----------------------------------------------------------------------------------------

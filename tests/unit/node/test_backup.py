@@ -1,0 +1,225 @@
+"""Backups in two parts, and what can be found in them: with the key, page by page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from candor_node import backup, epochs, filings, ledger, lifecycle, record_seals
+from candor_node.app import MIGRATIONS
+from candor_node.restore import Restored, restore
+from candor_node.store import Store
+from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable
+from candor_records.records import Record
+from tests.desk import desk_store, doing, filed
+from tests.pages import found_in, keys_that_open, pages
+from tests.records import NODE, NOW, STORE_KEY
+
+NAME = b"Placeholderson"
+LATER = NOW + timedelta(hours=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with desk_store(tmp_path) as made:
+        yield made
+
+
+def _key(store: Store, record: Record) -> bytes:
+    return store.run_sync(lambda db: record_seals.key_of(db, record.record_id))
+
+
+def _sealed(store: Store, record: Record) -> tuple[bytes, bytes]:
+    """A version as it is sealed, and what it is bound to."""
+    sql, values = "SELECT sealed FROM records WHERE dcn = ?", [str(record.dcn)]
+    found: bytes = store.run_sync(lambda db: db.execute(sql, values).fetchone()[0])
+    return found, filings._associated(record.record_id, str(record.dcn), record.version)
+
+
+def _expunge(store: Store, record: Record, now: datetime = NOW) -> None:
+    store.run_sync(lambda db: lifecycle.expunge(db, record.dcn, doing(now, second="chief-2")))
+    store.checkpoint()
+
+
+def _write(store: Store, folder: Path, now: datetime = NOW) -> backup.Written:
+    return backup.write(store, NODE, folder, now)
+
+
+def _restore(folder: Path, tmp_path: Path, now: datetime = NOW) -> tuple[Restored, Store]:
+    restored = restore(folder, tmp_path / "restored" / "node.db", STORE_KEY, now)
+    return restored, Store.open(tmp_path / "restored" / "node.db", STORE_KEY, MIGRATIONS)
+
+
+def test_a_backup_restores_to_the_same_records_ledger_and_numbers(store: Store, tmp_path: Path) -> None:
+    one, other = filed(store), filed(store, agency_record_id="IA-2")
+    store.run_sync(lambda db: epochs.rotate(db, NOW))
+    written = _write(store, tmp_path / "backup")
+    assert (written.filings, written.keys_held) == (2, 3)
+    restored, again = _restore(tmp_path / "backup", tmp_path)
+    assert (restored.records, restored.versions, restored.destroyed) == (2, 2, 0)
+    with again:
+        for record in (one, other):
+            assert again.run_sync(partial(filings.find, dcn=record.dcn)) == record
+        assert again.run_sync(ledger.verify) == store.run_sync(ledger.verify) + 1
+        # A number of the history is not given twice, and the rules of the tables came along.
+        filed(again, agency_record_id="IA-3")
+        numbers = again.run_sync(lambda db: list(db.execute("SELECT number FROM record_events ORDER BY 1")))
+        assert numbers == [(1,), (2,), (3,)]
+        with pytest.raises(Exception, match="append-only"):
+            again.run_sync(lambda db: db.execute("DELETE FROM record_events"))
+
+
+def test_the_part_with_the_records_holds_no_key_on_any_page(store: Store, tmp_path: Path) -> None:
+    record = filed(store)
+    epoch = store.run_sync(lambda db: epochs.rotate(db, NOW))
+    written = _write(store, tmp_path / "backup")
+    in_records, in_keys = pages(written.records, STORE_KEY), pages(written.keys, STORE_KEY)
+    sealed, bound = _sealed(store, record)
+    assert found_in(in_records, [sealed])
+    assert found_in(in_records, [_key(store, record), epoch.seed, NAME]) == []
+    assert keys_that_open(in_records, sealed, bound) == set()
+    assert keys_that_open(in_keys, sealed, bound) == {_key(store, record)}
+    assert found_in(in_keys, [str(record.dcn).encode(), sealed, NAME]) == []
+
+
+def test_both_parts_are_encrypted_and_readable_for_their_owner_only(store: Store, tmp_path: Path) -> None:
+    record = filed(store)
+    written = _write(store, tmp_path / "backup")
+    for path in (written.records, written.keys):
+        assert path.stat().st_mode & 0o777 == 0o600
+        raw = path.read_bytes()
+        assert _key(store, record) not in raw
+        assert str(record.dcn).encode() not in raw
+        assert b"SQLite format" not in raw
+
+
+def test_what_was_expunged_is_nowhere_here_nor_in_a_backup_restored_beside_it(
+    store: Store, tmp_path: Path
+) -> None:
+    record = filed(store)
+    filed(store, agency_record_id="IA-2", last="Dunmarsh")
+    key, (sealed, bound) = _key(store, record), _sealed(store, record)
+    _write(store, tmp_path / "backup")
+    _expunge(store, record)
+    assert backup.unreachable(store) == [str(tmp_path / "backup")]
+    assert backup.tidy(store, NODE, LATER) == 1
+    assert backup.unreachable(store) == []
+    restored, again = _restore(tmp_path / "backup", tmp_path, LATER)
+    again.close()
+    assert (restored.records, restored.destroyed) == (1, 1)
+    everything = [
+        page for path in (*tmp_path.glob("*.db"), *tmp_path.glob("*/*.db")) for page in pages(path, STORE_KEY)
+    ]
+    assert found_in(everything, [key, NAME]) == []
+    assert keys_that_open(everything, sealed, bound) == set()
+    # The words of a version that was destroyed lie in the old backup; nothing opens them.
+    beside = [page for page in everything if page.file.startswith(("node", "keys"))]
+    assert found_in(beside, [sealed]) == []
+
+
+def test_restoring_an_old_backup_does_not_bring_back_what_was_expunged_since(
+    store: Store, tmp_path: Path
+) -> None:
+    record = filed(store)
+    _write(store, tmp_path / "backup")
+    _expunge(store, record)
+    backup.tidy(store, NODE, LATER)
+    _, again = _restore(tmp_path / "backup", tmp_path, LATER)
+    with again:
+        columns = "standing, matchable, adjudication_status"
+        heads = again.run_sync(lambda db: list(db.execute(f"SELECT {columns} FROM record_heads")))
+        assert heads == [("EXPUNGED", 0, "EXPUNGED")]
+        assert again.run_sync(filings.sealed_current) == []
+
+
+def test_a_new_backup_deletes_the_older_keys_and_keeps_the_older_records(
+    store: Store, tmp_path: Path
+) -> None:
+    filed(store)
+    first, second = _write(store, tmp_path / "backup"), _write(store, tmp_path / "backup", LATER)
+    assert sorted(tmp_path.glob("backup/*")) == sorted([first.records, second.records, second.keys])
+
+
+def test_keys_that_expired_are_refused_and_deleted(store: Store, tmp_path: Path) -> None:
+    filed(store)
+    written = _write(store, tmp_path / "backup")
+    after = written.expires_at
+    with pytest.raises(StoreUnusable, match="expired on 2026-03-09"):
+        restore(tmp_path / "backup", tmp_path / "restored" / "node.db", STORE_KEY, after)
+    assert not list((tmp_path / "restored").glob("*"))
+    backup.tidy(store, NODE, after)
+    assert sorted(tmp_path.glob("backup/*")) == [written.records]
+    with pytest.raises(InputInvalid, match="no keys"):
+        restore(tmp_path / "backup", tmp_path / "restored" / "node.db", STORE_KEY, NOW)
+
+
+def test_a_restore_writes_over_no_database(store: Store, tmp_path: Path) -> None:
+    _write(store, tmp_path / "backup")
+    before = store.path.read_bytes()
+    with pytest.raises(AlreadyExists):
+        restore(tmp_path / "backup", store.path, STORE_KEY, NOW)
+    assert store.path.read_bytes() == before
+
+
+def test_a_restore_refuses_keys_of_another_backup(store: Store, tmp_path: Path) -> None:
+    filed(store)
+    one, other = _write(store, tmp_path / "one"), _write(store, tmp_path / "other", LATER)
+    one.keys.unlink()
+    other.keys.rename(tmp_path / "one" / other.keys.name)
+    with pytest.raises(StoreUnusable, match="belong to none"):
+        restore(tmp_path / "one", tmp_path / "restored" / "node.db", STORE_KEY, LATER)
+    assert not list((tmp_path / "restored").glob("*"))
+
+
+def test_a_restore_refuses_a_part_whose_page_was_altered(store: Store, tmp_path: Path) -> None:
+    filed(store)
+    written = _write(store, tmp_path / "backup")
+    with written.records.open("r+b") as file:
+        file.seek(-5000, os.SEEK_END)
+        file.write(b"\0" * 16)
+    with pytest.raises(StoreUnusable):
+        restore(tmp_path / "backup", tmp_path / "restored" / "node.db", STORE_KEY, NOW)
+    assert not list((tmp_path / "restored").glob("*"))
+
+
+def test_a_restore_with_another_database_key_says_so(store: Store, tmp_path: Path) -> None:
+    _write(store, tmp_path / "backup")
+    with pytest.raises(StoreUnusable, match="does not fit"):
+        restore(tmp_path / "backup", tmp_path / "restored" / "node.db", bytes(32), NOW)
+
+
+def test_a_backup_that_fails_leaves_nothing_and_keeps_the_older_one(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filed(store)
+    written = _write(store, tmp_path / "backup")
+
+    def fails(self: object, source: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("candor_node.backup._Part.verify", fails)
+    with pytest.raises(StoreUnusable, match="No space left"):
+        _write(store, tmp_path / "backup", LATER)
+    assert sorted(tmp_path.glob("backup/*")) == sorted([written.records, written.keys])
+
+
+def test_a_folder_that_cannot_be_reached_is_said_and_tried_again(store: Store, tmp_path: Path) -> None:
+    record = filed(store)
+    _write(store, tmp_path / "backup")
+    _expunge(store, record)
+    (tmp_path / "backup").rename(tmp_path / "unmounted")
+    assert backup.tidy(store, NODE, LATER) == 0
+    assert backup.unreachable(store) == [str(tmp_path / "backup")]
+    (tmp_path / "unmounted").rename(tmp_path / "backup")
+    assert backup.tidy(store, NODE, LATER) == 1
+
+
+@pytest.mark.parametrize("days", [0, -1, 91])
+def test_keys_live_for_a_time_that_ends(store: Store, tmp_path: Path, days: int) -> None:
+    with pytest.raises(InputInvalid, match="between"):
+        backup.write(store, NODE, tmp_path / "backup", NOW, timedelta(days=days))
