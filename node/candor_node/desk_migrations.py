@@ -22,12 +22,14 @@ _TABLES = (
         body BLOB NOT NULL,
         signature BLOB NOT NULL CHECK (length(signature) = 64)
     ) STRICT""",
-    # How often a key was destroyed here, by whatever code: what backups of keys are measured by.
+    # How often a key was destroyed here, by whatever code: what backups of keys are measured by. `cut` is the
+    # count when the write-ahead log was cut last: behind it a destroyed key may still lie in the log.
     """CREATE TABLE key_destructions (
         one INTEGER PRIMARY KEY CHECK (one = 1),
-        number INTEGER NOT NULL
+        number INTEGER NOT NULL,
+        cut INTEGER NOT NULL
     ) STRICT""",
-    "INSERT INTO key_destructions VALUES (1, 0)",
+    "INSERT INTO key_destructions VALUES (1, 0, 0)",
     # Folders that hold keys of this database: `destructions` is the count when they were written.
     """CREATE TABLE backup_folders (
         path TEXT PRIMARY KEY,
