@@ -42,6 +42,12 @@ from candor_proto.statements import (
 from candor_wire import codec
 
 FEDERATION = FederationName("demo-exchange.example")
+SEALED = {
+    codec.MessageKind.DISCLOSURE_REQUEST: SealKind.REQUEST,
+    codec.MessageKind.DISCLOSURE_RESPONSE: SealKind.RESPONSE,
+    codec.MessageKind.RECALL_NOTICE: SealKind.RECALL_NOTICE,
+    codec.MessageKind.RECALL_ACK: SealKind.RECALL_ACK,
+}
 
 
 class ShiftedClock:
@@ -154,13 +160,12 @@ class Member:
         life: timedelta = timedelta(days=30),
     ) -> codec.Envelope:
         """Random octets of the size of a sealed message."""
-        size = SealKind.REQUEST if kind is codec.MessageKind.DISCLOSURE_REQUEST else SealKind.RESPONSE
         return codec.Envelope(
             envelope_id=secrets.token_bytes(16),
             kind=kind,
             sender=self.node,
             recipient=recipient,
-            body=secrets.token_bytes(size.sealed_octets),
+            body=secrets.token_bytes(SEALED[kind].sealed_octets),
             signature=b"",
             expires_at=(self.clock.now() + life).replace(microsecond=0),
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from candor_node.app import MIGRATIONS
 from candor_node.store import Store
 from candor_proto.ids import NodeId, Ori
-from candor_records.content import CONTENT_FIELDS, DUE_PROCESS_FIELDS, Content
+from candor_records.content import ALL_FIELDS, CONTENT_FIELDS, DUE_PROCESS_FIELDS, Content
 from candor_records.record_fields import parse
 from candor_records.records import Record, initial
 
@@ -68,7 +68,7 @@ def new_store(folder: Path) -> Store:
 
 
 def make_row(**overrides: str) -> dict[str, str]:
-    """A row of the import format that is valid and passes the gate; any column can be overridden.
+    """A row of the first import format that is valid and passes the gate; any column can be overridden.
 
     `record_kind="COMMENDATION"` empties the due-process columns, as the format wants.
     """
@@ -78,16 +78,17 @@ def make_row(**overrides: str) -> dict[str, str]:
         row["narrative"] = "Pulled a driver from a burning car."
     if overrides.get("record_kind") in ("CRIMINAL_CONVICTION", "CIVIL_JUDGMENT"):
         row.update(source_of_record="COURT", decision_maker="COURT", notice_method="COURT_SERVICE")
-    unknown = overrides.keys() - row.keys()
+    unknown = overrides.keys() - set(ALL_FIELDS)
     if unknown:
         raise AssertionError(f"no such column: {', '.join(sorted(unknown))}")
     row.update(overrides)
     return row
 
 
-def csv_bytes(rows: Iterable[dict[str, str]], columns: Iterable[str] = CONTENT_FIELDS) -> bytes:
-    """The rows as a CSV file in UTF-8 with CRLF."""
-    known = list(columns)
+def csv_bytes(rows: Iterable[dict[str, str]], columns: Iterable[str] | None = None) -> bytes:
+    """The rows as a CSV file in UTF-8 with CRLF; all columns that a row has, if none are named."""
+    rows = list(rows)
+    known = list(columns or dict.fromkeys((*CONTENT_FIELDS, *(name for row in rows for name in row))))
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, known, extrasaction="ignore")
     writer.writeheader()

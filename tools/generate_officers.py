@@ -26,14 +26,17 @@ from pathlib import Path
 
 from candor_proto.name_tables import CANONICAL_FORMS, FREQUENCY
 from candor_proto.normalise import Particulars, refusal
+from candor_records.kinds import FIELDS
+from tools.officer_details import details
 
-COLUMNS = (
+FIRST_COLUMNS = (
     "agency_record_id", "record_kind", "first", "middle", "last", "suffix", "former_last", "birth_date",
     "ssn4", "sex", "post_state", "post_id", "effective_on", "decided_on", "decision_maker",
     "standard_of_proof", "notice_given_on", "notice_method", "opportunity", "opportunity_on", "finality",
     "appeal_until", "subject_notified_on", "sharing", "on_duty", "use_of_force_related",
     "allegation_categories", "source_of_record", "narrative",
 )  # fmt: skip
+COLUMNS = (*FIRST_COLUMNS, *FIELDS)
 
 # Decisions lie in a window that default retention (RECORDS.md §3.4: five years) does not close for years.
 FIRST_DECISION = date(2023, 1, 9)
@@ -294,11 +297,11 @@ def _as_filed_elsewhere(draw: random.Random, person: Particulars) -> Particulars
 
 
 def _row(identifier: str, kind: _Kind, person: Particulars, sharing: str, **values: str) -> Row:
-    row = dict.fromkeys(COLUMNS, "")
+    row = dict.fromkeys(FIRST_COLUMNS, "")
     row |= {"agency_record_id": identifier, "record_kind": kind.name, "sharing": sharing}
     row |= {name: getattr(person, name) for name in _PARTICULAR_COLUMNS}
     row |= {"narrative": kind.narrative} | values
-    return row
+    return row | details(row)
 
 
 def _decision(draw: random.Random, kind: _Kind, decided: date) -> dict[str, str]:

@@ -21,10 +21,22 @@ from functools import partial
 from pathlib import Path
 
 from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
-from candor_node import due_process, epochs, mail_store
+from candor_node import (
+    approvals,
+    backup,
+    deferrals,
+    desk,
+    due_process,
+    epochs,
+    mail_store,
+    packs,
+    shipped_packs,
+)
+from candor_node.aftermath import Aftermath
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
+from candor_node.approvals import Executors
 from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
@@ -39,9 +51,15 @@ from candor_node.inbox import Inbox
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
+from candor_node.name_search import NameSearch
+from candor_node.office import EXECUTORS, AllowedLookups
+from candor_node.office_migrations import office_migrations
 from candor_node.outbox import Outbox
+from candor_node.packs import packs_migrations
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
+from candor_node.recalled import RecallRecipient
+from candor_node.recalling import Recaller
 from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
@@ -51,11 +69,12 @@ from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnu
 from candor_proto.ids import LookupId, RequestId
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
-from candor_records.policy import NoPack, Policy
+from candor_records.policy import Policy
+from candor_records.roles import Operation
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
 # The desk's come last: they watch tables of all others.
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, desk_migrations)
+MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations, packs_migrations, desk_migrations)
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
@@ -152,6 +171,7 @@ class Node:
             self.store, self.indexes, own, key, config.quota, self.clock, self.workers, self.outbox
         )
         self.cases = Cases(self.store)
+        self.names = NameSearch(self.store, self.clock)
         self.searcher = Searcher(
             self.store,
             self.indexes,
@@ -163,7 +183,18 @@ class Node:
             config.quota,
             self.clock,
             config.further_lookup_delay_seconds,
+            config.subjects_an_hour,
             ready,
+        )
+        self.pack_issuers = shipped_packs.trusted_keys(config.pack_issuers)
+        self.executors: Executors = {
+            **EXECUTORS,
+            **desk.executors(own, key, self.policy),
+            Operation.ADOPT_PACK: packs.adopter(own, key, self.pack_issuers),
+            Operation.DEFER_VISIBILITY: deferrals.execute,
+        }
+        self.allowed_lookups = AllowedLookups(
+            self.store, self.searcher, self.clock, config.lookup_wait_seconds
         )
         self.gatherer = Gatherer(
             self.store,
@@ -183,6 +214,7 @@ class Node:
             own,
             key,
             self.clock,
+            config.subjects_an_hour,
             ready,
         )
         self.allowances = Allowances(
@@ -199,8 +231,12 @@ class Node:
             key,
             self.keys.disclosure,
             config.green,
+            self.policy,
             self.clock,
         )
+        parts = self.store, self.indexes, self.outbox, federation, own, key, self.keys.disclosure, self.clock
+        self.recaller = Recaller(*parts)
+        self.recall_recipient = RecallRecipient(*parts)
         self.publishing = Publishing(
             self.store,
             self.hub,
@@ -216,10 +252,11 @@ class Node:
             config.publish_interval,
             ready,
         )
+        self.aftermath = Aftermath(self.store, self.publishing, self.recaller.wake, own, self.clock)
 
     def policy(self, db: Database) -> Policy:
         """What is in force here."""
-        return NoPack()
+        return packs.in_force(db)
 
     @property
     def identity(self) -> TlsIdentity:
@@ -240,6 +277,8 @@ class Node:
             MessageKind.ANSWER: self.answers.process,
             MessageKind.DISCLOSURE_REQUEST: self.owner.process,
             MessageKind.DISCLOSURE_RESPONSE: self.requester.process,
+            MessageKind.RECALL_NOTICE: self.recall_recipient.process,
+            MessageKind.RECALL_ACK: self.recaller.process,
         }
         together = {MessageKind.ANSWER: self.answers.process_together}
         own, clock, judge = self.config.node_id, self.clock, self._may_judge
@@ -253,7 +292,10 @@ class Node:
             "batches": self.batches.run,
             "indexes": lambda: self.indexes.run(self.config.index_refresh_seconds),
             "publication": self.publishing.run,
+            "recalls": self.recaller.run,
+            "names": self.names.run,
             "housekeeping": self._keep_house,
+            "allowed lookups": self.allowed_lookups.run,
             **{f"inbox {kind.name.lower()}": box.run for kind, box in self._inbox.items()},
             "certificate": self.renewal.run,
         }
@@ -379,11 +421,13 @@ class Node:
             await self.requester.expire()
             await self.owner.expire()
             await self.store.run(partial(mail_store.forget_old, now=now))
+            await self.store.run(partial(approvals.expire, now=now))
             # Time opens and closes gates, and ends what was kept long enough.
             await self.store.run(lambda db, now=now: due_process.refresh(db, now, self.policy(db)))  # type: ignore[misc]
             # §5.2: a seed ends with its grace, not with the next publication.
             if await self.store.run(partial(epochs.destroy_expired, now=now)):
                 await asyncio.to_thread(self.store.checkpoint)
+            await asyncio.to_thread(backup.tidy, self.store, self.config.node_id, now)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

@@ -46,6 +46,8 @@ class Question:
     case: str
     consent: str
     officer: str
+    # Who asks; "" where that is the officer in charge.
+    user: str = ""
 
 
 @dataclass(frozen=True, repr=False)

@@ -18,7 +18,7 @@ from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import LookupId, LookupShape, Purpose
 from candor_proto.normalise import Particulars
 
-LOADING, RUNNING, PAUSED, DONE = "loading", "running", "paused", "done"
+LOADING, PROPOSED, RUNNING, PAUSED, DONE = "loading", "proposed", "running", "paused", "done"
 WAITING, ASKED, ROW_DONE, ROW_ERROR = "waiting", "asked", "done", "error"
 
 
@@ -35,6 +35,7 @@ class BatchRecord:
     wait_seconds: float
     created_at: datetime
     ended_at: datetime | None
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Counts:
 
 # --- batches -------------------------------------------------------------------------------------------
 
-_BATCH = "batch_id, state, note, purpose, shape, columns, wait_seconds, created_at, ended_at"
+_BATCH = "batch_id, state, note, purpose, shape, columns, wait_seconds, created_at, ended_at, user_id"
 
 
 def _read_batch(row: Sequence[object]) -> BatchRecord:
-    batch_id, state, note, purpose, shape, columns, wait, created, ended = row
+    batch_id, state, note, purpose, shape, columns, wait, created, ended, user = row
     assert isinstance(batch_id, bytes)
     assert isinstance(created, int)
     assert isinstance(wait, float)
@@ -71,6 +72,7 @@ def _read_batch(row: Sequence[object]) -> BatchRecord:
         wait,
         from_milliseconds(created),
         from_milliseconds(ended) if isinstance(ended, int) else None,
+        str(user),
     )
 
 
@@ -125,11 +127,12 @@ def add(
     columns: Sequence[str],
     wait_seconds: float,
     now: datetime,
+    user: str = "",
 ) -> None:
     db.execute(
         "INSERT INTO batches (batch_id, digest, generation, state, purpose, shape, columns, wait_seconds,"
-        " created_at) SELECT ?, ?, coalesce(max(generation) + 1, 0), ?, ?, ?, ?, ?, ? FROM batches"
-        " WHERE digest = ?",
+        " user_id, created_at) SELECT ?, ?, coalesce(max(generation) + 1, 0), ?, ?, ?, ?, ?, ?, ?"
+        " FROM batches WHERE digest = ?",
         (
             batch_id,
             digest,
@@ -138,6 +141,7 @@ def add(
             shape.value,
             json.dumps(list(columns)),
             float(wait_seconds),
+            user,
             to_milliseconds(now),
             digest,
         ),

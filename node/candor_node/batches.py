@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from candor_node import batch_file, batch_store, flight_store, flights, ledger, mail_store
+from candor_node import batch_file, batch_guard, batch_store, flight_store, flights, ledger, mail_store
 from candor_node.asking import has_moved
 from candor_node.batch_file import BatchRow
 from candor_node.batch_store import DONE, PAUSED, RUNNING, BatchRecord, Counts
@@ -65,6 +65,8 @@ class Order:
     consent: str
     officer: str
     wait_seconds: float
+    # Who asks; "" where that is the officer in charge.
+    user: str = ""
 
     def digest(self, content: bytes) -> bytes:
         """Names file and papers: the same again is the same batch."""
@@ -85,6 +87,7 @@ class Batches:
         own: NodeId,
         key: SigningKey,
         clock: Clock,
+        subjects_an_hour: int,
         check_ready: Callable[[], None],
     ) -> None:
         self._store = store
@@ -93,6 +96,7 @@ class Batches:
         self._workers = workers
         self._own = own
         self._clock = clock
+        self._subjects_an_hour = subjects_an_hour
         self._check_ready = check_ready
         self._drafter = Drafter(indexes, workers, federation, own, key, clock)
         self.landing = Landing(store, indexes, workers, federation, clock, self._stale)
@@ -121,6 +125,7 @@ class Batches:
                 columns.names,
                 order.wait_seconds,
                 now,
+                order.user,
             )
         )
         try:
@@ -130,15 +135,8 @@ class Batches:
             raise
 
         def begin(db: Database) -> BatchRecord:
-            batch_store.set_state(db, batch_id, RUNNING, "", now)
-            details: dict[str, ledger.Value] = {
-                "purpose": order.purpose.name,
-                "shape": order.shape.name,
-                "case_number": order.case,
-                "officer": order.officer,
-                "rows": batch_store.counts(db, batch_id).rows,
-            }
-            ledger.append(db, now, "batch.started", {"batch_id": batch_id.hex()}, details)
+            limit = self._subjects_an_hour
+            batch_guard.begin(db, now, self._require(db, batch_id), order.case, order.officer, limit)
             return self._require(db, batch_id)
 
         record = await self._store.run(begin)
@@ -161,12 +159,7 @@ class Batches:
         now = self._clock.now()
 
         def work(db: Database) -> int:
-            self._require(db, batch_id)
-            left = batch_store.leave_out(db, batch_id, "not asked: the batch was stopped")
-            if left:
-                refs = {"batch_id": batch_id.hex()}
-                ledger.append(db, now, "batch.stopped", refs, {"rows": left})
-            return left
+            return batch_guard.stop(db, now, self._require(db, batch_id))
 
         left = await self._store.run(work)
         self.landing.changed.set()
@@ -286,12 +279,16 @@ class Batches:
     async def _launch(self, record: BatchRecord) -> bool:
         """Plan, blind, store and send the next flight. Raises what denies it."""
 
-        def take(db: Database) -> tuple[list[WaitingRow], Mapping[str, frozenset[LookupShape]]]:
-            rows = batch_store.waiting(db, record.batch_id, MAX_PERSONS)
-            cases = {row.case for row in rows}
-            return rows, batch_store.shapes_asked(db, cases, record.batch_id)
+        now = self._clock.now()
 
-        rows, asked = await self._store.run(take)
+        def take(
+            db: Database,
+        ) -> tuple[list[WaitingRow], Mapping[str, frozenset[LookupShape]], dict[int, str]]:
+            rows = batch_store.waiting(db, record.batch_id, MAX_PERSONS)
+            cases, refused = {row.case for row in rows}, batch_guard.refused(db, now, record, rows)
+            return rows, batch_store.shapes_asked(db, cases, record.batch_id), refused
+
+        rows, asked, refused = await self._store.run(take)
         targets = self._drafter.targets()
         versions = tuple(targets.groups)
         planned = await self._workers.run(
@@ -300,7 +297,8 @@ class Batches:
                 flights.plan_row(row, record.shape, record.purpose, asked[row.case], versions) for row in rows
             ],
         )
-        wrong = {row.number: flights.failed(row.error) for row in planned if row.error}
+        refused |= {row.number: row.error for row in planned if row.error}
+        wrong = {number: flights.failed(error) for number, error in refused.items()}
         if wrong:
             await self._store.run(lambda db: batch_store.fail_rows(db, record.batch_id, wrong))
             return True
@@ -323,6 +321,7 @@ class Batches:
 
         def work(db: Database) -> list[OutboxRow | None]:
             flight_store.add_searches(db, made[0], searches)
+            batch_guard.note(db, made[0], {number: row for number, (row, *_) in searches.items()})
             return [self._store_flight(db, flight, now) for flight in made]
 
         rows = await self._store.run(work)

@@ -1,16 +1,34 @@
 """`candor-node`: the agency's commands.
 
 The edge: it prints, asks people, and turns every error into a sentence, a remedy and an exit status. The
-commands stand in `cli_node`, `cli_records`, `cli_lookup`, `cli_batch`, `cli_requests` and `cli_match`.
+commands stand in the modules `cli_…`, one for each room.
 """
 
 from __future__ import annotations
 
 import rich_click as click
 
-from candor_node import cli_batch, cli_lookup, cli_match, cli_node, cli_records, cli_requests
+from candor_node import (
+    cli_acts,
+    cli_backup,
+    cli_batch,
+    cli_desk,
+    cli_lookup,
+    cli_match,
+    cli_node,
+    cli_office,
+    cli_packs,
+    cli_recalls,
+    cli_records,
+    cli_requests,
+    cli_retention,
+    cli_review,
+    cli_subject,
+)
 from candor_node.cli_common import guarded
 
+# Their commands belong to the group `records`, which they join when they are imported.
+_MORE_OF_RECORDS = (cli_acts, cli_retention)
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="candor-exchange", prog_name="candor-node")
@@ -50,14 +68,22 @@ for _command in (
     cli_node.doctor,
     cli_records.import_,
     cli_records.publish,
-    cli_records.records,
+    cli_desk.records,
+    cli_backup.backup,
+    cli_backup.restore,
     cli_records.audit,
     cli_lookup.lookup,
     cli_lookup.lookups,
     cli_batch.batch,
     cli_batch.batches,
     cli_requests.requests,
+    cli_recalls.recalls,
     cli_match.match,
+    cli_packs.packs,
+    cli_office.users,
+    cli_office.approvals,
+    cli_subject.subject,
+    cli_review.review,
 ):
     cli.add_command(_command)
 

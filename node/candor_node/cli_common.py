@@ -22,6 +22,7 @@ import rich_click as click
 from candor_proto.errors import CandorError, Fault, InputInvalid, Unreachable
 
 if TYPE_CHECKING:
+    import grpc
     from google.protobuf.message import Message
 
     from candor_node.config import NodeConfig
@@ -31,6 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXIT_FAILED, EXIT_OPERATOR, EXIT_INCOMPLETE = 1, 2, 3
 CALL_SECONDS = 120.0
 DEBUG_VARIABLE = "CANDOR_NODE_DEBUG"
+USER_VARIABLE = "CANDOR_USER"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -72,34 +74,46 @@ def load(given: Path | None) -> NodeConfig:
 
 
 def person_in_charge(given: str | None) -> str:
-    """`given`, or the name of the user who is logged in."""
+    """`given`, else the user of CANDOR_USER, else the name of the user who is logged in."""
+    found = (given or os.environ.get(USER_VARIABLE) or _login()).strip()
+    if not found:
+        raise InputInvalid("It is not known who you are.", remedy="Say it with --by.")
+    return found
+
+
+def _login() -> str:
     import getpass
 
-    if given and given.strip():
-        return given.strip()
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        raise InputInvalid("It is not known who you are.", remedy="Say it with --by.") from None
+        return ""
 
 
 # --- the running node ------------------------------------------------------------------------------------
 
 
 @contextmanager
-def running_node(given: Path | None) -> Iterator[Any]:
-    """A stub for the node that runs with these settings; its errors come out typed."""
+def running_node(
+    given: Path | None, *, by: str | None = None, stub: Callable[[grpc.Channel], Any] | None = None
+) -> Iterator[Any]:
+    """A stub for the node that runs with these settings; its errors come out typed.
+
+    `by` is who acts, as `person_in_charge` finds it; `stub` is made of another service than LocalService.
+    """
     import grpc
 
+    from candor_node.badge import read_token, signed_in
     from candor_wire.status import from_status
     from candor_wire.v1 import local_pb2_grpc
 
     config = load(given)
+    user, token = by or os.environ.get(USER_VARIABLE) or _login(), read_token()
     if not config.socket.exists():
         raise _not_running(config)
     with grpc.insecure_channel(f"unix:{config.socket}") as channel:
         try:
-            yield local_pb2_grpc.LocalServiceStub(channel)
+            yield (stub or local_pb2_grpc.LocalServiceStub)(signed_in(channel, user, token))
         except grpc.RpcError as error:
             # What the stub raises is a call as well, which grpc's types do not say.
             call: Any = error

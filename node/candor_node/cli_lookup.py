@@ -16,8 +16,10 @@ from click.exceptions import Exit
 
 from candor_node.cli_common import (
     EXIT_INCOMPLETE,
+    by_option,
     config_option,
     json_option,
+    person_in_charge,
     running_node,
     show,
     table,
@@ -239,6 +241,38 @@ def lookups_show(lookup_id: str, row: int | None, config_file: Path | None, as_j
     show(reply.lookup, as_json, lambda: lines(reply.lookup))
 
 
+@lookups.command("recheck")
+@click.argument("lookup_id", metavar="LOOKUP")
+@click.option("--row", type=click.IntRange(1), default=None, help="LOOKUP is a batch; this row of it.")
+@by_option
+@config_option
+@json_option
+def lookups_recheck(
+    lookup_id: str, row: int | None, by: str | None, config_file: Path | None, as_json: bool
+) -> None:
+    """Say of each hit of LOOKUP whether it still stands. Do this before you act on an older result.
+
+    A hit is compared with the newest index held of its owner, here: nobody learns of it. A record that its
+    owner withdrew is WITHDRAWN; when the owner's index has moved to another epoch, look the person up again.
+    `requests send` does the same by itself. Exit status 3: not every hit is known to stand.
+    """
+    from candor_wire.v1 import recall_local_pb2, recall_local_pb2_grpc
+
+    request = recall_local_pb2.RecheckLookupRequest(
+        lookup_id=lookup_id, row=row or 0, by=person_in_charge(by)
+    )
+    with running_node(config_file, stub=recall_local_pb2_grpc.RecallServiceStub) as node:
+        reply = node.RecheckLookup(request, timeout=30)
+    rows = [
+        (f"[{one.number}]", one.owner, one.standing.upper(), one.index_issued, one.words)
+        for one in reply.hits
+    ]
+    head = ("HIT", "OWNER", "NOW", "INDEX OF", "")
+    show(reply, as_json, lambda: table(rows, head) if rows else ["This lookup has no hits."])
+    if not reply.all_stand:
+        raise Exit(EXIT_INCOMPLETE)
+
+
 def lines(view: local_pb2.LookupView, width: int | None = None) -> list[str]:
     """A result for people. It never says "clear": no record among those who answered is all that is known.
 
@@ -322,6 +356,8 @@ def _show_all(page: _Page, found: Sequence[local_pb2.Hit], *, whole: bool) -> No
     for one in found[:MOST_WHOLE]:
         page.gap(f"[{one.number}] {_owner(one)}")
         page.say(f"{one.kind}, {one.tier}", 4)
+        if one.standing not in ("", "stands"):
+            page.say(f"{one.standing.upper()}: {one.standing_words}", 4)
         page.say(one.headline, 4)
         against, agrees = _reasons(one)
         for reason in against:
@@ -336,7 +372,8 @@ def _show_all(page: _Page, found: Sequence[local_pb2.Hit], *, whole: bool) -> No
     for one in found[MOST_WHOLE:]:
         band = one.headline.partition(":")[0]
         gravest = _reasons(one)[0][:1]
-        page.say("; ".join([f"[{one.number}] {one.owner}: {one.kind}, {band}", *gravest]))
+        over = [one.standing.upper()] if one.standing not in ("", "stands") else []
+        page.say("; ".join([f"[{one.number}] {one.owner}: {one.kind}, {band}", *over, *gravest]))
 
 
 def _reasons(found: local_pb2.Hit) -> tuple[list[str], list[str]]:

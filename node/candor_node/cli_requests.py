@@ -89,10 +89,11 @@ def list_(limit: int, config_file: Path | None, as_json: bool) -> None:
             view.case_number,
             view.issued_at,
             view.dcn,
+            _recalled(view),
         )
         for view in (*reply.received, *reply.sent)
     ]
-    head = ("REQUEST", "", "NODE", "STATE", "PURPOSE", "CASE", "ISSUED", "RECORD")
+    head = ("REQUEST", "", "NODE", "STATE", "PURPOSE", "CASE", "ISSUED", "RECORD", "RECALLED")
     show(reply, as_json, lambda: table(rows, head) if rows else ["There are no requests."])
 
 
@@ -156,6 +157,15 @@ def _decide(config_file: Path | None, as_json: bool, **decision: str | bool) -> 
     show(reply.request, as_json, lambda: lines(reply.request))
 
 
+def _recalled(view: local_pb2.RequestView) -> str:
+    """The last recall, and whether somebody still has to read one."""
+    if not view.recalls:
+        return ""
+    last = view.recalls[-1]
+    unread = "" if all(one.read_at for one in view.recalls) else "; read it"
+    return f"{last.done.lower().replace('_', ' ')} on {last.acted_at[:10]}{unread}"
+
+
 def lines(view: local_pb2.RequestView) -> list[str]:
     """A request for people."""
     direction = "to" if view.direction == "sent" else "from"
@@ -173,16 +183,17 @@ def lines(view: local_pb2.RequestView) -> list[str]:
         shown.append(f"  settled {view.settled_at}" + (f" by {view.settled_by}" if view.settled_by else ""))
     if view.evidence_kept:
         shown.append("  The response did not verify and is kept as evidence.")
+    for recall in view.recalls:
+        done = recall.done.lower().replace("_", " ")
+        shown.append(f"  recalled {recall.acted_at}: the record was {recall.words}; {done} here")
+        if not recall.read_at:
+            shown.append(f"    Read? candor-node recalls acknowledge {recall.recall_id[:12]}")
     if view.HasField("record"):
-        record = view.record
-        shown += [
-            "",
-            f"{record.kind}, {record.tier}; it is the record that the owner's index committed to.",
-            *(f"  {field.name}: {field.value}" for field in record.fields),
-            f"  dispute: {record.dispute_status}",
-        ]
-        if record.subject_statement:
-            shown.append(f"  statement of the subject: {record.subject_statement}")
+        for version in (*view.earlier, view.record):
+            shown += ["", *_version(version)]
+        shown.append(f"  dispute: {view.record.dispute_status}")
+        if view.record.subject_statement:
+            shown.append(f"  statement of the subject: {view.record.subject_statement}")
     if view.state == "waiting":
         shown += [
             "",
@@ -190,3 +201,16 @@ def lines(view: local_pb2.RequestView) -> list[str]:
             f"    or: candor-node requests decline {view.request_id[:12]} --reason …",
         ]
     return shown
+
+
+def _version(version: local_pb2.ReleasedRecord) -> list[str]:
+    """One version of a record, and where it comes from."""
+    origin = {
+        "": "it is the record that the owner's index committed to",
+        "CORRECTED": "its owner's correction, in place of what was released",
+        "REVISED": "a later action, beside what was released before",
+    }[version.recall_kind]
+    shown = [f"{version.kind}, {version.tier}; {origin}."]
+    if version.changed:
+        shown.append(f"  changed: {', '.join(version.changed)}")
+    return [*shown, *(f"  {field.name}: {field.value}" for field in version.fields)]

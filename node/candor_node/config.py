@@ -27,6 +27,7 @@ from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
+from candor_proto.signing import VerifyingKey
 
 FILE_NAME = "node.toml"
 ENVIRONMENT_PREFIX = "CANDOR_NODE_"
@@ -72,8 +73,12 @@ class NodeConfig(BaseSettings):
     index_refresh_seconds: float = Field(900.0, ge=1, le=900)
     publish_interval_hours: float = Field(168.0, ge=0, le=24 * 31)
     publish_scheme: int = CURRENT.version
+    pack_issuers: tuple[str, ...] = ()
     federation_records: int | None = Field(None, ge=1)
     green_purposes: tuple[str, ...] = ("J_APPLICANT",)
+    # Where officers reach the agency about their records; stands on every letter and report.
+    subject_contact: str = Field("", max_length=300)
+    subjects_an_hour: int = Field(25, ge=1, le=1000)
 
     quota_elements: int = Field(40_000, ge=0)
     quota_weak_elements: int = Field(10_000, ge=0)
@@ -122,6 +127,13 @@ class NodeConfig(BaseSettings):
     @classmethod
     def _green_purposes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_parsed(lambda text: Purpose.parse(text).name, purpose) for purpose in value)
+
+    @field_validator("pack_issuers")
+    @classmethod
+    def _pack_issuers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for key in value:
+            _parsed(lambda text: VerifyingKey(bytes.fromhex(text)), key)
+        return value
 
     @field_validator("publish_scheme")
     @classmethod

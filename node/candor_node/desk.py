@@ -51,7 +51,7 @@ class Named:
 
 
 def record_of(db: Database, named: Named) -> tuple[bytes, Dcn]:
-    """Which record is meant, destroyed or not, by which control number. Raises InputInvalid, UnknownObject."""
+    """Which record is meant, destroyed or not, by which number. Raises InputInvalid, UnknownObject."""
     if named.ori is None:
         dcn = Dcn.parse(named.name)
         return filings.record_id_of(db, dcn), dcn

@@ -14,7 +14,7 @@ import hashlib
 import secrets
 from datetime import datetime
 
-from candor_node import hit_store, ledger, lookup_store, mail_store, request_store
+from candor_node import copies, hit_store, ledger, lookup_store, mail_store, request_store
 from candor_node.clock import Clock
 from candor_node.hit_store import StoredHit
 from candor_node.index_client import IndexClient
@@ -22,6 +22,7 @@ from candor_node.logs import log
 from candor_node.lookup_store import SearchRow
 from candor_node.mail_store import InboxRow
 from candor_node.outbox import Outbox
+from candor_node.rechecking import recheck_hits
 from candor_node.request_store import SentRequest
 from candor_node.store import Database, Store, Work
 from candor_proto.disclosure import (
@@ -82,7 +83,10 @@ class Requester:
     async def send(
         self, search_id: LookupId, number: int, confirmed_by: str, *, even_if_set_aside: bool = False
     ) -> RequestId:
-        """Ask the owner of hit `number` for its record. Raises UnknownObject, AlreadyExists, InputInvalid."""
+        """Ask the owner of hit `number` for its record, once it is known to stand still (§9.12).
+
+        Raises UnknownObject, AlreadyExists, InputInvalid, WrongStanding.
+        """
         if not confirmed_by.strip():
             raise InputInvalid(
                 "A disclosure request needs the person who confirms it.", remedy="Name them with --by."
@@ -95,6 +99,9 @@ class Requester:
             )
         reply_key = DisclosureKey.generate()
         now = self._clock.now()
+        indexes = self._indexes.indexes
+        found = await self._store.run(lambda db: recheck_hits(db, search_id, [hit], indexes, now))
+        found[number].check()
         request = self._request(row, hit, reply_key, now)
         owner = self._indexes.require_directory().member(request.owner)
         sealed = await asyncio.to_thread(seal_request, request, self._key, owner.disclosure_key)
@@ -206,10 +213,9 @@ class Requester:
                 now,
                 reason=_OUTCOME_WORDS.get(response.outcome, ""),
                 outcome=response.outcome,
-                record=record,
-                dispute_status=response.dispute_status if opened else None,
-                subject_statement=response.subject_statement if opened else "",
             )
+            if opened:
+                copies.add_response(db, response)
             mail_store.settle(db, row.number)
             ledger.append(
                 db,

@@ -52,6 +52,8 @@ async def examine(path: Path, clock: Clock | None = None) -> list[Check]:
         "certificate": lambda: _certificate(config, status, clock),
         "clock": lambda: _clock(config, status, clock),
         "socket": lambda: _socket(config, status),
+        "users": lambda: _users(status),
+        "review": lambda: _review(status),
     }
     for name, work in works.items():
         try:
@@ -136,6 +138,26 @@ async def _clock(config: NodeConfig, status: local_pb2.StatusResponse | None, cl
     finally:
         await hub.close()
     return f"The hub's clock and this machine's differ by {abs(difference).total_seconds():.1f} s."
+
+
+async def _users(status: local_pb2.StatusResponse | None) -> str:
+    if status is None:
+        return "The running node knows its users; it does not run."
+    if not status.users:
+        return (
+            "No users are registered: whoever may use the socket may do everything, under any name. "
+            "Begin with `candor-node users add`."
+        )
+    return f"{status.users} users are registered; nobody acts without signing in."
+
+
+async def _review(status: local_pb2.StatusResponse | None) -> str:
+    if status is not None and status.reviews_due:
+        raise Expired(
+            f"Nobody has reviewed how this node was used in {', '.join(status.reviews_due)}.",
+            remedy=f"Run: candor-node review weekly --week {status.reviews_due[0]}; then `review sign`.",
+        )
+    return "No past week waits for its review."
 
 
 async def _socket(config: NodeConfig, status: local_pb2.StatusResponse | None) -> str:

@@ -42,6 +42,7 @@ _BATCHES = (
         purpose INTEGER NOT NULL,
         shape INTEGER NOT NULL,
         columns TEXT NOT NULL,
+        user_id TEXT NOT NULL DEFAULT '',
         wait_seconds REAL NOT NULL,
         created_at INTEGER NOT NULL,
         ended_at INTEGER,
@@ -256,6 +257,7 @@ _INITIAL = (
         labels TEXT NOT NULL,
         explanation TEXT NOT NULL,
         blob BLOB NOT NULL,
+        marker BLOB NOT NULL,
         found_at INTEGER NOT NULL,
         PRIMARY KEY (search_id, number),
         UNIQUE (search_id, owner, epoch, blob_id)
@@ -284,11 +286,63 @@ _INITIAL = (
         expires_at INTEGER NOT NULL,
         settled_at INTEGER,
         outcome INTEGER,
-        record BLOB,
-        dispute_status INTEGER,
-        subject_statement TEXT NOT NULL DEFAULT '',
         evidence BLOB
     ) STRICT""",
+    # One key for all that is held under one request; without its row here nothing of it opens, and backups
+    # keep it apart like record_keys.
+    """CREATE TABLE copy_keys (
+        request_id BLOB PRIMARY KEY REFERENCES sent_requests (request_id),
+        key BLOB NOT NULL CHECK (length(key) = 32)
+    ) STRICT""",
+    # What was said about the record: the response is number 0, recalls follow. `version`: it holds one.
+    """CREATE TABLE copies (
+        request_id BLOB NOT NULL REFERENCES sent_requests (request_id),
+        number INTEGER NOT NULL,
+        version INTEGER NOT NULL CHECK (version IN (0, 1)),
+        sealed BLOB NOT NULL,
+        PRIMARY KEY (request_id, number)
+    ) STRICT, WITHOUT ROWID""",
+    # Recalls of others that were applied here. Names nobody; what a recall said is in copies.
+    """CREATE TABLE received_recalls (
+        recall_id BLOB PRIMARY KEY,
+        request_id BLOB NOT NULL REFERENCES sent_requests (request_id),
+        owner TEXT NOT NULL,
+        kind INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        changed TEXT NOT NULL,
+        effective_at INTEGER NOT NULL,
+        done INTEGER NOT NULL,
+        acted_at INTEGER NOT NULL,
+        read_at INTEGER,
+        read_by TEXT NOT NULL DEFAULT ''
+    ) STRICT""",
+    "CREATE INDEX received_recalls_by_request ON received_recalls (request_id, acted_at)",
+    # Recalls of ours, one for each release. `body` is the notice, sealed under the record's key where it says
+    # anything about the record; it is gone once the recall was acknowledged or overtaken.
+    """CREATE TABLE recalls (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        recall_id BLOB NOT NULL UNIQUE,
+        request_id BLOB NOT NULL REFERENCES received_requests (request_id),
+        recipient TEXT NOT NULL,
+        record_id BLOB NOT NULL,
+        dcn TEXT NOT NULL,
+        kind INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        effective_at INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        body BLOB NOT NULL,
+        envelope_id BLOB,
+        sendings INTEGER NOT NULL DEFAULT 0,
+        first_sent_at INTEGER,
+        send_at INTEGER NOT NULL,
+        done INTEGER,
+        acted_at INTEGER,
+        read_at INTEGER
+    ) STRICT""",
+    "CREATE INDEX recalls_unacknowledged ON recalls (send_at)"
+    " WHERE state IN ('pending', 'sent', 'undeliverable')",
+    "CREATE INDEX recalls_by_request ON recalls (request_id, number)",
+    "CREATE INDEX recalls_by_record ON recalls (record_id, number)",
     # Disclosure requests that others sent here.
     """CREATE TABLE received_requests (
         request_id BLOB PRIMARY KEY,
@@ -303,6 +357,7 @@ _INITIAL = (
         settled_by TEXT NOT NULL DEFAULT '',
         note TEXT NOT NULL DEFAULT ''
     ) STRICT""",
+    "CREATE INDEX received_requests_released ON received_requests (dcn) WHERE state = 'released'",
     # The last directory verified, and the highest sequence ever seen of each node (rollback protection).
     """CREATE TABLE directory_state (
         id INTEGER PRIMARY KEY CHECK (id = 1),

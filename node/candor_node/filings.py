@@ -26,6 +26,7 @@ from candor_proto.record import DisputeStatus
 from candor_records.codes import AdjudicationStatus
 from candor_records.content import Content, FieldInvalid, content_fields
 from candor_records.dispute import Dispute
+from candor_records.earlier import EarlierReport
 from candor_records.field_types import plain
 from candor_records.gate import GateState
 from candor_records.record_fields import parse
@@ -68,14 +69,17 @@ class SealedRecord:
 
     def open(self) -> Record:
         """The record; raises SealedDataInvalid if the row was altered or moved."""
-        return _decode(self, self.fields())
+        return _decode(self, *self._opened())
 
     def fields(self) -> dict[str, str]:
         """The version's fields as they were sealed, not read any further; raises SealedDataInvalid."""
+        return self._opened()[0]
+
+    def _opened(self) -> tuple[dict[str, str], tuple[EarlierReport, ...]]:
         what = f"The stored record {self.dcn}"
         text = open_sealed(self.key, self.sealed, _associated(self.record_id, self.dcn, self.version), what)
-        found: dict[str, str] = json.loads(text)
-        return found
+        found = json.loads(text)
+        return found, tuple(map(EarlierReport.read, found.pop("earlier")))
 
     def circumstances(self) -> Circumstances:
         """As `open` finds them, without the version itself."""
@@ -275,6 +279,11 @@ def set_circumstances(db: Database, record: Record, gate: GateState) -> None:
     _set_head(db, record.record_id, values)
 
 
+def set_times(db: Database, record: Record) -> None:
+    """Store when a record is reviewed and when it ends; what that means for the gate is asked after it."""
+    _set_head(db, record.record_id, _time_values(record.circumstances))
+
+
 def set_gate(db: Database, record: Record, gate: GateState) -> None:
     """Store what the gate says now; a living record stands where that puts it."""
     _set_head(db, record.record_id, {**_gate_values(gate), "standing": record.circumstances.standing.name})
@@ -301,11 +310,15 @@ def _circumstance_values(record: Record, key: bytes) -> dict[str, Cell]:
         "reviewed": int(now.reviewed),
         "sealed_by_order": int(now.sealed_by_order),
         "legal_hold": int(now.legal_hold),
-        "review_on": now.review_on.isoformat() if now.review_on else None,
-        "expires_on": now.expires_on.isoformat() if now.expires_on else None,
+        **_time_values(now),
         "dispute_status": record.dispute_status.name,
         "matters": seal(key, _json(matters), _MATTERS + record.record_id),
     }
+
+
+def _time_values(now: Circumstances) -> dict[str, Cell]:
+    days = {"review_on": now.review_on, "expires_on": now.expires_on}
+    return {name: day.isoformat() if day else None for name, day in days.items()}
 
 
 def bury(db: Database, record_id: bytes) -> None:
@@ -344,10 +357,11 @@ def _encode(record: Record) -> bytes:
         "adjudication_status": record.adjudication_status.name,
         "expires_on": record.expires_on.isoformat() if record.expires_on else "",
     }
-    return _json({**content_fields(record.content), **filing})
+    earlier = [report.fields() for report in record.earlier]
+    return _json({**content_fields(record.content), **filing, "earlier": earlier})
 
 
-def _decode(row: SealedRecord, fields: dict[str, str]) -> Record:
+def _decode(row: SealedRecord, fields: dict[str, str], earlier: tuple[EarlierReport, ...]) -> Record:
     content, faults = parse(fields, search=())
     if content is None:
         raise faults[0]
@@ -365,6 +379,7 @@ def _decode(row: SealedRecord, fields: dict[str, str]) -> Record:
         record_id=row.record_id,
         expires_on=_day(fields["expires_on"]),
         circumstances=row.circumstances(),
+        earlier=earlier,
     )
 
 

@@ -44,7 +44,7 @@ def add_hits(db: Database, search_id: LookupId, found: Sequence[tuple[Hit, bytes
     for number, (hit, blob) in enumerate(fresh, last + 1):
         explanation = asdict(hit.explanation) | {"band": hit.explanation.band.value}
         db.execute(
-            "INSERT INTO hits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO hits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 search_id.value,
                 number,
@@ -59,6 +59,7 @@ def add_hits(db: Database, search_id: LookupId, found: Sequence[tuple[Hit, bytes
                 json.dumps(hit.labels),
                 json.dumps(explanation),
                 blob,
+                hit.marker,
                 to_milliseconds(now),
             ),
         )
@@ -89,14 +90,17 @@ def number_hits(db: Database, search_id: LookupId) -> None:
 def hits(db: Database, search_id: LookupId) -> list[StoredHit]:
     rows = db.execute(
         "SELECT number, owner, epoch, blob_id, handle, com, kind, tier, expires_days, labels, explanation,"
-        " blob FROM hits WHERE search_id = ? ORDER BY number",
+        " marker, blob FROM hits WHERE search_id = ? ORDER BY number",
         (search_id.value,),
     ).fetchall()
     return [_read_hit(row) for row in rows]
 
 
-def _read_hit(row: tuple[int, str, int, bytes, bytes, bytes, int, int, int, str, str, bytes]) -> StoredHit:
-    number, owner, epoch, blob_id, handle, com, kind, tier, expires_days, labels, explanation, blob = row
+def _read_hit(
+    row: tuple[int, str, int, bytes, bytes, bytes, int, int, int, str, str, bytes, bytes],
+) -> StoredHit:
+    number, owner, epoch, blob_id, handle, com, kind, tier, expires_days, labels, explanation = row[:11]
+    marker, blob = row[11:]
     hit = Hit(
         NodeId(owner),
         epoch,
@@ -108,6 +112,7 @@ def _read_hit(row: tuple[int, str, int, bytes, bytes, bytes, int, int, int, str,
         expires_days,
         tuple(json.loads(labels)),
         _read_explanation(json.loads(explanation)),
+        marker,
     )
     return StoredHit(number, hit, blob)
 

@@ -18,7 +18,7 @@ from candor_node.lifecycle import Doing
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
-from candor_records.content import CONTENT_FIELDS, Content
+from candor_records.content import ALL_FIELDS, CONTENT_FIELDS, Content
 from candor_records.life import LIVE
 from candor_records.policy import NoPack, Policy
 from candor_records.record_fields import parse
@@ -146,8 +146,8 @@ def _header(cells: list[str]) -> list[str]:
     columns = [cell.strip().lower() for cell in cells]
     faults = []
     missing = [name for name in COLUMNS if name not in columns]
-    unknown = [name for name in columns if name not in COLUMNS]
-    twice = sorted({name for name in columns if columns.count(name) > 1 and name in COLUMNS})
+    unknown = [name for name in columns if name not in ALL_FIELDS]
+    twice = sorted({name for name in columns if columns.count(name) > 1 and name in ALL_FIELDS})
     if len(missing) == len(COLUMNS):
         if len(columns) == 1 and any(mark in cells[0] for mark in ";\t|"):
             raise InputInvalid("The columns are not separated by commas.", remedy=_REMEDY)

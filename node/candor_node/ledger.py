@@ -74,16 +74,26 @@ def append(
 
 
 def entries(
-    db: Database, *, event: str = "", ref: tuple[str, str] | None = None, after: int = 0, limit: int = 1000
+    db: Database,
+    *,
+    event: str = "",
+    ref: tuple[str, str] | None = None,
+    during: tuple[datetime, datetime] | None = None,
+    after: int = 0,
+    limit: int = 1000,
 ) -> list[Entry]:
     """At most `limit` entries behind number `after`, oldest first.
 
-    `event` narrows to that event or area (`disclosure`), `ref` to entries that carry this name and value.
+    `event` narrows to that event or area (`disclosure`), `ref` to entries that carry this name and value,
+    `during` to those from the first moment on and before the second.
     """
     where, values = ["number > ?"], [str(after)]
     if event:
         where.append("(event = ? OR substr(event, 1, length(?) + 1) = ? || '.')")
         values += [event] * 3
+    if during is not None:
+        where.append("at >= CAST(? AS INTEGER) AND at < CAST(? AS INTEGER)")
+        values += [str(to_milliseconds(moment)) for moment in during]
     if ref is not None:
         where.append("refs ->> ? = ?")
         values += [f'$."{ref[0]}"', ref[1]]
@@ -99,6 +109,13 @@ def head(db: Database) -> tuple[int, bytes]:
     """Number and digest of the last entry, (0, zeros) of an empty ledger: for keeping elsewhere."""
     row = db.execute("SELECT number, digest FROM ledger_head").fetchone()
     return (row[0], row[1]) if row else (0, _START)
+
+
+def first_digest(db: Database, since: datetime) -> bytes | None:
+    """The digest of the first entry from a moment on: nobody could know it before that moment."""
+    sql = "SELECT digest FROM ledger WHERE at >= ? ORDER BY number LIMIT 1"
+    row = db.execute(sql, [to_milliseconds(since)]).fetchone()
+    return None if row is None else bytes(row[0])
 
 
 def verify(db: Database) -> int:

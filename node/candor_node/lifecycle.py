@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from candor_node import filings, history, ledger, publisher
+from candor_node import filings, history, ledger, notices, publisher, recalls
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
+from candor_records import dispute as disputes
 from candor_records.codes import AppealOutcome, Finality
 from candor_records.content import Content
 from candor_records.gate import gate, gate_day, standing
@@ -171,7 +172,7 @@ def _filed(db: Database, act: Act, before: Record | None, record: Record, doing:
         record.circumstances, review_on=retention.review_on, expires_on=retention.expires_on
     )
     record = replace(record, expires_on=retention.expires_on, circumstances=circumstances)
-    record = _judged(record, doing) if act is not Act.VOID else _standing(record, Standing.VOID)
+    record = _judged(record, doing) if act is not Act.VOID else _voided(record, doing)
     decision = gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
     filings.insert(db, record, decision.state())
     changed = changed_fields(before.content, record.content) if before else ()
@@ -188,6 +189,13 @@ def _judged(record: Record, doing: Doing) -> Record:
 
 def _standing(record: Record, now: Standing) -> Record:
     return replace(record, circumstances=replace(record.circumstances, standing=now))
+
+
+def _voided(record: Record, doing: Doing) -> Record:
+    """A void is all that a dispute can ask for: it settles what was open."""
+    now = record.circumstances
+    settled = disputes.voided(now.dispute, doing.now.date())
+    return replace(record, circumstances=replace(now, standing=Standing.VOID, dispute=settled))
 
 
 def _done(db: Database, event: LifeEvent) -> LifeEvent:
@@ -207,4 +215,6 @@ def _done(db: Database, event: LifeEvent) -> LifeEvent:
         details["report_type"] = record.report_type.name
         details["changed"] = ", ".join(event.changed)[: ledger.MAX_DETAIL_CHARACTERS]
     ledger.append(db, doing.now, f"record.{name}", refs, details)
+    notices.after_act(db, event)
+    recalls.after_act(db, event)
     return event

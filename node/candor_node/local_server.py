@@ -2,43 +2,140 @@
 
 Rules of this file:
 - whoever may open the socket is the node's own user: it is mode 0600 in a folder of mode 0700;
+- every service on it stands in `SERVICES` with the operation of each method, and behind the doors (`doors`);
 - every exception of a handler becomes a status by `candor_wire.status`, here and nowhere else.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
+from candor_node import (
+    service,
+    service_office,
+    service_packs,
+    service_recalls,
+    service_records,
+    service_subject,
+)
+from candor_node.doors import Doors, methods
 from candor_node.logs import log
 from candor_node.service import Context, LocalServicer
+from candor_node.service_office import OfficeServicer
+from candor_node.service_packs import PacksServicer
+from candor_node.service_recalls import RecallServicer
+from candor_node.service_records import RecordsServicer
+from candor_node.service_subject import SubjectServicer
 from candor_proto.errors import CandorError, StoreUnusable
+from candor_records.roles import Operation
 from candor_wire import limits
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.status import ERROR_METADATA_KEY, to_status
-from candor_wire.v1 import local_pb2_grpc
+from candor_wire.v1 import (
+    local_pb2,
+    local_pb2_grpc,
+    office_pb2,
+    office_pb2_grpc,
+    packs_pb2,
+    packs_pb2_grpc,
+    recall_local_pb2,
+    recall_local_pb2_grpc,
+    records_pb2,
+    records_pb2_grpc,
+    subject_pb2,
+    subject_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from candor_node.app import Node
 
 
+@dataclass(frozen=True)
+class LocalService:
+    """One service on the socket: its generated modules, its servicer, and the operation of each method."""
+
+    name: str
+    messages: ModuleType
+    add: Callable[[Any, grpc.aio.Server], None]
+    make: Callable[[Node], Any]
+    operations: Mapping[str, Operation]
+
+
+SERVICES = (
+    LocalService(
+        "LocalService",
+        local_pb2,
+        local_pb2_grpc.add_LocalServiceServicer_to_server,
+        LocalServicer,
+        service.OPERATIONS,
+    ),
+    LocalService(
+        "OfficeService",
+        office_pb2,
+        office_pb2_grpc.add_OfficeServiceServicer_to_server,
+        OfficeServicer,
+        service_office.OPERATIONS,
+    ),
+    LocalService(
+        "PacksService",
+        packs_pb2,
+        packs_pb2_grpc.add_PacksServiceServicer_to_server,
+        PacksServicer,
+        service_packs.OPERATIONS,
+    ),
+    LocalService(
+        "RecallService",
+        recall_local_pb2,
+        recall_local_pb2_grpc.add_RecallServiceServicer_to_server,
+        RecallServicer,
+        service_recalls.OPERATIONS,
+    ),
+    LocalService(
+        "RecordsService",
+        records_pb2,
+        records_pb2_grpc.add_RecordsServiceServicer_to_server,
+        RecordsServicer,
+        service_records.OPERATIONS,
+    ),
+    LocalService(
+        "SubjectService",
+        subject_pb2,
+        subject_pb2_grpc.add_SubjectServiceServicer_to_server,
+        SubjectServicer,
+        service_subject.OPERATIONS,
+    ),
+)
+
+
+def all_operations() -> dict[str, Operation]:
+    """The operation of every method on the socket, by full method name."""
+    found: dict[str, Operation] = {}
+    for each in SERVICES:
+        found |= methods(each.operations, each.messages, each.name)
+    return found
+
+
 class LocalServer:
-    """Serves `LocalService` on the socket of the node's settings."""
+    """Serves them all on the socket of the node's settings."""
 
     def __init__(self, node: Node) -> None:
         self._path = node.config.socket
         self._server = grpc.aio.server(
-            interceptors=[_Errors()],
+            interceptors=[_Errors(), Doors(node.store, node.clock, all_operations())],
             options=[
                 ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
             ],
         )
-        local_pb2_grpc.add_LocalServiceServicer_to_server(LocalServicer(node), self._server)
+        for each in SERVICES:
+            each.add(each.make(node), self._server)
 
     async def start(self) -> None:
         """Raises StoreUnusable when the socket cannot be made."""

@@ -5,26 +5,31 @@ Rule of this file: what is not for people's eyes, such as local failures and key
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from candor_node.asking import Question
 from candor_node.cases import SearchView
+from candor_node.copies import Copy, HeldVersion
 from candor_node.filing_lists import Summary
 from candor_node.hit_store import StoredHit
 from candor_node.importer import ImportReport
 from candor_node.ledger import Entry
+from candor_node.recall_store import ReceivedRecall
+from candor_node.recalled import KIND_WORDS
+from candor_node.rechecking import Rechecked
 from candor_node.request_store import ReceivedRequest, SentRequest
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import LookupShape, NodeId, Purpose
 from candor_proto.normalise import REFUSED_IN_LOOKUPS, Particulars, refusal
-from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
+from candor_proto.record import RecordKind, Tier
 from candor_proto.result import Coverage, TargetState
 from candor_records.gate import GateDecision
 from candor_records.records import Record, canonical
 from candor_wire.v1 import local_pb2 as pb
 
 _FIRST_DAY = date(1970, 1, 1)
+_NOT_ASKED: Mapping[int, Rechecked] = {}
 INCOMPLETE_SURNAMES = (
     "Not every alternative surname fitted into the lookups; ask again with another one as --last."
 )
@@ -73,7 +78,10 @@ def read_question(message: pb.LookupRequest) -> Question:
     )
 
 
-def lookup(view: SearchView, name_of: Callable[[NodeId], str]) -> pb.LookupView:
+def lookup(
+    view: SearchView, name_of: Callable[[NodeId], str], rechecked: Mapping[int, Rechecked] = _NOT_ASKED
+) -> pb.LookupView:
+    """`rechecked` says of each hit whether it still stands."""
     row = view.row
     message = pb.LookupView(
         lookup_id=str(row.search_id),
@@ -94,7 +102,11 @@ def lookup(view: SearchView, name_of: Callable[[NodeId], str]) -> pb.LookupView:
     numbers = {(one.hit.owner, one.hit.epoch, one.hit.blob_id): one for one in view.hits}
     for found in view.result.hits:
         stored = numbers[found.owner, found.epoch, found.blob_id]
-        (message.set_aside if found.set_aside else message.hits).append(hit(stored, name_of))
+        shown = hit(stored, name_of)
+        if stored.number in rechecked:
+            now = rechecked[stored.number]
+            shown.standing, shown.standing_words = now.standing.value, now.words
+        (message.set_aside if found.set_aside else message.hits).append(shown)
     return message
 
 
@@ -153,7 +165,7 @@ def _name(kind: type[RecordKind] | type[Tier], code: int) -> str:
 # --- disclosure ------------------------------------------------------------------------------------------
 
 
-def sent_request(known: SentRequest) -> pb.RequestView:
+def sent_request(known: SentRequest, recalls: Sequence[ReceivedRecall] = ()) -> pb.RequestView:
     request = known.request
     view = pb.RequestView(
         request_id=str(request.request_id),
@@ -171,22 +183,37 @@ def sent_request(known: SentRequest) -> pb.RequestView:
         hit=known.hit_number,
         confirmed_by=known.confirmed_by,
         evidence_kept=known.evidence_kept,
+        recalls=[
+            pb.RequestRecall(
+                recall_id=str(one.recall_id),
+                kind=one.kind.name,
+                words=KIND_WORDS[one.kind],
+                done=one.done.name,
+                acted_at=moment(one.acted_at),
+                read_at=moment(one.read_at),
+            )
+            for one in recalls
+        ],
     )
-    if known.record is not None:
-        view.record.CopyFrom(released(known.record, known.dispute_status, known.subject_statement))
+    if known.record is not None and known.copy is not None:
+        *earlier, newest = (released(version, known.copy) for version in known.copy.versions)
+        view.record.CopyFrom(newest)
+        view.earlier.extend(earlier)
     return view
 
 
-def released(
-    record: CanonicalRecord, dispute_status: DisputeStatus | None, subject_statement: str
-) -> pb.ReleasedRecord:
+def released(version: HeldVersion, copy: Copy) -> pb.ReleasedRecord:
+    record = version.record
     return pb.ReleasedRecord(
         kind=record.kind.name,
         tier=record.tier.name,
         fields=[pb.Field(name=name, value=value) for name, value in sorted(record.fields.items())],
-        dispute_status=dispute_status.name if dispute_status else "",
-        subject_statement=subject_statement,
-        commitment_verified=True,  # nothing else is ever stored (docs/protocol.md §9.5)
+        dispute_status=copy.dispute_status.name,
+        subject_statement=copy.subject_statement,
+        # A response that did not open its commitment is never stored as a record (docs/protocol.md §9.5).
+        commitment_verified=version.kind is None,
+        recall_kind=version.kind.name if version.kind else "",
+        changed=version.changed,
     )
 
 

@@ -236,6 +236,11 @@ def outgoing(db: Database, own: NodeId, kind: MessageKind, envelope_id: bytes) -
     return rows[0] if rows else None
 
 
+def take_back(db: Database, kind: MessageKind, envelope_id: bytes) -> None:
+    """Delete a message that the hub has not taken, or would not take."""
+    db.execute("DELETE FROM outbox WHERE kind = ? AND envelope_id = ?", (kind.value, envelope_id))
+
+
 def sent(db: Database, *numbers: int) -> None:
     """The hub has stored these messages durably."""
     db.execute("DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?))", (json.dumps(numbers),))

@@ -9,6 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,6 +47,7 @@ from candor_proto.record import SALT_OCTETS, DisputeStatus, Tier
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
 from candor_records.gate import gate, gate_day
+from candor_records.policy import Policy
 from candor_records.records import canonical
 from candor_wire.codec import Envelope, MessageKind
 
@@ -74,6 +76,7 @@ class Owner:
         key: SigningKey,
         disclosure_key: DisclosureKey,
         green_purposes: frozenset[Purpose],
+        policy: Callable[[Database], Policy],
         clock: Clock,
     ) -> None:
         self._store = store
@@ -84,6 +87,7 @@ class Owner:
         self._key = key
         self._disclosure_key = disclosure_key
         self._green_purposes = green_purposes
+        self._policy = policy
         self._clock = clock
 
     # --- receiving ---------------------------------------------------------------------------------------
@@ -141,7 +145,7 @@ class Owner:
         try:
             check_standing(self._indexes.require_directory().member(request.requester), now)
             check_purpose(request.purpose)
-            resolved = _releasable(db, request, now)
+            resolved = self._releasable(db, request, now)
         except CandorError as error:
             return _Judged(OwnerEvent.DECLINES, error.message)
         record = resolved.record
@@ -165,7 +169,7 @@ class Owner:
         """Release the record. Raises UnknownObject, AlreadyExists (decided), GateClosed, InputInvalid."""
         now = self._clock.now()
         known = await self._waiting(request_id, by)
-        resolved = await self._store.run(lambda db: _releasable(db, known.request, now))
+        resolved = await self._store.run(lambda db: self._releasable(db, known.request, now))
         event = OwnerEvent.PERSON_APPROVES
         sealed = await asyncio.to_thread(self._answer, known.request, event, resolved, now)
 
@@ -174,7 +178,7 @@ class Owner:
             if now >= known.request.expires_at:
                 raise Expired("This request has expired.", remedy="The requester may ask again.")
             # Between reading and releasing the record may have been withdrawn.
-            if _releasable(db, known.request, now).record != resolved.record:
+            if self._releasable(db, known.request, now).record != resolved.record:
                 raise GateClosed("The record was changed a moment ago.", remedy="Look at it again.")
             self._decide(db, known, event, "released by a person", sealed, now, by, note)
 
@@ -233,6 +237,20 @@ class Owner:
         if known is None:
             raise UnknownObject(f"No request {request_id} was received here.")
         return known
+
+    def _releasable(self, db: Database, request: DisclosureRequest, now: datetime) -> Resolved:
+        """The record a request names, if the gate lets it go now; raises UnknownObject or GateClosed."""
+        resolved = publisher.resolve_handle(db, request.epoch, request.handle)
+        if resolved.commitment != request.commitment:
+            raise UnknownObject("The request names another record than its handle.")
+        if resolved.withdrawn:
+            raise GateClosed("The record was withdrawn since it was published.")
+        record = resolved.record
+        decision = gate(record, gate_day(now), self._policy(db).gate_rules(record.kind))
+        if not decision.matchable:
+            words = " ".join(clause.words for clause in decision.failed)
+            raise GateClosed(f"The fair-process gate is closed. {words}")
+        return resolved
 
     # --- answering ---------------------------------------------------------------------------------------
 
@@ -320,20 +338,6 @@ class Owner:
                 )
 
         await self._store.run(work)
-
-
-def _releasable(db: Database, request: DisclosureRequest, now: datetime) -> Resolved:
-    """The record a request names, if the gate lets it go now; raises UnknownObject or GateClosed."""
-    resolved = publisher.resolve_handle(db, request.epoch, request.handle)
-    if resolved.commitment != request.commitment:
-        raise UnknownObject("The request names another record than its handle.")
-    if resolved.withdrawn:
-        raise GateClosed("The record was withdrawn since it was published.")
-    decision = gate(resolved.record, gate_day(now))
-    if not decision.matchable:
-        words = " ".join(clause.words for clause in decision.failed)
-        raise GateClosed(f"The fair-process gate is closed. {words}")
-    return resolved
 
 
 def _check_undecided(known: ReceivedRequest) -> None:

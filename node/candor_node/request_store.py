@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from candor_node import copies
+from candor_node.copies import Copy
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.disclosure import DisclosureRequest, Outcome, OwnerState, RequesterState
 from candor_proto.ids import LookupId, RequestId
-from candor_proto.record import CanonicalRecord, DisputeStatus
+from candor_proto.record import CanonicalRecord
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,13 @@ class SentRequest:
     confirmed_by: str
     settled_at: datetime | None
     outcome: Outcome | None
-    record: CanonicalRecord | None = field(repr=False)
-    dispute_status: DisputeStatus | None
-    subject_statement: str = field(repr=False)
+    copy: Copy | None
     evidence_kept: bool
+
+    @property
+    def record(self) -> CanonicalRecord | None:
+        """The newest version held of the record; None before it was released and after it was recalled."""
+        return self.copy.record if self.copy and self.state is RequesterState.OPENED else None
 
 
 @dataclass(frozen=True)
@@ -80,45 +85,32 @@ def add_sent(
 
 
 _SENT = (
-    "search_id, hit_number, body, reply_key, state, reason, confirmed_by, settled_at, outcome, record,"
-    " dispute_status, subject_statement, evidence IS NOT NULL"
+    "search_id, hit_number, body, reply_key, state, reason, confirmed_by, settled_at, outcome,"
+    " evidence IS NOT NULL"
 )
 
 
 def _sent_rows(db: Database, where: str, values: Sequence[object]) -> list[SentRequest]:
     rows = db.execute(f"SELECT {_SENT} FROM sent_requests WHERE {where}", list(values)).fetchall()  # noqa: S608
-    return [
-        SentRequest(
-            LookupId(search_id),
-            hit_number,
-            DisclosureRequest.decode(body),
-            reply_key,
-            RequesterState(state),
-            reason,
-            confirmed_by,
-            None if settled_at is None else from_milliseconds(settled_at),
-            None if outcome is None else Outcome(outcome),
-            None if record is None else CanonicalRecord.decode(record),
-            None if dispute is None else DisputeStatus(dispute),
-            statement,
-            bool(evidence),
+    found = []
+    for search_id, hit_number, body, reply_key, state, reason, by, settled_at, outcome, evidence in rows:
+        request = DisclosureRequest.decode(body)
+        found.append(
+            SentRequest(
+                LookupId(search_id),
+                hit_number,
+                request,
+                reply_key,
+                RequesterState(state),
+                reason,
+                by,
+                None if settled_at is None else from_milliseconds(settled_at),
+                None if outcome is None else Outcome(outcome),
+                copies.held(db, request.request_id),
+                bool(evidence),
+            )
         )
-        for (
-            search_id,
-            hit_number,
-            body,
-            reply_key,
-            state,
-            reason,
-            confirmed_by,
-            settled_at,
-            outcome,
-            record,
-            dispute,
-            statement,
-            evidence,
-        ) in rows
-    ]
+    return found
 
 
 def sent(db: Database, request_id: RequestId) -> SentRequest | None:
@@ -152,32 +144,41 @@ def settle_sent(
     *,
     reason: str = "",
     outcome: Outcome | None = None,
-    record: CanonicalRecord | None = None,
-    dispute_status: DisputeStatus | None = None,
-    subject_statement: str = "",
     evidence: bytes | None = None,
 ) -> None:
-    """Store what became of a request; the reply key goes unless sealed evidence needs it."""
+    """Store what became of a request; the reply key goes unless sealed evidence needs it.
+
+    A record that was released is held by `copies`; where none will come, what recalls said of it goes too.
+    """
     db.execute(
-        "UPDATE sent_requests SET state = ?, reason = ?, settled_at = ?, outcome = ?, record = ?,"
-        " dispute_status = ?, subject_statement = ?, evidence = coalesce(?, evidence) WHERE request_id = ?",
+        "UPDATE sent_requests SET state = ?, reason = ?, settled_at = ?, outcome = ?,"
+        " evidence = coalesce(?, evidence) WHERE request_id = ?",
         (
             state.value,
             reason,
             to_milliseconds(now),
             outcome.value if outcome else None,
-            record.encode() if record else None,
-            dispute_status.value if dispute_status else None,
-            subject_statement,
             evidence,
             request_id.value,
         ),
     )
+    if state not in (RequesterState.OPENED, RequesterState.INVALID):
+        copies.destroy(db, request_id)
     if state is not RequesterState.INVALID:
         db.execute(
             "UPDATE sent_requests SET reply_key = x'' WHERE request_id = ? AND evidence IS NULL",
             (request_id.value,),
         )
+
+
+def forget_record(db: Database, request_id: RequestId, state: RequesterState, reason: str) -> None:
+    """Leave a tombstone of a request whose record was recalled: copy, reply key, evidence are destroyed."""
+    copies.destroy(db, request_id)
+    db.execute(
+        "UPDATE sent_requests SET state = ?, reason = ?, reply_key = x'', evidence = NULL"
+        " WHERE request_id = ?",
+        (state.value, reason, request_id.value),
+    )
 
 
 def evidence(db: Database, request_id: RequestId) -> bytes | None:
@@ -244,7 +245,7 @@ def received(db: Database, request_id: RequestId) -> ReceivedRequest | None:
     return rows[0] if rows else None
 
 
-def released(db: Database, control_numbers: Sequence[str]) -> tuple[int, int]:
+def count_released(db: Database, control_numbers: Sequence[str]) -> tuple[int, int]:
     """How often these versions of a record were released, and to how many members."""
     marks = ", ".join("?" * len(control_numbers))
     row = db.execute(
@@ -271,6 +272,14 @@ def ended_received(db: Database, now: datetime) -> list[ReceivedRequest]:
         db,
         "state IN (?, ?) AND expires_at <= ?",
         (OwnerState.RECEIVED.value, OwnerState.WAITING.value, to_milliseconds(now)),
+    )
+
+
+def released(db: Database, control_numbers: Sequence[str]) -> list[ReceivedRequest]:
+    """Requests under which any of these versions was released, oldest first."""
+    marks = ", ".join("?" * len(control_numbers))
+    return _received_rows(
+        db, f"state = 'released' AND dcn IN ({marks}) ORDER BY settled_at, received_at", control_numbers
     )
 
 

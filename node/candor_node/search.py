@@ -17,7 +17,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from candor_node import cases, ledger, lookup_store, mail_store
+from candor_node import cases, ledger, lookup_store, mail_store, permits
+from candor_node.approvals import ApprovalId
 from candor_node.asking import Checked, Drafts, Question, check_question, check_targets, has_moved
 from candor_node.cases import Case, Cases, SearchView
 from candor_node.clock import Clock
@@ -28,7 +29,7 @@ from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
 from candor_node.store import Database, Store, Work
 from candor_proto.budget import Quota, check_budget
-from candor_proto.errors import CandorError, StoreUnusable
+from candor_proto.errors import CandorError, SecondPersonNeeded, StoreUnusable
 from candor_proto.exchange import (
     LookupEvent,
     LookupState,
@@ -66,6 +67,7 @@ class Searcher:
         quota: Quota,
         clock: Clock,
         further_lookup_delay_seconds: float,
+        subjects_an_hour: int,
         check_ready: Callable[[], None],
     ) -> None:
         self._store = store
@@ -77,6 +79,7 @@ class Searcher:
         self._quota = quota
         self._clock = clock
         self._further_lookup_delay_seconds = further_lookup_delay_seconds
+        self._subjects_an_hour = subjects_an_hour
         self._check_ready = check_ready
         self._tasks: set[asyncio.Task[None]] = set()
         # Searches that somebody here is asking just now.
@@ -85,11 +88,18 @@ class Searcher:
     # --- asking ------------------------------------------------------------------------------------------
 
     async def ask(
-        self, question: Question, wait_seconds: float, on_progress: Progress = lambda settled, asked: None
+        self,
+        question: Question,
+        wait_seconds: float,
+        on_progress: Progress = lambda settled, asked: None,
+        permit: ApprovalId | None = None,
     ) -> SearchView:
-        """Ask about one person, wait for answers, show. Raises whatever denies the lookup as a whole."""
-        checked = await self._check(question)
-        case = await self._begin(checked)
+        """Ask about one person, wait for answers, show. Raises whatever denies the lookup as a whole.
+
+        SecondPersonNeeded when it was put before a second person instead; `permit` is that one's word.
+        """
+        checked = await self._check(question, permit)
+        case = await self._begin(checked, permit)
         deadline = asyncio.get_running_loop().time() + wait_seconds
         self._asking.add(case.row.search_id)
         try:
@@ -112,13 +122,23 @@ class Searcher:
             case.row = await self._cases.store(case, lambda db: cases.show(db, case, now))
         return await self._cases.view(case.row.search_id)
 
-    async def _check(self, question: Question) -> Checked:
+    async def _check(self, question: Question, permit: ApprovalId | None) -> Checked:
         """Whether this may be asked at all; nothing has been stored or sent yet."""
         groups = self._targets().groups
         checked = check_question(question, groups or (CURRENT.version,))
         self._check_ready()
         now, lookups = self._clock.now(), checked.plans * max(1, len(groups))
-        await self._store.run(lambda db: self._allow(db, question.shape, question.case, lookups, now))
+
+        def work(db: Database) -> ApprovalId | None:
+            self._allow(db, question.shape, question.case, lookups, now)
+            return permits.hold(db, now, question, self._subjects_an_hour, permit)
+
+        held = await self._store.run(work)
+        if held is not None:
+            raise SecondPersonNeeded(
+                f"This lookup takes a second person. Nothing was asked; approval {held} waits for one.",
+                remedy=f"It is sent once somebody else has run: candor-node approvals approve {held}",
+            )
         return checked
 
     def _targets(self, chosen: Sequence[NodeId] | None = None) -> TargetPlan:
@@ -132,7 +152,7 @@ class Searcher:
         wanted = {key_class: count * lookups for key_class, count in SLOTS[shape].items()}
         check_budget(self._quota, lookup_store.own_uses(db, now), wanted, now, str(self._own))
 
-    async def _begin(self, checked: Checked) -> Case:
+    async def _begin(self, checked: Checked, permit: ApprovalId | None) -> Case:
         """Store and send the first lookup, one to each group; raises when the hub denies them all."""
         directory = self._indexes.require_directory()
         planned = self._targets()
@@ -157,7 +177,7 @@ class Searcher:
         case = Case(row, {})
         self._cases.add(case)
         try:
-            errors = await self._store_and_send(case, asks, new_search=True)
+            errors = await self._store_and_send(case, asks, partial(self._new_search, case, checked, permit))
         except CandorError:
             self._cases.drop(row.search_id)
             raise
@@ -183,18 +203,29 @@ class Searcher:
             asks = await asyncio.to_thread(self._drafts.draft, checked, number, 0, planned, now)
             await self._store_and_send(case, asks)
 
+    def _new_search(
+        self, case: Case, checked: Checked, permit: ApprovalId | None, lookups: int, db: Database
+    ) -> None:
+        """Store a search; another one may have been stored since it was asked first."""
+        row, now = case.row, self._clock.now()
+        self._allow(db, row.shape, row.case, row.plans * lookups, now)
+        lookup_store.add_search(db, row)
+        permits.begin(db, now, checked.question, row.search_id, self._subjects_an_hour, permit)
+
     async def _store_and_send(
-        self, case: Case, asks: Sequence[Ask], *, new_search: bool = False
+        self,
+        case: Case,
+        asks: Sequence[Ask],
+        before: Callable[[int, Database], None] = lambda lookups, db: None,
     ) -> list[CandorError | None]:
-        """Store lookups, then hand them to the hub; what it said of each, which may be that it is away."""
+        """Store lookups, then hand them to the hub; what it said of each, which may be that it is away.
+
+        `before` belongs into the same transaction.
+        """
         now = self._clock.now()
 
         def work(db: Database) -> list[OutboxRow | None]:
-            if new_search:
-                # Another search may have been stored since it was asked first.
-                lookups = case.row.plans * len(asks)
-                self._allow(db, case.row.shape, case.row.case, lookups, now)
-                lookup_store.add_search(db, case.row)
+            before(len(asks), db)
             return [self._store_ask(db, case.row, ask, now) for ask in asks]
 
         async with case.lock:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
 from candor_node import (
+    approvals,
     csv_file,
     filing_lists,
     filings,
@@ -22,11 +24,17 @@ from candor_node import (
     local_view,
     lookup_store,
     mail_store,
+    recall_store,
     request_store,
+    reviews,
+    users,
 )
 from candor_node.cases import SearchView, load_view
+from candor_node.doors import acting, officer_of, speaking_as
 from candor_node.local_view import moment
 from candor_node.logs import log
+from candor_node.rechecking import recheck_hits
+from candor_node.request_store import SentRequest
 from candor_node.service_batch import BatchMethods
 from candor_node.store import Database
 from candor_proto.disclosure import OwnerState
@@ -39,6 +47,7 @@ from candor_proto.errors import (
 from candor_proto.ids import LookupId, NodeId, Ori, RequestId
 from candor_records.gate import gate, gate_day
 from candor_records.records import Dcn
+from candor_records.roles import Operation
 from candor_wire.codec import Assembler, refuse_unknown_fields
 from candor_wire.v1 import local_pb2 as pb
 from candor_wire.v1 import local_pb2_grpc
@@ -48,6 +57,27 @@ if TYPE_CHECKING:
 
 Context = grpc.aio.ServicerContext[Any, Any]
 MAX_LISTED = 500
+
+OPERATIONS: Mapping[str, Operation] = {
+    "Status": Operation.VIEW_STATUS,
+    "Import": Operation.IMPORT_RECORDS,
+    "Publish": Operation.PUBLISH,
+    "Lookup": Operation.LOOK_UP,
+    "GetLookup": Operation.VIEW_LOOKUPS,
+    "ListLookups": Operation.VIEW_LOOKUPS,
+    "StartBatch": Operation.LOOK_UP,
+    "WatchBatch": Operation.VIEW_LOOKUPS,
+    "GetBatch": Operation.VIEW_LOOKUPS,
+    "ListBatches": Operation.VIEW_LOOKUPS,
+    "StopBatch": Operation.LOOK_UP,
+    "SendRequest": Operation.REQUEST_RECORDS,
+    "ListRequests": Operation.VIEW_REQUESTS,
+    "ShowRequest": Operation.VIEW_REQUESTS,
+    "DecideRequest": Operation.DECIDE_REQUESTS,
+    "ListRecords": Operation.VIEW_RECORDS,
+    "ShowRecord": Operation.VIEW_RECORDS,
+    "ListLedger": Operation.VIEW_LEDGER,
+}
 
 
 class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
@@ -66,7 +96,12 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             waiting = request_store.count_received(db, OwnerState.WAITING)
             return filing_lists.count(db), mail_store.counts(db), waiting, mail_store.answers_given(db)
 
+        def use(db: Database) -> tuple[int, int, list[str]]:
+            held = approvals.list_approvals(db, pending=True)
+            return len(users.list_users(db)), len(held), reviews.due(db, node.clock.now())
+
         (records, matchable), mail, waiting, given = await node.store.run(work)
+        registered, approvals_waiting, reviews_due = await node.store.run(use)
         trouble, directory_trouble = node.connection.trouble, node.indexes.last_error
         return pb.StatusResponse(
             node=config.node,
@@ -103,6 +138,9 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             ],
             certificate_renewal=moment(node.renewal.due),
             directory_warnings=node.indexes.warnings(),
+            users=registered,
+            approvals_waiting=approvals_waiting,
+            reviews_due=reviews_due,
             renewal_trouble="" if node.renewal.trouble is None else str(node.renewal.trouble),
         )
 
@@ -139,20 +177,23 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
                 start = part.start
             else:
                 assembler.add(part.chunk)
-        if start is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", start.contributor):
+        contributor = speaking_as(context, start.contributor) if start is not None else ""
+        if start is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", contributor):
             raise InputInvalid(
                 "An import needs the user who contributes it.", remedy="Name a user id with --by."
             )
-        node, contributor = self._node, start.contributor
+        node = self._node
         ori, now = self._ori(start.ori), node.clock.now()
         rows, errors = await asyncio.to_thread(importer.parse_csv, assembler.finish())
         if errors:
             report = importer.refused(errors)
         else:
             report = await node.store.run(
-                lambda db: importer.store_rows(db, rows, now, ori, node.config.node_id, contributor)
+                lambda db: importer.store_rows(
+                    db, rows, now, ori, node.config.node_id, contributor, node.policy(db)
+                )
             )
-        published = bool(report.new or report.changed) and await node.publishing.after_import()
+        published = bool(report.new or report.changed) and await node.aftermath.acted()
         return local_view.import_report(report, published=published)
 
     def _ori(self, text: str) -> Ori:
@@ -189,12 +230,12 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         return await self._node.store.run(work)
 
     async def ShowRecord(self, request: pb.ShowRecordRequest, context: Context) -> pb.ShowRecordResponse:
-        now = self._node.clock.now()
+        now, by = self._node.clock.now(), acting(context).user
 
         def work(db: Database) -> pb.ShowRecordResponse:
             record = filings.find(db, Dcn.parse(request.dcn))
             # Opening a record is accounted for, even by those whose record it is.
-            ledger.append(db, now, "record.viewed", {"dcn": str(record.dcn)})
+            ledger.append(db, now, "record.viewed", {"dcn": str(record.dcn)}, {"by": by})
             return local_view.record(record, gate(record, gate_day(now)))
 
         return await self._node.store.run(work)
@@ -206,10 +247,12 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         wait_seconds = request.wait_seconds or self._node.config.lookup_wait_seconds
         if not 0 < wait_seconds <= 3600:
             raise InputInvalid("A lookup waits between 0 and 3600 seconds.")
+        officer, user = officer_of(context, request.officer), acting(context).user
+        question = replace(local_view.read_question(request), officer=officer, user=user)
         # A command that goes away does not stop the lookup: it was sent, and its result is kept.
         asking = asyncio.create_task(
             self._node.searcher.ask(
-                local_view.read_question(request),
+                question,
                 wait_seconds,
                 lambda settled, asked: steps.put_nowait((settled, asked)),
             )
@@ -232,9 +275,13 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             log.info("a lookup was not made", reason=type(task.exception()).__name__)
 
     async def GetLookup(self, request: pb.GetLookupRequest, context: Context) -> pb.GetLookupResponse:
-        search_id = await self._search_id(request.lookup_id, request.row)
+        search_id = await self.search_id(request.lookup_id, request.row)
         view = await self._node.cases.view(search_id)
-        return pb.GetLookupResponse(lookup=local_view.lookup(view, self._name))
+        indexes, now = self._node.indexes.indexes, self._node.clock.now()
+        rechecked = await self._node.store.run(
+            lambda db: recheck_hits(db, search_id, view.hits, indexes, now)
+        )
+        return pb.GetLookupResponse(lookup=local_view.lookup(view, self._name, rechecked))
 
     async def ListLookups(self, request: pb.ListLookupsRequest, context: Context) -> pb.ListLookupsResponse:
         limit = _limit(request.limit, 100)
@@ -243,13 +290,14 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         )
         return pb.ListLookupsResponse(lookups=[local_view.lookup(view, self._name) for view in views])
 
-    async def _search_id(self, text: str, row: int = 0) -> LookupId:
+    async def search_id(self, text: str, row: int = 0) -> LookupId:
+        """Of a lookup as people name it, or of a row of a batch."""
         if row:
             return await self._row_search(text, row)
-        prefix = _prefix(text, "lookup")
+        prefix = id_prefix(text, "lookup")
         found = await self._node.store.run(lambda db: lookup_store.searches_named(db, prefix))
         if len(found) != 1:
-            raise _none_or_many(text, "lookup", len(found))
+            raise none_or_many(text, "lookup", len(found))
         return found[0]
 
     def _name(self, node: NodeId) -> str:
@@ -262,9 +310,9 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
 
     async def SendRequest(self, request: pb.SendRequestRequest, context: Context) -> pb.SendRequestResponse:
         request_id = await self._node.requester.send(
-            await self._search_id(request.lookup_id, request.row),
+            await self.search_id(request.lookup_id, request.row),
             request.hit,
-            request.confirmed_by,
+            speaking_as(context, request.confirmed_by),
             even_if_set_aside=request.even_if_set_aside,
         )
         return pb.SendRequestResponse(request_id=str(request_id))
@@ -276,7 +324,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
 
         def work(db: Database) -> pb.ListRequestsResponse:
             response = pb.ListRequestsResponse(
-                sent=[local_view.sent_request(known) for known in request_store.list_sent(db, limit)],
+                sent=[_sent_view(db, known) for known in request_store.list_sent(db, limit)],
                 received=[
                     local_view.received_request(known) for known in request_store.list_received(db, limit)
                 ],
@@ -284,17 +332,20 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             for view in response.sent:
                 # Lists are for finding; what a record says is shown one by one, and accounted for.
                 view.ClearField("record")
+                view.ClearField("earlier")
             return response
 
         return await self._node.store.run(work)
 
     async def ShowRequest(self, request: pb.ShowRequestRequest, context: Context) -> pb.ShowRequestResponse:
         request_id, now = await self._request_id(request.request_id), self._node.clock.now()
+        by = acting(context).user
 
         def work(db: Database) -> pb.RequestView:
             view = _request_view(db, request_id)
             if view.HasField("record"):
-                ledger.append(db, now, "disclosure.viewed", {"request_id": str(request_id)})
+                refs = {"request_id": str(request_id)}
+                ledger.append(db, now, "disclosure.viewed", refs, {"by": by})
             return view
 
         return pb.ShowRequestResponse(request=await self._node.store.run(work))
@@ -302,20 +353,20 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
     async def DecideRequest(
         self, request: pb.DecideRequestRequest, context: Context
     ) -> pb.DecideRequestResponse:
-        request_id = await self._request_id(request.request_id)
+        request_id, by = await self._request_id(request.request_id), speaking_as(context, request.by)
         if request.approve:
-            known = await self._node.owner.approve(request_id, request.by, request.reason)
+            known = await self._node.owner.approve(request_id, by, request.reason)
         else:
             known = await self._node.owner.decline(
-                request_id, request.by, request.reason, not_same_person=request.not_same_person
+                request_id, by, request.reason, not_same_person=request.not_same_person
             )
         return pb.DecideRequestResponse(request=local_view.received_request(known))
 
     async def _request_id(self, text: str) -> RequestId:
-        prefix = _prefix(text, "request")
+        prefix = id_prefix(text, "request")
         found = await self._node.store.run(lambda db: request_store.requests_named(db, prefix))
         if len(found) != 1:
-            raise _none_or_many(text, "request", len(found))
+            raise none_or_many(text, "request", len(found))
         return found[0]
 
     # --- ledger ------------------------------------------------------------------------------------------
@@ -332,10 +383,14 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         return await self._node.store.run(work)
 
 
+def _sent_view(db: Database, known: SentRequest) -> pb.RequestView:
+    return local_view.sent_request(known, recall_store.received_about(db, known.request.request_id))
+
+
 def _request_view(db: Database, request_id: RequestId) -> pb.RequestView:
     sent = request_store.sent(db, request_id)
     if sent is not None:
-        return local_view.sent_request(sent)
+        return _sent_view(db, sent)
     received = request_store.received(db, request_id)
     if received is None:
         raise UnknownObject(f"There is no request {request_id}.")
@@ -346,7 +401,7 @@ def _limit(wanted: int, most: int = MAX_LISTED) -> int:
     return min(wanted, most) if wanted else most
 
 
-def _prefix(text: str, what: str) -> str:
+def id_prefix(text: str, what: str) -> str:
     """An id or its beginning, as people type it."""
     prefix = text.strip().lower()
     if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
@@ -357,7 +412,7 @@ def _prefix(text: str, what: str) -> str:
     return prefix
 
 
-def _none_or_many(text: str, what: str, found: int) -> CandorError:
+def none_or_many(text: str, what: str, found: int) -> CandorError:
     if found:
         return AlreadyExists(f"Several {what}s begin with {text[:40]}.", remedy="Give more of the id.")
     return UnknownObject(f"There is no {what} {text[:40]}.", remedy=f"List the {what}s to see their ids.")

@@ -16,8 +16,9 @@ import grpc.aio
 
 from candor_node import batch_store, csv_file, flights, lookup_store
 from candor_node.allowance import estimate
-from candor_node.batch_store import DONE, LOADING, BatchRecord, Counts
+from candor_node.batch_store import DONE, LOADING, PROPOSED, BatchRecord, Counts
 from candor_node.batches import Order
+from candor_node.doors import acting, officer_of
 from candor_node.local_view import moment, read_shape
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid, QuotaSpent, UnknownObject
@@ -54,7 +55,7 @@ class BatchMethods:
         if asked is None:
             raise InputInvalid("A batch needs its purpose.")
         batches, content = self._node.batches, assembler.finish()
-        order = self._order(asked)
+        order = self._order(asked, context)
         known = None if asked.again else await batches.known(order, content)
         if known is not None:
             await batches.resume(known.batch_id)
@@ -72,14 +73,15 @@ class BatchMethods:
         record = await batches.start(order, content)
         return pb.StartBatchResponse(batch_id=record.batch_id.hex(), rows=rows, quota=found.sentence())
 
-    def _order(self, asked: pb.BatchOrder) -> Order:
+    def _order(self, asked: pb.BatchOrder, context: Context) -> Order:
         """Raises InputInvalid, MalformedMessage or PurposeRefused."""
         purpose, shape = Purpose.parse(asked.purpose), read_shape(asked.shape)
         check_purpose(purpose)
         wait_seconds = asked.wait_seconds or self._node.config.lookup_wait_seconds
         if not 0 < wait_seconds <= MAX_WAIT_SECONDS:
             raise InputInvalid(f"A batch waits between 0 and {MAX_WAIT_SECONDS:.0f} seconds for a row.")
-        return Order(purpose, shape, asked.case_number, asked.consent, asked.officer, wait_seconds)
+        officer, user = officer_of(context, asked.officer), acting(context).user
+        return Order(purpose, shape, asked.case_number, asked.consent, officer, wait_seconds, user)
 
     async def WatchBatch(
         self, request: pb.WatchBatchRequest, context: Context
@@ -88,7 +90,7 @@ class BatchMethods:
         while True:
             view = await self._node.store.run(lambda db: _view(db, batch_id))
             yield pb.WatchBatchResponse(batch=view)
-            if view.state == DONE:
+            if view.state in (DONE, PROPOSED):
                 return
             await asyncio.sleep(WATCH_SECONDS)
 

@@ -138,7 +138,7 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
                 filings.versions(db, record.record_id),
                 gate_day(now),
                 self._node.policy(db).gate_rules(record.kind),
-                request_store.released(db, numbers),
+                request_store.count_released(db, numbers),
             )
 
         return await self._node.store.run(work)
@@ -219,7 +219,10 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
                 return pb.ActResponse(approval_id=str(outcome))
             return records_view.done(outcome, gate_day(now), policy.gate_rules(outcome.after.kind))
 
-        return await self._node.store.run(together)
+        reply = await self._node.store.run(together)
+        if not reply.unchanged and not reply.approval_id:
+            await self._node.aftermath.acted()
+        return reply
 
     # --- retention ----------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from candor_node.driver import (
     open_database,
 )
 from candor_node.migrations import records_migrations
+from candor_node.subject_migrations import subject_migrations
 from candor_proto.errors import AlreadyExists, CandorError, StoreUnusable
 
 __all__ = [
@@ -49,7 +50,8 @@ __all__ = [
 T = TypeVar("T")
 Work = Callable[[Database], T]
 
-ALL_MIGRATIONS: tuple[Migrations, ...] = (records_migrations,)
+# Of everything that happens with a record. What happens between members has tables of its own.
+ALL_MIGRATIONS: tuple[Migrations, ...] = (records_migrations, subject_migrations)
 
 # Pieces of work that share one commit: the first of them waits for the last, so there is an end to it.
 MAX_GROUP = 100

@@ -16,12 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date
 
-from candor_records.codes import Opportunity
+from candor_records.codes import IN_FAVOUR, Opportunity
 from candor_records.gate_rules import ADVISORY_SEPARATION, Clause
 
 _OFFERED = (Opportunity.OFFERED_HELD.name, Opportunity.OFFERED_WAIVED.name)
-# How an investigation ends in the officer's favour; such a record voids itself (RECORDS.md §3.6).
-IN_FAVOUR = frozenset({"NOT_SUSTAINED", "UNFOUNDED", "EXONERATED"})
+_IN_FAVOUR = frozenset(outcome.name for outcome in IN_FAVOUR)
 
 
 def advisory_clause(fields: Mapping[str, str]) -> Clause:
@@ -55,7 +54,7 @@ def _unmet(fields: Mapping[str, str]) -> Iterator[str]:
         yield "the officer cannot have been told of the investigation before it was opened"
     if fields.get("opportunity") not in _OFFERED:
         yield "no chance to respond was offered"
-    if fields.get("investigation_outcome") in IN_FAVOUR:
+    if fields.get("investigation_outcome") in _IN_FAVOUR:
         yield "the investigation ended in the officer's favour"
 
 

@@ -192,6 +192,7 @@ CONTENT_FIELDS = (
 
 # A file of the first format has CONTENT_FIELDS; each of these columns may stand beside them.
 DETAIL_FIELDS = tuple(FIELDS)
+ALL_FIELDS = (*CONTENT_FIELDS, *DETAIL_FIELDS)
 
 
 def _contradictions(content: Content) -> Iterator[FieldInvalid]:

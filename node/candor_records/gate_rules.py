@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from candor_records.codes import Severity
+
 # Names of the exceptions that a policy pack may grant. They loosen `final`, and nothing else can be loosened.
 ADVISORY_SEPARATION = "ADVISORY_SEPARATION"
 FINAL_APPEAL_PENDING = "FINAL_APPEAL_PENDING"
@@ -27,7 +29,7 @@ class Tighten(Enum):
 
 
 # In rising order.
-SEVERITIES = ("MINOR", "SERIOUS", "GRAVE")
+SEVERITIES = tuple(Severity.__members__)
 # Fields of `Content` that answer YES, NO or why not (EO 13929 section 3(b)).
 NEXUS_FIELDS = ("on_duty", "use_of_force_related")
 

@@ -74,11 +74,13 @@ POSSIBLE: Mapping[Act, frozenset[Standing]] = {
     **dict.fromkeys(
         (
             Act.CORRECT, Act.REVISE, Act.PROMOTE, Act.NOTICE_APPEAL, Act.DECIDE_APPEAL, Act.OVERTURN,
-            Act.SEAL, Act.UNSEAL, Act.CHANGE_SHARING, Act.KEEP, Act.STATEMENT, Act.DISPUTE,
-            Act.ANSWER_DISPUTE, Act.REFER_DISPUTE, Act.RESOLVE_DISPUTE, Act.VOID, Act.EXPIRE,
+            Act.SEAL, Act.UNSEAL, Act.CHANGE_SHARING, Act.KEEP, Act.DISPUTE, Act.ANSWER_DISPUTE,
+            Act.REFER_DISPUTE, Act.RESOLVE_DISPUTE, Act.VOID, Act.EXPIRE,
         ),
         LIVE,
     ),
+    # The subject may speak for as long as anybody could read them.
+    Act.STATEMENT: LIVE | {Standing.EXPIRED},
     Act.HOLD: _KEPT,
     Act.LIFT_HOLD: _KEPT,
     Act.NOTIFY_SUBJECT: _KEPT,

@@ -28,13 +28,13 @@ from candor_records.pack_rules import (
     Defers,
     Disputes,
     Excepts,
-    JudgmentForm,
     Judgments,
     Keeps,
     Pack,
     PackInvalid,
     Purposes,
     Recalls,
+    ReportableForm,
     Reports,
     Rule,
     Term,
@@ -198,7 +198,7 @@ class PackPolicy:
     @property
     def settlements_allowed(self) -> bool:
         """Whether a settlement without admission is reported at all."""
-        return JudgmentForm.SETTLEMENT_NO_ADMISSION in self.rule_of(Judgments)[1].forms
+        return ReportableForm.SETTLEMENT_NO_ADMISSION in self.rule_of(Judgments)[1].forms
 
     @property
     def deferral_days(self) -> int:

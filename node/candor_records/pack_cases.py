@@ -27,8 +27,9 @@ from datetime import UTC, date, datetime, time
 
 from candor_proto.ids import NodeId, Ori
 from candor_proto.record import RecordKind
-from candor_records.content import Content
+from candor_records.content import CONTENT_FIELDS, Content
 from candor_records.gate import gate
+from candor_records.kinds import FIELDS
 from candor_records.pack import PackPolicy
 from candor_records.pack_rules import (
     DEFAULT_PACK,
@@ -271,6 +272,9 @@ _RUNS: Mapping[Term, Callable[[Case, PackPolicy], _Found]] = {
 def _content(case: Case) -> Content | str:
     """The content of the case, or what is wrong with its facts."""
     assert case.kind is not None
+    for name, _ in case.fields:
+        if name not in CONTENT_FIELDS and name not in FIELDS:
+            return f"no record has the field {name}"
     row = {**_FACTS, "record_kind": case.kind.name, **_OF_KIND[case.kind], **dict(case.fields)}
     content, faults = parse(row)
     if content is None:

@@ -15,7 +15,9 @@ from datetime import date, datetime
 
 from candor_proto.ids import Purpose
 from candor_proto.record import RecordKind
+from candor_records.field_types import DATE
 from candor_records.gate_rules import NEXUS_FIELDS, SEVERITIES, Tighten
+from candor_records.kinds import FIELDS
 from candor_records.life import Overturning
 from candor_records.pack_rules import (
     COUNTRY,
@@ -28,13 +30,13 @@ from candor_records.pack_rules import (
     Disputes,
     Excepts,
     GateException,
-    JudgmentForm,
     Judgments,
     Keeps,
     Pack,
     PackInvalid,
     Purposes,
     Recalls,
+    ReportableForm,
     Reports,
     Rule,
     Source,
@@ -54,6 +56,7 @@ MAX_VERSION = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
 _RULE_ID = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*){1,5}\Z")
 _JURISDICTION = re.compile(r"[A-Z]{2}\Z")
+_DATES = tuple(name for name, field in FIELDS.items() if field.type is DATE)
 _URL = re.compile(r"https?://[!-~]{1,400}\Z")
 _NO_CASE = Case("", "")
 
@@ -113,7 +116,7 @@ def _keeps(table: Table) -> Terms:
         years,
         days,
         review,
-        table.text("until_field", pattern=FIELD_NAME, optional=True),
+        table.take("until_field", one_of(_DATES), "", optional=True),
     )
 
 
@@ -124,8 +127,8 @@ def _withdraws(table: Table) -> Terms:
 
 
 def _judgments(table: Table) -> Terms:
-    forms = table.codes("forms", JudgmentForm)
-    if forms and JudgmentForm.ADJUDICATED_LIABILITY not in forms:
+    forms = table.codes("forms", ReportableForm)
+    if forms and ReportableForm.ADJUDICATED_LIABILITY not in forms:
         table.wrong("forms", "must name ADJUDICATED_LIABILITY, for that is a judgment")
     return Judgments(forms)
 

@@ -67,7 +67,7 @@ class Counting(Enum):
     BUSINESS = "business"
 
 
-class JudgmentForm(Enum):
+class ReportableForm(Enum):
     """How a civil case ended, as far as it can be reported at all."""
 
     ADJUDICATED_LIABILITY = "ADJUDICATED_LIABILITY"
@@ -203,7 +203,7 @@ class Disputes(Terms):
 class Judgments(Terms):
     """JUDGMENT_FORMS: which ends of a civil case are reported."""
 
-    forms: tuple[JudgmentForm, ...]
+    forms: tuple[ReportableForm, ...]
 
     @property
     def words(self) -> str:

@@ -30,6 +30,7 @@ from candor_records.codes import (
     StandardOfProof,
 )
 from candor_records.content import (
+    ALL_FIELDS,
     MAX_NAME_CHARACTERS,
     MAX_NARRATIVE_CHARACTERS,
     Content,
@@ -286,10 +287,9 @@ def _further(
 
 def amended(content: Content, changes: Mapping[str, str]) -> Content:
     """`content` with other texts in the fields that `changes` names; raises ContentInvalid, FieldInvalid."""
-    fields = content_fields(content)
-    if unknown := [name for name in changes if name not in fields]:
+    if unknown := [name for name in changes if name not in ALL_FIELDS]:
         raise FieldInvalid(unknown[0][:40], "a record has no such field")
-    found, faults = parse({**fields, **changes}, search=changes)
+    found, faults = parse({**content_fields(content), **changes}, search=changes)
     if found is None:
         raise ContentInvalid(faults)
     return found

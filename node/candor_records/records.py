@@ -21,9 +21,9 @@ from candor_proto.policy import Sharing
 from candor_proto.record import CanonicalRecord, DisputeStatus, RecordKind, Tier
 from candor_records.codes import CODE_SET_VERSION, AdjudicationStatus, Missing
 from candor_records.content import Content, FieldInvalid, content_fields
-from candor_records.dispute import Dispute, DisputeGround
+from candor_records.dispute import MAX_STATEMENT_CHARACTERS, Dispute, DisputeGround
+from candor_records.earlier import EarlierReport, chain_words
 
-MAX_STATEMENT_CHARACTERS = 4_000
 RECORD_ID_OCTETS = 16
 
 # --- codes -----------------------------------------------------------------------------------------
@@ -145,6 +145,7 @@ class Record:
     record_id: bytes = field(repr=False)
     expires_on: date | None = None
     circumstances: Circumstances = Circumstances()
+    earlier: tuple[EarlierReport, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.version == 1) != (self.previous_dcn is None):
@@ -231,7 +232,23 @@ def following(
         created_at=now,
         content=content,
         adjudication_status=overturned or content.adjudication_status,
+        earlier=_standing_beside(previous, content, report_type),
     )
+
+
+def _standing_beside(
+    previous: Record, content: Content, report_type: ReportType
+) -> tuple[EarlierReport, ...]:
+    """The reports that still stand when `content` is filed behind `previous`.
+
+    A correction takes its place; and what it corrects is not said of the earlier ones either.
+    """
+    before, after = content_fields(previous.content), content_fields(content)
+    said = {name: value for name, value in before.items() if name != "sharing" and after.get(name) != value}
+    if report_type is ReportType.CORRECTION:
+        return tuple(report.without(said) for report in previous.earlier)
+    filed_on = previous.created_at.date()
+    return (*previous.earlier, EarlierReport(str(previous.dcn), previous.report_type.name, filed_on, said))
 
 
 def canonical(record: Record) -> CanonicalRecord:
@@ -254,5 +271,6 @@ def canonical(record: Record) -> CanonicalRecord:
         "publishing_node": str(record.publishing_node),
         "reported_on": record.created_at.date().isoformat(),
         "expires_on": record.expires_on.isoformat() if record.expires_on else Missing.NOT_APPLICABLE.name,
+        "earlier_reports": chain_words(record.earlier) or Missing.NOT_APPLICABLE.name,
     }
     return CanonicalRecord(record.kind, record.tier, fields)

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
+from enum import Enum
 
 from candor_proto.directory import IndexHead
 from candor_proto.errors import CandorError, LimitExceeded, SealedDataInvalid
@@ -75,6 +76,34 @@ class LocalFailure:
 class Findings:
     hits: tuple[Hit, ...]
     failures: tuple[LocalFailure, ...]
+
+
+class HitStanding(Enum):
+    """What the newest index held of its owner says to a hit that was found before (§9.12)."""
+
+    STANDS = "stands"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    ANOTHER_EPOCH = "another epoch"
+    NO_INDEX = "no index"
+
+
+def recheck(hit: Hit, index: NodeIndex | None, today: date) -> HitStanding:
+    """Compare a stored hit with the newest index held; nothing is sent.
+
+    An index of another epoch names records anew, so that it says nothing: the person is asked about again.
+    """
+    if hit.expires_days and hit.expires_days <= (today - _FIRST_DAY).days:
+        return HitStanding.EXPIRED
+    if index is None:
+        return HitStanding.NO_INDEX
+    if index.head.epoch != hit.epoch:
+        return HitStanding.ANOTHER_EPOCH
+    if any(segment.withdrawn(hit.marker) for segment in index.segments):
+        return HitStanding.WITHDRAWN
+    if all(segment.blob(hit.blob_id) is None for segment in index.segments):
+        return HitStanding.WITHDRAWN
+    return HitStanding.STANDS
 
 
 Outputs = Sequence[tuple[Slot, bytes]]
@@ -191,6 +220,7 @@ def _open(
         expires_days=opened.expires_days,
         labels=tuple(label.name for label in labels),
         explanation=explain(_evidence(outputs, labels, outcomes, scheme), population),
+        marker=marker,
     )
 
 

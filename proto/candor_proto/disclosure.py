@@ -31,15 +31,15 @@ from candor_proto.sealing import (
     SealContext,
     SealKind,
     check_public_key,
-    seal,
+    open_statement,
+    seal_statement,
 )
-from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
+from candor_proto.signing import SigningKey, VerifyingKey
 from candor_proto.statements import CLOCK_TOLERANCE
 
 REQUEST_LIFE = timedelta(days=30)
 MAX_STATEMENT_OCTETS = 16_000  # 4,000 characters of UTF-8
 MAX_RECORD_OCTETS = 44_000
-MAX_BODY_OCTETS = 65_000
 
 
 @dataclass(frozen=True)
@@ -155,23 +155,12 @@ class DisclosureResponse:
 # --- sealing and opening -----------------------------------------------------------------------------
 
 
-def _pack(statement: SignedStatement) -> bytes:
-    return Writer().octets(statement.body).fixed(statement.signature, 64).finish()
-
-
-def _unpack(octets: bytes) -> SignedStatement:
-    reader = Reader(octets)
-    statement = SignedStatement(reader.octets(MAX_BODY_OCTETS), reader.fixed(64))
-    reader.finish()
-    return statement
-
-
 def seal_request(request: DisclosureRequest, key: SigningKey, owner_disclosure_key: bytes) -> bytes:
     """The sealed envelope of a request; one size for all."""
     context = SealContext(
-        request.federation, SealKind.REQUEST, request.request_id, request.requester, request.owner
+        request.federation, SealKind.REQUEST, request.request_id.value, request.requester, request.owner
     )
-    return seal(_pack(key.sign("disclosure-request", request.encode())), owner_disclosure_key, context)
+    return seal_statement(key.sign("disclosure-request", request.encode()), owner_disclosure_key, context)
 
 
 def open_request(
@@ -189,8 +178,8 @@ def open_request(
     Raises SealedDataInvalid, SignatureInvalid, MalformedMessage, IdentityMismatch, WrongRecipient,
     Expired or NotYetValid.
     """
-    context = SealContext(federation, SealKind.REQUEST, request_id, sender, own)
-    body = _unpack(key.open(sealed, context)).verify("disclosure-request", sender_key, str(sender))
+    context = SealContext(federation, SealKind.REQUEST, request_id.value, sender, own)
+    body = open_statement(sealed, key, context).verify("disclosure-request", sender_key, str(sender))
     request = DisclosureRequest.decode(body)
     if request.requester != sender or request.request_id != request_id or request.federation != federation:
         raise IdentityMismatch("A disclosure request that names another requester than its envelope.")
@@ -208,12 +197,12 @@ def seal_response(response: DisclosureResponse, key: SigningKey, reply_key: byte
     context = SealContext(
         response.federation,
         SealKind.RESPONSE,
-        response.request_id,
+        response.request_id.value,
         response.owner,
         response.requester,
         response.request.value,
     )
-    return seal(_pack(key.sign("disclosure-response", response.encode())), reply_key, context)
+    return seal_statement(key.sign("disclosure-response", response.encode()), reply_key, context)
 
 
 def open_response(
@@ -227,12 +216,12 @@ def open_response(
     context = SealContext(
         request.federation,
         SealKind.RESPONSE,
-        request.request_id,
+        request.request_id.value,
         request.owner,
         request.requester,
         wanted.value,
     )
-    statement = _unpack(key.open(sealed, context))
+    statement = open_statement(sealed, key, context)
     response = DisclosureResponse.decode(
         statement.verify("disclosure-response", owner_key, str(request.owner))
     )
@@ -281,6 +270,7 @@ class RequesterState(Enum):
     DECLINED = "declined"
     INVALID = "invalid"
     EXPIRED = "expired"
+    RECALLED = "recalled"
 
 
 class RequesterEvent(Enum):
@@ -288,9 +278,12 @@ class RequesterEvent(Enum):
     RESPONSE_DECLINES = "response declines"
     RESPONSE_INVALID = "response invalid"
     EXPIRES = "expires"
+    RECALL_DESTROYS = "recall destroys"
 
 
 REQUESTER_TRANSITIONS: Mapping[tuple[RequesterState, RequesterEvent], RequesterState] = {
+    (RequesterState.OPENED, RequesterEvent.RECALL_DESTROYS): RequesterState.RECALLED
+} | {
     (state, event): after
     for state in (RequesterState.SENT, RequesterState.INVALID)
     for event, after in (
@@ -298,6 +291,7 @@ REQUESTER_TRANSITIONS: Mapping[tuple[RequesterState, RequesterEvent], RequesterS
         (RequesterEvent.RESPONSE_DECLINES, RequesterState.DECLINED),
         (RequesterEvent.RESPONSE_INVALID, RequesterState.INVALID),
         (RequesterEvent.EXPIRES, RequesterState.EXPIRED),
+        (RequesterEvent.RECALL_DESTROYS, RequesterState.RECALLED),
     )
 }
 

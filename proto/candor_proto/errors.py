@@ -292,6 +292,13 @@ class WrongStanding(CandorError):
     fault = Fault.OPERATOR
 
 
+class SecondPersonNeeded(CandorError):
+    """What was asked for takes two people: it was put before a second one and nothing was done yet."""
+
+    code = "second_person_needed"
+    fault = Fault.OPERATOR
+
+
 # --- the operator's side -----------------------------------------------------------------------------
 
 

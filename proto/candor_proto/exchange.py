@@ -23,6 +23,7 @@ from candor_proto.errors import (
     IllegalTransition,
     KeyMismatch,
     MalformedMessage,
+    PurposeRefused,
     WrongRecipient,
 )
 from candor_proto.group import Scalar
@@ -152,6 +153,14 @@ class Paperwork:
         salts = {name: secrets.token_bytes(32) for name in ("case", "consent", "officer", "filler")}
         return cls(case, consent, officer, salts, secrets.token_bytes(32))
 
+    def check_complete(self) -> None:
+        """Raises PurposeRefused unless case, consent and officer are there; only fillers have none."""
+        if not (self.case.strip() and self.consent.strip() and self.officer.strip()):
+            raise PurposeRefused(
+                "A lookup needs its case number, consent reference and officer in charge.",
+                remedy="Nothing was asked; add what is missing and ask again.",
+            )
+
     def commitments(self) -> Commitments:
         values = {
             "case": self.case.encode(),
@@ -226,7 +235,13 @@ def draft_lookup(
     now: datetime,
     lookup_id: LookupId | None = None,
 ) -> Draft:
-    """Sign a lookup about `persons`, one of PERSONS in number, each blinded under a plan of `shape`."""
+    """Sign a lookup about `persons`, one of PERSONS in number, each blinded under a plan of `shape`.
+
+    Raises PurposeRefused for a person without papers: whatever path a lookup took, it is signed here.
+    """
+    for person in persons:
+        if any(item.slot.label is not None for item in person.slots):
+            person.paperwork.check_complete()
     slots = tuple(person.slots for person in persons)
     elements = {
         key_class: tuple(item.blinded.element for item in _of_class(slots, key_class))

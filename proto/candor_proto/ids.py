@@ -118,6 +118,10 @@ class RequestId(_Octets):
     """128 random bits chosen by the requester of a disclosure; never reused."""
 
 
+class RecallId(_Octets):
+    """128 random bits drawn by the owner for what it tells one requester; never reused."""
+
+
 class BlobId(_Octets):
     """128 random bits, fresh for each record in each epoch."""
 

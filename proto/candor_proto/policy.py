@@ -23,7 +23,10 @@ MAX_OFFICER_OCTETS = 256
 
 @dataclass(frozen=True)
 class PurposeRule:
-    """What a purpose needs before anything is asked; a missing item means DENIED."""
+    """What a purpose needs before anything is asked, always a case, a consent or authority, and an officer.
+
+    A missing item means DENIED.
+    """
 
     meaning: str
     case_needed: str
@@ -39,11 +42,19 @@ RULES: Mapping[Purpose, PurposeRule] = {
     Purpose.J_TASKFORCE: PurposeRule(
         "joining a task force", "the sponsor's ORI or case number", "the officer's consent"
     ),
-    Purpose.CERTIFICATION: PurposeRule("licensing by a POST body", "the application number", ""),
-    Purpose.SUBJECT_ACCESS: PurposeRule("the officer's own request", "", "the proof of identity"),
+    Purpose.CERTIFICATION: PurposeRule(
+        "licensing by a POST body", "the application number", "the application's release"
+    ),
+    Purpose.SUBJECT_ACCESS: PurposeRule(
+        "the officer's own request", "the number of the officer's request", "the proof of identity"
+    ),
     # RECORDS.md §5: AUDIT opens a lookup that was logged already and never asks about a new subject.
-    Purpose.AUDIT: PurposeRule("opening of a logged lookup", "the audit ticket", "", allowed=False),
-    Purpose.C: PurposeRule("criminal investigation", "the case number", "", allowed=False),
+    Purpose.AUDIT: PurposeRule(
+        "opening of a logged lookup", "the audit ticket", "the second auditor", allowed=False
+    ),
+    Purpose.C: PurposeRule(
+        "criminal investigation", "the case number", "the two-person approval", allowed=False
+    ),
 }
 
 
@@ -71,9 +82,9 @@ def check_paperwork(purpose: Purpose, case: str, consent: str, officer: str) -> 
             raise InputInvalid(f"The {name} holds a control character.", remedy="Type it on one line.")
     rule = RULES[purpose]
     missing = []
-    if rule.case_needed and not case.strip():
+    if not case.strip():
         missing.append(f"{rule.case_needed} (--case)")
-    if rule.consent_needed and not consent.strip():
+    if not consent.strip():
         missing.append(f"{rule.consent_needed} (--consent)")
     if not officer.strip():
         missing.append("the officer in charge (--officer)")

@@ -7,7 +7,7 @@ cannot be constructed, and NO_RECORD is never anything but complete coverage wit
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -107,7 +107,10 @@ def _age(now: datetime, then: datetime) -> str:
 
 @dataclass(frozen=True)
 class Hit:
-    """A record behind the gate: a *candidate* until its owner confirms the identity."""
+    """A record behind the gate: a *candidate* until its owner confirms the identity.
+
+    `marker` is what the owner's index holds from the moment on when it is withdrawn (§6.5).
+    """
 
     owner: NodeId
     epoch: int
@@ -119,6 +122,7 @@ class Hit:
     expires_days: int
     labels: tuple[str, ...]
     explanation: Explanation
+    marker: bytes = field(repr=False)
 
     @property
     def set_aside(self) -> bool:

@@ -22,13 +22,16 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 
-from candor_proto.canonical import digest
+from candor_proto.canonical import Reader, Writer, digest
 from candor_proto.errors import LimitExceeded, MalformedMessage, SealedDataInvalid
-from candor_proto.ids import FederationName, NodeId, RequestId
+from candor_proto.ids import FederationName, NodeId
+from candor_proto.signing import SIGNATURE_OCTETS, SignedStatement
 
 PUBLIC_KEY_OCTETS = 1216
 PRIVATE_KEY_OCTETS = 96
 OVERHEAD_OCTETS = 1136
+# The longest statement that is sealed.
+MAX_BODY_OCTETS = 65_000
 _MLKEM_PUBLIC, _MLKEM_SEED = 1184, 64
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_128_GCM)
 
@@ -38,6 +41,8 @@ class SealKind(Enum):
 
     REQUEST = ("disclosure-request", 8_192)
     RESPONSE = ("disclosure-response", 65_536)
+    RECALL_NOTICE = ("recall-notice", 65_536)
+    RECALL_ACK = ("recall-ack", 1_024)
 
     def __init__(self, text: str, padded_octets: int) -> None:
         self.text = text
@@ -50,11 +55,15 @@ class SealKind(Enum):
 
 @dataclass(frozen=True)
 class SealContext:
-    """Everything a sealed message is bound to; `binding` is the request's digest in a response."""
+    """Everything a sealed message is bound to.
+
+    `envelope_id` is the request's id in a request and a response, `binding` the request's digest in a
+    response.
+    """
 
     federation: FederationName
     kind: SealKind
-    request_id: RequestId
+    envelope_id: bytes
     sender: NodeId
     recipient: NodeId
     binding: bytes = b""
@@ -64,7 +73,7 @@ class SealContext:
             "seal",
             str(self.federation).encode(),
             self.kind.text.encode(),
-            self.request_id.value,
+            self.envelope_id,
             str(self.sender).encode(),
             str(self.recipient).encode(),
             self.binding,
@@ -127,6 +136,20 @@ def seal(statement: bytes, public_key: bytes, context: SealContext) -> bytes:
         )
     padded = len(statement).to_bytes(4, "big") + statement + bytes(room - len(statement))
     return _SUITE.encrypt(padded, _public_key(public_key), info=context.info())
+
+
+def seal_statement(statement: SignedStatement, public_key: bytes, context: SealContext) -> bytes:
+    """Seal a signed statement: all that is ever sealed, for HPKE proves nothing about the sender."""
+    octets = Writer().octets(statement.body).fixed(statement.signature, SIGNATURE_OCTETS).finish()
+    return seal(octets, public_key, context)
+
+
+def open_statement(sealed: bytes, key: DisclosureKey, context: SealContext) -> SignedStatement:
+    """The statement inside, its signature still unchecked; raises SealedDataInvalid or MalformedMessage."""
+    reader = Reader(key.open(sealed, context))
+    statement = SignedStatement(reader.octets(MAX_BODY_OCTETS), reader.fixed(SIGNATURE_OCTETS))
+    reader.finish()
+    return statement
 
 
 def _public_key(octets: bytes) -> MLKEM768X25519PublicKey:

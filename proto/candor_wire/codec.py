@@ -32,6 +32,8 @@ class MessageKind(Enum):
     ANSWER = 2
     DISCLOSURE_REQUEST = 3
     DISCLOSURE_RESPONSE = 4
+    RECALL_NOTICE = 5
+    RECALL_ACK = 6
 
     @property
     def signed(self) -> bool:
@@ -43,6 +45,8 @@ _KINDS = {kind.value: kind for kind in MessageKind}
 _SEALED_OCTETS = {
     MessageKind.DISCLOSURE_REQUEST: SealKind.REQUEST.sealed_octets,
     MessageKind.DISCLOSURE_RESPONSE: SealKind.RESPONSE.sealed_octets,
+    MessageKind.RECALL_NOTICE: SealKind.RECALL_NOTICE.sealed_octets,
+    MessageKind.RECALL_ACK: SealKind.RECALL_ACK.sealed_octets,
 }
 
 

@@ -40,6 +40,7 @@ STATUS: Mapping[type[CandorError], grpc.StatusCode] = {
     errors.StaleEpoch: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ClockWrong: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WrongStanding: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.SecondPersonNeeded: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Replayed: grpc.StatusCode.ALREADY_EXISTS,
     errors.ConflictingResubmission: grpc.StatusCode.ALREADY_EXISTS,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,

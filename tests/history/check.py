@@ -41,6 +41,7 @@ def check(
         exchange.decisions,
         exchange.answers,
         exchange.disclosures,
+        exchange.recalls,
         _charges,
         _windows,
         _results,
@@ -310,6 +311,9 @@ def _unfinished(world: World) -> Iterator[Fault]:
             for target in lookup.targets:
                 if target.state == "pending" and lookup.state not in ("denied", "closed"):
                     yield Fault(Name.UNFINISHED, node.node, f"{lookup.lookup_id} waits for {target.node}")
+        for recall in node.recalls:
+            if recall.state in ("pending", "sent"):
+                yield Fault(Name.UNFINISHED, node.node, f"recall {recall.recall_id} is {recall.state}")
         if not node.head_confirmed:
             yield Fault(Name.UNFINISHED, node.node, "its head is not at the hub")
     for envelope in world.hub.envelopes:

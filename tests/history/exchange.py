@@ -142,8 +142,12 @@ def disclosures(world: World) -> Iterator[Fault]:
     for node in world.nodes.values():
         outgoing = {(each.kind, each.envelope_id) for each in node.outbox if each.state == WAITING}
         events = Counter(
-            (each.event, each.refs["request_id"]) for each in node.entries if "request_id" in each.refs
+            (each.event, each.refs["request_id"])
+            for each in node.entries
+            if each.event.startswith("disclosure.") and "request_id" in each.refs
         )
+        # What was released and recalled before it left is taken back.
+        taken_back = {each.request_id for each in node.recalls if each.destroys}
         for (event, request_id), times in events.items():
             # A record may be looked at, and a request refused, more than once.
             if times > 1 and event not in ("disclosure.refused", "disclosure.viewed"):
@@ -163,5 +167,24 @@ def disclosures(world: World) -> Iterator[Fault]:
         for request in node.received_requests:
             there = world.accepted(node.node, RESPONSE, request.request_id) is not None
             decided = request.state in ("released", "declined")
-            if decided and not there and (RESPONSE, request.request_id) not in outgoing:
+            sent = there or (RESPONSE, request.request_id) in outgoing
+            if decided and not sent and request.request_id not in taken_back:
                 yield Fault(Name.LOST, node.node, f"its response to {request.request_id}")
+
+
+def recalls(world: World) -> Iterator[Fault]:
+    """What an owner takes for done was done, once; what was to be destroyed is nowhere."""
+    for node in world.nodes.values():
+        applied = Counter(each.refs["recall_id"] for each in node.entries if each.event == "recall.applied")
+        for each in node.received_recalls:
+            if applied[each.recall_id] != 1:
+                times = applied[each.recall_id]
+                yield Fault(Name.PROCESSED_TWICE, node.node, f"recall {each.recall_id}, {times} times")
+            if each.destroys and each.request_id in node.copies:
+                yield Fault(Name.NOT_FORGOTTEN, node.node, f"what it holds under {each.request_id}")
+        for each in node.recalls:
+            recipient = world.nodes.get(each.party)
+            if recipient is None or each.state not in ("acted", "read"):
+                continue
+            if each.recall_id not in {one.recall_id for one in recipient.received_recalls}:
+                yield Fault(Name.FALSE_ACKNOWLEDGEMENT, each.party, f"recall {each.recall_id}")

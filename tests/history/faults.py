@@ -38,6 +38,7 @@ class Name(Enum):
     FALSE_NO_RECORD = "false no record"
     RESULT_BEHIND = "result behind"
     HEAD_BEHIND = "head behind"
+    NOT_FORGOTTEN = "not forgotten"
     UNFINISHED = "unfinished"
 
 

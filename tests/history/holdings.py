@@ -114,6 +114,17 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """A recall, sent (`party` is the recipient) or applied (`party` is the owner)."""
+
+    recall_id: str
+    party: str
+    request_id: str
+    destroys: bool
+    state: str = ""
+
+
+@dataclass(frozen=True)
 class NodeHolding:
     """What a node's database holds. `damage` and `ledger_fault` are empty when all is well."""
 
@@ -130,6 +141,10 @@ class NodeHolding:
     outbox: tuple[Mail, ...] = ()
     sent_requests: tuple[Request, ...] = ()
     received_requests: tuple[Request, ...] = ()
+    recalls: tuple[Recall, ...] = ()
+    received_recalls: tuple[Recall, ...] = ()
+    # Requests under which something of a record is held, or its key.
+    copies: frozenset[str] = frozenset()
     # By agency_record_id: how many versions, and how many of them are current.
     records: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     head_sequence: int = 0

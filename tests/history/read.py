@@ -34,6 +34,7 @@ from tests.history.holdings import (
     Limits,
     Mail,
     NodeHolding,
+    Recall,
     Request,
     Search,
     SentLookup,
@@ -42,7 +43,9 @@ from tests.history.holdings import (
 )
 
 LOOKUP = 1
-_MESSAGES = "event LIKE 'lookup.%' OR event LIKE 'disclosure.%'"
+# Kinds of recalls that destroy (docs/protocol.md §9.8).
+DESTROYING = (3, 6, 7)
+_MESSAGES = "event LIKE 'lookup.%' OR event LIKE 'disclosure.%' OR event LIKE 'recall.%'"
 # What asks for quotas is a lookup as well, of which nothing is kept but the ledger's entry.
 _QUESTION = "question"
 
@@ -114,6 +117,24 @@ def _node(config: NodeConfig, db: Database, limits: Limits, record_ids: tuple[st
             Request(request_id.hex(), requester, state, expires)
             for request_id, requester, state, expires in db.execute(
                 "SELECT request_id, requester, state, expires_at FROM received_requests"
+            )
+        ),
+        recalls=tuple(
+            Recall(recall_id.hex(), recipient, request_id.hex(), kind in DESTROYING, state)
+            for recall_id, recipient, request_id, kind, state in db.execute(
+                "SELECT recall_id, recipient, request_id, kind, state FROM recalls"
+            )
+        ),
+        received_recalls=tuple(
+            Recall(recall_id.hex(), owner, request_id.hex(), kind in DESTROYING)
+            for recall_id, owner, request_id, kind in db.execute(
+                "SELECT recall_id, owner, request_id, kind FROM received_recalls"
+            )
+        ),
+        copies=frozenset(
+            request_id.hex()
+            for (request_id,) in db.execute(
+                "SELECT request_id FROM copies UNION SELECT request_id FROM copy_keys"
             )
         ),
         records={each: _versions(db, Ori(config.oris[0]), each) for each in record_ids},

@@ -26,6 +26,7 @@ from candor_proto.matchkeys import (
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.record import RecordKind
 from candor_proto.scoring import Band, Evidence, Explanation, NameRarity, explain, tag_outcomes
+from candor_records.record_fields import parse
 from tools.generate_officers import (
     CATEGORIES,
     COLUMNS,
@@ -136,6 +137,17 @@ def test_files_have_the_columns_rows_and_ids_promised(files: list[AgencyFile]) -
         assert len(list(reader)) == 120
     identifiers = Counter(row["agency_record_id"] for row in rows_of(files))
     assert max(identifiers.values()) == 1
+
+
+def test_every_row_is_taken_by_the_import_and_has_the_fields_of_its_kind(files: list[AgencyFile]) -> None:
+    wanting = 0
+    for row in rows_of(files):
+        content, faults = parse(row)
+        assert content is not None, (faults, row["record_kind"])
+        assert len(content.details) >= 3
+        wanting += bool(content.wanting)
+    # As in real files some cells are empty, and not all.
+    assert 0 < wanting < len(rows_of(files))
 
 
 def test_every_row_is_valid(files: list[AgencyFile]) -> None:

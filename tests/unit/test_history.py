@@ -16,6 +16,7 @@ from tests.history.holdings import (
     Envelope,
     Limits,
     Mail,
+    Recall,
     Request,
     Search,
     SentLookup,
@@ -277,6 +278,38 @@ def delivery_left_lying(world: World) -> None:
     envelope(world, 1, waiting=("alpha",))
 
 
+def _recalled(world: World, *, acted: bool = True) -> None:
+    """Bravo recalled what it released, and takes alpha's word for it."""
+    recall = Recall("c1", "alpha", "r1", destroys=True, state="acted")
+    applied = Entry(NOW, "recall.applied", {"recall_id": "c1", "request_id": "r1"}, {})
+    world.bravo = replace(world.bravo, recalls=(recall,))
+    world.alpha = replace(world.alpha, sent_requests=(Request("r1", "bravo", "recalled", LIFE, "s1", 1),))
+    if acted:
+        received = Recall("c1", "bravo", "r1", destroys=True)
+        world.alpha = replace(
+            world.alpha, received_recalls=(received,), entries=(*world.alpha.entries, applied)
+        )
+
+
+def recalled_and_kept(world: World) -> None:
+    _recalled(world)
+    world.alpha = replace(world.alpha, copies=frozenset({"r1"}))
+
+
+def recalled_and_only_said_so(world: World) -> None:
+    _recalled(world, acted=False)
+
+
+def recalled_twice(world: World) -> None:
+    _recalled(world)
+    world.alpha = replace(world.alpha, entries=(*world.alpha.entries, world.alpha.entries[-1]))
+
+
+def recall_left_lying(world: World) -> None:
+    _recalled(world)
+    world.bravo = replace(world.bravo, recalls=(replace(world.bravo.recalls[0], state="sent"),))
+
+
 PLANTED = [
     (Name.DAMAGED, damaged),
     (Name.BROKEN_LEDGER, chain_broken),
@@ -314,6 +347,10 @@ PLANTED = [
     (Name.FALSE_NO_RECORD, clean_bill_without_an_answer),
     (Name.FALSE_NO_RECORD, clean_bill_for_somebody_on_record),
     (Name.RESULT_BEHIND, answer_taken_in_and_not_shown),
+    (Name.NOT_FORGOTTEN, recalled_and_kept),
+    (Name.FALSE_ACKNOWLEDGEMENT, recalled_and_only_said_so),
+    (Name.PROCESSED_TWICE, recalled_twice),
+    (Name.UNFINISHED, recall_left_lying),
     (Name.UNFINISHED, message_left_lying),
     (Name.UNFINISHED, delivery_left_lying),
 ]
@@ -344,3 +381,11 @@ def test_what_a_killed_client_left_behind_is_unknown(tmp_path: Path) -> None:
         ("lookup", "unknown", {"case": "REQ-1"}),
     ]
     assert all(isinstance(each, Operation) for each in read)
+
+
+def test_a_response_that_was_taken_back_before_it_left_is_not_missed() -> None:
+    world = World()
+    _recalled(world)
+    envelope(world, 3, gone=True)
+    world.alpha = replace(world.alpha, inbox=world.alpha.inbox[:1])
+    assert not any(fault.name is Name.LOST for fault in world.faults())

@@ -36,6 +36,10 @@ class _MessageKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageKi
     """body: a sealed disclosure request (§9.2); the signature is inside."""
     MESSAGE_KIND_DISCLOSURE_RESPONSE: _MessageKind.ValueType  # 4
     """body: a sealed disclosure response (§9.3); the signature is inside."""
+    MESSAGE_KIND_RECALL_NOTICE: _MessageKind.ValueType  # 5
+    """body: a sealed recall notice (§9.7); the signature is inside."""
+    MESSAGE_KIND_RECALL_ACK: _MessageKind.ValueType  # 6
+    """body: a sealed acknowledgement of one (§9.10); the signature is inside."""
 
 class MessageKind(_MessageKind, metaclass=_MessageKindEnumTypeWrapper): ...
 
@@ -48,6 +52,10 @@ MESSAGE_KIND_DISCLOSURE_REQUEST: MessageKind.ValueType  # 3
 """body: a sealed disclosure request (§9.2); the signature is inside."""
 MESSAGE_KIND_DISCLOSURE_RESPONSE: MessageKind.ValueType  # 4
 """body: a sealed disclosure response (§9.3); the signature is inside."""
+MESSAGE_KIND_RECALL_NOTICE: MessageKind.ValueType  # 5
+"""body: a sealed recall notice (§9.7); the signature is inside."""
+MESSAGE_KIND_RECALL_ACK: MessageKind.ValueType  # 6
+"""body: a sealed acknowledgement of one (§9.10); the signature is inside."""
 Global___MessageKind: _TypeAlias = MessageKind  # noqa: Y015
 
 @_typing.final
@@ -64,7 +72,7 @@ class Envelope(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MILLISECONDS_FIELD_NUMBER: _builtins.int
     envelope_id: _builtins.bytes
-    """16 octets: the lookup id or the request id."""
+    """16 octets: the lookup id or the request id; of a recall's envelopes fresh each time."""
     kind: Global___MessageKind.ValueType
     sender: _builtins.str
     recipient: _builtins.str

@@ -65,6 +65,9 @@ class StatusResponse(_message.Message):
     CERTIFICATE_RENEWAL_FIELD_NUMBER: _builtins.int
     RENEWAL_TROUBLE_FIELD_NUMBER: _builtins.int
     DIRECTORY_WARNINGS_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    APPROVALS_WAITING_FIELD_NUMBER: _builtins.int
+    REVIEWS_DUE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     federation: _builtins.str
     name: _builtins.str
@@ -89,6 +92,9 @@ class StatusResponse(_message.Message):
     certificate_renewal: _builtins.str
     """When the certificate is going to be renewed, and why the last attempt failed, or empty."""
     renewal_trouble: _builtins.str
+    users: _builtins.int
+    """Users ever registered: with none, whoever may use the socket acts under any name."""
+    approvals_waiting: _builtins.int
     @_builtins.property
     def oris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -100,6 +106,10 @@ class StatusResponse(_message.Message):
     @_builtins.property
     def directory_warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What a person should look into: a member whose keys changed, a hub that shows two directories."""
+
+    @_builtins.property
+    def reviews_due(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Weeks whose use of this node nobody has reviewed, as 2026-W48."""
 
     def __init__(
         self,
@@ -128,10 +138,13 @@ class StatusResponse(_message.Message):
         certificate_renewal: _builtins.str = ...,
         renewal_trouble: _builtins.str = ...,
         directory_warnings: _abc.Iterable[_builtins.str] | None = ...,
+        users: _builtins.int = ...,
+        approvals_waiting: _builtins.int = ...,
+        reviews_due: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "trouble", b"trouble"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -872,6 +885,8 @@ class Hit(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
     HEADLINE_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    STANDING_WORDS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     owner: _builtins.str
     owner_name: _builtins.str
@@ -885,6 +900,9 @@ class Hit(_message.Message):
     probability: _builtins.float
     """0 to 1; and band and probability in words."""
     headline: _builtins.str
+    standing: _builtins.str
+    """Of a lookup that is shown again: stands, withdrawn, expired, another epoch or no index; and in words."""
+    standing_words: _builtins.str
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -911,10 +929,12 @@ class Hit(_message.Message):
         epoch: _builtins.int = ...,
         probability: _builtins.float = ...,
         headline: _builtins.str = ...,
+        standing: _builtins.str = ...,
+        standing_words: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreeing", b"agreeing", "band", b"band", "commitment", b"commitment", "differing", b"differing", "epoch", b"epoch", "expires_on", b"expires_on", "headline", b"headline", "kind", b"kind", "not_known", b"not_known", "number", b"number", "owner", b"owner", "owner_name", b"owner_name", "probability", b"probability", "reasons", b"reasons", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreeing", b"agreeing", "band", b"band", "commitment", b"commitment", "differing", b"differing", "epoch", b"epoch", "expires_on", b"expires_on", "headline", b"headline", "kind", b"kind", "not_known", b"not_known", "number", b"number", "owner", b"owner", "owner_name", b"owner_name", "probability", b"probability", "reasons", b"reasons", "standing", b"standing", "standing_words", b"standing_words", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1541,6 +1561,8 @@ class RequestView(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     EVIDENCE_KEPT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
+    RECALLS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     direction: _builtins.str
     """sent or received."""
@@ -1567,6 +1589,14 @@ class RequestView(_message.Message):
     def record(self) -> Global___ReleasedRecord:
         """Of a request that was opened: the record."""
 
+    @_builtins.property
+    def earlier(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReleasedRecord]:
+        """Versions before `record` that stand beside it, oldest first."""
+
+    @_builtins.property
+    def recalls(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestRecall]:
+        """What its owner recalled since, oldest first."""
+
     def __init__(
         self,
         *,
@@ -1589,14 +1619,54 @@ class RequestView(_message.Message):
         record: Global___ReleasedRecord | None = ...,
         evidence_kept: _builtins.bool = ...,
         note: _builtins.str = ...,
+        earlier: _abc.Iterable[Global___ReleasedRecord] | None = ...,
+        recalls: _abc.Iterable[Global___RequestRecall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_number", b"case_number", "confirmed_by", b"confirmed_by", "dcn", b"dcn", "direction", b"direction", "evidence_kept", b"evidence_kept", "expires_at", b"expires_at", "hit", b"hit", "issued_at", b"issued_at", "lookup_id", b"lookup_id", "note", b"note", "officer", b"officer", "other_node", b"other_node", "purpose", b"purpose", "reason", b"reason", "record", b"record", "request_id", b"request_id", "settled_at", b"settled_at", "settled_by", b"settled_by", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_number", b"case_number", "confirmed_by", b"confirmed_by", "dcn", b"dcn", "direction", b"direction", "earlier", b"earlier", "evidence_kept", b"evidence_kept", "expires_at", b"expires_at", "hit", b"hit", "issued_at", b"issued_at", "lookup_id", b"lookup_id", "note", b"note", "officer", b"officer", "other_node", b"other_node", "purpose", b"purpose", "reason", b"reason", "recalls", b"recalls", "record", b"record", "request_id", b"request_id", "settled_at", b"settled_at", "settled_by", b"settled_by", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RequestView: _TypeAlias = RequestView  # noqa: Y015
+
+@_typing.final
+class RequestRecall(_message.Message):
+    """A recall of a record that was released to this node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECALL_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    ACTED_AT_FIELD_NUMBER: _builtins.int
+    READ_AT_FIELD_NUMBER: _builtins.int
+    recall_id: _builtins.str
+    kind: _builtins.str
+    words: _builtins.str
+    done: _builtins.str
+    """DESTROYED, REPLACED, ANNOTATED or NOTHING_HELD."""
+    acted_at: _builtins.str
+    read_at: _builtins.str
+    """Empty until a person has acknowledged it."""
+    def __init__(
+        self,
+        *,
+        recall_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        words: _builtins.str = ...,
+        done: _builtins.str = ...,
+        acted_at: _builtins.str = ...,
+        read_at: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_at", b"acted_at", "done", b"done", "kind", b"kind", "read_at", b"read_at", "recall_id", b"recall_id", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestRecall: _TypeAlias = RequestRecall  # noqa: Y015
 
 @_typing.final
 class ReleasedRecord(_message.Message):
@@ -1608,14 +1678,22 @@ class ReleasedRecord(_message.Message):
     DISPUTE_STATUS_FIELD_NUMBER: _builtins.int
     SUBJECT_STATEMENT_FIELD_NUMBER: _builtins.int
     COMMITMENT_VERIFIED_FIELD_NUMBER: _builtins.int
+    RECALL_KIND_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     tier: _builtins.str
     dispute_status: _builtins.str
     subject_statement: _builtins.str
     commitment_verified: _builtins.bool
-    """Whether the record opened the commitment in the owner's index; never shown otherwise."""
+    """Whether the record opened the commitment in the owner's index. A version that a recall brought did not:
+    it is its owner's signed word.
+    """
+    recall_kind: _builtins.str
+    """Of a version that a recall brought: CORRECTED or REVISED, and the names of the fields that changed."""
     @_builtins.property
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___Field]: ...
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -1625,10 +1703,12 @@ class ReleasedRecord(_message.Message):
         dispute_status: _builtins.str = ...,
         subject_statement: _builtins.str = ...,
         commitment_verified: _builtins.bool = ...,
+        recall_kind: _builtins.str = ...,
+        changed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment_verified", b"commitment_verified", "dispute_status", b"dispute_status", "fields", b"fields", "kind", b"kind", "subject_statement", b"subject_statement", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "commitment_verified", b"commitment_verified", "dispute_status", b"dispute_status", "fields", b"fields", "kind", b"kind", "recall_kind", b"recall_kind", "subject_statement", b"subject_statement", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

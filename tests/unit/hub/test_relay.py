@@ -289,7 +289,7 @@ def test_an_answer_larger_than_answers_are_is_refused(hub: Office, alpha: Member
         hub.submit(replace(bravo.answer(lookup), body=bytes(MAX_ANSWER_OCTETS + 1)), bravo)
 
 
-@pytest.mark.parametrize("kind", [MessageKind.DISCLOSURE_REQUEST, MessageKind.DISCLOSURE_RESPONSE])
+@pytest.mark.parametrize("kind", [kind for kind in MessageKind if not kind.signed])
 def test_a_sealed_message_goes_to_its_recipient(
     hub: Office, alpha: Member, bravo: Member, kind: MessageKind
 ) -> None:
@@ -311,6 +311,9 @@ def test_messages_do_not_outlive_the_limits_of_their_kind(hub: Office, alpha: Me
         hub.submit(alpha.sealed(bravo.node, life=timedelta(days=31)), alpha)
     with pytest.raises(Expired):
         hub.submit(alpha.sealed(bravo.node, life=timedelta(0)), alpha)
+    for kind in (MessageKind.RECALL_NOTICE, MessageKind.RECALL_ACK):
+        with pytest.raises(LimitExceeded):
+            hub.submit(alpha.sealed(bravo.node, kind, life=timedelta(days=31)), alpha)
     lookup = alpha.lookup([bravo])
     hub.submit(lookup, alpha)
     late = replace(bravo.answer(lookup), expires_at=hub.clock.now() + timedelta(hours=25))

@@ -208,8 +208,8 @@ def test_time_alone_can_close_the_gate(tmp_path: Path, monkeypatch: pytest.Monke
         request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
         await received(bravo, request_id)
 
-        def closed(record: Any, today: Any) -> Any:
-            return replace(gate(record, today), matchable=False)
+        def closed(record: Any, today: Any, rules: Any) -> Any:
+            return replace(gate(record, today, rules), matchable=False)
 
         monkeypatch.setattr("candor_node.releases.gate", closed)
         with pytest.raises(GateClosed, match="fair-process gate"):

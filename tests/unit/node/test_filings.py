@@ -13,13 +13,14 @@ from candor_node import filing_lists, filings, record_seals
 from candor_node.store import Store
 from candor_proto.errors import SealedDataInvalid, UnknownObject
 from candor_proto.policy import Sharing
-from candor_proto.record import DisputeStatus
-from candor_records.content import IDENTITY_FIELDS, FieldInvalid
-from candor_records.dispute import Dispute, DisputeGround
+from candor_proto.record import RecordKind
+from candor_records.content import IDENTITY_FIELDS, FieldInvalid, content_fields
+from candor_records.dispute import DisputeGround, open_dispute
 from candor_records.gate import GateState, gate
 from candor_records.record_fields import parse
-from candor_records.records import Circumstances, Dcn, ReportType, Standing, following
-from tests.records import NOW, ORI, make_content, make_record, make_row, new_store
+from candor_records.records import Circumstances, Dcn, ReportType, Standing, following, initial
+from candor_records.template import example
+from tests.records import CONTRIBUTOR, NODE, NOW, ORI, make_content, make_record, make_row, new_store
 
 OPEN = GateState(True, (), None)
 
@@ -31,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_record_is_found_again_whole(store: Store) -> None:
-    dispute = Dispute(DisputeGround.WRONG_PERSON, DisputeStatus.OPEN, NOW.date())
+    dispute = open_dispute(None, DisputeGround.WRONG_PERSON, NOW.date(), str(make_record().dcn))
     record = replace(
         make_record(),
         expires_on=NOW.date(),
@@ -54,6 +55,24 @@ def test_record_is_found_again_whole(store: Store) -> None:
     assert record.wrong_person_disputed
     with pytest.raises(UnknownObject):
         store.run_sync(lambda db: filings.find(db, Dcn.draw()))
+
+
+def test_a_record_is_read_back_whatever_is_refused_since(store: Store) -> None:
+    """A pattern that is added later may not make what was filed before unreadable."""
+    old = replace(make_content(), narrative="A Garrity statement of long ago.")
+    assert parse(content_fields(old))[0] is None
+    record = replace(make_record(), content=old)
+    store.run_sync(lambda db: filings.insert(db, record, OPEN))
+    assert store.run_sync(lambda db: filings.find(db, record.dcn)) == record
+
+
+@pytest.mark.parametrize("kind", RecordKind)
+def test_fields_of_every_kind_are_found_again(store: Store, kind: RecordKind) -> None:
+    content, _ = parse(example(kind))
+    assert content is not None
+    record = initial(content, NOW, ORI, NODE, CONTRIBUTOR)
+    store.run_sync(lambda db: filings.insert(db, record, OPEN))
+    assert store.run_sync(lambda db: filings.find(db, record.dcn)).content == content
 
 
 def test_new_version_takes_the_place_of_the_old_one_which_stays(store: Store) -> None:

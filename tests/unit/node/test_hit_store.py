@@ -38,6 +38,7 @@ def hit(blob: int, explanation: Explanation = EXPLANATION) -> Hit:
         0,
         ("F+Dc", "F+S"),
         explanation,
+        ids[:16],
     )
 
 

@@ -154,6 +154,15 @@ def test_columns_in_any_order_and_any_case() -> None:
     assert parse(upper) == rows
 
 
+def test_columns_of_the_kinds_may_stand_beside_the_first() -> None:
+    row = make_row(separated_on="2021-06-14", cause_codes="DISHONESTY")
+    rows = parse(csv_bytes([row, make_row(agency_record_id="IA-2")]))
+    assert rows[0].content == make_content(separated_on="2021-06-14", cause_codes="DISHONESTY")
+    assert rows[1].content == make_content(agency_record_id="IA-2")
+    with pytest.raises(InputInvalid, match="twice: cause_codes"):
+        parse(csv_bytes([row], [*COLUMNS, "cause_codes", "cause_codes"]))
+
+
 @pytest.mark.parametrize("form", ["bom", "lf", "quoted", "blank lines", "no end"])
 def test_forms_that_spreadsheets_write(form: str) -> None:
     row = make_row(narrative='He said "no",\r\nthen left; twice.', first="José")

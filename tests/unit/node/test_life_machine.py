@@ -273,7 +273,7 @@ class Life(RuleBasedStateMachine):
         if event is not None:
             assert act is None or event.act is act
             assert event.after.record_id not in self.ended or event.act in (
-                Act.HOLD, Act.LIFT_HOLD, Act.EXPUNGE, Act.DESTROY,
+                Act.HOLD, Act.LIFT_HOLD, Act.EXPUNGE, Act.DESTROY, Act.STATEMENT,
             )  # fmt: skip
             self.remember(event)
 

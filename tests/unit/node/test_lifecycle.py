@@ -16,10 +16,12 @@ from candor_node.store import Database, Store, Work
 from candor_proto.errors import InputInvalid, UnknownObject, WrongStanding
 from candor_proto.ids import FederationName
 from candor_records.codes import AdjudicationStatus, AppealOutcome, Finality
+from candor_records.content import Content
 from candor_records.gate_rules import FINAL_APPEAL_PENDING, GateRules
 from candor_records.life import Act, Overturning
 from candor_records.policy import NoPack
-from candor_records.records import Dcn, ReportType, Standing
+from candor_records.record_fields import amended
+from candor_records.records import Dcn, Record, ReportType, Standing, canonical
 from tests.records import CONTRIBUTOR, NODE, NOW, ORI, csv_bytes, make_content, make_row, new_store
 
 DAY = timedelta(days=1)
@@ -38,6 +40,14 @@ def doing(days: int = 0, reason: str = "", second: str = "") -> Doing:
 
 def do(store: Store, work: Work[LifeEvent]) -> LifeEvent:
     return store.run_sync(work)
+
+
+def report(db: Database, before: Record, content: Content) -> LifeEvent:
+    return lifecycle.report(db, Act.CORRECT, before, content, doing(2))
+
+
+def replace_ssn(content: Content) -> Content:
+    return amended(content, {"ssn4": "4822"})
 
 
 def filed(store: Store, **overrides: str) -> Dcn:
@@ -103,6 +113,22 @@ def test_pending_appeal_under_a_packs_exception_stays_shared_and_says_so(store: 
     event = do(store, lambda db: lifecycle.notice_of_appeal(db, dcn, {}, replace(doing(1), policy=Pack())))
     assert event.after.circumstances.standing is Standing.ACTIVE
     assert event.after.adjudication_status is AdjudicationStatus.FINAL_APPEAL_PENDING
+
+
+def test_release_shows_earlier_reports_in_order_but_for_what_was_corrected(store: Store) -> None:
+    dcn = filed(store, finality="APPEAL_TIME_RUNNING", appeal_until="2026-03-20")
+    appealed = do(store, lambda db: lifecycle.notice_of_appeal(db, dcn, {}, doing(1))).after
+    do(store, lambda db: report(db, appealed, replace_ssn(appealed.content)))
+    event = do(store, lambda db: lifecycle.decide_appeal(db, dcn, AppealOutcome.UPHELD, {}, doing(3)))
+    stored = store.run_sync(lambda db: lifecycle.current(db, dcn))
+    assert stored == event.after
+    assert stored.earlier[0].dcn == str(dcn)
+    first, second = canonical(stored).fields["earlier_reports"].splitlines()
+    assert first.startswith(f"2026-03-02 INITIAL {dcn}: ")
+    assert "finality was APPEAL_TIME_RUNNING" in first
+    assert second.startswith("2026-03-04 CORRECTION")
+    assert "finality was APPEAL_PENDING" in second
+    assert "4821" not in canonical(stored).fields["earlier_reports"]
 
 
 def test_any_control_number_of_a_record_names_it(store: Store) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor_proto import oprf
-from candor_proto.candidates import Findings, NodeIndex, find_hits
+from candor_proto.candidates import Findings, HitStanding, NodeIndex, find_hits, recheck
 from candor_proto.errors import CandorError, UnsupportedVersion
 from candor_proto.evidence import Evidence, NameRarity, Outcome, Rarity
 from candor_proto.ids import BlobId, LookupShape
@@ -277,6 +277,48 @@ def test_a_marker_of_another_blob_withdraws_nothing() -> None:
 def test_a7_an_index_of_another_epoch_gives_misses() -> None:
     octets, _ = seal_people([MIKE], KEYS, replace(HARBOR, epoch=8))
     assert look(index_of([octets], KEYS)) == Findings((), ())
+
+
+# --- a hit that was found before (§9.12) ---------------------------------------------------------------
+
+
+def test_s9_12_a_hit_stands_until_its_marker_stands_in_a_segment_of_the_newest_head() -> None:
+    sealer = Sealer(KEYS, HARBOR, 1, 3)
+    mike, sandra = sealer.seal(MIKE), sealer.seal(NEIGHBOUR)
+    first = sealer.segment([mike, sandra])
+    (hit,) = look(index_of([first], KEYS)).hits
+    assert hit.marker == withdrawal_marker(mike.secrets.secret, mike.secrets.blob_id)
+    assert recheck(hit, index_of([first], KEYS), TODAY) is HitStanding.STANDS
+    other = withdrawal_marker(sandra.secrets.secret, sandra.secrets.blob_id)
+    for markers, standing in (([other], HitStanding.STANDS), ([hit.marker], HitStanding.WITHDRAWN)):
+        second = build(HARBOR, 2, (), (), markers)
+        assert recheck(hit, index_of([first, second], KEYS), TODAY) is standing
+
+
+def test_s9_12_a_hit_whose_blob_is_gone_is_withdrawn() -> None:
+    sealer = Sealer(KEYS, HARBOR, 1, 3)
+    (hit,) = look(index_of([sealer.segment([sealer.seal(MIKE)])], KEYS)).hits
+    without, _ = seal_people([NEIGHBOUR], KEYS)
+    assert recheck(hit, index_of([without], KEYS), TODAY) is HitStanding.WITHDRAWN
+
+
+def test_s9_12_an_index_of_another_epoch_or_none_says_nothing_about_a_hit() -> None:
+    octets, _ = seal_people([MIKE], KEYS)
+    (hit,) = look(index_of([octets], KEYS)).hits
+    later = replace(HARBOR, epoch=8)
+    empty = build(later, 1, (), (), ())
+    assert recheck(hit, index_of([empty], KEYS, later), TODAY) is HitStanding.ANOTHER_EPOCH
+    assert recheck(hit, None, TODAY) is HitStanding.NO_INDEX
+
+
+def test_s9_12_a_hit_ends_with_the_record_whatever_the_index_says() -> None:
+    sealer = Sealer(KEYS, HARBOR, 1, 3)
+    octets = sealer.segment([sealer.seal(MIKE, TODAY_DAYS + 1)])
+    (hit,) = look(index_of([octets], KEYS)).hits
+    assert recheck(hit, index_of([octets], KEYS), TODAY) is HitStanding.STANDS
+    tomorrow = TODAY + timedelta(days=1)
+    assert recheck(hit, index_of([octets], KEYS), tomorrow) is HitStanding.EXPIRED
+    assert recheck(hit, None, tomorrow) is HitStanding.EXPIRED
 
 
 # --- A5c: an owner that aims at one person -------------------------------------------------------------

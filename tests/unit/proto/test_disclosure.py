@@ -125,7 +125,7 @@ def test_a_hub_that_swaps_the_reply_key_is_noticed() -> None:
 def test_a_request_resealed_under_another_senders_name_is_refused() -> None:
     """Mallory signs the asker's request as her own and sends it under her own name."""
     context = SealContext(
-        FEDERATION, SealKind.REQUEST, REQUEST.request_id, NodeId("mallory"), NodeId("owner")
+        FEDERATION, SealKind.REQUEST, REQUEST.request_id.value, NodeId("mallory"), NodeId("owner")
     )
     statement = PARTIES["mallory"].signing.sign("disclosure-request", REQUEST.encode())
     packed = len(statement.body).to_bytes(4, "big") + statement.body + statement.signature
@@ -136,7 +136,8 @@ def test_a_request_resealed_under_another_senders_name_is_refused() -> None:
 
 def test_a_request_for_another_owner_is_refused() -> None:
     misdirected = replace(REQUEST, owner=NodeId("mallory"))
-    context = SealContext(FEDERATION, SealKind.REQUEST, REQUEST.request_id, NodeId("asker"), NodeId("owner"))
+    envelope_id = REQUEST.request_id.value
+    context = SealContext(FEDERATION, SealKind.REQUEST, envelope_id, NodeId("asker"), NodeId("owner"))
     statement = PARTIES["asker"].signing.sign("disclosure-request", misdirected.encode())
     packed = len(statement.body).to_bytes(4, "big") + statement.body + statement.signature
     with pytest.raises(WrongRecipient):
@@ -183,7 +184,7 @@ def test_a_response_naming_other_parties_is_refused() -> None:
     context = SealContext(
         FEDERATION,
         SealKind.RESPONSE,
-        REQUEST.request_id,
+        REQUEST.request_id.value,
         NodeId("owner"),
         NodeId("asker"),
         REQUEST.digest().value,
@@ -200,7 +201,7 @@ def test_a_response_about_another_request_inside_a_matching_seal_is_refused() ->
     context = SealContext(
         FEDERATION,
         SealKind.RESPONSE,
-        REQUEST.request_id,
+        REQUEST.request_id.value,
         NodeId("owner"),
         NodeId("asker"),
         REQUEST.digest().value,

@@ -49,7 +49,17 @@ def test_everything_that_is_missing_is_said_at_once() -> None:
 
 def test_complete_paperwork_passes() -> None:
     check_paperwork(Purpose.J_APPLICANT, "REQ-1", "C-1", "Sgt. Example")
-    check_paperwork(Purpose.CERTIFICATION, "APP-1", "", "Sgt. Example")
+    check_paperwork(Purpose.CERTIFICATION, "APP-1", "REL-1", "Sgt. Example")
+
+
+@pytest.mark.parametrize("purpose", [purpose for purpose in Purpose if RULES[purpose].allowed])
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_every_purpose_needs_case_consent_and_officer(purpose: Purpose, missing: int) -> None:
+    papers = ["REQ-1", "C-1", "Sgt. Example"]
+    check_paperwork(purpose, *papers)
+    papers[missing] = "  "
+    with pytest.raises(PurposeRefused):
+        check_paperwork(purpose, *papers)
 
 
 def test_a_detailed_lookup_after_a_screening_one_is_refused() -> None:

@@ -35,6 +35,7 @@ def hit(owner: str, band: Band = Band.REVIEW, blob: int = 0, centibits: int = 0)
         0,
         ("L3+S",),
         Explanation(band, centibits, (), (), (), ()),
+        bytes(16),
     )
 
 

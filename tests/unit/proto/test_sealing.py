@@ -9,12 +9,12 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from candor_proto import sealing
 from candor_proto.errors import LimitExceeded, MalformedMessage, SealedDataInvalid
-from candor_proto.ids import FederationName, NodeId, RequestId
+from candor_proto.ids import FederationName, NodeId
 from candor_proto.sealing import DisclosureKey, SealContext, SealKind, check_public_key, seal
 
 KEY = DisclosureKey.generate()
 CONTEXT = SealContext(
-    FederationName("test.candor.example"), SealKind.REQUEST, RequestId(bytes(16)), NodeId("a"), NodeId("b")
+    FederationName("test.candor.example"), SealKind.REQUEST, bytes(16), NodeId("a"), NodeId("b")
 )
 
 
@@ -34,14 +34,14 @@ def test_too_long_a_statement_is_refused_not_cut() -> None:
     "other",
     [
         replace(CONTEXT, federation=FederationName("other.example")),
-        replace(CONTEXT, request_id=RequestId(b"\x01" * 16)),
+        replace(CONTEXT, envelope_id=b"\x01" * 16),
         replace(CONTEXT, sender=NodeId("c")),
         replace(CONTEXT, recipient=NodeId("c")),
         replace(CONTEXT, binding=b"\x01" * 32),
         # Lengths are part of the digest, so that two fields cannot trade octets.
         replace(CONTEXT, sender=NodeId("ab"), recipient=NodeId("b")),
     ],
-    ids=["federation", "request id", "sender", "recipient", "binding", "shifted"],
+    ids=["federation", "envelope id", "sender", "recipient", "binding", "shifted"],
 )
 def test_a_sealed_message_redirected_to_another_context_does_not_open(other: SealContext) -> None:
     with pytest.raises(SealedDataInvalid):

@@ -18,6 +18,7 @@ from candor_records.gate import (
 )
 from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, GateRules
 from candor_records.records import Circumstances, ReportType, following
+from tests.packs import detailed_record
 from tests.records import NOW, make_content, make_record
 
 TODAY = date(2026, 3, 2)
@@ -115,14 +116,18 @@ def test_separation_under_investigation_needs_a_named_exception() -> None:
     decision = gate(record, TODAY)
     assert "no policy pack allows" in decision.failed[0].words
     assert failing(gate(record, TODAY, GateRules(frozenset({FINAL_APPEAL_PENDING})))) == ["final"]
-    needs_facts = gate(record, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))
-    assert failing(needs_facts) == ["final"]
-    assert "as an advisory record it needs more" in needs_facts.failed[0].words
+    unproven = gate(record, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))
+    assert failing(unproven) == ["final"]
+    assert "as an advisory record it needs more" in unproven.failed[0].words
+    known = {"investigation_opened_on": "2021-04-01", "officer_informed_on": "2021-04-01"}
+    complete = detailed_record(known, record_kind="SEPARATION_UNDER_INVESTIGATION")
+    assert failing(gate(complete, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))) == []
     # The exception stands for the finding only: notice and opportunity are still owed.
-    unheard = make_record(
-        record_kind="SEPARATION_UNDER_INVESTIGATION", opportunity="NOT_OFFERED", opportunity_on=""
+    unheard = detailed_record(
+        known, record_kind="SEPARATION_UNDER_INVESTIGATION", opportunity="NOT_OFFERED", opportunity_on=""
     )
-    assert failing(gate(unheard, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))) == ["opportunity"]
+    decision = gate(unheard, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))
+    assert failing(decision) == ["opportunity", "final"]
 
 
 def test_pending_appeal_needs_a_named_exception() -> None:

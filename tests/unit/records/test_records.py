@@ -25,6 +25,7 @@ from candor_records.content import (
     Identity,
     content_fields,
 )
+from candor_records.kinds import FIELDS_OF
 from candor_records.record_fields import parse
 from candor_records.records import Circumstances, Dcn, canonical
 from tests.records import generated_rows, make_content, make_record, make_row
@@ -257,7 +258,8 @@ def test_content_that_contradicts_itself_cannot_exist() -> None:
 def test_column_lists_are_those_of_the_values() -> None:
     assert {field.name for field in fields(Identity)} == set(IDENTITY_FIELDS)
     assert {field.name for field in fields(DueProcess)} == set(DUE_PROCESS_FIELDS)
-    assert {field.name for field in fields(Content)} - {"identity", "due_process"} <= set(CONTENT_FIELDS)
+    nested = {"identity", "due_process", "details"}
+    assert {field.name for field in fields(Content)} - nested <= set(CONTENT_FIELDS)
 
 
 # --- printing ----------------------------------------------------------------------------------------
@@ -283,9 +285,12 @@ def test_canonical_record_holds_what_the_requester_may_see() -> None:
     record = make_record()
     released = canonical(record)
     assert released.kind is RecordKind.TERMINATION_FOR_CAUSE
-    filing = "dcn version report_type previous_dcn adjudication_status reporting_agency publishing_node"
+    filing = (
+        "code_set dcn version report_type previous_dcn adjudication_status reporting_agency publishing_node"
+    )
     rest = "effective_on reported_on expires_on on_duty use_of_force_related allegation_categories"
-    names = {*IDENTITY_FIELDS, *DUE_PROCESS_FIELDS, *filing.split(), *rest.split()}
+    own = FIELDS_OF[RecordKind.TERMINATION_FOR_CAUSE]
+    names = {*IDENTITY_FIELDS, *DUE_PROCESS_FIELDS, *filing.split(), *rest.split(), *own}
     assert set(released.fields) == {*names, "source_of_record", "narrative"}
     assert released.fields["last"] == "Placeholderson"
     assert released.fields["suffix"] == "UNKNOWN"

@@ -48,7 +48,13 @@ SEALED = Envelope(
 )
 
 
-@pytest.mark.parametrize("envelope", [LOOKUP, SEALED], ids=["signed", "sealed"])
+RECALL = replace(SEALED, kind=MessageKind.RECALL_NOTICE, body=bytes(SealKind.RECALL_NOTICE.sealed_octets))
+ACK = replace(SEALED, kind=MessageKind.RECALL_ACK, body=bytes(SealKind.RECALL_ACK.sealed_octets))
+
+
+@pytest.mark.parametrize(
+    "envelope", [LOOKUP, SEALED, RECALL, ACK], ids=["signed", "sealed", "recall", "acknowledgement"]
+)
 def test_an_envelope_survives_the_wire(envelope: Envelope) -> None:
     sent = codec.write_envelope(envelope).SerializeToString()
     assert codec.read_envelope(hub_pb2.Envelope.FromString(sent)) == envelope
@@ -66,6 +72,8 @@ def test_an_envelope_survives_the_wire(envelope: Envelope) -> None:
         ({"signature": bytes(63)}, MalformedMessage),
         ({"kind": 2}, MalformedMessage),  # an answer without a recipient
         ({"kind": 3, "recipient": "b"}, MalformedMessage),  # a sealed body of another size
+        ({"kind": 5, "recipient": "b"}, MalformedMessage),
+        ({"kind": 6, "recipient": "b"}, MalformedMessage),
         ({"expires_at_milliseconds": 2**63}, MalformedMessage),
     ],
 )

@@ -1,0 +1,69 @@
+"""Earlier reports that a later one does not replace; a release shows them in order (RECORDS.md §4.1).
+
+Rules of this file:
+- a correction replaces what it corrects; every other report stands beside those before it;
+- of an earlier report its number, type, day and what it said in the fields that changed since;
+- lengths are bounded, for the whole chain travels in one field: the latest MAX_REPORTS reports, the first
+  MAX_CHARACTERS of each text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+MAX_REPORTS = 12
+MAX_CHARACTERS = 200
+MAX_CHANGES = 5
+
+
+@dataclass(frozen=True)
+class EarlierReport:
+    """A report that still stands: what it said where the one after it says something else."""
+
+    dcn: str
+    report_type: str
+    filed_on: date
+    said: Mapping[str, str] = field(repr=False)
+
+    def words(self) -> str:
+        """One line for whoever reads the release."""
+        changes = [f"{name} was {_cut(value)}" for name, value in list(self.said.items())[:MAX_CHANGES]]
+        more = len(self.said) - len(changes)
+        if more > 0:
+            changes.append(f"{more} more fields differ")
+        said = "; ".join(changes) or "the same facts"
+        return f"{self.filed_on} {self.report_type} {self.dcn}: {said}"
+
+    def without(self, names: Collection[str]) -> EarlierReport:
+        """The same, but for what it said in the fields of these names."""
+        return replace(self, said={name: value for name, value in self.said.items() if name not in names})
+
+    def fields(self) -> dict[str, object]:
+        """As it is stored; `read` takes it back."""
+        return {
+            "dcn": self.dcn,
+            "report_type": self.report_type,
+            "filed_on": self.filed_on.isoformat(),
+            "said": dict(self.said),
+        }
+
+    @classmethod
+    def read(cls, stored: Mapping[str, object]) -> EarlierReport:
+        said = stored["said"]
+        texts = {str(name): str(value) for name, value in said.items()} if isinstance(said, dict) else {}
+        filed_on = date.fromisoformat(str(stored["filed_on"]))
+        return cls(str(stored["dcn"]), str(stored["report_type"]), filed_on, texts)
+
+
+def chain_words(earlier: Sequence[EarlierReport]) -> str:
+    """All of them, oldest first, as one text; empty when there is none."""
+    left_out = len(earlier) - MAX_REPORTS
+    first = [f"{left_out} earlier reports are not listed"] if left_out > 0 else []
+    return "\n".join([*first, *(report.words() for report in earlier[-MAX_REPORTS:])])
+
+
+def _cut(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= MAX_CHARACTERS else plain[: MAX_CHARACTERS - 1] + "…"
