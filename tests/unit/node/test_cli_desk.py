@@ -91,7 +91,7 @@ def test_what_takes_two_is_proposed_and_done_when_another_person_agrees(tmp_path
         assert ended(await run("approvals", "approve", voided["approval_id"], "--by", "chief-2")) == 0
         with pytest.raises(WrongStanding) as caught:
             ended(await run("records", "seal", dcn, "--order", "Order 3"))
-        assert "VOID" in str(caught.value)
+        assert "is void" in str(caught.value)
         assert "file a new report" in caught.value.remedy
 
         gone = await _json(run, "records", "expunge", dcn, "--order", "Order 9", "--by", "clerk-7")
