@@ -42,7 +42,7 @@ def actor(user: str) -> Actor:
 
 def register(db: Database, now: datetime = NOW, names: Sequence[str] = tuple(STAFF)) -> dict[str, str]:
     """Register the staff; their tokens. The administrator is alone until the approver is there."""
-    tokens = {}
+    tokens: dict[str, str] = {}
     for name in names:
         by = OPEN if not tokens else actor(ADMIN)
         tokens[name], held = users.add(db, now, by, NewUser(name, frozenset({STAFF[name]})))

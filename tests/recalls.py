@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,13 @@ from candor_proto.disclosure import (
     OwnerState,
     seal_response,
 )
-from candor_proto.ids import Digest, Handle, LookupId, LookupShape, NodeId, Purpose, RequestId
+from candor_proto.ids import Digest, FederationName, Handle, LookupId, LookupShape, NodeId, Purpose, RequestId
 from candor_proto.record import SALT_OCTETS, DisputeStatus, commit
 from candor_proto.sealing import DisclosureKey
+from candor_proto.signing import SigningKey
 from candor_proto.statements import LOOKUP_LIFE
 from candor_records.policy import NoPack, Policy
-from candor_records.records import Dcn, canonical
+from candor_records.records import Dcn, Record, canonical
 from candor_wire.codec import Envelope, MessageKind
 from tests.parties import FEDERATION, NOW, Parties
 from tests.records import CONTRIBUTOR, ORI, make_content, new_store
@@ -79,6 +80,101 @@ class Outbox:
 
     def wake(self) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class Released:
+    """A request and its response, as if a person had decided; as rows of the two databases."""
+
+    request: DisclosureRequest
+    reply: DisclosureKey
+    envelope: Envelope
+
+    @classmethod
+    def of(
+        cls,
+        record: Record,
+        key: SigningKey,
+        owner: NodeId,
+        holder: NodeId,
+        search: LookupId,
+        now: datetime,
+        federation: FederationName = FEDERATION,
+    ) -> Released:
+        salt, octets = secrets.token_bytes(SALT_OCTETS), canonical(record).encode()
+        reply = DisclosureKey.generate()
+        request = DisclosureRequest(
+            federation,
+            RequestId(secrets.token_bytes(16)),
+            holder,
+            owner,
+            1,
+            Handle(secrets.token_bytes(16)),
+            commit(salt, octets),
+            Purpose.J_APPLICANT,
+            "REQ-1",
+            Digest(bytes(32)),
+            "Inv. Roe",
+            search,
+            reply.public,
+            now,
+            now + timedelta(days=30),
+        )
+        response = DisclosureResponse(
+            federation,
+            request.request_id,
+            request.digest(),
+            owner,
+            holder,
+            Outcome.RELEASED,
+            salt,
+            octets,
+            DisputeStatus.NONE,
+            "",
+            now,
+        )
+        envelope = Envelope(
+            request.request_id.value,
+            MessageKind.DISCLOSURE_RESPONSE,
+            owner,
+            holder,
+            seal_response(response, key, reply.public),
+            b"",
+            request.expires_at,
+        )
+        return cls(request, reply, envelope)
+
+    def ask(self, db: Database, hit: int) -> None:
+        """At the holder."""
+        search = self.request.lookup_id
+        request_store.add_sent(db, search, hit, self.request, self.reply.octets(), "dana")
+
+    def release(self, db: Database, dcn: str, now: datetime) -> None:
+        """At the owner; the response lies in its outbox then."""
+        request_store.add_received(db, self.request, OwnerState.RECEIVED, "", dcn, now)
+        request_store.settle_received(
+            db, self.request.request_id, OwnerState.RELEASED, now, reason="", by="chief"
+        )
+        mail_store.enqueue(db, self.envelope, now)
+
+
+def add_search(db: Database, search_id: LookupId, now: datetime) -> None:
+    """A lookup that requests may be about."""
+    row = SearchRow(
+        search_id,
+        Purpose.J_APPLICANT,
+        LookupShape.DETAILED,
+        "REQ-1",
+        "C-1",
+        "Roe",
+        now,
+        now + LOOKUP_LIFE,
+        1,
+        False,
+        1,
+        (),
+    )
+    lookup_store.add_search(db, row)
 
 
 @dataclass
@@ -117,7 +213,7 @@ class Couple:
         self.indexes = Indexes(self.parties.verified())
         self.alpha, self.bravo = self._side(ALPHA), self._side(BRAVO)
         self.search_id = LookupId(secrets.token_bytes(16))
-        self.alpha.store.run_sync(self._search)
+        self.alpha.store.run_sync(lambda db: add_search(db, self.search_id, NOW))
 
     def close(self) -> None:
         self.alpha.store.close()
@@ -136,23 +232,6 @@ class Couple:
             RecallRecipient(*parts, key.disclosure, self.clock),
             Requester(*parts, self.clock),
         )
-
-    def _search(self, db: Database) -> None:
-        row = SearchRow(
-            self.search_id,
-            Purpose.J_APPLICANT,
-            LookupShape.DETAILED,
-            "REQ-1",
-            "C-1",
-            "Roe",
-            NOW,
-            NOW + LOOKUP_LIFE,
-            1,
-            False,
-            1,
-            (),
-        )
-        lookup_store.add_search(db, row)
 
     # --- what the owner does -----------------------------------------------------------------------------
 
@@ -174,46 +253,11 @@ class Couple:
     def release(self, dcn: Dcn, hit: int = 1) -> DisclosureRequest:
         """Alpha asks for the version `dcn`, bravo releases it; the response lies in bravo's outbox."""
         record = self.bravo.store.run_sync(lambda db: filings.find(db, dcn))
-        salt, octets = secrets.token_bytes(SALT_OCTETS), canonical(record).encode()
-        reply, now = DisclosureKey.generate(), self.clock.now()
-        request = replace(
-            request_of(reply.public, now), commitment=commit(salt, octets), lookup_id=self.search_id
-        )
-        self.alpha.store.run_sync(
-            lambda db: request_store.add_sent(db, self.search_id, hit, request, reply.octets(), "dana")
-        )
-        response = DisclosureResponse(
-            FEDERATION,
-            request.request_id,
-            request.digest(),
-            BRAVO,
-            ALPHA,
-            Outcome.RELEASED,
-            salt,
-            octets,
-            DisputeStatus.NONE,
-            "",
-            now,
-        )
-        sealed = seal_response(response, self.parties["bravo"].signing, reply.public)
-        envelope = Envelope(
-            request.request_id.value,
-            MessageKind.DISCLOSURE_RESPONSE,
-            BRAVO,
-            ALPHA,
-            sealed,
-            b"",
-            request.expires_at,
-        )
-
-        def work(db: Database) -> None:
-            request_store.add_received(db, request, OwnerState.RECEIVED, "", str(dcn), now)
-            request_store.settle_received(
-                db, request.request_id, OwnerState.RELEASED, now, reason="", by="chief"
-            )
-            mail_store.enqueue(db, envelope, now)
-
-        self.bravo.store.run_sync(work)
+        now, key = self.clock.now(), self.parties["bravo"].signing
+        released = Released.of(record, key, BRAVO, ALPHA, self.search_id, now)
+        request = released.request
+        self.alpha.store.run_sync(lambda db: released.ask(db, hit))
+        self.bravo.store.run_sync(lambda db: released.release(db, str(dcn), now))
         return request
 
     # --- the mail ----------------------------------------------------------------------------------------
@@ -276,24 +320,3 @@ class Couple:
         known = self.alpha.store.run_sync(lambda db: request_store.sent(db, request.request_id))
         assert known is not None
         return known
-
-
-def request_of(reply_key: bytes, now: datetime) -> DisclosureRequest:
-    """Of alpha to bravo, about nothing in particular."""
-    return DisclosureRequest(
-        FEDERATION,
-        RequestId(secrets.token_bytes(16)),
-        ALPHA,
-        BRAVO,
-        1,
-        Handle(secrets.token_bytes(16)),
-        Digest(bytes(32)),
-        Purpose.J_APPLICANT,
-        "REQ-1",
-        Digest(bytes(32)),
-        "Inv. Roe",
-        LookupId(secrets.token_bytes(16)),
-        reply_key,
-        now,
-        now + timedelta(days=30),
-    )

@@ -40,8 +40,8 @@ from candor_proto.ids import NodeId
 RECORDS, KEYS = "records", "keys"  # the sorts of parts, and the names under which they are attached
 KEYS_LIVE = timedelta(days=7)
 LONGEST_KEYS_LIVE = timedelta(days=90)
-_STAMP = "%Y%m%dT%H%M%SZ"
-_NAME = re.compile(r"(records|keys)-[0-9]{8}T[0-9]{6}Z\.db\Z")
+_STAMP = "%Y%m%dT%H%M%S%fZ"  # an expungement may follow a backup within the second
+_NAME = re.compile(r"(records|keys)-[0-9]{8}T[0-9]{12}Z\.db\Z")
 _PAIR_OCTETS = 16
 _CREATE = re.compile(r"^CREATE (UNIQUE )?(TABLE|INDEX|TRIGGER|VIEW) ")
 
@@ -253,7 +253,7 @@ def _write_parts(store: Store, written: Sequence[_Part]) -> None:
         for part in written:
             if part.path.exists():
                 raise AlreadyExists(
-                    f"There is a backup of this very second: {part.path}.", remedy="Try again."
+                    f"There is a backup of this very moment: {part.path}.", remedy="Try again."
                 )
             os.close(os.open(part.unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with _attached(store, written) as source:

@@ -30,6 +30,7 @@ from candor_node.cli_common import guarded
 # Their commands belong to the group `records`, which they join when they are imported.
 _MORE_OF_RECORDS = (cli_acts, cli_retention)
 
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="candor-exchange", prog_name="candor-node")
 def cli() -> None:

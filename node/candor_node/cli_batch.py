@@ -39,7 +39,7 @@ _OUTCOMES = ("MATCH", "NO_RECORD", "INCOMPLETE", "ERROR")
 @click.option("--purpose", default="J_APPLICANT", show_default=True, help="Purpose code for all rows.")
 @click.option("--case", "case_number", default="", help="Case number of rows that have none of their own.")
 @click.option("--consent", default="", help="Consent reference of rows that have none of their own.")
-@click.option("--officer", default="", help="Officer in charge of rows that have none of their own.")
+@click.option("--officer", default="", help="Officer in charge of rows that name none; default: the user.")
 @click.option(
     "--screening/--detailed",
     "screening",

@@ -57,7 +57,7 @@ def json_option(command: F) -> F:
 
 def by_option(command: F) -> F:
     option: Callable[[F], F] = click.option(
-        "--by", default=None, help="The person who does this, for the ledger; default: the user logged in."
+        "--by", default=None, help="The user who does this; default: CANDOR_USER, else the user logged in."
     )
     return option(command)
 

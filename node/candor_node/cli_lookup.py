@@ -65,7 +65,7 @@ _KEYS_AGREE = "agrees in "
 @click.option("--purpose", help="Purpose code, for example J_APPLICANT.")
 @click.option("--case", "case_number", help="Requisition or case number.")
 @click.option("--consent", help="Reference of the signed consent.")
-@click.option("--officer", help="The officer in charge.")
+@click.option("--officer", help="The officer in charge; with registered users, who asks.")
 @click.option(
     "--screening/--detailed",
     "screening",

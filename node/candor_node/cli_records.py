@@ -49,7 +49,7 @@ def import_(
     except OSError as error:
         raise InputInvalid(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from None
     contributor = person_in_charge(by)
-    with running_node(config_file) as node:
+    with running_node(config_file, by=by) as node:
         reply = node.Import(_parts(content, contributor, ori), timeout=IMPORT_SECONDS)
     show(reply, as_json, lambda: _import_lines(reply))
     if reply.error_count:

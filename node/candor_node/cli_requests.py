@@ -57,7 +57,7 @@ def send(
         confirmed_by=person_in_charge(by),
         even_if_set_aside=even_if_set_aside,
     )
-    with running_node(config_file) as node:
+    with running_node(config_file, by=by) as node:
         reply = node.SendRequest(request, timeout=60)
     show(
         reply,
@@ -118,7 +118,7 @@ def show_(request_id: str, config_file: Path | None, as_json: bool) -> None:
 @json_option
 def approve(request_id: str, note: str, by: str | None, config_file: Path | None, as_json: bool) -> None:
     """Release the record to the agency that asks. The fair-process gate is asked once more."""
-    _decide(config_file, as_json, request_id=request_id, approve=True, by=person_in_charge(by), reason=note)
+    _decide(config_file, by, as_json, request_id=request_id, approve=True, reason=note)
 
 
 @requests.command("decline")
@@ -139,20 +139,21 @@ def decline(
     """Decline a request. The other agency learns that it was declined, not why."""
     _decide(
         config_file,
+        by,
         as_json,
         request_id=request_id,
         approve=False,
-        by=person_in_charge(by),
         reason=reason,
         not_same_person=not_same_person,
     )
 
 
-def _decide(config_file: Path | None, as_json: bool, **decision: str | bool) -> None:
+def _decide(config_file: Path | None, by: str | None, as_json: bool, **decision: str | bool) -> None:
     from candor_wire.v1 import local_pb2
 
     request = local_pb2.DecideRequestRequest(**decision)  # type: ignore[arg-type]  # keyword by keyword above
-    with running_node(config_file) as node:
+    request.by = person_in_charge(by)
+    with running_node(config_file, by=by) as node:
         reply = node.DecideRequest(request, timeout=60)
     show(reply.request, as_json, lambda: lines(reply.request))
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -15,29 +12,18 @@ from candor_node.cli_common import (
     by_option,
     config_option,
     json_option,
-    running_node,
     show,
     show_dict,
     table,
     to_dict,
 )
-from candor_proto.errors import InputInvalid
+from candor_node.cli_disputes import RECEIVED, SECONDS, dispute, dispute_lines, running_subject, words_of
 
 if TYPE_CHECKING:
     from candor_wire.v1 import subject_pb2
 
-_SECONDS = 120
 _REPORT_SECONDS = 900
 _OUT = click.option("--out", type=FILE, required=True, help="Where the page goes: FILE.html or FILE.pdf.")
-
-
-@contextmanager
-def _running(config_file: Path | None, by: str | None) -> Iterator[Any]:
-    """A stub for what the running node does for subjects."""
-    from candor_wire.v1 import subject_pb2_grpc
-
-    with running_node(config_file, by=by, stub=subject_pb2_grpc.SubjectServiceStub) as node:
-        yield node
 
 
 @click.group()
@@ -57,16 +43,7 @@ def subject() -> None:
     """
 
 
-def _words(file: str) -> str:
-    """The text of a file, or of standard input for `-`."""
-    try:
-        octets = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise InputInvalid(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from None
-    try:
-        return octets.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputInvalid(f"{file} is not plain text.", remedy="Save it as text in UTF-8.") from None
+subject.add_command(dispute)
 
 
 # --- notices --------------------------------------------------------------------------------------------
@@ -81,8 +58,8 @@ def notices(limit: int, by: str | None, config_file: Path | None, as_json: bool)
     """List the notices that are due to subjects, the longest overdue first, without names."""
     from candor_wire.v1 import subject_pb2
 
-    with _running(config_file, by) as node:
-        reply = node.ListNotices(subject_pb2.ListNoticesRequest(limit=limit), timeout=_SECONDS)
+    with running_subject(config_file, by) as node:
+        reply = node.ListNotices(subject_pb2.ListNoticesRequest(limit=limit), timeout=SECONDS)
     rows = [
         (one.due_on + (" overdue" if one.overdue else ""), one.dcn, one.act, one.done_on)
         for one in reply.notices
@@ -108,8 +85,8 @@ def notice(dcn: str, out: Path, by: str | None, config_file: Path | None, as_jso
     from candor_wire.v1 import subject_pb2
 
     pages.check_out(out)
-    with _running(config_file, by) as node:
-        reply = node.WriteNotice(subject_pb2.WriteNoticeRequest(dcn=dcn), timeout=_SECONDS)
+    with running_subject(config_file, by) as node:
+        reply = node.WriteNotice(subject_pb2.WriteNoticeRequest(dcn=dcn), timeout=SECONDS)
     pages.write(reply.html, out)
     show_dict({"dcn": reply.dcn, "out": str(out)}, as_json, [f"The letter is in {out}. It names a person."])
 
@@ -126,8 +103,8 @@ def notified(dcn: str, on: str, method: str, by: str | None, config_file: Path |
     from candor_wire.v1 import subject_pb2
 
     request = subject_pb2.MarkNotifiedRequest(dcn=dcn, on=on, method=method)
-    with _running(config_file, by) as node:
-        reply = node.MarkNotified(request, timeout=_SECONDS)
+    with running_subject(config_file, by) as node:
+        reply = node.MarkNotified(request, timeout=SECONDS)
     many = "s" * (reply.settled != 1)
     show(reply, as_json, lambda: [f"{reply.settled} notice{many} settled."])
 
@@ -144,8 +121,8 @@ def show_subject(dcn: str, by: str | None, config_file: Path | None, as_json: bo
     """Show statement, dispute with its clock, and notices of the record DCN."""
     from candor_wire.v1 import subject_pb2
 
-    with _running(config_file, by) as node:
-        reply = node.ShowSubject(subject_pb2.ShowSubjectRequest(dcn=dcn), timeout=_SECONDS)
+    with running_subject(config_file, by) as node:
+        reply = node.ShowSubject(subject_pb2.ShowSubjectRequest(dcn=dcn), timeout=SECONDS)
     show(reply, as_json, lambda: _subject_lines(reply))
 
 
@@ -153,7 +130,7 @@ def _subject_lines(reply: subject_pb2.ShowSubjectResponse) -> list[str]:
     shown = [f"Record {reply.dcn} ({reply.standing})", "", "Statement:"]
     shown += [f"  {line}" for line in reply.statement.splitlines()] or ["  none"]
     shown += ["", "Dispute:"]
-    shown += _dispute_lines(reply.dispute) if reply.HasField("dispute") else ["  none"]
+    shown += dispute_lines(reply.dispute) if reply.HasField("dispute") else ["  none"]
     shown += ["", "Notices:"]
     for one in reply.notices:
         became = f"sent on {one.sent_on} ({one.method})" if one.sent_on else f"due on {one.due_on}"
@@ -161,32 +138,10 @@ def _subject_lines(reply: subject_pb2.ShowSubjectResponse) -> list[str]:
     return shown if reply.notices else [*shown, "  none"]
 
 
-def _dispute_lines(one: subject_pb2.SubjectDispute) -> list[str]:
-    shown = [
-        f"  {one.ground}, opened on {one.opened_on} about {one.about}; travels as {one.status}",
-        f"  {one.clock}",
-    ]
-    shown += [f"  said: {line}" for line in one.account.splitlines()]
-    if one.answer:
-        shown.append(f"  answered on {one.answered_on}: {one.answer}")
-        shown += [f"    {line}" for line in one.answer_reasons.splitlines()]
-    if one.referred_on:
-        shown.append(f"  referred on {one.referred_on} to {one.resolver}")
-    if one.resolution:
-        shown.append(f"  decided on {one.decided_on}: {one.resolution}")
-        shown += [f"    {line}" for line in one.resolution_reasons.splitlines()]
-    return shown
-
-
-_RECEIVED = click.option(
-    "--received-on", default="", metavar="DAY", help="The day on which it came; default: today."
-)
-
-
 @subject.command("statement")
 @click.argument("dcn")
 @click.option("--file", required=True, help="The subject's words as plain text; - for standard input.")
-@_RECEIVED
+@RECEIVED
 @by_option
 @config_option
 @json_option
@@ -200,131 +155,11 @@ def statement(
     """
     from candor_wire.v1 import subject_pb2
 
-    request = subject_pb2.EnterStatementRequest(dcn=dcn, text=_words(file), received_on=received_on)
-    with _running(config_file, by) as node:
-        reply = node.EnterStatement(request, timeout=_SECONDS)
+    request = subject_pb2.EnterStatementRequest(dcn=dcn, text=words_of(file), received_on=received_on)
+    with running_subject(config_file, by) as node:
+        reply = node.EnterStatement(request, timeout=SECONDS)
     warned = [f"Warning: {warning} Ask the subject whether it is to stay." for warning in reply.warnings]
     show(reply, as_json, lambda: [f"Entered: {reply.characters:,} characters of at most 4,000.", *warned])
-
-
-@subject.group("dispute")
-def dispute() -> None:
-    """A subject's dispute of a record, step by step.
-
-    The agency has 60 days (or what the policy pack says) to answer: CORRECT, VOID or STAND_BY, with reasons.
-    Once it stands by the record, or those days are over, the subject may have it referred to the independent
-    resolver of the policy pack. What was promised or decided stays due until it is carried out.
-    """
-
-
-@dispute.command("open")
-@click.argument("dcn")
-@click.option("--ground", required=True, help="FACTUAL_INACCURACY, NOT_REPORTABLE or WRONG_PERSON.")
-@click.option("--file", default="", help="What the subject says is wrong, as text; - for standard input.")
-@_RECEIVED
-@by_option
-@config_option
-@json_option
-def dispute_open(
-    dcn: str,
-    ground: str,
-    file: str,
-    received_on: str,
-    by: str | None,
-    config_file: Path | None,
-    as_json: bool,
-) -> None:
-    """Open a dispute: from now on every release says that the record is disputed.
-
-    While WRONG_PERSON is open a person checks the identity at every release, whatever the record's colour. A
-    dispute hides no record.
-    """
-    from candor_wire.v1 import subject_pb2
-
-    request = subject_pb2.OpenDisputeRequest(
-        dcn=dcn, ground=ground, account=_words(file) if file else "", received_on=received_on
-    )
-    with _running(config_file, by) as node:
-        reply = node.OpenDispute(request, timeout=_SECONDS)
-    _show_step(reply, as_json)
-
-
-@dispute.command("answer")
-@click.argument("dcn")
-@click.argument("answer", metavar="CORRECT|VOID|STAND_BY")
-@click.option(
-    "--file", required=True, help="The reasons, as the subject will read them; - for standard input."
-)
-@click.option("--on", default="", metavar="DAY", help="The day of the answer; default: today.")
-@by_option
-@config_option
-@json_option
-def dispute_answer(
-    dcn: str, answer: str, file: str, on: str, by: str | None, config_file: Path | None, as_json: bool
-) -> None:
-    """Answer a dispute, with reasons. A correction or void is then still to be filed."""
-    from candor_wire.v1 import subject_pb2
-
-    request = subject_pb2.AnswerDisputeRequest(dcn=dcn, answer=answer, reasons=_words(file), on=on)
-    with _running(config_file, by) as node:
-        reply = node.AnswerDispute(request, timeout=_SECONDS)
-    _show_step(reply, as_json)
-
-
-@dispute.command("refer")
-@click.argument("dcn")
-@_RECEIVED
-@by_option
-@config_option
-@json_option
-def dispute_refer(
-    dcn: str, received_on: str, by: str | None, config_file: Path | None, as_json: bool
-) -> None:
-    """Note that the subject takes the dispute to the independent resolver."""
-    from candor_wire.v1 import subject_pb2
-
-    request = subject_pb2.ReferDisputeRequest(dcn=dcn, received_on=received_on)
-    with _running(config_file, by) as node:
-        reply = node.ReferDispute(request, timeout=_SECONDS)
-    _show_step(reply, as_json)
-
-
-@dispute.command("resolve")
-@click.argument("dcn")
-@click.argument("resolution", metavar="UNCHANGED|CORRECT|VOID")
-@click.option("--file", required=True, help="The resolver's reasons, as plain text; - for standard input.")
-@click.option("--on", default="", metavar="DAY", help="The day of the decision; default: today.")
-@by_option
-@config_option
-@json_option
-def dispute_resolve(
-    dcn: str, resolution: str, file: str, on: str, by: str | None, config_file: Path | None, as_json: bool
-) -> None:
-    """Enter what the resolver decided. The agency must carry it out, and it is overdue until then."""
-    from candor_wire.v1 import subject_pb2
-
-    request = subject_pb2.ResolveDisputeRequest(dcn=dcn, resolution=resolution, reasons=_words(file), on=on)
-    with _running(config_file, by) as node:
-        reply = node.ResolveDispute(request, timeout=_SECONDS)
-    _show_step(reply, as_json)
-
-
-@dispute.command("done")
-@click.argument("dcn")
-@by_option
-@config_option
-@json_option
-def dispute_done(dcn: str, by: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Settle a dispute by the correction that was filed. (A void settles it by itself.)"""
-    from candor_wire.v1 import subject_pb2
-
-    with _running(config_file, by) as node:
-        reply = node.CarryOutDispute(subject_pb2.CarryOutDisputeRequest(dcn=dcn), timeout=_SECONDS)
-    _show_step(reply, as_json)
-
-
-def _show_step(reply: Any, as_json: bool) -> None:
-    show(reply, as_json, lambda: _dispute_lines(reply.dispute))
 
 
 # --- the report -----------------------------------------------------------------------------------------
@@ -383,7 +218,7 @@ def report(
         post_state=post_state,
         post_id=post_id,
     )
-    with _running(config_file, by) as node:
+    with running_subject(config_file, by) as node:
         parts = node.MakeReport(request, timeout=_REPORT_SECONDS)
         summary = next(parts).summary
         page = b"".join(part.chunk for part in parts)
@@ -424,8 +259,8 @@ def defer(
     from candor_wire.v1 import subject_pb2
 
     request = subject_pb2.DeferVisibilityRequest(entry=entry, until=until, basis=basis, reason=reason)
-    with _running(config_file, by) as node:
-        reply = node.DeferVisibility(request, timeout=_SECONDS)
+    with running_subject(config_file, by) as node:
+        reply = node.DeferVisibility(request, timeout=SECONDS)
     show(
         reply,
         as_json,
@@ -441,8 +276,8 @@ def deferrals(by: str | None, config_file: Path | None, as_json: bool) -> None:
     """List what is, or was, not shown to its subject for a time."""
     from candor_wire.v1 import subject_pb2
 
-    with _running(config_file, by) as node:
-        reply = node.ListDeferrals(subject_pb2.ListDeferralsRequest(), timeout=_SECONDS)
+    with running_subject(config_file, by) as node:
+        reply = node.ListDeferrals(subject_pb2.ListDeferralsRequest(), timeout=SECONDS)
     rows = [
         (
             one.what,

@@ -312,6 +312,8 @@ publish_interval_hours = 168
 # Records of all members together: with twice as many, twice as many strangers resemble a person, and every
 # probability is lower. Without this line it is estimated from the indexes that are held.
 # federation_records = 500000
+# Issuers of policy packs who are trusted beside the key of this release (docs/packs.md).
+# pack_issuers = ["64 hexadecimal digits"]
 # Purposes for which GREEN records are released without a person.
 green_purposes = ["J_APPLICANT"]
 """

@@ -22,7 +22,7 @@ from candor_node.logs import log
 from candor_node.lookup_store import SearchRow
 from candor_node.mail_store import InboxRow
 from candor_node.outbox import Outbox
-from candor_node.rechecking import recheck_hits
+from candor_node.rechecking import Rechecked, recheck_hits
 from candor_node.request_store import SentRequest
 from candor_node.store import Database, Store, Work
 from candor_proto.disclosure import (
@@ -91,17 +91,20 @@ class Requester:
             raise InputInvalid(
                 "A disclosure request needs the person who confirms it.", remedy="Name them with --by."
             )
-        row, hit = await self._store.run(lambda db: _load_hit(db, search_id, number))
+        now, indexes = self._clock.now(), self._indexes.indexes
+
+        def look(db: Database) -> tuple[SearchRow, StoredHit, Rechecked]:
+            row, hit = _load_hit(db, search_id, number)
+            return row, hit, recheck_hits(db, search_id, [hit], indexes, now)[number]
+
+        row, hit, rechecked = await self._store.run(look)
         if hit.hit.set_aside and not even_if_set_aside:
             raise InputInvalid(
                 f"Hit {number} was set aside: the evidence says that this is another person.",
                 remedy="If a person has checked and disagrees, repeat with --even-if-set-aside.",
             )
+        rechecked.check()
         reply_key = DisclosureKey.generate()
-        now = self._clock.now()
-        indexes = self._indexes.indexes
-        found = await self._store.run(lambda db: recheck_hits(db, search_id, [hit], indexes, now))
-        found[number].check()
         request = self._request(row, hit, reply_key, now)
         owner = self._indexes.require_directory().member(request.owner)
         sealed = await asyncio.to_thread(seal_request, request, self._key, owner.disclosure_key)

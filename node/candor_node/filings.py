@@ -209,7 +209,7 @@ def agency_key(db: Database, ori: Ori, agency_record_id: str) -> bytes:
 
 def content_mac(db: Database, content: Content) -> bytes:
     """A keyed digest of a content but for its sharing choice: equal digests, equal facts."""
-    fields = content_fields(content)
+    fields = content_fields(content, given_only=True)
     del fields["sharing"]
     return _keyed(db, b"content\0" + _json(fields))
 
@@ -361,7 +361,7 @@ def _encode(record: Record) -> bytes:
         "expires_on": record.expires_on.isoformat() if record.expires_on else "",
     }
     earlier = [report.fields() for report in record.earlier]
-    return _json({**content_fields(record.content), **filing, "earlier": earlier})
+    return _json({**content_fields(record.content, given_only=True), **filing, "earlier": earlier})
 
 
 def _decode(row: SealedRecord, fields: dict[str, str], earlier: tuple[EarlierReport, ...]) -> Record:

@@ -21,7 +21,7 @@ from candor_node.lifecycle import Doing
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import Purpose
-from candor_proto.normalise import Particulars
+from candor_proto.normalise import Particulars, normalise
 from candor_records.gate import gate, gate_day
 from candor_records.records import Dcn, Record
 from candor_records.same_person import Agreement, agreement, check_claim
@@ -94,10 +94,10 @@ def look_through(claimed: Particulars, named: Iterable[bytes], rows: Iterable[Se
 
     `named` are ids of records that a person named. Raises InputInvalid when one is of another person.
     """
-    wanted, records, unsure = frozenset(named), [], []
+    wanted, records, unsure, person = frozenset(named), [], [], normalise(claimed)
     for row in rows:
         record = row.open()
-        found = agreement(claimed, record.content.identity.particulars())
+        found = agreement(person, normalise(record.content.identity.particulars()))
         if found is Agreement.OTHER and record.record_id in wanted:
             raise InputInvalid(
                 f"The record {record.dcn} is about another person than the proof of identity.",

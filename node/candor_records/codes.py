@@ -3,8 +3,9 @@
 Rules of this file:
 - a code that exists is never given another meaning. A code that is added raises CODE_SET_VERSION, which
   travels with every release;
-- there is no code for what may not be reported: allegations, settlements, criminal history information
-  (`refusals` has their words, so that whoever writes one is told why).
+- there is no code for what may not be reported: allegations, criminal history information (`refusals` has
+  their words, so that whoever writes one is told why). The one exception is a settlement, which a pack may
+  let in.
 """
 
 from __future__ import annotations
@@ -316,9 +317,10 @@ class Capacity(Enum):
 
 
 class JudgmentForm(Enum):
-    """A settlement without admission is no judgment: it has no code."""
+    """How a civil case ended. A settlement is refused unless the pack in force lets it in."""
 
     ADJUDICATED_LIABILITY = "ADJUDICATED_LIABILITY"
+    SETTLEMENT_NO_ADMISSION = "SETTLEMENT_NO_ADMISSION"
 
 
 # --- SUSTAINED_FORCE_FINDING -------------------------------------------------------------------------

@@ -307,12 +307,15 @@ def known(value: str | Missing) -> str:
 # --- flat forms --------------------------------------------------------------------------------------
 
 
-def content_fields(content: Content) -> dict[str, str]:
-    """The content by column name, with every field that its kind has, as texts that `parse` reads back."""
+def content_fields(content: Content, *, given_only: bool = False) -> dict[str, str]:
+    """The content by column name, as texts that `parse` reads back: with every field that its kind has.
+
+    `given_only`, for storing it, leaves out the fields of the kind that are UNKNOWN: most of them are.
+    """
     flat = {name: plain(getattr(content.identity, name)) for name in IDENTITY_FIELDS}
     flat |= {name: plain(getattr(content.due_process, name)) for name in DUE_PROCESS_FIELDS}
     flat = {name: flat[name] if name in flat else plain(getattr(content, name)) for name in CONTENT_FIELDS}
     details = content.details
-    for name in FIELDS_OF[content.record_kind]:
+    for name in details if given_only else FIELDS_OF[content.record_kind]:
         flat[name] = plain(details[name]) if name in details else Missing.UNKNOWN.name
     return flat

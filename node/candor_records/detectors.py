@@ -22,8 +22,10 @@ from statistics import median
 from candor_proto.evidence import Rarity
 
 WEEK = timedelta(weeks=1)
-HISTORY = timedelta(weeks=12)
 MONTH = timedelta(days=28)
+# How far back events are looked at: for what is usual of a user, for a surname, for a share of women.
+HISTORY = timedelta(weeks=26)
+VOLUME_BACK, SURNAME_BACK, SKEW_BACK = timedelta(weeks=12), timedelta(weeks=6), timedelta(weeks=8)
 
 
 class Detector(Enum):
@@ -42,15 +44,16 @@ class Detector(Enum):
 class Limits:
     """From where on somebody should look; `*_chance` are probabilities under ordinary use."""
 
-    surname_chance: float = 0.01
+    surname_chance: float = 0.02
     hot_users: int = 4
     hot_lookups: int = 8
-    volume_own: float = 5.0
+    volume_own: float = 5.5
     volume_peers: float = 4.0
-    volume_least: int = 12
-    skew_chance: float = 1e-6
+    volume_least: int = 15
+    skew_chance: float = 1e-5
     skew_least: int = 20
-    skew_share: float = 0.3
+    skew_from_peers: float = 0.3
+    skew_from_own: float = 0.15
     hot_agencies: int = 4
 
 
@@ -165,11 +168,14 @@ def _surname(
     start: datetime,
     limits: Limits,
 ) -> list[Alert]:
+    since = start + WEEK - SURNAME_BACK
+    seen = [each for each in seen if each.at >= since]
     people: dict[bytes, set[bytes]] = defaultdict(set)
     for each in seen:
         people[each.surname].add(each.person)
     everybody, found = len({each.person for each in seen}), []
-    for user, events in of_user.items():
+    for user, all_events in of_user.items():
+        events = [each for each in all_events if each.at >= since]
         profile = known.get(user)
         if profile is None or profile.surname is None:
             continue
@@ -236,7 +242,7 @@ def _weeks(events: Sequence[Asked], start: datetime) -> list[int]:
     """Distinct people asked about singly, this week first, back to the user's first week."""
     people: dict[int, set[bytes]] = defaultdict(set)
     for each in events:
-        if not each.in_batch:
+        if not each.in_batch and each.at >= start + WEEK - VOLUME_BACK:
             people[max(0, -((each.at - start) // WEEK))].add(each.person)
     return [len(people[back]) for back in range(max(people, default=0) + 1)]
 
@@ -247,25 +253,37 @@ def _above(count: float, usual: float) -> float:
 
 
 def _skew(of_user: Mapping[str, list[Asked]], start: datetime, limits: Limits) -> list[Alert]:
+    since, found = start + WEEK - SKEW_BACK, []
     single = {
         user: [each for each in events if each.sex in ("M", "F") and not each.in_batch]
         for user, events in of_user.items()
     }
-    women = {user: len({e.person for e in events if e.sex == "F"}) for user, events in single.items()}
-    people = {user: len({e.person for e in events}) for user, events in single.items()}
-    all_women, all_people, found = sum(women.values()), sum(people.values()), []
+    recent = {user: _women([each for each in events if each.at >= since]) for user, events in single.items()}
+    all_women = sum(women for women, _ in recent.values())
+    all_people = sum(count for _, count in recent.values())
     for user, events in single.items():
-        count, others = people[user], all_people - people[user]
-        if count < limits.skew_least or not others or not any(each.at >= start for each in events):
+        women, count = recent[user]
+        this_week = [each for each in events if each.at >= start]
+        if count < limits.skew_least or count == all_people or not this_week:
             continue
-        share, usual = women[user] / count, (all_women - women[user]) / others
-        if abs(share - usual) < limits.skew_share:
-            continue
-        if binomial_tail(women[user], count, usual) < limits.skew_chance:
-            words = f"{share:.0%} of the people they asked about are women; among their peers' {usual:.0%}"
-            recent = [each for each in events if each.at >= start]
-            found.append(_alert(Detector.SEX_SKEW, user, recent, words, count))
+        share, peers = women / count, (all_women - women) / (all_people - count)
+        # A user's own earlier share, drawn towards the peers' while little is known of it.
+        before, earlier = _women([each for each in events if each.at < since])
+        own = (before + 10 * peers) / (earlier + 10)
+        unlike_peers = abs(share - peers) >= limits.skew_from_peers
+        # Coming nearer to what peers do is no reason to ask.
+        farther = abs(share - peers) > abs(own - peers) and abs(share - own) >= limits.skew_from_own
+        unlike_before = farther and earlier >= limits.skew_least
+        usual = peers if unlike_peers else own
+        if (unlike_peers or unlike_before) and binomial_tail(women, count, usual) < limits.skew_chance:
+            words = f"{share:.0%} of the people they asked about are women; their peers' {peers:.0%}"
+            found.append(_alert(Detector.SEX_SKEW, user, this_week, words, count))
     return found
+
+
+def _women(events: Sequence[Asked]) -> tuple[int, int]:
+    """How many women, and how many people, these searches were about."""
+    return len({each.person for each in events if each.sex == "F"}), len({each.person for each in events})
 
 
 def _hot_record(

@@ -3,8 +3,8 @@
 Rules of this file:
 - a correction replaces what it corrects; every other report stands beside those before it;
 - of an earlier report its number, type, day and what it said in the fields that changed since;
-- lengths are bounded, for the whole chain travels in one field: the latest MAX_REPORTS reports, the first
-  MAX_CHARACTERS of each text.
+- lengths are bounded, for the whole chain travels in one field: the latest MAX_REPORTS reports, or as many
+  as fit into MAX_OCTETS; the first MAX_CHARACTERS of each text.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from datetime import date
 MAX_REPORTS = 12
 MAX_CHARACTERS = 200
 MAX_CHANGES = 5
+# Below what a field of a release may hold (candor_proto.record): letters beyond ASCII take up to four octets.
+MAX_OCTETS = 12_000
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,12 @@ class EarlierReport:
 
 def chain_words(earlier: Sequence[EarlierReport]) -> str:
     """All of them, oldest first, as one text; empty when there is none."""
-    left_out = len(earlier) - MAX_REPORTS
-    first = [f"{left_out} earlier reports are not listed"] if left_out > 0 else []
-    return "\n".join([*first, *(report.words() for report in earlier[-MAX_REPORTS:])])
+    lines = [report.words() for report in earlier[-MAX_REPORTS:]]
+    while sum(len(line.encode()) + 1 for line in lines) > MAX_OCTETS:
+        del lines[0]
+    left_out = len(earlier) - len(lines)
+    first = [f"{left_out} earlier reports are not listed"] if left_out else []
+    return "\n".join([*first, *lines])
 
 
 def _cut(text: str) -> str:

@@ -49,7 +49,7 @@ Value = str | date | Amount | Enum | tuple[str, ...] | tuple[Enum, ...]
 
 @dataclass(frozen=True)
 class FieldType:
-    """How a cell is read. `words` say it to a clerk; `codes` is the closed set; `free` texts are searched.
+    """How a cell is read. `words` say it to a clerk; `codes` is the closed set, if it is one.
 
     `max_octets` bounds the text form, so that the sum over a kind can be held below what a release may be.
     """
@@ -59,7 +59,6 @@ class FieldType:
     holds: Callable[[Value], bool]
     max_octets: int
     codes: type[Enum] | None = None
-    free: bool = False
 
 
 # --- text forms --------------------------------------------------------------------------------------
@@ -201,7 +200,7 @@ def text(max_characters: int) -> FieldType:
         return line(text, max_characters)
 
     words = f"text of at most {max_characters} characters"
-    return FieldType(words, parse, _is(str), 4 * max_characters, free=True)
+    return FieldType(words, parse, _is(str), 4 * max_characters)
 
 
 DATE = FieldType("date YYYY-MM-DD", read_date, _is(date), 10)

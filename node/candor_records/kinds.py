@@ -131,7 +131,7 @@ OWN_FIELDS: Mapping[RecordKind, tuple[Field, ...]] = {
         Field("cause_of_action", one_of(codes.CauseOfAction), "the law it was found under", expected=True),
         Field("capacity", one_of(codes.Capacity), "in which the officer was sued"),
         Field("judgment_on", DATE, "day of the judgment", expected=True),
-        Field("judgment_form", one_of(codes.JudgmentForm), "a settlement is refused", expected=True),
+        Field("judgment_form", one_of(codes.JudgmentForm), "how it ended", expected=True),
         Field("amount", AMOUNT, "sum awarded, only if it is public"),
         Field("indemnified", YES_NO, "the employer paid or pays"),
         Field("appeal_bond", YES_NO, "a bond stays execution pending appeal"),

@@ -22,6 +22,7 @@ from candor_records.codes import (
     AllegationCategory,
     DecisionMaker,
     Finality,
+    JudgmentForm,
     Missing,
     Nexus,
     NoticeMethod,
@@ -60,9 +61,10 @@ _ALL = frozenset({"narrative", *FIELDS})
 class _Fields:
     """Reads the fields of one row and collects what is wrong with them."""
 
-    def __init__(self, row: Mapping[str, str], search: Collection[str]) -> None:
+    def __init__(self, row: Mapping[str, str], search: Collection[str], settlements: bool) -> None:
         self._row = row
         self._search = search
+        self._allowed = (Refusal.SETTLEMENT,) if settlements else ()
         self.faults: list[FieldInvalid] = []
 
     def text(self, name: str) -> str:
@@ -98,9 +100,14 @@ class _Fields:
         self.faults.append(FieldInvalid(name, str(error), refused))
 
     def search(self, name: str, value: object, kind: RecordKind) -> None:
-        """Refuse everything that a text may not hold."""
-        if isinstance(value, str) and name in self._search:
-            self.faults += [FieldInvalid.refused(name, one) for one in in_text(value, kind)]
+        """Refuse everything that a text may not hold, and a settlement by its code."""
+        if name not in self._search:
+            return
+        if isinstance(value, str):
+            found = in_text(value, kind)
+        else:
+            found = (Refusal.SETTLEMENT,) if value is JudgmentForm.SETTLEMENT_NO_ADMISSION else ()
+        self.faults += [FieldInvalid.refused(name, one) for one in found if one not in self._allowed]
 
     def details(self, kind: RecordKind) -> dict[str, Value | Missing]:
         """The fields of the kind that are given; a file need not have their columns."""
@@ -117,8 +124,7 @@ class _Fields:
             value = self.optional(name, field.type.parse, Missing.UNKNOWN)
             if value is not Missing.UNKNOWN:
                 found[name] = value
-            if field.type.free:
-                self.search(name, value, kind)
+            self.search(name, value, kind)
         return found
 
 
@@ -208,14 +214,15 @@ _NEXUS, _SOURCE, _CATEGORIES = code(Nexus), code(SourceOfRecord), codes_of(Alleg
 
 
 def parse(
-    row: Mapping[str, str], *, search: Collection[str] = _ALL
+    row: Mapping[str, str], *, search: Collection[str] = _ALL, settlements: bool = False
 ) -> tuple[Content | None, tuple[FieldInvalid, ...]]:
     """The content of a row that has every one of CONTENT_FIELDS; or None and all that is wrong with it.
 
     `search` names the texts to be searched for what may not be reported: none when what was filed is read
-    back, or a pattern that is added later would make a record unreadable.
+    back, or a pattern that is added later would make a record unreadable. `settlements`: the policy pack
+    in force lets them in.
     """
-    read = _Fields(row, search)
+    read = _Fields(row, search, settlements)
     kind = read.read("record_kind", _KIND, RecordKind.TERMINATION_FOR_CAUSE)
     commendation = kind is RecordKind.COMMENDATION
     unknown, not_applicable = Missing.UNKNOWN, Missing.NOT_APPLICABLE

@@ -77,7 +77,7 @@ _PATTERNS = (
         r"\b(?:ssn|social security)\D{0,20}[0-9]{9}\b",
     ),
     _pattern(
-        Refusal.COMPELLED_STATEMENT, "garrit lybarger kalkines compel threat",
+        Refusal.COMPELLED_STATEMENT, "garrit lybarger kalkines compel threat penalty pain",
         rf"\b{_WARNING}[ -](?:{_STATEMENT}|warnings?|advis\w+|admoni\w+|notices?|rights|protect\w*"
         r"|forms?|cards?|compelled|immunity|waivers?|hearings?|transcripts?)\b",
         rf"\b(?:under|pursuant to|invok\w+|protected by|given|reverse|read) (?:his |her |the )?{_WARNING}\b",
@@ -86,15 +86,17 @@ _PATTERNS = (
         rf"\b{_STATEMENT}(?: \w+){{0,3}} compelled\b",
         r"\bcompelled to (?:answer|testify)\b",
         rf"\bcompelled to (?:give|make|provide|write) (?:an? |his |her )?(?:{_STATEMENT}|account|report)\b",
-        r"\b(?:statement|interview|answer|told|admitted|said|account|testi)\w*[^.]{0,60} under (?:the )?"
-        r"threat of (?:discipline|disciplinary|dismissal|termination|discharge|being fired)",
+        r"\b(?:statement|interview|answer|told|admitted|said|account|testi)\w*[^.]{0,60} (?:under|on) "
+        r"(?:the )?(?:threat|penalty|pain) of "
+        r"(?:discipline|disciplinary|dismissal|termination|discharge|being fired)",
     ),
     _pattern(
         Refusal.MEDICAL,
         "fit ffd diagnos ptsd traumatic bipolar depress anxiety schizo medic psych disab treat rehab patient "
-        "anonymous prescribed therap counsel hiv hepatitis genetic suicid detox",
+        "anonymous prescribed therap counsel hiv hepatitis genetic suicid detox hospitali taking takes",
         r"\bfitness[- ](?:for|of)[- ]duty\b|\bffde?\b",
-        r"\b(?:diagnos(?:ed|is|es))\b",
+        r"\bdiagnos(?:ed|is|es)\b|\b(?:unfit|not fit) for duty by\b",
+        r"\b(?:takes|(?:is|was) taking|on) (?:xanax|prozac|zoloft|lexapro|adderall|lithium|valium)\b",
         r"\b(?:ptsd|post-?traumatic stress)(?! (?:awareness|training|course|peer))\b",
         r"\bbipolar disorder\b|\bclinical(?:ly)? depress|\bschizophreni|\banxiety disorder\b",
         r"\bsuffer(?:s|ed|ing)? from (?:severe |chronic |major )?(?:depression|anxiety|addiction"
@@ -104,8 +106,8 @@ _PATTERNS = (
         r"\bmedically (?:retired|separated|discharged|unfit)\b",
         r"\bmedical (?:retirement|disability|discharge|restrictions?)\b|\bon (?:\w+ )?medical leave\b",
         r"\bdisability (?:retirement|pension|leave|accommodation|claim|benefits?)\b",
-        r"\btreat(?:ed|ments?) for (?:his |her |an? )?(?:\w+ )?(?:alcohol\w*|substance|drug(?! overdose)"
-        r"|opioid|depress\w+|anxiety|addict\w+|mental|psych\w+|cancer)\b",
+        r"\b(?:treat(?:ed|ments?)|hospitali[sz]ed) for (?:his |her |an? )?(?:\w+ )?(?:alcohol\w*|substance"
+        r"|drug(?! overdose)|opioid|depress\w+|anxiety|addict\w+|mental|psych\w+|cancer)\b",
         r"\b(?:alcohol|substance|drug|addiction|opioid)[- ](?:abuse |use |dependency )?(?:treatment(?! court)"
         r"|rehab\w*|counsel\w+|detox\w*)\b|\b(?:alcohol|addiction) recovery\b",
         r"\b(?:inpatient|outpatient|rehab(?:ilitation)?) (?:program|treatment|facility|clinic|care|stay)\b",
@@ -126,6 +128,7 @@ _PATTERNS = (
         rf"\b(?:{_CHILD}|(?i:minor)),? (?:\w+ )?{_CALLED} {_SOMEBODY}",
         rf"\b{_CHILD}(?: victim)?,? {_NAME} {_SOMEBODY}",
         rf"\b(?:{_CHILD}|(?i:minor))(?: victim)?,? \(?{_INITIALS}",
+        rf"\b{_CHILD}[’']s (?:mother|father|parent|guardian|sister|brother),? {_NAME} {_SOMEBODY}",
         rf"\b(?:[1-9]|1[0-7])[- ]year[- ]old,? (?:[a-z]+,? ){{1,2}}(?:{_CALLED} )?{_SOMEBODY}",
         rf"\b(?:[1-9]|1[0-7])[- ]year[- ]old,? {_NAME} {_NAME}",
         rf"\b(?:{_CHILD}|(?i:minor))[’']s (?i:name|initials|address|school) (?:is|was) (?:{_SOMEBODY}|[0-9])",
@@ -136,7 +139,8 @@ _PATTERNS = (
         "victim witness complainant informant wife husband girlfriend boyfriend spouse woman",
         rf"\b{_OTHER}s? {_SOMEBODY}",
         rf"\b{_OTHER}e?s?,? (?:\w+ )?{_CALLED} {_SOMEBODY}",
-        rf"\b{_OTHER}, {_NAME} {_SOMEBODY}[,.]",
+        rf"\b{_OTHER}, (?:{_NAME}|[A-Z]\.|Ms\.?|Mr\.?|Mrs\.?) {_SOMEBODY}[,.]",
+        rf"\b(?i:witness statements? (?:by|of|from)) {_NAME} {_SOMEBODY}",
         rf"\b{_OTHER}[’']?s? (?i:name|address|home address|phone number) (?:is|was) (?:{_SOMEBODY}|[0-9])",
         rf"\b{_OTHER}[^.]{{0,60}} (?i:lives|lived|resides|resided|living|residing) (?i:at|on) [0-9]",
         rf"\b(?i:woman|man|{_SPOUSE}),? (?i:named|identified as) {_SOMEBODY}",
@@ -158,8 +162,8 @@ _PATTERNS = (
     ),
     _pattern(
         Refusal.BRADY_LIST, "brady giglio credibility not-call call impeach",
-        r"\b(?:brady|giglio)(?:[ /-]giglio)?[ /-](?:lists?|letters?|impair\w*|issues?|designat\w+|database"
-        r"|index|officers?|status|cop)\b",
+        r"\b(?:brady|giglio)(?:[ /-]giglio)?[ /-](?:list(?:s|ed)?|letters?|impair\w*|issues?|designat\w+"
+        r"|database|index|officers?|status|cop)\b",
         r"\bgiglio['’]?d\b|\bplaced on (?:the |a )?brady\b",
         r"\b(?:credibility|do[- ]not[- ]call|do[- ]not[- ]testify|exclusion|impeachment) list\b",
     ),
@@ -169,11 +173,12 @@ _PATTERNS = (
         r"\b(?:allegations?|complaints?|charges?|accusations?)[^.;]{0,40} (?:is|are|remains?) "
         r"(?:still |now )?(?:pending|unproven|unsubstantiated|unresolved"
         r"|under (?:review|investigation)|not yet)\b",
-        r"\b(?:allegations?|complaints?|accusations?)[^.;]{0,40} (?:is|are|was|were) (?:not |never )"
+        r"\b(?:allegations?|complaints?|charges?|accusations?)[^.;]{0,40} (?:is|are|was|were) (?:not |never )"
         r"(?:sustained|substantiated|proven)\b",
         r"\bno (?:finding|decision|determination) (?:has been|was|is) (?:yet )?(?:made|reached|issued)\b",
         r"\binvestigation (?:is|remains) (?:still )?(?:open|pending|ongoing|under ?way|active)\b",
-        r"\b(?:is|are) (?:merely |only )?(?:suspected|accused) of\b|\bit is (?:alleged|rumou?red)\b",
+        r"\b(?:is|are) (?:merely |only )?(?:suspected|accused) of\b|\bit is (?:alleged|rumou?red)\b"
+        r"|\b(?:is|are) (?:also )?alleged to\b",
         kinds=_DECISIONS,
     ),
     _pattern(

@@ -38,9 +38,8 @@ def check_claim(claimed: Particulars) -> None:
     )
 
 
-def agreement(claimed: Particulars, recorded: Particulars) -> Agreement:
-    """What the record of `recorded` is to the person `claimed`."""
-    one, other = normalise(claimed), normalise(recorded)
+def agreement(one: Person, other: Person) -> Agreement:
+    """What a record of one person is to the other, both in normal form."""
     names = bool(one.first) and one.first == other.first and bool(_surnames(one) & _surnames(other))
     certificate = bool(one.post_id) and (one.post_state, one.post_id) == (other.post_state, other.post_id)
     born = bool(_whole_birth_date(one)) and _whole_birth_date(one) == _whole_birth_date(other)

@@ -73,7 +73,8 @@ WITHHELD = "Something went wrong on this side; its log says what."
 
 def to_status(error: BaseException) -> tuple[grpc.StatusCode, str, str]:
     """gRPC status, details and `candor-error` code for any exception."""
-    status = STATUS.get(type(error)) if isinstance(error, CandorError) else None
+    # A kind of error that is not in the table is what the nearest one above it is.
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
     if status is None or not isinstance(error, CandorError):
         return grpc.StatusCode.INTERNAL, WITHHELD, CandorError.code
     return status, error.message + _SEPARATOR + error.remedy, error.code

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,16 @@ async def adopt(owner: Office, pack: str) -> None:
 
 
 async def file(owner: Office) -> records_pb2.ActResponse:
+    today = owner.node.clock.now().date()
     fields = make_row(
-        finality="APPEAL_TIME_RUNNING", appeal_until="2099-12-31", narrative=NARRATIVE, subject_notified_on=""
+        effective_on=str(today - timedelta(days=9)),
+        decided_on=str(today - timedelta(days=10)),
+        opportunity_on=str(today - timedelta(days=30)),
+        notice_given_on=str(today - timedelta(days=60)),
+        finality="APPEAL_TIME_RUNNING",
+        appeal_until="2099-12-31",
+        narrative=NARRATIVE,
+        subject_notified_on="",
     )
     fields = {name: value for name, value in fields.items() if value}
     return await owner.records.FileRecord(records_pb2.FileRecordRequest(fields=fields), **owner.by(CLERK))
@@ -222,7 +231,13 @@ async def story(
 
     # Reversed on appeal: both recipients' nodes destroy their copies, and somebody there reads of it.
     await owner.records.ActOnRecord(
-        records_pb2.ActOnRecordRequest(record=named(dcn), act="DECIDE_APPEAL", how="REVERSED", reason=REASON),
+        records_pb2.ActOnRecordRequest(
+            record=named(dcn),
+            act="DECIDE_APPEAL",
+            how="REVERSED",
+            fields={"appeal_decided_on": today},
+            reason=REASON,
+        ),
         **owner.by(CLERK),
     )
     for asker, request_id in zip(askers, requests, strict=True):

@@ -174,7 +174,7 @@ def test_a_streaming_method_stands_behind_the_doors_too(store: Store, tmp_path: 
                 pass
 
         async def send(user: str) -> None:
-            await Stubs(channel, user, tokens[user]).local.Import(iter([local_pb2.ImportRequest()]))
+            await Stubs(channel, user, tokens[user]).local.Import(iter(()))
 
         assert await refusal(read(CLERK)) == "wrong_role"
         assert await refusal(read(ASKER)) == "malformed_message"

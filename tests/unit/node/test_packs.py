@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 
 from candor_node import due_process, filings, ledger, lifecycle, packs
+from candor_node.config import load_config
 from candor_node.lifecycle import Doing
 from candor_node.migrations import records_migrations
 from candor_node.packs import packs_migrations
@@ -294,3 +295,13 @@ def test_an_adoption_that_fails_leaves_nothing(desk: Desk, monkeypatch: pytest.M
         desk.run(lambda db: execute(db, Approved({"digest": digest}), NOW))
     assert desk.label() == "default 1"
     assert desk.find(record) == record
+
+
+def test_a_wrong_key_of_an_issuer_is_a_wrong_setting(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(f'node = "alpha"\npack_issuers = ["{ISSUER.public.value.hex()}"]\n')
+    assert load_config(path).pack_issuers == (ISSUER.public.value.hex(),)
+    for wrong in ("00" * 32, "zz" * 32, "ab"):
+        path.write_text(f'node = "alpha"\npack_issuers = ["{wrong}"]\n')
+        with pytest.raises(ConfigInvalid, match="pack_issuers"):
+            load_config(path)

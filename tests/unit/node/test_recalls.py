@@ -222,17 +222,27 @@ def test_a_voided_record_is_destroyed_with_its_key_and_leaves_a_tombstone_withou
     assert couple.bravo.events("recall") == ["recall.due", "recall.sent", "recall.acted"]
 
 
-def test_what_is_held_is_sealed_and_bound_to_its_row(couple: Couple) -> None:
+def test_what_is_held_is_sealed(couple: Couple) -> None:
     request = couple.release(couple.file())
     couple.carry()
     for value in (cell for row in octets_of(couple, request.request_id) for cell in row):
         assert b"Placeholderson" not in (value if isinstance(value, bytes) else b"")
+
+
+def test_what_is_held_is_bound_to_its_row(couple: Couple) -> None:
+    """Even under one key: the rows of two copies cannot be exchanged."""
+    request = couple.release(couple.file())
     other = couple.release(couple.file(agency_record_id="IA-2"), hit=2)
     couple.carry()
 
     def swap(db: Database) -> None:
         db.execute(
             "UPDATE copies SET sealed = (SELECT sealed FROM copies WHERE request_id = ?1)"
+            " WHERE request_id = ?2",
+            [other.request_id.value, request.request_id.value],
+        )
+        db.execute(
+            "UPDATE copy_keys SET key = (SELECT key FROM copy_keys WHERE request_id = ?1)"
             " WHERE request_id = ?2",
             [other.request_id.value, request.request_id.value],
         )

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from candor_node import ledger, office, users
-from candor_node.approvals import decide
+from candor_node.approvals import ApprovalId, decide
 from candor_node.office import EXECUTORS
-from candor_node.store import Store
+from candor_node.store import Database, Store
 from candor_node.users import NewUser
 from candor_proto.errors import (
     AlreadyExists,
@@ -211,15 +211,17 @@ def test_giving_the_role_of_approver_waits_for_a_second_person(store: Store) -> 
     store.run_sync(register)
     give = frozenset({Role.APPROVER, Role.INVESTIGATOR})
 
-    def change(db: object) -> object:
-        held = users.change_roles(db, NOW, actor(ADMIN), CLERK, give, frozenset())  # type: ignore[arg-type]
-        return office.propose_roles(db, NOW, actor(ADMIN), CLERK, held, "deputy")  # type: ignore[arg-type]
+    def change(db: Database) -> ApprovalId:
+        waiting = users.change_roles(db, NOW, actor(ADMIN), CLERK, give, frozenset())
+        held = office.propose_roles(db, NOW, actor(ADMIN), CLERK, waiting, "deputy")
+        assert held is not None
+        return held
 
     held = store.run_sync(change)
     assert store.run_sync(lambda db: users.find(db, CLERK)).roles == {Role.CLERK, Role.INVESTIGATOR}
     with pytest.raises(WrongRole):
-        store.run_sync(lambda db: decide(db, NOW, held, actor(ADMIN), True, "", EXECUTORS))  # type: ignore[arg-type]
-    store.run_sync(lambda db: decide(db, NOW, held, actor(AUDITOR), True, "", EXECUTORS))  # type: ignore[arg-type]
+        store.run_sync(lambda db: decide(db, NOW, held, actor(ADMIN), True, "", EXECUTORS))
+    store.run_sync(lambda db: decide(db, NOW, held, actor(AUDITOR), True, "", EXECUTORS))
     assert Role.APPROVER in store.run_sync(lambda db: users.find(db, CLERK)).roles
 
 

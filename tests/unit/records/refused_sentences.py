@@ -39,6 +39,9 @@ REFUSED = [
         After the Lybarger admonishment the officer admitted the search.
         The Garrity-protected answers match the video.
         A reverse Garrity was read before the questions.
+        During his Garrity-compelled interview the officer conceded the conduct.
+        In a statement made under Garrity, the officer acknowledged the act.
+        After being ordered to answer under penalty of dismissal, he stated that he took the money.
         """,
     ),
     *_each(
@@ -65,6 +68,13 @@ REFUSED = [
         The officer was prescribed opioids for his back.
         Substance abuse treatment was a condition of the agreement.
         Counseling for anger was ordered by the department.
+        The officer was hospitalized for depression and missed his hearing.
+        Officer has been seeing a department psychologist since 2019.
+        The employee's therapist cleared him to return.
+        Officer completed a 28-day inpatient program.
+        He was found not fit for duty by the city physician.
+        She takes Xanax for anxiety.
+        Officer is HIV positive.
         """,
     ),
     *_each(
@@ -80,6 +90,10 @@ REFUSED = [
         The juvenile's name is Marcus.
         He handcuffed juvenile K.L. to a bench.
         The teenager, identified as Paulina, was released.
+        The boy's mother, Jane Sampleton, filed a complaint.
+        16-year-old Jamal Testerling was shot with a beanbag round.
+        The minor victim (T.S.) was interviewed.
+        A 9 year old girl, Emma Testerling, saw it.
         """,
     ),
     *_each(
@@ -96,6 +110,10 @@ REFUSED = [
         He followed a woman named Clara to her home.
         He offered money to witness T. R. in the parking lot.
         He stalked his ex-girlfriend Tamsin for a month.
+        Victim Maria Sampleton reported the assault.
+        The victim, M. Sampleton, reported it.
+        The complainant, Ms. Sampleton, met with the lieutenant.
+        Witness statements by John Sampleton and Ann Testerling contradict him.
         """,
     ),
     *_each(
@@ -110,6 +128,8 @@ REFUSED = [
         Based on an NCIC printout the officer has a warrant.
         The NGI response indicated a prior arrest.
         Prior conviction confirmed by III.
+        NCIC shows a conviction in Nevada.
+        His criminal record per NCIC includes a DUI.
         """,
     ),
     *_each(
@@ -122,6 +142,8 @@ REFUSED = [
         Placed on a Brady/Giglio database by the district attorney.
         He was Giglio'd after the hearing.
         The prosecutor put her on the do-not-call list.
+        Brady-listed since 2018 by the county attorney.
+        Listed in the prosecutor's Giglio database.
         """,
     ),
     *_each(
@@ -131,6 +153,7 @@ REFUSED = [
         His number is 123-45-6789.
         SSN: 123456789 as given on the form.
         Social security number 078 05 1120.
+        SSN 123 45 6789.
         """,
     ),
     *_each(
@@ -144,6 +167,10 @@ REFUSED = [
         A criminal investigation is ongoing.
         No finding has been made as to the second incident.
         He is suspected of a further burglary.
+        An additional allegation of theft remains under investigation.
+        Two other complaints against the officer are pending.
+        The charge of perjury was not sustained.
+        He is alleged to have taken a bribe as well.
         """,
     ),
     *_each(
@@ -250,6 +277,64 @@ ORDINARY = [
                 He told the complainant that the report was lost.
                 The officer's grievance was denied.
                 Counsel for the officer was present.
+                On March 3 the officer discharged his weapon at a fleeing vehicle in violation of General Order 5.12.
+                Officer responded to a domestic disturbance and failed to separate the parties.
+                Board found by a preponderance that the officer used profane language toward a citizen.
+                The officer failed to activate his body-worn camera on four calls.
+                Failed to render medical aid after deploying a Taser.
+                Subject sustained a broken arm during the arrest.
+                The suspect's mother filed a complaint that was sustained.
+                Deputy conducted a pursuit at speeds that endangered the public.
+                Officer had sexual relations with a confidential informant.
+                Officer accessed DAVID and NCIC for personal use on 17 occasions.
+                He queried his ex-wife's license plate in the state database.
+                She left a loaded firearm in a public restroom.
+                Officer was found to have provided false testimony at a suppression hearing.
+                The officer failed to provide discovery, including Brady material, to the State Attorney.
+                Excessive use of sick time and failure to provide a doctor's note.
+                Officer refused to take a breath test.
+                Arrested for driving under the influence; convicted; terminated after hearing.
+                The internal affairs investigation was completed on 4 April and sustained two charges.
+                Officer lied to investigators during the administrative interview.
+                The officer was untruthful in her interview with internal affairs.
+                Officer was placed on administrative leave pending the outcome and terminated on 2 June.
+                Officer pointed a firearm at a juvenile without justification.
+                Failed to read Miranda rights to a juvenile suspect.
+                Officer allowed a minor to ride in the patrol vehicle.
+                The officer struck a handcuffed prisoner in the face.
+                He made derogatory remarks about a complainant's religion.
+                Violated policy 340.3.5 by failing to report a use of force.
+                Officer discussed an active investigation with a reporter.
+                Was in possession of steroids.
+                Consumed alcohol while in uniform and on duty.
+                Slept in the patrol car while assigned to guard duty at the psychiatric ward.
+                Failed to secure a suspect who was under a mental health hold.
+                Failed to follow up on an assault report and told the victim it was her fault.
+                The officer contacted the victim of a closed case by text message.
+                Officer disclosed the name of a confidential witness to a defendant.
+                Improper search of a female motorist.
+                The officer stole cash from a deceased person's home.
+                The sergeant failed to supervise a rookie in the use of a neck hold.
+                Officer's charges were upheld by the Civil Service Commission.
+                The arbitrator reduced the suspension to ten days.
+                Officer resigned in lieu of termination.
+                Following a Loudermill hearing the chief ordered dismissal.
+                The officer was given a pre-disciplinary hearing with counsel and union representation.
+                Officer violated a protective order that his wife had obtained.
+                Domestic battery against his girlfriend; conviction followed.
+                He struck his son with a belt; the court found him guilty.
+                The officer neglected to feed a K9 in his care.
+                Officer recorded a prisoner in a state of undress and shared the video.
+                Failed drug test (cocaine) on random screening.
+                Officer misled a therapist at the jail about an inmate's housing.
+                Officer took money from the Police Athletic League's account.
+                Falsified training records of the academy.
+                He used the department's credit card to buy fuel for his private car.
+                Officer made 31 calls to a woman he had stopped for speeding.
+                Told dispatch that he was on a call at Victory Lane while at home.
+                Officer ignored a witness who offered video of the incident.
+                The District Attorney declined to prosecute; the department sustained the policy violation.
+                He posted racist comments under the name "Blue Line".
                 """,
             ),
             (

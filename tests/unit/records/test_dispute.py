@@ -173,6 +173,17 @@ def test_steps_are_not_dated_before_the_one_before_them() -> None:
         refer_on(stood_by(), DAY + timedelta(days=2))
 
 
+def test_a_dispute_that_is_resolved_takes_no_step() -> None:
+    settled = voided(opened(), DAY)
+    for step in (
+        lambda: answer(settled, DisputeAnswer.STAND_BY, DAY, "x"),
+        lambda: refer_on(settled, DAY + timedelta(days=99)),
+        lambda: resolve(settled, Resolution.VOID, DAY, "x"),
+    ):
+        with pytest.raises(WrongStanding, match="The dispute is resolved"):
+            step()
+
+
 @pytest.mark.parametrize("reasons", ["", "  \n "])
 def test_an_answer_or_resolution_without_reasons_is_refused(reasons: str) -> None:
     with pytest.raises(InputInvalid):

@@ -18,7 +18,6 @@ from candor_records.gate import (
 )
 from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, GateRules
 from candor_records.records import Circumstances, ReportType, following
-from tests.packs import detailed_record
 from tests.records import NOW, make_content, make_record
 
 TODAY = date(2026, 3, 2)
@@ -116,15 +115,15 @@ def test_separation_under_investigation_needs_a_named_exception() -> None:
     decision = gate(record, TODAY)
     assert "no policy pack allows" in decision.failed[0].words
     assert failing(gate(record, TODAY, GateRules(frozenset({FINAL_APPEAL_PENDING})))) == ["final"]
-    unproven = gate(record, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))
-    assert failing(unproven) == ["final"]
-    assert "as an advisory record it needs more" in unproven.failed[0].words
+    needs_facts = gate(record, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))
+    assert failing(needs_facts) == ["final"]
+    assert "as an advisory record it needs more" in needs_facts.failed[0].words
     known = {"investigation_opened_on": "2021-04-01", "officer_informed_on": "2021-04-01"}
-    complete = detailed_record(known, record_kind="SEPARATION_UNDER_INVESTIGATION")
+    complete = make_record(record_kind="SEPARATION_UNDER_INVESTIGATION", **known)
     assert failing(gate(complete, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))) == []
     # The exception stands for the finding only: notice and opportunity are still owed.
-    unheard = detailed_record(
-        known, record_kind="SEPARATION_UNDER_INVESTIGATION", opportunity="NOT_OFFERED", opportunity_on=""
+    unheard = make_record(
+        record_kind="SEPARATION_UNDER_INVESTIGATION", opportunity="NOT_OFFERED", opportunity_on="", **known
     )
     decision = gate(unheard, TODAY, GateRules(frozenset({ADVISORY_SEPARATION})))
     assert failing(decision) == ["opportunity", "final"]

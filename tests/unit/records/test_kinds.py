@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from candor_proto.disclosure import MAX_RECORD_OCTETS
 from candor_proto.record import MAX_FIELDS, MAX_VALUE_OCTETS, CanonicalRecord, RecordKind, Tier
-from candor_records.codes import Cause, Discipline, InvestigationOutcome, Missing, YesNo
+from candor_records.codes import AllegationCategory, Cause, Discipline, InvestigationOutcome, Missing, YesNo
 from candor_records.content import (
     ALL_FIELDS,
     CONTENT_FIELDS,
@@ -22,6 +22,7 @@ from candor_records.content import (
     ContentInvalid,
     content_fields,
 )
+from candor_records.earlier import MAX_OCTETS, EarlierReport, chain_words
 from candor_records.field_types import Amount, plain
 from candor_records.kinds import FIELDS, FIELDS_OF, OWN_FIELDS, Field
 from candor_records.record_fields import amended, parse
@@ -33,6 +34,7 @@ from tests.records import CONTRIBUTOR, NODE, NOW, ORI, make_content, make_record
 
 TERMINATION = "TERMINATION_FOR_CAUSE"
 ADVISORY = "SEPARATION_UNDER_INVESTIGATION"
+MAX_NODE_ID = 64  # the longest of what is neither a text nor a list
 
 
 def faults(**overrides: str) -> dict[str, str]:
@@ -67,16 +69,26 @@ def test_every_kind_has_fields_of_its_own_and_says_what_a_complete_report_gives(
 @pytest.mark.parametrize("kind", RecordKind)
 def test_the_longest_release_of_a_kind_is_one_that_a_response_carries(kind: RecordKind) -> None:
     """Every text at its limit, in letters of four octets; the bound does not rest on what is likely."""
-    row = dict.fromkeys(CONTENT_FIELDS, "x" * MAX_NAME_CHARACTERS)
-    longest = {name: field.type.max_octets for name, field in FIELDS_OF[kind].items()}
+    names = ("first", "middle", "last", "suffix", "former_last", "post_id")
+    longest = dict.fromkeys(names, 4 * MAX_NAME_CHARACTERS)
+    longest |= {name: field.type.max_octets for name, field in FIELDS_OF[kind].items()}
+    longest |= {"narrative": 4 * MAX_NARRATIVE_CHARACTERS, "earlier_reports": MAX_OCTETS + 64}
+    longest["allegation_categories"] = sum(len(name) + 1 for name in AllegationCategory.__members__)
     released = canonical(make_record(record_kind=kind.name))
-    octets = {name: 4 * len(text) for name, text in row.items() if name in released.fields}
-    octets |= longest | {"narrative": 4 * MAX_NARRATIVE_CHARACTERS}
-    assert max(octets.values()) <= MAX_VALUE_OCTETS
     assert len(released.fields) <= MAX_FIELDS
-    names = sum(len(name) + 8 for name in released.fields)
-    filing = 256 * len(set(released.fields) - set(octets))
-    assert sum(octets.values()) + names + filing + 64 <= MAX_RECORD_OCTETS
+    octets = {name: longest.get(name, MAX_NODE_ID) + len(name) + 8 for name in released.fields}
+    assert max(octets.values()) <= MAX_VALUE_OCTETS
+    assert sum(octets.values()) + 64 <= MAX_RECORD_OCTETS
+
+
+def test_a_long_chain_of_reports_leaves_out_the_oldest() -> None:
+    texts = {f"field_{number}": "\U0001f6a9" * 500 for number in range(9)}
+    reports = [EarlierReport(f"DCN{n}", "REVISION_TO_ACTION", date(2021, 1, n + 1), texts) for n in range(20)]
+    words = chain_words(reports)
+    assert len(words.encode()) <= MAX_OCTETS + 64
+    assert words.startswith("18 earlier reports are not listed\n2021-01-19")
+    assert chain_words(reports[:1]).startswith("2021-01-01 REVISION_TO_ACTION DCN0: field_0 was")
+    assert chain_words(()) == ""
 
 
 # --- as texts ----------------------------------------------------------------------------------------
@@ -88,6 +100,9 @@ def test_contents_of_every_kind_are_read_back_from_their_fields(content: Content
     assert parse(flat) == (content, ())
     assert set(flat) == {*CONTENT_FIELDS, *FIELDS_OF[content.record_kind]}
     assert all(flat.values())
+    given = content_fields(content, given_only=True)
+    assert parse(given) == (content, ())
+    assert set(given) == {*CONTENT_FIELDS, *content.details}
 
 
 @given(rows())

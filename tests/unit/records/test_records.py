@@ -291,7 +291,7 @@ def test_canonical_record_holds_what_the_requester_may_see() -> None:
     rest = "effective_on reported_on expires_on on_duty use_of_force_related allegation_categories"
     own = FIELDS_OF[RecordKind.TERMINATION_FOR_CAUSE]
     names = {*IDENTITY_FIELDS, *DUE_PROCESS_FIELDS, *filing.split(), *rest.split(), *own}
-    assert set(released.fields) == {*names, "source_of_record", "narrative"}
+    assert set(released.fields) == {*names, "source_of_record", "narrative", "earlier_reports"}
     assert released.fields["last"] == "Placeholderson"
     assert released.fields["suffix"] == "UNKNOWN"
     assert released.fields["previous_dcn"] == "NOT_APPLICABLE"

@@ -67,7 +67,9 @@ def test_what_the_kind_is_about_is_refused_in_that_kind_only() -> None:
     assert in_text(open_still, RecordKind.TERMINATION_FOR_CAUSE) == (Refusal.ALLEGATION_ONLY,)
 
 
-@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if field.type.free])
+@pytest.mark.parametrize(
+    "name", [name for name, field in FIELDS.items() if field.type.words.startswith("text")]
+)
 def test_every_field_of_free_text_is_searched(name: str) -> None:
     kind = next(kind for kind in RecordKind if refused_in(kind, name))
     assert refusals(record_kind=kind.name, **{name: "a Garrity statement"}) == {
@@ -77,6 +79,23 @@ def test_every_field_of_free_text_is_searched(name: str) -> None:
 
 def refused_in(kind: RecordKind, name: str) -> bool:
     return bool(refusals(record_kind=kind.name, **{name: "a Garrity statement"}))
+
+
+def test_a_settlement_comes_in_only_where_the_pack_lets_it() -> None:
+    row = make_row(
+        record_kind="CIVIL_JUDGMENT",
+        judgment_form="SETTLEMENT_NO_ADMISSION",
+        narrative="The case was settled without admission of liability.",
+    )
+    assert {fault.field for fault in parse(row)[1]} == {"judgment_form", "narrative"}
+    content, faults = parse(row, settlements=True)
+    assert faults == ()
+    assert content is not None
+    # What was let in once is read back, and can be amended, under any pack.
+    assert parse(content_fields(content), search=())[0] == content
+    assert amended(content, {"satisfied": "YES"}).detail("judgment_form") is content.detail("judgment_form")
+    garrity = {**row, "narrative": "See the Garrity statement."}
+    assert [fault.refusal for fault in parse(garrity, settlements=True)[1]] == [Refusal.COMPELLED_STATEMENT]
 
 
 # --- codes -------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from candor_records.roles import (
     same_user,
 )
 
-# The whole matrix, written out a second time: C clerk, I investigator, A approver, U auditor, M administrator.
+# The whole matrix, written out again: C clerk, I investigator, A approver, U auditor, M administrator.
 # Behind the stroke who may be the second person.
 MATRIX = {
     "VIEW_STATUS": "CIAUM",

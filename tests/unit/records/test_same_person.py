@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candor_proto.errors import InputInvalid
-from candor_proto.normalise import Particulars
-from candor_records.same_person import Agreement, agreement, check_claim
+from candor_proto.normalise import Particulars, normalise
+from candor_records import same_person
+from candor_records.same_person import Agreement, check_claim
 
 QUENTIN = Particulars(
     first="Quentin",
@@ -21,6 +22,10 @@ QUENTIN = Particulars(
     post_id="B-204417",
 )
 BY_NAME = Particulars(first="QUENTIN", last="Placeholderson", birth_date="1984-07-23")
+
+
+def agreement(one: Particulars, other: Particulars) -> Agreement:
+    return same_person.agreement(normalise(one), normalise(other))
 
 
 def test_name_and_birth_date_are_enough() -> None:
