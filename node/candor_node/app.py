@@ -23,7 +23,6 @@ from pathlib import Path
 from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
 from candor_node import (
     approvals,
-    backup,
     deferrals,
     desk,
     due_process,
@@ -37,6 +36,7 @@ from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
 from candor_node.approvals import Executors
+from candor_node.backup import Backups
 from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
@@ -252,7 +252,8 @@ class Node:
             config.publish_interval,
             ready,
         )
-        self.aftermath = Aftermath(self.store, self.publishing, self.recaller.wake, own, self.clock)
+        self.backups = Backups(self.store, own, self.clock)
+        self.aftermath = Aftermath(self.publishing, self.recaller.wake, self.backups)
 
     def policy(self, db: Database) -> Policy:
         """What is in force here."""
@@ -425,9 +426,8 @@ class Node:
             # Time opens and closes gates, and ends what was kept long enough.
             await self.store.run(lambda db, now=now: due_process.refresh(db, now, self.policy(db)))  # type: ignore[misc]
             # §5.2: a seed ends with its grace, not with the next publication.
-            if await self.store.run(partial(epochs.destroy_expired, now=now)):
-                await asyncio.to_thread(self.store.checkpoint)
-            await asyncio.to_thread(backup.tidy, self.store, self.config.node_id, now)
+            await self.store.run(partial(epochs.destroy_expired, now=now))
+            await self.backups.tidy()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

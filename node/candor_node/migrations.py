@@ -52,6 +52,7 @@ _TABLES = (
         review_on TEXT,
         expires_on TEXT,
         dispute_status TEXT NOT NULL,
+        dispute_due_on TEXT,
         matters BLOB NOT NULL
     ) STRICT""",
     "CREATE INDEX record_heads_matchable ON record_heads (matchable)",
