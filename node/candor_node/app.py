@@ -30,6 +30,7 @@ from candor_node import (
     mail_store,
     packs,
     shipped_packs,
+    staging,
 )
 from candor_node.aftermath import Aftermath
 from candor_node.allowance import Allowances
@@ -56,6 +57,7 @@ from candor_node.office import EXECUTORS, AllowedLookups
 from candor_node.office_migrations import office_migrations
 from candor_node.outbox import Outbox
 from candor_node.packs import packs_migrations
+from candor_node.profile_store import import_migrations
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
 from candor_node.recalled import RecallRecipient
@@ -74,7 +76,14 @@ from candor_records.roles import Operation
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
 # The desk's come last: they watch tables of all others.
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations, packs_migrations, desk_migrations)
+MIGRATIONS = (
+    *ALL_MIGRATIONS,
+    exchange_migrations,
+    office_migrations,
+    packs_migrations,
+    import_migrations,
+    desk_migrations,
+)
 HOUSEKEEPING_SECONDS = 60.0
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
@@ -84,7 +93,14 @@ STORE_PAUSE_SECONDS = 5.0
 
 def open_store(config: NodeConfig) -> Store:
     """The node's database; raises StoreUnusable or ConfigInvalid."""
-    return Store.open(config.database_file, config.database_key(), MIGRATIONS)
+    store = Store.open(config.database_file, config.database_key(), MIGRATIONS)
+    try:
+        # What an import that died had staged: nobody has its keys.
+        store.run_sync(staging.clear_all)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 @dataclass(frozen=True)
