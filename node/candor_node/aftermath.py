@@ -9,15 +9,11 @@ Rules of this file:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from candor_node import backup
-from candor_node.clock import Clock
+from candor_node.backup import Backups
 from candor_node.publishing import Publishing
-from candor_node.store import Store
-from candor_proto.ids import NodeId
 from candor_records.roles import Operation
 
 DESTRUCTIONS = frozenset({Operation.EXPUNGE_RECORD, Operation.DESTROY_RECORDS})
@@ -27,11 +23,9 @@ DESTRUCTIONS = frozenset({Operation.EXPUNGE_RECORD, Operation.DESTROY_RECORDS})
 class Aftermath:
     """Belongs to the event loop."""
 
-    store: Store
     publishing: Publishing
     wake_recalls: Callable[[], None]
-    node: NodeId
-    clock: Clock
+    backups: Backups
 
     async def acted(self) -> bool:
         """Something happened to records; whether the hub has the index without, or with, it already."""
@@ -41,10 +35,5 @@ class Aftermath:
     async def decided(self, operation: Operation) -> None:
         """A second person approved `operation`, and it was done."""
         if operation in DESTRUCTIONS:
-            await self.forget()
+            await self.backups.tidy()
         await self.acted()
-
-    async def forget(self) -> None:
-        """Cut the write-ahead log to nothing, and write the keys in known backups anew without what went."""
-        await asyncio.to_thread(self.store.checkpoint)
-        await asyncio.to_thread(backup.tidy, self.store, self.node, self.clock.now())

@@ -17,6 +17,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import secrets
@@ -27,6 +28,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from candor_node.clock import Clock
 from candor_node.desk_migrations import KEY_TABLES
 from candor_node.driver import Database, DatabaseError, explain
 from candor_node.logs import log
@@ -117,10 +119,16 @@ def write(store: Store, node: NodeId, folder: Path, now: datetime, live: timedel
 
 
 def tidy(store: Store, node: NodeId, now: datetime) -> int:
-    """Bring the keys in known folders up to date with what was destroyed; returns how many were written anew.
+    """Let what was destroyed leave the disk: the write-ahead log is cut, and the keys in known folders are
+    written anew; returns in how many. Blocks, so call it beside the event loop, every minute.
 
     A folder that cannot be reached (an unmounted disk) is tried again at the next call, and logged.
     """
+    destroyed, cut = store.run_sync(
+        lambda db: db.execute("SELECT number, cut FROM key_destructions").fetchone()
+    )
+    if destroyed != cut and store.checkpoint():
+        store.run_sync(lambda db: db.execute("UPDATE key_destructions SET cut = ?", [destroyed]))
     anew = 0
     for folder in store.run_sync(_folders):
         try:
@@ -138,6 +146,26 @@ def tidy(store: Store, node: NodeId, now: datetime) -> int:
 def unreachable(store: Store) -> list[str]:
     """Folders whose keys hold something that was destroyed here since: for `doctor` to say so."""
     return [str(folder.path) for folder in store.run_sync(_folders) if folder.behind]
+
+
+class Backups:
+    """One at a time: what tidies up would wait for what still reads. Belongs to the event loop."""
+
+    def __init__(self, store: Store, node: NodeId, clock: Clock) -> None:
+        self._store = store
+        self._node = node
+        self._clock = clock
+        self._one = asyncio.Lock()
+
+    async def write(self, folder: Path, live: timedelta) -> Written:
+        """`write`, beside the loop."""
+        async with self._one:
+            return await asyncio.to_thread(write, self._store, self._node, folder, self._clock.now(), live)
+
+    async def tidy(self) -> None:
+        """`tidy`, beside the loop."""
+        async with self._one:
+            await asyncio.to_thread(tidy, self._store, self._node, self._clock.now())
 
 
 def _write_keys_anew(store: Store, node: NodeId, old: _Folder, now: datetime) -> None:

@@ -22,12 +22,14 @@ _TABLES = (
         body BLOB NOT NULL,
         signature BLOB NOT NULL CHECK (length(signature) = 64)
     ) STRICT""",
-    # How often a key was destroyed here, by whatever code: what backups of keys are measured by.
+    # How often a key was destroyed here, by whatever code: what backups of keys are measured by. `cut` is the
+    # count when the write-ahead log was cut last: behind it a destroyed key may still lie in the log.
     """CREATE TABLE key_destructions (
         one INTEGER PRIMARY KEY CHECK (one = 1),
-        number INTEGER NOT NULL
+        number INTEGER NOT NULL,
+        cut INTEGER NOT NULL
     ) STRICT""",
-    "INSERT INTO key_destructions VALUES (1, 0)",
+    "INSERT INTO key_destructions VALUES (1, 0, 0)",
     # Folders that hold keys of this database: `destructions` is the count when they were written.
     """CREATE TABLE backup_folders (
         path TEXT PRIMARY KEY,
@@ -36,16 +38,6 @@ _TABLES = (
         expires_at INTEGER NOT NULL,
         destructions INTEGER NOT NULL
     ) STRICT""",
-    # What somebody has to do about a record by a day, and that its head does not say by itself.
-    """CREATE TABLE record_dues (
-        record_id BLOB NOT NULL REFERENCES record_heads (record_id),
-        what TEXT NOT NULL,
-        due_on TEXT NOT NULL,
-        PRIMARY KEY (record_id, what)
-    ) STRICT""",
-    "CREATE INDEX record_dues_on ON record_dues (due_on, record_id)",
-    """CREATE TRIGGER record_dues_end AFTER DELETE ON record_keys
-        BEGIN DELETE FROM record_dues WHERE record_id = OLD.record_id; END""",
     # Lists come newest first, whatever they are narrowed to.
     "CREATE INDEX record_heads_filed ON record_heads (filed_at, record_id)",
     "CREATE INDEX record_heads_kind ON record_heads (record_kind, filed_at, record_id)",
@@ -54,6 +46,8 @@ _TABLES = (
     "CREATE INDEX record_heads_agency ON record_heads (reporting_agency, filed_at, record_id)",
     "CREATE INDEX record_heads_review ON record_heads (review_on, record_id) WHERE review_on IS NOT NULL",
     "CREATE INDEX record_heads_expires ON record_heads (expires_on, record_id) WHERE expires_on IS NOT NULL",
+    "CREATE INDEX record_heads_dispute ON record_heads (dispute_due_on, record_id)"
+    " WHERE dispute_due_on IS NOT NULL",
     "CREATE INDEX received_requests_by_dcn ON received_requests (dcn)",
     """CREATE TRIGGER certificates_stay BEFORE UPDATE ON certificates
         BEGIN SELECT RAISE(ABORT, 'a certificate of destruction is never changed'); END""",

@@ -1,10 +1,9 @@
 """What has to be done about records, by when: the work list (RECORDS.md §4.2, §4.4).
 
 Rules of this file:
-- a day stands where it comes from: reviews and ends of retention in the record's head, the day after which an
-  appeal is out of time in its gate's `recheck_on`. What no head says (a dispute's clock, a notice to the
-  officer, a recall without an answer) is put down with `set_due` by whoever knows, in the transaction of the
-  act, and ends with `clear_due` or with the record's key;
+- a day stands where it comes from, and nowhere twice: reviews, ends of retention and disputes in the head of
+  the record, the day after which an appeal is out of time in its gate's `recheck_on`, notices to the officer
+  and recalls in their own tables;
 - nothing here names anybody, and nothing is opened.
 """
 
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 
+from candor_node.recalls import OVERDUE_DAYS
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.record import RecordKind
@@ -54,26 +54,13 @@ class Due:
     record_id: bytes
 
 
-# Kept in the head of a record, and when it counts: not for records that are over.
+# Kept in the head of a record, and when it counts: most not for records that are over.
 _IN_HEAD = {
     What.REVIEW: ("review_on", "standing IN ('DRAFT', 'HELD', 'ACTIVE')"),
     What.RETENTION: ("expires_on", "standing <> 'EXPUNGED'"),
+    What.DISPUTE: ("dispute_due_on", "standing IN ('DRAFT', 'HELD', 'ACTIVE')"),
     What.APPEAL: ("recheck_on", "standing = 'HELD' AND instr(', ' || failed || ', ', ', final, ') > 0"),
 }
-
-
-def set_due(db: Database, record_id: bytes, what: What, due_on: date) -> None:
-    """Put down, in place of the day that was there, by when something is due that no head says."""
-    if what in _IN_HEAD:
-        raise AssertionError(f"when a {what.name} is due stands in the record's head")
-    db.execute(
-        "INSERT OR REPLACE INTO record_dues VALUES (?, ?, ?)", [record_id, what.name, due_on.isoformat()]
-    )
-
-
-def clear_due(db: Database, record_id: bytes, what: What) -> None:
-    """It is done, or need not be done any more."""
-    db.execute("DELETE FROM record_dues WHERE record_id = ? AND what = ?", [record_id, what.name])
 
 
 def dues(
@@ -81,11 +68,8 @@ def dues(
 ) -> list[Due]:
     """What is due up to and on `until`, the longest overdue first; behind `after`, the last of a page."""
     begin = (after.due_on.isoformat(), after.record_id, after.what.name) if after else ("", b"", "")
-    parts, values = [], list[str | bytes | int]()
-    for one in what:
-        sql, own = _part(one)
-        parts.append(f"SELECT * FROM ({sql})")  # noqa: S608
-        values += [until.isoformat(), begin[0], *own, *begin, limit]
+    parts = [f"SELECT * FROM ({_part(one)})" for one in what]  # noqa: S608
+    values = [until.isoformat(), begin[0], *begin, limit] * len(parts)
     rows = db.execute(
         " UNION ALL ".join(parts) + " ORDER BY due_on, record_id, what LIMIT ?", [*values, limit]
     )
@@ -103,20 +87,30 @@ def dues(
     ]
 
 
-def _part(what: What) -> tuple[str, list[str]]:
-    """The list's first rows about `what`, as SQL over until, from, …, begin and limit; and what `…` is."""
-    columns = "dcn, record_kind, standing, legal_hold"
+def _part(what: What) -> str:
+    """The list's first rows about `what`, as SQL over until, from, begin (three) and limit."""
     if what in _IN_HEAD:
-        column, counts = _IN_HEAD[what]
-        sql = (
-            f"SELECT {column} AS due_on, record_id, '{what.name}' AS what, {columns} FROM record_heads "  # noqa: S608
-            f"WHERE {column} <= ? AND {column} >= ? AND {counts}"
-        )
-        own: list[str] = []
+        day, counts = _IN_HEAD[what]
+        source, record = f"record_heads WHERE {counts}", "record_id"
     else:
-        sql = (
-            f"SELECT due_on, record_dues.record_id, what, {columns} FROM record_dues "  # noqa: S608
-            "JOIN record_heads USING (record_id) WHERE due_on <= ? AND due_on >= ? AND what = ?"
-        )
-        own = [what.name]
-    return f"{sql} AND (due_on, record_id, what) > (?, ?, ?) ORDER BY due_on, record_id LIMIT ?", own
+        day, source = _ELSEWHERE[what]
+        record = "record_heads.record_id"
+    return (
+        f"SELECT DISTINCT {day} AS due_on, {record}, '{what.name}' AS what, record_heads.dcn, record_kind, "  # noqa: S608
+        f"standing, legal_hold FROM {source} AND {day} <= ? AND {day} >= ? "
+        f"AND ({day}, {record}, '{what.name}') > (?, ?, ?) ORDER BY due_on, {record} LIMIT ?"
+    )
+
+
+# What an own table says: the day, and where from. A recall outlives its record.
+_ELSEWHERE = {
+    What.NOTICE: (
+        "subject_notices.due_on",
+        "subject_notices JOIN record_heads USING (record_id) WHERE sent_on IS NULL",
+    ),
+    What.RECALL: (
+        f"date(recalls.effective_at / 1000, 'unixepoch', '+{OVERDUE_DAYS} days')",
+        "recalls JOIN record_heads USING (record_id) "
+        "WHERE recalls.state IN ('pending', 'sent', 'undeliverable')",
+    ),
+}

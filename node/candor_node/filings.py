@@ -318,6 +318,7 @@ def _gate_values(gate: GateState) -> dict[str, Cell]:
 def _circumstance_values(record: Record, key: bytes) -> dict[str, Cell]:
     now = record.circumstances
     matters = {"statement": now.subject_statement, "dispute": now.dispute.fields() if now.dispute else None}
+    owed = now.dispute.due() if now.dispute else None
     return {
         "standing": now.standing.name,
         "sharing": now.sharing.name,
@@ -326,6 +327,7 @@ def _circumstance_values(record: Record, key: bytes) -> dict[str, Cell]:
         "legal_hold": int(now.legal_hold),
         **_time_values(now),
         "dispute_status": record.dispute_status.name,
+        "dispute_due_on": owed[0].isoformat() if owed else None,
         "matters": seal(key, _json(matters), _MATTERS + record.record_id),
     }
 
@@ -354,6 +356,7 @@ _TOMBSTONE: Mapping[str, Cell] = {
     "review_on": None,
     "expires_on": None,
     "dispute_status": DisputeStatus.NONE.name,
+    "dispute_due_on": None,
     "matters": b"",
 }
 

@@ -53,6 +53,7 @@ _TABLES = (
         review_on TEXT,
         expires_on TEXT,
         dispute_status TEXT NOT NULL,
+        dispute_due_on TEXT,
         matters BLOB NOT NULL
     ) STRICT""",
     "CREATE INDEX record_heads_person ON record_heads (person_key) WHERE person_key IS NOT NULL",

@@ -8,7 +8,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
@@ -284,7 +283,7 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
         folder = Path(request.folder)
         if not folder.is_absolute():
             raise InputInvalid("The folder of a backup needs its whole path.", remedy="Begin it with a /.")
-        written = await asyncio.to_thread(backup.write, node.store, node.config.node_id, folder, now, live)
+        written = await node.backups.write(folder, live)
         await node.store.run(
             lambda db: ledger.append(db, now, "store.backed_up", {"user": by}, {"filings": written.filings})
         )

@@ -153,9 +153,12 @@ class Store:
         self._running()
         return open_database(self.path, self._key)
 
-    def checkpoint(self) -> None:
-        """Write the log back into the database and cut it to nothing, so that what was destroyed is gone."""
-        self._running().submit(self._checkpoint).result()
+    def checkpoint(self) -> bool:
+        """Write the log back into the database and cut it to nothing, so that what was destroyed is gone.
+
+        False when somebody who still reads (a backup) kept the log from being cut.
+        """
+        return self._running().submit(self._checkpoint).result()
 
     def close(self) -> None:
         """Close connection and lock; a second call does nothing. Waits for work that has begun."""
@@ -295,9 +298,10 @@ class Store:
             except (DatabaseError, MemoryError):
                 self._stale = True
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self) -> bool:
         try:
-            self._connected().conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            row = self._connected().conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not row[0]
         except (DatabaseError, MemoryError) as error:
             self._stale = True
             raise explain(error, self.path) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
@@ -217,6 +218,25 @@ def test_a_folder_that_cannot_be_reached_is_said_and_tried_again(store: Store, t
     assert backup.unreachable(store) == [str(tmp_path / "backup")]
     (tmp_path / "unmounted").rename(tmp_path / "backup")
     assert backup.tidy(store, NODE, LATER) == 1
+
+
+def test_a_destroyed_key_leaves_the_log_too_once_nobody_reads_it_any_more(
+    store: Store, tmp_path: Path
+) -> None:
+    record = filed(store)
+    key = _key(store, record)
+    reader = store.reader()
+    reader.conn.execute("BEGIN")
+    reader.conn.execute("SELECT count(*) FROM records").fetchone()
+    store.run_sync(lambda db: lifecycle.expunge(db, record.dcn, doing(second="chief-2")))
+    reading = threading.Thread(target=backup.tidy, args=(store, NODE, NOW))
+    reading.start()
+    reading.join()
+    assert found_in(pages(store.path, STORE_KEY), [key])
+    reader.conn.execute("COMMIT")
+    reader.conn.close()
+    backup.tidy(store, NODE, NOW)
+    assert found_in(pages(store.path, STORE_KEY), [key]) == []
 
 
 @pytest.mark.parametrize("days", [0, -1, 91])

@@ -12,9 +12,19 @@ from click.testing import CliRunner
 from candor_node.cli import cli
 from candor_node.cli_acts import fields_of
 from candor_node.cli_common import EXIT_OPERATOR
-from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable, UnknownObject, WrongStanding
+from candor_proto.errors import (
+    AlreadyExists,
+    InputInvalid,
+    SignatureInvalid,
+    StoreUnusable,
+    UnknownObject,
+    WrongStanding,
+)
+from candor_proto.ids import NodeId
+from candor_proto.signing import SigningKey
+from candor_records.retention import Certificate, file_of, sign
 from tests.federation import Federation
-from tests.records import generated_rows, make_row
+from tests.records import NOW, generated_rows, make_row
 from tests.unit.node.test_cli import Run, ended, play
 
 CORRECTED = "Falsified one overtime report."
@@ -91,7 +101,7 @@ def test_what_takes_two_is_proposed_and_done_when_another_person_agrees(tmp_path
         assert ended(await run("approvals", "approve", voided["approval_id"], "--by", "chief-2")) == 0
         with pytest.raises(WrongStanding) as caught:
             ended(await run("records", "seal", dcn, "--order", "Order 3"))
-        assert "VOID" in str(caught.value)
+        assert "is void" in str(caught.value)
         assert "file a new report" in caught.value.remedy
 
         gone = await _json(run, "records", "expunge", dcn, "--order", "Order 9", "--by", "clerk-7")
@@ -147,6 +157,27 @@ def test_retention_and_its_certificate(tmp_path: Path) -> None:
             ended(await run("records", "retention", "run", "--by", "clerk-7"))
         assert "Nothing was destroyed yet" in (await run("records", "certificates", "list")).output
         assert "Nothing is due" in (await run("records", "due")).output
+
+    play(tmp_path, scene, agencies=1)
+
+
+def test_a_certificate_is_verified_under_the_nodes_own_key_and_no_other(tmp_path: Path) -> None:
+    async def scene(fed: Federation, run: Run) -> None:
+        own, other = fed.nodes[0].keys.signing, SigningKey(bytes(range(32)))
+        certificate = Certificate(1, NodeId("alpha"), NOW, "clerk-7", "chief-2", (), (), 9, bytes(32))
+        right, forged = tmp_path / "right.json", tmp_path / "forged.json"
+        right.write_bytes(file_of(sign(certificate, own), own.public))
+        forged.write_bytes(file_of(sign(certificate, other), other.public))
+        verified = await _json(run, "records", "certificates", "verify", str(right))
+        assert verified["verified"] is True
+        assert verified["ledger_number"] == 9
+        with pytest.raises(SignatureInvalid):
+            ended(await run("records", "certificates", "verify", str(forged)))
+        key = other.public.value.hex()
+        named = await run("records", "certificates", "verify", str(forged), "--key", key)
+        assert named.output.startswith("The signature is right.")
+        with pytest.raises(InputInvalid, match="no key"):
+            ended(await run("records", "certificates", "verify", str(forged), "--key", "zz"))
 
     play(tmp_path, scene, agencies=1)
 

@@ -14,15 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candor_node import dues, filing_lists, lifecycle
+from candor_node import dues, filing_lists, lifecycle, notices
 from candor_node.dues import What
 from candor_node.filing_lists import Cursor, Filter
 from candor_node.store import Database, Store
+from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
+from candor_records.codes import NoticeMethod
 from candor_records.content import Content
+from candor_records.dispute import DisputeGround, open_dispute
 from candor_records.life import Act
 from candor_records.policy import NoPack, Retention
 from candor_records.records import Record, Standing
@@ -195,28 +198,67 @@ def test_the_end_of_a_time_to_appeal_is_due_the_day_after(store: Store) -> None:
     assert _due(store, date(2026, 3, 21)) == [("APPEAL", date(2026, 3, 21))]
 
 
-def test_what_is_put_down_is_due_until_it_is_cleared(store: Store) -> None:
+def test_a_dispute_is_due_until_the_agency_answers(store: Store) -> None:
     record = filed(store)
-    for what, days in ((What.DISPUTE, 60), (What.NOTICE, 5), (What.NOTICE, 7)):
-        store.run_sync(
-            partial(dues.set_due, record_id=record.record_id, what=what, due_on=TODAY + days * DAY)
-        )
-    assert _due(store, TODAY + 90 * DAY) == [("NOTICE", TODAY + 7 * DAY), ("DISPUTE", TODAY + 60 * DAY)]
-    store.run_sync(lambda db: dues.clear_due(db, record.record_id, What.NOTICE))
-    assert _due(store, TODAY + 90 * DAY) == [("DISPUTE", TODAY + 60 * DAY)]
+    opened = open_dispute(
+        None, DisputeGround.FACTUAL_INACCURACY, TODAY, str(record.dcn), "It was another.", 60
+    )
+    dispute = replace(record.circumstances, dispute=opened)
+    how = doing(reason="what the officer says")
+    store.run_sync(lambda db: lifecycle.change(db, record.dcn, Act.DISPUTE, how, dispute))
+    assert _due(store, TODAY + 59 * DAY) == []
+    assert _due(store, TODAY + 60 * DAY) == [("DISPUTE", TODAY + 60 * DAY)]
+    settled = replace(dispute, dispute=None)
+    store.run_sync(lambda db: lifecycle.change(db, record.dcn, Act.ANSWER_DISPUTE, doing(), settled))
+    assert _due(store, TODAY + 90 * DAY) == []
 
 
-def test_nothing_is_due_about_a_record_that_was_destroyed(store: Store) -> None:
-    record = filed(store, doing(policy=_Kept()))
-    store.run_sync(lambda db: dues.set_due(db, record.record_id, What.DISPUTE, TODAY))
+def test_a_notice_is_due_until_the_officer_was_told(store: Store) -> None:
+    record = filed(store, subject_notified_on="UNKNOWN")
+    ((what, day),) = _due(store, TODAY + 90 * DAY)
+    assert what == "NOTICE"
+    store.run_sync(lambda db: notices.settle(db, record.record_id, day, NoticeMethod.MAIL, "clerk-7"))
+    assert _due(store, TODAY + 90 * DAY) == []
+
+
+def test_a_recall_is_due_once_nobody_acknowledged_it_for_days(store: Store) -> None:
+    record = filed(store)
+    for number in range(2):
+        store.run_sync(partial(_recall, record_id=record.record_id, dcn=str(record.dcn), number=number))
+    assert _due(store, TODAY + 6 * DAY) == []
+    assert _due(store, TODAY + 7 * DAY) == [("RECALL", TODAY + 7 * DAY)]
+    store.run_sync(lambda db: db.execute("UPDATE recalls SET state = 'acted'"))
+    assert _due(store, TODAY + 90 * DAY) == []
+
+
+def _recall(db: Database, record_id: bytes, dcn: str, number: int) -> None:
+    row = {
+        "recall_id": bytes([number]), "request_id": bytes([number]), "recipient": "other-pd",
+        "record_id": record_id, "dcn": dcn, "kind": 1, "state": "sent",
+        "effective_at": to_milliseconds(NOW), "digest": b"", "body": b"", "send_at": 0,
+    }  # fmt: skip
+    db.execute("PRAGMA defer_foreign_keys = ON")
+    db.execute(
+        "INSERT INTO received_requests (request_id, requester, body, state, received_at, expires_at)"
+        " VALUES (?, 'other-pd', x'', 'released', 0, 0)",
+        [bytes([number])],
+    )
+    marks = ", ".join(f":{name}" for name in row)
+    db.execute(f"INSERT INTO recalls ({', '.join(row)}) VALUES ({marks})", row)
+
+
+def test_only_others_are_still_to_be_told_of_a_record_that_was_destroyed(store: Store) -> None:
+    record = filed(store, doing(policy=_Kept()), subject_notified_on="UNKNOWN")
+    store.run_sync(partial(_recall, record_id=record.record_id, dcn=str(record.dcn), number=1))
     store.run_sync(lambda db: lifecycle.expunge(db, record.dcn, doing(second="chief-2")))
-    assert _due(store, TODAY + 1000 * DAY) == []
+    assert {what for what, _ in _due(store, TODAY + 1000 * DAY)} == {"NOTICE", "RECALL"}
 
 
 def test_a_void_record_is_not_reviewed_any_more_but_its_time_ends_all_the_same(store: Store) -> None:
     record = filed(store, doing(policy=_Kept()))
     store.run_sync(lambda db: lifecycle.void(db, record.dcn, doing(policy=_Kept(), second="chief-2")))
-    assert _due(store, TODAY + 730 * DAY) == [("RETENTION", TODAY + 730 * DAY)]
+    due = _due(store, TODAY + 730 * DAY, What.REVIEW, What.APPEAL, What.DISPUTE, What.RETENTION)
+    assert due == [("RETENTION", TODAY + 730 * DAY)]
 
 
 def test_the_work_list_comes_in_pages(store: Store) -> None:

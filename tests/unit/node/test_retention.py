@@ -127,7 +127,7 @@ def test_a_record_whose_time_is_not_over_is_not_destroyed_whoever_approves_it(st
 
 def test_a_run_takes_two_people(store: Store) -> None:
     record = _ended(store)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="two people"):
         store.run_sync(lambda db: retention.run(db, (record.dcn,), NODE, KEY, doing(LATER, policy=POLICY)))
     assert store.run_sync(lambda db: filings.find(db, record.dcn)).dcn == record.dcn
 
