@@ -68,8 +68,11 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
     ) -> AsyncIterator[pb.ImportResponse]:
         store = self._node.store
         parts = aiter(request_iterator)
-        start = (await anext(parts, pb.ImportRequest())).start
-        refuse_unknown_fields(start)
+        first = await anext(parts, pb.ImportRequest())
+        refuse_unknown_fields(first)
+        if first.WhichOneof("part") != "start":
+            raise InputInvalid("An import begins with who contributes it, and its columns.")
+        start = first.start
         if self._importing.locked():
             raise AlreadyExists(
                 "Another import is under way.",

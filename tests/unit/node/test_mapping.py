@@ -227,7 +227,8 @@ def test_heading_that_the_profile_does_not_know_stops_the_import() -> None:
     profile = replace(
         profile,
         columns={**profile.columns, "narrative": "narative"},
-        fixed=ANSWERS.fixed | {name: text for name, text in profile.fixed.items() if name != "narrative"},
+        fixed=dict(ANSWERS.fixed)
+        | {name: text for name, text in profile.fixed.items() if name != "narrative"},
     )
     Mapper(profile, HEADER)
     with pytest.raises(InputInvalid, match="profile test; unknown: Medical"):

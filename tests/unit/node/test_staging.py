@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,10 +15,10 @@ from candor_node.lifecycle import Doing
 from candor_node.store import Database, Store
 from candor_proto.errors import InputInvalid
 from candor_proto.policy import Sharing
-from candor_records.content import CONTENT_FIELDS, Content
+from candor_records.content import CONTENT_FIELDS
 from candor_records.life import Act
 from candor_records.policy import NoPack
-from candor_records.records import Record, Standing
+from candor_records.records import Dcn, Record, Standing
 from tests.records import (
     CONTRIBUTOR,
     NODE,
@@ -63,7 +63,7 @@ def stage(store: Store, work: Import, rows: Rows) -> list[importer.Outcome]:
 
 
 def finish(
-    store: Store, work: Import, propose: Callable[[Database, Record, Content], None] = importer.no_opening
+    store: Store, work: Import, propose: importer.ProposeOpening = importer.no_opening
 ) -> ImportReport:
     report = store.run_sync(lambda db: work.finish(db, propose))
     while not store.run_sync(staging.clear):
@@ -191,7 +191,7 @@ def test_record_changed_by_somebody_else_meanwhile_undoes_the_import(store: Stor
     assert store.run_sync(filing_lists.count) == (1, 1)
 
 
-def found_dcn(db: Database) -> filings.Dcn:
+def found_dcn(db: Database) -> Dcn:
     filing = filings.current_filing(db, ORI, "IA-2021-0001")
     assert filing is not None
     return filing.dcn
@@ -224,10 +224,14 @@ def test_row_of_another_kind_is_refused(store: Store) -> None:
 def test_what_is_red_is_opened_by_no_import(store: Store) -> None:
     filed(store, [make_row(sharing="RED")])
     asked: list[str] = []
+
+    def ask(db: Database, record: Record, sharing: Sharing) -> None:
+        asked.append(str(record.dcn))
+
     for change in ({}, {"narrative": "Corrected."}):
         work = begun(store, days=1)
         stage(store, work, [make_row(sharing="GREEN", **change)])
-        report = finish(store, work, lambda db, record, content: asked.append(str(record.dcn)))
+        report = finish(store, work, ask)
         assert (report.opening, found(store).sharing) == (1, Sharing.RED)
         assert asked[-1] == str(found(store).dcn)
     assert len(asked) == 2

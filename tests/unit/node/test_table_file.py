@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import resource
+import sys
 import zipfile
 from datetime import date, datetime
 from pathlib import Path
@@ -39,7 +41,7 @@ def book(path: Path, *sheets: tuple[str, list[list[object]]], hidden: str = "") 
         for number, cells in enumerate(rows):
             for column, cell in enumerate(cells):
                 if isinstance(cell, date):
-                    sheet.write_datetime(number, column, cell, day)  # type: ignore[arg-type]
+                    sheet.write_datetime(number, column, cell, day)
                 else:
                     sheet.write(number, column, cell)
     out.close()
@@ -148,12 +150,12 @@ def test_sheet_made_to_take_all_memory_ends_its_own_process_only(tmp_path: Path)
 def test_helper_limits_its_own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the sheet of corners takes depends on the parser; that there is a limit does not."""
     asked = []
-    monkeypatch.setattr(workbook_helper.resource, "setrlimit", lambda what, limit: asked.append(what))
-    monkeypatch.setattr(workbook_helper.sys, "argv", ["", "", "1", "1"])
+    monkeypatch.setattr(resource, "setrlimit", lambda what, limit: asked.append(what))
+    monkeypatch.setattr(sys, "argv", ["", "", "1", "1"])
     monkeypatch.setattr(workbook_helper, "convert", lambda *_: None)
     monkeypatch.setattr("builtins.open", lambda *_, **__: io.BytesIO())
     workbook_helper.main()
-    assert workbook_helper.resource.RLIMIT_AS in asked
+    assert resource.RLIMIT_AS in asked
 
 
 def test_more_columns_than_any_table_has_are_refused(tmp_path: Path) -> None:
