@@ -376,6 +376,16 @@ def test_an_office_from_the_first_user_to_the_signed_review(tmp_path: Path) -> N
         sent = await run("approvals", "show", held["approval_id"], by=ASKER)
         assert sent["lookup_id"]
 
+        (tmp_path / "class.csv").write_bytes(file_of([person(n) for n in range(26)]))
+        out = tmp_path / "result.csv"
+        batch = ("batch", str(tmp_path / "class.csv"), "--out", str(out), "--case", "C-1", "--consent", "F-1")
+        error = await run(*batch, by=ASKER, status=1)
+        assert isinstance(error, SecondPersonNeeded)
+        assert not out.exists()
+        (held,) = (await run("approvals", "list", by=APPROVER))["approvals"]
+        await run("approvals", "approve", held["approval_id"], by=APPROVER)
+        assert (await run(*batch, by=ASKER))["no_record"] == 26
+
         fed.hub.clock.shift += timedelta(days=8)
         await node.store.run(lambda db: ledger.append(db, node.clock.now(), "test.later"))
         week = str(reviews.Week.of(node.clock.now() - timedelta(days=8)))
@@ -383,8 +393,10 @@ def test_an_office_from_the_first_user_to_the_signed_review(tmp_path: Path) -> N
         page = tmp_path / "review.html"
         review = await run("review", "weekly", "--week", week, "--out", str(page), by=AUDITOR)
         sections = {section["title"]: section for section in review["sections"]}
-        assert len(sections["Sample"]["rows"]) == 2
-        assert sections["What took two people"]["rows"][0]["cells"][1] == "LOOK_UP_SENSITIVE"
+        assert len(sections["Sample"]["rows"]) == 5
+        assert [row["cells"][1] for row in sections["What took two people"]["rows"]] == [
+            "LOOK_UP_SENSITIVE"
+        ] * 2
         refused = [row["cells"][0] for row in sections["Refused at the door"]["rows"]]
         assert any(cell.startswith("user.denied") for cell in refused)
         text = page.read_text("utf-8")
