@@ -15,7 +15,7 @@ from candor_node.app import MIGRATIONS, Node
 from candor_node.store import Database, Store
 from candor_node.users import NewUser
 from candor_records.roles import ALL_ROLES, Actor, Role
-from candor_wire.v1 import local_pb2_grpc, office_pb2_grpc
+from candor_wire.v1 import intake_pb2_grpc, local_pb2_grpc, office_pb2_grpc
 from tests.records import NOW, STORE_KEY
 
 ADMIN, CLERK, ASKER = "admin-1", "clerk-7", "asker-3"
@@ -56,6 +56,7 @@ class Stubs:
     def __init__(self, channel: grpc.aio.Channel, user: str, token: str) -> None:
         self.metadata = badge.metadata(user, token)
         self.local: Any = _Called(local_pb2_grpc.LocalServiceStub(channel), self.metadata)
+        self.intake: Any = _Called(intake_pb2_grpc.IntakeServiceStub(channel), self.metadata)
         self.office: Any = _Called(office_pb2_grpc.OfficeServiceStub(channel), self.metadata)
 
 

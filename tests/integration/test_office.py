@@ -29,6 +29,7 @@ from tests.federation import OFFICER, Federation, eventually, federation, instea
 from tests.hubs import ShiftedClock
 from tests.integration.test_batch import ORDER, file_of, finished, person, written
 from tests.offices import ADMIN, APPROVER, ASKER, AUDITOR, CLERK, STAFF, actor, register
+from tests.records import csv_bytes, make_row
 
 Scene = Callable[[Federation], Awaitable[None]]
 PEOPLE = ("Jo", "Anna", "Hans", "Maria", "Quinlan")
@@ -356,6 +357,12 @@ def test_an_office_from_the_first_user_to_the_signed_review(tmp_path: Path) -> N
             assert (reply["user"]["roles"], reply["token"]) == ([role.value], "")
         assert (tokens / CLERK).stat().st_mode & 0o777 == 0o600
         assert (await run("records", "list", by=CLERK))["total"] == 0
+        other = make_row(
+            first="Bettina", last="Coldfellby", birth_date="1971-02-03", ssn4="9921", post_id="X-1"
+        )
+        (tmp_path / "records.csv").write_bytes(csv_bytes([other]))
+        assert (await run("import", str(tmp_path / "records.csv"), by=CLERK))["new"] == 1
+        await run("import", str(tmp_path / "records.csv"), by=ASKER, status=1)
         await run("records", "list", by=ADMIN, status=1)
         await run("records", "list", status=1)
 

@@ -23,7 +23,7 @@ from candor_node.store import Store
 from candor_proto.errors import ConfigInvalid
 from candor_records.roles import RULES, Operation, Role
 from candor_wire.status import ERROR_METADATA_KEY
-from candor_wire.v1 import local_pb2, office_pb2
+from candor_wire.v1 import intake_pb2, local_pb2, office_pb2
 from tests.offices import ADMIN, APPROVER, ASKER, AUDITOR, CLERK, STAFF, Stubs, office_store, register
 from tests.records import NOW
 
@@ -75,7 +75,7 @@ async def _nothing(operation: Operation) -> None:
 def play(store: Store, folder: Path, scene: Callable[[grpc.aio.Channel], Awaitable[None]]) -> None:
     """Serve the socket of a node that has a store and nothing else."""
     node: Any = SimpleNamespace(
-        config=SimpleNamespace(socket=folder / "s", lookup_wait_seconds=5.0),
+        config=SimpleNamespace(socket=folder / "s", lookup_wait_seconds=5.0, oris=()),
         store=store,
         clock=SimpleNamespace(now=lambda: NOW),
         executors=EXECUTORS,
@@ -179,12 +179,18 @@ def test_a_streaming_method_stands_behind_the_doors_too(store: Store, tmp_path: 
                 pass
 
         async def send(user: str) -> None:
-            await Stubs(channel, user, tokens[user]).local.Import(iter(()))
+            await Stubs(channel, user, tokens[user]).local.StartBatch(iter(()))
+
+        async def exchange(user: str) -> None:
+            async for _ in Stubs(channel, user, tokens[user]).intake.Import(iter(())):
+                pass
 
         assert await refusal(read(CLERK)) == "wrong_role"
         assert await refusal(read(ASKER)) == "malformed_message"
-        assert await refusal(send(ASKER)) == "wrong_role"
-        assert await refusal(send(CLERK)) == "input_invalid"
+        assert await refusal(send(CLERK)) == "wrong_role"
+        assert await refusal(send(ASKER)) == "input_invalid"
+        assert await refusal(exchange(ASKER)) == "wrong_role"
+        assert await refusal(exchange(CLERK)) == "input_invalid"
 
     play(store, tmp_path, scene)
 
@@ -208,9 +214,10 @@ def test_a_message_that_names_somebody_else_is_refused(store: Store, tmp_path: P
         assert await refusal(ask("Inv. Dana Roe")) == "identity_mismatch"
 
         async def file(contributor: str) -> None:
-            start = local_pb2.ImportStart(contributor=contributor)
-            parts = [local_pb2.ImportRequest(start=start)]
-            await Stubs(channel, CLERK, tokens[CLERK]).local.Import(iter(parts))
+            start = intake_pb2.ImportStart(contributor=contributor)
+            parts = [intake_pb2.ImportRequest(start=start)]
+            async for _ in Stubs(channel, CLERK, tokens[CLERK]).intake.Import(iter(parts)):
+                pass
 
         assert await refusal(file(APPROVER)) == "identity_mismatch"
 
