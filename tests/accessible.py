@@ -6,6 +6,20 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
+import pytest
+
+
+def _sets_pages() -> bool:
+    try:
+        import weasyprint  # noqa: F401
+    except OSError:
+        return False
+    return True
+
+
+# For tests that write a PDF: a machine without Pango has HTML only (docs/subject.md).
+needs_pango = pytest.mark.skipif(not _sets_pages(), reason="this machine has no Pango")
+
 _VOID = frozenset({"meta", "link", "br", "img", "hr", "input"})
 _ATTRIBUTES_WITH_ADDRESSES = frozenset({"src", "href", "data", "action", "poster", "srcset", "background"})
 

@@ -45,9 +45,9 @@ def doing(days: float = 0, **changes: str) -> Doing:
     return Doing(NOW + days * DAY, CONTRIBUTOR, NoPack(), **changes)
 
 
-def filed(store: Store, days: float = 0, **overrides: str) -> Dcn:
+def filed(store: Store, **overrides: str) -> Dcn:
     content = make_content(**overrides)
-    return store.run_sync(lambda db: lifecycle.file(db, content, ORI, NODE, doing(days))).after.dcn
+    return store.run_sync(lambda db: lifecycle.file(db, content, ORI, NODE, doing())).after.dcn
 
 
 def asked_for(

@@ -3,7 +3,7 @@
 Rules of this file:
 - agencies are named, people are not: neither the requester's officer nor whoever decided here;
 - a request for a version that has since been followed by another one counts for the record;
-- what is deferred is left out, and what was deferred says so.
+- what is deferred is left out with all that followed from it, and what was deferred says so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from candor_node import deferrals, lookup_store, request_store, subjects
+from candor_node import deferrals, lookup_store, recall_store, request_store, subjects
+from candor_node.recall_store import Recall
+from candor_node.recalled import KIND_WORDS
 from candor_node.request_store import ReceivedRequest
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds
@@ -20,9 +22,10 @@ from candor_proto.disclosure import OwnerState, RequesterState
 from candor_proto.ids import LookupId, NodeId, RequestId
 from candor_proto.normalise import Particulars
 from candor_proto.policy import RULES
+from candor_proto.recall import Done, RecallState
 from candor_proto.record import RecordKind
 from candor_records.records import Record
-from candor_records.subject_report import Access, CopyHeld, LookupMade, words
+from candor_records.subject_report import Access, CopyHeld, LookupMade, Recalled, words
 
 # Name and ORIs of a node, from the directory.
 Named = Callable[[NodeId], tuple[str, str]]
@@ -35,6 +38,19 @@ _NOT_GIVEN: Mapping[OwnerState, str] = {
 _OBTAINED: Mapping[RequesterState, str] = {
     RequesterState.SENT: "asked for, not answered yet",
     RequesterState.OPENED: "a copy was received",
+    RequesterState.RECALLED: "a copy was received, and destroyed when its owner recalled it",
+}
+_DONE: Mapping[Done, str] = {
+    Done.DESTROYED: "its copy was destroyed",
+    Done.REPLACED: "its copy was replaced",
+    Done.ANNOTATED: "it was put beside its copy",
+    Done.NOTHING_HELD: "it holds no copy",
+}
+_NOT_DONE: Mapping[RecallState, str] = {
+    RecallState.PENDING: "being told",
+    RecallState.SENT: "not acknowledged yet",
+    RecallState.UNDELIVERABLE: "could not be told: it is no member any more",
+    RecallState.SUPERSEDED: "told to destroy its copy instead",
 }
 
 
@@ -105,6 +121,29 @@ def _access(known: ReceivedRequest, dcn: str, version: int, named: Named, until:
         version=version if given else None,
         was_deferred_until=until,
     )
+
+
+def recalls(db: Database, record_id: bytes, named: Named, shown: Shown) -> tuple[Recalled, ...]:
+    """What those who got a record were told since, and what they did, in the order of events."""
+    return tuple(
+        Recalled(
+            named(recall.recipient)[0],
+            KIND_WORDS[recall.kind].capitalize(),
+            recall.first_sent_at.date() if recall.first_sent_at else None,
+            _done(recall),
+            recall.acted_at.date() if recall.acted_at else None,
+        )
+        for recall in sorted(recall_store.of_record(db, record_id), key=lambda recall: recall.number)
+        if recall.request_id.value not in shown.hidden
+    )
+
+
+def _done(recall: Recall) -> str:
+    """What the other agency has said of a recall so far."""
+    if recall.done is None:
+        return _NOT_DONE.get(recall.state, recall.state.value).capitalize()
+    read = f"read there on {recall.read_at.date()}" if recall.read_at else "nobody there has read it yet"
+    return f"Acknowledged: {_DONE[recall.done]}; {read}"
 
 
 # --- whom this agency asked -----------------------------------------------------------------------------

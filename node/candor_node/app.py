@@ -1,13 +1,9 @@
 """Puts a node together and runs it: the only place that builds everything.
 
-    node = Node(load_config(path))
-    await node.start()
-    ...
-    await node.stop()
-
-Background work is supervised: a task that crashes is logged with its traceback and started again; one that
-keeps crashing ends the node, for a node that only seems to run is worse than none. A database that cannot be
-used (a full disk) is waited for, however long: what cannot be stored is not acknowledged.
+node = Node(load_config(path))
+await node.start()
+...
+await node.stop()
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +25,7 @@ from candor_node import (
     mail_store,
     packs,
     shipped_packs,
+    staging,
 )
 from candor_node.aftermath import Aftermath
 from candor_node.allowance import Allowances
@@ -42,6 +38,7 @@ from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
+from candor_node.connection import Connection
 from candor_node.desk_migrations import desk_migrations
 from candor_node.disclosures import Requester
 from candor_node.exchange_migrations import exchange_migrations
@@ -56,6 +53,7 @@ from candor_node.office import EXECUTORS, AllowedLookups
 from candor_node.office_migrations import office_migrations
 from candor_node.outbox import Outbox
 from candor_node.packs import packs_migrations
+from candor_node.profile_store import import_migrations
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
 from candor_node.recalled import RecallRecipient
@@ -64,8 +62,9 @@ from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
 from candor_node.store import ALL_MIGRATIONS, Database, Store, Work
+from candor_node.supervision import Supervisor
 from candor_node.workers import Lane, Workers
-from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable, Unreachable
+from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable
 from candor_proto.ids import LookupId, RequestId
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
@@ -74,17 +73,27 @@ from candor_records.roles import Operation
 from candor_wire.codec import Envelope, MessageKind, Welcome
 
 # The desk's come last: they watch tables of all others.
-MIGRATIONS = (*ALL_MIGRATIONS, exchange_migrations, office_migrations, packs_migrations, desk_migrations)
+MIGRATIONS = (
+    *ALL_MIGRATIONS,
+    exchange_migrations,
+    office_migrations,
+    packs_migrations,
+    import_migrations,
+    desk_migrations,
+)
 HOUSEKEEPING_SECONDS = 60.0
-CRASHES_ALLOWED = 5
-CRASH_WINDOW_SECONDS = 60.0
-CRASH_PAUSE_SECONDS = 1.0
-STORE_PAUSE_SECONDS = 5.0
 
 
 def open_store(config: NodeConfig) -> Store:
     """The node's database; raises StoreUnusable or ConfigInvalid."""
-    return Store.open(config.database_file, config.database_key(), MIGRATIONS)
+    store = Store.open(config.database_file, config.database_key(), MIGRATIONS)
+    try:
+        # What an import that died had staged: nobody has its keys.
+        store.run_sync(staging.clear_all)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 @dataclass(frozen=True)
@@ -101,26 +110,6 @@ class Keys:
             SigningKey(read_private(config.signing_key_file)),
             DisclosureKey(read_private(config.disclosure_key_file)),
         )
-
-
-class Connection:
-    """Where the node stands with the hub. Belongs to the event loop."""
-
-    def __init__(self) -> None:
-        self.attached = False
-        self.hub_time: datetime | None = None
-        self.trouble: CandorError | None = None
-        self.first_attached = asyncio.Event()
-
-    def check_ready(self) -> None:
-        """Raises when this node must not, or cannot, send lookups now (§8.4)."""
-        if isinstance(self.trouble, ClockWrong):
-            raise ClockWrong(self.trouble.message, remedy=self.trouble.remedy)
-        if self.attached:
-            return
-        if self.trouble is not None:
-            raise Unreachable(self.trouble.message, remedy=self.trouble.remedy)
-        raise Unreachable("This node is not connected to the hub yet.", remedy="Try again in a moment.")
 
 
 class Node:
@@ -140,9 +129,8 @@ class Node:
         identity = read_identity(config.tls_identity_file)
         self.roots = read_certificates(config.root_certificates_file)
         self.connection = Connection()
-        self._tasks: list[asyncio.Task[None]] = []
         self._inbox: dict[MessageKind, Inbox] = {}
-        self._failed: asyncio.Queue[CandorError] = asyncio.Queue()
+        self._supervisor = Supervisor()
         for folder in (config.index_folder, config.socket.parent):
             _make_folder(folder)
         self.store = open_store(config)
@@ -301,14 +289,11 @@ class Node:
             "certificate": self.renewal.run,
         }
         for name, work in works.items():
-            self._tasks.append(asyncio.create_task(self._supervise(name, work), name=name))
+            self._supervisor.start(name, work)
 
     async def stop(self) -> None:
         """End all work and close the database; nothing that was acknowledged is lost."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._supervisor.stop()
         await self.searcher.close()
         await self.batches.close()
         await self.outbox.close()
@@ -320,27 +305,7 @@ class Node:
 
     async def failure(self) -> None:
         """Wait, mostly for ever; raises what kept a task from working, once it kept failing."""
-        raise await self._failed.get()
-
-    async def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        loop, crashes = asyncio.get_running_loop(), list[float]()
-        while True:
-            try:
-                await work()
-            except asyncio.CancelledError:
-                raise
-            except StoreUnusable as error:
-                # A full disk is no bug of ours: once there is room again the node goes on by itself.
-                log.error("the database cannot be used", task=name, reason=error.message)
-                await asyncio.sleep(STORE_PAUSE_SECONDS)
-            except Exception as error:
-                log.exception("a task crashed", task=name)
-                crashes = [at for at in crashes if loop.time() - at < CRASH_WINDOW_SECONDS]
-                crashes.append(loop.time())
-                if len(crashes) > CRASHES_ALLOWED:
-                    self._failed.put_nowait(_honest(name, error))
-                    return
-            await asyncio.sleep(CRASH_PAUSE_SECONDS)
+        await self._supervisor.failure()
 
     # --- the hub ------------------------------------------------------------------------------------------
 
@@ -429,12 +394,6 @@ class Node:
             await self.store.run(partial(epochs.destroy_expired, now=now))
             await self.backups.tidy()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-
-
-def _honest(name: str, error: Exception) -> CandorError:
-    if isinstance(error, CandorError):
-        return error
-    return CandorError(f"The task {name} keeps failing; the log says why.")
 
 
 def _make_folder(path: Path) -> None:

@@ -55,8 +55,6 @@ _REMEDY = (
     "first,last,birth_date,ssn4."
 )
 _LAST_FOUR = re.compile(r"[0-9]{1,4}")
-# A spreadsheet would run what begins so (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -181,9 +179,5 @@ def lines(columns: Sequence[str], rows: Iterable[ResultRow]) -> Iterator[str]:
 def _line(cells: Iterable[str]) -> str:
     out = io.StringIO(newline="")
     # RFC 4180; and with another line end a lone carriage return in a cell would not be quoted.
-    csv.writer(out, lineterminator="\r\n").writerow([_harmless(cell) for cell in cells])
+    csv.writer(out, lineterminator="\r\n").writerow([csv_file.guarded(cell) for cell in cells])
     return out.getvalue()
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell

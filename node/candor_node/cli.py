@@ -13,6 +13,9 @@ from candor_node import (
     cli_backup,
     cli_batch,
     cli_desk,
+    cli_export,
+    cli_import,
+    cli_imports,
     cli_lookup,
     cli_match,
     cli_node,
@@ -67,7 +70,8 @@ for _command in (
     cli_node.run,
     cli_node.status,
     cli_node.doctor,
-    cli_records.import_,
+    cli_import.import_,
+    cli_imports.imports,
     cli_records.publish,
     cli_desk.records,
     cli_backup.backup,
@@ -87,6 +91,10 @@ for _command in (
     cli_review.review,
 ):
     cli.add_command(_command)
+
+
+for _command in (cli_export.export, cli_export.attach, cli_export.verify_documents):
+    cli_desk.records.add_command(_command)
 
 
 def main() -> None:

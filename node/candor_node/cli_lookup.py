@@ -258,10 +258,9 @@ def lookups_recheck(
     """
     from candor_wire.v1 import recall_local_pb2, recall_local_pb2_grpc
 
-    request = recall_local_pb2.RecheckLookupRequest(
-        lookup_id=lookup_id, row=row or 0, by=person_in_charge(by)
-    )
-    with running_node(config_file, stub=recall_local_pb2_grpc.RecallServiceStub) as node:
+    person = person_in_charge(by)
+    request = recall_local_pb2.RecheckLookupRequest(lookup_id=lookup_id, row=row or 0, by=person)
+    with running_node(config_file, by=person, stub=recall_local_pb2_grpc.RecallServiceStub) as node:
         reply = node.RecheckLookup(request, timeout=30)
     rows = [
         (f"[{one.number}]", one.owner, one.standing.upper(), one.index_issued, one.words)

@@ -109,8 +109,9 @@ def acknowledge(recall_id: str, by: str | None, config_file: Path | None, as_jso
     """
     from candor_wire.v1 import recall_local_pb2, recall_local_pb2_grpc
 
-    request = recall_local_pb2.AcknowledgeRecallRequest(recall_id=recall_id, by=person_in_charge(by))
-    with running_node(config_file, stub=recall_local_pb2_grpc.RecallServiceStub) as node:
+    person = person_in_charge(by)
+    request = recall_local_pb2.AcknowledgeRecallRequest(recall_id=recall_id, by=person)
+    with running_node(config_file, by=person, stub=recall_local_pb2_grpc.RecallServiceStub) as node:
         reply = node.AcknowledgeRecall(request, timeout=30)
     show(reply.recall, as_json, lambda: lines(reply.recall))
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from candor_proto.errors import InputInvalid
 
 MAX_FILE_OCTETS = 64 * 1024 * 1024
+# A spreadsheet would run what begins so (OWASP, CSV injection).
+_FORMULA = re.compile("'*[=+@\t\r-]")
 
 
 def decode(content: bytes, remedy: str) -> str:
@@ -47,7 +50,12 @@ def count(content: bytes) -> int:
 
 def rows(text: str, remedy: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the spreadsheet's row number; empty rows are counted but not returned."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    return read(io.StringIO(text, newline=""), remedy)
+
+
+def read(lines: Iterable[str], remedy: str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """`rows` of lines that come one by one."""
+    reader = csv.reader(lines, strict=True, delimiter=delimiter)
     number = 0
     while True:
         number += 1
@@ -60,3 +68,13 @@ def rows(text: str, remedy: str) -> Iterator[tuple[int, list[str]]]:
             raise InputInvalid(f"Row {number} cannot be read: {reason}.", remedy=remedy) from None
         if any(cell.strip() for cell in cells):
             yield number, cells
+
+
+def guarded(cell: str) -> str:
+    """`cell` as no spreadsheet runs it; `unguarded` gives it back as it was."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """The opposite of `guarded`, for cells of a file that was guarded."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -78,7 +78,8 @@ def file(
     """File a first report from fields by name. Raises FieldInvalid, ContentInvalid or AlreadyExists."""
     if unknown := [name for name in fields if name not in CONTENT_FIELDS and name not in FIELDS]:
         raise FieldInvalid(unknown[0][:40], "a record has no such field")
-    content, faults = parse({**dict.fromkeys(CONTENT_FIELDS, ""), **fields})
+    row = {**dict.fromkeys(CONTENT_FIELDS, ""), **fields}
+    content, faults = parse(row, settlements=doing.policy.settlements_allowed)
     if content is None:
         raise ContentInvalid(faults)
     known = filings.current_filing(db, ori, content.agency_record_id)

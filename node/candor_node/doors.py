@@ -110,6 +110,8 @@ class Doors(grpc.aio.ServerInterceptor):
             _entered.set(await self._enter(method, metadata))
 
         parts = handler.request_deserializer, handler.response_serializer
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(_behind_all(enter, handler.stream_stream), *parts)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(_behind_all(enter, handler.unary_stream), *parts)
         if handler.request_streaming:

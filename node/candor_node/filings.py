@@ -10,12 +10,12 @@ Rules of this file:
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from candor_node import record_digests
 from candor_node.record_seals import destroy_key, draw_key, keep_key, key_of, open_sealed, seal
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
@@ -24,7 +24,7 @@ from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus
 from candor_records.codes import AdjudicationStatus
-from candor_records.content import Content, FieldInvalid, content_fields
+from candor_records.content import FieldInvalid, content_fields
 from candor_records.dispute import Dispute
 from candor_records.earlier import EarlierReport
 from candor_records.field_types import plain
@@ -92,10 +92,21 @@ def _associated(record_id: bytes, dcn: str, version: int) -> bytes:
 
 def find(db: Database, dcn: Dcn) -> Record:
     """The filing with this control number; raises UnknownObject when there is none, or its key is gone."""
+    return sealed_version(db, dcn).open()
+
+
+def sealed_version(db: Database, dcn: Dcn) -> SealedRecord:
+    """The filing with this control number, still sealed; raises UnknownObject when its key is gone."""
     rows = list(_sealed(db, "records.dcn = ?", [str(dcn)]))
     if not rows:
         raise UnknownObject(f"No record with the control number {dcn} can be opened here.")
-    return rows[0].open()
+    return rows[0]
+
+
+def sealed_versions(db: Database, numbers: Sequence[str]) -> list[SealedRecord]:
+    """The filings with these control numbers, still sealed; those whose key is gone are left out."""
+    marks = ", ".join("?" * len(numbers))
+    return list(_sealed(db, f"records.dcn IN ({marks})", list(numbers)))
 
 
 def find_current(db: Database, record_id: bytes) -> Record:
@@ -130,7 +141,7 @@ def control_numbers(db: Database, record_id: bytes) -> list[str]:
 
 def find_by_agency_id(db: Database, ori: Ori, agency_record_id: str) -> Record | None:
     """The current version of the agency's own record id, or None."""
-    found_by = agency_key(db, ori, agency_record_id)
+    found_by = record_digests.agency_key(db, ori, agency_record_id)
     rows = list(_sealed(db, "agency_key = ? AND current = 1", [found_by]))
     return rows[0].open() if rows else None
 
@@ -149,7 +160,7 @@ def current_filing(db: Database, ori: Ori, agency_record_id: str) -> CurrentFili
     row = db.execute(
         "SELECT record_heads.dcn, content_mac, standing, sharing FROM record_heads "
         "JOIN records ON records.dcn = record_heads.dcn WHERE agency_key = ?",
-        [agency_key(db, ori, agency_record_id)],
+        [record_digests.agency_key(db, ori, agency_record_id)],
     ).fetchone()
     return CurrentFiling(Dcn(row[0]), row[1], Standing[row[2]], Sharing[row[3]]) if row else None
 
@@ -202,30 +213,13 @@ def _sealed(
 # --- writing ------------------------------------------------------------------------------------------
 
 
-def agency_key(db: Database, ori: Ori, agency_record_id: str) -> bytes:
-    """By what a record is found again: a keyed digest, for an agency's case number may name a case."""
-    return _keyed(db, f"id\0{ori}\0{agency_record_id}".encode())
-
-
-def content_mac(db: Database, content: Content) -> bytes:
-    """A keyed digest of a content but for its sharing choice: equal digests, equal facts."""
-    fields = content_fields(content, given_only=True)
-    del fields["sharing"]
-    return _keyed(db, b"content\0" + _json(fields))
-
-
-def _keyed(db: Database, octets: bytes) -> bytes:
-    secret: bytes = db.execute("SELECT value FROM node_secrets WHERE name = 'agency-key'").fetchone()[0]
-    return hmac.digest(secret, octets, "sha256")
-
-
 def insert(db: Database, record: Record, gate: GateState) -> None:
     """Store `record` as the current version, in place of the one it follows.
 
     Raises FieldInvalid when it does not follow the current version of its record.
     """
-    dcn, record_id = str(record.dcn), record.record_id
-    found_by = agency_key(db, record.reporting_agency, record.content.agency_record_id)
+    record_id = record.record_id
+    found_by = record_digests.agency_key(db, record.reporting_agency, record.content.agency_record_id)
     row = db.execute(
         "SELECT record_id, record_heads.dcn, version FROM record_heads JOIN records USING (record_id) "
         "WHERE (agency_key = ? OR record_id = ?) AND current = 1",
@@ -235,25 +229,45 @@ def insert(db: Database, record: Record, gate: GateState) -> None:
     if row != expected:
         raise FieldInvalid("previous_dcn", "the record was changed in the meantime; read it again")
     key = key_of(db, record_id) if row else draw_key()
-    sealed = seal(key, _encode(record), _associated(record_id, dcn, record.version))
     db.execute("UPDATE records SET current = 0 WHERE record_id = ? AND current = 1", [record_id])
+    secret = record_digests.digest_secret(db)
+    version, head = version_row(record, key, secret), head_row(record, gate, key, secret)
+    db.execute(f"INSERT INTO records ({_names(version)}) VALUES ({_marks(version)})", list(version.values()))  # noqa: S608
+    updates = ", ".join(f"{name} = excluded.{name}" for name in head if name != "record_id")
     db.execute(
-        "INSERT INTO records VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)",
-        [
-            dcn,
-            record_id,
-            record.version,
-            str(record.previous_dcn) if record.previous_dcn else None,
-            record.report_type.name,
-            to_milliseconds(record.created_at),
-            content_mac(db, record.content),
-            sealed,
-        ],
+        f"INSERT INTO record_heads ({_names(head)}) VALUES ({_marks(head)}) "  # noqa: S608
+        f"ON CONFLICT (record_id) DO UPDATE SET {updates}",
+        list(head.values()),
     )
-    head = {
-        "record_id": record_id,
-        "agency_key": found_by,
+    if not row:
+        keep_key(db, record_id, key)
+
+
+def version_row(record: Record, key: bytes, secret: bytes) -> dict[str, Cell]:
+    """A version as its row of `records`, sealed under the record's key; `secret` is `digest_secret`."""
+    dcn = str(record.dcn)
+    return {
         "dcn": dcn,
+        "record_id": record.record_id,
+        "version": record.version,
+        "previous_dcn": str(record.previous_dcn) if record.previous_dcn else None,
+        "report_type": record.report_type.name,
+        "current": 1,
+        "created_at": to_milliseconds(record.created_at),
+        "content_mac": record_digests.content_digest(secret, record.content),
+        "sealed": seal(key, _encode(record), _associated(record.record_id, dcn, record.version)),
+    }
+
+
+def head_row(record: Record, gate: GateState, key: bytes, secret: bytes) -> dict[str, Cell]:
+    """A record as its row of `record_heads` while `record` is its current version."""
+    return {
+        "record_id": record.record_id,
+        "agency_key": record_digests.agency_digest(
+            secret, record.reporting_agency, record.content.agency_record_id
+        ),
+        "person_key": record_digests.person_digest(secret, record.content),
+        "dcn": str(record.dcn),
         "record_kind": record.kind.name,
         "tier": record.tier.name,
         "adjudication_status": record.adjudication_status.name,
@@ -263,14 +277,14 @@ def insert(db: Database, record: Record, gate: GateState) -> None:
         **_gate_values(gate),
         **_circumstance_values(record, key),
     }
-    updates = ", ".join(f"{name} = excluded.{name}" for name in head if name != "record_id")
-    db.execute(
-        f"INSERT INTO record_heads ({', '.join(head)}) VALUES ({', '.join('?' * len(head))}) "  # noqa: S608
-        f"ON CONFLICT (record_id) DO UPDATE SET {updates}",
-        list(head.values()),
-    )
-    if not row:
-        keep_key(db, record_id, key)
+
+
+def _names(row: Mapping[str, Cell]) -> str:
+    return ", ".join(row)
+
+
+def _marks(row: Mapping[str, Cell]) -> str:
+    return ", ".join("?" * len(row))
 
 
 def set_circumstances(db: Database, record: Record, gate: GateState) -> None:
@@ -338,6 +352,7 @@ _TOMBSTONE: Mapping[str, Cell] = {
     "standing": Standing.EXPUNGED.name,
     "adjudication_status": AdjudicationStatus.EXPUNGED.name,
     "effective_on": None,
+    "person_key": None,
     "review_on": None,
     "expires_on": None,
     "dispute_status": DisputeStatus.NONE.name,

@@ -20,11 +20,11 @@ from candor_proto.ids import NodeId, Ori
 from candor_records import dispute as disputes
 from candor_records.codes import AppealOutcome, Finality
 from candor_records.content import Content
-from candor_records.gate import gate, gate_day, standing
+from candor_records.gate import GateDecision, gate, gate_day, standing
 from candor_records.life import REPORTS, Act, Overturning, act_of, changed_fields, check_act
 from candor_records.policy import Policy
 from candor_records.record_fields import amended
-from candor_records.records import Circumstances, Dcn, Record, Standing, following, initial
+from candor_records.records import Circumstances, Dcn, Record, ReportType, Standing, following, initial
 
 
 @dataclass(frozen=True)
@@ -166,14 +166,19 @@ def current(db: Database, dcn: Dcn) -> Record:
     return filings.find_current(db, filings.record_id_of(db, dcn))
 
 
-def _filed(db: Database, act: Act, before: Record | None, record: Record, doing: Doing) -> LifeEvent:
+def prepared(act: Act, record: Record, doing: Doing) -> tuple[Record, GateDecision]:
+    """A new version as it is to be stored, retention and standing settled, and what the gate says to it."""
     retention = doing.policy.retention(record.content, gate_day(doing.now))
     circumstances = replace(
         record.circumstances, review_on=retention.review_on, expires_on=retention.expires_on
     )
     record = replace(record, expires_on=retention.expires_on, circumstances=circumstances)
     record = _judged(record, doing) if act is not Act.VOID else _voided(record, doing)
-    decision = gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
+    return record, gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
+
+
+def _filed(db: Database, act: Act, before: Record | None, record: Record, doing: Doing) -> LifeEvent:
+    record, decision = prepared(act, record, doing)
     filings.insert(db, record, decision.state())
     changed = changed_fields(before.content, record.content) if before else ()
     return _done(db, LifeEvent(act, before, record, doing, changed))
@@ -203,18 +208,34 @@ def _done(db: Database, event: LifeEvent) -> LifeEvent:
     history.append(
         db, record.record_id, record.dcn, event.act, doing.now, doing.by, doing.second, doing.reason
     )
-    refs = {"dcn": str(record.dcn), "user": doing.by}
-    if doing.second:
-        refs["second"] = doing.second
-    if record.previous_dcn is not None:
-        refs["previous_dcn"] = str(record.previous_dcn)
-    details: dict[str, ledger.Value] = {"act": event.act.name, "standing": record.circumstances.standing.name}
-    name = event.act.name.lower()
-    if event.act in REPORTS:
-        name = "filed"
-        details["report_type"] = record.report_type.name
-        details["changed"] = ", ".join(event.changed)[: ledger.MAX_DETAIL_CHARACTERS]
-    ledger.append(db, doing.now, f"record.{name}", refs, details)
+    report_type, previous = record.report_type if event.act in REPORTS else None, record.previous_dcn
+    standing_now = record.circumstances.standing
+    entry = account(event.act, doing, record.dcn, standing_now, report_type, previous, event.changed)
+    ledger.append(db, doing.now, *entry)
     notices.after_act(db, event)
     recalls.after_act(db, event)
     return event
+
+
+def account(
+    act: Act,
+    doing: Doing,
+    dcn: Dcn,
+    standing_now: Standing,
+    report_type: ReportType | None,
+    previous: Dcn | None = None,
+    changed: tuple[str, ...] = (),
+) -> ledger.NewEntry:
+    """An act as the ledger tells of it; `report_type` is what it filed, if it filed anything."""
+    refs = {"dcn": str(dcn), "user": doing.by}
+    if doing.second:
+        refs["second"] = doing.second
+    if previous is not None:
+        refs["previous_dcn"] = str(previous)
+    details: dict[str, ledger.Value] = {"act": act.name, "standing": standing_now.name}
+    name = act.name.lower()
+    if report_type is not None:
+        name = "filed"
+        details["report_type"] = report_type.name
+        details["changed"] = ", ".join(changed)[: ledger.MAX_DETAIL_CHARACTERS]
+    return f"record.{name}", refs, details

@@ -19,6 +19,7 @@ import grpc.aio
 
 from candor_node import (
     service,
+    service_intake,
     service_office,
     service_packs,
     service_recalls,
@@ -28,6 +29,7 @@ from candor_node import (
 from candor_node.doors import Doors, methods
 from candor_node.logs import log
 from candor_node.service import Context, LocalServicer
+from candor_node.service_intake import IntakeServicer
 from candor_node.service_office import OfficeServicer
 from candor_node.service_packs import PacksServicer
 from candor_node.service_recalls import RecallServicer
@@ -39,6 +41,8 @@ from candor_wire import limits
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.status import ERROR_METADATA_KEY, to_status
 from candor_wire.v1 import (
+    intake_pb2,
+    intake_pb2_grpc,
     local_pb2,
     local_pb2_grpc,
     office_pb2,
@@ -75,6 +79,13 @@ SERVICES = (
         local_pb2_grpc.add_LocalServiceServicer_to_server,
         LocalServicer,
         service.OPERATIONS,
+    ),
+    LocalService(
+        "IntakeService",
+        intake_pb2,
+        intake_pb2_grpc.add_IntakeServiceServicer_to_server,
+        IntakeServicer,
+        service_intake.OPERATIONS,
     ),
     LocalService(
         "OfficeService",
@@ -167,6 +178,10 @@ class _Errors(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                _streaming(handler.stream_stream), handler.request_deserializer, handler.response_serializer
+            )
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 _streaming(handler.unary_stream), handler.request_deserializer, handler.response_serializer
@@ -197,7 +212,9 @@ def _streaming(
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            refuse_unknown_fields(request)
+            # A stream's parts are looked at by whoever takes them.
+            if not hasattr(request, "__aiter__"):
+                refuse_unknown_fields(request)
             async for response in behaviour(request, context):
                 yield response
         except Exception as error:

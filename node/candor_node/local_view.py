@@ -13,7 +13,6 @@ from candor_node.cases import SearchView
 from candor_node.copies import Copy, HeldVersion
 from candor_node.filing_lists import Summary
 from candor_node.hit_store import StoredHit
-from candor_node.importer import ImportReport
 from candor_node.ledger import Entry
 from candor_node.recall_store import ReceivedRecall
 from candor_node.recalled import KIND_WORDS
@@ -238,20 +237,6 @@ def received_request(known: ReceivedRequest) -> pb.RequestView:
 
 
 # --- records and ledger ----------------------------------------------------------------------------------
-
-
-def import_report(report: ImportReport, *, published: bool) -> pb.ImportResponse:
-    return pb.ImportResponse(
-        new=report.new,
-        changed=report.changed,
-        unchanged=report.unchanged,
-        held=report.held,
-        errors=[
-            pb.ImportError(row=error.row, column=error.column, reason=error.reason) for error in report.errors
-        ],
-        error_count=report.error_count,
-        published=published,
-    )
 
 
 def record_summary(summary: Summary) -> pb.RecordSummary:

@@ -33,6 +33,7 @@ _TABLES = (
     """CREATE TABLE record_heads (
         record_id BLOB PRIMARY KEY CHECK (length(record_id) = 16),
         agency_key BLOB NOT NULL UNIQUE,
+        person_key BLOB,
         dcn TEXT NOT NULL UNIQUE REFERENCES records (dcn),
         record_kind TEXT NOT NULL,
         tier TEXT NOT NULL,
@@ -55,6 +56,7 @@ _TABLES = (
         dispute_due_on TEXT,
         matters BLOB NOT NULL
     ) STRICT""",
+    "CREATE INDEX record_heads_person ON record_heads (person_key) WHERE person_key IS NOT NULL",
     "CREATE INDEX record_heads_matchable ON record_heads (matchable)",
     "CREATE INDEX record_heads_recheck ON record_heads (recheck_on)",
     # One data key a record, backed up apart with an expiry: without its row here nothing of the record can

@@ -57,31 +57,35 @@ class Notice:
 
 def after_act(db: Database, event: LifeEvent) -> None:
     """Note what the subject must be told of an act, in the act's own transaction."""
-    act, record = event.act, event.after
-    if act in (Act.EXPUNGE, Act.DESTROY):
-        db.execute("DELETE FROM subject_notices WHERE record_id = ? AND sent_on IS NULL", [record.record_id])
-    if act is Act.REVIEW:
-        act = Act.FILE
+    if event.act in (Act.EXPUNGE, Act.DESTROY):
+        db.execute(
+            "DELETE FROM subject_notices WHERE record_id = ? AND sent_on IS NULL", [event.after.record_id]
+        )
+    row = row_of(event)
+    if row is not None:
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        db.execute(f"INSERT INTO subject_notices ({names}) VALUES ({marks})", list(row.values()))  # noqa: S608
+
+
+def row_of(event: LifeEvent) -> dict[str, str | bytes | None] | None:
+    """The notice of an act as its row of `subject_notices`; None when the subject need not be told."""
+    act, record = Act.FILE if event.act is Act.REVIEW else event.act, event.after
     if act not in NOTICES or not record.circumstances.reviewed:
-        return
+        return None
     today = event.doing.now.date()
     told_on = record.content.due_process.subject_notified_on
     sent_on = told_on if act is Act.FILE and isinstance(told_on, date) else None
-    db.execute(
-        "INSERT INTO subject_notices (record_id, dcn, act, changed, done_on, due_on, sent_on, method, by)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            record.record_id,
-            str(record.dcn),
-            act.name,
-            ";".join(event.changed),
-            today.isoformat(),
-            (today + timedelta(days=NOTICE_DAYS)).isoformat(),
-            sent_on.isoformat() if sent_on else None,
-            "AS_FILED" if sent_on else "",
-            event.doing.by if sent_on else "",
-        ],
-    )
+    return {
+        "record_id": record.record_id,
+        "dcn": str(record.dcn),
+        "act": act.name,
+        "changed": ";".join(event.changed),
+        "done_on": today.isoformat(),
+        "due_on": (today + timedelta(days=NOTICE_DAYS)).isoformat(),
+        "sent_on": sent_on.isoformat() if sent_on else None,
+        "method": "AS_FILED" if sent_on else "",
+        "by": event.doing.by if sent_on else "",
+    }
 
 
 # --- reading -------------------------------------------------------------------------------------------

@@ -21,14 +21,13 @@ from candor_node.mail_store import InboxRow
 from candor_node.outbox import Outbox
 from candor_node.recall_store import Recall
 from candor_node.store import Database, Store
-from candor_proto.errors import CandorError, IllegalTransition, NotAMember, UnknownObject
+from candor_proto.errors import CandorError, IllegalTransition, NotAMember, StoreUnusable, UnknownObject
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.recall import (
     RECALL_TRANSITIONS,
     AckLevel,
     RecallAck,
     RecallEvent,
-    RecallNotice,
     RecallState,
     check_answers,
     open_ack,
@@ -109,22 +108,33 @@ class Recaller:
         return len(rows)
 
     async def _send(self, recall: Recall, now: datetime) -> None:
-        notice = await self._store.run(lambda db: recall_store.notice_of(db, recall))
-        if notice is None:
-            await self._store.run(lambda db: self._end(db, recall, now))
-            return
         try:
-            member = self._indexes.require_directory().member(recall.recipient)
+            envelope = await self._sealed(recall, now)
+        except StoreUnusable:
+            raise
         except NotAMember:
             await self._store.run(lambda db: self._miss(db, recall, now))
             return
-        envelope_id = secrets.token_bytes(16)
-        sealed = await asyncio.to_thread(seal_notice, notice, self._key, member.disclosure_key, envelope_id)
-        envelope = self._envelope(notice, envelope_id, sealed, now)
+        except CandorError as error:
+            # One that cannot be sent must keep no other from being heard.
+            log.error("a recall cannot be sent", recall_id=str(recall.recall_id), code=error.code)
+            await self._store.run(
+                lambda db: recall_store.postpone(db, recall.number, recall.state, now + _DAY)
+            )
+            return
+        if envelope is None:
+            await self._store.run(lambda db: self._end(db, recall, now))
+            return
         await self._store.run(lambda db: self._post(db, recall, envelope, now))
 
-    def _envelope(self, notice: RecallNotice, envelope_id: bytes, sealed: bytes, now: datetime) -> Envelope:
-        kind = MessageKind.RECALL_NOTICE
+    async def _sealed(self, recall: Recall, now: datetime) -> Envelope | None:
+        """The notice in a fresh envelope; None when its record was destroyed."""
+        notice = await self._store.run(lambda db: recall_store.notice_of(db, recall))
+        if notice is None:
+            return None
+        member = self._indexes.require_directory().member(recall.recipient)
+        kind, envelope_id = MessageKind.RECALL_NOTICE, secrets.token_bytes(16)
+        sealed = await asyncio.to_thread(seal_notice, notice, self._key, member.disclosure_key, envelope_id)
         return Envelope(envelope_id, kind, self._own, notice.recipient, sealed, b"", now + ENVELOPE_LIFE)
 
     def _post(self, db: Database, recall: Recall, envelope: Envelope, now: datetime) -> None:

@@ -16,10 +16,8 @@ import grpc.aio
 
 from candor_node import (
     approvals,
-    csv_file,
     filing_lists,
     filings,
-    importer,
     ledger,
     local_view,
     lookup_store,
@@ -44,11 +42,10 @@ from candor_proto.errors import (
     InputInvalid,
     UnknownObject,
 )
-from candor_proto.ids import LookupId, NodeId, Ori, RequestId
+from candor_proto.ids import LookupId, NodeId, RequestId
 from candor_records.gate import gate, gate_day
 from candor_records.records import Dcn
 from candor_records.roles import Operation
-from candor_wire.codec import Assembler, refuse_unknown_fields
 from candor_wire.v1 import local_pb2 as pb
 from candor_wire.v1 import local_pb2_grpc
 
@@ -60,7 +57,6 @@ MAX_LISTED = 500
 
 OPERATIONS: Mapping[str, Operation] = {
     "Status": Operation.VIEW_STATUS,
-    "Import": Operation.IMPORT_RECORDS,
     "Publish": Operation.PUBLISH,
     "Lookup": Operation.LOOK_UP,
     "GetLookup": Operation.VIEW_LOOKUPS,
@@ -166,46 +162,6 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
         return members
 
     # --- records -----------------------------------------------------------------------------------------
-
-    async def Import(
-        self, request_iterator: AsyncIterator[pb.ImportRequest], context: Context
-    ) -> pb.ImportResponse:
-        start, assembler = None, Assembler(csv_file.MAX_FILE_OCTETS)
-        async for part in request_iterator:
-            refuse_unknown_fields(part)
-            if start is None:
-                start = part.start
-            else:
-                assembler.add(part.chunk)
-        contributor = speaking_as(context, start.contributor) if start is not None else ""
-        if start is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", contributor):
-            raise InputInvalid(
-                "An import needs the user who contributes it.", remedy="Name a user id with --by."
-            )
-        node = self._node
-        ori, now = self._ori(start.ori), node.clock.now()
-        rows, errors = await asyncio.to_thread(importer.parse_csv, assembler.finish())
-        if errors:
-            report = importer.refused(errors)
-        else:
-            report = await node.store.run(
-                lambda db: importer.store_rows(
-                    db, rows, now, ori, node.config.node_id, contributor, node.policy(db)
-                )
-            )
-        published = bool(report.new or report.changed) and await node.aftermath.acted()
-        return local_view.import_report(report, published=published)
-
-    def _ori(self, text: str) -> Ori:
-        known = self._node.config.oris
-        if not text and len(known) == 1:
-            return Ori(known[0])
-        if text not in known:
-            raise InputInvalid(
-                f"This node stands for {', '.join(known) or 'no agency'}; the import must name one of them.",
-                remedy="Give the agency's ORI with --ori.",
-            )
-        return Ori(text)
 
     async def Publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
         publication = await self._node.publishing.publish(rotate=request.rotate)

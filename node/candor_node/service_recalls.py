@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from candor_node import filings, recall_store, recalls, request_store
+from candor_node.doors import speaking_as
 from candor_node.local_view import moment
 from candor_node.recall_store import Recall, ReceivedRecall
 from candor_node.recalled import KIND_WORDS
@@ -90,7 +91,8 @@ class RecallServicer(recall_local_pb2_grpc.RecallServiceServicer):
         self, request: pb.AcknowledgeRecallRequest, context: Context
     ) -> pb.AcknowledgeRecallResponse:
         recall_id = await self._recall_id(request.recall_id)
-        read = await self._node.recall_recipient.acknowledge(recall_id, request.by)
+        by = speaking_as(context, request.by)
+        read = await self._node.recall_recipient.acknowledge(recall_id, by)
         view = await self._node.store.run(lambda db: _received(db, read))
         return pb.AcknowledgeRecallResponse(recall=view)
 
@@ -99,7 +101,8 @@ class RecallServicer(recall_local_pb2_grpc.RecallServiceServicer):
     ) -> pb.RecheckLookupResponse:
         search_id = await self._local.search_id(request.lookup_id, request.row)
         indexes, now = self._node.indexes.indexes, self._node.clock.now()
-        found = await self._node.store.run(lambda db: recheck_lookup(db, search_id, indexes, now, request.by))
+        by = speaking_as(context, request.by)
+        found = await self._node.store.run(lambda db: recheck_lookup(db, search_id, indexes, now, by))
         return pb.RecheckLookupResponse(
             lookup_id=str(search_id),
             hits=[

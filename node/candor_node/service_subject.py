@@ -10,29 +10,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
-from candor_node import (
-    deferrals,
-    filings,
-    ledger,
-    lifecycle,
-    notices,
-    pages,
-    recall_store,
-    subject_access,
-    subject_acts,
-)
+from candor_node import deferrals, filings, ledger, lifecycle, notices, pages, subject_access, subject_acts
 from candor_node.doors import Context, acting
 from candor_node.lifecycle import Doing, LifeEvent
 from candor_node.local_view import moment
 from candor_node.notices import Notice
-from candor_node.recall_store import Recall
-from candor_node.recalled import KIND_WORDS
 from candor_node.store import Database
 from candor_node.subject_access import Asked, Found
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId
 from candor_proto.normalise import Particulars
-from candor_proto.recall import Done
 from candor_records import dispute as disputes
 from candor_records.codes import NoticeMethod
 from candor_records.dispute import Dispute, DisputeAnswer, DisputeGround, Resolution
@@ -40,20 +27,13 @@ from candor_records.gate import gate_day
 from candor_records.letters import Letter
 from candor_records.records import Dcn
 from candor_records.roles import Operation
-from candor_records.subject_report import Agency, Recalled, SubjectReport, clock
+from candor_records.subject_report import Agency, SubjectReport, clock
 from candor_wire.limits import CHUNK_BYTES
 from candor_wire.v1 import subject_pb2 as pb
 from candor_wire.v1 import subject_pb2_grpc
 
 if TYPE_CHECKING:
     from candor_node.app import Node
-
-DONE_WORDS: Mapping[Done, str] = {
-    Done.DESTROYED: "its copy was destroyed",
-    Done.REPLACED: "its copy was replaced",
-    Done.ANNOTATED: "it was put beside its copy",
-    Done.NOTHING_HELD: "it holds no copy",
-}
 
 OPERATIONS: Mapping[str, Operation] = {
     "ListNotices": Operation.SERVE_SUBJECT,
@@ -241,7 +221,7 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
         def work(db: Database) -> SubjectReport:
             doing = self._doing(db, user)
             agency = self._agency(doing)
-            return subject_access.report(db, found, asked.proof, agency, self._named, self._recalled, doing)
+            return subject_access.report(db, found, asked.proof, agency, self._named, doing)
 
         report = await self._node.store.run(work)
         page = (await asyncio.to_thread(pages.html, report)).encode("utf-8")
@@ -255,18 +235,6 @@ class SubjectServicer(subject_pb2_grpc.SubjectServiceServicer):
         )
         for at in range(0, len(page), CHUNK_BYTES):
             yield pb.MakeReportResponse(chunk=page[at : at + CHUNK_BYTES])
-
-    def _recalled(self, db: Database, record_id: bytes) -> tuple[Recalled, ...]:
-        return tuple(
-            Recalled(
-                agency=self._named(recall.recipient)[0],
-                why=KIND_WORDS[recall.kind],
-                told_on=recall.first_sent_at.date() if recall.first_sent_at else None,
-                done=_acknowledgement(recall),
-                done_on=recall.acted_at.date() if recall.acted_at else None,
-            )
-            for recall in recall_store.of_record(db, record_id)
-        )
 
     def _named(self, node: NodeId) -> tuple[str, str]:
         """Name and ORIs from the directory held; a node that has left it is known by its id."""
@@ -357,11 +325,3 @@ def _dispute(dispute: Dispute, today: date) -> pb.SubjectDispute:
         clock=clock(dispute, today),
         overdue=dispute.overdue(today),
     )
-
-
-def _acknowledgement(recall: Recall) -> str:
-    """What the other agency has said of a recall so far."""
-    if recall.done is None:
-        return "not acknowledged yet"
-    read = f"; read there on {recall.read_at.date()}" if recall.read_at else "; nobody there has read it yet"
-    return f"acknowledged: {DONE_WORDS[recall.done]}{read}"

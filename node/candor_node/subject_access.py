@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from candor_node import accounting, filings, history, ledger, notices
@@ -32,7 +32,6 @@ from candor_records.subject_report import (
     Agency,
     Event,
     Kept,
-    Recalled,
     RecordView,
     SubjectReport,
     clock,
@@ -42,8 +41,6 @@ from candor_records.subject_report import (
 )
 
 _PROOF = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._,:/#-]{2,127}\Z")
-# What earlier recipients of a record were told since.
-Recalls = Callable[[Database, bytes], tuple[Recalled, ...]]
 
 
 @dataclass(frozen=True)
@@ -114,12 +111,12 @@ def look_through(claimed: Particulars, named: Iterable[bytes], rows: Iterable[Se
 
 
 def report(
-    db: Database, found: Found, proof: str, agency: Agency, named: Named, recalls: Recalls, doing: Doing
+    db: Database, found: Found, proof: str, agency: Agency, named: Named, doing: Doing
 ) -> SubjectReport:
     """Everything about the person, in one transaction with its ledger entries."""
     shown = Shown.at(db, doing.now)
     current = [filings.find_current(db, record.record_id) for record in found.records]
-    views = [_view(db, record, named, recalls(db, record.record_id), shown, doing) for record in current]
+    views = [_view(db, record, named, shown, doing) for record in current]
     people = [found.claimed, *(record.content.identity.particulars() for record in current)]
     searches = accounting.searches(db, people, shown)
     details: dict[str, ledger.Value] = {
@@ -142,9 +139,7 @@ def report(
     )
 
 
-def _view(
-    db: Database, record: Record, named: Named, recalled: tuple[Recalled, ...], shown: Shown, doing: Doing
-) -> RecordView:
+def _view(db: Database, record: Record, named: Named, shown: Shown, doing: Doing) -> RecordView:
     now, today, policy = record.circumstances, gate_day(doing.now), doing.policy
     filed = filings.versions(db, record.record_id)
     decision = gate(record, today, policy.gate_rules(record.kind))
@@ -168,7 +163,7 @@ def _view(
         dispute=now.dispute,
         clock=clock(now.dispute, today),
         accesses=accounting.accesses(db, filed, named, shown),
-        recalls=recalled,
+        recalls=accounting.recalls(db, record.record_id, named, shown),
         notices=tuple(notice.shown() for notice in notices.of_record(db, record.record_id)),
         kept=Kept(now.expires_on, now.review_on, now.legal_hold, retention.why),
     )

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from candor_proto.ids import Purpose
 from candor_proto.record import RecordKind
-from candor_records.codes import Finality
+from candor_records.codes import Finality, JudgmentForm
 from candor_records.content import Content, content_fields
 from candor_records.gate_rules import GateRules
 from candor_records.life import Overturning
@@ -34,7 +34,6 @@ from candor_records.pack_rules import (
     PackInvalid,
     Purposes,
     Recalls,
-    ReportableForm,
     Reports,
     Rule,
     Term,
@@ -198,7 +197,7 @@ class PackPolicy:
     @property
     def settlements_allowed(self) -> bool:
         """Whether a settlement without admission is reported at all."""
-        return ReportableForm.SETTLEMENT_NO_ADMISSION in self.rule_of(Judgments)[1].forms
+        return JudgmentForm.SETTLEMENT_NO_ADMISSION in self.rule_of(Judgments)[1].forms
 
     @property
     def deferral_days(self) -> int:

@@ -15,6 +15,7 @@ from datetime import date, datetime
 
 from candor_proto.ids import Purpose
 from candor_proto.record import RecordKind
+from candor_records.codes import JudgmentForm
 from candor_records.field_types import DATE
 from candor_records.gate_rules import NEXUS_FIELDS, SEVERITIES, Tighten
 from candor_records.kinds import FIELDS
@@ -36,7 +37,6 @@ from candor_records.pack_rules import (
     PackInvalid,
     Purposes,
     Recalls,
-    ReportableForm,
     Reports,
     Rule,
     Source,
@@ -127,8 +127,8 @@ def _withdraws(table: Table) -> Terms:
 
 
 def _judgments(table: Table) -> Terms:
-    forms = table.codes("forms", ReportableForm)
-    if forms and ReportableForm.ADJUDICATED_LIABILITY not in forms:
+    forms = table.codes("forms", JudgmentForm)
+    if forms and JudgmentForm.ADJUDICATED_LIABILITY not in forms:
         table.wrong("forms", "must name ADJUDICATED_LIABILITY, for that is a judgment")
     return Judgments(forms)
 

@@ -17,6 +17,7 @@ from enum import Enum
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import Purpose
 from candor_proto.record import RecordKind
+from candor_records.codes import JudgmentForm
 from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, Tighten, Tightening
 from candor_records.life import Overturning
 
@@ -65,13 +66,6 @@ class Counting(Enum):
 
     CALENDAR = "calendar"
     BUSINESS = "business"
-
-
-class ReportableForm(Enum):
-    """How a civil case ended, as far as it can be reported at all."""
-
-    ADJUDICATED_LIABILITY = "ADJUDICATED_LIABILITY"
-    SETTLEMENT_NO_ADMISSION = "SETTLEMENT_NO_ADMISSION"
 
 
 # --- terms -----------------------------------------------------------------------------------------
@@ -203,7 +197,7 @@ class Disputes(Terms):
 class Judgments(Terms):
     """JUDGMENT_FORMS: which ends of a civil case are reported."""
 
-    forms: tuple[ReportableForm, ...]
+    forms: tuple[JudgmentForm, ...]
 
     @property
     def words(self) -> str:

@@ -5,7 +5,8 @@ Rules of this file:
   name;
 - a code column that holds the word for such a thing is refused with the reason, not with "unknown code".
   How texts are searched is in `refused_text`;
-- nothing here is legal advice. The law is named where the rule comes from; packs do not change these rules.
+- nothing here is legal advice. The law is named where the rule comes from. Of these rules a
+  policy pack can lift one: SETTLEMENT.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import structlog
 
 from candor_certs import mtls
 from candor_hub.config import Config as HubConfig
-from candor_node import app, hub_client, inbox, outbox, publisher, publishing, search
+from candor_node import hub_client, inbox, outbox, publisher, publishing, search, supervision
 from candor_node.config import NodeConfig
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError
@@ -34,8 +34,8 @@ SETTLE_SECONDS = 40.0
 
 def hurry() -> None:
     """Shorten the pauses after failures, in this process."""
-    app.CRASH_PAUSE_SECONDS = app.STORE_PAUSE_SECONDS = 0.02
-    app.CRASHES_ALLOWED = PLENTY
+    supervision.CRASH_PAUSE_SECONDS = supervision.STORE_PAUSE_SECONDS = 0.02
+    supervision.CRASHES_ALLOWED = PLENTY
     inbox.IDLE_SECONDS = 0.5
     hub_client.FIRST_RETRY_SECONDS, hub_client.LAST_RETRY_SECONDS = 0.05, 0.3
     outbox.IDLE_SECONDS, outbox.OWN_SENDER_SECONDS = 0.5, 1.0

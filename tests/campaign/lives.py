@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from candor_node import filings, importer, lifecycle
+from candor_node import importer, lifecycle, record_digests
 from candor_node.app import MIGRATIONS
 from candor_node.lifecycle import Doing
 from candor_node.store import Database, Store
@@ -62,7 +62,7 @@ class Operation:
 
 def _target(db: Database) -> Dcn:
     """The control number of the record that things happen to, destroyed or not."""
-    key = filings.agency_key(db, ORI, "IA-2021-0001")
+    key = record_digests.agency_key(db, ORI, "IA-2021-0001")
     return Dcn(db.execute("SELECT dcn FROM record_heads WHERE agency_key = ?", [key]).fetchone()[0])
 
 

@@ -19,12 +19,14 @@ import grpc.aio
 from candor_hub.config import Config as HubConfig
 from candor_node.config import NodeConfig
 from candor_proto.errors import CandorError
+from candor_records.content import CONTENT_FIELDS
 from candor_wire.status import from_status
+from candor_wire.v1 import intake_pb2 as intake
+from candor_wire.v1 import intake_pb2_grpc, local_pb2_grpc
 from candor_wire.v1 import local_pb2 as pb
-from candor_wire.v1 import local_pb2_grpc
 from tests.federation import OFFICER
 from tests.history import History, Operation, check, read_hub, read_node
-from tests.records import csv_bytes, generated_rows, make_row
+from tests.records import generated_rows, make_row
 
 CALL_SECONDS = 20.0
 # The record that every agency files at first: each lookup for OFFICER opens one at each agency.
@@ -40,26 +42,29 @@ class Desk:
         self._history = history
         self._wait_seconds = wait_seconds
 
-    async def file(self, number: int, rows: int = 1, **columns: str) -> pb.ImportResponse:
+    async def file(self, number: int, rows: int = 1, **columns: str) -> intake.ImportReport:
         """File new records; the same `number` again changes nothing."""
         names = [f"IA-{number}-{row}" for row in range(rows)]
         made = generated_rows(rows, seed=number, sharing="GREEN", **columns)
         lines = [{**line, "agency_record_id": name} for line, name in zip(made, names, strict=True)]
         return await self._file(lines, names)
 
-    async def file_first(self) -> pb.ImportResponse:
+    async def file_first(self) -> intake.ImportReport:
         """File the record that lookups find."""
         return await self._file([make_row(agency_record_id=FIRST, sharing="GREEN")], [FIRST])
 
-    async def _file(self, lines: list[dict[str, str]], names: list[str]) -> pb.ImportResponse:
-        parts = [
-            pb.ImportRequest(start=pb.ImportStart(contributor="clerk-7")),
-            pb.ImportRequest(chunk=csv_bytes(lines)),
-        ]
+    async def _file(self, lines: list[dict[str, str]], names: list[str]) -> intake.ImportReport:
+        parts = import_parts(lines)
+
+        async def whole(stub: Any) -> intake.ImportReport:
+            report = intake.ImportReport()
+            async for part in stub.Import(iter(parts), timeout=CALL_SECONDS):
+                if part.WhichOneof("part") == "report":
+                    report = part.report
+            return report
+
         operation = self._history.invoke("import", self.name, records=names)
-        reply: pb.ImportResponse = await self._call(
-            lambda stub: stub.Import(iter(parts), timeout=CALL_SECONDS), operation
-        )
+        reply: intake.ImportReport = await self._call(whole, operation, intake_pb2_grpc.IntakeServiceStub)
         assert not reply.errors, reply.errors
         assert reply.new + reply.unchanged == len(names), reply
         self._history.ok(operation)
@@ -135,9 +140,14 @@ class Desk:
         )
         return next((view.state for view in reply.sent if view.request_id == request_id), "")
 
-    async def _call(self, what: Callable[[Any], Awaitable[Any]], operation: Operation | None = None) -> Any:
+    async def _call(
+        self,
+        what: Callable[[Any], Awaitable[Any]],
+        operation: Operation | None = None,
+        service: Callable[[grpc.aio.Channel], Any] = local_pb2_grpc.LocalServiceStub,
+    ) -> Any:
         """Raises the typed error; AssertionError for one that is not typed."""
-        async with self._stub() as stub:
+        async with self._stub(service) as stub:
             try:
                 return await what(stub)
             except grpc.aio.AioRpcError as error:
@@ -150,9 +160,9 @@ class Desk:
                 raise known from None
 
     @asynccontextmanager
-    async def _stub(self) -> AsyncIterator[Any]:
+    async def _stub(self, service: Callable[[grpc.aio.Channel], Any]) -> AsyncIterator[Any]:
         async with grpc.aio.insecure_channel(f"unix:{self._socket}") as channel:
-            yield local_pb2_grpc.LocalServiceStub(channel)
+            yield service(channel)
 
 
 def audit(history: History, hub: HubConfig, nodes: Sequence[NodeConfig]) -> list[str]:
@@ -163,6 +173,19 @@ def audit(history: History, hub: HubConfig, nodes: Sequence[NodeConfig]) -> list
     holdings = [read_node(config, sorted(records.get(config.node, ()))) for config in nodes]
     now = round(time.time() * 1000)
     return [str(fault) for fault in check(history.operations, holdings, read_hub(hub), now, settled=True)]
+
+
+def import_parts(lines: list[dict[str, str]]) -> list[intake.ImportRequest]:
+    """An import of rows in the columns of the template, message by message."""
+    rows = [
+        intake.ImportRow(number=number, cells=[line[name] for name in CONTENT_FIELDS])
+        for number, line in enumerate(lines, 2)
+    ]
+    return [
+        intake.ImportRequest(start=intake.ImportStart(contributor="clerk-7", columns=CONTENT_FIELDS)),
+        intake.ImportRequest(rows=intake.ImportRows(rows=rows)),
+        intake.ImportRequest(end=intake.ImportEnd(rows=len(rows))),
+    ]
 
 
 def case_number(draw: random.Random) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from candor_certs.store import read_private
 from candor_hub.config import Config
 from candor_hub.keys import DATABASE_KEY
-from candor_node import cases, coverage, filings, ledger, lookup_store
+from candor_node import cases, coverage, ledger, lookup_store, record_digests
 from candor_node.config import NodeConfig
 from candor_node.driver import Database, DatabaseError, open_database
 from candor_proto.budget import Quota
@@ -231,7 +231,7 @@ def _mail(db: Database, party: str, table: str, note: str) -> tuple[Mail, ...]:
 
 
 def _versions(db: Database, ori: Ori, agency_record_id: str) -> tuple[int, int]:
-    key = filings.agency_key(db, ori, agency_record_id)
+    key = record_digests.agency_key(db, ori, agency_record_id)
     row = db.execute(
         "SELECT count(*), coalesce(sum(current), 0) FROM records JOIN record_heads USING (record_id) "
         "WHERE agency_key = ?",

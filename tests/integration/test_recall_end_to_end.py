@@ -12,7 +12,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from candor_node import cli_lookup, cli_recalls, cli_requests, lifecycle, recall_store, request_store
+from candor_node import badge, cli_lookup, cli_recalls, cli_requests, lifecycle, recall_store, request_store
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.lifecycle import Doing
@@ -25,6 +25,7 @@ from candor_proto.recall import Done, RecallState
 from candor_records.records import Dcn
 from candor_wire.v1 import local_pb2, recall_local_pb2, recall_local_pb2_grpc
 from tests.federation import Federation, eventually, federation, local
+from tests.offices import ASKER, register
 from tests.records import make_row
 
 Scene = Callable[[Federation, Node, Node, SearchView], Awaitable[None]]
@@ -137,6 +138,24 @@ def test_a_person_reads_of_a_recall_and_says_so(tmp_path: Path) -> None:
         assert (view_.direction, view_.state, view_.done) == ("sent", "read", "DESTROYED")
         assert "dana" not in str(view_)
         assert "0:00:0" in "\n".join(cli_recalls.lines(view_))
+
+    play(tmp_path, scene)
+
+
+def test_nobody_reads_a_recall_in_the_name_of_another_user(tmp_path: Path) -> None:
+    async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
+        _, dcn = await disclosed(alpha, view)
+        await void(bravo, dcn)
+        (sent,) = await settled(bravo, RecallState.ACTED)
+        tokens = await alpha.store.run(register)
+        carried = badge.metadata(ASKER, tokens[ASKER])
+        async with recall_service(alpha) as service:
+            own = recall_local_pb2.AcknowledgeRecallRequest(recall_id=str(sent.recall_id))
+            named = recall_local_pb2.AcknowledgeRecallRequest(recall_id=own.recall_id, by="somebody-else")
+            with pytest.raises(grpc.aio.AioRpcError, match="somebody else"):
+                await service.AcknowledgeRecall(named, metadata=carried)
+            read = (await service.AcknowledgeRecall(own, metadata=carried)).recall
+        assert read.read_by == ASKER
 
     play(tmp_path, scene)
 

@@ -1,7 +1,8 @@
 """One record from filing to nothing, over five real nodes: everything that fair process asks for, in order.
 
 Filed, notice, appeal, shared with the appeal's flag under a pack's exception, disclosed to two agencies,
-reversed on appeal, both recipients acknowledged, the subject's report shows all of it, expunged, nothing left to find.
+reversed on appeal, both recipients acknowledged, the subject's report shows all of it, expunged, nothing left
+to find.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ async def file(owner: Office) -> records_pb2.ActResponse:
         subject_notified_on="",
     )
     fields = {name: value for name, value in fields.items() if value}
-    return await owner.records.FileRecord(records_pb2.FileRecordRequest(fields=fields), **owner.by(CLERK))
+    request = records_pb2.FileRecordRequest(fields=fields)
+    reply: records_pb2.ActResponse = await owner.records.FileRecord(request, **owner.by(CLERK))
+    return reply
 
 
 async def look_up(asker: Office, case: str) -> local_pb2.LookupView:

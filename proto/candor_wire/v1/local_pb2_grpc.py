@@ -39,11 +39,6 @@ class LocalServiceStub(object):
                 request_serializer=candor__wire_dot_v1_dot_local__pb2.StatusRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_local__pb2.StatusResponse.FromString,
                 _registered_method=True)
-        self.Import = channel.stream_unary(
-                '/candor.v1.LocalService/Import',
-                request_serializer=candor__wire_dot_v1_dot_local__pb2.ImportRequest.SerializeToString,
-                response_deserializer=candor__wire_dot_v1_dot_local__pb2.ImportResponse.FromString,
-                _registered_method=True)
         self.Publish = channel.unary_unary(
                 '/candor.v1.LocalService/Publish',
                 request_serializer=candor__wire_dot_v1_dot_local__pb2.PublishRequest.SerializeToString,
@@ -131,13 +126,6 @@ class LocalServiceServicer(object):
 
     def Status(self, request, context):
         """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Import(self, request_iterator, context):
-        """Records from a CSV file, in chunks: all of it or nothing.
-        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -250,11 +238,6 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     request_deserializer=candor__wire_dot_v1_dot_local__pb2.StatusRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_local__pb2.StatusResponse.SerializeToString,
             ),
-            'Import': grpc.stream_unary_rpc_method_handler(
-                    servicer.Import,
-                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.ImportRequest.FromString,
-                    response_serializer=candor__wire_dot_v1_dot_local__pb2.ImportResponse.SerializeToString,
-            ),
             'Publish': grpc.unary_unary_rpc_method_handler(
                     servicer.Publish,
                     request_deserializer=candor__wire_dot_v1_dot_local__pb2.PublishRequest.FromString,
@@ -363,33 +346,6 @@ class LocalService(object):
             '/candor.v1.LocalService/Status',
             candor__wire_dot_v1_dot_local__pb2.StatusRequest.SerializeToString,
             candor__wire_dot_v1_dot_local__pb2.StatusResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Import(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_unary(
-            request_iterator,
-            target,
-            '/candor.v1.LocalService/Import',
-            candor__wire_dot_v1_dot_local__pb2.ImportRequest.SerializeToString,
-            candor__wire_dot_v1_dot_local__pb2.ImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

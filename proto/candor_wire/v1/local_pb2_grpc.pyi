@@ -34,8 +34,6 @@ class LocalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LocalServiceAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_local_pb2.StatusRequest, _local_pb2.StatusResponse]
-    Import: _grpc.StreamUnaryMultiCallable[_local_pb2.ImportRequest, _local_pb2.ImportResponse]
-    """Records from a CSV file, in chunks: all of it or nothing."""
     Publish: _grpc.UnaryUnaryMultiCallable[_local_pb2.PublishRequest, _local_pb2.PublishResponse]
     Lookup: _grpc.UnaryStreamMultiCallable[_local_pb2.LookupRequest, _local_pb2.LookupResponse]
     """Asks about one person: progress, then the result."""
@@ -61,8 +59,6 @@ class LocalServiceStub:
 class LocalServiceAsyncStub(LocalServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_local_pb2.StatusRequest, _local_pb2.StatusResponse]  # type: ignore[assignment]
-    Import: _aio.StreamUnaryMultiCallable[_local_pb2.ImportRequest, _local_pb2.ImportResponse]  # type: ignore[assignment]
-    """Records from a CSV file, in chunks: all of it or nothing."""
     Publish: _aio.UnaryUnaryMultiCallable[_local_pb2.PublishRequest, _local_pb2.PublishResponse]  # type: ignore[assignment]
     Lookup: _aio.UnaryStreamMultiCallable[_local_pb2.LookupRequest, _local_pb2.LookupResponse]  # type: ignore[assignment]
     """Asks about one person: progress, then the result."""
@@ -91,14 +87,6 @@ class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _local_pb2.StatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_local_pb2.StatusResponse, _abc.Awaitable[_local_pb2.StatusResponse]]: ...
-
-    @_abc_1.abstractmethod
-    def Import(
-        self,
-        request_iterator: _MaybeAsyncIterator[_local_pb2.ImportRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_local_pb2.ImportResponse, _abc.Awaitable[_local_pb2.ImportResponse]]:
-        """Records from a CSV file, in chunks: all of it or nothing."""
 
     @_abc_1.abstractmethod
     def Publish(

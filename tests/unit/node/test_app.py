@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from candor_node import app, lookup_store, mail_store
+from candor_node import app, lookup_store, mail_store, supervision
 from candor_node.app import Node
 from candor_node.mail_store import InboxRow
 from candor_proto.errors import ClockWrong, ConfigInvalid, InputInvalid, StoreUnusable
@@ -100,7 +100,7 @@ def test_a_message_that_trips_a_bug_does_not_stop_those_behind_it(tmp_path: Path
 
 
 def test_a_task_that_crashes_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "CRASH_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(supervision, "CRASH_PAUSE_SECONDS", 0.01)
 
     async def scene(fed: Federation, node: Node) -> None:
         runs: list[int] = []
@@ -111,7 +111,7 @@ def test_a_task_that_crashes_is_started_again(tmp_path: Path, monkeypatch: pytes
                 raise RuntimeError("once")
             await asyncio.Event().wait()
 
-        task = asyncio.create_task(node._supervise("test", crash_once))
+        task = asyncio.create_task(node._supervisor.supervise("test", crash_once))
         await until(lambda: len(runs) == 2)
         task.cancel()
 
@@ -119,13 +119,13 @@ def test_a_task_that_crashes_is_started_again(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_task_that_keeps_crashing_ends_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "CRASH_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(supervision, "CRASH_PAUSE_SECONDS", 0.01)
 
     async def scene(fed: Federation, node: Node) -> None:
         async def crash() -> None:
             raise InputInvalid("A bug.")
 
-        task = asyncio.create_task(node._supervise("test", crash))
+        task = asyncio.create_task(node._supervisor.supervise("test", crash))
         async with asyncio.timeout(10):
             with pytest.raises(InputInvalid, match="A bug"):
                 await node.failure()
@@ -137,21 +137,21 @@ def test_a_task_that_keeps_crashing_ends_the_node(tmp_path: Path, monkeypatch: p
 def test_a_full_disk_is_waited_for_however_long_and_does_not_end_the_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "CRASH_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(app, "STORE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(supervision, "CRASH_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(supervision, "STORE_PAUSE_SECONDS", 0.01)
 
     async def scene(fed: Federation, node: Node) -> None:
         runs: list[int] = []
 
         async def full() -> None:
             runs.append(1)
-            if len(runs) <= 4 * app.CRASHES_ALLOWED:
+            if len(runs) <= 4 * supervision.CRASHES_ALLOWED:
                 raise StoreUnusable("The disk is full.")
             await asyncio.Event().wait()
 
-        task = asyncio.create_task(node._supervise("test", full))
-        await until(lambda: len(runs) > 4 * app.CRASHES_ALLOWED)
-        assert node._failed.empty()
+        task = asyncio.create_task(node._supervisor.supervise("test", full))
+        await until(lambda: len(runs) > 4 * supervision.CRASHES_ALLOWED)
+        assert node._supervisor.failures.empty()
         task.cancel()
 
     play(tmp_path, scene)

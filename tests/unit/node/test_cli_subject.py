@@ -12,7 +12,7 @@ import pytest
 
 from candor_node.cli_common import EXIT_OPERATOR
 from candor_proto.errors import InputInvalid, PurposeRefused, UnknownObject, WrongRole, WrongStanding
-from tests.accessible import faults, text_of
+from tests.accessible import faults, needs_pango, text_of
 from tests.federation import Federation, eventually
 from tests.records import make_row
 from tests.unit.node.test_cli import PAPERS, Run, ended, play
@@ -111,9 +111,8 @@ def test_from_the_notice_to_the_report(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+@needs_pango
 def test_the_report_as_pdf_is_made_from_the_person_alone(tmp_path: Path) -> None:
-    pytest.importorskip("weasyprint", exc_type=OSError)
-
     async def scene(fed: Federation, run: Run) -> None:
         await fed.file(
             fed.nodes[1],

@@ -24,7 +24,7 @@ from candor_proto.errors import (
 )
 from candor_proto.policy import Sharing
 from candor_proto.signing import SigningKey
-from candor_records.codes import AdjudicationStatus
+from candor_records.codes import AdjudicationStatus, JudgmentForm
 from candor_records.content import ContentInvalid, FieldInvalid
 from candor_records.life import Act
 from candor_records.policy import NoPack
@@ -111,6 +111,18 @@ def test_everything_that_is_wrong_with_a_report_is_said_at_once_and_no_value(sto
         _file(store, make_row(first="", birth_date="Placeholder", finality="MAYBE"))
     assert {"first", "birth_date", "finality"} <= {fault.field for fault in caught.value.faults}
     assert "Placeholder" not in str(caught.value)
+
+
+class _Settling(NoPack):
+    settlements_allowed = True
+
+
+def test_a_settlement_is_filed_only_where_the_pack_lets_it_in(store: Store) -> None:
+    row = make_row(record_kind="CIVIL_JUDGMENT", judgment_form="SETTLEMENT_NO_ADMISSION")
+    with pytest.raises(ContentInvalid, match="a settlement is not a judgment"):
+        _file(store, row)
+    event = store.run_sync(lambda db: desk.file(db, row, ORI, NODE, doing(policy=_Settling())))
+    assert event.after.content.detail("judgment_form") is JudgmentForm.SETTLEMENT_NO_ADMISSION
 
 
 def test_an_id_that_is_taken_is_refused_and_says_which_record_to_correct(store: Store) -> None:

@@ -68,6 +68,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
+async def _nothing(operation: Operation) -> None:
+    """What follows a decision in the rest of the node."""
+
+
 def play(store: Store, folder: Path, scene: Callable[[grpc.aio.Channel], Awaitable[None]]) -> None:
     """Serve the socket of a node that has a store and nothing else."""
     node: Any = SimpleNamespace(
@@ -77,6 +81,7 @@ def play(store: Store, folder: Path, scene: Callable[[grpc.aio.Channel], Awaitab
         executors=EXECUTORS,
         allowed_lookups=SimpleNamespace(decided=asyncio.Event()),
         batches=SimpleNamespace(landing=SimpleNamespace(changed=asyncio.Event())),
+        aftermath=SimpleNamespace(decided=_nothing),
     )
 
     async def whole() -> None:

@@ -510,6 +510,21 @@ def test_a_notice_that_the_hub_has_not_taken_is_not_put_beside_itself(couple: Co
     assert len(couple.take(couple.bravo)) == 1
 
 
+def test_a_recall_that_cannot_be_sent_keeps_no_other_from_being_heard(couple: Couple) -> None:
+    for number in (1, 2):
+        dcn = couple.file(agency_record_id=f"IA-{number}")
+        couple.release(dcn, hit=number)
+        couple.carry()
+        couple.correct(dcn, agency_record_id=f"IA-{number}", narrative="Put right.")
+    spoilt = "UPDATE recalls SET body = zeroblob(100) WHERE number = 1"
+    couple.bravo.store.run_sync(lambda db: db.execute(spoilt))
+    couple.tell()
+    assert [one.state for one in couple.recalls()] == [RecallState.PENDING, RecallState.ACTED]
+    assert couple.send() == 0
+    couple.later(days=1)
+    assert couple.send() == 1
+
+
 def test_overdue_is_a_question_of_time(couple: Couple) -> None:
     dcn = couple.file()
     couple.release(dcn)

@@ -8,17 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from candor_node import approvals, deferrals, filings, ledger, lifecycle, pages, subject_access, subject_acts
+from candor_node import (
+    accounting,
+    approvals,
+    deferrals,
+    filings,
+    ledger,
+    lifecycle,
+    pages,
+    subject_access,
+    subject_acts,
+)
+from candor_node.recalled import KIND_WORDS
 from candor_node.store import Database, Store
 from candor_node.subject_access import Asked
 from candor_proto.disclosure import OwnerState
 from candor_proto.errors import InputInvalid, UnknownObject
 from candor_proto.ids import NodeId, Purpose
 from candor_proto.normalise import Particulars
+from candor_proto.recall import Done, RecallKind, RecallState
 from candor_records.dispute import DisputeGround
 from candor_records.records import Dcn
 from candor_records.roles import Operation
-from candor_records.subject_report import Recalled, SubjectReport
+from candor_records.subject_report import SubjectReport
 from tests.accessible import faults, text_of
 from tests.records import NOW, make_content
 from tests.subjects import (
@@ -55,15 +67,14 @@ def reported(
     claimed: Particulars | None = None,
     proof: str = PROOF,
     days: float = 30,
-    recalls: tuple[Recalled, ...] = (),
 ) -> tuple[SubjectReport, tuple[str, ...]]:
     asked = Asked(proof, claimed, dcns)
     person, rows = store.run_sync(lambda db: subject_access.begin(db, asked))
-    wanted = [store.run_sync(lambda db, dcn=dcn: filings.record_id_of(db, dcn)) for dcn in dcns]
+    wanted = store.run_sync(lambda db: [filings.record_id_of(db, dcn) for dcn in dcns])
     found = subject_access.look_through(person, wanted, rows)
 
     def work(db: Database) -> SubjectReport:
-        return subject_access.report(db, found, proof, AGENCY, named, lambda db, record: recalls, doing(days))
+        return subject_access.report(db, found, proof, AGENCY, named, doing(days))
 
     return store.run_sync(work), found.unsure
 
@@ -156,8 +167,7 @@ def test_the_report_tells_the_whole_story_of_a_record(store: Store) -> None:
         )
     )
     looked_up(store)
-    recalled = Recalled("Agency shelbyville-pd", "corrected", TODAY, "replaced", TODAY)
-    report, _ = reported(store, dcn, recalls=(recalled,))
+    report, _ = reported(store, dcn)
     (record,) = report.records
     assert [(a.node, a.version, a.dcn, a.outcome) for a in record.accesses] == [
         ("shelbyville-pd", 1, str(dcn), "given"),
@@ -178,7 +188,16 @@ def test_the_report_tells_the_whole_story_of_a_record(store: Store) -> None:
     ]
     assert record.clock == "The agency has until 2026-05-01: answer the dispute."
     assert [notice.about for notice in record.notices][-1].startswith("A later action")
-    assert record.recalls == (recalled,)
+    kinds = (RecallKind.REVISED, RecallKind.STATEMENT, RecallKind.DISPUTE)
+    revised, stated, disputed = (KIND_WORDS[kind].capitalize() for kind in kinds)
+    told = [(recall.agency, recall.why, recall.done) for recall in record.recalls]
+    assert told == [
+        ("Agency shelbyville-pd", revised, "Being told"),
+        ("Agency shelbyville-pd", stated, "Being told"),
+        ("Agency capital-post", stated, "Being told"),
+        ("Agency shelbyville-pd", disputed, "Being told"),
+        ("Agency capital-post", disputed, "Being told"),
+    ]
     assert [(lookup.purpose, lookup.case) for lookup in report.lookups] == [
         ("Check of an own officer", "CASE-1")
     ]
@@ -254,18 +273,31 @@ def defer(store: Store, entry: str, until: date) -> None:
     store.run_sync(work)
 
 
+def told(store: Store, dcn: Dcn) -> None:
+    """Whoever has the record is told of a statement."""
+    store.run_sync(lambda db: subject_acts.enter_statement(db, dcn, "Hear me.", TODAY, doing(1)))
+
+
+def test_what_recipients_were_told_and_did_has_words_for_everything() -> None:
+    assert set(KIND_WORDS) == set(RecallKind)
+    assert set(accounting._DONE) == set(Done)
+    assert set(accounting._NOT_DONE) | {RecallState.ACTED, RecallState.READ} == set(RecallState)
+
+
 @pytest.mark.parametrize("which", ["request", "lookup"])
 def test_what_is_deferred_is_not_even_counted_and_then_appears_with_a_note(store: Store, which: str) -> None:
     dcn = filed(store)
     request_id, search_id = asked_for(store, dcn, case="REQ-SECRET"), looked_up(store, case="CASE-SECRET")
     before = pages.html(reported(store, dcn)[0])
     defer(store, str(request_id if which == "request" else search_id), TODAY + timedelta(days=60))
+    told(store, dcn)
     secret = "REQ-SECRET" if which == "request" else "CASE-SECRET"
     assert secret in before
     during = reported(store, dcn, days=40)[0]
     assert secret not in pages.html(during)
     assert "deferred" not in pages.html(during).lower()
     assert "because of an investigation" not in pages.html(during)
+    assert bool(during.records[0].recalls) is (which == "lookup")
     after = pages.html(reported(store, dcn, days=61)[0])
     assert secret in after
     assert f"Not shown before {TODAY + timedelta(days=60)}" in after

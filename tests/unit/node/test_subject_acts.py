@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -94,8 +95,9 @@ def test_a_draft_tells_nobody_until_it_was_reviewed(store: Store) -> None:
 
 
 def test_the_longest_overdue_notice_comes_first(store: Store) -> None:
-    filed(store, 5, agency_record_id="B", **UNTOLD)
-    filed(store, 0, agency_record_id="A", **UNTOLD)
+    late = make_content(agency_record_id="B", **UNTOLD)
+    store.run_sync(lambda db: lifecycle.file(db, late, ORI, NODE, doing(5)))
+    filed(store, agency_record_id="A", **UNTOLD)
     assert [day for _, day in due(store)] == [TODAY + timedelta(days=10), TODAY + timedelta(days=15)]
 
 
@@ -166,7 +168,9 @@ def test_of_an_expunged_record_one_notice_is_left_that_names_nobody(store: Store
 def test_a_statement_is_added_and_replaced_and_the_former_one_stays_in_the_history(store: Store) -> None:
     dcn = filed(store)
     for days, text in ((1, "I was never asked."), (2, "I was asked too late.")):
-        store.run_sync(lambda db, d=days, t=text: subject_acts.enter_statement(db, dcn, t, TODAY, doing(d)))
+        store.run_sync(
+            partial(subject_acts.enter_statement, dcn=dcn, text=text, received_on=TODAY, doing=doing(days))
+        )
     assert current(store, dcn).circumstances.subject_statement == "I was asked too late."
     events = store.run_sync(lambda db: history.events(db, filings.record_id_of(db, dcn)))
     assert [event.act for event in events] == [Act.FILE, Act.STATEMENT, Act.STATEMENT]

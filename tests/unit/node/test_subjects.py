@@ -87,6 +87,7 @@ def test_traces_of_two_databases_have_nothing_in_common() -> None:
         {},
         {"first": "Jo"},
         {"last": "Newname", "post_state": "", "post_id": ""},
+        {"last": "Newname", "post_state": "", "post_id": "", "ssn4": ""},
         {"birth_date": "1984-01-01"},
         {"first": "Jo", "last": "Newname", "post_state": "", "post_id": ""},
         {"birth_date": "", "post_state": "", "post_id": ""},

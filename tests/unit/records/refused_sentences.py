@@ -277,7 +277,7 @@ ORDINARY = [
                 He told the complainant that the report was lost.
                 The officer's grievance was denied.
                 Counsel for the officer was present.
-                On March 3 the officer discharged his weapon at a fleeing vehicle in violation of General Order 5.12.
+                On March 3 the officer discharged his weapon at a fleeing vehicle against orders.
                 Officer responded to a domestic disturbance and failed to separate the parties.
                 Board found by a preponderance that the officer used profane language toward a citizen.
                 The officer failed to activate his body-worn camera on four calls.

@@ -175,13 +175,12 @@ def test_steps_are_not_dated_before_the_one_before_them() -> None:
 
 def test_a_dispute_that_is_resolved_takes_no_step() -> None:
     settled = voided(opened(), DAY)
-    for step in (
-        lambda: answer(settled, DisputeAnswer.STAND_BY, DAY, "x"),
-        lambda: refer_on(settled, DAY + timedelta(days=99)),
-        lambda: resolve(settled, Resolution.VOID, DAY, "x"),
-    ):
-        with pytest.raises(WrongStanding, match="The dispute is resolved"):
-            step()
+    with pytest.raises(WrongStanding, match="The dispute is resolved"):
+        answer(settled, DisputeAnswer.STAND_BY, DAY, "x")
+    with pytest.raises(WrongStanding, match="The dispute is resolved"):
+        refer_on(settled, DAY + timedelta(days=99))
+    with pytest.raises(WrongStanding, match="The dispute is resolved"):
+        resolve(settled, Resolution.VOID, DAY, "x")
 
 
 @pytest.mark.parametrize("reasons", ["", "  \n "])
