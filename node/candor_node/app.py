@@ -25,7 +25,6 @@ from candor_node import (
     mail_store,
     packs,
     shipped_packs,
-    staging,
 )
 from candor_node.aftermath import Aftermath
 from candor_node.allowance import Allowances
@@ -86,14 +85,7 @@ HOUSEKEEPING_SECONDS = 60.0
 
 def open_store(config: NodeConfig) -> Store:
     """The node's database; raises StoreUnusable or ConfigInvalid."""
-    store = Store.open(config.database_file, config.database_key(), MIGRATIONS)
-    try:
-        # What an import that died had staged: nobody has its keys.
-        store.run_sync(staging.clear_all)
-    except BaseException:
-        store.close()
-        raise
-    return store
+    return Store.open(config.database_file, config.database_key(), MIGRATIONS)
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,9 @@ def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
         *([f"  not renewed: {reply.renewal_trouble}"] if reply.renewal_trouble else []),
         f"records: {reply.records}, of which {reply.matchable_records} may match",
         f"requests that wait for a person: {reply.requests_waiting}",
+        f"policy: {reply.policy}",
         f"proposals that wait for a second person: {reply.approvals_waiting}",
+        f"recalls that nobody has read: {reply.recalls_unread} · overdue: {reply.overdue} (records due)",
         *(f"  not reviewed: week {week}" for week in reply.reviews_due),
         *([] if reply.users else ["  NO USERS are registered: whoever may use the socket may do everything"]),
         f"mail: {reply.inbox_waiting} in, {reply.outbox_waiting} out, {reply.inbox_dropped} dropped, "

@@ -26,6 +26,7 @@ from candor_proto.errors import InputInvalid, WrongStanding
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
 from candor_records.content import Content
+from candor_records.gate import GateState
 from candor_records.life import LIVE, REPORTS, Act, act_of, check_act
 from candor_records.policy import NoPack, Policy
 from candor_records.record_fields import parse
@@ -215,7 +216,7 @@ class Import:
     def plan(self, rows: Sequence[ReadRow], known: Sequence[Known]) -> tuple[list[Outcome], staging.Staged]:
         """What becomes of each row, and what is to wait for the end of the import."""
         outcomes: list[Outcome] = []
-        new: list[tuple[Record, filings.GateState]] = []
+        new: list[tuple[Record, GateState]] = []
         changes: list[tuple[str, bytes]] = []
         for row, about in zip(rows, known, strict=True):
             if row.content is None:
@@ -235,9 +236,7 @@ class Import:
         staged = staging.Staged(staging.rows_of(new, self._doing, self._seals, self._secret), changes)
         return outcomes, staged
 
-    def _new(
-        self, row: int, content: Content, twin: str
-    ) -> tuple[Outcome, tuple[Record, filings.GateState] | None]:
+    def _new(self, row: int, content: Content, twin: str) -> tuple[Outcome, tuple[Record, GateState] | None]:
         person = record_digests.person_digest(self._secret, content)
         first = row if person is None else self._persons.setdefault(person, row)
         if not self._allow_duplicates and (twin or first != row):

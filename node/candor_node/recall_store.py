@@ -229,6 +229,12 @@ def set_acknowledged(
 # --- those of others -----------------------------------------------------------------------------------
 
 
+def count_unread(db: Database) -> int:
+    """Recalls of records of others that were applied here and that nobody has read."""
+    row = db.execute("SELECT count(*) FROM received_recalls WHERE read_at IS NULL").fetchone()
+    return int(row[0])
+
+
 def add_received(db: Database, notice: RecallNotice, digest: Digest, done: Done, acted_at: datetime) -> None:
     db.execute(
         "INSERT INTO received_recalls (recall_id, request_id, owner, kind, digest, changed, effective_at,"

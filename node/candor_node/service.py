@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -16,12 +17,14 @@ import grpc.aio
 
 from candor_node import (
     approvals,
+    dues,
     filing_lists,
     filings,
     ledger,
     local_view,
     lookup_store,
     mail_store,
+    packs,
     recall_store,
     request_store,
     reviews,
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 
 Context = grpc.aio.ServicerContext[Any, Any]
 MAX_LISTED = 500
+MAX_OVERDUE = 1_000
 
 OPERATIONS: Mapping[str, Operation] = {
     "Status": Operation.VIEW_STATUS,
@@ -96,8 +100,14 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             held = approvals.list_approvals(db, pending=True)
             return len(users.list_users(db)), len(held), reviews.due(db, node.clock.now())
 
+        def owed(db: Database) -> tuple[str, int, int]:
+            yesterday = gate_day(node.clock.now()) - timedelta(days=1)
+            overdue = dues.dues(db, yesterday, limit=MAX_OVERDUE)
+            return packs.in_force(db).label, len(overdue), recall_store.count_unread(db)
+
         (records, matchable), mail, waiting, given = await node.store.run(work)
         registered, approvals_waiting, reviews_due = await node.store.run(use)
+        policy, overdue, unread = await node.store.run(owed)
         trouble, directory_trouble = node.connection.trouble, node.indexes.last_error
         return pb.StatusResponse(
             node=config.node,
@@ -113,6 +123,9 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             members=self._members(),
             records=records,
             matchable_records=matchable,
+            policy=policy,
+            overdue=overdue,
+            recalls_unread=unread,
             inbox_waiting=mail.inbox_waiting,
             inbox_dropped=mail.inbox_dropped,
             outbox_waiting=mail.outbox_waiting,

@@ -58,6 +58,8 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
     def __init__(self, node: Node) -> None:
         self._node = node
         self._importing = asyncio.Lock()
+        # What an import that died had staged: nobody has its keys.
+        node.store.run_sync(staging.clear_all)
 
     # --- import ------------------------------------------------------------------------------------------
 
@@ -74,6 +76,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
                 remedy="Wait until it is done; nothing of this one was stored.",
             )
         async with self._importing:
+            propose = self._propose(acting(context))
             work = await self._begin(start, speaking_as(context, start.contributor))
             try:
                 end = None
@@ -91,7 +94,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
                     )
                 if work.storing:
                     yield pb.ImportResponse(storing=pb.ImportStoring())
-                    report = await store.run(lambda db: work.finish(db, self._propose(acting(context))))
+                    report = await store.run(lambda db: work.finish(db, propose))
             finally:
                 # Whoever went away has left rows waiting; the disk is to be free of them.
                 await asyncio.shield(self._clear())

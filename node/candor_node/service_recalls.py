@@ -43,10 +43,10 @@ class RecallServicer(recall_local_pb2_grpc.RecallServiceServicer):
         self._local = LocalServicer(node)
 
     async def ListRecalls(self, request: pb.ListRecallsRequest, context: Context) -> pb.ListRecallsResponse:
-        limit, days = min(request.limit or 100, MAX_LISTED), request.overdue_days or recalls.OVERDUE_DAYS
-        now = self._node.clock.now()
+        limit, now = min(request.limit or 100, MAX_LISTED), self._node.clock.now()
 
         def work(db: Database) -> pb.ListRecallsResponse:
+            days = request.overdue_days or self._node.policy(db).overdue_days
             waiting = recall_store.unacknowledged(db)
             late = [recall for recall in waiting if recalls.overdue(recall, now, days)]
             if request.dcn:
@@ -79,7 +79,7 @@ class RecallServicer(recall_local_pb2_grpc.RecallServiceServicer):
         def work(db: Database) -> pb.RecallView:
             sent = recall_store.find(db, recall_id)
             if sent is not None:
-                return _sent(sent, now, recalls.OVERDUE_DAYS)
+                return _sent(sent, now, self._node.policy(db).overdue_days)
             received = recall_store.find_received(db, recall_id)
             if received is None:
                 raise UnknownObject(f"There is no recall {recall_id}.")

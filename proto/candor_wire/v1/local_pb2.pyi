@@ -68,6 +68,9 @@ class StatusResponse(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     APPROVALS_WAITING_FIELD_NUMBER: _builtins.int
     REVIEWS_DUE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    RECALLS_UNREAD_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     federation: _builtins.str
     name: _builtins.str
@@ -95,6 +98,12 @@ class StatusResponse(_message.Message):
     users: _builtins.int
     """Users ever registered: with none, whoever may use the socket acts under any name."""
     approvals_waiting: _builtins.int
+    policy: _builtins.str
+    """The packs in force, in words."""
+    overdue: _builtins.int
+    """What is overdue here: notices, answers to disputes, reviews, ends of retention, recalls (at most 1,000)."""
+    recalls_unread: _builtins.int
+    """Recalls of records received from others that nobody here has read."""
     @_builtins.property
     def oris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -141,10 +150,13 @@ class StatusResponse(_message.Message):
         users: _builtins.int = ...,
         approvals_waiting: _builtins.int = ...,
         reviews_due: _abc.Iterable[_builtins.str] | None = ...,
+        policy: _builtins.str = ...,
+        overdue: _builtins.int = ...,
+        recalls_unread: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "overdue", b"overdue", "policy", b"policy", "recalls_unread", b"recalls_unread", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
