@@ -20,10 +20,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from candor_node import importer, lifecycle, record_digests
+from candor_node import importer, lifecycle, record_digests, staging
 from candor_node.lifecycle import Doing
 from candor_node.store import Database, Store
 from candor_proto.errors import CandorError, StoreUnusable
@@ -37,7 +38,7 @@ from tests.recalls import BRAVO, Couple
 from tests.records import CONTRIBUTOR, ORI, csv_bytes, generated_rows, make_row
 
 MOST_STEPS = 400
-ROWS = 40
+ROWS, CHUNK = 40, 15
 # Each recall is a transaction of its own: with one there is nothing between nothing and all.
 RELEASES = 1
 DOING = Doing(NOW, CONTRIBUTOR, NoPack(), "as ordered", "chief-2")
@@ -64,10 +65,19 @@ def _target(db: Database) -> Dcn:
 
 
 def _import(couple: Couple) -> object:
-    content = csv_bytes([make_row(ssn4="4822"), *generated_rows(ROWS, seed=5)])
-    return couple.bravo.store.run_sync(
-        lambda db: importer.import_csv(db, content, NOW, ORI, BRAVO, CONTRIBUTOR)
-    )
+    """As `service_intake` does it: rows wait in transactions of their own, one makes them records."""
+    store, secret = couple.bravo.store, couple.bravo.store.run_sync(record_digests.digest_secret)
+    columns, rows = importer.csv_rows(csv_bytes([make_row(ssn4="4822"), *generated_rows(ROWS, seed=5)]))
+    work = importer.Import(Doing(NOW, CONTRIBUTOR, NoPack()), ORI, BRAVO, columns, secret)
+    store.run_sync(staging.begin)
+    while chunk := list(islice(rows, CHUNK)):
+        read = work.read(chunk)
+        _, staged = work.plan(read, store.run_sync(lambda db, read=read: work.look_up(db, read)))  # type: ignore[misc]
+        store.run_sync(lambda db, staged=staged: staging.add(db, staged))  # type: ignore[misc]
+    store.run_sync(lambda db: work.finish(db, importer.no_opening))
+    while not store.run_sync(staging.clear):
+        pass
+    return work.report()
 
 
 def _void(couple: Couple) -> object:
@@ -124,6 +134,8 @@ def prepare(folder: Path, operation: Operation) -> Couple:
 def opened(couple: Couple, folder: Path) -> Iterator[Couple]:
     twin = couple.at(folder)
     try:
+        # As a node does that starts.
+        twin.bravo.store.run_sync(staging.clear_all)
         yield twin
     finally:
         twin.close()
