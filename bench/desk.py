@@ -58,7 +58,7 @@ from tools.population import Row, generate
 
 QUICK = bool(os.environ.get("BENCH_QUICK"))
 RECORDS = 4_000 if QUICK else 100_000
-ROUNDS = 40 if QUICK else 200
+ROUNDS = 40 if QUICK else 100
 TARGET_SECONDS = 0.2
 BATCH = 500
 DAY = timedelta(days=1)
@@ -170,11 +170,10 @@ def lists(store: Store) -> dict[str, dict[str, Any]]:
     works["due in 30 days"] = lambda db: dues.dues(db, NOW.date() + 30 * DAY)
     works["due in ten years"] = lambda db: dues.dues(db, NOW.date() + 3650 * DAY)
     works["reviews due"] = lambda db: dues.dues(db, NOW.date() + 30 * DAY, [What.REVIEW])
-    works["kind and due"] = lambda db: [
-        due
-        for due in dues.dues(db, NOW.date() + 30 * DAY, limit=500)
-        if due.kind is RecordKind.DECERTIFICATION
-    ]
+    works["kind and due"] = lambda db: dues.dues(db, NOW.date() + 30 * DAY, kind=RecordKind.DECERTIFICATION)
+    works["kind and due, nothing"] = lambda db: dues.dues(
+        db, NOW.date() + 3650 * DAY, kind=RecordKind.CIVIL_JUDGMENT
+    )
     return measured(store, works)
 
 
@@ -249,7 +248,7 @@ def judged(store: Store) -> dict[str, float]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="candor-") as folder, desk_store(Path(folder)) as store:
-        filing, _ = timed(lambda: fill(store))
+        fill(store)
         listed = lists(store)
         rows = store.run_sync(filings.sealed_current)
         names = [Names.of(row.fields()) for row in rows]
@@ -264,7 +263,6 @@ def main() -> None:
             "versions": versions("sqlcipher3", "cryptography", "jellyfish"),
             "records": RECORDS,
             "database_mb": round(store.path.stat().st_size / 1e6, 1),
-            "filed_a_second": round(RECORDS / filing, 1),
             "target_p95_ms": 1000 * TARGET_SECONDS,
             "within_target": all(figure["p95_ms"] <= 1000 * TARGET_SECONDS for figure in figures.values()),
             "lists_and_search": figures,
@@ -277,7 +275,7 @@ def main() -> None:
         ("on 100,000 records" if not QUICK else "on few records", "p50 ms", "p95 ms"),
         [(name, figure["p50_ms"], figure["p95_ms"]) for name, figure in figures.items()],
     )
-    print(f"index of names: {built:.1f} s to build, {held} MB; filed {result['filed_a_second']} a second")
+    print(f"index of names: {built:.1f} s to build, {held} MB")
     print(f"gate, microseconds a record: {result['gate_microseconds_a_record']}")
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ from candor_node.recalled import RecallRecipient
 from candor_node.recalling import Recaller
 from candor_node.request_store import SentRequest
 from candor_node.store import Database, Store
+from candor_node.workers import Lane
 from candor_proto.directory import VerifiedDirectory
 from candor_proto.disclosure import (
     DisclosureRequest,
@@ -49,7 +51,7 @@ from candor_records.policy import NoPack, Policy
 from candor_records.records import Dcn, Record, canonical
 from candor_wire.codec import Envelope, MessageKind
 from tests.parties import FEDERATION, NOW, Parties
-from tests.records import CONTRIBUTOR, ORI, make_content, new_store
+from tests.records import CONTRIBUTOR, ORI, make_content, new_store, open_again
 
 ALPHA, BRAVO = NodeId("alpha"), NodeId("bravo")
 
@@ -220,8 +222,9 @@ class Couple:
         self.bravo.store.close()
 
     def _side(self, name: NodeId) -> Side:
-        (self.folder / str(name)).mkdir(exist_ok=True)
-        store, key = new_store(self.folder / str(name)), self.parties[str(name)]
+        place, key = self.folder / str(name), self.parties[str(name)]
+        place.mkdir(exist_ok=True)
+        store = open_again(place) if (place / "node.db").exists() else new_store(place)
         indexes: Any = self.indexes
         outbox: Any = Outbox()
         parts = store, indexes, outbox, FEDERATION, name, key.signing
@@ -232,6 +235,13 @@ class Couple:
             RecallRecipient(*parts, key.disclosure, self.clock),
             Requester(*parts, self.clock),
         )
+
+    def at(self, folder: Path) -> Couple:
+        """The same two, on copies of their databases in another folder."""
+        twin = copy(self)
+        twin.folder, twin.sent = folder, list(self.sent)
+        twin.alpha, twin.bravo = twin._side(ALPHA), twin._side(BRAVO)
+        return twin
 
     # --- what the owner does -----------------------------------------------------------------------------
 
@@ -281,6 +291,14 @@ class Couple:
         row = side.store.run_sync(lambda db: mail_store.receive(db, envelope, self.clock.now()))
         if row is not None:
             asyncio.run(side.process(row))
+
+    def work_off(self, side: Side) -> None:
+        """Process what was stored and left, as a node does that was started again."""
+        for kind in (MessageKind.DISCLOSURE_RESPONSE, MessageKind.RECALL_NOTICE, MessageKind.RECALL_ACK):
+            for row in side.store.run_sync(
+                lambda db, kind=kind: mail_store.unsettled(db, kind, side.name, 10, Lane.SINGLE, [])  # type: ignore[misc]
+            ):
+                asyncio.run(side.process(row))
 
     def carry(self) -> list[Envelope]:
         """Everything that waits in either outbox arrives, and what it brings about as well."""

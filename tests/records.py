@@ -67,6 +67,11 @@ def new_store(folder: Path) -> Store:
     return Store.create(folder / "node.db", STORE_KEY, MIGRATIONS)
 
 
+def open_again(folder: Path) -> Store:
+    """The database that `new_store` made in `folder`."""
+    return Store.open(folder / "node.db", STORE_KEY, MIGRATIONS)
+
+
 def make_row(**overrides: str) -> dict[str, str]:
     """A row of the first import format that is valid and passes the gate; any column can be overridden.
 

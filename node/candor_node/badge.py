@@ -68,7 +68,10 @@ _Details = namedtuple(
 
 
 class _Shows(
-    grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamUnaryClientInterceptor
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
 ):
     """Puts user and token on every call of a channel."""
 
@@ -89,10 +92,11 @@ class _Shows(
             request,
         )
 
-    # grpc's types want three methods that differ in what they call their last parameter.
+    # grpc's types want four methods that differ in what they call their last parameter.
     intercept_unary_unary = _call  # type: ignore[assignment]
     intercept_unary_stream = _call  # type: ignore[assignment]
     intercept_stream_unary = _call  # type: ignore[assignment]
+    intercept_stream_stream = _call  # type: ignore[assignment]
 
 
 def signed_in(channel: grpc.Channel, user: str, token: str) -> grpc.Channel:

@@ -24,7 +24,7 @@ from candor_node.cli_common import (
     table,
     to_dict,
 )
-from candor_proto.errors import InputInvalid
+from candor_proto.errors import InputInvalid, SecondPersonNeeded
 
 if TYPE_CHECKING:
     from candor_wire.v1 import local_pb2
@@ -106,6 +106,12 @@ def batch(
                 f"Batch {started.batch_id[:12]} {words}: {started.rows:,} rows. {started.quota}", err=True
             )
         view = _watch(node, started)
+        if view.state == "proposed":
+            raise SecondPersonNeeded(
+                f"Nothing was asked yet: batch {started.batch_id[:12]} takes a second person.",
+                remedy=f"{view.note}; the same command then goes on. If that has ended: "
+                f"candor-node batches stop {started.batch_id[:12]}, and the command with --again.",
+            )
         _write(node, started.batch_id, out)
     report = _report(view, out, time.monotonic() - began)
     show_dict(report, as_json, _lines(report, view))

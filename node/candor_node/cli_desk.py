@@ -183,18 +183,27 @@ def _row(record: pb.RecordLine) -> tuple[str, ...]:
     multiple=True,
     help="Only review, retention, appeal, dispute, notice or recall; may be repeated.",
 )
+@click.option("--kind", default="", help=f"Only this kind: {KINDS}.")
 @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="At most so many.")
 @by_option
 @config_option
 @json_option
 def records_due(
-    until: str, what: tuple[str, ...], limit: int, by: str | None, config_file: Path | None, as_json: bool
+    until: str,
+    what: tuple[str, ...],
+    kind: str,
+    limit: int,
+    by: str | None,
+    config_file: Path | None,
+    as_json: bool,
 ) -> None:
     """What has to be done about records, the longest overdue first."""
     from candor_wire.v1 import records_pb2 as pb
 
     with desk(config_file, by) as node:
-        reply = node.ListDues(pb.ListDuesRequest(until=until, what=what, limit=limit), timeout=CALL_SECONDS)
+        reply = node.ListDues(
+            pb.ListDuesRequest(until=until, what=what, kind=kind, limit=limit), timeout=CALL_SECONDS
+        )
     rows = [
         (due.due_on, due.dcn, due.kind, due.words + (" (legal hold)" if due.legal_hold else ""))
         for due in reply.dues

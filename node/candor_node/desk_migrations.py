@@ -38,16 +38,20 @@ _TABLES = (
         expires_at INTEGER NOT NULL,
         destructions INTEGER NOT NULL
     ) STRICT""",
-    # Lists come newest first, whatever they are narrowed to.
-    "CREATE INDEX record_heads_filed ON record_heads (filed_at, record_id)",
+    # Lists come newest first. One condition has an index of its own; several are all read from the first.
+    "CREATE INDEX record_heads_filed ON record_heads"
+    " (filed_at, record_id, record_kind, standing, sharing, reporting_agency, failed)",
     "CREATE INDEX record_heads_kind ON record_heads (record_kind, filed_at, record_id)",
-    "CREATE INDEX record_heads_standing ON record_heads (standing, filed_at, record_id)",
+    "CREATE INDEX record_heads_standing ON record_heads (standing, filed_at, record_id, failed)",
     "CREATE INDEX record_heads_sharing ON record_heads (sharing, filed_at, record_id)",
-    "CREATE INDEX record_heads_agency ON record_heads (reporting_agency, filed_at, record_id)",
-    "CREATE INDEX record_heads_review ON record_heads (review_on, record_id) WHERE review_on IS NOT NULL",
-    "CREATE INDEX record_heads_expires ON record_heads (expires_on, record_id) WHERE expires_on IS NOT NULL",
+    "CREATE INDEX record_heads_review ON record_heads (review_on, record_id, record_kind, standing)"
+    " WHERE review_on IS NOT NULL",
+    "CREATE INDEX record_heads_expires ON record_heads (expires_on, record_id, record_kind, standing)"
+    " WHERE expires_on IS NOT NULL",
     "CREATE INDEX record_heads_dispute ON record_heads (dispute_due_on, record_id)"
     " WHERE dispute_due_on IS NOT NULL",
+    "CREATE INDEX record_heads_appeal ON record_heads (recheck_on, record_id)"
+    " WHERE instr(', ' || failed || ', ', ', final, ') > 0",
     "CREATE INDEX received_requests_by_dcn ON received_requests (dcn)",
     """CREATE TRIGGER certificates_stay BEFORE UPDATE ON certificates
         BEGIN SELECT RAISE(ABORT, 'a certificate of destruction is never changed'); END""",

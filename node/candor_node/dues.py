@@ -54,22 +54,29 @@ class Due:
     record_id: bytes
 
 
-# Kept in the head of a record, and when it counts: most not for records that are over.
+# Kept in the head of a record, and when it counts: most not for records that are over. The + keeps the days'
+# own indexes in use, which give the first of a page without reading all the others.
 _IN_HEAD = {
-    What.REVIEW: ("review_on", "standing IN ('DRAFT', 'HELD', 'ACTIVE')"),
-    What.RETENTION: ("expires_on", "standing <> 'EXPUNGED'"),
-    What.DISPUTE: ("dispute_due_on", "standing IN ('DRAFT', 'HELD', 'ACTIVE')"),
-    What.APPEAL: ("recheck_on", "standing = 'HELD' AND instr(', ' || failed || ', ', ', final, ') > 0"),
+    What.REVIEW: ("review_on", "+standing IN ('DRAFT', 'HELD', 'ACTIVE')"),
+    What.RETENTION: ("expires_on", "+standing <> 'EXPUNGED'"),
+    What.DISPUTE: ("dispute_due_on", "+standing IN ('DRAFT', 'HELD', 'ACTIVE')"),
+    What.APPEAL: ("recheck_on", "+standing = 'HELD' AND instr(', ' || failed || ', ', ', final, ') > 0"),
 }
 
 
 def dues(
-    db: Database, until: date, what: Sequence[What] = tuple(What), after: Due | None = None, limit: int = 100
+    db: Database,
+    until: date,
+    what: Sequence[What] = tuple(What),
+    kind: RecordKind | None = None,
+    after: Due | None = None,
+    limit: int = 100,
 ) -> list[Due]:
     """What is due up to and on `until`, the longest overdue first; behind `after`, the last of a page."""
     begin = (after.due_on.isoformat(), after.record_id, after.what.name) if after else ("", b"", "")
     parts = [f"SELECT * FROM ({_part(one)})" for one in what]  # noqa: S608
-    values = [until.isoformat(), begin[0], *begin, limit] * len(parts)
+    only = kind.name if kind else ""
+    values = [until.isoformat(), begin[0], only, only, *begin, limit] * len(parts)
     rows = db.execute(
         " UNION ALL ".join(parts) + " ORDER BY due_on, record_id, what LIMIT ?", [*values, limit]
     )
@@ -88,16 +95,17 @@ def dues(
 
 
 def _part(what: What) -> str:
-    """The list's first rows about `what`, as SQL over until, from, begin (three) and limit."""
+    """The list's first rows about `what`, as SQL over until, from, kind (twice), begin (three) and limit."""
     if what in _IN_HEAD:
         day, counts = _IN_HEAD[what]
-        source, record = f"record_heads WHERE {counts}", "record_id"
+        source, record, distinct = f"record_heads WHERE {counts}", "record_id", ""
     else:
         day, source = _ELSEWHERE[what]
-        record = "record_heads.record_id"
+        record, distinct = "record_heads.record_id", "DISTINCT"
     return (
-        f"SELECT DISTINCT {day} AS due_on, {record}, '{what.name}' AS what, record_heads.dcn, record_kind, "  # noqa: S608
+        f"SELECT {distinct} {day} AS due_on, {record}, '{what.name}' AS what, record_heads.dcn, record_kind, "  # noqa: S608
         f"standing, legal_hold FROM {source} AND {day} <= ? AND {day} >= ? "
+        "AND (? = '' OR record_kind = ?) "
         f"AND ({day}, {record}, '{what.name}') > (?, ?, ?) ORDER BY due_on, {record} LIMIT ?"
     )
 

@@ -109,7 +109,8 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
     async def ListDues(self, request: pb.ListDuesRequest, context: Context) -> pb.ListDuesResponse:
         until = _day(request.until) or self._today() + timedelta(days=DUE_DAYS)
         what, limit = tuple(map(What.parse, request.what)) or tuple(What), _limit(request.limit)
-        found = await self._node.store.run(lambda db: dues.dues(db, until, what, limit=limit))
+        kind = _code(RecordKind, request.kind)
+        found = await self._node.store.run(lambda db: dues.dues(db, until, what, kind, limit=limit))
         return pb.ListDuesResponse(dues=map(records_view.due_line, found))
 
     async def SearchRecords(

@@ -1,8 +1,8 @@
-"""kill -9 and a full disk at every write of import, correction, void and expungement of records.
+"""kill -9 and a full disk at every write of import, void, expungement and recall of records.
 
-For each operation a database is prepared and copied. A child process does the operation on the copy and is
+For each operation databases are prepared and copied. A child process does the operation on the copy and is
 killed before its Nth write, sync, truncation or creation, for N = 1, 2, ... until there is no Nth step; then
-the same with a disk that fills up at the Nth. Each time the database is opened again: the invariants of
+the same with a disk that fills up at the Nth. Each time the databases are opened again: the invariants of
 `tests.lives` hold, what stands there is what stood before or all of what was to be done, and what was
 acknowledged is there. Then it is done again, and must be done.
 
@@ -18,12 +18,12 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from candor_node import importer, lifecycle, record_digests
-from candor_node.app import MIGRATIONS
 from candor_node.lifecycle import Doing
 from candor_node.store import Database, Store
 from candor_proto.errors import CandorError, StoreUnusable
@@ -32,32 +32,29 @@ from candor_records.records import Dcn
 from tests.campaign import shim
 from tests.campaign.shim import Control, Mode
 from tests.lives import violations
-from tests.records import (
-    CONTRIBUTOR,
-    NODE,
-    NOW,
-    ORI,
-    STORE_KEY,
-    csv_bytes,
-    generated_rows,
-    make_row,
-    new_store,
-)
+from tests.parties import NOW
+from tests.recalls import BRAVO, Couple
+from tests.records import CONTRIBUTOR, ORI, csv_bytes, generated_rows, make_row
 
 MOST_STEPS = 400
-LATER = NOW + timedelta(days=1)
 ROWS = 40
-DOING = Doing(LATER, CONTRIBUTOR, NoPack(), "as ordered", "chief-2")
+# Each recall is a transaction of its own: with one there is nothing between nothing and all.
+RELEASES = 1
+DOING = Doing(NOW, CONTRIBUTOR, NoPack(), "as ordered", "chief-2")
 
 Fingerprint = tuple[tuple[str, ...], ...]
+
+# --- what is done --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done, and how one sees that it was done already."""
+    """Something that two nodes do, of which `work` may be repeated until it is done."""
 
     name: str
-    work: Callable[[Store], object]
+    work: Callable[[Couple], object]
+    # What goes before it, without a fault.
+    before: Callable[[Couple], object] = lambda couple: None
 
 
 def _target(db: Database) -> Dcn:
@@ -66,39 +63,97 @@ def _target(db: Database) -> Dcn:
     return Dcn(db.execute("SELECT dcn FROM record_heads WHERE agency_key = ?", [key]).fetchone()[0])
 
 
-def _import(store: Store) -> object:
-    rows = [make_row(ssn4="4822"), *generated_rows(ROWS, seed=5)]
-    return store.run_sync(lambda db: importer.import_csv(db, csv_bytes(rows), LATER, ORI, NODE, CONTRIBUTOR))
+def _import(couple: Couple) -> object:
+    content = csv_bytes([make_row(ssn4="4822"), *generated_rows(ROWS, seed=5)])
+    return couple.bravo.store.run_sync(
+        lambda db: importer.import_csv(db, content, NOW, ORI, BRAVO, CONTRIBUTOR)
+    )
+
+
+def _void(couple: Couple) -> object:
+    return couple.bravo.store.run_sync(lambda db: lifecycle.void(db, _target(db), DOING))
+
+
+def _expunge(couple: Couple) -> object:
+    return couple.bravo.store.run_sync(lambda db: lifecycle.expunge(db, _target(db), DOING))
+
+
+def _tell(couple: Couple) -> None:
+    """The owner seals the recalls that are due."""
+    while couple.send():
+        pass
+
+
+def _told(couple: Couple) -> None:
+    _void(couple)
+    _tell(couple)
+    couple.take(couple.bravo)
+
+
+def _apply(couple: Couple) -> None:
+    """The holder takes in what the hub delivers, and what it left when it died."""
+    for envelope in couple.sent[-RELEASES:]:
+        couple.deliver(envelope)
+    couple.work_off(couple.alpha)
 
 
 OPERATIONS = (
     Operation("import", _import),
-    Operation("void", lambda store: store.run_sync(lambda db: lifecycle.void(db, _target(db), DOING))),
-    Operation("expunge", lambda store: store.run_sync(lambda db: lifecycle.expunge(db, _target(db), DOING))),
+    Operation("void", _void),
+    Operation("expunge", _expunge),
+    Operation("recall, told", _tell, _void),
+    Operation("recall, applied", _apply, _told),
 )
 
 
-def prepare(folder: Path) -> Path:
-    """A database with a few records, closed."""
+def prepare(folder: Path, operation: Operation) -> Couple:
+    """Two nodes, of which one holds a few records and the other copies of one; closed."""
     folder.mkdir()
-    with new_store(folder) as store:
-        rows = [make_row(), *generated_rows(5, seed=3)]
-        store.run_sync(lambda db: importer.import_csv(db, csv_bytes(rows), NOW, ORI, NODE, CONTRIBUTOR))
-    return folder
+    couple = Couple(folder)
+    rows = csv_bytes([make_row(), *generated_rows(5, seed=3)])
+    couple.bravo.store.run_sync(lambda db: importer.import_csv(db, rows, NOW, ORI, BRAVO, CONTRIBUTOR))
+    for hit in range(1, RELEASES + 1):
+        couple.release(couple.bravo.store.run_sync(_target), hit)
+    couple.carry()
+    operation.before(couple)
+    couple.close()
+    return couple
 
 
-def fingerprint(store: Store) -> Fingerprint:
+@contextmanager
+def opened(couple: Couple, folder: Path) -> Iterator[Couple]:
+    twin = couple.at(folder)
+    try:
+        yield twin
+    finally:
+        twin.close()
+
+
+def fingerprint(couple: Couple) -> Fingerprint:
     """What stands there, but for what is drawn at random."""
+    owner = (
+        "SELECT hex(agency_key), standing, (SELECT group_concat(act) FROM record_events"
+        " WHERE record_events.record_id = record_heads.record_id), (SELECT count(*) FROM record_keys"
+        " WHERE record_keys.record_id = record_heads.record_id) FROM record_heads ORDER BY 1",
+        "SELECT kind, state, sendings, body = x'' FROM recalls ORDER BY number",
+        "SELECT kind, count(*) FROM outbox GROUP BY kind",
+    )
+    holder = (
+        "SELECT 'copies', (SELECT count(*) FROM copy_keys), (SELECT count(*) FROM copies)",
+        "SELECT state FROM sent_requests ORDER BY hit_number",
+        "SELECT kind, done FROM received_recalls ORDER BY 1, 2",
+        "SELECT kind, count(*) FROM outbox GROUP BY kind",
+    )
 
-    def work(db: Database) -> Fingerprint:
-        rows = db.execute(
-            "SELECT hex(agency_key), standing, (SELECT group_concat(act) FROM record_events"
-            " WHERE record_events.record_id = record_heads.record_id), (SELECT count(*) FROM record_keys"
-            " WHERE record_keys.record_id = record_heads.record_id) FROM record_heads ORDER BY 1"
-        )
-        return tuple(tuple(map(str, row)) for row in rows)
+    def read(store: Store, queries: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        for sql in queries:
+            rows: list[tuple[Any, ...]] = store.run_sync(lambda db, sql=sql: db.execute(sql).fetchall())  # type: ignore[misc]
+            yield from (tuple(map(str, row)) for row in rows)
 
-    return store.run_sync(work)
+    return (*read(couple.bravo.store, owner), ("--",), *read(couple.alpha.store, holder))
+
+
+# --- what comes in between -----------------------------------------------------------------------------
 
 
 @dataclass
@@ -109,87 +164,87 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
-def child(folder: Path, operation: Operation, below: Path, page: Path, mode: Mode, nth: int) -> int:
-    """Do the operation in a process of its own: 0 acknowledged, 3 refused, -9 killed."""
-    pid = os.fork()
-    if pid == 0:
-        status = 4
-        try:
-            shim.attach(below, page)
-            with Control.open(page) as control:
-                store = Store.open(folder / "node.db", STORE_KEY, MIGRATIONS)
-                control.arm(mode, nth, sticky=mode is Mode.NO_SPACE)
-                try:
-                    operation.work(store)
-                    status = 0
-                except StoreUnusable:
-                    status = 3
-                finally:
-                    control.disarm()
-        except BaseException as error:
-            print(f"child: {error!r}", file=sys.stderr, flush=True)
-        os._exit(status)
-    _, ended = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(ended)
-
-
 @dataclass(frozen=True)
 class Bench:
-    """Where an operation suffers: a prepared database, and what it looks like before and after."""
+    """Where an operation suffers: prepared databases, and what they look like before and after."""
 
     root: Path
-    template: Path
+    couple: Couple
     operation: Operation
     before: Fingerprint
     after: Fingerprint
 
     @classmethod
     def build(cls, root: Path, operation: Operation) -> Bench:
-        template = prepare(root / "template")
-        with opened(shutil.copytree(template, root / "done")) as store:
-            before = fingerprint(store)
-            operation.work(store)
-            return cls(root, template, operation, before, fingerprint(store))
+        couple = prepare(root / "template", operation)
+        with opened(couple, shutil.copytree(couple.folder, root / "done")) as twin:
+            before = fingerprint(twin)
+            operation.work(twin)
+            return cls(root, couple, operation, before, fingerprint(twin))
 
     def suffer(self, mode: Mode, nth: int, tally: Tally) -> bool:
         """One crash point; whether the operation has an `nth` step at all."""
         where = f"{self.operation.name}, {mode.name.lower()} at step {nth}"
         folder, page = self.root / "copy", self.root / "orders"
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.template, folder)
+        shutil.copytree(self.couple.folder, folder)
         Control.create(page).close()
-        status = child(folder, self.operation, self.root, page, mode, nth)
+        status = self._child(folder, page, mode, nth)
         with Control.open(page) as control:
             if not control.fired:
                 if status != 0:
                     tally.wrong.append(f"{where}: nothing came, and it ended with {status}")
                 return False
-        tally.points[f"{self.operation.name}, {mode.name.lower()}"] += 1
+        tally.points[f"{self.operation.name}: {mode.name.lower()}"] += 1
         if status not in (0, 3, -9):
             tally.wrong.append(f"{where}: it ended with {status}")
-        with opened(folder) as store:
-            tally.wrong += [f"{where}: {sentence}" for sentence in self._faults(store, status)]
+        with opened(self.couple, folder) as twin:
+            tally.wrong += [f"{where}: {sentence}" for sentence in self._faults(twin, status)]
         return True
 
-    def _faults(self, store: Store, status: int) -> Iterator[str]:
-        found = fingerprint(store)
-        if found not in (self.before, self.after):
+    def _child(self, folder: Path, page: Path, mode: Mode, nth: int) -> int:
+        """Do the operation in a process of its own: 0 acknowledged, 3 refused, -9 killed."""
+        pid = os.fork()
+        if pid == 0:
+            os._exit(self._work(folder, page, mode, nth))
+        _, ended = os.waitpid(pid, 0)
+        return os.waitstatus_to_exitcode(ended)
+
+    def _work(self, folder: Path, page: Path, mode: Mode, nth: int) -> int:
+        try:
+            shim.attach(self.root, page)
+            twin = self.couple.at(folder)
+            with Control.open(page) as control:
+                control.arm(mode, nth, sticky=mode is Mode.NO_SPACE)
+                try:
+                    self.operation.work(twin)
+                except StoreUnusable:
+                    return 3
+                finally:
+                    control.disarm()
+        except BaseException as error:
+            print(f"child: {error!r}", file=sys.stderr, flush=True)
+            return 4
+        return 0
+
+    def _faults(self, twin: Couple, status: int) -> Iterator[str]:
+        found = fingerprint(twin)
+        if found not in self._between():
             yield "a half state"
         if status == 0 and found != self.after:
             yield "it was acknowledged and is not there"
-        yield from violations(store, LATER)
+        yield from violations(twin.bravo.store, NOW)
         try:
-            self.operation.work(store)
+            self.operation.work(twin)
         except CandorError as error:
             if found != self.after:
                 yield f"it cannot be done again: {error.message}"
-        if fingerprint(store) != self.after:
+        if fingerprint(twin) != self.after:
             yield "it was done again and is not there"
-        yield from (f"done again: {sentence}" for sentence in violations(store, LATER))
+        yield from (f"done again: {sentence}" for sentence in violations(twin.bravo.store, NOW))
 
-
-def opened(folder: Path) -> Store:
-    return Store.open(folder / "node.db", STORE_KEY, MIGRATIONS)
+    def _between(self) -> tuple[Fingerprint, ...]:
+        return (self.before, self.after)
 
 
 def run(quick: bool) -> int:
@@ -197,11 +252,12 @@ def run(quick: bool) -> int:
     for operation in OPERATIONS:
         with tempfile.TemporaryDirectory(prefix="candor-", dir="/tmp") as folder:
             bench = Bench.build(Path(folder), operation)
+            if bench.before == bench.after:
+                tally.wrong.append(f"{operation.name} changes nothing")
             for mode in (Mode.KILL, Mode.NO_SPACE):
-                steps = range(1, MOST_STEPS + 1)
                 # A sample that has the first steps, the middle and, by running on, the last.
-                chosen = [nth for nth in steps if not quick or nth <= 6 or nth % 7 == 0]
-                for nth in chosen:
+                steps = [nth for nth in range(1, MOST_STEPS + 1) if not quick or nth <= 6 or nth % 7 == 0]
+                for nth in steps:
                     if not bench.suffer(mode, nth, tally):
                         break
     points = sum(tally.points.values())

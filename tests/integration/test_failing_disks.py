@@ -29,8 +29,9 @@ def test_a_failing_disk_or_no_memory_costs_nothing_that_was_acknowledged() -> No
 
 
 @needs_compiler
-def test_a_record_is_never_half_imported_voided_or_expunged() -> None:
-    assert ", 0 violations" in run("lives")
+@pytest.mark.slow
+def test_a_record_is_never_half_imported_voided_expunged_or_recalled() -> None:
+    assert ", 0 violations" in run("lives", "--quick")
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from tests.federation import OFFICER, Federation, eventually, federation, instea
 from tests.hubs import ShiftedClock
 from tests.integration.test_batch import ORDER, file_of, finished, person, written
 from tests.offices import ADMIN, APPROVER, ASKER, AUDITOR, CLERK, STAFF, actor, register
+from tests.records import csv_bytes, make_row
 
 Scene = Callable[[Federation], Awaitable[None]]
 PEOPLE = ("Jo", "Anna", "Hans", "Maria", "Quinlan")
@@ -356,6 +357,12 @@ def test_an_office_from_the_first_user_to_the_signed_review(tmp_path: Path) -> N
             assert (reply["user"]["roles"], reply["token"]) == ([role.value], "")
         assert (tokens / CLERK).stat().st_mode & 0o777 == 0o600
         assert (await run("records", "list", by=CLERK))["total"] == 0
+        other = make_row(
+            first="Bettina", last="Coldfellby", birth_date="1971-02-03", ssn4="9921", post_id="X-1"
+        )
+        (tmp_path / "records.csv").write_bytes(csv_bytes([other]))
+        assert (await run("import", str(tmp_path / "records.csv"), by=CLERK))["new"] == 1
+        await run("import", str(tmp_path / "records.csv"), by=ASKER, status=1)
         await run("records", "list", by=ADMIN, status=1)
         await run("records", "list", status=1)
 
@@ -376,6 +383,16 @@ def test_an_office_from_the_first_user_to_the_signed_review(tmp_path: Path) -> N
         sent = await run("approvals", "show", held["approval_id"], by=ASKER)
         assert sent["lookup_id"]
 
+        (tmp_path / "class.csv").write_bytes(file_of([person(n) for n in range(26)]))
+        out = tmp_path / "result.csv"
+        batch = ("batch", str(tmp_path / "class.csv"), "--out", str(out), "--case", "C-1", "--consent", "F-1")
+        error = await run(*batch, by=ASKER, status=1)
+        assert isinstance(error, SecondPersonNeeded)
+        assert not out.exists()
+        (held,) = (await run("approvals", "list", by=APPROVER))["approvals"]
+        await run("approvals", "approve", held["approval_id"], by=APPROVER)
+        assert (await run(*batch, by=ASKER))["no_record"] == 26
+
         fed.hub.clock.shift += timedelta(days=8)
         await node.store.run(lambda db: ledger.append(db, node.clock.now(), "test.later"))
         week = str(reviews.Week.of(node.clock.now() - timedelta(days=8)))
@@ -383,8 +400,10 @@ def test_an_office_from_the_first_user_to_the_signed_review(tmp_path: Path) -> N
         page = tmp_path / "review.html"
         review = await run("review", "weekly", "--week", week, "--out", str(page), by=AUDITOR)
         sections = {section["title"]: section for section in review["sections"]}
-        assert len(sections["Sample"]["rows"]) == 2
-        assert sections["What took two people"]["rows"][0]["cells"][1] == "LOOK_UP_SENSITIVE"
+        assert len(sections["Sample"]["rows"]) == 5
+        assert [row["cells"][1] for row in sections["What took two people"]["rows"]] == [
+            "LOOK_UP_SENSITIVE"
+        ] * 2
         refused = [row["cells"][0] for row in sections["Refused at the door"]["rows"]]
         assert any(cell.startswith("user.denied") for cell in refused)
         text = page.read_text("utf-8")

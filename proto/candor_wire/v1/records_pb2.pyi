@@ -198,9 +198,11 @@ class ListDuesRequest(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     WHAT_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     until: _builtins.str
     """What is due on this day or before; empty: 30 days from today."""
     limit: _builtins.int
+    kind: _builtins.str
     @_builtins.property
     def what(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """REVIEW, RETENTION, APPEAL, DISPUTE, NOTICE, RECALL; none: all of them."""
@@ -211,10 +213,11 @@ class ListDuesRequest(_message.Message):
         until: _builtins.str = ...,
         what: _abc.Iterable[_builtins.str] | None = ...,
         limit: _builtins.int = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "until", b"until", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "limit", b"limit", "until", b"until", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

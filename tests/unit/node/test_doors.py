@@ -75,7 +75,7 @@ async def _nothing(operation: Operation) -> None:
 def play(store: Store, folder: Path, scene: Callable[[grpc.aio.Channel], Awaitable[None]]) -> None:
     """Serve the socket of a node that has a store and nothing else."""
     node: Any = SimpleNamespace(
-        config=SimpleNamespace(socket=folder / "s", lookup_wait_seconds=5.0),
+        config=SimpleNamespace(socket=folder / "s", lookup_wait_seconds=5.0, oris=()),
         store=store,
         clock=SimpleNamespace(now=lambda: NOW),
         executors=EXECUTORS,
@@ -179,13 +179,18 @@ def test_a_streaming_method_stands_behind_the_doors_too(store: Store, tmp_path: 
                 pass
 
         async def send(user: str) -> None:
+            await Stubs(channel, user, tokens[user]).local.StartBatch(iter(()))
+
+        async def exchange(user: str) -> None:
             async for _ in Stubs(channel, user, tokens[user]).intake.Import(iter(())):
                 pass
 
         assert await refusal(read(CLERK)) == "wrong_role"
         assert await refusal(read(ASKER)) == "malformed_message"
-        assert await refusal(send(ASKER)) == "wrong_role"
-        assert await refusal(send(CLERK)) == "input_invalid"
+        assert await refusal(send(CLERK)) == "wrong_role"
+        assert await refusal(send(ASKER)) == "input_invalid"
+        assert await refusal(exchange(ASKER)) == "wrong_role"
+        assert await refusal(exchange(CLERK)) == "input_invalid"
 
     play(store, tmp_path, scene)
 

@@ -11,10 +11,9 @@ from typing import TypeVar
 import pytest
 
 from candor_node import due_process, filings, ledger, lifecycle, packs
+from candor_node.app import MIGRATIONS
 from candor_node.config import load_config
 from candor_node.lifecycle import Doing
-from candor_node.migrations import records_migrations
-from candor_node.packs import packs_migrations
 from candor_node.shipped_packs import release_key, shipped, trusted_keys
 from candor_node.store import Database, IntegrityError, Store, Work
 from candor_proto.errors import (
@@ -41,7 +40,7 @@ TRUSTED = frozenset({release_key(), ISSUER.public})
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store.create(tmp_path / "node.db", STORE_KEY, (records_migrations, packs_migrations))
+    store = Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS)
     yield store
     store.close()
 
