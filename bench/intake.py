@@ -77,7 +77,7 @@ async def _serve(folder: Path, ready: Any) -> None:
     )
     operations = methods(OPERATIONS, intake_pb2, "IntakeService")
     server = grpc.aio.server(interceptors=[Doors(store, node.clock, operations)])
-    intake_pb2_grpc.add_IntakeServiceServicer_to_server(IntakeServicer(node), server)  # type: ignore[no-untyped-call]
+    intake_pb2_grpc.add_IntakeServiceServicer_to_server(IntakeServicer(node), server)
     server.add_insecure_port(f"unix:{folder / 'socket'}")
     await server.start()
     ready.set()
@@ -98,7 +98,7 @@ def running(folder: Path) -> Iterator[tuple[Any, int]]:
     try:
         ready.wait(60)
         with grpc.insecure_channel(f"unix:{folder / 'socket'}") as channel:
-            yield intake_pb2_grpc.IntakeServiceStub(signed_in(channel, "bench", "")), process.pid or 0  # type: ignore[no-untyped-call]
+            yield intake_pb2_grpc.IntakeServiceStub(signed_in(channel, "bench", "")), process.pid or 0
     finally:
         process.terminate()
         process.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,7 @@ def test_records_made_at_once_are_as_those_filed_one_by_one(tmp_path: Path) -> N
         assert same[0] == same[1]
         for each in (at_once, singly):
             record = found(each)
-            (event,) = each.run_sync(lambda db, record=record: history.events(db, record.record_id))
+            (event,) = each.run_sync(partial(history.events, record_id=record.record_id))
             assert (event.act, event.by, event.at, event.dcn) == (Act.FILE, CONTRIBUTOR, NOW, record.dcn)
             entry = each.run_sync(lambda db: ledger.entries(db, event="record.filed"))[0]
             assert (entry.refs, entry.details) == (
