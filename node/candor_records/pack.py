@@ -127,7 +127,7 @@ class PackPolicy:
             for rule in self.rules(Tightens, kind)
             if isinstance(rule.terms, Tightens)
         )
-        return GateRules(exceptions, tightenings)
+        return GateRules(exceptions, tightenings, self.settlements_allowed)
 
     # --- times of a record -----------------------------------------------------------------------------
 
