@@ -220,11 +220,13 @@ def current(db: Database, dcn: Dcn) -> Record:
 
 def prepared(act: Act, record: Record, doing: Doing) -> tuple[Record, GateDecision]:
     """A new version as it is to be stored, retention and standing settled, and what the gate says to it."""
-    retention = doing.policy.retention(record.content, gate_day(doing.now))
+    reported_on = gate_day(record.reported_at)
+    retention = doing.policy.retention(record.content, reported_on)
     circumstances = replace(
         record.circumstances, review_on=retention.review_on, expires_on=retention.expires_on
     )
-    record = replace(record, expires_on=retention.expires_on, circumstances=circumstances)
+    late = doing.policy.days_late(record.content, reported_on)
+    record = replace(record, expires_on=retention.expires_on, days_late=late, circumstances=circumstances)
     record = _judged(record, doing) if act is not Act.VOID else _voided(record, doing)
     return record, gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
 

@@ -306,7 +306,7 @@ def _redate(db: Database, before: PackPolicy, after: PackPolicy) -> int:
 
 
 def _dated(record: Record, before: PackPolicy, after: PackPolicy) -> Record:
-    filed_on = gate_day(record.created_at)
+    filed_on = gate_day(record.reported_at)
     old, new = before.retention(record.content, filed_on), after.retention(record.content, filed_on)
     now = record.circumstances
     return replace(

@@ -160,9 +160,10 @@ class PackPolicy:
         words = f"due on {due} by {rule.cited}"
         return Lateness(due, late, words)
 
-    def days_late(self, content: Content, reported_on: date) -> int:
-        """By how many days, counted as the rule counts, a report came after it was due."""
-        return self.reporting(content, reported_on).days_late
+    def days_late(self, content: Content, reported_on: date) -> int | None:
+        """By how many days, counted as the rule counts, a report came late; None while no time runs."""
+        clock = self.reporting(content, reported_on)
+        return None if clock.due_on is None else clock.days_late
 
     def withdraws(self, kind: RecordKind, how: Overturning) -> bool:
         """Whether what takes a decision away takes a record of `kind` out of the index."""

@@ -32,8 +32,8 @@ class Policy(Protocol):
 
     def retention(self, content: Content, filed_on: date) -> Retention: ...
 
-    def days_late(self, content: Content, reported_on: date) -> int:
-        """By how many days a report came after it was due."""
+    def days_late(self, content: Content, reported_on: date) -> int | None:
+        """By how many days a report came after it was due; None where no time to report runs."""
         ...
 
     def withdraws(self, kind: RecordKind, how: Overturning) -> bool:
@@ -87,8 +87,8 @@ class NoPack:
     def retention(self, content: Content, filed_on: date) -> Retention:
         return Retention()
 
-    def days_late(self, content: Content, reported_on: date) -> int:
-        return 0
+    def days_late(self, content: Content, reported_on: date) -> int | None:
+        return None
 
     def withdraws(self, kind: RecordKind, how: Overturning) -> bool:
         return True
