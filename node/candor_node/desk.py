@@ -140,6 +140,11 @@ def act(
             if until is not None and until <= today:
                 raise InputInvalid("The next review lies in the past.", remedy="Give a later day.")
             review_on = until or doing.policy.retention(record.content, today).review_on
+            if review_on is not None and review_on <= today:
+                raise InputInvalid(
+                    "By the rule the day of the review has come already: it would be due again at once.",
+                    remedy="Give the day of the next review with --until.",
+                )
             return lifecycle.change(db, dcn, what, doing, replace(now, review_on=review_on))
         case Act.SEAL | Act.UNSEAL:
             _needs(doing.reason, "the order", "--order")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from candor_node import filings, history, ledger, notices, publisher, recalls, record_digests
 from candor_node.store import Database
@@ -117,9 +117,14 @@ def filing(act: Act, before: Record, content: Content, doing: Doing) -> Record:
 
 
 def _overturned(after: Record, how: Overturning, doing: Doing) -> Record:
-    """`after` with its decision taken away, where the policy says that this withdraws it."""
-    withdrawn = doing.policy.withdraws(after.kind, how)
-    return replace(after, adjudication_status=how.status) if withdrawn else after
+    """`after` with its decision taken away, where the policy says that it is withdrawn then, and its end."""
+    if not doing.policy.withdraws(after.kind, how):
+        return after
+    days, now = doing.policy.destroyed_after(after.kind, how), after.circumstances
+    if days is not None:
+        ends = gate_day(doing.now) + timedelta(days=days)
+        now = replace(now, expires_on=min(ends, now.expires_on or ends))
+    return replace(after, adjudication_status=how.status, circumstances=now)
 
 
 def under_its_id(before: Record, content: Content) -> Content:
@@ -222,11 +227,13 @@ def prepared(act: Act, record: Record, doing: Doing) -> tuple[Record, GateDecisi
     """A new version as it is to be stored, retention and standing settled, and what the gate says to it."""
     reported_on = gate_day(record.reported_at)
     retention = doing.policy.retention(record.content, reported_on)
-    circumstances = replace(
-        record.circumstances, review_on=retention.review_on, expires_on=retention.expires_on
-    )
+    ends = retention.expires_on
+    # A decision that was taken away is kept no longer than was said then.
+    if record.overturned and (sooner := record.circumstances.expires_on) is not None:
+        ends = min(ends or sooner, sooner)
+    circumstances = replace(record.circumstances, review_on=retention.review_on, expires_on=ends)
     late = doing.policy.days_late(record.content, reported_on)
-    record = replace(record, expires_on=retention.expires_on, days_late=late, circumstances=circumstances)
+    record = replace(record, expires_on=ends, days_late=late, circumstances=circumstances)
     record = _judged(record, doing) if act is not Act.VOID else _voided(record, doing)
     return record, gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
 

@@ -185,8 +185,8 @@ def warning(pack: Pack, oris: Collection[str]) -> str:
     if pack.jurisdiction == COUNTRY or not states or pack.jurisdiction in states:
         return ""
     return (
-        f"The pack {pack.label} is of {pack.jurisdiction}, and this node's agencies are of {', '.join(states)}: "
-        "it would loosen and tighten what is shared by another state's law."
+        f"The pack {pack.label} is of {pack.jurisdiction}, and this node's agencies are of "
+        f"{', '.join(states)}: it would loosen and tighten what is shared by another state's law."
     )
 
 

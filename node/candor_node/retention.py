@@ -109,6 +109,8 @@ def _with_rule(db: Database, due: Due, policy: Policy) -> Ending:
     retention = policy.retention(record.content, gate_day(record.reported_at))
     if retention.expires_on == due.due_on and retention.why:
         return Ending(due, retention.why)
+    if record.overturned:
+        return Ending(due, "the rule about decisions that were taken away")
     return Ending(due, "the rule in force when it was filed")
 
 

@@ -97,6 +97,8 @@ def open_dispute(
     """The subject disputes the record, from the day on which the agency had their word."""
 
     def step(record: Record) -> Dispute:
+        if received_on < gate_day(record.reported_at):
+            raise InputInvalid("That day lies before the record was first filed.", remedy="Check the date.")
         former, days = record.circumstances.dispute, doing.policy.dispute_days
         return disputes.open_dispute(former, ground, received_on, str(record.dcn), account, days)
 

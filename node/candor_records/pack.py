@@ -169,6 +169,11 @@ class PackPolicy:
         """Whether what takes a decision away takes a record of `kind` out of the index."""
         return self.withdrawal(kind, how) is not None
 
+    def destroyed_after(self, kind: RecordKind, how: Overturning) -> int | None:
+        """Within how many days what was withdrawn is destroyed; None where it is kept as it was."""
+        found = self.withdrawal(kind, how)
+        return None if found is None else found.destroy_days
+
     def withdrawal(self, kind: RecordKind, how: Overturning) -> Withdrawal | None:
         """What happens to a record of `kind` whose decision was taken away like this; None: nothing."""
         found = [

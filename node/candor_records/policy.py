@@ -40,6 +40,10 @@ class Policy(Protocol):
         """Whether what takes a decision away takes the record out of the index."""
         ...
 
+    def destroyed_after(self, kind: RecordKind, how: Overturning) -> int | None:
+        """Within how many days what was withdrawn is destroyed; None where it is kept as it was."""
+        ...
+
     @property
     def dispute_days(self) -> int:
         """How many days the agency has to answer a dispute."""
@@ -92,3 +96,6 @@ class NoPack:
 
     def withdraws(self, kind: RecordKind, how: Overturning) -> bool:
         return True
+
+    def destroyed_after(self, kind: RecordKind, how: Overturning) -> int | None:
+        return None

@@ -246,6 +246,10 @@ def following(
         content=content,
         adjudication_status=overturned or content.adjudication_status,
         first_filed_at=previous.reported_at,
+        # No finding any more: a person decides on each release again.
+        circumstances=replace(previous.circumstances, sharing=Sharing.YELLOW)
+        if content.tier is Tier.ADVISORY and previous.sharing is Sharing.GREEN
+        else previous.circumstances,
         earlier=_standing_beside(previous, content, report_type),
     )
 

@@ -11,19 +11,21 @@ import pytest
 
 from candor_node import desk, due_process, filings, history, lifecycle, notices, retention, subject_acts
 from candor_node.lifecycle import Doing, LifeEvent
+from candor_node.shipped_packs import shipped
 from candor_node.store import Database, Store
-from candor_proto.errors import WrongStanding
+from candor_proto.errors import InputInvalid, WrongStanding
 from candor_proto.record import RecordKind
 from candor_records.codes import NoticeMethod
 from candor_records.content import Content
 from candor_records.dispute import DisputeGround, DisputeState, Resolution
 from candor_records.gate_rules import GateRules, Tighten, Tightening
-from candor_records.life import Act
+from candor_records.life import Act, Overturning
+from candor_records.pack import PackPolicy
 from candor_records.policy import NoPack, Retention
 from candor_records.records import Record, Standing, canonical
 from candor_records.subject_report import facts
 from tests.desk import desk_store, doing, filed
-from tests.packs import clock, make_policy
+from tests.packs import clock, default_pack, make_policy
 from tests.records import NOW
 
 DAY = timedelta(days=1)
@@ -143,6 +145,49 @@ def test_first_report_that_is_over_already_expires_with_the_next_tick(store: Sto
     assert [end.due.dcn for end in plan.destroy] == [record.dcn]
 
 
+def test_what_a_pack_destroys_once_it_was_overturned_comes_to_its_end(store: Store) -> None:
+    class Destroying(NoPack):
+        def destroyed_after(self, kind: RecordKind, how: Overturning) -> int | None:
+            return 30
+
+    record = filed(store, at(0, Destroying()))
+    store.run_sync(
+        lambda db: lifecycle.overturn(db, record.dcn, Overturning.REVERSED, {}, at(1, Destroying()))
+    )
+    ends = NOW.date() + 31 * DAY
+    for days, standing in ((30, Standing.HELD), (32, Standing.EXPIRED)):
+        store.run_sync(partial(due_process.refresh, now=NOW + days * DAY, policy=Destroying()))
+        found = store.run_sync(lambda db: lifecycle.current(db, record.dcn))
+        assert (found.circumstances.expires_on, found.circumstances.standing) == (ends, standing)
+    plan = store.run_sync(partial(retention.plan, today=ends, policy=Destroying()))
+    assert [(end.due.dcn, end.rule) for end in plan.destroy] == [
+        (found.dcn, "the rule about decisions that were taken away")
+    ]
+
+
+def test_void_of_an_overturned_record_does_not_keep_it_longer(store: Store) -> None:
+    policy = PackPolicy((default_pack(), shipped("texas").pack))
+    record = filed(store, doing(policy=policy), effective_on="2026-01-14", subject_notified_on="")
+    how = doing(policy=policy, second="chief-1")
+    store.run_sync(lambda db: lifecycle.overturn(db, record.dcn, Overturning.REINSTATED, {}, how))
+    event = store.run_sync(lambda db: lifecycle.void(db, record.dcn, how))
+    assert event.after.circumstances.expires_on == NOW.date() + 30 * DAY
+
+
+def test_review_that_would_be_due_again_at_once_is_not_kept(store: Store) -> None:
+    class Reviewed(NoPack):
+        def retention(self, content: Content, filed_on: date) -> Retention:
+            return Retention(date(2026, 1, 1), None, "a review")
+
+    record, how = filed(store, at(0, Reviewed())), at(1, Reviewed())
+    with pytest.raises(InputInvalid, match="due again at once"):
+        store.run_sync(lambda db: desk.act(db, record, Act.KEEP, how, {}, "", None))
+    later = date(2031, 1, 1)
+    event = store.run_sync(lambda db: desk.act(db, record, Act.KEEP, how, {}, "", later))
+    assert event is not None
+    assert event.after.circumstances.review_on == later
+
+
 # --- carried out -----------------------------------------------------------------------------------------
 
 
@@ -160,6 +205,15 @@ def test_what_was_corrected_before_the_resolver_decided_is_not_what_it_decided(s
     event = store.run_sync(lambda db: subject_acts.carry_out(db, record.dcn, at(72)))
     assert event.after.circumstances.dispute is not None
     assert event.after.circumstances.dispute.state is DisputeState.RESOLVED
+
+
+def test_no_dispute_was_received_before_there_was_a_record(store: Store) -> None:
+    """Its days would be over before the agency could answer."""
+    record, ground = filed(store), DisputeGround.NOT_REPORTABLE
+    with pytest.raises(InputInvalid, match="before the record was first filed"):
+        store.run_sync(
+            lambda db: subject_acts.open_dispute(db, record.dcn, ground, "", NOW.date() - DAY, at(1))
+        )
 
 
 @pytest.mark.parametrize(("days", "possible"), [(59, False), (60, False), (61, True)])

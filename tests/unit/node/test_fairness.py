@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from candor_node.importer import ImportReport
 from candor_node.lifecycle import LifeEvent
 from candor_node.store import Store
 from candor_proto.errors import InputInvalid
+from candor_proto.policy import Sharing
 from candor_records.codes import AdjudicationStatus, AppealOutcome
 from candor_records.content import ContentInvalid
 from candor_records.life import Act
@@ -150,6 +152,17 @@ def test_taking_a_finding_back_is_no_promotion_and_needs_its_facts(store: Store)
     promoted = act(store, advisory, Act.CORRECT, investigation_outcome="SUSTAINED", **found)
     assert promoted.act is Act.PROMOTE
     assert act(store, advisory, Act.CORRECT, investigation_outcome="PENDING").act is Act.CORRECT
+
+
+def test_finding_that_is_taken_back_is_not_green_any_more(store: Store) -> None:
+    found = {"record_kind": "SEPARATION_UNDER_INVESTIGATION", "investigation_outcome": "SUSTAINED"}
+    record = filed(store, **found, sharing="YELLOW")
+    store.run_sync(
+        lambda db: lifecycle.change(
+            db, record.dcn, Act.CHANGE_SHARING, doing(), replace(record.circumstances, sharing=Sharing.GREEN)
+        )
+    )
+    assert act(store, record, Act.CORRECT, investigation_outcome="PENDING").after.sharing is Sharing.YELLOW
 
 
 # --- appeals -------------------------------------------------------------------------------------------
