@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 
+from candor_node import packs
 from candor_node.shipped_packs import shipped
+from candor_node.store import Database
 from candor_proto.signing import SigningKey
 from candor_records.pack import PackPolicy
 from candor_records.pack_reader import read_pack
@@ -95,6 +97,24 @@ expect = "ended on 2023-06-14"
 """
 
 
+PURPOSES = """
+[[rule]]
+id = "zz.purposes"
+term = "PURPOSES"
+allowed = ["CERTIFICATION", "SUBJECT_ACCESS", "AUDIT", "C"]
+[rule.source]
+citation = "Testland Code § 4"
+[rule.passes]
+case = "A licence."
+purpose = "CERTIFICATION"
+expect = "answered"
+[rule.refuses]
+case = "A hiring check."
+purpose = "J_APPLICANT"
+expect = "refused"
+"""
+
+
 def clock(days: int = 5, last: str = "2021-06-19", after: str = "2021-06-20") -> str:
     return CLOCK.format(days=days, last=last, after=after)
 
@@ -129,3 +149,9 @@ def signed(text: str, issuer: SigningKey = ISSUER) -> tuple[bytes, str]:
     """Octets and signature of a pack."""
     octets = text.encode()
     return octets, sign_pack(issuer, octets).text
+
+
+def adopted(db: Database, now: datetime, *rules: str) -> None:
+    """Put "testland" with these rules in force."""
+    octets, signature = signed(pack_text(*rules))
+    packs.adopt(db, now, octets, signature, [ISSUER.public], NODE, ISSUER, "clerk-7", "chief-2")

@@ -10,7 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -49,6 +49,7 @@ from candor_proto.statements import (
     classes_of,
     lookup_digest,
 )
+from candor_records.policy import Policy
 from candor_wire.codec import Envelope, MessageKind
 
 CATCH_UP_SECONDS = 10.0
@@ -77,6 +78,7 @@ class Answerer:
         clock: Clock,
         workers: Workers,
         outbox: Outbox,
+        policy: Callable[[Database], Policy],
     ) -> None:
         self._store = store
         self._indexes = indexes
@@ -86,6 +88,7 @@ class Answerer:
         self._clock = clock
         self._workers = workers
         self._outbox = outbox
+        self._policy = policy
 
     async def process(self, row: InboxRow) -> None:
         """Answer one lookup or drop it: stored before or not, it is stored and settled when this returns.
@@ -206,7 +209,7 @@ class Answerer:
         try:
             check_standing(self._indexes.require_directory().member(lookup.asker), now)
             seed = epochs.usable(db, epoch, now).seed
-            check_purpose(lookup.purpose)
+            check_purpose(lookup.purpose, self._policy(db).purposes)
             uses = mail_store.quota_uses(db, lookup.asker)
             check_budget(self._quota, uses, lookup.cost, now, str(lookup.asker))
         except (MemberSuspended, NotYetValid) as error:

@@ -148,7 +148,15 @@ class Node:
         key = self.keys.signing
         self.workers = Workers()
         self.answerer = Answerer(
-            self.store, self.indexes, own, key, config.quota, self.clock, self.workers, self.outbox
+            self.store,
+            self.indexes,
+            own,
+            key,
+            config.quota,
+            self.clock,
+            self.workers,
+            self.outbox,
+            self.policy,
         )
         self.cases = Cases(self.store)
         self.names = NameSearch(self.store, self.clock)
@@ -165,6 +173,7 @@ class Node:
             config.further_lookup_delay_seconds,
             config.subjects_an_hour,
             ready,
+            self.policy,
         )
         self.pack_issuers = shipped_packs.trusted_keys(config.pack_issuers)
         self.executors: Executors = {

@@ -333,5 +333,6 @@ def adopt(name: str, reason: str, by: str | None, config_file: Path | None, as_j
         lambda: [
             f"{reply.name} {reply.version} is checked: issuer, octets, every case. A second person decides:",
             f"  candor-node approvals approve {reply.approval_id}",
+            *([f"WARNING: {reply.warning}"] if reply.warning else []),
         ],
     )

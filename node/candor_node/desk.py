@@ -28,7 +28,7 @@ from candor_proto.policy import Sharing
 from candor_proto.record import Tier
 from candor_proto.signing import SigningKey
 from candor_records.codes import AppealOutcome
-from candor_records.content import CONTENT_FIELDS, ContentInvalid, FieldInvalid
+from candor_records.content import CONTENT_FIELDS, Content, ContentInvalid, FieldInvalid
 from candor_records.gate import gate_day
 from candor_records.kinds import FIELDS
 from candor_records.life import Act, Overturning, check_act
@@ -121,18 +121,18 @@ def act(
     now, dcn = record.circumstances, record.dcn
     match what:
         case Act.CORRECT:
-            return lifecycle.correct(db, dcn, amended(record.content, _given(fields)), doing)
+            return lifecycle.correct(db, dcn, _amended(record, fields, doing), doing)
         case Act.REVISE:
-            return lifecycle.revise(db, dcn, amended(record.content, _given(fields)), doing)
+            return lifecycle.revise(db, dcn, _amended(record, fields, doing), doing)
         case Act.NOTICE_APPEAL:
-            return lifecycle.notice_of_appeal(db, dcn, fields, doing)
+            return lifecycle.notice_of_appeal(db, dcn, _facts(fields), doing)
         case Act.DECIDE_APPEAL:
             outcome = _code(AppealOutcome, how, "how an appeal is decided")
-            facts = {"appeal_outcome": outcome.name, **fields}
+            facts = {**_facts(fields), "appeal_outcome": outcome.name}
             return lifecycle.decide_appeal(db, dcn, outcome, facts, doing)
         case Act.OVERTURN:
             return lifecycle.overturn(
-                db, dcn, _code(Overturning, how, "what takes a decision away"), fields, doing
+                db, dcn, _code(Overturning, how, "what takes a decision away"), _facts(fields), doing
             )
         case Act.KEEP:
             check_act(record, Act.KEEP)
@@ -140,6 +140,11 @@ def act(
             if until is not None and until <= today:
                 raise InputInvalid("The next review lies in the past.", remedy="Give a later day.")
             review_on = until or doing.policy.retention(record.content, today).review_on
+            if review_on is not None and review_on <= today:
+                raise InputInvalid(
+                    "By the rule the day of the review has come already: it would be due again at once.",
+                    remedy="Give the day of the next review with --until.",
+                )
             return lifecycle.change(db, dcn, what, doing, replace(now, review_on=review_on))
         case Act.SEAL | Act.UNSEAL:
             _needs(doing.reason, "the order", "--order")
@@ -153,9 +158,13 @@ def act(
     )
 
 
-def _given(fields: Mapping[str, str]) -> Mapping[str, str]:
+def _amended(record: Record, fields: Mapping[str, str], doing: Doing) -> Content:
     if not fields:
         raise InputInvalid("Nothing was given that changes.", remedy="Give fields with --set field=value.")
+    return amended(record.content, _facts(fields), settlements=doing.policy.settlements_allowed)
+
+
+def _facts(fields: Mapping[str, str]) -> Mapping[str, str]:
     if "sharing" in fields:
         raise InputInvalid(
             "The sharing choice is no fact, so it is not corrected.",
@@ -261,8 +270,14 @@ def executors(
         lifecycle.expunge(db, _unchanged(db, approval).dcn, doing(db, approval, now))
 
     def share_it(db: Database, approval: Approval, now: datetime) -> None:
-        sharing = Sharing[approval.arguments["sharing"]]
-        _share(db, _unchanged(db, approval), sharing, doing(db, approval, now))
+        record = _unchanged(db, approval)
+        check_act(record, Act.CHANGE_SHARING)
+        if record.sharing is not Sharing.RED:
+            raise WrongStanding(
+                f"The record is {record.sharing.name} by now: what was proposed is not what would be done.",
+                remedy="Reject this; if the sharing shall change again, propose that.",
+            )
+        _share(db, record, Sharing[approval.arguments["sharing"]], doing(db, approval, now))
 
     def destroy_them(db: Database, approval: Approval, now: datetime) -> None:
         approved = tuple(map(Dcn, approval.arguments["dcns"].split(_SEPARATOR)))

@@ -184,8 +184,12 @@ def sealed_now(db: Database, record_id: bytes) -> SealedRecord | None:
 
 
 def due_for_gate(db: Database, today: date) -> list[SealedRecord]:
-    """Current records whose gate may have changed by `today`."""
-    return list(_sealed(db, "current = 1 AND recheck_on <= ?", [today.isoformat()]))
+    """Current records whose gate may have changed by `today`, and living ones whose time is over.
+
+    What was over when it was filed has no day to come on which it would be asked about.
+    """
+    over = "record_heads.expires_on <= ? AND standing IN ('DRAFT', 'HELD', 'ACTIVE')"
+    return list(_sealed(db, f"current = 1 AND (recheck_on <= ? OR ({over}))", [today.isoformat()] * 2))
 
 
 def gate_words(db: Database) -> dict[str, bool]:
@@ -317,7 +321,11 @@ def _gate_values(gate: GateState) -> dict[str, Cell]:
 
 def _circumstance_values(record: Record, key: bytes) -> dict[str, Cell]:
     now = record.circumstances
-    matters = {"statement": now.subject_statement, "dispute": now.dispute.fields() if now.dispute else None}
+    matters = {
+        "statement": now.subject_statement,
+        "dispute": now.dispute.fields() if now.dispute else None,
+        "told_on": now.subject_told_on.isoformat() if now.subject_told_on else "",
+    }
     owed = now.dispute.due() if now.dispute else None
     return {
         "standing": now.standing.name,
@@ -374,6 +382,8 @@ def _encode(record: Record) -> bytes:
         "created_at": plain(record.created_at),
         "adjudication_status": record.adjudication_status.name,
         "expires_on": record.expires_on.isoformat() if record.expires_on else "",
+        "first_filed_at": plain(record.first_filed_at) if record.first_filed_at else "",
+        "days_late": "" if record.days_late is None else str(record.days_late),
     }
     earlier = [report.fields() for report in record.earlier]
     return _json({**content_fields(record.content, given_only=True), **filing, "earlier": earlier})
@@ -398,6 +408,8 @@ def _decode(row: SealedRecord, fields: dict[str, str], earlier: tuple[EarlierRep
         expires_on=_day(fields["expires_on"]),
         circumstances=row.circumstances(),
         earlier=earlier,
+        first_filed_at=from_milliseconds(int(first)) if (first := fields.get("first_filed_at")) else None,
+        days_late=int(late) if (late := fields.get("days_late")) else None,
     )
 
 
@@ -415,6 +427,7 @@ def _circumstances(row: SealedRecord) -> Circumstances:
         expires_on=_day(expires_on),
         dispute=Dispute.read(told["dispute"]) if told["dispute"] else None,
         subject_statement=told["statement"],
+        subject_told_on=_day(told.get("told_on")),
     )
 
 

@@ -25,12 +25,12 @@ from candor_node.store import Database
 from candor_proto.errors import InputInvalid, WrongStanding
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
-from candor_records.content import Content
+from candor_records.content import Content, unreportable
 from candor_records.gate import GateState
 from candor_records.life import LIVE, REPORTS, Act, act_of, check_act
 from candor_records.policy import NoPack, Policy
 from candor_records.record_fields import parse
-from candor_records.records import Record, Standing, following, initial
+from candor_records.records import Record, Standing, initial
 
 MAX_ROWS = 100_000
 MAX_ERRORS_SHOWN = 1_000
@@ -187,9 +187,9 @@ class Import:
             reason = row.fault or f"has {len(row.cells)} cells where the header has {len(self._columns)}"
             return ReadRow(number, None, (RowError(number, "(row)", reason),))
         cells = dict(zip(self._columns, row.cells, strict=True))
-        content, faults = parse(cells)
+        content, faults = parse(cells, settlements=self._doing.policy.settlements_allowed)
         problems = [RowError(number, fault.field, fault.reason) for fault in faults]
-        agency_record_id = cells["agency_record_id"].strip()
+        agency_record_id = record_digests.folded_id(cells["agency_record_id"])
         if agency_record_id and self._ids.setdefault(agency_record_id, number) != number:
             reason = f"stands in row {self._ids[agency_record_id]} already; each record once"
             problems.append(RowError(number, "agency_record_id", reason))
@@ -237,6 +237,9 @@ class Import:
         return outcomes, staged
 
     def _new(self, row: int, content: Content, twin: str) -> tuple[Outcome, tuple[Record, GateState] | None]:
+        if faults := unreportable(content):
+            problems = tuple(RowError(row, fault.field, fault.reason) for fault in faults)
+            return Outcome(row, Status.REFUSED, problems), None
         person = record_digests.person_digest(self._secret, content)
         first = row if person is None else self._persons.setdefault(person, row)
         if not self._allow_duplicates and (twin or first != row):
@@ -257,6 +260,7 @@ class Import:
         return Outcome(row, Status.REFUSED, (RowError(row, "agency_record_id", reason),))
 
     def _changed(self, row: int, content: Content, before: Record) -> Outcome:
+        content = lifecycle.under_its_id(before, content)
         act = act_of(before, content)
         choice = _choice(before, content)
         if act is None:
@@ -272,7 +276,7 @@ class Import:
             check_act(before, act)
         except WrongStanding as error:
             return Outcome(row, Status.REFUSED, (RowError(row, "(row)", error.message.rstrip(".")),))
-        after = following(before, content, self._doing.now, self._doing.by, REPORTS[act])
+        after = lifecycle.filing(act, before, content, self._doing)
         after, decision = lifecycle.prepared(act, after, self._doing)
         held = decision.state().failed if after.circumstances.standing is not Standing.ACTIVE else ()
         self._opening += choice is not None and before.sharing is Sharing.RED

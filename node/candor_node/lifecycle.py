@@ -11,17 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from candor_node import filings, history, ledger, notices, publisher, recalls
+from candor_node import filings, history, ledger, notices, publisher, recalls, record_digests
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
 from candor_records import dispute as disputes
 from candor_records.codes import AppealOutcome, Finality
-from candor_records.content import Content
+from candor_records.content import Content, ContentInvalid, unreportable
 from candor_records.gate import GateDecision, gate, gate_day, standing
-from candor_records.life import REPORTS, Act, Overturning, act_of, changed_fields, check_act
+from candor_records.life import (
+    REPORTS,
+    Act,
+    Overturning,
+    act_of,
+    changed_fields,
+    check_act,
+    overturning_of,
+)
 from candor_records.policy import Policy
 from candor_records.record_fields import amended
 from candor_records.records import Circumstances, Dcn, Record, ReportType, Standing, following, initial
@@ -55,7 +63,12 @@ class LifeEvent:
 def file(
     db: Database, content: Content, ori: Ori, node: NodeId, doing: Doing, *, reviewed: bool = True
 ) -> LifeEvent:
-    """File a first report; a draft, for a second person to review, unless `reviewed`."""
+    """File a first report; a draft, for a second person to review, unless `reviewed`.
+
+    Raises ContentInvalid for what is never reported first.
+    """
+    if faults := unreportable(content):
+        raise ContentInvalid(faults)
     record = initial(content, doing.now, ori, node, doing.by)
     record = replace(record, circumstances=replace(record.circumstances, reviewed=reviewed))
     return _filed(db, Act.FILE, None, record, doing)
@@ -67,32 +80,65 @@ def correct(db: Database, dcn: Dcn, content: Content, doing: Doing) -> LifeEvent
     None when nothing changed. An advisory record that ended in the officer's favour voids itself.
     """
     before = current(db, dcn)
+    content = under_its_id(before, content)
     act = act_of(before, content)
     return None if act is None else report(db, act, before, content, doing)
 
 
 def revise(db: Database, dcn: Dcn, content: Content, doing: Doing) -> LifeEvent:
     """File a later action on the same matter: added to the chain, the earlier report stays valid."""
-    return report(db, Act.REVISE, current(db, dcn), content, doing)
+    before = current(db, dcn)
+    # What is more than a later action is filed as what it is: nobody overturns or resolves by the way.
+    named = act_of(before, content)
+    return report(db, Act.REVISE if named in (None, Act.CORRECT) else named, before, content, doing)
 
 
 def report(db: Database, act: Act, before: Record, content: Content, doing: Doing) -> LifeEvent:
     """File `content` behind `before` as the report that `act` makes. Raises WrongStanding, FieldInvalid."""
     check_act(before, act)
+    _check_same_matter(before, content)
+    return _filed(db, act, before, filing(act, before, content, doing), doing)
+
+
+def _check_same_matter(before: Record, content: Content) -> None:
     if content.record_kind is not before.kind:
         raise InputInvalid(
             "A record's kind does not change.", remedy="Void it and file a new report under a new id."
         )
     if content.agency_record_id != before.content.agency_record_id:
         raise InputInvalid("A record keeps the agency's id.", remedy="File a new report for another matter.")
-    return _filed(db, act, before, following(before, content, doing.now, doing.by, REPORTS[act]), doing)
+
+
+def filing(act: Act, before: Record, content: Content, doing: Doing) -> Record:
+    """The version that `act` files behind `before`, before its times and standing are settled."""
+    after = following(before, content, doing.now, doing.by, REPORTS[act])
+    how = overturning_of(content) if act is Act.OVERTURN else None
+    return after if how is None else _overturned(after, how, doing)
+
+
+def _overturned(after: Record, how: Overturning, doing: Doing) -> Record:
+    """`after` with its decision taken away, where the policy says that it is withdrawn then, and its end."""
+    if not doing.policy.withdraws(after.kind, how):
+        return after
+    days, now = doing.policy.destroyed_after(after.kind, how), after.circumstances
+    if days is not None:
+        ends = gate_day(doing.now) + timedelta(days=days)
+        now = replace(now, expires_on=min(ends, now.expires_on or ends))
+    return replace(after, adjudication_status=how.status, circumstances=now)
+
+
+def under_its_id(before: Record, content: Content) -> Content:
+    """`content` under the id as `before` spells it, if they are the same but for capitals and blanks."""
+    known, given = before.content.agency_record_id, content.agency_record_id
+    same = record_digests.folded_id(known) == record_digests.folded_id(given)
+    return replace(content, agency_record_id=known) if same and known != given else content
 
 
 def notice_of_appeal(db: Database, dcn: Dcn, facts: Mapping[str, str], doing: Doing) -> LifeEvent:
     """An appeal was lodged: the decision stands and is not final. `facts` are fields of the appeal."""
     before = current(db, dcn)
-    changes = {"finality": Finality.APPEAL_PENDING.name, "appeal_until": "", **facts}
-    return report(db, Act.NOTICE_APPEAL, before, amended(before.content, changes), doing)
+    changes = {**facts, "finality": Finality.APPEAL_PENDING.name, "appeal_until": ""}
+    return report(db, Act.NOTICE_APPEAL, before, _amended(before, changes, doing), doing)
 
 
 def decide_appeal(
@@ -104,20 +150,31 @@ def decide_appeal(
         check_act(before, Act.DECIDE_APPEAL)
         return overturn(db, dcn, Overturning.REVERSED, facts, doing)
     changes = {"finality": Finality.EXHAUSTED.name, "appeal_until": "", **facts}
-    return report(db, Act.DECIDE_APPEAL, before, amended(before.content, changes), doing)
+    content = _amended(before, changes, doing)
+    if content.appeal_open:
+        raise InputInvalid(
+            "By these facts an appeal or arbitration is pending still.",
+            remedy="Give its outcome, or leave the record as it is until the last one is decided.",
+        )
+    named = Act.OVERTURN if content.taken_away else Act.DECIDE_APPEAL
+    return report(db, named, before, content, doing)
 
 
 def overturn(db: Database, dcn: Dcn, how: Overturning, facts: Mapping[str, str], doing: Doing) -> LifeEvent:
     """A later decision took this one away; where the policy says so the record is withdrawn at once."""
     before = current(db, dcn)
     check_act(before, Act.OVERTURN)
-    content = amended(before.content, facts)
+    content = _amended(before, facts, doing)
+    _check_same_matter(before, content)
     after = following(before, content, doing.now, doing.by, REPORTS[Act.OVERTURN])
-    if doing.policy.withdraws(before.kind, how):
-        after = replace(after, adjudication_status=how.status)
+    after = _overturned(after, how, doing)
     return _filed(
         db, Act.OVERTURN, before, after, replace(doing, reason=f"{how.name}. {doing.reason}".strip())
     )
+
+
+def _amended(before: Record, facts: Mapping[str, str], doing: Doing) -> Content:
+    return amended(before.content, facts, settlements=doing.policy.settlements_allowed)
 
 
 def void(db: Database, dcn: Dcn, doing: Doing) -> LifeEvent:
@@ -168,11 +225,15 @@ def current(db: Database, dcn: Dcn) -> Record:
 
 def prepared(act: Act, record: Record, doing: Doing) -> tuple[Record, GateDecision]:
     """A new version as it is to be stored, retention and standing settled, and what the gate says to it."""
-    retention = doing.policy.retention(record.content, gate_day(doing.now))
-    circumstances = replace(
-        record.circumstances, review_on=retention.review_on, expires_on=retention.expires_on
-    )
-    record = replace(record, expires_on=retention.expires_on, circumstances=circumstances)
+    reported_on = gate_day(record.reported_at)
+    retention = doing.policy.retention(record.content, reported_on)
+    ends = retention.expires_on
+    # A decision that was taken away is kept no longer than was said then.
+    if record.overturned and (sooner := record.circumstances.expires_on) is not None:
+        ends = min(ends or sooner, sooner)
+    circumstances = replace(record.circumstances, review_on=retention.review_on, expires_on=ends)
+    late = doing.policy.days_late(record.content, reported_on)
+    record = replace(record, expires_on=ends, days_late=late, circumstances=circumstances)
     record = _judged(record, doing) if act is not Act.VOID else _voided(record, doing)
     return record, gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
 

@@ -74,7 +74,9 @@ def row_of(event: LifeEvent) -> dict[str, str | bytes | None] | None:
         return None
     today = event.doing.now.date()
     told_on = record.content.due_process.subject_notified_on
-    sent_on = told_on if act is Act.FILE and isinstance(told_on, date) else None
+    # What is dated ahead was not sent yet, whatever the report says.
+    told = isinstance(told_on, date) and told_on <= today + timedelta(days=1)
+    sent_on = told_on if act is Act.FILE and told and isinstance(told_on, date) else None
     return {
         "record_id": record.record_id,
         "dcn": str(record.dcn),
@@ -147,6 +149,14 @@ def write(db: Database, dcn: Dcn, agency: Agency, doing: Doing) -> Letter:
     decision = gate(record, gate_day(doing.now), doing.policy.gate_rules(record.kind))
     changed = tuple(map(title, notice.changed))
     return letter(agency, notice.act, record, decision, notice.done_on, today, changed)
+
+
+def told_on(db: Database, record_id: bytes) -> date | None:
+    """The day on which the subject was told that the record was filed; None before."""
+    days = [
+        one.sent_on for one in of_record(db, record_id) if one.act is Act.FILE and one.sent_on is not None
+    ]
+    return min(days, default=None)
 
 
 def settle(db: Database, record_id: bytes, on: date, method: NoticeMethod, by: str) -> int:

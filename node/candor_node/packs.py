@@ -31,7 +31,7 @@ from candor_records.life import LIVE
 from candor_records.pack import PackPolicy
 from candor_records.pack_cases import check_cases
 from candor_records.pack_reader import read_pack
-from candor_records.pack_rules import DEFAULT_PACK, Pack
+from candor_records.pack_rules import COUNTRY, DEFAULT_PACK, Pack
 from candor_records.pack_signature import PackSignature, check_signature
 from candor_records.records import Record
 
@@ -179,6 +179,17 @@ def offer(
     return pack, name.hex()
 
 
+def warning(pack: Pack, oris: Collection[str]) -> str:
+    """What a person should know before adopting it: that it is of another state than the node's agencies."""
+    states = sorted({ori[:2] for ori in oris})
+    if pack.jurisdiction == COUNTRY or not states or pack.jurisdiction in states:
+        return ""
+    return (
+        f"The pack {pack.label} is of {pack.jurisdiction}, and this node's agencies are of "
+        f"{', '.join(states)}: it would loosen and tighten what is shared by another state's law."
+    )
+
+
 def pack_digest(octets: bytes) -> bytes:
     """What names these octets, 32 octets."""
     return digest(f"{ADOPTION_CONTEXT}-pack", octets)
@@ -306,7 +317,7 @@ def _redate(db: Database, before: PackPolicy, after: PackPolicy) -> int:
 
 
 def _dated(record: Record, before: PackPolicy, after: PackPolicy) -> Record:
-    filed_on = gate_day(record.created_at)
+    filed_on = gate_day(record.reported_at)
     old, new = before.retention(record.content, filed_on), after.retention(record.content, filed_on)
     now = record.circumstances
     return replace(

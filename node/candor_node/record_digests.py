@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 
 from candor_node.store import Database
 from candor_proto.folding import letters
 from candor_proto.ids import Ori
 from candor_records.content import Content, content_fields, known
 from candor_records.records import Standing
+
+_BESIDE_MARKS = re.compile(r" ?([._/#:-]) ?")
 
 
 def digest_secret(db: Database) -> bytes:
@@ -35,7 +38,15 @@ def agency_digest(secret: bytes, ori: Ori, agency_record_id: str) -> bytes:
 
     An agency's ids do not meet another one's: two may number their cases alike.
     """
-    return hmac.digest(secret, f"id\0{ori}\0{agency_record_id}".encode(), "sha256")
+    return hmac.digest(secret, f"id\0{ori}\0{folded_id(agency_record_id)}".encode(), "sha256")
+
+
+def folded_id(agency_record_id: str) -> str:
+    """An agency's id as it is compared: capitals and blanks make no other matter of it.
+
+    Otherwise what was voided or destroyed would come back with the next export that writes its id otherwise.
+    """
+    return _BESIDE_MARKS.sub(r"\1", " ".join(agency_record_id.upper().split()))
 
 
 def content_mac(db: Database, content: Content) -> bytes:
@@ -50,6 +61,7 @@ def content_digest(secret: bytes, content: Content) -> bytes:
     """
     fields = content_fields(content, given_only=True)
     del fields["sharing"]
+    fields["agency_record_id"] = folded_id(content.agency_record_id)
     return hmac.digest(secret, b"content\0" + _text(fields), "sha256")
 
 

@@ -144,7 +144,7 @@ class Owner:
     def _judge(self, db: Database, request: DisclosureRequest, now: datetime) -> _Judged:
         try:
             check_standing(self._indexes.require_directory().member(request.requester), now)
-            check_purpose(request.purpose)
+            check_purpose(request.purpose, self._policy(db).purposes)
             resolved = self._releasable(db, request, now)
         except CandorError as error:
             return _Judged(OwnerEvent.DECLINES, error.message)
@@ -169,7 +169,13 @@ class Owner:
         """Release the record. Raises UnknownObject, AlreadyExists (decided), GateClosed, InputInvalid."""
         now = self._clock.now()
         known = await self._waiting(request_id, by)
-        resolved = await self._store.run(lambda db: self._releasable(db, known.request, now))
+
+        def still(db: Database) -> Resolved:
+            # The pack may have narrowed what it is released for since it was asked.
+            check_purpose(known.request.purpose, self._policy(db).purposes)
+            return self._releasable(db, known.request, now)
+
+        resolved = await self._store.run(still)
         event = OwnerEvent.PERSON_APPROVES
         sealed = await asyncio.to_thread(self._answer, known.request, event, resolved, now)
 

@@ -106,9 +106,11 @@ def _destroy(db: Database, end: Ending, doing: Doing) -> Destroyed:
 def _with_rule(db: Database, due: Due, policy: Policy) -> Ending:
     """By the pack in force now; a day that another pack set is said to be so."""
     record = filings.find_current(db, due.record_id)
-    retention = policy.retention(record.content, gate_day(record.created_at))
+    retention = policy.retention(record.content, gate_day(record.reported_at))
     if retention.expires_on == due.due_on and retention.why:
         return Ending(due, retention.why)
+    if record.overturned:
+        return Ending(due, "the rule about decisions that were taken away")
     return Ending(due, "the rule in force when it was filed")
 
 

@@ -39,11 +39,12 @@ from candor_proto.exchange import (
 )
 from candor_proto.ids import FederationName, LookupId, LookupShape, NodeId
 from candor_proto.normalise import normalise
-from candor_proto.policy import check_shape
+from candor_proto.policy import check_purpose, check_shape
 from candor_proto.result import TargetState
 from candor_proto.scheme import CURRENT
 from candor_proto.signing import SigningKey
 from candor_proto.statements import LOOKUP_LIFE, SLOTS
+from candor_records.policy import Policy
 from candor_wire.codec import Envelope, MessageKind
 from candor_wire.limits import CALL_DEADLINE_SECONDS
 
@@ -69,6 +70,7 @@ class Searcher:
         further_lookup_delay_seconds: float,
         subjects_an_hour: int,
         check_ready: Callable[[], None],
+        policy: Callable[[Database], Policy],
     ) -> None:
         self._store = store
         self._indexes = indexes
@@ -81,6 +83,7 @@ class Searcher:
         self._further_lookup_delay_seconds = further_lookup_delay_seconds
         self._subjects_an_hour = subjects_an_hour
         self._check_ready = check_ready
+        self._policy = policy
         self._tasks: set[asyncio.Task[None]] = set()
         # Searches that somebody here is asking just now.
         self._asking: set[LookupId] = set()
@@ -130,6 +133,7 @@ class Searcher:
         now, lookups = self._clock.now(), checked.plans * max(1, len(groups))
 
         def work(db: Database) -> ApprovalId | None:
+            check_purpose(question.purpose, self._policy(db).purposes)
             self._allow(db, question.shape, question.case, lookups, now)
             return permits.hold(db, now, question, self._subjects_an_hour, permit)
 

@@ -55,7 +55,9 @@ class BatchMethods:
         if asked is None:
             raise InputInvalid("A batch needs its purpose.")
         batches, content = self._node.batches, assembler.finish()
+        allowed_here = (await self._node.store.run(self._node.policy)).purposes
         order = self._order(asked, context)
+        check_purpose(order.purpose, allowed_here)
         known = None if asked.again else await batches.known(order, content)
         if known is not None:
             await batches.resume(known.batch_id)
@@ -74,9 +76,8 @@ class BatchMethods:
         return pb.StartBatchResponse(batch_id=record.batch_id.hex(), rows=rows, quota=found.sentence())
 
     def _order(self, asked: pb.BatchOrder, context: Context) -> Order:
-        """Raises InputInvalid, MalformedMessage or PurposeRefused."""
+        """Raises InputInvalid or MalformedMessage."""
         purpose, shape = Purpose.parse(asked.purpose), read_shape(asked.shape)
-        check_purpose(purpose)
         wait_seconds = asked.wait_seconds or self._node.config.lookup_wait_seconds
         if not 0 < wait_seconds <= MAX_WAIT_SECONDS:
             raise InputInvalid(f"A batch waits between 0 and {MAX_WAIT_SECONDS:.0f} seconds for a row.")

@@ -57,6 +57,7 @@ class PacksServicer(packs_pb2_grpc.PacksServiceServicer):
 
     async def AdoptPack(self, request: pb.AdoptPackRequest, context: Context) -> pb.AdoptPackResponse:
         now, actor, trusted = self._node.clock.now(), acting(context), self._node.pack_issuers
+        oris = self._node.config.oris
 
         def work(db: Database) -> pb.AdoptPackResponse:
             pack, digest = packs.offer(db, now, request.octets, request.signature, trusted)
@@ -65,7 +66,11 @@ class PacksServicer(packs_pb2_grpc.PacksServiceServicer):
                 db, now, Operation.ADOPT_PACK, actor, about, {"digest": digest}, request.reason
             )
             return pb.AdoptPackResponse(
-                name=pack.name, version=pack.version, digest=digest, approval_id=str(approval_id)
+                name=pack.name,
+                version=pack.version,
+                digest=digest,
+                approval_id=str(approval_id),
+                warning=packs.warning(pack, oris),
             )
 
         return await self._node.store.run(work)

@@ -26,6 +26,9 @@ from candor_records.gate import gate_day
 from candor_records.life import Act
 from candor_records.records import Dcn, Record, ReportType
 
+# The first zone in which a day begins.
+_AHEAD = timedelta(hours=14)
+
 E = TypeVar("E", bound=Enum)
 
 
@@ -41,7 +44,7 @@ def read_code(codes: type[E], text: str, what: str) -> E:
 
 def check_past(on: date, doing: Doing) -> None:
     """Whether a day that somebody states has begun somewhere on earth; raises InputInvalid."""
-    if on > (doing.now + timedelta(hours=14)).date():
+    if on > (doing.now + _AHEAD).date():
         raise InputInvalid("That day has not come yet.", remedy="State the day on which it happened.")
 
 
@@ -65,7 +68,10 @@ def mark_notified(db: Database, dcn: Dcn, on: date, method: NoticeMethod, doing:
     ledger.append(db, doing.now, "subject.notified", refs, {"method": method.name, "notices": settled})
     # Of an expunged record there is nothing left whose history could grow.
     if record_seals.find_key(db, record_id) is not None:
-        lifecycle.change(db, dcn, Act.NOTIFY_SUBJECT, doing)
+        told = replace(
+            lifecycle.current(db, dcn).circumstances, subject_told_on=notices.told_on(db, record_id)
+        )
+        lifecycle.change(db, dcn, Act.NOTIFY_SUBJECT, doing, told)
     return settled
 
 
@@ -91,6 +97,8 @@ def open_dispute(
     """The subject disputes the record, from the day on which the agency had their word."""
 
     def step(record: Record) -> Dispute:
+        if received_on < gate_day(record.reported_at):
+            raise InputInvalid("That day lies before the record was first filed.", remedy="Check the date.")
         former, days = record.circumstances.dispute, doing.policy.dispute_days
         return disputes.open_dispute(former, ground, received_on, str(record.dcn), account, days)
 
@@ -143,18 +151,25 @@ def carry_out(db: Database, dcn: Dcn, doing: Doing) -> LifeEvent:
 
     def step(record: Record) -> Dispute:
         dispute = record.circumstances.dispute
-        corrected = dispute is not None and _corrected_since(db, record, dispute.about)
+        corrected = dispute is not None and _corrected(db, record, dispute)
         return disputes.carry_out(dispute, on, corrected=corrected)
 
     return _step(db, dcn, Act.RESOLVE_DISPUTE, on, step, "Carried out.", doing)
 
 
-def _corrected_since(db: Database, record: Record, disputed: str) -> bool:
-    """Whether a correction was filed behind the version that was disputed."""
+def _corrected(db: Database, record: Record, dispute: Dispute) -> bool:
+    """Whether a correction was filed behind the version that was disputed.
+
+    Where the resolver decided, not before that day: what was changed earlier is not what was decided.
+    """
+    disputed, decided_on = dispute.about, dispute.decided_on or date.min
     versions = filings.versions(db, record.record_id)
     since = next((version.version for version in versions if str(version.dcn) == disputed), 0)
     return any(
-        version.version > since and version.report_type is ReportType.CORRECTION for version in versions
+        version.version > since
+        and version.report_type is ReportType.CORRECTION
+        and (version.created_at + _AHEAD).date() >= decided_on
+        for version in versions
     )
 
 

@@ -1,8 +1,8 @@
 """When a separation under investigation may be shown although nobody decided anything (RECORDS.md §3.5).
 
 The exception ADVISORY_SEPARATION stands on four conditions, and all of them are facts of the record: the
-investigation was open at separation, the officer was told of it before separating, a chance to respond was
-offered, and the matter was not resolved in the officer's favour.
+investigation was open at separation, which has taken place; the officer was told of it before separating; a
+chance to respond was offered; and the matter was not resolved in the officer's favour.
 
 Rules of this file:
 - what such a record states is the *fact* of a separation, never that an allegation is true: no sentence here
@@ -23,9 +23,9 @@ _OFFERED = (Opportunity.OFFERED_HELD.name, Opportunity.OFFERED_WAIVED.name)
 _IN_FAVOUR = frozenset(outcome.name for outcome in IN_FAVOUR)
 
 
-def advisory_clause(fields: Mapping[str, str]) -> Clause:
+def advisory_clause(fields: Mapping[str, str], today: date) -> Clause:
     """The clause `final` of an advisory record under the exception, from the flat fields of its content."""
-    unmet = list(_unmet(fields))
+    unmet = list(_unmet(fields, today))
     if unmet:
         words = f"Fails: as an advisory record it needs more: {'; '.join(unmet)}."
         return Clause("final", False, words)
@@ -38,10 +38,12 @@ def advisory_clause(fields: Mapping[str, str]) -> Clause:
     return Clause("final", True, words)
 
 
-def _unmet(fields: Mapping[str, str]) -> Iterator[str]:
+def _unmet(fields: Mapping[str, str], today: date) -> Iterator[str]:
     """What is missing, as parts of one sentence."""
     separated = _day(fields, "separated_on") or _day(fields, "effective_on")
     opened, informed = _day(fields, "investigation_opened_on"), _day(fields, "officer_informed_on")
+    if separated is not None and separated > today:
+        yield "the officer has not separated yet"
     if opened is None:
         yield "it is not recorded when the investigation was opened"
     elif separated is None or opened > separated:

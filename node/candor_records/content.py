@@ -20,6 +20,8 @@ from candor_records.codes import (
     IN_FAVOUR,
     AdjudicationStatus,
     AllegationCategory,
+    AppealOutcome,
+    ArbitrationOutcome,
     DecisionMaker,
     Finality,
     InvestigationOutcome,
@@ -166,6 +168,26 @@ class Content:
         return self.details.get("investigation_outcome") in IN_FAVOUR
 
     @property
+    def taken_away(self) -> str:
+        """REVERSED or REINSTATED when the fields themselves say so; "" while the decision stands by them."""
+        if self.details.get("appeal_outcome") is AppealOutcome.REVERSED:
+            return AppealOutcome.REVERSED.name
+        reinstated = self.details.get("arbitration_outcome") is ArbitrationOutcome.REINSTATED
+        return ArbitrationOutcome.REINSTATED.name if reinstated else ""
+
+    @property
+    def appeal_open(self) -> bool:
+        """An appeal is pending: by `finality`, or by an appeal or arbitration of which no end is recorded."""
+        finality = self.due_process.finality
+        if finality is Finality.APPEAL_PENDING:
+            return True
+        if self.details.get("arbitration_outcome") is ArbitrationOutcome.PENDING:
+            return True
+        filed = isinstance(self.details.get("appeal_filed_on"), date)
+        ended = isinstance(self.details.get("appeal_outcome"), AppealOutcome)
+        return filed and not ended and finality is not Finality.EXHAUSTED
+
+    @property
     def wanting(self) -> tuple[str, ...]:
         """The fields that a complete report of this kind gives and this one does not."""
         fields = FIELDS_OF[self.record_kind].values()
@@ -174,8 +196,7 @@ class Content:
     @property
     def adjudication_status(self) -> AdjudicationStatus:
         """As the report states it; `Record` may say otherwise after a reversal or expungement."""
-        pending = self.due_process.finality is Finality.APPEAL_PENDING
-        return AdjudicationStatus.FINAL_APPEAL_PENDING if pending else AdjudicationStatus.FINAL
+        return AdjudicationStatus.FINAL_APPEAL_PENDING if self.appeal_open else AdjudicationStatus.FINAL
 
 
 IDENTITY_FIELDS = (
@@ -193,6 +214,18 @@ CONTENT_FIELDS = (
 # A file of the first format has CONTENT_FIELDS; each of these columns may stand beside them.
 DETAIL_FIELDS = tuple(FIELDS)
 ALL_FIELDS = (*CONTENT_FIELDS, *DETAIL_FIELDS)
+
+
+def unreportable(content: Content) -> tuple[FieldInvalid, ...]:
+    """What speaks against a first report; a record that is known may come to say it, and ends by it."""
+    faults = []
+    if content.resolved_in_favour:
+        faults.append(FieldInvalid.refused("investigation_outcome", Refusal.IN_FAVOUR))
+    if content.taken_away:
+        reversed_ = content.taken_away == AppealOutcome.REVERSED.name
+        name = "appeal_outcome" if reversed_ else "arbitration_outcome"
+        faults.append(FieldInvalid.refused(name, Refusal.NO_LONGER_STANDS))
+    return tuple(faults)
 
 
 def _contradictions(content: Content) -> Iterator[FieldInvalid]:

@@ -61,7 +61,11 @@ class Tightening:
 
 @dataclass(frozen=True)
 class GateRules:
-    """What the packs in force say about records of one kind: exceptions granted, conditions added."""
+    """What the packs in force say about records of one kind: exceptions granted, conditions added.
+
+    `settlements`: a civil case that ended without a judgment may be reported.
+    """
 
     exceptions: frozenset[str] = frozenset()
     tightenings: tuple[Tightening, ...] = ()
+    settlements: bool = False

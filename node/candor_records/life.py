@@ -126,7 +126,7 @@ def _objection(record: Record, act: Act) -> tuple[str, str] | None:
     """What stands against an act that the standing allows: a reason and what may be done instead."""
     now = record.circumstances
     decided = record.kind is not RecordKind.COMMENDATION
-    pending = record.content.due_process.finality is Finality.APPEAL_PENDING
+    pending = record.content.appeal_open
     match act:
         case Act.NOTICE_APPEAL | Act.OVERTURN if not decided:
             return "a commendation is no decision", "Void it at the officer's request."
@@ -160,20 +160,28 @@ def act_of(previous: Record, content: Content) -> Act | None:
     """What a changed content is, if nobody says; None when nothing changed but the sharing choice.
 
     An advisory record resolves itself: voided when the investigation ended in the officer's favour,
-    promoted when it sustained the matter (RECORDS.md §3.6).
+    promoted when it sustained the matter (RECORDS.md §3.6). A content that says that the decision was taken
+    away overturns it.
     """
     if not changed_fields(previous.content, content):
         return None
-    if content.resolved_in_favour and not previous.content.resolved_in_favour:
+    if content.resolved_in_favour:
         return Act.VOID
-    if content.tier is not previous.content.tier:
-        return Act.PROMOTE
+    if content.taken_away and not previous.content.taken_away:
+        return Act.OVERTURN
+    if content.tier is not previous.tier:
+        return Act.PROMOTE if content.tier is Tier.ADJUDICATED else Act.CORRECT
     before, after = previous.content.due_process.finality, content.due_process.finality
     if after is Finality.APPEAL_PENDING is not before:
         return Act.NOTICE_APPEAL
     if before is Finality.APPEAL_PENDING is not after:
         return Act.DECIDE_APPEAL
     return Act.CORRECT
+
+
+def overturning_of(content: Content) -> Overturning | None:
+    """What took the decision away, if the content says so itself."""
+    return Overturning[content.taken_away] if content.taken_away else None
 
 
 def changed_fields(one: Content, other: Content) -> tuple[str, ...]:

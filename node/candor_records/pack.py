@@ -127,7 +127,7 @@ class PackPolicy:
             for rule in self.rules(Tightens, kind)
             if isinstance(rule.terms, Tightens)
         )
-        return GateRules(exceptions, tightenings)
+        return GateRules(exceptions, tightenings, self.settlements_allowed)
 
     # --- times of a record -----------------------------------------------------------------------------
 
@@ -160,13 +160,19 @@ class PackPolicy:
         words = f"due on {due} by {rule.cited}"
         return Lateness(due, late, words)
 
-    def days_late(self, content: Content, reported_on: date) -> int:
-        """By how many days, counted as the rule counts, a report came after it was due."""
-        return self.reporting(content, reported_on).days_late
+    def days_late(self, content: Content, reported_on: date) -> int | None:
+        """By how many days, counted as the rule counts, a report came late; None while no time runs."""
+        clock = self.reporting(content, reported_on)
+        return None if clock.due_on is None else clock.days_late
 
     def withdraws(self, kind: RecordKind, how: Overturning) -> bool:
         """Whether what takes a decision away takes a record of `kind` out of the index."""
         return self.withdrawal(kind, how) is not None
+
+    def destroyed_after(self, kind: RecordKind, how: Overturning) -> int | None:
+        """Within how many days what was withdrawn is destroyed; None where it is kept as it was."""
+        found = self.withdrawal(kind, how)
+        return None if found is None else found.destroy_days
 
     def withdrawal(self, kind: RecordKind, how: Overturning) -> Withdrawal | None:
         """What happens to a record of `kind` whose decision was taken away like this; None: nothing."""

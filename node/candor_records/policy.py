@@ -32,12 +32,16 @@ class Policy(Protocol):
 
     def retention(self, content: Content, filed_on: date) -> Retention: ...
 
-    def days_late(self, content: Content, reported_on: date) -> int:
-        """By how many days a report came after it was due."""
+    def days_late(self, content: Content, reported_on: date) -> int | None:
+        """By how many days a report came after it was due; None where no time to report runs."""
         ...
 
     def withdraws(self, kind: RecordKind, how: Overturning) -> bool:
         """Whether what takes a decision away takes the record out of the index."""
+        ...
+
+    def destroyed_after(self, kind: RecordKind, how: Overturning) -> int | None:
+        """Within how many days what was withdrawn is destroyed; None where it is kept as it was."""
         ...
 
     @property
@@ -87,8 +91,11 @@ class NoPack:
     def retention(self, content: Content, filed_on: date) -> Retention:
         return Retention()
 
-    def days_late(self, content: Content, reported_on: date) -> int:
-        return 0
+    def days_late(self, content: Content, reported_on: date) -> int | None:
+        return None
 
     def withdraws(self, kind: RecordKind, how: Overturning) -> bool:
         return True
+
+    def destroyed_after(self, kind: RecordKind, how: Overturning) -> int | None:
+        return None

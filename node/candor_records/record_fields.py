@@ -292,11 +292,14 @@ def _further(
             yield fault
 
 
-def amended(content: Content, changes: Mapping[str, str]) -> Content:
-    """`content` with other texts in the fields that `changes` names; raises ContentInvalid, FieldInvalid."""
+def amended(content: Content, changes: Mapping[str, str], *, settlements: bool = False) -> Content:
+    """`content` with other texts in the fields that `changes` names; raises ContentInvalid, FieldInvalid.
+
+    `settlements` as in `parse`.
+    """
     if unknown := [name for name in changes if name not in ALL_FIELDS]:
         raise FieldInvalid(unknown[0][:40], "a record has no such field")
-    found, faults = parse({**content_fields(content), **changes}, search=changes)
+    found, faults = parse({**content_fields(content), **changes}, search=changes, settlements=settlements)
     if found is None:
         raise ContentInvalid(faults)
     return found

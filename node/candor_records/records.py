@@ -108,7 +108,10 @@ class Dcn:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What changes without a filing. `sealed_by_order`: a court wants it found by nobody."""
+    """What changes without a filing. `sealed_by_order`: a court wants it found by nobody.
+
+    `subject_told_on`: the day on which the notice of the first filing reached the subject.
+    """
 
     standing: Standing = Standing.HELD
     sharing: Sharing = Sharing.YELLOW
@@ -119,6 +122,7 @@ class Circumstances:
     expires_on: date | None = None
     dispute: Dispute | None = None
     subject_statement: str = field(default="", repr=False)
+    subject_told_on: date | None = None
 
     def __post_init__(self) -> None:
         if len(self.subject_statement) > MAX_STATEMENT_CHARACTERS:
@@ -130,6 +134,8 @@ class Record:
     """One filing: its content, who filed it when as what (RECORDS.md §3.2), and how the record stands now.
 
     `expires_on` is the end of retention as this version states it; what counts is in `circumstances`.
+    `days_late` is how late the first filing was by the clock in force when this version was filed; None where
+    none ran. `first_filed_at` is None for a first version.
     """
 
     dcn: Dcn
@@ -146,6 +152,8 @@ class Record:
     expires_on: date | None = None
     circumstances: Circumstances = Circumstances()
     earlier: tuple[EarlierReport, ...] = ()
+    first_filed_at: datetime | None = None
+    days_late: int | None = None
 
     def __post_init__(self) -> None:
         if (self.version == 1) != (self.previous_dcn is None):
@@ -166,6 +174,11 @@ class Record:
     @property
     def sharing(self) -> Sharing:
         return self.circumstances.sharing
+
+    @property
+    def reported_at(self) -> datetime:
+        """When the matter was first reported: clocks and retention count from here, whatever came later."""
+        return self.first_filed_at or self.created_at
 
     @property
     def overturned(self) -> bool:
@@ -232,6 +245,11 @@ def following(
         created_at=now,
         content=content,
         adjudication_status=overturned or content.adjudication_status,
+        first_filed_at=previous.reported_at,
+        # No finding any more: a person decides on each release again.
+        circumstances=replace(previous.circumstances, sharing=Sharing.YELLOW)
+        if content.tier is Tier.ADVISORY and previous.sharing is Sharing.GREEN
+        else previous.circumstances,
         earlier=_standing_beside(previous, content, report_type),
     )
 
@@ -273,4 +291,7 @@ def canonical(record: Record) -> CanonicalRecord:
         "expires_on": record.expires_on.isoformat() if record.expires_on else Missing.NOT_APPLICABLE.name,
         "earlier_reports": chain_words(record.earlier) or Missing.NOT_APPLICABLE.name,
     }
+    # Fixed at filing, as everything here: a version that was committed to is released as it was.
+    if record.days_late is not None:
+        fields["days_late"] = str(record.days_late)
     return CanonicalRecord(record.kind, record.tier, fields)

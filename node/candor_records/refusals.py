@@ -21,6 +21,7 @@ class Refusal(Enum):
     """Why something may not be reported."""
 
     ALLEGATION_ONLY = "ALLEGATION_ONLY"
+    IN_FAVOUR = "IN_FAVOUR"
     SETTLEMENT = "SETTLEMENT"
     NOT_A_CONVICTION = "NOT_A_CONVICTION"
     NO_LONGER_STANDS = "NO_LONGER_STANDS"
@@ -52,6 +53,11 @@ REASONS: Mapping[Refusal, Reason] = {
         "an allegation without a sustained decision is never reported; only completed decisions are",
         "leave it out, and file the decision once it is made",
         "EO 13929 section 3(b): fair process",
+    ),
+    Refusal.IN_FAVOUR: Reason(
+        "an investigation that ended in the officer's favour is never reported",
+        "leave it out; a record that was filed before is voided by correcting it to say so",
+        "RECORDS.md §3.6: voided by itself",
     ),
     Refusal.SETTLEMENT: Reason(
         "a settlement is not a judgment and is not reported",

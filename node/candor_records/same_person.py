@@ -47,7 +47,7 @@ def agreement(one: Person, other: Person) -> Agreement:
         return Agreement.UNSURE if certificate else Agreement.OTHER
     if names + certificate + born >= 2:
         # A namesake born on the same day exists: what else is known must not speak against it.
-        contradicted = _differ(one.ssn4, other.ssn4) or (not certificate and _other_certificate(one, other))
+        contradicted = _differ(one.ssn4, other.ssn4) or (not certificate and _apart(one, other))
         return Agreement.UNSURE if contradicted else Agreement.SAME
     return Agreement.UNSURE if names or certificate else Agreement.OTHER
 
@@ -64,6 +64,13 @@ def _whole_birth_date(person: Person) -> str:
 
 def _differ(one: str, other: str) -> bool:
     return bool(one and other) and one != other
+
+
+def _apart(one: Person, other: Person) -> bool:
+    """Whether anything else tells two people of one name and one birth date apart."""
+    initials = one.middle.startswith(other.middle) or other.middle.startswith(one.middle)
+    told = _differ(one.suffix, other.suffix) or _differ(one.sex, other.sex) or not initials
+    return told or _other_certificate(one, other)
 
 
 def _other_certificate(one: Person, other: Person) -> bool:

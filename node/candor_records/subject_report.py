@@ -239,7 +239,9 @@ class SubjectReport:
 def facts(record: Record) -> tuple[tuple[str, str], ...]:
     """What the record says, field by field, without what is only the agency's own."""
     filed = content_fields(record.content)
-    return tuple((title(name), shown(name, value)) for name, value in filed.items() if name not in _NOT_SHOWN)
+    late = {} if record.days_late is None else {"days_late": str(record.days_late)}
+    said = {**filed, **late}
+    return tuple((title(name), shown(name, value)) for name, value in said.items() if name not in _NOT_SHOWN)
 
 
 def versions(filings: Sequence[Record]) -> tuple[Version, ...]:

@@ -3,7 +3,8 @@
 Rules of this file:
 - a doubt closes the gate here as well: a fact that is not recorded fails its clause;
 - every sentence names the rule it comes from, so that whoever reads it can ask for the rule;
-- a record is read through its flat fields: what is not among them is not recorded.
+- a record is read through its flat fields: what is not among them is not recorded. Only that the subject was
+  told may also be known from the notice that was sent.
 """
 
 from __future__ import annotations
@@ -26,19 +27,27 @@ def clauses(record: Record, rules: GateRules, today: date) -> tuple[Clause, ...]
     if not rules.tightenings:
         return ()
     fields = content_fields(record.content)
+    if (told := _told_on(record)) is not None:
+        fields["subject_notified_on"] = told.isoformat()
     return tuple(_clause(tightening, fields, today) for tightening in rules.tightenings)
 
 
 def recheck_days(record: Record, rules: GateRules) -> tuple[date, ...]:
     """The days on which time alone may change one of these clauses."""
-    notified = record.content.due_process.subject_notified_on
-    if not isinstance(notified, date):
+    notified = _told_on(record)
+    if notified is None:
         return ()
     return tuple(
         _open_on(notified, tightening)
         for tightening in rules.tightenings
         if tightening.what is Tighten.SUBJECT_NOTIFIED
     )
+
+
+def _told_on(record: Record) -> date | None:
+    """The first day on which the officer was told of the report, as filed or by the notice that was sent."""
+    days = (record.content.due_process.subject_notified_on, record.circumstances.subject_told_on)
+    return min((day for day in days if isinstance(day, date)), default=None)
 
 
 def _clause(tightening: Tightening, fields: Mapping[str, str], today: date) -> Clause:

@@ -16,11 +16,11 @@ from candor_proto.policy import Sharing
 from candor_proto.record import Tier
 from candor_records.codes import Finality
 from candor_records.gate import GateDecision, gate
-from candor_records.gate_rules import GateRules
+from candor_records.gate_rules import ADVISORY_SEPARATION, GateRules
 from candor_records.records import Record, Standing
 
 # Dates on which time may change a clause; a record has no more of them than this.
-_MOST_DAYS = 8
+_MOST_DAYS = 16
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Why:
 def why(record: Record, today: date, rules: GateRules) -> Why:
     """Why `record` may be found on `today`, or not."""
     decision = gate(record, today, rules)
-    failing = tuple((clause.words, _remedy(record, clause.name)) for clause in decision.failed)
+    failing = tuple((clause.words, _remedy(record, clause.name, today, rules)) for clause in decision.failed)
     holding = tuple(clause.words for clause in decision.reasons if clause.holds)
     return Why(
         decision.matchable,
@@ -79,6 +79,10 @@ _REMEDIES: Mapping[str, str] = {
     "not expired": f"{_NOTHING} It is destroyed by the next retention run, unless a legal hold keeps it.",
     "reviewed": "A second person reviews it: `candor-node records review`.",
     "not sealed": "An order that unseals it opens it: `candor-node records unseal`.",
+    "settlement": "It opens under a policy pack that lets settlements be reported, and only then.",
+    "kind": "It opens under a policy pack that lets records of this kind be shared, and only then.",
+    "subject notified": "Tell the officer and enter the day: `candor-node subject notified`. Where that was "
+    "done already, it opens by itself once the days that the policy pack sets are over.",
     "opt-in": "If the officer has opted in, mark it YELLOW or GREEN: `candor-node records sharing`.",
 }
 _TIGHTENED = (
@@ -87,20 +91,27 @@ _TIGHTENED = (
 )
 
 
-def _remedy(record: Record, clause: str) -> str:
+def _remedy(record: Record, clause: str, today: date, rules: GateRules) -> str:
     """What would make a failing clause hold."""
     if clause != "final":
         return _REMEDIES.get(clause, _TIGHTENED)
+    decided = record.content.due_process.decided_on
+    if record.tier is Tier.ADVISORY and ADVISORY_SEPARATION in rules.exceptions:
+        if record.content.resolved_in_favour:
+            return "Nothing opens it: it is to be voided, `candor-node records void`."
+        return "If the facts are recorded wrongly, correct them: `candor-node records correct`."
     if record.tier is Tier.ADVISORY:
         return (
             "It opens when the matter is sustained and the record corrected to say so, or under a policy "
             "pack that allows advisory records."
         )
+    if isinstance(decided, date) and decided > today:
+        return "It opens on the day of the decision at the earliest. If that is wrong, correct decided_on."
+    if record.content.appeal_open:
+        return "Enter how the appeal was decided: `candor-node records appeal-decided`."
     match record.content.due_process.finality:
         case Finality.APPEAL_TIME_RUNNING:
             return "It opens by itself once that time is over, if no appeal is entered."
-        case Finality.APPEAL_PENDING:
-            return "Enter how the appeal was decided: `candor-node records appeal-decided`."
         case _:
             return (
                 "Once the decision is final, correct decided_on and finality: `candor-node records correct`."

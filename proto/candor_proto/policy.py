@@ -6,7 +6,7 @@ Pure decisions with their reasons in plain words. What is missing is said all at
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -58,13 +58,22 @@ RULES: Mapping[Purpose, PurposeRule] = {
 }
 
 
-def check_purpose(purpose: Purpose) -> None:
-    """Whether nodes answer lookups for `purpose` at all; raises PurposeRefused."""
+def check_purpose(purpose: Purpose, here: Collection[Purpose] | None = None) -> None:
+    """Whether anything is asked or answered for `purpose`; raises PurposeRefused.
+
+    `here` are the purposes that this node's policy names: it narrows what the federation allows, and what is
+    off in the federation stays off.
+    """
     rule = RULES[purpose]
     if not rule.allowed:
         raise PurposeRefused(
             f"Lookups for {purpose.name} ({rule.meaning}) are off in this federation.",
             remedy="Use the purpose that fits, for example J_APPLICANT for a hiring check.",
+        )
+    if here is not None and purpose not in here:
+        raise PurposeRefused(
+            f"The policy pack in force here does not allow {purpose.name} ({rule.meaning}).",
+            remedy="Use a purpose that fits; `candor-node packs show` names those that the pack allows.",
         )
 
 

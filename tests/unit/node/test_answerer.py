@@ -37,6 +37,7 @@ from candor_proto.oprf import KeyPair, evaluate
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SignedStatement, SigningKey
 from candor_proto.statements import Answer, AnswerStatus, Target, lookup_digest
+from candor_records.policy import NoPack
 from candor_wire.codec import Envelope, MessageKind
 from tests.records import STORE_KEY
 
@@ -124,6 +125,7 @@ class Bench:
     own_key: SigningKey = field(default_factory=SigningKey.generate)
     asker_key: SigningKey = field(default_factory=SigningKey.generate)
     workers: Workers = field(default_factory=lambda: Workers(1))
+    policy: NoPack = field(default_factory=NoPack)
 
     def __post_init__(self) -> None:
         self.asker = member(ASKER, self.asker_key)
@@ -134,7 +136,17 @@ class Bench:
         indexes: Any = self.indexes
         hub: Any = Hub()
         outbox = Outbox(self.store, hub, OWN, self.clock, hub.outcome)
-        return Answerer(self.store, indexes, OWN, self.own_key, self.quota, self.clock, self.workers, outbox)
+        return Answerer(
+            self.store,
+            indexes,
+            OWN,
+            self.own_key,
+            self.quota,
+            self.clock,
+            self.workers,
+            outbox,
+            lambda _: self.policy,
+        )
 
     def change_asker(self, **changes: object) -> None:
         self.indexes.directory.members[ASKER] = replace(self.asker, **changes)  # type: ignore[arg-type]
@@ -367,6 +379,15 @@ def test_a_new_member_is_refused_before_its_time(bench: Bench) -> None:
     bench.change_asker(answered_from=NOW + timedelta(hours=1))
     bench.process(bench.arrive(bench.draft()))
     assert [answer.status for answer in bench.answers()] == [AnswerStatus.REFUSED_STANDING]
+
+
+def test_a_purpose_that_the_pack_in_force_leaves_out_is_refused(bench: Bench) -> None:
+    bench.policy.purposes = frozenset({Purpose.CERTIFICATION})
+    bench.process(bench.arrive(bench.draft()))
+    bench.process(bench.arrive(bench.draft(purpose=Purpose.CERTIFICATION)))
+    found = [answer.status for answer in bench.answers()]
+    assert found == [AnswerStatus.REFUSED_PURPOSE, AnswerStatus.EVALUATED]
+    assert bench.used() == 40
 
 
 def test_a_purpose_that_is_off_is_refused(bench: Bench) -> None:

@@ -124,6 +124,7 @@ def test_a_pack_holds_once_a_second_person_has_approved(tmp_path: Path) -> None:
         assert (await report("packs", "list"))["policy"] == "default 1"
         adopt = ("packs", "adopt", "arizona", "--reason", "counsel's letter", "--by", "clerk-7")
         proposed = await report(*adopt)
+        assert "another state's law" in proposed["warning"]
         approve = ("approvals", "approve", proposed["approval_id"])
         own = await run(*approve, "--by", "clerk-7")
         assert isinstance(own.exception, WrongRole)

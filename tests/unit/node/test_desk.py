@@ -327,6 +327,16 @@ def test_closing_a_record_takes_one_person_and_opening_what_is_red_takes_two(sto
     assert _find(store, str(record.dcn)).sharing is Sharing.YELLOW
 
 
+def test_what_was_approved_of_a_red_record_is_not_done_to_one_that_was_opened_since(store: Store) -> None:
+    red = _share(store, filed(store), Sharing.RED)
+    assert isinstance(red, LifeEvent)
+    green, yellow = (_proposed(_share(store, red.after, one)) for one in (Sharing.GREEN, Sharing.YELLOW))
+    _approve(store, yellow)
+    with pytest.raises(WrongStanding, match="is YELLOW by now"):
+        _approve(store, green)
+    assert _find(store, str(red.after.dcn)).sharing is Sharing.YELLOW
+
+
 def test_a_colour_that_it_has_already_is_refused(store: Store) -> None:
     with pytest.raises(WrongStanding, match="already"):
         _share(store, filed(store), Sharing.YELLOW)

@@ -18,7 +18,14 @@ from candor_node.mail_store import InboxRow
 from candor_node.request_store import ReceivedRequest, SentRequest
 from candor_proto.directory import MemberStatus
 from candor_proto.disclosure import Outcome, OwnerState, RequesterState, open_response, seal_request
-from candor_proto.errors import AlreadyExists, CommitmentMismatch, GateClosed, InputInvalid, UnknownObject
+from candor_proto.errors import (
+    AlreadyExists,
+    CommitmentMismatch,
+    GateClosed,
+    InputInvalid,
+    PurposeRefused,
+    UnknownObject,
+)
 from candor_proto.ids import Digest, Handle, NodeId, Ori, RequestId
 from candor_proto.scoring import Band
 from candor_proto.sealing import DisclosureKey
@@ -26,6 +33,7 @@ from candor_records.gate import gate
 from candor_records.records import canonical
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, instead
+from tests.packs import PURPOSES, adopted
 from tests.records import csv_bytes, make_row
 
 Scene = Callable[[Federation, Node, Node, SearchView], Awaitable[None]]
@@ -118,6 +126,30 @@ def test_green_for_a_purpose_that_the_rule_does_not_name_waits(tmp_path: Path) -
         assert (await received(bravo, request_id)).state is OwnerState.WAITING
 
     play(tmp_path, scene, make_row(sharing="GREEN"), green_purposes=("CERTIFICATION",))
+
+
+def test_a_purpose_that_the_owners_pack_leaves_out_is_declined_by_rule_and_by_person(tmp_path: Path) -> None:
+    async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
+        waiting = await alpha.requester.send(view.row.search_id, 1, "dana")
+        assert (await received(bravo, waiting)).state is OwnerState.WAITING
+        await bravo.store.run(lambda db: adopted(db, bravo.clock.now(), PURPOSES))
+        with pytest.raises(PurposeRefused, match="does not allow J_APPLICANT"):
+            await bravo.owner.approve(waiting, "chief", "identity checked")
+        assert (await received(bravo, waiting)).state is OwnerState.WAITING
+        await bravo.owner.decline(waiting, "chief", "our pack does not allow it")
+        assert (await sent(alpha, waiting)).state is RequesterState.DECLINED
+
+    play(tmp_path, scene)
+
+
+def test_a_purpose_that_the_owners_pack_left_out_before_is_declined_by_rule(tmp_path: Path) -> None:
+    async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
+        await bravo.store.run(lambda db: adopted(db, bravo.clock.now(), PURPOSES))
+        request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
+        assert (await sent(alpha, request_id)).state is RequesterState.DECLINED
+        assert await events(bravo) == ["disclosure.received", "disclosure.declined"]
+
+    play(tmp_path, scene, make_row(sharing="GREEN"))
 
 
 def test_red_is_declined_and_logged(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ class Life(RuleBasedStateMachine):
         same_kind = self.filed % 5 or kind == known
         content = self.content(name, known if same_kind else kind, variant)
         if revise:
-            self.attempt(dcn, Act.REVISE, lambda db: lifecycle.revise(db, Dcn(dcn), content, self.doing()))
+            self.attempt(dcn, None, lambda db: lifecycle.revise(db, Dcn(dcn), content, self.doing()))
         else:
             self.attempt(dcn, None, lambda db: lifecycle.correct(db, Dcn(dcn), content, self.doing()))
 

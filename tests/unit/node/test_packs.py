@@ -28,6 +28,7 @@ from candor_proto.errors import (
 )
 from candor_proto.signing import SigningKey
 from candor_records.life import Act
+from candor_records.pack_reader import read_pack
 from candor_records.pack_rules import PackInvalid
 from candor_records.records import Record, Standing
 from tests.packs import APPEAL, ISSUER, SHORT, clock, pack_text, signed
@@ -205,6 +206,17 @@ def test_a_new_default_pack_that_leaves_a_question_open_is_refused(desk: Desk) -
     assert "has no rule for PURPOSES" in str(refused(desk, *signed(cut), PackInvalid))
     desk.adopt(text)
     assert desk.label() == "default 2"
+
+
+def test_a_pack_of_another_state_is_warned_of() -> None:
+    mine, country = read_pack(pack_text().encode()), shipped("default").pack
+    for oris, warned in ((["ZZ0010000"], False), (["AZ0010000", "ZZ0010000"], False), (["AZ0010000"], True)):
+        assert bool(packs.warning(mine, oris)) is warned
+        assert not packs.warning(country, oris)
+    assert not packs.warning(mine, [])
+    assert "is of ZZ, and this node's agencies are of AZ, CA" in packs.warning(
+        mine, ["CA0010000", "AZ0010000"]
+    )
 
 
 def test_a_pack_that_was_not_offered_cannot_be_adopted(desk: Desk) -> None:

@@ -33,6 +33,7 @@ from candor_proto.result import Overall, TargetState
 from candor_proto.signing import SigningKey
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, instead, question, until
+from tests.packs import PURPOSES, adopted
 from tests.records import make_row
 
 Scene = Callable[[Federation], Awaitable[None]]
@@ -79,6 +80,21 @@ def test_a_purpose_that_is_off_is_denied(tmp_path: Path) -> None:
     async def scene(fed: Federation) -> None:
         with pytest.raises(PurposeRefused, match="are off"):
             await fed.nodes[0].searcher.ask(question(purpose=Purpose.C), 1)
+
+    play(tmp_path, scene, agencies=1)
+
+
+def test_a_purpose_that_the_pack_in_force_leaves_out_is_denied(tmp_path: Path) -> None:
+    """What is off in the federation stays off, whatever the pack names."""
+
+    async def scene(fed: Federation) -> None:
+        alpha = fed.nodes[0]
+        await alpha.store.run(lambda db: adopted(db, alpha.clock.now(), PURPOSES))
+        with pytest.raises(PurposeRefused, match="does not allow J_APPLICANT"):
+            await alpha.searcher.ask(question(), 1)
+        with pytest.raises(PurposeRefused, match="are off in this federation"):
+            await alpha.searcher.ask(question(purpose=Purpose.C), 1)
+        assert await searches(alpha) == 0
 
     play(tmp_path, scene, agencies=1)
 

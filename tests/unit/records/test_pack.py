@@ -239,7 +239,7 @@ def test_no_date_in_a_record_breaks_the_clocks(effective: date, decided: date, f
     for policy in (make_policy(), make_policy(business_clock("FINAL"), SHORT)):
         retention = policy.retention(content, filed)
         assert retention.expires_on is None or retention.expires_on >= effective
-        assert policy.days_late(content, filed) >= 0
+        assert policy.reporting(content, filed).days_late >= 0
 
 
 def _dated(effective: date, decided: date) -> Content:

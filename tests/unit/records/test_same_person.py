@@ -32,6 +32,25 @@ def test_name_and_birth_date_are_enough() -> None:
     assert agreement(BY_NAME, QUENTIN) is Agreement.SAME
 
 
+@pytest.mark.parametrize(
+    ("mine", "theirs", "agreed"),
+    [
+        ({"middle": "Zebulon"}, {"middle": "Albert"}, Agreement.UNSURE),
+        ({"middle": "Zebulon"}, {"middle": "Z"}, Agreement.SAME),
+        ({"middle": "Zebulon"}, {}, Agreement.SAME),
+        ({"suffix": "Jr"}, {"suffix": "Sr"}, Agreement.UNSURE),
+        ({"sex": "M"}, {"sex": "F"}, Agreement.UNSURE),
+    ],
+)
+def test_a_namesake_born_on_the_same_day_is_for_a_person_to_tell_apart(
+    mine: dict[str, str], theirs: dict[str, str], agreed: Agreement
+) -> None:
+    record = replace(QUENTIN, post_state="", post_id="", ssn4="", **theirs)
+    assert agreement(replace(BY_NAME, **mine), record) is agreed
+    certified = {"post_state": "ZZ", "post_id": "B-204417"}
+    assert agreement(replace(BY_NAME, **mine, **certified), replace(record, **certified)) is Agreement.SAME
+
+
 @pytest.mark.parametrize("born", ["1984-07-24", "1984-08-23", "1985-07-23", "1985-XX-XX", "1984-08-XX"])
 def test_a_namesake_with_another_birth_date_is_another_person(born: str) -> None:
     namesake = replace(QUENTIN, birth_date=born, post_state="", post_id="", ssn4="")

@@ -104,7 +104,7 @@ FACTS = {
 
 
 def test_an_advisory_record_with_all_four_facts_passes_and_claims_nothing() -> None:
-    clause = advisory_clause(FACTS)
+    clause = advisory_clause(FACTS, TODAY)
     assert clause.holds
     assert "no finding was made" in clause.words
 
@@ -124,7 +124,7 @@ def test_an_advisory_record_with_all_four_facts_passes_and_claims_nothing() -> N
     ],
 )
 def test_each_condition_of_an_advisory_record_closes_it(facts: dict[str, str], words: str) -> None:
-    clause = advisory_clause({**FACTS, **facts})
+    clause = advisory_clause({**FACTS, **facts}, TODAY)
     assert not clause.holds
     assert words in clause.words
 
