@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from candor_proto.errors import CandorError, Fault, InputInvalid, Unreachable
+from candor_proto.errors import CandorError, Fault, InputInvalid, NotAuthenticated, Unreachable, WrongRole
 
 if TYPE_CHECKING:
     import grpc
@@ -196,7 +196,9 @@ def guarded(command: Callable[[], int | None]) -> None:
     try:
         sys.exit(command() or 0)
     except CandorError as error:
-        _fail(error.message, error.remedy, EXIT_OPERATOR if error.fault is Fault.OPERATOR else EXIT_FAILED)
+        # Who may not do it, or is not known, has typed or set up something that is not right.
+        ours = error.fault is Fault.OPERATOR or isinstance(error, NotAuthenticated | WrongRole)
+        _fail(error.message, error.remedy, EXIT_OPERATOR if ours else EXIT_FAILED)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_OPERATOR)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from candor_node.cli_common import (
+    EXIT_OPERATOR,
     FILE,
     by_option,
     config_option,
@@ -115,11 +116,19 @@ def _save(text: str, person: str, config_file: Path | None) -> Any:
 # --- the template --------------------------------------------------------------------------------------
 
 
-def write_template(path: Path) -> None:
-    """Write a table without rows that has every column."""
-    from candor_node import mapping, table_out
+def write_template(path: Path, as_json: bool) -> None:
+    """Write a table with every column, what each holds, and an example of each kind, and say so."""
+    from candor_node import table_out
+    from candor_records.template import COMMENT, template_rows
 
-    table_out.write(path, mapping.COLUMNS, [])
+    header, *rows = template_rows()
+    table_out.write(path, header, map(table_out.Line, rows))
+    lines = [
+        f"{path} is ready to be filled in.",
+        f"Its rows that begin with {COMMENT} say what each column holds and show one record of each kind; "
+        "they are passed over when it is imported.",
+    ]
+    show_dict({"template": str(path), "columns": header, "examples": len(rows) - 1}, as_json, lines)
 
 
 # --- a proposal ----------------------------------------------------------------------------------------
@@ -207,6 +216,9 @@ def propose(
         ],
     }
     show_dict(shown, as_json, lines)
+    if save_as and proposal.questions:
+        # Whoever asked for it to be saved, a script perhaps, must not go on as if it were.
+        click.get_current_context().exit(EXIT_OPERATOR)
 
 
 def _proposal_lines(proposal: Proposal) -> list[str]:

@@ -113,7 +113,10 @@ def find_current(db: Database, record_id: bytes) -> Record:
     """The current version of a record; raises UnknownObject when its key is gone."""
     rows = list(_sealed(db, "records.record_id = ? AND current = 1", [record_id]))
     if not rows:
-        raise UnknownObject("The record was destroyed: nothing of it can be opened.")
+        raise UnknownObject(
+            "The record was destroyed: nothing of it can be opened.",
+            remedy="`candor-node records history` shows what was done with it, and who did it.",
+        )
     return rows[0].open()
 
 

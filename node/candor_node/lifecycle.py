@@ -19,7 +19,7 @@ from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
 from candor_records import dispute as disputes
 from candor_records.codes import AppealOutcome, Finality
-from candor_records.content import Content
+from candor_records.content import Content, lying_ahead
 from candor_records.gate import GateDecision, gate, gate_day, standing
 from candor_records.life import REPORTS, Act, Overturning, act_of, changed_fields, check_act
 from candor_records.policy import Policy
@@ -56,8 +56,7 @@ def file(
     db: Database, content: Content, ori: Ori, node: NodeId, doing: Doing, *, reviewed: bool = True
 ) -> LifeEvent:
     """File a first report; a draft, for a second person to review, unless `reviewed`."""
-    record = initial(content, doing.now, ori, node, doing.by)
-    record = replace(record, circumstances=replace(record.circumstances, reviewed=reviewed))
+    record = initial(content, doing.now, ori, node, doing.by, reviewed=reviewed)
     return _filed(db, Act.FILE, None, record, doing)
 
 
@@ -80,19 +79,23 @@ def report(db: Database, act: Act, before: Record, content: Content, doing: Doin
     """File `content` behind `before` as the report that `act` makes. Raises WrongStanding, FieldInvalid."""
     check_act(before, act)
     if content.record_kind is not before.kind:
-        raise InputInvalid(
-            "A record's kind does not change.", remedy="Void it and file a new report under a new id."
-        )
+        raise kind_stays()
     if content.agency_record_id != before.content.agency_record_id:
         raise InputInvalid("A record keeps the agency's id.", remedy="File a new report for another matter.")
     return _filed(db, act, before, following(before, content, doing.now, doing.by, REPORTS[act]), doing)
+
+
+def kind_stays() -> InputInvalid:
+    return InputInvalid(
+        "A record's kind does not change.", remedy="Void it and file a new report under a new id."
+    )
 
 
 def notice_of_appeal(db: Database, dcn: Dcn, facts: Mapping[str, str], doing: Doing) -> LifeEvent:
     """An appeal was lodged: the decision stands and is not final. `facts` are fields of the appeal."""
     before = current(db, dcn)
     changes = {"finality": Finality.APPEAL_PENDING.name, "appeal_until": "", **facts}
-    return report(db, Act.NOTICE_APPEAL, before, amended(before.content, changes), doing)
+    return report(db, Act.NOTICE_APPEAL, before, _amended(before.content, changes, doing), doing)
 
 
 def decide_appeal(
@@ -104,14 +107,14 @@ def decide_appeal(
         check_act(before, Act.DECIDE_APPEAL)
         return overturn(db, dcn, Overturning.REVERSED, facts, doing)
     changes = {"finality": Finality.EXHAUSTED.name, "appeal_until": "", **facts}
-    return report(db, Act.DECIDE_APPEAL, before, amended(before.content, changes), doing)
+    return report(db, Act.DECIDE_APPEAL, before, _amended(before.content, changes, doing), doing)
 
 
 def overturn(db: Database, dcn: Dcn, how: Overturning, facts: Mapping[str, str], doing: Doing) -> LifeEvent:
     """A later decision took this one away; where the policy says so the record is withdrawn at once."""
     before = current(db, dcn)
     check_act(before, Act.OVERTURN)
-    content = amended(before.content, facts)
+    content = _amended(before.content, facts, doing)
     after = following(before, content, doing.now, doing.by, REPORTS[Act.OVERTURN])
     if doing.policy.withdraws(before.kind, how):
         after = replace(after, adjudication_status=how.status)
@@ -161,6 +164,10 @@ def expunge(db: Database, dcn: Dcn, doing: Doing, act: Act = Act.EXPUNGE) -> Lif
 # --- what every act does --------------------------------------------------------------------------------
 
 
+def _amended(content: Content, changes: Mapping[str, str], doing: Doing) -> Content:
+    return amended(content, changes, settlements=doing.policy.settlements_allowed)
+
+
 def current(db: Database, dcn: Dcn) -> Record:
     """The current version of the record that a control number, of any version, belongs to."""
     return filings.find_current(db, filings.record_id_of(db, dcn))
@@ -178,9 +185,12 @@ def prepared(act: Act, record: Record, doing: Doing) -> tuple[Record, GateDecisi
 
 
 def _filed(db: Database, act: Act, before: Record | None, record: Record, doing: Doing) -> LifeEvent:
+    changed = changed_fields(before.content, record.content) if before else ()
+    for fault in lying_ahead(record.content, doing.now.date()):
+        if before is None or fault.field in changed:
+            raise fault
     record, decision = prepared(act, record, doing)
     filings.insert(db, record, decision.state())
-    changed = changed_fields(before.content, record.content) if before else ()
     return _done(db, LifeEvent(act, before, record, doing, changed))
 
 
