@@ -111,6 +111,12 @@ def import_(
         )
         cli_imports.propose(file, answers, save_profile, person, config_file, as_json)
         return
+    if maps or words or dates or fixed or ignored or save_profile or encoding != "utf-8":
+        raise InputInvalid(
+            "--map, --value, --date, --set, --ignore, --encoding and --save-profile make a profile; they are "
+            "not followed by an import.",
+            remedy="Nothing was stored. Say --propose with them, save the profile, then --profile NAME.",
+        )
     if report is not None:
         table_out.check_target(report, replace=True, source=file)
     with running_node(config_file, by=person, stub=cli_imports.stub()) as node:

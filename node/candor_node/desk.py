@@ -302,7 +302,10 @@ def _propose(
 ) -> ApprovalId:
     key = record_seals.key_of(db, record.record_id)
     told = {"dcn": str(record.dcn), **arguments}
-    return approvals.propose(db, doing.now, operation, actor, str(record.dcn), told, doing.reason, key)
+    about = str(record.dcn)
+    # How it is to be opened may be thought over; withdrawing and destroying are proposed once.
+    once = operation is not Operation.OPEN_SHARING
+    return approvals.propose(db, doing.now, operation, actor, about, told, doing.reason, key, once=once)
 
 
 # --- once the second person agrees ------------------------------------------------------------------------

@@ -187,8 +187,17 @@ def sealed_now(db: Database, record_id: bytes) -> SealedRecord | None:
 
 
 def due_for_gate(db: Database, today: date) -> list[SealedRecord]:
-    """Current records whose gate may have changed by `today`."""
-    return list(_sealed(db, "current = 1 AND recheck_on <= ?", [today.isoformat()]))
+    """Current records whose gate may have changed by `today`.
+
+    Also those whose time to be kept was over already when they were filed: nothing is left to change the
+    gate's word, and they have to expire all the same.
+    """
+    due = (
+        "current = 1 AND records.record_id IN (SELECT record_id FROM record_heads WHERE recheck_on <= ?"
+        " UNION ALL SELECT record_id FROM record_heads WHERE expires_on <= ?"
+        " AND +standing IN ('DRAFT', 'HELD', 'ACTIVE'))"
+    )
+    return list(_sealed(db, due, [today.isoformat()] * 2))
 
 
 def gate_words(db: Database) -> dict[str, bool]:

@@ -229,6 +229,12 @@ def _refuse(
         if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
             raise InputInvalid("The columns are not separated by commas.", remedy=remedy)
         raise InputInvalid("The first row does not name the columns.", remedy=remedy)
+    if profile is not None and len(header) == 1 and len(missing) == len(profile.columns) > 1:
+        raise InputInvalid(
+            f"The columns are not separated as the profile {profile.name} says: "
+            f"by {profile.reading.delimiter}.",
+            remedy="Nothing was stored. Export the file as before, or --propose a new profile.",
+        )
     faults = []
     if missing:
         faults.append(f"missing: {', '.join(missing)}")

@@ -407,3 +407,18 @@ def test_documents_stay_and_their_digests_travel(tmp_path: Path) -> None:
         assert both.output.count("NOT NAMED") == 2
 
     play(tmp_path, scene, agencies=1)
+
+
+def test_answers_to_a_proposal_are_no_part_of_an_import(tmp_path: Path) -> None:
+    """Nobody is to think that a column was set when the file was read without it."""
+
+    async def scene(fed: Federation, run: Run) -> None:
+        file = tmp_path / "records.csv"
+        file.write_bytes(csv_bytes([make_row()]))
+        for words in (("--set", "sharing=RED"), ("--ignore", "Status"), ("--save-profile", "ours")):
+            refused = await run("import", str(file), *words)
+            assert isinstance(refused.exception, InputInvalid)
+            assert "--propose" in refused.exception.remedy
+        assert await total(run) == 0
+
+    play(tmp_path, scene, agencies=1)

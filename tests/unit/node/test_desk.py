@@ -349,6 +349,15 @@ def _approve(store: Store, approval_id: ApprovalId, actor: Actor = CHIEF) -> Non
     store.run_sync(lambda db: approvals.decide(db, NOW, approval_id, actor, True, "seen", EXECUTORS))
 
 
+def test_what_waits_for_a_second_person_is_not_proposed_twice(store: Store) -> None:
+    record = filed(store)
+    waiting = _proposed(store.run_sync(lambda db: desk.void(db, record, CLERK, doing(reason="wrong"))))
+    with pytest.raises(AlreadyExists, match=str(waiting)):
+        store.run_sync(lambda db: desk.void(db, record, CLERK, doing(reason="wrong")))
+    later = NOW + approvals.LIFE + timedelta(hours=1)
+    store.run_sync(lambda db: desk.void(db, record, CLERK, doing(now=later, reason="wrong")))
+
+
 def test_a_void_is_only_proposed_until_a_second_person_agrees(store: Store) -> None:
     record = filed(store)
     waiting = store.run_sync(lambda db: desk.void(db, record, CLERK, doing(reason="wrong person")))
