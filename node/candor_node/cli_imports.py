@@ -218,7 +218,7 @@ def propose(
     show_dict(shown, as_json, lines)
     if save_as and proposal.questions:
         # Whoever asked for it to be saved, a script perhaps, must not go on as if it were.
-        click.get_current_context().exit(EXIT_OPERATOR)
+        raise click.exceptions.Exit(EXIT_OPERATOR)
 
 
 def _proposal_lines(proposal: Proposal) -> list[str]:
