@@ -109,7 +109,8 @@ def import_(
         answers = cli_imports.answers(
             save_profile or "proposal", maps, words, dates, fixed, ignored, encoding, sheet
         )
-        cli_imports.propose(file, answers, save_profile, person, config_file, as_json)
+        if not cli_imports.propose(file, answers, save_profile, person, config_file, as_json):
+            context.exit(EXIT_OPERATOR)
         return
     if maps or words or dates or fixed or ignored or save_profile or encoding != "utf-8":
         raise InputInvalid(

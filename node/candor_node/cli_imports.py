@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from candor_node.cli_common import (
-    EXIT_OPERATOR,
     FILE,
     by_option,
     config_option,
@@ -180,8 +179,8 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 def propose(
     file: Path, said: Profile, save_as: str, person: str, config_file: Path | None, as_json: bool
-) -> None:
-    """Print a proposal for `file`, and save it if that was asked for and nothing is open."""
+) -> bool:
+    """Print a proposal for `file`, and save it if nothing is open; whether what was asked for was done."""
     from dataclasses import replace
 
     from candor_node import mapping, mapping_proposals, table_file
@@ -218,7 +217,8 @@ def propose(
     show_dict(shown, as_json, lines)
     if save_as and proposal.questions:
         # Whoever asked for it to be saved, a script perhaps, must not go on as if it were.
-        raise click.exceptions.Exit(EXIT_OPERATOR)
+        return False
+    return True
 
 
 def _proposal_lines(proposal: Proposal) -> list[str]:
