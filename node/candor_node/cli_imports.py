@@ -215,10 +215,8 @@ def propose(
         ],
     }
     show_dict(shown, as_json, lines)
-    if save_as and proposal.questions:
-        # Whoever asked for it to be saved, a script perhaps, must not go on as if it were.
-        return False
-    return True
+    # Whoever asked for it to be saved, a script perhaps, must not go on as if it were.
+    return not (save_as and proposal.questions)
 
 
 def _proposal_lines(proposal: Proposal) -> list[str]:
