@@ -26,6 +26,7 @@ from candor_node.record_seals import find_key, open_sealed, seal
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import (
+    AlreadyExists,
     InputInvalid,
     UnknownObject,
     WrongRole,
@@ -116,8 +117,10 @@ def propose(
     arguments: Mapping[str, str],
     reason: str,
     record_key: bytes | None = None,
+    *,
+    once: bool = False,
 ) -> ApprovalId:
-    """Put something before a second person; nothing is done yet.
+    """Put something before a second person; nothing is done yet. `once`: AlreadyExists while it waits there.
 
     `record_key` is the data key of the record it is about, as it stands in `record_keys`. Raises WrongRole or
     InputInvalid.
@@ -126,6 +129,11 @@ def propose(
         raise AssertionError(f"{operation.value} takes one person: do it instead of proposing it")
     check_allowed(actor, operation)
     _check_reason(reason)
+    if once and (waiting := is_waiting(db, now, operation, about)) is not None:
+        raise AlreadyExists(
+            f"This is proposed already: it waits for a second person as approval {waiting}.",
+            remedy="Ask somebody else to decide it: `candor-node approvals list`.",
+        )
     approval_id, record_id = ApprovalId(secrets.token_bytes(8)), None
     if record_key is not None:
         record_id = db.execute("SELECT record_id FROM record_keys WHERE key = ?", [record_key]).fetchone()[0]
@@ -247,6 +255,16 @@ def look(db: Database, now: datetime, approval_id: ApprovalId, actor: Actor) -> 
         raise WrongRole("Only who proposed it, may decide it or audits sees what it holds.")
     _account(db, now, "approval.viewed", approval_id, approval.operation, approval.about, actor.user)
     return approval
+
+
+def is_waiting(db: Database, now: datetime, operation: Operation, about: str) -> ApprovalId | None:
+    """What waits for a second person already, of this operation about the same."""
+    waiting = db.execute(
+        "SELECT approval_id FROM approvals WHERE state = ? AND expires_at > ?"
+        " AND operation = ? AND about = ?",
+        [State.PENDING.value, to_milliseconds(now), operation.value, about],
+    ).fetchone()
+    return None if waiting is None else ApprovalId(waiting[0])
 
 
 def list_approvals(

@@ -13,6 +13,7 @@ from candor_node import (
     cli_backup,
     cli_batch,
     cli_desk,
+    cli_drafts,
     cli_export,
     cli_import,
     cli_imports,
@@ -31,7 +32,7 @@ from candor_node import (
 from candor_node.cli_common import guarded
 
 # Their commands belong to the group `records`, which they join when they are imported.
-_MORE_OF_RECORDS = (cli_acts, cli_retention)
+_MORE_OF_RECORDS = (cli_acts, cli_drafts, cli_retention)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -43,11 +43,12 @@ def _act(
     how: str = "",
     until: str = "",
     reason: str = "",
+    on: str = "",
 ) -> None:
     from candor_wire.v1 import records_pb2 as pb
 
     request = pb.ActOnRecordRequest(
-        record=call.named(), act=act, fields=fields or {}, how=how, until=until, reason=reason
+        record=call.named(), act=act, fields=fields or {}, how=how, until=until, reason=reason, on=on
     )
     with desk(call.config_file, call.by) as node:
         reply = node.ActOnRecord(request, timeout=CALL_SECONDS)
@@ -123,17 +124,6 @@ def _from_file(path: Path) -> dict[str, str]:
             f"{path} must hold one object whose values are texts.", remedy='As in {"last": "Doe", …}.'
         )
     return read
-
-
-@records.command("review")
-@on_record
-def records_review(call: Call) -> None:
-    """Say that a draft is right: the second look, by somebody who did not file it."""
-    from candor_wire.v1 import records_pb2 as pb
-
-    with desk(call.config_file, call.by) as node:
-        reply = node.ReviewRecord(pb.ReviewRecordRequest(record=call.named()), timeout=CALL_SECONDS)
-    show(reply, call.as_json, lambda: done_lines(reply))
 
 
 @records.command("correct")
@@ -235,8 +225,7 @@ def records_overturn(
     order: str,
 ) -> None:
     """A later decision took this one away. The record is withdrawn where the policy pack says so."""
-    reason = f"Decided on {day}. Order: {order}"
-    _act("OVERTURN", call, how=how, reason=reason)
+    _act("OVERTURN", call, how=how, reason=f"Order: {order}", on=day)
 
 
 # --- orders, holds, reviews -------------------------------------------------------------------------------

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from candor_proto.errors import CandorError, Fault, InputInvalid, Unreachable
+from candor_proto.errors import (
+    CandorError,
+    Fault,
+    InputInvalid,
+    NotAuthenticated,
+    PurposeRefused,
+    Unreachable,
+    WrongRole,
+)
 
 if TYPE_CHECKING:
     import grpc
@@ -189,6 +197,10 @@ def table(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> list[str]:
 # --- errors ----------------------------------------------------------------------------------------------
 
 
+# Who may not do it, is not known, or gives no reason to ask, has typed or set up something that is not right.
+_NOT_RIGHT = (NotAuthenticated, PurposeRefused, WrongRole)
+
+
 def guarded(command: Callable[[], int | None]) -> None:
     """Run the whole program: every way out has an exit status, and every error its sentence."""
     # gRPC's core writes lines of its own to standard error; what matters comes as an exception.
@@ -196,7 +208,8 @@ def guarded(command: Callable[[], int | None]) -> None:
     try:
         sys.exit(command() or 0)
     except CandorError as error:
-        _fail(error.message, error.remedy, EXIT_OPERATOR if error.fault is Fault.OPERATOR else EXIT_FAILED)
+        ours = error.fault is Fault.OPERATOR or isinstance(error, _NOT_RIGHT)
+        _fail(error.message, error.remedy, EXIT_OPERATOR if ours else EXIT_FAILED)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_OPERATOR)

@@ -110,6 +110,7 @@ def on_record(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--since", default="", metavar="DAY", help="Only what was filed on this day or later.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most so many.")
 @click.option("--after", default="", help="Go on where a page ended.")
+@click.option("--offset", type=click.IntRange(0), default=0, help="Leave out so many; --after is quicker.")
 @by_option
 @config_option
 @json_option
@@ -122,6 +123,7 @@ def records_list(
     since: str,
     limit: int,
     after: str,
+    offset: int,
     by: str | None,
     config_file: Path | None,
     as_json: bool,
@@ -143,6 +145,7 @@ def records_list(
         since=since,
         limit=limit,
         after=after,
+        offset=offset,
     )
     with desk(config_file, by) as node:
         reply = node.ListRecordsPage(request, timeout=CALL_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,8 @@ _ERRORS_SHOWN = 20
 
 @click.command("import")
 @click.argument("file", type=FILE, required=False)
-@click.option("--template", type=FILE, help="Write an empty table to fill in, .xlsx or .csv, and end.")
+@click.option("--template", type=FILE, help="Write a table to fill in, .xlsx or .csv, and end.")
+@click.option("--force", is_flag=True, help="With --template: replace a file that is there.")
 @click.option("--profile", "profile_name", default="", help="Read the file by this profile.")
 @click.option("--sheet", default="", help="The sheet of a workbook that has several.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and store nothing.")
@@ -60,6 +61,7 @@ def import_(
     context: click.Context,
     file: Path | None,
     template: Path | None,
+    force: bool,
     profile_name: str,
     sheet: str,
     dry_run: bool,
@@ -95,21 +97,27 @@ def import_(
     from candor_node import cli_imports, table_out
 
     if template is not None:
-        table_out.check_target(template, replace=False)
-        cli_imports.write_template(template)
-        click.echo(f"{template} is ready to be filled in.")
+        table_out.check_target(template, replace=force)
+        cli_imports.write_template(template, as_json)
         return
     if file is None:
         raise InputInvalid(
-            "Which file?", remedy="`candor-node import FILE`, or --template FILE for an empty one."
+            "Which file?", remedy="`candor-node import FILE`, or --template FILE for one to fill in."
         )
     person = person_in_charge(by)
     if propose:
         answers = cli_imports.answers(
             save_profile or "proposal", maps, words, dates, fixed, ignored, encoding, sheet
         )
-        cli_imports.propose(file, answers, save_profile, person, config_file, as_json)
+        if not cli_imports.propose(file, answers, save_profile, person, config_file, as_json):
+            context.exit(EXIT_OPERATOR)
         return
+    if maps or words or dates or fixed or ignored or save_profile or encoding != "utf-8":
+        raise InputInvalid(
+            "--map, --value, --date, --set, --ignore, --encoding and --save-profile make a profile; they are "
+            "not followed by an import.",
+            remedy="Nothing was stored. Say --propose with them, save the profile, then --profile NAME.",
+        )
     if report is not None:
         table_out.check_target(report, replace=True, source=file)
     with running_node(config_file, by=person, stub=cli_imports.stub()) as node:
@@ -120,7 +128,7 @@ def import_(
         from candor_node import import_report
 
         import_report.write(report, file, reading, table.mapper, results)
-    show(reply, as_json, lambda: _lines(reply, table.mapper, report))
+    show(reply, as_json, lambda: [*_lines(reply, table.mapper, person), *_passed_over(table.passed_over)])
     if reply.error_count:
         many = "s" * (reply.error_count != 1)
         click.echo(
@@ -164,6 +172,7 @@ class _Table:
         self._unguarded = csv_file.unguarded if self.mapper.guarded else None
         self.error: CandorError | None = None
         self.sent = 0
+        self.passed_over = 0
 
     def requests(self, start: intake_pb2.ImportStart) -> Iterator[intake_pb2.ImportRequest]:
         """Never raises: gRPC would hide the reason. Without its last word the node stores nothing."""
@@ -173,6 +182,9 @@ class _Table:
         chunk, octets = intake_pb2.ImportRows(), 0
         try:
             for row in self._rows:
+                if self.mapper.passes_over(row.cells):
+                    self.passed_over += 1
+                    continue
                 chunk.rows.append(self._row(row))
                 octets += chunk.rows[-1].ByteSize()
                 self.sent += 1
@@ -220,7 +232,14 @@ def _send(
                     case "outcomes":
                         for row in part.outcomes.rows:
                             problems = tuple((each.column, each.reason) for each in row.problems)
-                            results[row.row] = RowResult(row.status, row.report, tuple(row.held), problems)
+                            results[row.row] = RowResult(
+                                row.status,
+                                row.report,
+                                tuple(row.held),
+                                problems,
+                                tuple(each.code for each in row.problems if each.code),
+                                tuple(row.wanting),
+                            )
                         shown(len(results), "rows looked at")
                     case "storing":
                         shown(len(results), "rows are being stored")
@@ -251,7 +270,14 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, str], None]]:
 # --- what is said of it --------------------------------------------------------------------------------
 
 
-def _lines(reply: intake_pb2.ImportReport, mapper: Mapper, report: Path | None) -> list[str]:
+def _passed_over(rows: int) -> list[str]:
+    if not rows:
+        return []
+    words = "1 row that begins with # was" if rows == 1 else f"{rows} rows that begin with # were"
+    return [f"{words} passed over."]
+
+
+def _lines(reply: intake_pb2.ImportReport, mapper: Mapper, person: str) -> list[str]:
     from candor_node.import_report import problem
 
     if reply.error_count:
@@ -261,14 +287,23 @@ def _lines(reply: intake_pb2.ImportReport, mapper: Mapper, report: Path | None) 
         ]
         more = reply.error_count - len(shown)
         shown += [f"… and {more} more"] if more > 0 else []
+        if reply.refused_because:
+            shown.append(f"May not be reported: {_counted(reply.refused_because)}.")
         if not reply.dry_run:
             return shown
-        return [*shown, *_counts(reply)]
+        return [*shown, *_counts(reply), *_hints(reply)]
     lines = _counts(reply)
     if reply.dry_run:
-        return [*lines, "A dry run: nothing was stored."]
+        return [*lines, *_hints(reply), "A dry run: nothing was stored."]
     if not reply.new and not reply.changed:
         return [*lines, "Nothing to publish."]
+    if reply.drafts:
+        lines.append(
+            f"Somebody else reviews the drafts before they can match: candor-node records review --all-from "
+            f"{person}"
+        )
+    if reply.drafts == reply.new and not reply.changed:
+        return lines
     return [*lines, "Published." if reply.published else "Published on the next publication day."]
 
 
@@ -281,8 +316,25 @@ def _counts(reply: intake_pb2.ImportReport) -> list[str]:
             "Changes: " + ", ".join(f"{count} {name}" for name, count in sorted(changes.items())) + "."
         )
     if reply.held_because:
-        because = sorted(reply.held_because.items(), key=lambda item: -item[1])
-        lines.append("Held back by: " + ", ".join(f"{name} ({count})" for name, count in because) + ".")
+        lines.append(f"Held back by: {_counted(reply.held_because)}.")
+    if reply.drafts:
+        lines.append(f"Drafts until a second person has reviewed them: {reply.drafts}.")
     if reply.opening:
         lines.append(f"{reply.opening} stay RED: opening them takes a second person.")
     return lines
+
+
+def _hints(reply: intake_pb2.ImportReport) -> list[str]:
+    """What complete reports would give; nothing is refused for it."""
+    if not reply.wanting:
+        return []
+    return [f"Complete reports also give: {_counted(reply.wanting)}. No row is refused for that."]
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in sorted(counts.items(), key=_most))
+
+
+def _most(item: tuple[str, int]) -> tuple[int, str]:
+    # The order of a map on the wire says nothing.
+    return -item[1], item[0]

@@ -115,11 +115,19 @@ def _save(text: str, person: str, config_file: Path | None) -> Any:
 # --- the template --------------------------------------------------------------------------------------
 
 
-def write_template(path: Path) -> None:
-    """Write a table without rows that has every column."""
-    from candor_node import mapping, table_out
+def write_template(path: Path, as_json: bool) -> None:
+    """Write a table with every column, what each holds, and an example of each kind, and say so."""
+    from candor_node import table_out
+    from candor_records.template import COMMENT, template_rows
 
-    table_out.write(path, mapping.COLUMNS, [])
+    header, *rows = template_rows()
+    table_out.write(path, header, map(table_out.Line, rows))
+    lines = [
+        f"{path} is ready to be filled in.",
+        f"Its rows that begin with {COMMENT} say what each column holds and show one record of each kind; "
+        "they are passed over when it is imported.",
+    ]
+    show_dict({"template": str(path), "columns": header, "examples": len(rows) - 1}, as_json, lines)
 
 
 # --- a proposal ----------------------------------------------------------------------------------------
@@ -171,8 +179,8 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 def propose(
     file: Path, said: Profile, save_as: str, person: str, config_file: Path | None, as_json: bool
-) -> None:
-    """Print a proposal for `file`, and save it if that was asked for and nothing is open."""
+) -> bool:
+    """Print a proposal for `file`, and save it if nothing is open; whether what was asked for was done."""
     from dataclasses import replace
 
     from candor_node import mapping, mapping_proposals, table_file
@@ -207,6 +215,8 @@ def propose(
         ],
     }
     show_dict(shown, as_json, lines)
+    # Whoever asked for it to be saved, a script perhaps, must not go on as if it were.
+    return not (save_as and proposal.questions)
 
 
 def _proposal_lines(proposal: Proposal) -> list[str]:

@@ -15,7 +15,6 @@ import rich_click as click
 
 from candor_node.cli_common import (
     EXIT_FAILED,
-    FILE,
     by_option,
     config_option,
     config_path,
@@ -277,11 +276,11 @@ def _outcome_lines(outcomes: Sequence[tuple[Pack, Outcome]]) -> Iterator[str]:
 
 
 @packs.command("verify")
-@click.argument("file", type=FILE)
+@click.argument("name", metavar="NAME|FILE")
 @click.option("--issuer", default="", metavar="KEY", help="Trust this key of an issuer as well.")
 @config_option
 @json_option
-def verify(file: Path, issuer: str, config_file: Path | None, as_json: bool) -> None:
+def verify(name: str, issuer: str, config_file: Path | None, as_json: bool) -> None:
     """Check who signed a pack, that nobody changed it, and that every case comes out.
 
     Trusted are the release key, the keys of `pack_issuers` in node.toml, and KEY. The signature is expected
@@ -291,11 +290,16 @@ def verify(file: Path, issuer: str, config_file: Path | None, as_json: bool) -> 
     from candor_records.pack_cases import check_cases
     from candor_records.pack_reader import read_pack
     from candor_records.pack_rules import DEFAULT_PACK
-    from candor_records.pack_signature import PackSignature, check_signature
+    from candor_records.pack_signature import SUFFIX, PackSignature, check_signature
 
     settings = load(config_file).pack_issuers if config_path(config_file).exists() else ()
     trusted = shipped_packs.trusted_keys([*settings, *([issuer] if issuer else [])])
-    found = _read_file(file)
+    found = _find(name)
+    if not found.signature:
+        raise InputInvalid(
+            f"There is no signature {name}{SUFFIX} beside the pack.",
+            remedy="Put the file that came with the pack there, unchanged.",
+        )
     signature = PackSignature.parse(found.signature)
     check_signature(found.octets, signature, trusted)
     pack = read_pack(found.octets)

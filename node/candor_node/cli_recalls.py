@@ -146,4 +146,6 @@ def lines(view: pb.RecallView) -> list[str]:
 
 
 def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+    whole = str(timedelta(seconds=int(seconds)))
+    # Most copies are forgotten within a second; "0:00:00" would say nothing of it.
+    return f"{whole}.{int(seconds * 10) % 10}" if seconds < 60 else whole

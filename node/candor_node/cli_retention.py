@@ -42,7 +42,7 @@ def retention_due(days: int, by: str | None, config_file: Path | None, as_json: 
 
     with desk(config_file, by) as node:
         reply = node.PlanRetention(pb.PlanRetentionRequest(days=days), timeout=CALL_SECONDS)
-    show(reply, as_json, lambda: _plan_lines(reply, "ends in that time", "Nothing ends in that time."))
+    show(reply, as_json, lambda: _plan_lines(reply, "to end in that time", "Nothing ends in that time."))
 
 
 @retention.command("run")

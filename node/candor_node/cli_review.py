@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from candor_node import table_out
 from candor_node.cli_common import FILE, by_option, config_option, json_option, printable, show, table
 from candor_node.cli_office import running_office
+from candor_proto.errors import InputInvalid
 
 if TYPE_CHECKING:
     from candor_wire.v1 import office_pb2
@@ -41,11 +43,21 @@ def weekly(week: str, out: Path | None, by: str | None, config_file: Path | None
     """
     from candor_wire.v1 import office_pb2
 
+    if out is not None:
+        _check_page(out)
     with running_office(config_file, by) as node:
         reply = node.WeeklyReview(office_pb2.WeeklyReviewRequest(week=week), timeout=_SECONDS)
     if out is not None:
-        out.write_text(page(reply), "utf-8")
+        with table_out.private_file(out) as beside:
+            beside.write_text(page(reply), "utf-8")
     show(reply, as_json, lambda: [f"Written to {out}."] if out is not None else _lines(reply))
+
+
+def _check_page(out: Path) -> None:
+    """Raises InputInvalid before the node is asked."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputInvalid("The page is written as HTML.", remedy="Name a file that ends in .html.")
+    table_out.check_free(out, replace=True)
 
 
 @review.command("sign")

@@ -223,7 +223,7 @@ def report(
         summary = next(parts).summary
         page = b"".join(part.chunk for part in parts)
     pages.write(page.decode("utf-8"), out)
-    counted = f"{len(summary.dcns)} records, {summary.lookups} lookups"
+    counted = f"Records: {len(summary.dcns)}; lookups: {summary.lookups}"
     lines = [f"{counted}. The report is in {out}. It names a person."]
     if summary.unsure:
         lines += ["Left out, for they agree only in part; look at them, and name them if they are theirs:"]

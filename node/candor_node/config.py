@@ -78,6 +78,8 @@ class NodeConfig(BaseSettings):
     green_purposes: tuple[str, ...] = ("J_APPLICANT",)
     # Where officers reach the agency about their records; stands on every letter and report.
     subject_contact: str = Field("", max_length=300)
+    # Whether what is filed, at the desk or by an import, is a draft until a second person has reviewed it.
+    review_filings: bool = False
     subjects_an_hour: int = Field(25, ge=1, le=1000)
 
     quota_elements: int = Field(40_000, ge=0)
@@ -316,6 +318,8 @@ publish_interval_hours = 168
 # pack_issuers = ["64 hexadecimal digits"]
 # Purposes for which GREEN records are released without a person.
 green_purposes = ["J_APPLICANT"]
+# A second person reviews what is filed or imported before it can match: `candor-node records review`.
+review_filings = false
 """
 
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import TypeVar
 
-from candor_node import approvals, filings, lifecycle, record_seals, retention
+from candor_node import approvals, filing_lists, filings, lifecycle, record_seals, retention
 from candor_node.approvals import Approval, ApprovalId, Executor
+from candor_node.filing_lists import Cursor
 from candor_node.lifecycle import Doing, LifeEvent
 from candor_node.store import Database
 from candor_proto.errors import AlreadyExists, InputInvalid, UnknownObject, WrongRole, WrongStanding
@@ -28,18 +29,22 @@ from candor_proto.policy import Sharing
 from candor_proto.record import Tier
 from candor_proto.signing import SigningKey
 from candor_records.codes import AppealOutcome
-from candor_records.content import CONTENT_FIELDS, Content, ContentInvalid, FieldInvalid
+from candor_records.content import CONTENT_FIELDS, Content, ContentInvalid
 from candor_records.gate import gate_day
 from candor_records.kinds import FIELDS
 from candor_records.life import Act, Overturning, check_act
 from candor_records.policy import Policy
-from candor_records.record_fields import amended, parse
+from candor_records.record_fields import amended, parse, unknown_field
 from candor_records.records import Dcn, Record, Standing
 from candor_records.roles import Actor, Operation, same_user
 
 E = TypeVar("E", bound=Enum)
 
 _SEPARATOR = ","
+# Somewhere on earth it is a day later than in Greenwich.
+_A_DAY = timedelta(days=1)
+# Each is opened and sealed again: the writer is not to be held for longer than a moment.
+REVIEWED_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Named:
 def record_of(db: Database, named: Named) -> tuple[bytes, Dcn]:
     """Which record is meant, destroyed or not, by which number. Raises InputInvalid, UnknownObject."""
     if named.ori is None:
-        dcn = Dcn.parse(named.name)
+        dcn = _number(named.name)
         return filings.record_id_of(db, dcn), dcn
     known = filings.current_filing(db, named.ori, named.name.strip())
     if known is None:
@@ -62,6 +67,15 @@ def record_of(db: Database, named: Named) -> tuple[bytes, Dcn]:
             remedy="Search by name with `candor-node records search`, or name its DCN without --id.",
         )
     return filings.record_id_of(db, known.dcn), known.dcn
+
+
+def _number(name: str) -> Dcn:
+    try:
+        return Dcn.parse(name)
+    except InputInvalid as error:
+        raise InputInvalid(
+            error.message, remedy=f"{error.remedy} An agency's own id is named with --id."
+        ) from None
 
 
 def find(db: Database, named: Named) -> Record:
@@ -77,7 +91,7 @@ def file(
 ) -> LifeEvent:
     """File a first report from fields by name. Raises FieldInvalid, ContentInvalid or AlreadyExists."""
     if unknown := [name for name in fields if name not in CONTENT_FIELDS and name not in FIELDS]:
-        raise FieldInvalid(unknown[0][:40], "a record has no such field")
+        raise unknown_field(unknown[0])
     row = {**dict.fromkeys(CONTENT_FIELDS, ""), **fields}
     content, faults = parse(row, settlements=doing.policy.settlements_allowed)
     if content is None:
@@ -101,11 +115,39 @@ def review(db: Database, record: Record, doing: Doing) -> LifeEvent:
     check_act(record, Act.REVIEW)
     filed = [version.contributor for version in filings.versions(db, record.record_id)]
     if any(same_user(contributor, doing.by) for contributor in filed):
-        raise WrongRole(
-            "Nobody reviews what they filed themselves.", remedy="Ask somebody else to review it."
-        )
+        raise _own_filing()
     reviewed = replace(record.circumstances, reviewed=True)
     return lifecycle.change(db, record.dcn, Act.REVIEW, doing, reviewed)
+
+
+def _own_filing() -> WrongRole:
+    return WrongRole("Nobody reviews what they filed themselves.", remedy="Ask somebody else to review it.")
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """Drafts that were reviewed; those that are left to another person; where the next piece begins."""
+
+    events: tuple[LifeEvent, ...]
+    left: tuple[Dcn, ...] = ()
+    following: Cursor | None = None
+
+
+def review_all(db: Database, contributor: str, after: Cursor | None, doing: Doing) -> Reviewed:
+    """The second look at some of the drafts that `contributor` filed, those behind `after`.
+
+    A piece at a time, for an import may have filed thousands. Raises WrongRole.
+    """
+    if same_user(contributor, doing.by):
+        raise _own_filing()
+    found = filing_lists.drafts_of(db, contributor, after, REVIEWED_AT_ONCE)
+    events, left = list[LifeEvent](), list[Dcn]()
+    for dcn, _ in found:
+        try:
+            events.append(review(db, lifecycle.current(db, dcn), doing))
+        except WrongRole:
+            left.append(dcn)
+    return Reviewed(tuple(events), tuple(left), found[-1][1] if len(found) == REVIEWED_AT_ONCE else None)
 
 
 def act(
@@ -116,8 +158,12 @@ def act(
     fields: Mapping[str, str],
     how: str,
     until: date | None,
+    on: date | None = None,
 ) -> LifeEvent | None:
-    """An act that one person does; None when nothing differs. Raises InputInvalid or WrongStanding."""
+    """An act that one person does; None when nothing differs. Raises InputInvalid or WrongStanding.
+
+    `until` belongs to KEEP, `on` to OVERTURN.
+    """
     now, dcn = record.circumstances, record.dcn
     match what:
         case Act.CORRECT:
@@ -131,9 +177,9 @@ def act(
             facts = {**_facts(fields), "appeal_outcome": outcome.name}
             return lifecycle.decide_appeal(db, dcn, outcome, facts, doing)
         case Act.OVERTURN:
-            return lifecycle.overturn(
-                db, dcn, _code(Overturning, how, "what takes a decision away"), _facts(fields), doing
-            )
+            overturning = _code(Overturning, how, "what takes a decision away")
+            later = _decided_on(record, on, doing)
+            return lifecycle.overturn(db, dcn, overturning, _facts(fields), later)
         case Act.KEEP:
             check_act(record, Act.KEEP)
             today = gate_day(doing.now)
@@ -159,8 +205,12 @@ def act(
 
 
 def _amended(record: Record, fields: Mapping[str, str], doing: Doing) -> Content:
+    """What the record says with these fields. Raises InputInvalid."""
     if not fields:
         raise InputInvalid("Nothing was given that changes.", remedy="Give fields with --set field=value.")
+    # Asked first: every field of the other kind would be wrong as well.
+    if fields.get("record_kind", record.kind.name) != record.kind.name:
+        raise lifecycle.kind_stays()
     return amended(record.content, _facts(fields), settlements=doing.policy.settlements_allowed)
 
 
@@ -171,6 +221,19 @@ def _facts(fields: Mapping[str, str]) -> Mapping[str, str]:
             remedy="Change it with `candor-node records sharing`.",
         )
     return fields
+
+
+def _decided_on(record: Record, on: date | None, doing: Doing) -> Doing:
+    """`doing` with the day of a later decision in its reason. Raises InputInvalid for an impossible one."""
+    if on is None:
+        return doing
+    decided = record.content.due_process.decided_on
+    if on > doing.now.date() + _A_DAY or (isinstance(decided, date) and on < decided):
+        raise InputInvalid(
+            "The decision that takes this one away lies before it, or has not been made yet.",
+            remedy="Give the day on which that was decided with --on.",
+        )
+    return replace(doing, reason=f"Decided on {on}. {doing.reason}".strip())
 
 
 def _needs(reason: str, what: str, option: str) -> None:
@@ -249,7 +312,10 @@ def _propose(
 ) -> ApprovalId:
     key = record_seals.key_of(db, record.record_id)
     told = {"dcn": str(record.dcn), **arguments}
-    return approvals.propose(db, doing.now, operation, actor, str(record.dcn), told, doing.reason, key)
+    about = str(record.dcn)
+    # How it is to be opened may be thought over; withdrawing and destroying are proposed once.
+    once = operation is not Operation.OPEN_SHARING
+    return approvals.propose(db, doing.now, operation, actor, about, told, doing.reason, key, once=once)
 
 
 # --- once the second person agrees ------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from candor_proto.policy import Sharing
 from candor_proto.record import DisputeStatus, RecordKind, Tier
 from candor_records.codes import AdjudicationStatus
 from candor_records.gate import GateState
+from candor_records.life import Act
 from candor_records.records import Dcn, ReportType, Standing
 
 MOST_COUNTED = 10_000
@@ -155,8 +156,11 @@ class Page:
     following: Cursor | None
 
 
-def page(db: Database, wanted: Filter, after: Cursor | None = None, limit: int = 50) -> Page:
-    """The records that `wanted` lets through, newest filing first. Raises InputInvalid."""
+def page(db: Database, wanted: Filter, after: Cursor | None = None, limit: int = 50, offset: int = 0) -> Page:
+    """The records that `wanted` lets through, newest filing first. Raises InputInvalid.
+
+    `offset` leaves out so many behind `after`; each of them is passed by, so `after` is the way to read on.
+    """
     index, where, values = wanted.sql()
     counted = db.execute(
         f"SELECT count(*) FROM (SELECT 1 FROM record_heads {index} WHERE {where} LIMIT ?)",  # noqa: S608
@@ -166,7 +170,7 @@ def page(db: Database, wanted: Filter, after: Cursor | None = None, limit: int =
         where += " AND (filed_at, record_heads.record_id) < (?, ?)"
     rows = db.execute(
         _PAGE.format(index=index, where=where),
-        [*values, *([after.filed_at, after.record_id] if after else []), limit + 1],
+        [*values, *([after.filed_at, after.record_id] if after else []), limit + 1, offset],
     ).fetchall()
     ends = rows[limit - 1] if len(rows) > limit else None
     following = Cursor(ends[10], ends[19]) if ends else None
@@ -176,8 +180,21 @@ def page(db: Database, wanted: Filter, after: Cursor | None = None, limit: int =
 _PAGE = (
     f"SELECT {_COLUMNS}, record_heads.record_id FROM record_heads {{index}} "  # noqa: S608
     "JOIN records ON records.dcn = record_heads.dcn WHERE {where} "
-    "ORDER BY filed_at DESC, record_heads.record_id DESC LIMIT ?"
+    "ORDER BY filed_at DESC, record_heads.record_id DESC LIMIT ? OFFSET ?"
 )
+
+
+def drafts_of(db: Database, contributor: str, after: Cursor | None, limit: int) -> list[tuple[Dcn, Cursor]]:
+    """Drafts that somebody filed, the oldest first, each with the place behind it."""
+    place = after or Cursor(-1, b"")
+    rows = db.execute(
+        "SELECT heads.dcn, filed_at, heads.record_id FROM record_heads AS heads JOIN record_events AS events"
+        " ON events.record_id = heads.record_id AND events.act = ? AND events.by = ?"
+        " WHERE standing = ? AND (filed_at, heads.record_id) > (?, ?)"
+        " ORDER BY filed_at, heads.record_id LIMIT ?",
+        [Act.FILE.name, contributor, Standing.DRAFT.name, place.filed_at, place.record_id, limit],
+    )
+    return [(Dcn(dcn), Cursor(filed_at, record_id)) for dcn, filed_at, record_id in rows]
 
 
 def _summary(row: _Row) -> Summary:

@@ -113,7 +113,10 @@ def find_current(db: Database, record_id: bytes) -> Record:
     """The current version of a record; raises UnknownObject when its key is gone."""
     rows = list(_sealed(db, "records.record_id = ? AND current = 1", [record_id]))
     if not rows:
-        raise UnknownObject("The record was destroyed: nothing of it can be opened.")
+        raise UnknownObject(
+            "The record was destroyed: nothing of it can be opened.",
+            remedy="`candor-node records history` shows what was done with it, and who did it.",
+        )
     return rows[0].open()
 
 
@@ -184,12 +187,17 @@ def sealed_now(db: Database, record_id: bytes) -> SealedRecord | None:
 
 
 def due_for_gate(db: Database, today: date) -> list[SealedRecord]:
-    """Current records whose gate may have changed by `today`, and living ones whose time is over.
+    """Current records whose gate may have changed by `today`.
 
-    What was over when it was filed has no day to come on which it would be asked about.
+    Also those whose time to be kept was over already when they were filed: nothing is left to change the
+    gate's word, and they have to expire all the same.
     """
-    over = "record_heads.expires_on <= ? AND standing IN ('DRAFT', 'HELD', 'ACTIVE')"
-    return list(_sealed(db, f"current = 1 AND (recheck_on <= ? OR ({over}))", [today.isoformat()] * 2))
+    due = (
+        "current = 1 AND records.record_id IN (SELECT record_id FROM record_heads WHERE recheck_on <= ?"
+        " UNION ALL SELECT record_id FROM record_heads WHERE expires_on <= ?"
+        " AND +standing IN ('DRAFT', 'HELD', 'ACTIVE'))"
+    )
+    return list(_sealed(db, due, [today.isoformat()] * 2))
 
 
 def gate_words(db: Database) -> dict[str, bool]:

@@ -18,18 +18,24 @@ from candor_node.table_file import Reading
 from candor_node.table_out import Line
 
 ROW, STATUS, PROBLEM = f"{OWN_PREFIX}row", f"{OWN_PREFIX}status", f"{OWN_PREFIX}problem"
+REFUSAL, HINT = f"{OWN_PREFIX}refusal", f"{OWN_PREFIX}hint"
 PROBLEMS = frozenset({"REFUSED", "DUPLICATE"})
 _WORDS = {"REFUSED": "PROBLEM", "DUPLICATE": "POSSIBLE DUPLICATE"}
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """What the node said of one row; `problems` are (column of the template, reason)."""
+    """What the node said of one row; `problems` are (column of the template, reason).
+
+    `refusals` are codes of what may not be reported at all, `wanting` columns that a complete report gives.
+    """
 
     status: str
     report: str = ""
     held: tuple[str, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
+    refusals: tuple[str, ...] = ()
+    wanting: tuple[str, ...] = ()
 
     def words(self) -> str:
         """As the report's status column says it; what needs a person is in capitals."""
@@ -65,7 +71,8 @@ def write(
             # Cells behind the last column are what is wrong with the row: they must not be lost.
             more = [cell for cell in row.cells[len(header) :] if cell]
             told = "; ".join(problem(mapper, column, reason) for column, reason in result.problems)
-            ours = (str(row.number), result.words(), told)
+            hint = f"a complete report also gives: {', '.join(result.wanting)}" if result.wanting else ""
+            ours = (str(row.number), result.words(), told, ", ".join(dict.fromkeys(result.refusals)), hint)
             yield Line([*cells, *ours, *more], marked=result.status in PROBLEMS)
 
-    table_out.write(out, [*(header[at] for at in kept), ROW, STATUS, PROBLEM], lines())
+    table_out.write(out, [*(header[at] for at in kept), ROW, STATUS, PROBLEM, REFUSAL, HINT], lines())

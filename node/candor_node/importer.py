@@ -25,8 +25,8 @@ from candor_node.store import Database
 from candor_proto.errors import InputInvalid, WrongStanding
 from candor_proto.ids import NodeId, Ori
 from candor_proto.policy import Sharing
-from candor_records.content import Content, unreportable
-from candor_records.gate import GateState
+from candor_records.content import Content, FieldInvalid, lying_ahead, unreportable
+from candor_records.gate import UNREVIEWED, GateState
 from candor_records.life import LIVE, REPORTS, Act, act_of, check_act
 from candor_records.policy import NoPack, Policy
 from candor_records.record_fields import parse
@@ -49,6 +49,8 @@ class RowError:
     row: int
     column: str
     reason: str
+    # The code of what may not be reported at all (`Refusal`); empty for what is merely wrong.
+    code: str = ""
 
     def __str__(self) -> str:
         return f"row {self.row}, {self.column}: {self.reason}"
@@ -67,13 +69,17 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of one row. `report` is what a change is filed as, `held` which clauses would hold it."""
+    """What becomes of one row. `report` is what a change is filed as, `held` which clauses would hold it.
+
+    `wanting` names fields that a complete report of its kind gives; no row is refused for them.
+    """
 
     row: int
     status: Status
     problems: tuple[RowError, ...] = ()
     report: str = ""
     held: tuple[str, ...] = ()
+    wanting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,9 @@ class ImportReport:
     """What an import did, or would do. With errors it did nothing; `errors` shows the first 1,000 of them.
 
     `held` counts new and changed records the gate holds, `held_because` the clauses that do. `opening` counts
-    records that the file would open from RED: they stay as they are until a second person agrees.
+    records that the file would open from RED: they stay as they are until a second person agrees. `drafts`
+    counts new records that a second person has to review. `refused_because` counts problems by code,
+    `wanting` fields that complete reports would give.
     """
 
     new: int
@@ -94,6 +102,9 @@ class ImportReport:
     opening: int = 0
     reports: Mapping[str, int] = field(default_factory=dict)
     held_because: Mapping[str, int] = field(default_factory=dict)
+    drafts: int = 0
+    refused_because: Mapping[str, int] = field(default_factory=dict)
+    wanting: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,8 +151,12 @@ class Import:
         *,
         dry_run: bool = False,
         allow_duplicates: bool = False,
+        drafts: bool = False,
     ) -> None:
-        """`secret` is `record_digests.digest_secret`. Raises InputInvalid for columns of no template."""
+        """`secret` is `record_digests.digest_secret`; `drafts`: a second person reviews what is new.
+
+        Raises InputInvalid for columns of no template.
+        """
         strange = [name for name in columns if name not in mapping.COLUMNS]
         missing = [name for name in mapping.REQUIRED if name not in columns]
         if strange or missing or len(set(columns)) != len(columns):
@@ -151,6 +166,7 @@ class Import:
         self._secret = secret
         self._seals = staging.Seals()
         self._dry_run, self._allow_duplicates = dry_run, allow_duplicates
+        self._drafts = drafts
         self._ids: dict[str, int] = {}
         self._persons: dict[bytes, int] = {}
         self.rows = 0
@@ -159,6 +175,8 @@ class Import:
         self._counts: Counter[Status] = Counter()
         self._reports: Counter[str] = Counter()
         self._held_because: Counter[str] = Counter()
+        self._refused_because: Counter[str] = Counter()
+        self._wanting: Counter[str] = Counter()
         self._held = 0
         self._opening = 0
 
@@ -188,13 +206,16 @@ class Import:
             return ReadRow(number, None, (RowError(number, "(row)", reason),))
         cells = dict(zip(self._columns, row.cells, strict=True))
         content, faults = parse(cells, settlements=self._doing.policy.settlements_allowed)
-        problems = [RowError(number, fault.field, fault.reason) for fault in faults]
+        problems = [_row_error(number, fault) for fault in faults]
         agency_record_id = record_digests.folded_id(cells["agency_record_id"])
         if agency_record_id and self._ids.setdefault(agency_record_id, number) != number:
             reason = f"stands in row {self._ids[agency_record_id]} already; each record once"
             problems.append(RowError(number, "agency_record_id", reason))
         if content is not None and content.effective_on > self._doing.now.date() + _YEAR:
             problems.append(RowError(number, "effective_on", "lies more than a year ahead"))
+        if content is not None:
+            ahead = lying_ahead(content, self._doing.now.date())
+            problems += [_row_error(number, fault) for fault in ahead]
         return ReadRow(number, None if problems else content, tuple(problems))
 
     # --- a row and what is known ------------------------------------------------------------------------
@@ -247,11 +268,13 @@ class Import:
             reason = f"this person, kind and day stand {place} already, under another id"
             problem = RowError(row, "agency_record_id", reason)
             return Outcome(row, Status.DUPLICATE, (problem,)), None
-        record = initial(content, self._doing.now, self._ori, self._node, self._doing.by)
+        record = initial(
+            content, self._doing.now, self._ori, self._node, self._doing.by, reviewed=not self._drafts
+        )
         record, decision = lifecycle.prepared(Act.FILE, record, self._doing)
         state = decision.state()
-        held = state.failed if record.circumstances.standing is not Standing.ACTIVE else ()
-        return Outcome(row, Status.NEW, (), REPORTS[Act.FILE].name, held), (record, state)
+        outcome = Outcome(row, Status.NEW, (), REPORTS[Act.FILE].name, _held(record, state), content.wanting)
+        return outcome, (record, state)
 
     def _as_it_is(self, row: int, filing: CurrentFiling) -> Outcome:
         if filing.standing in LIVE:
@@ -278,9 +301,9 @@ class Import:
             return Outcome(row, Status.REFUSED, (RowError(row, "(row)", error.message.rstrip(".")),))
         after = lifecycle.filing(act, before, content, self._doing)
         after, decision = lifecycle.prepared(act, after, self._doing)
-        held = decision.state().failed if after.circumstances.standing is not Standing.ACTIVE else ()
+        held = _held(after, decision.state())
         self._opening += choice is not None and before.sharing is Sharing.RED
-        return Outcome(row, Status.CHANGED, (), REPORTS[act].name, held)
+        return Outcome(row, Status.CHANGED, (), REPORTS[act].name, held, content.wanting)
 
     def _count(self, outcome: Outcome) -> None:
         self._counts[outcome.status] += 1
@@ -288,6 +311,8 @@ class Import:
             self._reports[outcome.report] += 1
             self._held += bool(outcome.held)
             self._held_because.update(outcome.held)
+            self._wanting.update(outcome.wanting)
+        self._refused_because.update(each.code for each in outcome.problems if each.code)
         self._error_count += len(outcome.problems)
         room = MAX_ERRORS_SHOWN - len(self._errors)
         self._errors += outcome.problems[: max(room, 0)]
@@ -297,7 +322,11 @@ class Import:
     def report(self) -> ImportReport:
         """What the import did, or would do if nothing were wrong; InputInvalid for no rows."""
         if not self.rows:
-            raise InputInvalid("The file has a header but no rows.", remedy=_REMEDY)
+            raise InputInvalid(
+                "The file has a header but no records.",
+                remedy="Nothing was stored. Below the header each row is a record; rows that begin with # "
+                "are passed over.",
+            )
         done = not self._error_count or self._dry_run
         return ImportReport(
             new=self._counts[Status.NEW] if done else 0,
@@ -310,6 +339,9 @@ class Import:
             opening=self._opening if done else 0,
             reports=dict(sorted(self._reports.items())) if done else {},
             held_because=dict(sorted(self._held_because.items())) if done else {},
+            drafts=self._counts[Status.NEW] if done and self._drafts else 0,
+            refused_because=dict(sorted(self._refused_because.items())),
+            wanting=dict(self._wanting.most_common()) if done else {},
         )
 
     def finish(self, db: Database, propose_opening: ProposeOpening) -> ImportReport:
@@ -338,6 +370,18 @@ class Import:
             return
         circumstances = replace(record.circumstances, sharing=choice)
         lifecycle.change(db, record.dcn, Act.CHANGE_SHARING, self._doing, circumstances)
+
+
+def _row_error(number: int, fault: FieldInvalid) -> RowError:
+    code = fault.refusal.name if fault.refusal else ""
+    return RowError(number, fault.field, fault.reason, code)
+
+
+def _held(record: Record, state: GateState) -> tuple[str, ...]:
+    """The clauses that hold a record back; that a draft is not reviewed yet is told of all drafts at once."""
+    if record.circumstances.standing is Standing.ACTIVE:
+        return ()
+    return tuple(name for name in state.failed if name != UNREVIEWED)
 
 
 def _choice(before: Record, content: Content) -> Sharing | None:
@@ -392,7 +436,9 @@ def csv_rows(content: bytes) -> tuple[tuple[str, ...], Iterator[GivenRow]]:
     lines = csv_file.rows(csv_file.decode(content, _REMEDY), _REMEDY)
     header = next(lines, (1, []))[1]
     mapper = mapping.Mapper(None, header)
-    return mapper.columns, (given(mapper, number, cells, len(header)) for number, cells in lines)
+    return mapper.columns, (
+        given(mapper, number, cells, len(header)) for number, cells in lines if not mapper.passes_over(cells)
+    )
 
 
 def given(mapper: mapping.Mapper, number: int, cells: Sequence[str], width: int) -> GivenRow:

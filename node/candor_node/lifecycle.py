@@ -19,7 +19,7 @@ from candor_proto.errors import InputInvalid
 from candor_proto.ids import NodeId, Ori
 from candor_records import dispute as disputes
 from candor_records.codes import AppealOutcome, Finality
-from candor_records.content import Content, ContentInvalid, unreportable
+from candor_records.content import Content, ContentInvalid, lying_ahead, unreportable
 from candor_records.gate import GateDecision, gate, gate_day, standing
 from candor_records.life import (
     REPORTS,
@@ -69,8 +69,7 @@ def file(
     """
     if faults := unreportable(content):
         raise ContentInvalid(faults)
-    record = initial(content, doing.now, ori, node, doing.by)
-    record = replace(record, circumstances=replace(record.circumstances, reviewed=reviewed))
+    record = initial(content, doing.now, ori, node, doing.by, reviewed=reviewed)
     return _filed(db, Act.FILE, None, record, doing)
 
 
@@ -102,9 +101,7 @@ def report(db: Database, act: Act, before: Record, content: Content, doing: Doin
 
 def _check_same_matter(before: Record, content: Content) -> None:
     if content.record_kind is not before.kind:
-        raise InputInvalid(
-            "A record's kind does not change.", remedy="Void it and file a new report under a new id."
-        )
+        raise kind_stays()
     if content.agency_record_id != before.content.agency_record_id:
         raise InputInvalid("A record keeps the agency's id.", remedy="File a new report for another matter.")
 
@@ -132,6 +129,12 @@ def under_its_id(before: Record, content: Content) -> Content:
     known, given = before.content.agency_record_id, content.agency_record_id
     same = record_digests.folded_id(known) == record_digests.folded_id(given)
     return replace(content, agency_record_id=known) if same and known != given else content
+
+
+def kind_stays() -> InputInvalid:
+    return InputInvalid(
+        "A record's kind does not change.", remedy="Void it and file a new report under a new id."
+    )
 
 
 def notice_of_appeal(db: Database, dcn: Dcn, facts: Mapping[str, str], doing: Doing) -> LifeEvent:
@@ -239,9 +242,12 @@ def prepared(act: Act, record: Record, doing: Doing) -> tuple[Record, GateDecisi
 
 
 def _filed(db: Database, act: Act, before: Record | None, record: Record, doing: Doing) -> LifeEvent:
+    changed = changed_fields(before.content, record.content) if before else ()
+    for fault in lying_ahead(record.content, doing.now.date()):
+        if before is None or fault.field in changed:
+            raise fault
     record, decision = prepared(act, record, doing)
     filings.insert(db, record, decision.state())
-    changed = changed_fields(before.content, record.content) if before else ()
     return _done(db, LifeEvent(act, before, record, doing, changed))
 
 

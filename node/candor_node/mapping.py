@@ -20,12 +20,13 @@ from typing import TypeGuard
 
 from candor_node.table_file import Reading
 from candor_proto.errors import InputInvalid
-from candor_records.content import CONTENT_FIELDS, DETAIL_FIELDS
+from candor_records.content import ALL_FIELDS, CONTENT_FIELDS
+from candor_records.template import COMMENT
 
 # Columns of reports and exports that are ours: never data, whatever the profile says.
 OWN_PREFIX = "candor_"
 REQUIRED = CONTENT_FIELDS
-COLUMNS = (*CONTENT_FIELDS, *DETAIL_FIELDS)
+COLUMNS = ALL_FIELDS
 MAX_PROFILE_OCTETS = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _MAX_TEXT = 500
@@ -185,6 +186,13 @@ class Mapper:
             found.append(cell)
         return [*found, *self._fixed.values()]
 
+    def passes_over(self, cells: Sequence[str]) -> bool:
+        """Whether a row of the template is for people only: its first cell begins with COMMENT.
+
+        In the table of another system every row is somebody's, whatever its numbers begin with.
+        """
+        return self.profile is None and bool(cells) and cells[0].lstrip().startswith(COMMENT)
+
     def heading(self, column: str) -> str:
         """How the clerk's own table calls a column, or the column's name where it has none."""
         return self._headings.get(column, column)
@@ -221,6 +229,12 @@ def _refuse(
         if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
             raise InputInvalid("The columns are not separated by commas.", remedy=remedy)
         raise InputInvalid("The first row does not name the columns.", remedy=remedy)
+    if profile is not None and len(header) == 1 and len(missing) == len(profile.columns) > 1:
+        raise InputInvalid(
+            f"The columns are not separated as the profile {profile.name} says: "
+            f"by {profile.reading.delimiter}.",
+            remedy="Nothing was stored. Export the file as before, or --propose a new profile.",
+        )
     faults = []
     if missing:
         faults.append(f"missing: {', '.join(missing)}")

@@ -107,13 +107,10 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
 
     def _propose(self, actor: Actor) -> importer.ProposeOpening:
         """Puts what an import would open before a second person; once, however often the file says so."""
-        now, waiting = self._node.clock.now(), set[str]()
+        now = self._node.clock.now()
 
         def propose(db: Database, record: Record, sharing: Sharing) -> None:
-            if not waiting:
-                known = approvals.list_approvals(db, pending=True)
-                waiting.update(one.about for one in known if one.operation is Operation.OPEN_SHARING)
-            if str(record.dcn) not in waiting:
+            if approvals.is_waiting(db, now, Operation.OPEN_SHARING, str(record.dcn)) is None:
                 doing = Doing(now, actor.user, self._node.policy(db), "An import says so.")
                 desk.share(db, record, sharing, actor, doing)
 
@@ -132,6 +129,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
                 record_digests.digest_secret(db),
                 dry_run=start.dry_run,
                 allow_duplicates=start.allow_duplicates,
+                drafts=self._node.config.review_filings,
             )
             staging.begin(db)
             return begun
@@ -196,7 +194,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
 
     async def Export(self, request: pb.ExportRequest, context: Context) -> AsyncIterator[pb.ExportResponse]:
         by, now = _user(speaking_as(context, request.by)), self._node.clock.now()
-        ori = Ori(request.ori) if request.ori else None
+        ori = self._ori(request.ori) if request.ori else None
         numbers = await self._node.store.run(lambda db: exports.begin(db, now, by, request.format, ori))
         for at in range(0, len(numbers), exports.CHUNK):
             chunk = numbers[at : at + exports.CHUNK]
@@ -248,11 +246,12 @@ def _outcome(outcome: importer.Outcome) -> pb.RowOutcome:
         report=outcome.report,
         held=outcome.held,
         problems=map(_error, outcome.problems),
+        wanting=outcome.wanting,
     )
 
 
 def _error(error: importer.RowError) -> pb.ImportError:
-    return pb.ImportError(row=error.row, column=error.column, reason=error.reason)
+    return pb.ImportError(row=error.row, column=error.column, reason=error.reason, code=error.code)
 
 
 def _report(report: importer.ImportReport, *, published: bool, dry_run: bool) -> pb.ImportReport:
@@ -269,6 +268,9 @@ def _report(report: importer.ImportReport, *, published: bool, dry_run: bool) ->
         opening=report.opening,
         reports=report.reports,
         held_because=report.held_because,
+        drafts=report.drafts,
+        refused_because=report.refused_because,
+        wanting=report.wanting,
     )
 
 

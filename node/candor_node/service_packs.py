@@ -63,7 +63,7 @@ class PacksServicer(packs_pb2_grpc.PacksServiceServicer):
             pack, digest = packs.offer(db, now, request.octets, request.signature, trusted)
             about = f"{pack.name}:{pack.version}"
             approval_id = approvals.propose(
-                db, now, Operation.ADOPT_PACK, actor, about, {"digest": digest}, request.reason
+                db, now, Operation.ADOPT_PACK, actor, about, {"digest": digest}, request.reason, once=True
             )
             return pb.AdoptPackResponse(
                 name=pack.name,

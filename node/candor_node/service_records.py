@@ -39,7 +39,7 @@ from candor_proto.errors import InputInvalid
 from candor_proto.ids import Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
-from candor_records.gate import gate_day
+from candor_records.gate import CLAUSES, gate_day
 from candor_records.life import Act
 from candor_records.records import Standing
 from candor_records.retention import Certificate, file_of
@@ -65,6 +65,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "ListHistory": Operation.VIEW_RECORDS,
     "FileRecord": Operation.FILE_RECORDS,
     "ReviewRecord": Operation.REVIEW_RECORDS,
+    "ReviewDrafts": Operation.REVIEW_RECORDS,
     "ActOnRecord": Operation.ACT_ON_RECORDS,
     "VoidRecord": Operation.VOID_RECORD,
     "ExpungeRecord": Operation.EXPUNGE_RECORD,
@@ -90,16 +91,18 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
     ) -> pb.ListRecordsPageResponse:
         since = _day(request.since)
         wanted = Filter(
-            kind=_code(RecordKind, request.kind),
-            standing=_code(Standing, request.standing),
-            sharing=_code(Sharing, request.sharing),
-            ori=Ori(request.ori) if request.ori else None,
-            held_because=request.held_because.strip(),
+            kind=_code(RecordKind, request.kind, "kind"),
+            standing=_code(Standing, request.standing, "standing"),
+            sharing=_code(Sharing, request.sharing, "sharing"),
+            ori=self._ori(request.ori) if request.ori else None,
+            held_because=_clause(request.held_because),
             since=datetime.combine(since, datetime.min.time(), UTC) if since else None,
         )
         after = Cursor.parse(request.after) if request.after else None
         limit = _limit(request.limit)
-        page = await self._node.store.run(lambda db: filing_lists.page(db, wanted, after, limit))
+        page = await self._node.store.run(
+            lambda db: filing_lists.page(db, wanted, after, limit, request.offset)
+        )
         return pb.ListRecordsPageResponse(
             records=[records_view.line_of_summary(summary) for summary in page.records],
             total=page.total,
@@ -109,7 +112,7 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
     async def ListDues(self, request: pb.ListDuesRequest, context: Context) -> pb.ListDuesResponse:
         until = _day(request.until) or self._today() + timedelta(days=DUE_DAYS)
         what, limit = tuple(map(What.parse, request.what)) or tuple(What), _limit(request.limit)
-        kind = _code(RecordKind, request.kind)
+        kind = _code(RecordKind, request.kind, "kind")
         found = await self._node.store.run(lambda db: dues.dues(db, until, what, kind, limit=limit))
         return pb.ListDuesResponse(dues=map(records_view.due_line, found))
 
@@ -161,7 +164,7 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
 
     async def FileRecord(self, request: pb.FileRecordRequest, context: Context) -> pb.ActResponse:
         by, ori, node = acting(context).user, self._ori(request.ori), self._node.config.node_id
-        fields, draft = dict(request.fields), request.draft
+        fields, draft = dict(request.fields), request.draft or self._node.config.review_filings
         return await self._act(by, "", lambda db, doing: desk.file(db, fields, ori, node, doing, draft=draft))
 
     async def ReviewRecord(self, request: pb.ReviewRecordRequest, context: Context) -> pb.ActResponse:
@@ -170,19 +173,56 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
             acting(context).user, "", lambda db, doing: desk.review(db, desk.find(db, named), doing)
         )
 
+    async def ReviewDrafts(
+        self, request: pb.ReviewDraftsRequest, context: Context
+    ) -> pb.ReviewDraftsResponse:
+        by, now = acting(context).user, self._node.clock.now()
+        named = [self._named(record) for record in request.records]
+        if bool(named) == bool(request.all_from) or len(named) > MAX_LISTED:
+            raise InputInvalid(
+                "It is not said which drafts are reviewed, or of too many.",
+                remedy=f"Name at most {MAX_LISTED} records, or one person with --all-from.",
+            )
+        after = Cursor.parse(request.after) if request.after else None
+
+        def work(db: Database) -> pb.ReviewDraftsResponse:
+            doing = Doing(now, by, self._node.policy(db))
+            if named:
+                events = [desk.review(db, desk.find(db, each), doing) for each in named]
+                done = desk.Reviewed(tuple(events))
+            else:
+                done = desk.review_all(db, request.all_from, after, doing)
+            return pb.ReviewDraftsResponse(
+                records=[
+                    records_view.done(event, gate_day(now), doing.policy.gate_rules(event.after.kind)).record
+                    for event in done.events
+                ],
+                left=map(str, done.left),
+                following=str(done.following or ""),
+            )
+
+        reply = await self._node.store.run(work)
+        if reply.records:
+            await self._node.aftermath.acted()
+        return reply
+
     async def ActOnRecord(self, request: pb.ActOnRecordRequest, context: Context) -> pb.ActResponse:
         named, until, fields = self._named(request.record), _day(request.until), dict(request.fields)
-        what = _code(Act, request.act)
+        what, on = _code(Act, request.act, "act"), _day(request.on)
         if what is None:
             raise InputInvalid("It is not said what is to be done.", remedy="Name an act.")
 
         def work(db: Database, doing: Doing) -> LifeEvent | None:
-            return desk.act(db, desk.find(db, named), what, doing, fields, request.how, until)
+            return desk.act(db, desk.find(db, named), what, doing, fields, request.how, until, on)
 
         return await self._act(acting(context).user, request.reason, work)
 
     async def ShareRecord(self, request: pb.ShareRecordRequest, context: Context) -> pb.ActResponse:
-        actor, named, sharing = acting(context), self._named(request.record), _code(Sharing, request.sharing)
+        actor, named, sharing = (
+            acting(context),
+            self._named(request.record),
+            _code(Sharing, request.sharing, "sharing"),
+        )
         if sharing is None:
             raise InputInvalid("It is not said how it is shared.", remedy="Say GREEN, YELLOW or RED.")
         return await self._act(
@@ -326,7 +366,15 @@ def _limit(wanted: int, usual: int = 100) -> int:
     return min(wanted or usual, MAX_LISTED)
 
 
-def _code(codes: type[E], text: str) -> E | None:
+def _clause(text: str) -> str:
+    """A clause of the gate by its name, in any case. Raises InputInvalid."""
+    name = " ".join(text.split()).lower()
+    if name and name not in CLAUSES:
+        raise InputInvalid("The gate has no such clause.", remedy=f"Say one of {', '.join(CLAUSES)}.")
+    return name
+
+
+def _code(codes: type[E], text: str, what: str) -> E | None:
     """A code by its name, in any case; None for an empty text. Raises InputInvalid."""
     if not text.strip():
         return None
@@ -334,7 +382,7 @@ def _code(codes: type[E], text: str) -> E | None:
         return codes[text.strip().upper()]
     except KeyError:
         names = ", ".join(codes.__members__)
-        raise InputInvalid("There is no such code.", remedy=f"Say one of {names}.") from None
+        raise InputInvalid(f"There is no such {what}.", remedy=f"Say one of {names}.") from None
 
 
 def _day(text: str) -> date | None:

@@ -122,7 +122,7 @@ def _lines(file: IO[bytes], encoding: str) -> Iterator[str]:
         try:
             text = line.decode(codec)
         except UnicodeDecodeError:
-            advice = " If it comes from an older system, a profile can say windows-1252."
+            advice = " If it comes from an older system: --propose --encoding windows-1252."
             raise InputInvalid(
                 f"Line {number} is not encoded in {encoding.upper()}.", remedy=_REMEDY + advice
             ) from None

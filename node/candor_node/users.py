@@ -33,6 +33,7 @@ from candor_proto.errors import (
     NotAuthenticated,
     UnknownObject,
     WrongRole,
+    WrongStanding,
 )
 from candor_proto.evidence import NameRarity, Rarity
 from candor_proto.normalise import Particulars, normalise
@@ -275,8 +276,8 @@ def disable(db: Database, now: datetime, actor: Actor, user_id: str) -> None:
 
 
 def renew_token(db: Database, now: datetime, actor: Actor, user_id: str) -> str:
-    """A new token, shown once; the old one ends. Raises UnknownObject."""
-    find(db, user_id)
+    """A new token, shown once; the old one ends. Raises UnknownObject; WrongStanding for who was disabled."""
+    _check_not_ended(find(db, user_id))
     token, digest = _new_token()
     db.execute(
         "UPDATE users SET token_digest = ?, changed_by = ?, changed_at = ? WHERE user_id = ?",
@@ -287,13 +288,21 @@ def renew_token(db: Database, now: datetime, actor: Actor, user_id: str) -> str:
 
 
 def release(db: Database, now: datetime, actor: Actor, user_id: str) -> None:
-    """Take the lock off after failures. Raises UnknownObject; WrongRole for one's own."""
-    find(db, user_id)
+    """Take the lock off after failures. Raises UnknownObject, WrongStanding; WrongRole for one's own."""
+    _check_not_ended(find(db, user_id))
     if same_user(actor.user, user_id):
         raise WrongRole("Nobody takes the lock off themselves.", remedy="Ask another administrator.")
     db.execute("UPDATE users SET locked_at = NULL WHERE user_id = ?", [user_id])
     db.execute("DELETE FROM sign_in_failures WHERE user_id = ?", [user_id])
     _account(db, now, "user.released", user_id, actor)
+
+
+def _check_not_ended(user: User) -> None:
+    """Disabling is for good: nothing may look as if it gave the access back."""
+    if user.disabled_at is not None:
+        raise WrongStanding(
+            "The access of this user was ended.", remedy="Register the person anew, under another id."
+        )
 
 
 # --- reading -------------------------------------------------------------------------------------------

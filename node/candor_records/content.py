@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 
 from candor_proto.errors import InputInvalid
 from candor_proto.normalise import Particulars, normalise_post
@@ -48,8 +48,8 @@ class FieldInvalid(InputInvalid):
     `refusal` is the code of what may not be reported at all; None for what is merely wrong.
     """
 
-    def __init__(self, field: str, reason: str, refusal: Refusal | None = None) -> None:
-        super().__init__(f"{field}: {reason}.")
+    def __init__(self, field: str, reason: str, refusal: Refusal | None = None, *, remedy: str = "") -> None:
+        super().__init__(f"{field}: {reason}.", remedy=remedy)
         self.field = field
         self.reason = reason
         self.refusal = refusal
@@ -331,6 +331,21 @@ def _day(content: Content, name: str) -> object:
 
 def _before(one: object, other: object) -> bool:
     return isinstance(one, date) and isinstance(other, date) and one < other
+
+
+# Days of an appeal, which are entered once they have come: a decision ahead would make a report final today.
+_APPEAL_DAYS = ("appeal_filed_on", "appeal_decided_on")
+
+
+def lying_ahead(content: Content, today: date) -> tuple[FieldInvalid, ...]:
+    """What is told of an appeal as if it had happened, and has not on any place on earth."""
+    latest = today + timedelta(days=1)
+    days = ((name, content.details.get(name)) for name in _APPEAL_DAYS)
+    return tuple(
+        FieldInvalid(name, "lies ahead; it is entered once it has happened")
+        for name, day in days
+        if isinstance(day, date) and day > latest
+    )
 
 
 def known(value: str | Missing) -> str:

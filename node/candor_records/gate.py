@@ -25,11 +25,18 @@ from candor_records import tightenings
 from candor_records.advisory import advisory_clause
 from candor_records.codes import Finality, JudgmentForm, Missing, Opportunity
 from candor_records.content import Content, DueProcess, content_fields
-from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, Clause, GateRules
+from candor_records.gate_rules import ADVISORY_SEPARATION, FINAL_APPEAL_PENDING, Clause, GateRules, Tighten
 from candor_records.records import Record, ReportType, Standing
 
 # Days of a kind's own fields that a clause reads.
 _OWN_DAYS = ("separated_on", "investigation_opened_on", "officer_informed_on", "appeal_decided_on")
+# The clause that a draft fails.
+UNREVIEWED = "reviewed"
+# Every clause by its name; those behind the common ones are a policy pack's to set.
+CLAUSES = (
+    "notice", "opportunity", "final", "opt-in", "not expunged", "not void", "not expired", UNREVIEWED,
+    "not sealed", *(each.value for each in Tighten),
+)  # fmt: skip
 _LAST_ZONE = timezone(timedelta(hours=-12))
 _DAY = timedelta(days=1)
 
@@ -214,8 +221,8 @@ def _not_expired(record: Record, today: date) -> Clause:
 
 def _reviewed(record: Record) -> Clause:
     if record.circumstances.reviewed:
-        return Clause("reviewed", True, "Holds: the report is no draft any more.")
-    return Clause("reviewed", False, "Fails: the report is a draft; a second person has not reviewed it.")
+        return Clause(UNREVIEWED, True, "Holds: the report is no draft any more.")
+    return Clause(UNREVIEWED, False, "Fails: the report is a draft; a second person has not reviewed it.")
 
 
 def _not_sealed(record: Record) -> Clause:

@@ -292,13 +292,18 @@ def _further(
             yield fault
 
 
-def amended(content: Content, changes: Mapping[str, str], *, settlements: bool = False) -> Content:
-    """`content` with other texts in the fields that `changes` names; raises ContentInvalid, FieldInvalid.
+def unknown_field(name: str) -> FieldInvalid:
+    remedy = "`candor-node import --template FILE` writes a table with every field."
+    return FieldInvalid(name[:40], "a record has no such field", remedy=remedy)
 
-    `settlements` as in `parse`.
+
+def amended(content: Content, changes: Mapping[str, str], *, settlements: bool = False) -> Content:
+    """`content` with other texts in the fields that `changes` names; `settlements` as in `parse`.
+
+    Raises ContentInvalid, FieldInvalid.
     """
     if unknown := [name for name in changes if name not in ALL_FIELDS]:
-        raise FieldInvalid(unknown[0][:40], "a record has no such field")
+        raise unknown_field(unknown[0])
     found, faults = parse({**content_fields(content), **changes}, search=changes, settlements=settlements)
     if found is None:
         raise ContentInvalid(faults)

@@ -207,8 +207,10 @@ def initial(
     node: NodeId,
     contributor: str,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    *,
+    reviewed: bool = True,
 ) -> Record:
-    """The first version of a record."""
+    """The first version of a record; a draft unless `reviewed`."""
     return Record(
         Dcn.draw(random_bytes),
         1,
@@ -221,7 +223,7 @@ def initial(
         content,
         content.adjudication_status,
         random_bytes(RECORD_ID_OCTETS),
-        circumstances=Circumstances(sharing=content.sharing),
+        circumstances=Circumstances(sharing=content.sharing, reviewed=reviewed),
     )
 
 

@@ -218,6 +218,7 @@ class RowOutcome(_message.Message):
     REPORT_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    WANTING_FIELD_NUMBER: _builtins.int
     row: _builtins.int
     status: _builtins.str
     """NEW, CHANGED, UNCHANGED, DUPLICATE or REFUSED."""
@@ -229,6 +230,10 @@ class RowOutcome(_message.Message):
 
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportError]: ...
+    @_builtins.property
+    def wanting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields that a complete report of its kind would give."""
+
     def __init__(
         self,
         *,
@@ -237,10 +242,11 @@ class RowOutcome(_message.Message):
         report: _builtins.str = ...,
         held: _abc.Iterable[_builtins.str] | None = ...,
         problems: _abc.Iterable[Global___ImportError] | None = ...,
+        wanting: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "problems", b"problems", "report", b"report", "row", b"row", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "problems", b"problems", "report", b"report", "row", b"row", "status", b"status", "wanting", b"wanting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -305,6 +311,46 @@ class ImportReport(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RefusedBecauseEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class WantingEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NEW_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
     UNCHANGED_FIELD_NUMBER: _builtins.int
@@ -317,6 +363,9 @@ class ImportReport(_message.Message):
     OPENING_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
     HELD_BECAUSE_FIELD_NUMBER: _builtins.int
+    DRAFTS_FIELD_NUMBER: _builtins.int
+    REFUSED_BECAUSE_FIELD_NUMBER: _builtins.int
+    WANTING_FIELD_NUMBER: _builtins.int
     new: _builtins.int
     changed: _builtins.int
     unchanged: _builtins.int
@@ -328,12 +377,22 @@ class ImportReport(_message.Message):
     duplicates: _builtins.int
     opening: _builtins.int
     """Records that the file would open from RED; they wait for a second person."""
+    drafts: _builtins.int
+    """New records that a second person has to review first."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportError]: ...
     @_builtins.property
     def reports(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
     def held_because(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def refused_because(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Problems by the code of what may not be reported at all."""
+
+    @_builtins.property
+    def wanting(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Fields that complete reports of their kind would give; nothing is refused for them."""
+
     def __init__(
         self,
         *,
@@ -349,10 +408,13 @@ class ImportReport(_message.Message):
         opening: _builtins.int = ...,
         reports: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         held_because: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        drafts: _builtins.int = ...,
+        refused_because: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        wanting: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "dry_run", b"dry_run", "duplicates", b"duplicates", "error_count", b"error_count", "errors", b"errors", "held", b"held", "held_because", b"held_because", "new", b"new", "opening", b"opening", "published", b"published", "reports", b"reports", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "drafts", b"drafts", "dry_run", b"dry_run", "duplicates", b"duplicates", "error_count", b"error_count", "errors", b"errors", "held", b"held", "held_because", b"held_because", "new", b"new", "opening", b"opening", "published", b"published", "refused_because", b"refused_because", "reports", b"reports", "unchanged", b"unchanged", "wanting", b"wanting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -365,19 +427,23 @@ class ImportError(_message.Message):
     ROW_FIELD_NUMBER: _builtins.int
     COLUMN_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
     row: _builtins.int
     column: _builtins.str
     reason: _builtins.str
+    code: _builtins.str
+    """The code of what may not be reported at all; empty for what is merely wrong."""
     def __init__(
         self,
         *,
         row: _builtins.int = ...,
         column: _builtins.str = ...,
         reason: _builtins.str = ...,
+        code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "reason", b"reason", "row", b"row"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "column", b"column", "reason", b"reason", "row", b"row"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

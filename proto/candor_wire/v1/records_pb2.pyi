@@ -62,6 +62,7 @@ class ListRecordsPageRequest(_message.Message):
     ORI_FIELD_NUMBER: _builtins.int
     HELD_BECAUSE_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     after: _builtins.str
     """Where the page before ended."""
@@ -73,6 +74,8 @@ class ListRecordsPageRequest(_message.Message):
     """A clause of the gate that holds the records back."""
     since: _builtins.str
     """Filed on this day or later."""
+    offset: _builtins.int
+    """Leave out so many; `after` is for whoever reads on."""
     def __init__(
         self,
         *,
@@ -84,10 +87,11 @@ class ListRecordsPageRequest(_message.Message):
         ori: _builtins.str = ...,
         held_because: _builtins.str = ...,
         since: _builtins.str = ...,
+        offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "held_because", b"held_because", "kind", b"kind", "limit", b"limit", "ori", b"ori", "sharing", b"sharing", "since", b"since", "standing", b"standing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "held_because", b"held_because", "kind", b"kind", "limit", b"limit", "offset", b"offset", "ori", b"ori", "sharing", b"sharing", "since", b"since", "standing", b"standing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -742,6 +746,66 @@ class ReviewRecordRequest(_message.Message):
 Global___ReviewRecordRequest: _TypeAlias = ReviewRecordRequest  # noqa: Y015
 
 @_typing.final
+class ReviewDraftsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    ALL_FROM_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    all_from: _builtins.str
+    """Instead: whatever this user filed."""
+    after: _builtins.str
+    """Where the piece before ended."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordName]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___RecordName] | None = ...,
+        all_from: _builtins.str = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "all_from", b"all_from", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewDraftsRequest: _TypeAlias = ReviewDraftsRequest  # noqa: Y015
+
+@_typing.final
+class ReviewDraftsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    FOLLOWING_FIELD_NUMBER: _builtins.int
+    following: _builtins.str
+    """Where the next piece begins; empty behind the last."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordLine]:
+        """As they stand now."""
+
+    @_builtins.property
+    def left(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Drafts that another person has to review, for who asks filed a version of them."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___RecordLine] | None = ...,
+        left: _abc.Iterable[_builtins.str] | None = ...,
+        following: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["following", b"following", "left", b"left", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewDraftsResponse: _TypeAlias = ReviewDraftsResponse  # noqa: Y015
+
+@_typing.final
 class ActOnRecordRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -771,6 +835,7 @@ class ActOnRecordRequest(_message.Message):
     HOW_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
     act: _builtins.str
     """CORRECT, REVISE, NOTICE_APPEAL, DECIDE_APPEAL, OVERTURN, SEAL, UNSEAL, HOLD, LIFT_HOLD, KEEP."""
     how: _builtins.str
@@ -778,6 +843,8 @@ class ActOnRecordRequest(_message.Message):
     until: _builtins.str
     """KEEP: the day of the next review; empty: what the policy pack says."""
     reason: _builtins.str
+    on: _builtins.str
+    """OVERTURN: the day on which that was decided."""
     @_builtins.property
     def record(self) -> Global___RecordName: ...
     @_builtins.property
@@ -793,10 +860,11 @@ class ActOnRecordRequest(_message.Message):
         how: _builtins.str = ...,
         until: _builtins.str = ...,
         reason: _builtins.str = ...,
+        on: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "fields", b"fields", "how", b"how", "reason", b"reason", "record", b"record", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "fields", b"fields", "how", b"how", "on", b"on", "reason", b"reason", "record", b"record", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

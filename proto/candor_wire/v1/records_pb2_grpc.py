@@ -69,6 +69,11 @@ class RecordsServiceStub(object):
                 request_serializer=candor__wire_dot_v1_dot_records__pb2.ReviewRecordRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_records__pb2.ActResponse.FromString,
                 _registered_method=True)
+        self.ReviewDrafts = channel.unary_unary(
+                '/candor.v1.RecordsService/ReviewDrafts',
+                request_serializer=candor__wire_dot_v1_dot_records__pb2.ReviewDraftsRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_records__pb2.ReviewDraftsResponse.FromString,
+                _registered_method=True)
         self.ActOnRecord = channel.unary_unary(
                 '/candor.v1.RecordsService/ActOnRecord',
                 request_serializer=candor__wire_dot_v1_dot_records__pb2.ActOnRecordRequest.SerializeToString,
@@ -162,6 +167,13 @@ class RecordsServiceServicer(object):
 
     def ReviewRecord(self, request, context):
         """The second look at a draft.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewDrafts(self, request, context):
+        """The same of several: of those that are named all or none, of one person's drafts a piece after the other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -264,6 +276,11 @@ def add_RecordsServiceServicer_to_server(servicer, server):
                     servicer.ReviewRecord,
                     request_deserializer=candor__wire_dot_v1_dot_records__pb2.ReviewRecordRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_records__pb2.ActResponse.SerializeToString,
+            ),
+            'ReviewDrafts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewDrafts,
+                    request_deserializer=candor__wire_dot_v1_dot_records__pb2.ReviewDraftsRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_records__pb2.ReviewDraftsResponse.SerializeToString,
             ),
             'ActOnRecord': grpc.unary_unary_rpc_method_handler(
                     servicer.ActOnRecord,
@@ -500,6 +517,33 @@ class RecordsService(object):
             '/candor.v1.RecordsService/ReviewRecord',
             candor__wire_dot_v1_dot_records__pb2.ReviewRecordRequest.SerializeToString,
             candor__wire_dot_v1_dot_records__pb2.ActResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewDrafts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.RecordsService/ReviewDrafts',
+            candor__wire_dot_v1_dot_records__pb2.ReviewDraftsRequest.SerializeToString,
+            candor__wire_dot_v1_dot_records__pb2.ReviewDraftsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class RecordsServiceStub:
     FileRecord: _grpc.UnaryUnaryMultiCallable[_records_pb2.FileRecordRequest, _records_pb2.ActResponse]
     ReviewRecord: _grpc.UnaryUnaryMultiCallable[_records_pb2.ReviewRecordRequest, _records_pb2.ActResponse]
     """The second look at a draft."""
+    ReviewDrafts: _grpc.UnaryUnaryMultiCallable[_records_pb2.ReviewDraftsRequest, _records_pb2.ReviewDraftsResponse]
+    """The same of several: of those that are named all or none, of one person's drafts a piece after the other."""
     ActOnRecord: _grpc.UnaryUnaryMultiCallable[_records_pb2.ActOnRecordRequest, _records_pb2.ActResponse]
     """Every act that one person may do."""
     VoidRecord: _grpc.UnaryUnaryMultiCallable[_records_pb2.VoidRecordRequest, _records_pb2.ActResponse]
@@ -78,6 +80,8 @@ class RecordsServiceAsyncStub(RecordsServiceStub):
     FileRecord: _aio.UnaryUnaryMultiCallable[_records_pb2.FileRecordRequest, _records_pb2.ActResponse]  # type: ignore[assignment]
     ReviewRecord: _aio.UnaryUnaryMultiCallable[_records_pb2.ReviewRecordRequest, _records_pb2.ActResponse]  # type: ignore[assignment]
     """The second look at a draft."""
+    ReviewDrafts: _aio.UnaryUnaryMultiCallable[_records_pb2.ReviewDraftsRequest, _records_pb2.ReviewDraftsResponse]  # type: ignore[assignment]
+    """The same of several: of those that are named all or none, of one person's drafts a piece after the other."""
     ActOnRecord: _aio.UnaryUnaryMultiCallable[_records_pb2.ActOnRecordRequest, _records_pb2.ActResponse]  # type: ignore[assignment]
     """Every act that one person may do."""
     VoidRecord: _aio.UnaryUnaryMultiCallable[_records_pb2.VoidRecordRequest, _records_pb2.ActResponse]  # type: ignore[assignment]
@@ -149,6 +153,14 @@ class RecordsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_records_pb2.ActResponse, _abc.Awaitable[_records_pb2.ActResponse]]:
         """The second look at a draft."""
+
+    @_abc_1.abstractmethod
+    def ReviewDrafts(
+        self,
+        request: _records_pb2.ReviewDraftsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_records_pb2.ReviewDraftsResponse, _abc.Awaitable[_records_pb2.ReviewDraftsResponse]]:
+        """The same of several: of those that are named all or none, of one person's drafts a piece after the other."""
 
     @_abc_1.abstractmethod
     def ActOnRecord(

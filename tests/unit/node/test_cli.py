@@ -27,7 +27,14 @@ from candor_node.cli_common import (
     table,
     to_dict,
 )
-from candor_proto.errors import CandorError, InputInvalid, SignatureInvalid
+from candor_proto.errors import (
+    CandorError,
+    InputInvalid,
+    NotAuthenticated,
+    PurposeRefused,
+    SignatureInvalid,
+    WrongRole,
+)
 from candor_proto.scoring import Evidence, NameRarity, Outcome, explain
 from candor_wire.v1 import local_pb2 as pb
 from tests.federation import Federation, federation, until
@@ -462,6 +469,9 @@ def test_the_version_comes_at_once() -> None:
     [
         (InputInvalid("Wrong.", remedy="Right it."), EXIT_OPERATOR),
         (SignatureInvalid("Forged."), EXIT_FAILED),
+        (WrongRole("Not yours."), EXIT_OPERATOR),
+        (NotAuthenticated("Who?"), EXIT_OPERATOR),
+        (PurposeRefused("Why?"), EXIT_OPERATOR),
         (click.UsageError("no such option"), EXIT_OPERATOR),
         (KeyboardInterrupt(), EXIT_OPERATOR),
         (PermissionError(13, "Permission denied", "/x"), EXIT_OPERATOR),

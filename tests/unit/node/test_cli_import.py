@@ -13,10 +13,12 @@ import xlsxwriter
 
 from candor_node import niem, table_file
 from candor_node.cli_common import EXIT_OPERATOR
-from candor_node.import_report import PROBLEM, ROW, STATUS
+from candor_node.import_report import HINT, PROBLEM, REFUSAL, ROW, STATUS
 from candor_node.mapping import COLUMNS
 from candor_proto.errors import AlreadyExists, CandorError, InputInvalid
+from candor_proto.record import RecordKind
 from candor_records.content import CONTENT_FIELDS
+from candor_records.template import template_rows
 from tests.federation import Federation
 from tests.records import csv_bytes, generated_rows, make_row
 from tests.unit.node.test_cli import Run, ended, play
@@ -88,7 +90,7 @@ def test_from_a_systems_own_export_to_a_report_to_records(tmp_path: Path, name: 
         assert await total(run) == 0
 
         header, rows = table(report)
-        assert header == [*HEADER, ROW, STATUS, PROBLEM]
+        assert header == [*HEADER, ROW, STATUS, PROBLEM, REFUSAL, HINT]
         assert [row[STATUS] for row in rows] == ["new", "PROBLEM", "new"]
         assert [row[ROW] for row in rows] == ["2", "3", "4"]
         assert "DOB" in rows[1][PROBLEM]
@@ -131,6 +133,8 @@ def test_dry_run_says_what_would_be_done_and_stores_nothing(tmp_path: Path) -> N
             "1 new, 2 changed, 1 unchanged; 1 held back by the fair-process gate.",
             "Changes: 1 CORRECTION, 1 NOTICE_OF_APPEAL.",
             "Held back by: final (1).",
+            "Complete reports also give: cause_codes (3), eligible_for_rehire (3), separated_on (3). "
+            "No row is refused for that.",
             "A dry run: nothing was stored.",
         ]
         found = [row[STATUS] for row in table(report)[1]]
@@ -207,7 +211,68 @@ def test_template_has_every_column_and_is_not_written_over_a_file(tmp_path: Path
         assert ended(await run("import", "--template", str(path))) == 0
         assert table(path)[0] == list(COLUMNS)
         assert isinstance((await run("import", "--template", str(path))).exception, AlreadyExists)
+        assert ended(await run("import", "--template", str(path), "--force")) == 0
         assert isinstance((await run("import")).exception, InputInvalid)
+
+    play(tmp_path, scene, agencies=1)
+
+
+@pytest.mark.parametrize("name", ["template.xlsx", "template.csv"])
+def test_rows_of_the_template_that_are_for_people_file_nobody(tmp_path: Path, name: str) -> None:
+    async def scene(fed: Federation, run: Run) -> None:
+        path = tmp_path / name
+        written = await run("import", "--template", str(path), "--json")
+        assert json.loads(written.stdout)["examples"] == len(RecordKind)
+        untouched = await run("import", str(path))
+        assert isinstance(untouched.exception, InputInvalid)
+        assert "a header but no records" in str(untouched.exception)
+        header, *rows = template_rows()
+        filled = tmp_path / "filled.csv"
+        with filled.open("w", newline="", encoding="utf-8") as out:
+            csv.writer(out).writerows([header, *rows, ["EX-1", *rows[1][1:]]])
+        done = await run("import", str(filled))
+        assert ended(done) == 0, done.output
+        assert done.output.splitlines()[0] == "1 new, 0 changed, 0 unchanged."
+        assert f"{len(rows)} rows that begin with # were passed over." in done.output
+        assert await total(run) == 1
+
+    play(tmp_path, scene, agencies=1)
+
+
+def test_report_of_a_dry_run_names_codes_and_what_is_wanting(tmp_path: Path) -> None:
+    async def scene(fed: Federation, run: Run) -> None:
+        rows = list(generated_rows(2))
+        rows[1]["narrative"] = "In a Garrity statement he admitted it."
+        file, report = tmp_path / "records.csv", tmp_path / "report.csv"
+        file.write_bytes(csv_bytes(rows))
+        dry = await run("import", str(file), "--dry-run", "--report", str(report), "--json")
+        assert ended(dry) == EXIT_OPERATOR
+        said = json.loads(dry.stdout)
+        assert said["refused_because"] == {"COMPELLED_STATEMENT": 1}
+        assert [error["code"] for error in said["errors"]] == ["COMPELLED_STATEMENT"]
+        assert said["wanting"] == {"separated_on": 1, "cause_codes": 1, "eligible_for_rehire": 1}
+        good, bad = table(report)[1]
+        assert (good[REFUSAL], bad[REFUSAL]) == ("", "COMPELLED_STATEMENT")
+        assert good[HINT] == "a complete report also gives: separated_on, cause_codes, eligible_for_rehire"
+        assert "May not be reported: COMPELLED_STATEMENT (1)." in (await run("import", str(file))).output
+
+    play(tmp_path, scene, agencies=1)
+
+
+def test_what_an_import_filed_is_found_at_once(tmp_path: Path) -> None:
+    """By name, in its history, and among what is due."""
+
+    async def scene(fed: Federation, run: Run) -> None:
+        assert (await run("records", "search", "Foundling")).output.splitlines()[0] == "Nobody of that name."
+        file = tmp_path / "records.csv"
+        file.write_bytes(csv_bytes([make_row(last="Foundling", subject_notified_on="")]))
+        assert ended(await run("import", str(file), "--by", "clerk-7")) == 0
+        found = json.loads((await run("records", "search", "Foundling", "--json")).stdout)["records"]
+        (dcn,) = (one["record"]["dcn"] for one in found)
+        history = json.loads((await run("records", "history", dcn, "--json")).stdout)["entries"]
+        assert [(entry["act"], entry["by"]) for entry in history] == [("FILE", "clerk-7")]
+        due = json.loads((await run("records", "due", "--json")).stdout)["dues"]
+        assert {"NOTICE", "REVIEW"} <= {one["what"] for one in due if one["dcn"] == dcn}
 
     play(tmp_path, scene, agencies=1)
 
@@ -216,7 +281,7 @@ def test_profiles_are_kept_by_name_and_version(tmp_path: Path) -> None:
     async def scene(fed: Federation, run: Run) -> None:
         file = own_system(tmp_path / "export.xlsx", CELLS)
         open_ones = await run("import", str(file), "--propose", "--save-profile", "ours")
-        assert ended(open_ones) == 0
+        assert ended(open_ones) == EXIT_OPERATOR
         assert "Not saved" in open_ones.output
         assert "No profiles." in (await run("imports", "list")).output
         assert ended(await run("import", str(file), "--propose", *PROPOSE, "--save-profile", "ours")) == 0
@@ -340,5 +405,20 @@ def test_documents_stay_and_their_digests_travel(tmp_path: Path) -> None:
         both = await run("records", "verify-documents", dcn, str(order), str(letter))
         assert ended(both) == EXIT_OPERATOR
         assert both.output.count("NOT NAMED") == 2
+
+    play(tmp_path, scene, agencies=1)
+
+
+def test_answers_to_a_proposal_are_no_part_of_an_import(tmp_path: Path) -> None:
+    """Nobody is to think that a column was set when the file was read without it."""
+
+    async def scene(fed: Federation, run: Run) -> None:
+        file = tmp_path / "records.csv"
+        file.write_bytes(csv_bytes([make_row()]))
+        for words in (("--set", "sharing=RED"), ("--ignore", "Status"), ("--save-profile", "ours")):
+            refused = await run("import", str(file), *words)
+            assert isinstance(refused.exception, InputInvalid)
+            assert "--propose" in refused.exception.remedy
+        assert await total(run) == 0
 
     play(tmp_path, scene, agencies=1)

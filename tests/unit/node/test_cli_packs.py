@@ -96,6 +96,7 @@ def test_a_pack_is_verified_by_the_keys_that_are_trusted(
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path, pack_text())
     refused(run("verify", str(path)), IdentityMismatch)
+    assert "All cases of its" in run("verify", "california").output
     key = ISSUER.public.value.hex()
     assert f"Signed by the key {key}." in run("verify", str(path), "--issuer", key).output
     path.write_bytes(path.read_bytes().replace(b"days = 5", b"days = 6"))

@@ -31,7 +31,7 @@ from candor_records.policy import NoPack
 from candor_records.records import Dcn, Record, ReportType, Standing
 from candor_records.roles import ALL_ROLES, Actor
 from tests.desk import desk_store, doing, filed
-from tests.records import NODE, NOW, ORI, make_row
+from tests.records import CONTRIBUTOR, NODE, NOW, ORI, generated_rows, make_row
 
 CLERK, CHIEF = Actor("clerk-7", ALL_ROLES), Actor("chief-2", ALL_ROLES)
 EXECUTORS = desk.executors(NODE, SigningKey(bytes(range(32))), lambda _: NoPack())
@@ -125,6 +125,51 @@ def test_a_settlement_is_filed_only_where_the_pack_lets_it_in(store: Store) -> N
     assert event.after.content.detail("judgment_form") is JudgmentForm.SETTLEMENT_NO_ADMISSION
 
 
+def test_a_settlement_that_the_pack_lets_in_can_be_corrected(store: Store) -> None:
+    row = make_row(record_kind="CIVIL_JUDGMENT", judgment_form="ADJUDICATED_LIABILITY")
+    record, how = _file(store, row), doing(policy=_Settling())
+    fields = {"judgment_form": "SETTLEMENT_NO_ADMISSION"}
+    with pytest.raises(ContentInvalid, match="a settlement is not a judgment"):
+        _act(store, record, Act.CORRECT, fields)
+    event = store.run_sync(lambda db: desk.act(db, record, Act.CORRECT, how, fields, "", None))
+    assert event is not None
+    assert event.after.content.detail("judgment_form") is JudgmentForm.SETTLEMENT_NO_ADMISSION
+
+
+def test_a_kind_that_is_corrected_is_told_in_one_sentence(store: Store) -> None:
+    with pytest.raises(InputInvalid, match=r"^A record's kind does not change"):
+        _act(store, filed(store), Act.CORRECT, {"record_kind": "COMMENDATION"})
+
+
+def test_an_id_in_place_of_a_number_is_told_apart(store: Store) -> None:
+    with pytest.raises(InputInvalid) as caught:
+        _find(store, "IA-2021-0001")
+    assert "--id" in caught.value.remedy
+    assert "IA-2021" not in str(caught.value)
+
+
+def test_drafts_of_one_person_are_reviewed_piece_by_piece(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "REVIEWED_AT_ONCE", 2)
+    mine = [_file(store, row, draft=True) for row in generated_rows(5)]
+    other = store.run_sync(
+        lambda db: desk.file(db, make_row(), ORI, NODE, doing(by="clerk-9"), draft=True)
+    ).after
+    how = doing(by="clerk-8")
+    store.run_sync(lambda db: desk.act(db, mine[0], Act.CORRECT, how, {"rank": "Major"}, "", None))
+    with pytest.raises(WrongRole, match="themselves"):
+        store.run_sync(lambda db: desk.review_all(db, CONTRIBUTOR, None, doing()))
+    done, left, after = 0, 0, None
+    while True:
+        piece = store.run_sync(lambda db, after=after: desk.review_all(db, CONTRIBUTOR, after, how))  # type: ignore[misc]
+        done, left, after = done + len(piece.events), left + len(piece.left), piece.following
+        if after is None:
+            break
+    assert (done, left) == (4, 1)
+    assert _find(store, str(other.dcn)).circumstances.standing is Standing.DRAFT
+
+
 def test_an_id_that_is_taken_is_refused_and_says_which_record_to_correct(store: Store) -> None:
     record = filed(store)
     with pytest.raises(AlreadyExists) as caught:
@@ -216,6 +261,22 @@ def test_what_takes_a_decision_away_withdraws_the_record(store: Store, how: str)
     assert last.reason == f"{how}. Order 17"
 
 
+@pytest.mark.parametrize("days", [2, -3000])
+def test_nothing_is_overturned_before_it_was_decided_or_by_what_is_still_to_come(
+    store: Store, days: int
+) -> None:
+    record, on = filed(store), (NOW + timedelta(days=days)).date()
+    with pytest.raises(InputInvalid, match="lies before it, or has not been made yet"):
+        store.run_sync(lambda db: desk.act(db, record, Act.OVERTURN, doing(), {}, "VACATED", None, on))
+
+
+@pytest.mark.parametrize("act", [Act.NOTICE_APPEAL, Act.CORRECT])
+def test_an_appeal_that_is_still_to_come_is_not_entered(store: Store, act: Act) -> None:
+    day = (NOW + timedelta(days=2)).date().isoformat()
+    with pytest.raises(FieldInvalid, match="lies ahead"):
+        _act(store, filed(store), act, {"appeal_filed_on": day})
+
+
 @pytest.mark.parametrize(
     ("what", "how"), [(Act.DECIDE_APPEAL, "LOST"), (Act.OVERTURN, ""), (Act.OVERTURN, "FORGOTTEN")]
 )
@@ -286,6 +347,15 @@ def _proposed(outcome: LifeEvent | ApprovalId) -> ApprovalId:
 
 def _approve(store: Store, approval_id: ApprovalId, actor: Actor = CHIEF) -> None:
     store.run_sync(lambda db: approvals.decide(db, NOW, approval_id, actor, True, "seen", EXECUTORS))
+
+
+def test_what_waits_for_a_second_person_is_not_proposed_twice(store: Store) -> None:
+    record = filed(store)
+    waiting = _proposed(store.run_sync(lambda db: desk.void(db, record, CLERK, doing(reason="wrong"))))
+    with pytest.raises(AlreadyExists, match=str(waiting)):
+        store.run_sync(lambda db: desk.void(db, record, CLERK, doing(reason="wrong")))
+    later = NOW + approvals.LIFE + timedelta(hours=1)
+    store.run_sync(lambda db: desk.void(db, record, CLERK, doing(now=later, reason="wrong")))
 
 
 def test_a_void_is_only_proposed_until_a_second_person_agrees(store: Store) -> None:

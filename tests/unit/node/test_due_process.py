@@ -49,6 +49,20 @@ def test_refresh_writes_only_words_that_change_and_shows_all_it_asked(store: Sto
     assert seen == [same, changes]
 
 
+def test_what_was_over_when_it_was_filed_expires_with_the_next_tick(store: Store) -> None:
+    """Its gate has no day left to change on; a run of retention would never have destroyed it."""
+    record = replace(make_record(), circumstances=Circumstances(expires_on=date(2024, 6, 14)))
+    state = gate(record, TODAY).state()
+    assert state.recheck_on is None
+    store.run_sync(lambda db: filings.insert(db, record, state))
+    store.run_sync(lambda db: refresh(db, NOW, NoPack()))
+    (row,) = store.run_sync(filing_lists.summaries)
+    assert row.standing is Standing.EXPIRED
+    assert store.run_sync(lambda db: len(ledger.entries(db, event="record.expire"))) == 1
+    store.run_sync(lambda db: refresh(db, NOW, NoPack()))
+    assert store.run_sync(lambda db: len(ledger.entries(db, event="record.expire"))) == 1
+
+
 def test_refresh_opens_and_closes_with_time_and_says_so_in_the_ledger(store: Store) -> None:
     record = make_record(finality="APPEAL_TIME_RUNNING", appeal_until="2026-03-10")
     record = replace(record, circumstances=Circumstances(expires_on=date(2026, 4, 1)))

@@ -224,7 +224,7 @@ WORKBOOK = b"PK\x03\x04\x14\x00\x06\x00" + bytes(100)
         (b"", "The file is empty"),
         (b"\xef\xbb\xbf", "The file is empty"),
         (b" \r\n\r\n", "The file is empty"),
-        (",".join(COLUMNS).encode(), "a header but no rows"),
+        (",".join(COLUMNS).encode(), "a header but no records"),
         (WORKBOOK, "an Excel workbook .*, not a CSV file"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1" + bytes(50), "an old Excel workbook"),
         (csv_bytes([make_row()]).decode().encode("utf-16"), "UTF-16"),
@@ -337,3 +337,25 @@ def test_what_is_written_is_read(first: str, narrative: str, seed: int) -> None:
     row = next(iter(generated_rows(1, seed=seed, first=first, narrative=narrative)))
     assert parse(csv_bytes([row]))[0] == make_content(**row)
     assert set(IDENTITY_FIELDS) < set(COLUMNS)
+
+
+def test_settlement_comes_in_only_where_the_pack_lets_it_in(store: Store) -> None:
+    class Settling(NoPack):
+        settlements_allowed = True
+
+    row = make_row(record_kind="CIVIL_JUDGMENT", judgment_form="SETTLEMENT_NO_ADMISSION")
+    (refused,) = run(store, csv_bytes([row])).errors
+    assert refused.code == "SETTLEMENT"
+    report = store.run_sync(
+        lambda db: import_csv(db, csv_bytes([row]), NOW, ORI, NODE, CONTRIBUTOR, Settling())
+    )
+    assert counts(report)[0] == 1
+
+
+def test_appeal_that_is_decided_tomorrow_makes_nothing_final_today(store: Store) -> None:
+    day = (NOW + timedelta(days=2)).date().isoformat()
+    row = make_row(finality="EXHAUSTED", appeal_outcome="UPHELD", appeal_decided_on=day)
+    (error,) = run(store, csv_bytes([row])).errors
+    assert (error.column, error.reason) == (
+        "appeal_decided_on", "lies ahead; it is entered once it has happened",
+    )  # fmt: skip

@@ -222,6 +222,12 @@ def test_profile_that_contradicts_itself_or_the_template_is_refused(text: str, w
         parse_profile(text)
 
 
+def test_another_delimiter_than_the_profiles_is_said_to_be_one() -> None:
+    profile = Profile("ours", Reading(delimiter="semicolon"), columns={"last": "lname", "first": "fname"})
+    with pytest.raises(InputInvalid, match="not separated as the profile ours says: by semicolon"):
+        Mapper(profile, ["LNAME,FNAME"])
+
+
 def test_heading_that_the_profile_does_not_know_stops_the_import() -> None:
     profile = proposal().profile
     profile = replace(

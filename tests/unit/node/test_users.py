@@ -20,6 +20,7 @@ from candor_proto.errors import (
     NotAuthenticated,
     UnknownObject,
     WrongRole,
+    WrongStanding,
 )
 from candor_records.roles import ALL_ROLES, Actor, Operation, Role
 from tests.offices import (
@@ -133,6 +134,16 @@ def test_a_disabled_user_is_out_at_once_and_the_attempt_is_accounted_for(store: 
     assert isinstance(signed_in(store, CLERK, tokens[CLERK]), NotAuthenticated)
     entry = store.run_sync(lambda db: ledger.entries(db, event="user.refused"))[-1]
     assert (entry.refs["user"], entry.details["why"]) == (CLERK, "ended")
+
+
+def test_what_was_ended_is_given_back_by_no_release_and_no_token(store: Store) -> None:
+    store.run_sync(register)
+    store.run_sync(lambda db: users.disable(db, NOW, actor(ADMIN), CLERK))
+    with pytest.raises(WrongStanding, match="was ended"):
+        store.run_sync(lambda db: users.release(db, NOW, actor(ADMIN), CLERK))
+    with pytest.raises(WrongStanding, match="was ended"):
+        store.run_sync(lambda db: users.renew_token(db, NOW, actor(ADMIN), CLERK))
+    assert not {"user.released", "user.token_renewed"} & set(events(store))
 
 
 def test_before_the_first_and_from_the_last_day_on_nobody_signs_in(store: Store) -> None:
