@@ -167,12 +167,6 @@ class Node:
             ready,
         )
         self.pack_issuers = shipped_packs.trusted_keys(config.pack_issuers)
-        self.executors: Executors = {
-            **EXECUTORS,
-            **desk.executors(own, key, self.policy),
-            Operation.ADOPT_PACK: packs.adopter(own, key, self.pack_issuers),
-            Operation.DEFER_VISIBILITY: deferrals.execute,
-        }
         self.allowed_lookups = AllowedLookups(
             self.store, self.searcher, self.clock, config.lookup_wait_seconds
         )
@@ -214,6 +208,13 @@ class Node:
             self.policy,
             self.clock,
         )
+        self.executors: Executors = {
+            **EXECUTORS,
+            **desk.executors(own, key, self.policy),
+            Operation.ADOPT_PACK: packs.adopter(own, key, self.pack_issuers),
+            Operation.DEFER_VISIBILITY: deferrals.execute,
+            Operation.RELEASE_SENSITIVE: self.owner.release,
+        }
         parts = self.store, self.indexes, self.outbox, federation, own, key, self.keys.disclosure, self.clock
         self.recaller = Recaller(*parts)
         self.recall_recipient = RecallRecipient(*parts)

@@ -271,7 +271,7 @@ _INITIAL = (
         code TEXT NOT NULL,
         noticed_at INTEGER NOT NULL
     ) STRICT""",
-    # Disclosure requests that this node sent.
+    # Disclosure requests that this node sent; `reply_key` is sealed under the copy's key.
     """CREATE TABLE sent_requests (
         request_id BLOB PRIMARY KEY,
         search_id BLOB NOT NULL REFERENCES searches (search_id),
@@ -343,7 +343,7 @@ _INITIAL = (
     " WHERE state IN ('pending', 'sent', 'undeliverable')",
     "CREATE INDEX recalls_by_request ON recalls (request_id, number)",
     "CREATE INDEX recalls_by_record ON recalls (record_id, number)",
-    # Disclosure requests that others sent here.
+    # Disclosure requests that others sent here; `note` is sealed under the record's key.
     """CREATE TABLE received_requests (
         request_id BLOB PRIMARY KEY,
         requester TEXT NOT NULL,
@@ -355,7 +355,7 @@ _INITIAL = (
         expires_at INTEGER NOT NULL,
         settled_at INTEGER,
         settled_by TEXT NOT NULL DEFAULT '',
-        note TEXT NOT NULL DEFAULT ''
+        note BLOB NOT NULL DEFAULT x''
     ) STRICT""",
     "CREATE INDEX received_requests_released ON received_requests (dcn) WHERE state = 'released'",
     # The last directory verified, and the highest sequence ever seen of each node (rollback protection).
