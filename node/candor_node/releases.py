@@ -200,9 +200,8 @@ class Owner:
             if actor is None:
                 raise WrongRole("This user may not act any more.", remedy="Sign in as another user.")
             operation, about = Operation.RELEASE_SENSITIVE, str(request_id)
-            for waiting in approvals.list_approvals(db, pending=True):
-                if (waiting.operation, waiting.about) == (operation, about) and now < waiting.expires_at:
-                    return waiting.approval_id
+            for waiting in approvals.pending_about(db, now, operation, about):
+                return waiting.approval_id
             key = record_seals.key_of(db, record.record_id)
             arguments = {"dcn": str(record.dcn), "requester": str(known.request.requester)}
             return approvals.propose(db, now, operation, actor, about, arguments, note or SENSITIVE, key)
@@ -225,8 +224,8 @@ class Owner:
     async def approve(self, request_id: RequestId, by: str, note: str = "") -> ReceivedRequest:
         """Release the record.
 
-        Raises UnknownObject, AlreadyExists (decided), GateClosed, Expired, WrongStanding (RED), WrongRole when
-        it takes two, or InputInvalid.
+        Raises UnknownObject, AlreadyExists (decided), GateClosed, Expired, WrongStanding (RED), WrongRole (it
+        takes two) or InputInvalid.
         """
         now = self._clock.now()
         known = await self._waiting(request_id, by)

@@ -236,7 +236,7 @@ def _received_rows(db: Database, where: str, values: Sequence[object]) -> list[R
             from_milliseconds(received_at),
             None if settled_at is None else from_milliseconds(settled_at),
             settled_by,
-            _open_note(db, request_id, dcn, note),
+            _open_note(db, request_id, note),
         )
         for request_id, body, state, reason, dcn, received_at, settled_at, settled_by, note in rows
     ]
@@ -309,25 +309,29 @@ def settle_received(
     )
 
 
-def _seal_note(db: Database, request_id: RequestId, note: str) -> bytes:
-    """Empty where there is no note, or no record any more that it could be about."""
+def record_key(db: Database, request_id: bytes) -> bytes | None:
+    """The data key of the record that a received request is about; None where there is none any more."""
     row = db.execute(
         "SELECT key FROM received_requests JOIN records USING (dcn) JOIN record_keys USING (record_id)"
         " WHERE request_id = ?",
-        (request_id.value,),
+        (request_id,),
     ).fetchone()
-    return record_seals.seal(row[0], note.encode(), _bound(request_id.value)) if row and note else b""
+    return None if row is None else row[0]
 
 
-def _open_note(db: Database, request_id: bytes, dcn: str, sealed: bytes) -> str:
+def _seal_note(db: Database, request_id: RequestId, note: str) -> bytes:
+    """Empty where there is no note, or no record any more that it could be about."""
+    key = record_key(db, request_id.value)
+    return record_seals.seal(key, note.encode(), _bound(request_id.value)) if key and note else b""
+
+
+def _open_note(db: Database, request_id: bytes, sealed: bytes) -> str:
     """Empty once its record was destroyed."""
-    row = db.execute(
-        "SELECT key FROM records JOIN record_keys USING (record_id) WHERE dcn = ?", (dcn,)
-    ).fetchone()
-    if row is None or not sealed:
+    key = record_key(db, request_id) if sealed else None
+    if key is None:
         return ""
     what = f"The note on request {RequestId(request_id)}"
-    return record_seals.open_sealed(row[0], sealed, _bound(request_id), what).decode()
+    return record_seals.open_sealed(key, sealed, _bound(request_id), what).decode()
 
 
 def _bound(request_id: bytes) -> bytes:

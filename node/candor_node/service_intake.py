@@ -107,13 +107,10 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
 
     def _propose(self, actor: Actor) -> importer.ProposeOpening:
         """Puts what an import would open before a second person; once, however often the file says so."""
-        now, waiting = self._node.clock.now(), set[str]()
+        now = self._node.clock.now()
 
         def propose(db: Database, record: Record, sharing: Sharing) -> None:
-            if not waiting:
-                known = approvals.list_approvals(db, pending=True)
-                waiting.update(one.about for one in known if one.operation is Operation.OPEN_SHARING)
-            if str(record.dcn) not in waiting:
+            if not approvals.pending_about(db, now, Operation.OPEN_SHARING, str(record.dcn)):
                 doing = Doing(now, actor.user, self._node.policy(db), "An import says so.")
                 desk.share(db, record, sharing, actor, doing)
 

@@ -221,10 +221,12 @@ def unmark(db: Database, now: datetime, mark_id: str, reason: str, by: str) -> N
     octets = bytes.fromhex(mark_id)
     db.execute("DELETE FROM sensitive_traces WHERE mark_id = ?", [octets])
     db.execute(
-        "UPDATE sensitive_subjects SET removed_by = ?, removed_at = ? WHERE mark_id = ?",
-        [by, to_milliseconds(now), octets],
+        "UPDATE sensitive_subjects SET removed_by = ?, removed_at = ?, reason = reason || ?"
+        " WHERE mark_id = ?",
+        [by, to_milliseconds(now), f"; taken away: {reason.strip()}", octets],
     )
-    ledger.append(db, now, "sensitive.unmarked", {"mark_id": mark_id}, {"by": by, "reason": reason.strip()})
+    # A reason may name somebody after all: it stands in the list of marks, never in the ledger.
+    ledger.append(db, now, "sensitive.unmarked", {"mark_id": mark_id}, {"by": by})
 
 
 def marks(db: Database) -> list[Mark]:

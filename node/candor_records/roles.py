@@ -99,8 +99,9 @@ class OperationRule:
 
 
 ALL_ROLES = frozenset(Role)
-# Roles that make somebody the second person, or let them name one: giving them takes two people itself.
-PRIVILEGED_ROLES = frozenset({Role.APPROVER, Role.ADMINISTRATOR})
+# Roles that make somebody the second person, or let them name one: giving them takes two people itself. An
+# auditor decides about roles: whoever could appoint one alone would have a second person of their own.
+PRIVILEGED_ROLES = frozenset({Role.APPROVER, Role.AUDITOR, Role.ADMINISTRATOR})
 
 _CLERK = frozenset({Role.CLERK})
 _INVESTIGATOR = frozenset({Role.INVESTIGATOR})
@@ -187,7 +188,9 @@ def same_user(one: str, other: str) -> bool:
 
 
 def _plain(user: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", user).casefold().split())
+    """Without what does not show: blanks, accents that stand alone, and characters of no width."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", user).casefold())
+    return "".join(one for one in folded if unicodedata.category(one)[0] not in "CMZ")
 
 
 def _named(roles: frozenset[Role]) -> str:

@@ -118,6 +118,15 @@ def test_a_user_is_the_same_as_itself(name: str) -> None:
     assert same_user(name, name)
 
 
+@pytest.mark.parametrize(
+    "other",
+    ["Chief-2", "chief-2 ", "chief\u200b-2", "ｃｈｉｅｆ-2", "chi\u00adef-2", "chíef-2", "\ufeffchief-2"],
+)
+def test_a_second_person_is_not_the_first_in_another_spelling(other: str) -> None:
+    assert same_user("chief-2", other)
+    assert not same_user("chief-2", "chief-3")
+
+
 @given(st.text(max_size=20))
 def test_a_role_parses_or_is_refused_with_the_list(text: str) -> None:
     try:
