@@ -22,6 +22,7 @@ from candor_node import (
     desk,
     due_process,
     epochs,
+    forgetting,
     mail_store,
     packs,
     shipped_packs,
@@ -381,6 +382,9 @@ class Node:
             await self.owner.expire()
             await self.store.run(partial(mail_store.forget_old, now=now))
             await self.store.run(partial(approvals.expire, now=now))
+            days = self.config.result_days
+            while await self.store.run(partial(forgetting.forget_results, now=now, days=days)):
+                pass
             # Time opens and closes gates, and ends what was kept long enough.
             await self.store.run(lambda db, now=now: due_process.refresh(db, now, self.policy(db)))  # type: ignore[misc]
             # §5.2: a seed ends with its grace, not with the next publication.

@@ -79,6 +79,8 @@ class NodeConfig(BaseSettings):
     # Where officers reach the agency about their records; stands on every letter and report.
     subject_contact: str = Field("", max_length=300)
     subjects_an_hour: int = Field(25, ge=1, le=1000)
+    # RECORDS.md §4.4: the result of a lookup lives no longer; what was asked stays for audits.
+    result_days: int = Field(45, ge=1, le=45)
 
     quota_elements: int = Field(40_000, ge=0)
     quota_weak_elements: int = Field(10_000, ge=0)

@@ -213,10 +213,12 @@ _INITIAL = (
         missing TEXT NOT NULL,
         shown_at INTEGER,
         closed INTEGER NOT NULL DEFAULT 0,
-        result TEXT
+        result TEXT,
+        forgotten_at INTEGER
     ) STRICT""",
     "CREATE INDEX searches_by_case ON searches (case_number)",
     "CREATE INDEX searches_by_time ON searches (created_at)",
+    "CREATE INDEX searches_kept ON searches (created_at) WHERE forgotten_at IS NULL",
     # The signed statement and its opening: inputs, blinds and paperwork, for audits (docs/protocol.md §7.10).
     """CREATE TABLE lookups (
         lookup_id BLOB PRIMARY KEY,
