@@ -1,8 +1,8 @@
 """Results of lookups are forgotten when their time is over (RECORDS.md §4.4).
 
 Rules of this file:
-- a result is kept for `result_days`, at most 45: then what was found goes, hits with what explains them, answers
-  from which it could be computed anew, the results of rows of batches;
+- a result is kept for `result_days`, at most 45: then what was found goes, hits with what explains them,
+  answers from which it could be computed anew, the results of rows of batches;
 - what was asked stays: the search with its case and officer, its opening for audits, the traces, the ledger.
   Of a row of a batch the one word of its outcome and its coverage stay, for those are counts;
 - a record that was released upon a hit is a copy of its own and stays until its owner recalls it: of its hit
@@ -20,14 +20,14 @@ from candor_node.store import Database
 from candor_proto.canonical import to_milliseconds
 from candor_proto.disclosure import RequesterState
 
-# So many in one transaction; the rest a minute later.
+# So many in one transaction.
 AT_ONCE = 500
 WORDS = "the result was forgotten: its time was over"
 # Requests whose hit is still needed: unanswered ones, and evidence.
-_OPEN = f"state IN ('{RequesterState.SENT.value}', '{RequesterState.INVALID.value}')"
+_OPEN = f"(state = '{RequesterState.SENT.value}' OR evidence IS NOT NULL)"
 _THESE = "search_id IN (SELECT unhex(value) FROM json_each(?))"
-_NOTHING = (
-    '{"band": "review", "centibits": 0, "reasons": [], "agreeing": [], "differing": [], "not_known": []}'
+_NOTHING = json.dumps(
+    {"band": "review", "centibits": 0, "reasons": [], "agreeing": [], "differing": [], "not_known": []}
 )
 
 
