@@ -18,7 +18,7 @@ from datetime import date, datetime
 from enum import Enum
 from typing import TypeVar
 
-from candor_node import approvals, filings, lifecycle, record_seals, retention
+from candor_node import approvals, filings, history, lifecycle, record_seals, retention
 from candor_node.approvals import Approval, ApprovalId, Executor
 from candor_node.lifecycle import Doing, LifeEvent
 from candor_node.store import Database
@@ -261,8 +261,9 @@ def executors(
         lifecycle.expunge(db, _unchanged(db, approval).dcn, doing(db, approval, now))
 
     def share_it(db: Database, approval: Approval, now: datetime) -> None:
-        sharing = Sharing[approval.arguments["sharing"]]
-        _share(db, _unchanged(db, approval), sharing, doing(db, approval, now))
+        record, sharing = _unchanged(db, approval), Sharing[approval.arguments["sharing"]]
+        _check_quiet(db, record, approval)
+        _share(db, record, sharing, doing(db, approval, now))
 
     def destroy_them(db: Database, approval: Approval, now: datetime) -> None:
         approved = tuple(map(Dcn, approval.arguments["dcns"].split(_SEPARATOR)))
@@ -274,6 +275,16 @@ def executors(
         Operation.OPEN_SHARING: share_it,
         Operation.DESTROY_RECORDS: destroy_them,
     }
+
+
+def _check_quiet(db: Database, record: Record, approval: Approval) -> None:
+    """Raises WrongStanding when anything happened to the record since: whoever opens it has not seen that."""
+    since = [each for each in history.events(db, record.record_id) if each.at > approval.proposed_at]
+    if any(each.act is not Act.NOTIFY_SUBJECT for each in since):
+        raise WrongStanding(
+            "Something happened to the record since this was proposed, a dispute or an order for example.",
+            remedy="Reject this, look at the record and its history, and propose it anew.",
+        )
 
 
 def _unchanged(db: Database, approval: Approval) -> Record:

@@ -160,7 +160,7 @@ class Owner:
 
     def _judge(self, db: Database, request: DisclosureRequest, now: datetime) -> _Judged:
         try:
-            check_standing(self._indexes.require_directory().member(request.requester), now)
+            self._check_requester(request, now)
             check_purpose(request.purpose)
             resolved = self._releasable(db, request, now)
         except CandorError as error:
@@ -243,9 +243,12 @@ class Owner:
 
         return await self._decided(request_id, work)
 
+    def _check_requester(self, request: DisclosureRequest, now: datetime) -> None:
+        check_standing(self._indexes.require_directory().member(request.requester), now)
+
     def _approvable(self, db: Database, request: DisclosureRequest, now: datetime) -> Resolved:
         """What a person may release now: asked of requester, time, gate and sharing choice."""
-        check_standing(self._indexes.require_directory().member(request.requester), now)
+        self._check_requester(request, now)
         if now >= request.expires_at:
             raise Expired("This request has expired.", remedy="The requester may ask again.")
         resolved = self._releasable(db, request, now)
