@@ -309,6 +309,8 @@ database_key_file = "keys/database.key"
 
 # How long a lookup waits for answers before it is shown; late answers amend it for 24 hours.
 lookup_wait_seconds = 30
+# What a lookup found is forgotten after so many days, 45 at most; what was asked stays for audits.
+result_days = 45
 # Records are published on a calendar, so that a new filing does not show on its day. 0 = at once (the demo).
 publish_interval_hours = 168
 # Records of all members together: with twice as many, twice as many strangers resemble a person, and every

@@ -173,23 +173,22 @@ async def _review(status: local_pb2.StatusResponse | None) -> str:
 
 
 async def _overdue(status: local_pb2.StatusResponse | None) -> str:
+    """Said, and no fault of the installation: a monitor that fails for weeks is switched off."""
     if status is None:
         return "The running node knows what is overdue; it does not run."
     if status.overdue:
-        raise Expired(
+        return (
             f"{status.overdue} things are overdue under {status.policy}: notices, answers, reviews, ends of "
-            "retention or recalls.",
-            remedy="Run: candor-node records due; and candor-node recalls list.",
+            "retention or recalls. People see to them: candor-node records due; candor-node recalls list."
         )
     return f"Nothing is overdue under {status.policy}."
 
 
 async def _recalls(status: local_pb2.StatusResponse | None) -> str:
     if status is not None and status.recalls_unread:
-        raise Expired(
+        return (
             f"Nobody here has read {status.recalls_unread} recalls of records that others released to this "
-            "agency.",
-            remedy="Run: candor-node recalls list --unread; then `recalls acknowledge`.",
+            "agency: candor-node recalls list; then `recalls acknowledge`."
         )
     return "No recall of a record that others released waits to be read."
 
