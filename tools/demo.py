@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -21,18 +22,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from candor_hub.attach import PATIENCE_SECONDS
+from tools.demo_withdrawal import withdraw
 from tools.generate_officers import Planted, generate, planted
 from tools.recording import Frame, load, search
+from tools.telling import StepFailed, console, expect, say, step, wait_for
 
 FEDERATION = "demo.candor.example"
 WAIT_SECONDS = 5
@@ -58,28 +60,6 @@ AGENCIES = (
     Agency("eastport-pd", "CA0190400", "Eastport Police Department"),
 )
 ASKER = AGENCIES[3]
-
-console = Console(highlight=False, width=min(110, shutil.get_terminal_size((110, 40)).columns))
-
-
-class StepFailed(Exception):
-    """A step that was not as it should be; the message says what was expected."""
-
-
-def expect(condition: object, what: str) -> None:
-    """Record one checked fact on the screen, or end the demo."""
-    if not condition:
-        raise StepFailed(what)
-    console.print(f"   [green]✓[/green] {what}")
-
-
-def step(number: int, title: str) -> None:
-    console.print()
-    console.rule(f"[bold]{number}. {title}[/bold]", align="left")
-
-
-def say(text: str) -> None:
-    console.print(f"   {text}")
 
 
 class Demo:
@@ -368,7 +348,21 @@ def tell(demo: Demo) -> None:
     )
     demo.start_node(off)
 
-    step(9, "What the hub saw")
+    step(9, "The decision falls: the record is voided, and every copy with it")
+    withdraw(
+        functools.partial(demo.node, owner),
+        functools.partial(demo.node, ASKER),
+        fields["dcn"],
+        request["request_id"],
+    )
+    demo.wait_for_indexes(AGENCIES)
+    again = demo.lookup(case, "REQ-2026-045")
+    left = [
+        hit for hit in again.get("hits", []) if hit["owner"] == owner.node and hit["kind"] == ours[0]["kind"]
+    ]
+    expect(not left, "a later lookup does not find it any more")
+
+    step(10, "What the hub saw")
     show_hub_view(demo, cases, record, hit_frames, clean_frames)
     say(f"[dim]{time.monotonic() - started:.0f} s for the whole story[/dim]")
 
@@ -382,17 +376,6 @@ def is_opened(demo: Demo, request_id: str) -> Any:
     shown = demo.node(ASKER, "requests", "show", request_id)
     view = shown.get("request", shown)
     return view if view["state"] == "opened" else None
-
-
-def wait_for(look: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            expect(True, what)
-            return found
-        time.sleep(0.3)
-    raise StepFailed(f"{what}: not within 30 s")
 
 
 def frames_since(demo: Demo, mark: int) -> list[Frame]:

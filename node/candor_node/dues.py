@@ -74,9 +74,9 @@ def dues(
 ) -> list[Due]:
     """What is due up to and on `until`, the longest overdue first; behind `after`, the last of a page."""
     begin = (after.due_on.isoformat(), after.record_id, after.what.name) if after else ("", b"", "")
-    parts = [f"SELECT * FROM ({_part(one)})" for one in what]  # noqa: S608
-    only = kind.name if kind else ""
-    values = [until.isoformat(), begin[0], only, only, *begin, limit] * len(parts)
+    parts = [f"SELECT * FROM ({_part(one, of_kind=kind is not None)})" for one in what]  # noqa: S608
+    only = [kind.name] if kind else []
+    values = [until.isoformat(), begin[0], *only, *begin, limit] * len(parts)
     rows = db.execute(
         " UNION ALL ".join(parts) + " ORDER BY due_on, record_id, what LIMIT ?", [*values, limit]
     )
@@ -94,18 +94,19 @@ def dues(
     ]
 
 
-def _part(what: What) -> str:
-    """The list's first rows about `what`, as SQL over until, from, kind (twice), begin (three) and limit."""
+def _part(what: What, *, of_kind: bool) -> str:
+    """The list's first rows about `what`, as SQL over until, from, kind (if any), begin (three) and limit."""
     if what in _IN_HEAD:
         day, counts = _IN_HEAD[what]
-        source, record, distinct = f"record_heads WHERE {counts}", "record_id", ""
+        source, record, distinct, kind = f"record_heads WHERE {counts}", "record_id", "", "+record_kind"
     else:
-        day, source = _ELSEWHERE[what]
+        day, source, kind = _ELSEWHERE[what]
         record, distinct = "record_heads.record_id", "DISTINCT"
+    # The plus keeps SQLite from reading all records of the kind instead of what is due first.
+    only = f"AND {kind} = ? " if of_kind else ""
     return (
-        f"SELECT {distinct} {day} AS due_on, {record}, '{what.name}' AS what, record_heads.dcn, record_kind, "  # noqa: S608
-        f"standing, legal_hold FROM {source} AND {day} <= ? AND {day} >= ? "
-        "AND (? = '' OR record_kind = ?) "
+        f"SELECT {distinct} {day} AS due_on, {record}, '{what.name}' AS what, record_heads.dcn, "  # noqa: S608
+        f"record_heads.record_kind, standing, legal_hold FROM {source} AND {day} <= ? AND {day} >= ? {only}"
         f"AND ({day}, {record}, '{what.name}') > (?, ?, ?) ORDER BY due_on, {record} LIMIT ?"
     )
 
@@ -115,10 +116,12 @@ _ELSEWHERE = {
     What.NOTICE: (
         "subject_notices.due_on",
         "subject_notices JOIN record_heads USING (record_id) WHERE sent_on IS NULL",
+        "subject_notices.record_kind",
     ),
     What.RECALL: (
         f"date(recalls.effective_at / 1000, 'unixepoch', '+{OVERDUE_DAYS} days')",
         "recalls JOIN record_heads USING (record_id) "
         "WHERE recalls.state IN ('pending', 'sent', 'undeliverable')",
+        "+record_heads.record_kind",
     ),
 }

@@ -78,6 +78,7 @@ def row_of(event: LifeEvent) -> dict[str, str | bytes | None] | None:
     return {
         "record_id": record.record_id,
         "dcn": str(record.dcn),
+        "record_kind": record.kind.name,
         "act": act.name,
         "changed": ";".join(event.changed),
         "done_on": today.isoformat(),

@@ -16,6 +16,7 @@ _TABLES = (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         record_id BLOB NOT NULL REFERENCES record_heads (record_id),
         dcn TEXT NOT NULL REFERENCES records (dcn),
+        record_kind TEXT NOT NULL,
         act TEXT NOT NULL,
         changed TEXT NOT NULL,
         done_on TEXT NOT NULL,
@@ -25,6 +26,7 @@ _TABLES = (
         by TEXT NOT NULL DEFAULT ''
     ) STRICT""",
     "CREATE INDEX subject_notices_due ON subject_notices (due_on) WHERE sent_on IS NULL",
+    "CREATE INDEX subject_notices_due_of_kind ON subject_notices (record_kind, due_on) WHERE sent_on IS NULL",
     "CREATE INDEX subject_notices_by_record ON subject_notices (record_id, number)",
     # `entry` is a search of this node's or a request of another's; why stands in the approval.
     """CREATE TABLE deferrals (

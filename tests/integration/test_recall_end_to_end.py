@@ -232,7 +232,9 @@ def test_a_recipient_that_is_away_hears_of_it_when_it_is_back(tmp_path: Path) ->
         await settled(bravo, RecallState.SENT)
         fed.hub.clock.shift += timedelta(days=8)
         async with recall_service(bravo) as service:
-            late = await service.ListRecalls(recall_local_pb2.ListRecallsRequest(overdue=True))
+            late = await service.ListRecalls(
+                recall_local_pb2.ListRecallsRequest(overdue=True, overdue_days=7)
+            )
         assert [one.other_node for one in late.sent] == ["alpha"]
         assert "OVERDUE" in "\n".join(cli_recalls._listed(late))
         fed.hub.clock.shift -= timedelta(days=8)
