@@ -22,6 +22,7 @@ from candor_node import (
     desk,
     due_process,
     epochs,
+    forgetting,
     mail_store,
     packs,
     shipped_packs,
@@ -176,12 +177,6 @@ class Node:
             self.policy,
         )
         self.pack_issuers = shipped_packs.trusted_keys(config.pack_issuers)
-        self.executors: Executors = {
-            **EXECUTORS,
-            **desk.executors(own, key, self.policy),
-            Operation.ADOPT_PACK: packs.adopter(own, key, self.pack_issuers),
-            Operation.DEFER_VISIBILITY: deferrals.execute,
-        }
         self.allowed_lookups = AllowedLookups(
             self.store, self.searcher, self.clock, config.lookup_wait_seconds
         )
@@ -223,6 +218,13 @@ class Node:
             self.policy,
             self.clock,
         )
+        self.executors: Executors = {
+            **EXECUTORS,
+            **desk.executors(own, key, self.policy),
+            Operation.ADOPT_PACK: packs.adopter(own, key, self.pack_issuers),
+            Operation.DEFER_VISIBILITY: deferrals.execute,
+            Operation.RELEASE_SENSITIVE: self.owner.release,
+        }
         parts = self.store, self.indexes, self.outbox, federation, own, key, self.keys.disclosure, self.clock
         self.recaller = Recaller(*parts)
         self.recall_recipient = RecallRecipient(*parts)
@@ -389,6 +391,9 @@ class Node:
             await self.owner.expire()
             await self.store.run(partial(mail_store.forget_old, now=now))
             await self.store.run(partial(approvals.expire, now=now))
+            days = self.config.result_days
+            while await self.store.run(partial(forgetting.forget_results, now=now, days=days)):
+                pass
             # Time opens and closes gates, and ends what was kept long enough.
             await self.store.run(lambda db, now=now: due_process.refresh(db, now, self.policy(db)))  # type: ignore[misc]
             # §5.2: a seed ends with its grace, not with the next publication.

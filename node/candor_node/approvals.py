@@ -129,9 +129,9 @@ def propose(
         raise AssertionError(f"{operation.value} takes one person: do it instead of proposing it")
     check_allowed(actor, operation)
     _check_reason(reason)
-    if once and (waiting := is_waiting(db, now, operation, about)) is not None:
+    if once and (waiting := pending_about(db, now, operation, about)):
         raise AlreadyExists(
-            f"This is proposed already: it waits for a second person as approval {waiting}.",
+            f"This is proposed already: it waits for a second person as approval {waiting[0].approval_id}.",
             remedy="Ask somebody else to decide it: `candor-node approvals list`.",
         )
     approval_id, record_id = ApprovalId(secrets.token_bytes(8)), None
@@ -257,28 +257,36 @@ def look(db: Database, now: datetime, approval_id: ApprovalId, actor: Actor) -> 
     return approval
 
 
-def is_waiting(db: Database, now: datetime, operation: Operation, about: str) -> ApprovalId | None:
-    """What waits for a second person already, of this operation about the same."""
-    waiting = db.execute(
-        "SELECT approval_id FROM approvals WHERE state = ? AND expires_at > ?"
-        " AND operation = ? AND about = ?",
-        [State.PENDING.value, to_milliseconds(now), operation.value, about],
-    ).fetchone()
-    return None if waiting is None else ApprovalId(waiting[0])
-
-
-def list_approvals(
-    db: Database, *, pending: bool = False, since: datetime | None = None, until: datetime | None = None
-) -> list[Approval]:
-    """Newest first; only those that wait, or were proposed between two moments."""
+def list_approvals(db: Database, *, pending: bool = False) -> list[Approval]:
+    """The last 500, newest first; only those that wait, if `pending`."""
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM approvals WHERE proposed_at >= ? AND proposed_at < ?"  # noqa: S608
-        " AND (? = '' OR state = ?) ORDER BY proposed_at DESC, approval_id LIMIT 500",
-        [
-            to_milliseconds(since) if since else 0,
-            to_milliseconds(until) if until else 1 << 62,
-            *[State.PENDING.value if pending else ""] * 2,
-        ],
+        f"SELECT {_COLUMNS} FROM approvals WHERE ? = '' OR state = ?"  # noqa: S608
+        " ORDER BY proposed_at DESC, approval_id LIMIT 500",
+        [State.PENDING.value if pending else ""] * 2,
+    ).fetchall()
+    return [_read(db, row) for row in rows]
+
+
+def pending_about(db: Database, now: datetime, operation: Operation, about: str) -> list[Approval]:
+    """What waits for a second person about one thing, however much else waits, oldest first."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM approvals WHERE state = ? AND operation = ? AND about = ?"  # noqa: S608
+        " AND expires_at > ? ORDER BY proposed_at, approval_id",
+        [State.PENDING.value, operation.value, about, to_milliseconds(now)],
+    ).fetchall()
+    return [_read(db, row) for row in rows]
+
+
+def during(db: Database, since: datetime, until: datetime) -> list[Approval]:
+    """All that was proposed or decided between two moments, oldest first.
+
+    Without a limit: nobody hides one proposal behind many, nor a decision behind the week it was proposed in.
+    """
+    moments = [to_milliseconds(since), to_milliseconds(until)]
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM approvals WHERE (proposed_at >= ? AND proposed_at < ?)"  # noqa: S608
+        " OR (decided_at >= ? AND decided_at < ?) ORDER BY proposed_at, approval_id",
+        [*moments, *moments],
     ).fetchall()
     return [_read(db, row) for row in rows]
 

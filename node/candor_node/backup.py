@@ -143,9 +143,9 @@ def tidy(store: Store, node: NodeId, now: datetime) -> int:
     return anew
 
 
-def unreachable(store: Store) -> list[str]:
+def unreachable(db: Database) -> list[str]:
     """Folders whose keys hold something that was destroyed here since: for `doctor` to say so."""
-    return [str(folder.path) for folder in store.run_sync(_folders) if folder.behind]
+    return [str(folder.path) for folder in _folders(db) if folder.behind]
 
 
 class Backups:

@@ -66,7 +66,7 @@ class Case:
 
 @dataclass(frozen=True)
 class SearchView:
-    """A search as people see it; `result` is None until it was shown for the first time."""
+    """A search as people see it; `result` is None until it was first shown, and once it was forgotten."""
 
     row: SearchRow
     result: LookupResult | None

@@ -279,6 +279,13 @@ def lines(view: local_pb2.LookupView, width: int | None = None) -> list[str]:
     """
     if view.overall == "PENDING":
         return [f"PENDING  lookup {view.lookup_id} has not been shown yet."]
+    if view.overall == "FORGOTTEN":
+        return [
+            f"FORGOTTEN  the result of lookup {view.lookup_id} was forgotten on {view.forgotten_at[:10]}: "
+            "its time was over.",
+            f"  {view.purpose}, case {view.case_number or '-'}, officer in charge {view.officer}, asked "
+            f"{view.asked_at}",
+        ]
     page = _Page(width or min(shutil.get_terminal_size().columns, _WIDEST))
     coverage, name = view.coverage, view.lookup_id[:12]
     answered = f"{coverage.answered} of {coverage.asked} nodes"

@@ -204,7 +204,10 @@ def token(user_id: str, token_file: Path, by: str | None, config_file: Path | No
             reply = node.RenewToken(office_pb2.RenewTokenRequest(user_id=user_id), timeout=_SECONDS)
         os.write(file, reply.token.encode() + b"\n")
     reply.ClearField("token")
-    show(reply, as_json, lambda: [f"The new token of {user_id} is in {token_file}."])
+    told = [f"The new token of {user_id} is in {token_file}."]
+    if reply.approval_id:
+        told.append(f"Roles that take two rest until: candor-node approvals approve {reply.approval_id}")
+    show(reply, as_json, lambda: told)
 
 
 @users.command("release")

@@ -155,7 +155,14 @@ def _decide(config_file: Path | None, by: str | None, as_json: bool, **decision:
     request.by = person_in_charge(by)
     with running_node(config_file, by=by) as node:
         reply = node.DecideRequest(request, timeout=60)
-    show(reply.request, as_json, lambda: lines(reply.request))
+    held = [
+        "Its subject is marked as sensitive: it waits for a second person:",
+        f"  candor-node approvals approve {reply.approval_id}",
+    ]
+    if as_json and reply.approval_id:
+        show(reply, as_json, lambda: held)
+        return
+    show(reply.request, as_json, lambda: lines(reply.request) + (held if reply.approval_id else []))
 
 
 def _recalled(view: local_pb2.RequestView) -> str:

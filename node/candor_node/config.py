@@ -81,6 +81,8 @@ class NodeConfig(BaseSettings):
     # Whether what is filed, at the desk or by an import, is a draft until a second person has reviewed it.
     review_filings: bool = False
     subjects_an_hour: int = Field(25, ge=1, le=1000)
+    # RECORDS.md §4.4: the result of a lookup lives no longer; what was asked stays for audits.
+    result_days: int = Field(45, ge=1, le=45)
 
     quota_elements: int = Field(40_000, ge=0)
     quota_weak_elements: int = Field(10_000, ge=0)
@@ -309,6 +311,8 @@ database_key_file = "keys/database.key"
 
 # How long a lookup waits for answers before it is shown; late answers amend it for 24 hours.
 lookup_wait_seconds = 30
+# What a lookup found is forgotten after so many days, 45 at most; what was asked stays for audits.
+result_days = 45
 # Records are published on a calendar, so that a new filing does not show on its day. 0 = at once (the demo).
 publish_interval_hours = 168
 # Records of all members together: with twice as many, twice as many strangers resemble a person, and every

@@ -4,6 +4,8 @@ Rules of this file:
 - all that an owner said about a record under one request is sealed under one key of that request, bound to
   its row: to destroy the key is to destroy the copy, in old backups too, for keys are backed up apart;
 - what is stored are the owner's own statements, octet for octet: the response as number 0, recalls behind it;
+- the key under which the response comes is sealed under it too, from the request on: whoever keeps a response
+  off the wire and an old backup beside it opens nothing once the copy was destroyed;
 - a correction takes the newest version's place, everything else is added; dispute and statement are those of
   the newest statement;
 - everything here runs inside the caller's transaction.
@@ -44,6 +46,20 @@ class Copy:
     def record(self) -> CanonicalRecord:
         """The newest version."""
         return self.versions[-1].record
+
+
+def seal_reply_key(db: Database, request_id: RequestId, reply_key: bytes) -> None:
+    """Keep the key that opens the response, under the key of the copy that will be held."""
+    sealed = seal(_make_key(db, request_id), reply_key, _reply(request_id))
+    db.execute("UPDATE sent_requests SET reply_key = ? WHERE request_id = ?", [sealed, request_id.value])
+
+
+def open_reply_key(db: Database, request_id: RequestId, sealed: bytes) -> bytes:
+    """The key that opens the response; empty once it, or the copy's key, was destroyed."""
+    key = _find_key(db, request_id)
+    if key is None or not sealed:
+        return b""
+    return open_sealed(key, sealed, _reply(request_id), f"The reply key of request {request_id}")
 
 
 def add_response(db: Database, response: DisclosureResponse) -> None:
@@ -102,14 +118,19 @@ def destroy(db: Database, request_id: RequestId) -> None:
 
 
 def _add(db: Database, request_id: RequestId, number: int, octets: bytes, *, holds_version: bool) -> None:
-    key = _find_key(db, request_id)
-    if key is None:
-        key = draw_key()
-        db.execute("INSERT INTO copy_keys VALUES (?, ?)", [request_id.value, key])
+    key = _make_key(db, request_id)
     sealed = seal(key, octets, _bound(request_id, number))
     db.execute(
         "INSERT INTO copies VALUES (?, ?, ?, ?)", [request_id.value, number, int(holds_version), sealed]
     )
+
+
+def _make_key(db: Database, request_id: RequestId) -> bytes:
+    key = _find_key(db, request_id)
+    if key is None:
+        key = draw_key()
+        db.execute("INSERT INTO copy_keys VALUES (?, ?)", [request_id.value, key])
+    return key
 
 
 def _find_key(db: Database, request_id: RequestId) -> bytes | None:
@@ -123,6 +144,10 @@ def _opened(db: Database, request_id: RequestId, key: bytes) -> list[tuple[int, 
     ).fetchall()
     what = f"The copy held under request {request_id}"
     return [(number, open_sealed(key, sealed, _bound(request_id, number), what)) for number, sealed in rows]
+
+
+def _reply(request_id: RequestId) -> bytes:
+    return b"reply" + request_id.value
 
 
 def _bound(request_id: RequestId, number: int) -> bytes:

@@ -88,7 +88,9 @@ def propose(
     }
     _check(db, arguments, now)
     about = papers.entry.hex()
-    return approvals.propose(db, now, Operation.DEFER_VISIBILITY, actor, about, arguments, reason)
+    # Why a request for a record is not shown says something of its subject: it goes with the record.
+    key = request_store.record_key(db, papers.entry) if papers.what is Entry.REQUEST else None
+    return approvals.propose(db, now, Operation.DEFER_VISIBILITY, actor, about, arguments, reason, key)
 
 
 def execute(db: Database, approval: Approval, now: datetime) -> None:

@@ -18,7 +18,7 @@ from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import TypeVar
 
-from candor_node import approvals, filing_lists, filings, lifecycle, record_seals, retention
+from candor_node import approvals, filing_lists, filings, history, lifecycle, record_seals, retention
 from candor_node.approvals import Approval, ApprovalId, Executor
 from candor_node.filing_lists import Cursor
 from candor_node.lifecycle import Doing, LifeEvent
@@ -343,6 +343,7 @@ def executors(
                 f"The record is {record.sharing.name} by now: what was proposed is not what would be done.",
                 remedy="Reject this; if the sharing shall change again, propose that.",
             )
+        _check_quiet(db, record, approval)
         _share(db, record, Sharing[approval.arguments["sharing"]], doing(db, approval, now))
 
     def destroy_them(db: Database, approval: Approval, now: datetime) -> None:
@@ -355,6 +356,16 @@ def executors(
         Operation.OPEN_SHARING: share_it,
         Operation.DESTROY_RECORDS: destroy_them,
     }
+
+
+def _check_quiet(db: Database, record: Record, approval: Approval) -> None:
+    """Raises WrongStanding when anything happened to the record since: whoever opens it has not seen that."""
+    since = [each for each in history.events(db, record.record_id) if each.at > approval.proposed_at]
+    if any(each.act is not Act.NOTIFY_SUBJECT for each in since):
+        raise WrongStanding(
+            "Something happened to the record since this was proposed, a dispute or an order for example.",
+            remedy="Reject this, look at the record and its history, and propose it anew.",
+        )
 
 
 def _unchanged(db: Database, approval: Approval) -> Record:

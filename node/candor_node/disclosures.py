@@ -297,6 +297,7 @@ def _load_hit(db: Database, search_id: LookupId, number: int) -> tuple[SearchRow
     row = lookup_store.search(db, search_id)
     if row is None:
         raise UnknownObject(f"There is no lookup {search_id}.")
+    row.check_kept()
     for hit in hit_store.hits(db, search_id):
         if hit.number == number and row.shown_at is not None:
             return row, hit

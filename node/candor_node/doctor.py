@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,12 +13,20 @@ import grpc
 
 from candor_certs.profiles import overdue_time, renewal_time
 from candor_certs.store import read_certificates, read_identity
+from candor_node import backup
 from candor_node.app import Keys
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig, load_config
-from candor_node.driver import open_database
+from candor_node.driver import DatabaseError, explain, open_database
 from candor_node.hub_client import HubClient
-from candor_proto.errors import CandorError, ConfigInvalid, Expired, NotYetValid, Unreachable
+from candor_proto.errors import (
+    CandorError,
+    ConfigInvalid,
+    Expired,
+    NotYetValid,
+    StoreUnusable,
+    Unreachable,
+)
 from candor_wire.v1 import local_pb2, local_pb2_grpc
 
 SOCKET_SECONDS = 5.0
@@ -54,6 +63,9 @@ async def examine(path: Path, clock: Clock | None = None) -> list[Check]:
         "socket": lambda: _socket(config, status),
         "users": lambda: _users(status),
         "review": lambda: _review(status),
+        "overdue": lambda: _overdue(status),
+        "recalls": lambda: _recalls(status),
+        "backups": lambda: _backups(config),
     }
     for name, work in works.items():
         try:
@@ -158,6 +170,47 @@ async def _review(status: local_pb2.StatusResponse | None) -> str:
             remedy=f"Run: candor-node review weekly --week {status.reviews_due[0]}; then `review sign`.",
         )
     return "No past week waits for its review."
+
+
+async def _overdue(status: local_pb2.StatusResponse | None) -> str:
+    """Said, and no fault of the installation: a monitor that fails for weeks is switched off."""
+    if status is None:
+        return "The running node knows what is overdue; it does not run."
+    if status.overdue:
+        return (
+            f"{status.overdue} things are overdue under {status.policy}: notices, answers, reviews, ends of "
+            "retention or recalls. People see to them: candor-node records due; candor-node recalls list."
+        )
+    return f"Nothing is overdue under {status.policy}."
+
+
+async def _recalls(status: local_pb2.StatusResponse | None) -> str:
+    if status is not None and status.recalls_unread:
+        return (
+            f"Nobody here has read {status.recalls_unread} recalls of records that others released to this "
+            "agency: candor-node recalls list; then `recalls acknowledge`."
+        )
+    return "No recall of a record that others released waits to be read."
+
+
+async def _backups(config: NodeConfig) -> str:
+    """Looked up in the database itself, beside the running node or without it."""
+    key = config.database_key()
+
+    def look() -> list[str]:
+        db = open_database(config.database_file, key)
+        with closing(db.conn):
+            try:
+                return backup.unreachable(db)
+            except DatabaseError as error:
+                raise explain(error, config.database_file) from None
+
+    if behind := await asyncio.to_thread(look):
+        raise StoreUnusable(
+            f"Backups in {', '.join(behind)} still hold keys of what was destroyed here since.",
+            remedy="Connect their disks while the node runs: it writes the keys anew within a minute.",
+        )
+    return "No known backup holds a key of what was destroyed here since."
 
 
 async def _socket(config: NodeConfig, status: local_pb2.StatusResponse | None) -> str:

@@ -213,10 +213,12 @@ _INITIAL = (
         missing TEXT NOT NULL,
         shown_at INTEGER,
         closed INTEGER NOT NULL DEFAULT 0,
-        result TEXT
+        result TEXT,
+        forgotten_at INTEGER
     ) STRICT""",
     "CREATE INDEX searches_by_case ON searches (case_number)",
     "CREATE INDEX searches_by_time ON searches (created_at)",
+    "CREATE INDEX searches_kept ON searches (created_at) WHERE forgotten_at IS NULL",
     # The signed statement and its opening: inputs, blinds and paperwork, for audits (docs/protocol.md §7.10).
     """CREATE TABLE lookups (
         lookup_id BLOB PRIMARY KEY,
@@ -271,7 +273,7 @@ _INITIAL = (
         code TEXT NOT NULL,
         noticed_at INTEGER NOT NULL
     ) STRICT""",
-    # Disclosure requests that this node sent.
+    # Disclosure requests that this node sent; `reply_key` is sealed under the copy's key.
     """CREATE TABLE sent_requests (
         request_id BLOB PRIMARY KEY,
         search_id BLOB NOT NULL REFERENCES searches (search_id),
@@ -343,7 +345,7 @@ _INITIAL = (
     " WHERE state IN ('pending', 'sent', 'undeliverable')",
     "CREATE INDEX recalls_by_request ON recalls (request_id, number)",
     "CREATE INDEX recalls_by_record ON recalls (record_id, number)",
-    # Disclosure requests that others sent here.
+    # Disclosure requests that others sent here; `note` is sealed under the record's key.
     """CREATE TABLE received_requests (
         request_id BLOB PRIMARY KEY,
         requester TEXT NOT NULL,
@@ -355,7 +357,7 @@ _INITIAL = (
         expires_at INTEGER NOT NULL,
         settled_at INTEGER,
         settled_by TEXT NOT NULL DEFAULT '',
-        note TEXT NOT NULL DEFAULT ''
+        note BLOB NOT NULL DEFAULT x''
     ) STRICT""",
     "CREATE INDEX received_requests_released ON received_requests (dcn) WHERE state = 'released'",
     # The last directory verified, and the highest sequence ever seen of each node (rollback protection).

@@ -13,13 +13,13 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import Enum
 
 from candor_node import csv_file, filings, ledger, lifecycle, mapping, record_digests, staging
 from candor_node.filings import CurrentFiling, SealedRecord
+from candor_node.import_outcome import ImportReport, Outcome, RowError, Status
 from candor_node.lifecycle import Doing
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid, WrongStanding
@@ -40,71 +40,6 @@ _REMEDY = "Nothing was stored. Save it as CSV (UTF-8, comma-separated) with the 
 
 # Puts the opening of a RED record before a second person.
 ProposeOpening = Callable[[Database, Record, Sharing], None]
-
-
-@dataclass(frozen=True)
-class RowError:
-    """What is wrong with one cell. `row` counts as the spreadsheet does: the header is row 1."""
-
-    row: int
-    column: str
-    reason: str
-    # The code of what may not be reported at all (`Refusal`); empty for what is merely wrong.
-    code: str = ""
-
-    def __str__(self) -> str:
-        return f"row {self.row}, {self.column}: {self.reason}"
-
-
-class Status(Enum):
-    """What an import does, or would do, with a row."""
-
-    NEW = "NEW"
-    CHANGED = "CHANGED"
-    UNCHANGED = "UNCHANGED"
-    # Perhaps filed already under another id; waits for a person's word.
-    DUPLICATE = "DUPLICATE"
-    REFUSED = "REFUSED"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What becomes of one row. `report` is what a change is filed as, `held` which clauses would hold it.
-
-    `wanting` names fields that a complete report of its kind gives; no row is refused for them.
-    """
-
-    row: int
-    status: Status
-    problems: tuple[RowError, ...] = ()
-    report: str = ""
-    held: tuple[str, ...] = ()
-    wanting: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """What an import did, or would do. With errors it did nothing; `errors` shows the first 1,000 of them.
-
-    `held` counts new and changed records the gate holds, `held_because` the clauses that do. `opening` counts
-    records that the file would open from RED: they stay as they are until a second person agrees. `drafts`
-    counts new records that a second person has to review. `refused_because` counts problems by code,
-    `wanting` fields that complete reports would give.
-    """
-
-    new: int
-    changed: int
-    unchanged: int
-    held: int
-    errors: tuple[RowError, ...] = ()
-    error_count: int = 0
-    duplicates: int = 0
-    opening: int = 0
-    reports: Mapping[str, int] = field(default_factory=dict)
-    held_because: Mapping[str, int] = field(default_factory=dict)
-    drafts: int = 0
-    refused_because: Mapping[str, int] = field(default_factory=dict)
-    wanting: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)

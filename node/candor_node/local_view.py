@@ -94,6 +94,8 @@ def lookup(
         closed=row.closed,
         notes=[INCOMPLETE_SURNAMES] if row.incomplete else [],
     )
+    if row.forgotten_at is not None:
+        message.overall, message.forgotten_at = "FORGOTTEN", moment(row.forgotten_at)
     if view.result is None:
         return message
     message.overall = view.result.overall.value

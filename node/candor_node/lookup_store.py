@@ -15,7 +15,7 @@ from typing import Any
 from candor_node.store import Database
 from candor_proto.budget import BUCKET, MONTH, Use, bucket
 from candor_proto.canonical import from_milliseconds, to_milliseconds
-from candor_proto.errors import StoreUnusable
+from candor_proto.errors import Expired, StoreUnusable
 from candor_proto.exchange import BlindedSlot, Draft, LookupState, Paperwork
 from candor_proto.group import Scalar
 from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
@@ -48,6 +48,15 @@ class SearchRow:
     shown_at: datetime | None = None
     closed: bool = False
     result: str | None = field(default=None, repr=False)
+    forgotten_at: datetime | None = None
+
+    def check_kept(self) -> None:
+        """Raises Expired once the result was forgotten."""
+        if self.forgotten_at is not None:
+            raise Expired(
+                f"The result of this lookup was forgotten on {self.forgotten_at.date()}: its time was over.",
+                remedy="Look the person up again if there is still a reason to.",
+            )
 
 
 @dataclass(frozen=True)
@@ -87,13 +96,13 @@ class Ask:
 
 _SEARCH = (
     "search_id, purpose, shape, case_number, consent, officer, created_at, expires_at, plans, incomplete,"
-    " directory_version, missing, shown_at, closed, result"
+    " directory_version, missing, shown_at, closed, result, forgotten_at"
 )
 
 
 def add_search(db: Database, row: SearchRow) -> None:
     db.execute(
-        f"INSERT INTO searches ({_SEARCH}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL)",  # noqa: S608
+        f"INSERT INTO searches ({_SEARCH}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL)",  # noqa: S608
         (
             row.search_id.value,
             row.purpose.value,
@@ -115,7 +124,7 @@ def _read_search(row: Sequence[object]) -> SearchRow:
     (search_id, purpose, shape, case, consent, officer, created, expires, plans, incomplete, version) = row[
         :11
     ]
-    missing, shown, closed, result = row[11:]
+    missing, shown, closed, result, forgotten = row[11:]
     return SearchRow(
         LookupId(_bytes(search_id)),
         Purpose(purpose),
@@ -132,6 +141,7 @@ def _read_search(row: Sequence[object]) -> SearchRow:
         None if shown is None else from_milliseconds(_int(shown)),
         bool(closed),
         None if result is None else str(result),
+        None if forgotten is None else from_milliseconds(_int(forgotten)),
     )
 
 

@@ -70,9 +70,8 @@ def hold(
     if actor is None:
         raise WrongRole("This user may not act any more.", remedy="Sign in as another user.")
     named, arguments = f"subject-{about.person[:4].hex()}", _write(question)
-    for known in approvals.list_approvals(db, pending=True):
-        same = (known.about, known.proposed_by, known.arguments) == (named, user, arguments)
-        if same and now < known.expires_at:
+    for known in approvals.pending_about(db, now, Operation.LOOK_UP_SENSITIVE, named):
+        if (known.proposed_by, known.arguments) == (user, arguments):
             return known.approval_id
     return approvals.propose(db, now, Operation.LOOK_UP_SENSITIVE, actor, named, arguments, why)
 

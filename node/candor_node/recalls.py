@@ -82,24 +82,44 @@ def after_act(db: Database, event: LifeEvent) -> int:
 
     Before the record's key is destroyed, if the act does that.
     """
-    kind = kind_of(event)
+    kind, record = kind_of(event), event.after
     if kind is None:
         return 0
-    now, record = event.doing.now, event.after
+    return _recall(db, record.record_id, str(record.dcn), kind, event.doing.now, record, event.changed)
+
+
+def destroyed_since(db: Database, record_id: bytes, dcn: str, now: datetime) -> int:
+    """Recall what a restored backup still had alive and its keys say was destroyed; how many are to be told.
+
+    Whether its recipients ever heard of that is lost with what came after the backup: hearing it twice does
+    no harm.
+    """
+    return _recall(db, record_id, dcn, RecallKind.EXPUNGED, now)
+
+
+def _recall(
+    db: Database,
+    record_id: bytes,
+    dcn: str,
+    kind: RecallKind,
+    now: datetime,
+    record: Record | None = None,
+    changed: Sequence[str] = (),
+) -> int:
     told = 0
-    for release in request_store.released(db, filings.control_numbers(db, record.record_id)):
+    for release in request_store.released(db, filings.control_numbers(db, record_id)):
         before = recall_store.of_request(db, release.request.request_id)
         if kind.action is RecallAction.DESTROY:
             _overtake(db, release, before)
         elif any(one.kind.action is RecallAction.DESTROY for one in before):
             continue
-        notice = _notice(release, record, kind, event.changed, now)
-        recall_store.add(db, record.record_id, str(record.dcn), notice)
+        notice = _notice(release, record, kind, changed, now)
+        recall_store.add(db, record_id, dcn, notice)
         refs = {
             "recall_id": str(notice.recall_id),
             "request_id": str(notice.request_id),
             "recipient": str(notice.recipient),
-            "dcn": str(record.dcn),
+            "dcn": dcn,
         }
         ledger.append(db, now, "recall.due", refs, {"kind": kind.name, "action": kind.action.name})
         told += 1
@@ -118,9 +138,14 @@ def _overtake(db: Database, release: ReceivedRequest, before: Sequence[Recall]) 
 
 
 def _notice(
-    release: ReceivedRequest, record: Record, kind: RecallKind, changed: Sequence[str], now: datetime
+    release: ReceivedRequest,
+    record: Record | None,
+    kind: RecallKind,
+    changed: Sequence[str],
+    now: datetime,
 ) -> RecallNotice:
-    request, says = release.request, kind.action is not RecallAction.DESTROY
+    """A notice to destroy says nothing of the record; every other one needs it."""
+    request, says = release.request, record if kind.action is not RecallAction.DESTROY else None
     return RecallNotice(
         federation=request.federation,
         recall_id=RecallId(secrets.token_bytes(16)),
@@ -129,10 +154,10 @@ def _notice(
         request_id=request.request_id,
         request=request.digest(),
         kind=kind,
-        record=canonical(record).encode() if kind.with_record else b"",
+        record=canonical(says).encode() if says and kind.with_record else b"",
         changed=tuple(sorted(set(changed)))[:MAX_CHANGED] if says else (),
-        dispute_status=record.dispute_status if says else DisputeStatus.NONE,
-        subject_statement=record.circumstances.subject_statement if says else "",
+        dispute_status=says.dispute_status if says else DisputeStatus.NONE,
+        subject_statement=says.circumstances.subject_statement if says else "",
         effective_at=now,
         issued_at=now,
     )

@@ -80,8 +80,10 @@ def _rechecked(
 def recheck_lookup(
     db: Database, search_id: LookupId, indexes: Indexes, now: datetime, by: str
 ) -> list[Rechecked]:
-    """All hits of a lookup, accounted for. Raises UnknownObject."""
-    found = recheck_hits(db, search_id, load_view(db, search_id).hits, indexes, now)
+    """All hits of a lookup, accounted for. Raises UnknownObject, or Expired once they were forgotten."""
+    view = load_view(db, search_id)
+    view.row.check_kept()
+    found = recheck_hits(db, search_id, view.hits, indexes, now)
     over = sum(one.standing in _OVER for one in found.values())
     refs = {"search_id": str(search_id)}
     ledger.append(db, now, "lookup.rechecked", refs, {"hits": len(found), "over": over, "by": by})

@@ -1,9 +1,12 @@
 """Deciding about the disclosure requests of others (docs/protocol.md §9.6).
 
 Rules of this file:
-- the fair-process gate is asked again at the moment of release, whoever decides;
-- what is unknown, withdrawn, no longer matchable or declined is one answer on the wire;
-- decision, response and ledger entry are one transaction: nothing is released that is not accounted for.
+- the fair-process gate is asked again at the moment of release, whoever decides; what is RED by then is
+  released by nobody;
+- a record about a subject who is marked as sensitive here is released by two people: one asks (`second`),
+  the other approves, and approving is releasing;
+- what is unknown, withdrawn, held, RED or declined is one answer on the wire;
+- decision, response and ledger entry are one transaction.
 """
 
 from __future__ import annotations
@@ -13,7 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from candor_node import ledger, mail_store, publisher, request_store
+from candor_node import (
+    approvals,
+    ledger,
+    mail_store,
+    publisher,
+    record_seals,
+    request_store,
+    subjects,
+    users,
+)
+from candor_node.approvals import Approval, ApprovalId
 from candor_node.clock import Clock
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
@@ -40,18 +53,22 @@ from candor_proto.errors import (
     GateClosed,
     InputInvalid,
     UnknownObject,
+    WrongRole,
+    WrongStanding,
 )
 from candor_proto.ids import FederationName, NodeId, Purpose, RequestId
-from candor_proto.policy import Release, check_purpose, release_by_rule
+from candor_proto.policy import Release, Sharing, check_purpose, release_by_rule
 from candor_proto.record import SALT_OCTETS, DisputeStatus, Tier
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
 from candor_records.gate import gate, gate_day
 from candor_records.policy import Policy
-from candor_records.records import canonical
+from candor_records.records import Record, canonical
+from candor_records.roles import Operation
 from candor_wire.codec import Envelope, MessageKind
 
 RULE = "standing rule"
+SENSITIVE = "The subject is marked as sensitive here: two people decide."
 
 
 @dataclass(frozen=True)
@@ -143,8 +160,7 @@ class Owner:
 
     def _judge(self, db: Database, request: DisclosureRequest, now: datetime) -> _Judged:
         try:
-            check_standing(self._indexes.require_directory().member(request.requester), now)
-            check_purpose(request.purpose, self._policy(db).purposes)
+            self._check_asked(db, request, now)
             resolved = self._releasable(db, request, now)
         except CandorError as error:
             return _Judged(OwnerEvent.DECLINES, error.message)
@@ -161,39 +177,92 @@ class Owner:
             Release.ASK_A_PERSON: OwnerEvent.RULE_WAITS,
             Release.DECLINE: OwnerEvent.DECLINES,
         }[release]
+        if event is OwnerEvent.RULE_RELEASES and _sensitive(db, record):
+            event, reason = OwnerEvent.RULE_WAITS, SENSITIVE
         return _Judged(event, reason, resolved)
 
     # --- a person decides --------------------------------------------------------------------------------
 
-    async def approve(self, request_id: RequestId, by: str, note: str = "") -> ReceivedRequest:
-        """Release the record. Raises UnknownObject, AlreadyExists (decided), GateClosed, InputInvalid."""
+    async def second(self, request_id: RequestId, by: str, note: str = "") -> ApprovalId | None:
+        """Put the release before a second person, if its subject is marked as sensitive; None if not.
+
+        The same proposal again while that waits. Raises as `approve` does, and WrongRole.
+        """
         now = self._clock.now()
         known = await self._waiting(request_id, by)
 
-        def still(db: Database) -> Resolved:
-            # The pack may have narrowed what it is released for since it was asked.
-            check_purpose(known.request.purpose, self._policy(db).purposes)
-            return self._releasable(db, known.request, now)
+        def work(db: Database) -> ApprovalId | None:
+            record = self._approvable(db, known.request, now).record
+            if not _sensitive(db, record):
+                return None
+            actor = users.acting_now(db, now, by)
+            if actor is None:
+                raise WrongRole("This user may not act any more.", remedy="Sign in as another user.")
+            operation, about = Operation.RELEASE_SENSITIVE, str(request_id)
+            for waiting in approvals.pending_about(db, now, operation, about):
+                return waiting.approval_id
+            key = record_seals.key_of(db, record.record_id)
+            arguments = {"dcn": str(record.dcn), "requester": str(known.request.requester)}
+            return approvals.propose(db, now, operation, actor, about, arguments, note or SENSITIVE, key)
 
-        resolved = await self._store.run(still)
+        return await self._store.run(work)
+
+    def release(self, db: Database, approval: Approval, now: datetime) -> None:
+        """The executor of RELEASE_SENSITIVE: release, in the transaction that approves it."""
+        known = request_store.received(db, RequestId(bytes.fromhex(approval.about)))
+        if known is None:
+            raise UnknownObject("The request is gone.", remedy="Reject the proposal.")
+        resolved = self._approvable(db, known.request, now)
+        if str(resolved.record.dcn) != approval.arguments["dcn"]:
+            raise WrongStanding("The record was changed since this was proposed.", remedy="Reject it.")
+        event = OwnerEvent.PERSON_APPROVES
+        sealed = self._answer(known.request, event, resolved, now)
+        by, second = approval.proposed_by, approval.decided_by
+        self._decide(db, known, event, "released by two people", sealed, now, by, approval.reason, second)
+
+    async def approve(self, request_id: RequestId, by: str, note: str = "") -> ReceivedRequest:
+        """Release the record.
+
+        Raises UnknownObject, AlreadyExists (decided), GateClosed, Expired, WrongStanding or WrongRole.
+        """
+        now = self._clock.now()
+        known = await self._waiting(request_id, by)
+        resolved = await self._store.run(lambda db: self._approvable(db, known.request, now))
         event = OwnerEvent.PERSON_APPROVES
         sealed = await asyncio.to_thread(self._answer, known.request, event, resolved, now)
 
         def work(db: Database) -> None:
-            check_standing(self._indexes.require_directory().member(known.request.requester), now)
-            if now >= known.request.expires_at:
-                raise Expired("This request has expired.", remedy="The requester may ask again.")
             # Between reading and releasing the record may have been withdrawn.
-            if self._releasable(db, known.request, now).record != resolved.record:
+            if self._approvable(db, known.request, now).record != resolved.record:
                 raise GateClosed("The record was changed a moment ago.", remedy="Look at it again.")
+            if _sensitive(db, resolved.record):
+                raise WrongRole(SENSITIVE, remedy="Approve it again: it is then put before a second person.")
             self._decide(db, known, event, "released by a person", sealed, now, by, note)
 
         return await self._decided(request_id, work)
 
+    def _check_asked(self, db: Database, request: DisclosureRequest, now: datetime) -> None:
+        """Asked by whom, and for what: the pack may have narrowed the purposes since."""
+        check_standing(self._indexes.require_directory().member(request.requester), now)
+        check_purpose(request.purpose, self._policy(db).purposes)
+
+    def _approvable(self, db: Database, request: DisclosureRequest, now: datetime) -> Resolved:
+        """What a person may release now: asked of requester, purpose, time, gate and sharing choice."""
+        self._check_asked(db, request, now)
+        if now >= request.expires_at:
+            raise Expired("This request has expired.", remedy="The requester may ask again.")
+        resolved = self._releasable(db, request, now)
+        if resolved.record.sharing is Sharing.RED:
+            raise WrongStanding(
+                "The record is RED by now: it is released to nobody.",
+                remedy="Decline the request; `candor-node records sharing` opens a record, with two people.",
+            )
+        return resolved
+
     async def decline(
         self, request_id: RequestId, by: str, reason: str, *, not_same_person: bool = False
     ) -> ReceivedRequest:
-        """Decline, or say that it is somebody else. The reason stays here, in the ledger."""
+        """Decline, or say that it is somebody else. The reason stays here, sealed with the record."""
         if not reason.strip():
             raise InputInvalid("Declining needs a reason, for the account.", remedy="Give it with --reason.")
         now = self._clock.now()
@@ -229,12 +298,13 @@ class Owner:
         now: datetime,
         by: str,
         note: str,
+        second: str = "",
     ) -> None:
         current = request_store.received(db, known.request.request_id)
         if current is None:
             raise UnknownObject("The request is gone.")
         _check_undecided(current)
-        self._enter(db, known.request, current.state, event, known.dcn, reason, sealed, now, by, note)
+        self._enter(db, known.request, current.state, event, known.dcn, reason, sealed, now, by, note, second)
 
     async def _decided(self, request_id: RequestId, work: Work[None]) -> ReceivedRequest:
         await self._store.run(work)
@@ -303,10 +373,14 @@ class Owner:
         now: datetime,
         by: str = RULE,
         note: str = "",
+        second: str = "",
     ) -> None:
         """Take one step of the state table, with its response and its ledger entry."""
         after = owner_after(state, event)
-        request_store.settle_received(db, request.request_id, after, now, reason=reason, by=by, note=note)
+        deciders = f"{by}, {second}" if second else by
+        request_store.settle_received(
+            db, request.request_id, after, now, reason=reason, by=deciders, note=note
+        )
         if sealed is not None:
             envelope = Envelope(
                 request.request_id.value,
@@ -323,7 +397,7 @@ class Owner:
             now,
             f"disclosure.{after.value}",
             _refs(request, dcn),
-            {**_papers(request), "reason": reason, "by": by, "note": note[:400]},
+            {**_papers(request), "reason": reason, "by": by, **({"second": second} if second else {})},
         )
 
     async def expire(self) -> None:
@@ -344,6 +418,14 @@ class Owner:
                 )
 
         await self._store.run(work)
+
+
+def _sensitive(db: Database, record: Record) -> bool:
+    """Whether the subject of a record is marked here."""
+    if not subjects.any_marked(db):
+        return False
+    about = subjects.subject(subjects.trace_key(db), record.content.identity.particulars())
+    return subjects.sensitive(db, about)
 
 
 def _check_undecided(known: ReceivedRequest) -> None:

@@ -1,7 +1,8 @@
 """Disclosure requests, sent and received: the SQL of disclosure (docs/protocol.md §9).
 
-Every function runs inside a transaction of `Store`. Reply keys lie here and nowhere else; they are
-destroyed once the request is settled, except where the response is evidence.
+Every function runs inside a transaction of `Store`. Reply keys lie here and nowhere else, sealed under the
+key of the copy (`copies`); they are destroyed once the request is settled, except where the response is
+evidence. What people note about a request may name somebody: it is sealed under the record's key.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from candor_node import copies
+from candor_node import copies, record_seals
 from candor_node.copies import Copy
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
@@ -75,13 +76,14 @@ def add_sent(
             hit_number,
             str(request.owner),
             request.encode(),
-            reply_key,
+            b"",
             RequesterState.SENT.value,
             confirmed_by,
             to_milliseconds(request.issued_at),
             to_milliseconds(request.expires_at),
         ),
     )
+    copies.seal_reply_key(db, request.request_id, reply_key)
 
 
 _SENT = (
@@ -100,7 +102,7 @@ def _sent_rows(db: Database, where: str, values: Sequence[object]) -> list[SentR
                 LookupId(search_id),
                 hit_number,
                 request,
-                reply_key,
+                copies.open_reply_key(db, request.request_id, reply_key),
                 RequesterState(state),
                 reason,
                 by,
@@ -218,7 +220,7 @@ def add_received(
     return True
 
 
-_RECEIVED = "body, state, reason, dcn, received_at, settled_at, settled_by, note"
+_RECEIVED = "request_id, body, state, reason, dcn, received_at, settled_at, settled_by, note"
 
 
 def _received_rows(db: Database, where: str, values: Sequence[object]) -> list[ReceivedRequest]:
@@ -234,9 +236,9 @@ def _received_rows(db: Database, where: str, values: Sequence[object]) -> list[R
             from_milliseconds(received_at),
             None if settled_at is None else from_milliseconds(settled_at),
             settled_by,
-            note,
+            _open_note(db, request_id, note),
         )
-        for body, state, reason, dcn, received_at, settled_at, settled_by, note in rows
+        for request_id, body, state, reason, dcn, received_at, settled_at, settled_by, note in rows
     ]
 
 
@@ -301,10 +303,39 @@ def settle_received(
             reason,
             None if state is OwnerState.WAITING else to_milliseconds(now),
             "" if state is OwnerState.WAITING else by,
-            note,
+            _seal_note(db, request_id, note),
             request_id.value,
         ),
     )
+
+
+def record_key(db: Database, request_id: bytes) -> bytes | None:
+    """The data key of the record that a received request is about; None where there is none any more."""
+    row = db.execute(
+        "SELECT key FROM received_requests JOIN records USING (dcn) JOIN record_keys USING (record_id)"
+        " WHERE request_id = ?",
+        (request_id,),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _seal_note(db: Database, request_id: RequestId, note: str) -> bytes:
+    """Empty where there is no note, or no record any more that it could be about."""
+    key = record_key(db, request_id.value)
+    return record_seals.seal(key, note.encode(), _bound(request_id.value)) if key and note else b""
+
+
+def _open_note(db: Database, request_id: bytes, sealed: bytes) -> str:
+    """Empty once its record was destroyed."""
+    key = record_key(db, request_id) if sealed else None
+    if key is None:
+        return ""
+    what = f"The note on request {RequestId(request_id)}"
+    return record_seals.open_sealed(key, sealed, _bound(request_id), what).decode()
+
+
+def _bound(request_id: bytes) -> bytes:
+    return b"note" + request_id
 
 
 def requests_named(db: Database, prefix: str) -> list[RequestId]:

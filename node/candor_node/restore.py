@@ -3,7 +3,8 @@
 Rules of this file:
 - keys that have expired are refused; nothing is written over: where it goes there must be no database;
 - both parts are of one backup (`pair`), but the keys may be newer: they were written anew when something was
-  destroyed. A record whose key is not among them was destroyed after the backup, and is buried here too;
+  destroyed. A record whose key is not among them was destroyed after the backup, and is buried here too, and
+  whoever had received it is told to destroy it: that they heard of it before is lost;
 - every version that has a key is opened once, and the ledger's chain is checked, before the database takes
   its name. If anything does not open, nothing is restored.
 """
@@ -18,11 +19,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from candor_node import backup, filings, history, ledger, publisher
+from candor_node import backup, filings, history, ledger, publisher, recalls
 from candor_node.desk_migrations import key_tables
 from candor_node.driver import Database, DatabaseError, explain, open_database
 from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable
-from candor_records.life import Act
+from candor_records.life import LIVE, Act
 from candor_records.records import Dcn, Standing
 
 BY = "restore"
@@ -122,11 +123,13 @@ def _join(db: Database, folder: Path, keys: Path, note: backup.Note, now: dateti
 def _bury_keyless(db: Database, now: datetime) -> int:
     """Bury what has no key any more; how many records that were."""
     rows = db.execute(
-        "SELECT record_id, dcn FROM record_heads WHERE standing <> ? AND record_id NOT IN "
+        "SELECT record_id, dcn, standing FROM record_heads WHERE standing <> ? AND record_id NOT IN "
         "(SELECT record_id FROM record_keys)",
         [Standing.EXPUNGED.name],
     ).fetchall()
-    for record_id, dcn in rows:
+    for record_id, dcn, standing in rows:
+        if Standing[standing] in LIVE:
+            recalls.destroyed_since(db, record_id, dcn, now)
         history.append(db, record_id, Dcn(dcn), Act.DESTROY, now, BY, "", "")
         ledger.append(db, now, "record.destroy", {"dcn": dcn, "user": BY})
         filings.bury(db, record_id)

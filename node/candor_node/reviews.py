@@ -146,13 +146,17 @@ def signature(db: Database, week: Week) -> Signature | None:
 
 
 def due(db: Database, now: datetime) -> list[str]:
-    """Whole weeks of the last two months in which somebody was asked about and that nobody has signed."""
+    """Whole weeks of the last two months in which somebody was asked about or something took two people, and
+    that nobody has signed."""
     found, week = [], Week.of(now)
     for _ in range(WEEKS_LOOKED_BACK):
         week = Week(week.start - WEEK)
+        moments = [to_milliseconds(week.start), to_milliseconds(week.end)]
         used = db.execute(
-            "SELECT 1 FROM search_subjects WHERE at >= ? AND at < ? LIMIT 1",
-            [to_milliseconds(week.start), to_milliseconds(week.end)],
+            "SELECT 1 FROM search_subjects WHERE at >= ?1 AND at < ?2 UNION ALL SELECT 1 FROM approvals"
+            " WHERE (proposed_at >= ?1 AND proposed_at < ?2) OR (decided_at >= ?1 AND decided_at < ?2)"
+            " LIMIT 1",
+            moments,
         ).fetchone()
         if used is not None and signature(db, week) is None:
             found.append(str(week))
@@ -304,11 +308,12 @@ def _use(inside: Sequence[Asked]) -> Section:
 
 
 def _approvals(db: Database, week: Week) -> Section:
-    found = approvals.list_approvals(db, since=week.start, until=week.end)
+    found = approvals.during(db, week.start, week.end)
     return Section(
         "What took two people",
         "Deferrals of visibility are DEFER_VISIBILITY; lookups of sensitive subjects, of many people and "
-        "of long batches are LOOK_UP_SENSITIVE.",
+        "of long batches are LOOK_UP_SENSITIVE. What was proposed in one week and decided in another stands "
+        "in both.",
         ("APPROVAL", "OPERATION", "ABOUT", "PROPOSED BY", "STATE", "DECIDED BY", "REASON"),
         tuple(
             (
@@ -320,7 +325,7 @@ def _approvals(db: Database, week: Week) -> Section:
                 each.decided_by or "-",
                 each.reason if each.operation in _REASONS_SHOWN else "",
             )
-            for each in reversed(found)
+            for each in found
         ),
     )
 

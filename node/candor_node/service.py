@@ -324,6 +324,10 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
     ) -> pb.DecideRequestResponse:
         request_id, by = await self._request_id(request.request_id), speaking_as(context, request.by)
         if request.approve:
+            held = await self._node.owner.second(request_id, by, request.reason)
+            if held is not None:
+                waiting = await self._node.store.run(lambda db: _request_view(db, request_id))
+                return pb.DecideRequestResponse(request=waiting, approval_id=str(held))
             known = await self._node.owner.approve(request_id, by, request.reason)
         else:
             known = await self._node.owner.decline(

@@ -19,6 +19,7 @@ import grpc.aio
 
 from candor_node import approvals, desk, documents, exports, importer, profile_store, record_digests, staging
 from candor_node.doors import acting, speaking_as
+from candor_node.import_outcome import ImportReport, Outcome, RowError
 from candor_node.lifecycle import Doing
 from candor_node.local_view import moment
 from candor_node.mapping import format_profile, parse_profile
@@ -110,7 +111,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
         now = self._node.clock.now()
 
         def propose(db: Database, record: Record, sharing: Sharing) -> None:
-            if approvals.is_waiting(db, now, Operation.OPEN_SHARING, str(record.dcn)) is None:
+            if not approvals.pending_about(db, now, Operation.OPEN_SHARING, str(record.dcn)):
                 doing = Doing(now, actor.user, self._node.policy(db), "An import says so.")
                 desk.share(db, record, sharing, actor, doing)
 
@@ -239,7 +240,7 @@ def _user(text: str) -> str:
     return text
 
 
-def _outcome(outcome: importer.Outcome) -> pb.RowOutcome:
+def _outcome(outcome: Outcome) -> pb.RowOutcome:
     return pb.RowOutcome(
         row=outcome.row,
         status=outcome.status.name,
@@ -250,11 +251,11 @@ def _outcome(outcome: importer.Outcome) -> pb.RowOutcome:
     )
 
 
-def _error(error: importer.RowError) -> pb.ImportError:
+def _error(error: RowError) -> pb.ImportError:
     return pb.ImportError(row=error.row, column=error.column, reason=error.reason, code=error.code)
 
 
-def _report(report: importer.ImportReport, *, published: bool, dry_run: bool) -> pb.ImportReport:
+def _report(report: ImportReport, *, published: bool, dry_run: bool) -> pb.ImportReport:
     return pb.ImportReport(
         new=report.new,
         changed=report.changed,

@@ -101,8 +101,13 @@ class OfficeServicer(office_pb2_grpc.OfficeServiceServicer):
 
     async def RenewToken(self, request: pb.RenewTokenRequest, context: Context) -> pb.RenewTokenResponse:
         now, actor = self._node.clock.now(), acting(context)
-        token = await self._node.store.run(lambda db: users.renew_token(db, now, actor, request.user_id))
-        return pb.RenewTokenResponse(token=token)
+
+        def work(db: Database) -> pb.RenewTokenResponse:
+            token, waiting = users.renew_token(db, now, actor, request.user_id)
+            held = office.propose_roles(db, now, actor, request.user_id, waiting, "a new token")
+            return pb.RenewTokenResponse(token=token, approval_id=str(held or ""))
+
+        return await self._node.store.run(work)
 
     async def ReleaseUser(self, request: pb.ReleaseUserRequest, context: Context) -> pb.ReleaseUserResponse:
         now, actor = self._node.clock.now(), acting(context)

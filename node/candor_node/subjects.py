@@ -7,7 +7,9 @@ Rules of this file:
 - of a search it is stored who asked, the person, the name, the surname and the sex code, in the transaction
   that stores the search: what cannot be traced is not asked;
 - a mark on a sensitive subject is compared more widely than a search (a changed given name or surname, a
-  certificate, digits of the SSN), for asking a second person once too often costs little;
+  certificate, digits of the SSN), for asking a second person once too often costs little; and as widely as an
+  index would be: whoever would get a hit on the person's record, however names or dates are misspelt, meets
+  the mark;
 - everything here runs inside the caller's transaction.
 """
 
@@ -15,7 +17,9 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from candor_node import ledger
@@ -23,6 +27,7 @@ from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import InputInvalid, UnknownObject
 from candor_proto.ids import LookupId
+from candor_proto.matchkeys import GATE_THRESHOLD, Label, gate_weight, record_keys
 from candor_proto.normalise import Particulars, Person, normalise
 
 TRACE_OCTETS = 16
@@ -64,6 +69,13 @@ class Subject:
     # Those by which searches about the person are found again, and those that marks are compared with.
     narrow: frozenset[bytes]
     wide: frozenset[bytes]
+    key: TraceKey
+    normal: Person = field(repr=False)
+
+    def match_keys(self) -> dict[bytes, Label]:
+        """The traces of what the person would stand under in an index, with their labels."""
+        found = record_keys(self.normal)
+        return {self.key.trace("match-key", one.label.name, one.input.hex()): one.label for one in found}
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,8 @@ def subject(key: TraceKey, particulars: Particulars) -> Subject:
         sex=person.sex,
         narrow=narrow,
         wide=narrow | _wide(key, person),
+        key=key,
+        normal=person,
     )
 
 
@@ -198,7 +212,8 @@ def mark(db: Database, now: datetime, particulars: Particulars, reason: str, by:
             remedy="Say why in a sentence without names, for example `relative of staff`.",
         )
     key, mark_id = trace_key(db), secrets.token_bytes(8)
-    found = subject(key, particulars).wide
+    about = subject(key, particulars)
+    found = about.wide | about.match_keys().keys()
     found |= {key.trace("full-name", person.first, name) for name in _surnames(person)}
     db.execute(
         "INSERT INTO sensitive_subjects (mark_id, reason, marked_by, marked_at) VALUES (?, ?, ?, ?)",
@@ -221,10 +236,12 @@ def unmark(db: Database, now: datetime, mark_id: str, reason: str, by: str) -> N
     octets = bytes.fromhex(mark_id)
     db.execute("DELETE FROM sensitive_traces WHERE mark_id = ?", [octets])
     db.execute(
-        "UPDATE sensitive_subjects SET removed_by = ?, removed_at = ? WHERE mark_id = ?",
-        [by, to_milliseconds(now), octets],
+        "UPDATE sensitive_subjects SET removed_by = ?, removed_at = ?, reason = reason || ?"
+        " WHERE mark_id = ?",
+        [by, to_milliseconds(now), f"; taken away: {reason.strip()}", octets],
     )
-    ledger.append(db, now, "sensitive.unmarked", {"mark_id": mark_id}, {"by": by, "reason": reason.strip()})
+    # A reason may name somebody after all: it stands in the list of marks, never in the ledger.
+    ledger.append(db, now, "sensitive.unmarked", {"mark_id": mark_id}, {"by": by})
 
 
 def marks(db: Database) -> list[Mark]:
@@ -252,7 +269,19 @@ def any_marked(db: Database) -> bool:
 
 
 def sensitive(db: Database, about: Subject) -> bool:
-    """Whether a mark fits this subject."""
-    wanted = list(about.wide)
-    sql = f"SELECT 1 FROM sensitive_traces WHERE trace IN ({', '.join('?' * len(wanted))}) LIMIT 1"  # noqa: S608
-    return db.execute(sql, wanted).fetchone() is not None
+    """Whether a mark fits this subject: by one wide trace, or by match keys that open the gate together."""
+    if _met(db, about.wide):
+        return True
+    if not any_marked(db):
+        return False
+    keys, hit = about.match_keys(), defaultdict[bytes, set[Label]](set)
+    for mark_id, trace in _met(db, keys):
+        hit[mark_id].add(keys[trace])
+    return any(gate_weight(labels) >= GATE_THRESHOLD for labels in hit.values())
+
+
+def _met(db: Database, traces: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+    """Which of these traces belong to which mark."""
+    marks = ", ".join("?" * len(traces))
+    sql = f"SELECT mark_id, trace FROM sensitive_traces WHERE trace IN ({marks})"  # noqa: S608
+    return db.execute(sql, list(traces)).fetchall()

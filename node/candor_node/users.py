@@ -8,7 +8,8 @@ Rules of this file:
   lock the user until an administrator releases it; the lock on the last active administrator ends by itself
   after half an hour, for nobody else could;
 - disabling ends access with the next command. The last active administrator cannot be disabled;
-- giving APPROVER or ADMINISTRATOR takes two people, unless nobody else is there yet who could be the second.
+- giving APPROVER, AUDITOR or ADMINISTRATOR takes two people, unless nobody else is there yet who could be the
+  second. So does a new token for somebody who has them: whoever holds the token is the second person.
 """
 
 from __future__ import annotations
@@ -275,16 +276,24 @@ def disable(db: Database, now: datetime, actor: Actor, user_id: str) -> None:
     _account(db, now, "user.disabled", user_id, actor)
 
 
-def renew_token(db: Database, now: datetime, actor: Actor, user_id: str) -> str:
-    """A new token, shown once; the old one ends. Raises UnknownObject; WrongStanding for who was disabled."""
-    _check_not_ended(find(db, user_id))
+def renew_token(db: Database, now: datetime, actor: Actor, user_id: str) -> tuple[str, frozenset[Role]]:
+    """A new token, shown once, and the roles that wait for a second person; the old token ends.
+
+    An administrator who hands out a token could use it: another one's privileged roles rest until somebody
+    else has agreed. Raises UnknownObject; WrongStanding for who was disabled.
+    """
+    user = find(db, user_id)
+    _check_not_ended(user)
+    rest = user.roles & PRIVILEGED_ROLES
+    if same_user(actor.user, user_id) or _alone(db, actor, user_id):
+        rest = frozenset()
     token, digest = _new_token()
     db.execute(
-        "UPDATE users SET token_digest = ?, changed_by = ?, changed_at = ? WHERE user_id = ?",
-        [digest, actor.user, to_milliseconds(now), user_id],
+        "UPDATE users SET token_digest = ?, roles = ?, changed_by = ?, changed_at = ? WHERE user_id = ?",
+        [digest, _write(user.roles - rest), actor.user, to_milliseconds(now), user_id],
     )
-    _account(db, now, "user.token_renewed", user_id, actor)
-    return token
+    _account(db, now, "user.token_renewed", user_id, actor, roles=_write(user.roles - rest))
+    return token, rest
 
 
 def release(db: Database, now: datetime, actor: Actor, user_id: str) -> None:

@@ -60,6 +60,7 @@ class Operation(Enum):
     VIEW_LOOKUPS = "VIEW_LOOKUPS"
     REQUEST_RECORDS = "REQUEST_RECORDS"
     DECIDE_REQUESTS = "DECIDE_REQUESTS"
+    RELEASE_SENSITIVE = "RELEASE_SENSITIVE"
     VIEW_REQUESTS = "VIEW_REQUESTS"
     ACKNOWLEDGE_RECALL = "ACKNOWLEDGE_RECALL"
     VIEW_RECALLS = "VIEW_RECALLS"
@@ -98,8 +99,9 @@ class OperationRule:
 
 
 ALL_ROLES = frozenset(Role)
-# Roles that make somebody the second person, or let them name one: giving them takes two people itself.
-PRIVILEGED_ROLES = frozenset({Role.APPROVER, Role.ADMINISTRATOR})
+# Roles that make somebody the second person, or let them name one: giving them takes two people itself. An
+# auditor decides about roles: whoever could appoint one alone would have a second person of their own.
+PRIVILEGED_ROLES = frozenset({Role.APPROVER, Role.AUDITOR, Role.ADMINISTRATOR})
 
 _CLERK = frozenset({Role.CLERK})
 _INVESTIGATOR = frozenset({Role.INVESTIGATOR})
@@ -125,6 +127,7 @@ RULES: Mapping[Operation, OperationRule] = {
     Operation.VIEW_LOOKUPS: OperationRule(_INVESTIGATOR | _AUDITOR),
     Operation.REQUEST_RECORDS: OperationRule(_INVESTIGATOR),
     Operation.DECIDE_REQUESTS: OperationRule(_APPROVER),
+    Operation.RELEASE_SENSITIVE: OperationRule(_APPROVER, _APPROVER),
     Operation.VIEW_REQUESTS: OperationRule(_CLERK | _INVESTIGATOR | _APPROVER | _AUDITOR),
     Operation.ACKNOWLEDGE_RECALL: OperationRule(_CLERK | _INVESTIGATOR),
     Operation.VIEW_RECALLS: OperationRule(_CLERK | _INVESTIGATOR | _APPROVER | _AUDITOR),
@@ -185,7 +188,9 @@ def same_user(one: str, other: str) -> bool:
 
 
 def _plain(user: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", user).casefold().split())
+    """Without what does not show: blanks, accents that stand alone, and characters of no width."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", user).casefold())
+    return "".join(one for one in folded if unicodedata.category(one)[0] not in "CMZ")
 
 
 def _named(roles: frozenset[Role]) -> str:

@@ -19,12 +19,14 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from candor_node import backup, filings, record_seals, restore
+from candor_node import backup, filings, history, record_seals, request_store, restore
 from candor_node.app import MIGRATIONS, Node
 from candor_node.driver import open_database
 from candor_node.shipped_packs import shipped
-from candor_node.store import Store
-from candor_records.records import Dcn
+from candor_node.store import Database, Store
+from candor_records.codes import Missing
+from candor_records.content import content_fields
+from candor_records.records import Dcn, canonical
 from candor_wire.v1 import (
     local_pb2,
     local_pb2_grpc,
@@ -46,7 +48,16 @@ from tests.records import make_row
 CLERK, CHIEF, COUNSEL = "clerk-7", "chief-2", "counsel-1"
 STATEMENT = "I was cleared by the arbitrator of the same facts in spring."
 REASON = "Arbitrator set the termination aside in full."
+NOTE = "Q. Placeholderson of Lakeview, seen with licence and badge."
 NARRATIVE = "Left his post during a barricade of eleven hours; sustained after a hearing."
+# What tombstone, history and packs say too: numbers and codes of a record, its owner, days of acts.
+NAMES_NOBODY = frozenset(
+    {
+        "record_kind", "report_type", "dcn", "previous_dcn", "sharing", "adjudication_status", "finality",
+        "appeal_outcome", "appeal_decided_on", "reporting_agency", "publishing_node", "reported_on",
+        "notice_method",
+    }
+)  # fmt: skip
 
 
 @dataclass
@@ -147,7 +158,7 @@ async def obtain(asker: Office, owner: Office, case: str) -> str:
         return [one for one in listed.received if one.request_id == sent.request_id]
 
     await eventually(waiting, lambda found: bool(found) and found[0].state == "waiting")
-    decision = local_pb2.DecideRequestRequest(request_id=sent.request_id, approve=True, by=CHIEF)
+    decision = local_pb2.DecideRequestRequest(request_id=sent.request_id, approve=True, by=CHIEF, reason=NOTE)
     await owner.local.DecideRequest(decision, **owner.by(CHIEF))
     await eventually(lambda: shown(asker, sent.request_id), lambda view: view.state == "opened")
     return str(sent.request_id)
@@ -273,8 +284,11 @@ async def story(
     ):
         assert words.lower() in text.lower(), words
 
+    said = await owner.node.store.run(lambda db: everything_said(db, Dcn(dcn)))
     await expunge(owner, dcn)
-    await nothing_is_left(owner, dcn, folder, kept)
+    await nothing_is_left(owner, dcn, said, folder, kept)
+    for asker in askers:
+        await no_copy_is_left(asker, said)
     await owner.node.publishing.publish()
     await fed.settled()
     view = await look_up(late, "REQ-9")
@@ -305,17 +319,49 @@ async def expunge(owner: Office, dcn: str) -> None:
     await owner.decide(proposed.approval_id, CHIEF)
 
 
-async def nothing_is_left(owner: Office, dcn: str, folder: Path, kept: Path) -> None:
+def everything_said(db: Database, dcn: Dcn) -> dict[str, str]:
+    """Every field of every version, and every sealed text of every table, by what it is."""
+    record_id = filings.record_id_of(db, dcn)
+    found: dict[str, str] = {}
+    for record in filings.versions(db, record_id):
+        fields = {**content_fields(record.content), **canonical(record).fields}
+        found.update({f"{name} of version {record.version}": value for name, value in fields.items()})
+        found["statement"] = record.circumstances.subject_statement
+    found.update({f"reason {event.number}": event.reason for event in history.events(db, record_id)})
+    for one in request_store.released(db, filings.control_numbers(db, record_id)):
+        found[f"note {one.request.request_id}"] = one.note
+    # What is shorter, and words for nothing, stand everywhere.
+    return {
+        what: value
+        for what, value in found.items()
+        if len(value) > 3 and value not in Missing.__members__ and what.split()[0] not in NAMES_NOBODY
+    }
+
+
+async def no_copy_is_left(asker: Office, said: dict[str, str]) -> None:
+    """At a recipient, whose openings still say whom it asked about, and nothing else of the record."""
+    config, store = asker.node.config, asker.node.store
+    await asyncio.to_thread(store.checkpoint)
+    everything = await asyncio.to_thread(pages, config.database_file, config.database_key())
+    asked = {value.casefold() for value in OFFICER.values()}
+    left = {
+        what
+        for what, value in said.items()
+        if value.casefold() not in asked and found_in(everything, [value.encode()])
+    }
+    assert left == set()
+
+
+async def nothing_is_left(owner: Office, dcn: str, said: dict[str, str], folder: Path, kept: Path) -> None:
     """Every page of database and log, and of the old backup restored beside it, decrypted by hand."""
     config, store = owner.node.config, owner.node.store
-    row = make_row()
-    needles = [
-        text.encode()
-        for text in (row["last"], row["first"], row["post_id"], NARRATIVE, STATEMENT, REASON, "Order 12 of")
-    ]
+    assert {NARRATIVE, STATEMENT, NOTE, make_row()["last"]} <= set(said.values())
+    needles = [value.encode() for value in said.values()] + [b"Order 12 of"]
     await asyncio.to_thread(store.checkpoint)
     key = config.database_key()
     everything = await asyncio.to_thread(pages, config.database_file, key)
+    left = {what for what, value in said.items() if found_in(everything, [value.encode()])}
+    assert left == set()
     assert found_in(everything, needles) == []
 
     record_id = await store.run(lambda db: filings.record_id_of(db, Dcn(dcn)))
@@ -327,7 +373,9 @@ async def nothing_is_left(owner: Office, dcn: str, folder: Path, kept: Path) -> 
     (old_records,) = backup.parts(kept, "records")
     (keys_now,) = backup.parts(kept, "keys")
     beside = [page for file in (restored, old_records, keys_now) for page in pages(file, key)]
-    assert found_in(beside, needles) == []
+    # A record's own row says in clear by which days it is found; a backup that is older says so still.
+    left = {what.split()[0] for what, value in said.items() if found_in(beside, [value.encode()])}
+    assert left <= {"effective_on", "expires_on"}
     with Store.open(restored, key, MIGRATIONS) as opened:
         assert opened.run_sync(lambda db: record_seals.find_key(db, record_id)) is None
         assert opened.run_sync(lambda db: filings.versions(db, record_id)) == []

@@ -20,6 +20,7 @@ from candor_node import importer, local_server
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.config import NodeConfig
+from candor_node.import_outcome import ImportReport
 from candor_node.outbox import is_final
 from candor_node.publisher import Publication
 from candor_proto.canonical import to_milliseconds
@@ -509,7 +510,7 @@ async def _played(fed: Federation, scene: Scene, rates: Rates) -> list[Fault]:
     return fed.look(settled=True)
 
 
-async def _import(node: Node, rows: list[dict[str, str]]) -> importer.ImportReport:
+async def _import(node: Node, rows: list[dict[str, str]]) -> ImportReport:
     content, now = csv_bytes(rows), node.clock.now()
     return await node.store.run(
         lambda db: importer.import_csv(

@@ -650,9 +650,12 @@ class LookupView(_message.Message):
     SHOWN_AT_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_AT_FIELD_NUMBER: _builtins.int
     lookup_id: _builtins.str
     overall: _builtins.str
-    """MATCH, NO_RECORD or INCOMPLETE; PENDING before the result was shown for the first time."""
+    """MATCH, NO_RECORD or INCOMPLETE; PENDING before the result was shown for the first time, FORGOTTEN when the
+    time to keep it was over.
+    """
     purpose: _builtins.str
     shape: _builtins.str
     case_number: _builtins.str
@@ -660,6 +663,7 @@ class LookupView(_message.Message):
     asked_at: _builtins.str
     shown_at: _builtins.str
     closed: _builtins.bool
+    forgotten_at: _builtins.str
     @_builtins.property
     def coverage(self) -> Global___Coverage: ...
     @_builtins.property
@@ -688,10 +692,11 @@ class LookupView(_message.Message):
         shown_at: _builtins.str = ...,
         closed: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        forgotten_at: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "case_number", b"case_number", "closed", b"closed", "coverage", b"coverage", "hits", b"hits", "lookup_id", b"lookup_id", "notes", b"notes", "officer", b"officer", "overall", b"overall", "purpose", b"purpose", "set_aside", b"set_aside", "shape", b"shape", "shown_at", b"shown_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "case_number", b"case_number", "closed", b"closed", "coverage", b"coverage", "forgotten_at", b"forgotten_at", "hits", b"hits", "lookup_id", b"lookup_id", "notes", b"notes", "officer", b"officer", "overall", b"overall", "purpose", b"purpose", "set_aside", b"set_aside", "shape", b"shape", "shown_at", b"shown_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1691,16 +1696,20 @@ class DecideRequestResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """What now waits for a second person, for the subject is marked as sensitive here; the request waits too."""
     @_builtins.property
     def request(self) -> Global___RequestView: ...
     def __init__(
         self,
         *,
         request: Global___RequestView | None = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -248,7 +248,7 @@ def test_lists_show_no_arguments_of_others_weeks(store: Store) -> None:
     assert [a.approval_id for a in store.run_sync(lambda db: approvals.list_approvals(db, pending=True))] == [
         held
     ]
-    assert not store.run_sync(lambda db: approvals.list_approvals(db, since=later))
+    assert not store.run_sync(lambda db: approvals.during(db, later, later + timedelta(days=7)))
 
 
 @given(st.binary(min_size=8, max_size=8))

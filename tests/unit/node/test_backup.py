@@ -107,9 +107,9 @@ def test_what_was_expunged_is_nowhere_here_nor_in_a_backup_restored_beside_it(
     key, (sealed, bound) = _key(store, record), _sealed(store, record)
     _write(store, tmp_path / "backup")
     _expunge(store, record)
-    assert backup.unreachable(store) == [str(tmp_path / "backup")]
+    assert store.run_sync(backup.unreachable) == [str(tmp_path / "backup")]
     assert backup.tidy(store, NODE, LATER) == 1
-    assert backup.unreachable(store) == []
+    assert store.run_sync(backup.unreachable) == []
     restored, again = _restore(tmp_path / "backup", tmp_path, LATER)
     again.close()
     assert (restored.records, restored.destroyed) == (1, 1)
@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_reached_is_said_and_tried_again(store: Store, t
     _expunge(store, record)
     (tmp_path / "backup").rename(tmp_path / "unmounted")
     assert backup.tidy(store, NODE, LATER) == 0
-    assert backup.unreachable(store) == [str(tmp_path / "backup")]
+    assert store.run_sync(backup.unreachable) == [str(tmp_path / "backup")]
     (tmp_path / "unmounted").rename(tmp_path / "backup")
     assert backup.tidy(store, NODE, LATER) == 1
 

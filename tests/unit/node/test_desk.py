@@ -427,6 +427,20 @@ def test_what_was_approved_of_an_older_version_is_not_done_to_a_newer_one(store:
     assert _find(store, str(record.dcn)) == later
 
 
+def test_a_record_is_not_opened_when_something_happened_to_it_since(store: Store) -> None:
+    """Marked RED, proposed to be opened, disputed: who approves has not seen that."""
+    event = _share(store, filed(store), Sharing.RED)
+    assert isinstance(event, LifeEvent)
+    record = event.after
+    waiting = _proposed(_share(store, record, Sharing.YELLOW))
+    disputed = replace(record.circumstances, subject_statement="It was not me.")
+    later = doing(NOW + timedelta(hours=1))
+    store.run_sync(lambda db: lifecycle.change(db, record.dcn, Act.STATEMENT, later, disputed))
+    with pytest.raises(WrongStanding, match="Something happened"):
+        _approve(store, waiting)
+    assert _find(store, str(record.dcn)).sharing is Sharing.RED
+
+
 def test_a_hold_between_proposal_and_approval_keeps_the_record(store: Store) -> None:
     record = filed(store)
     waiting = store.run_sync(lambda db: desk.expunge(db, record, CLERK, doing(reason="Order 9")))

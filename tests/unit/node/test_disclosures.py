@@ -11,11 +11,22 @@ from typing import Any
 
 import pytest
 
-from candor_node import hit_store, importer, ledger, mail_store, request_store
+from candor_node import (
+    approvals,
+    hit_store,
+    importer,
+    ledger,
+    lifecycle,
+    mail_store,
+    request_store,
+    subjects,
+)
 from candor_node.app import Node
 from candor_node.cases import SearchView
+from candor_node.lifecycle import Doing
 from candor_node.mail_store import InboxRow
 from candor_node.request_store import ReceivedRequest, SentRequest
+from candor_node.store import Database
 from candor_proto.directory import MemberStatus
 from candor_proto.disclosure import Outcome, OwnerState, RequesterState, open_response, seal_request
 from candor_proto.errors import (
@@ -25,12 +36,18 @@ from candor_proto.errors import (
     InputInvalid,
     PurposeRefused,
     UnknownObject,
+    WrongRole,
+    WrongStanding,
 )
 from candor_proto.ids import Digest, Handle, NodeId, Ori, RequestId
+from candor_proto.normalise import Particulars
+from candor_proto.policy import Sharing
 from candor_proto.scoring import Band
 from candor_proto.sealing import DisclosureKey
 from candor_records.gate import gate
-from candor_records.records import canonical
+from candor_records.life import Act
+from candor_records.records import Dcn, canonical
+from candor_records.roles import ALL_ROLES, Actor
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, instead
 from tests.packs import PURPOSES, adopted
@@ -116,6 +133,80 @@ def test_yellow_waits_for_a_person(tmp_path: Path) -> None:
             "disclosure.waiting",
             "disclosure.released",
         ]
+
+    play(tmp_path, scene)
+
+
+def test_what_turned_red_while_it_waited_is_released_to_nobody(tmp_path: Path) -> None:
+    async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
+        request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
+        dcn = Dcn((await received(bravo, request_id)).dcn)
+
+        def redden(db: Database) -> None:
+            record, how = lifecycle.current(db, dcn), Doing(bravo.clock.now(), "clerk-7", bravo.policy(db))
+            red = replace(record.circumstances, sharing=Sharing.RED)
+            lifecycle.change(db, dcn, Act.CHANGE_SHARING, how, red)
+
+        await bravo.store.run(redden)
+        with pytest.raises(WrongStanding, match="RED"):
+            await bravo.owner.approve(request_id, "chief")
+        assert (await received(bravo, request_id)).state is OwnerState.WAITING
+
+    play(tmp_path, scene)
+
+
+def test_a_record_of_a_sensitive_subject_is_released_by_two_people_only(tmp_path: Path) -> None:
+    """Not by the standing rule, not by one approver, not by the same one twice."""
+
+    async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
+        now, row = bravo.clock.now(), make_row()
+        about = Particulars(first=row["first"], last=row["last"], birth_date=row["birth_date"])
+        await bravo.store.run(lambda db: subjects.mark(db, now, about, "relative of staff", "chief"))
+        request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
+        theirs = await received(bravo, request_id)
+        assert (theirs.state, "sensitive" in theirs.reason) == (OwnerState.WAITING, True)
+        with pytest.raises(WrongRole, match="two people"):
+            await bravo.owner.approve(request_id, "chief")
+        held = await bravo.owner.second(request_id, "chief", "Identity checked.")
+        assert held is not None
+        assert await bravo.owner.second(request_id, "chief-3") == held
+
+        async def decide(user: str) -> None:
+            actor = Actor(user, ALL_ROLES)
+            await bravo.store.run(
+                lambda db: approvals.decide(db, now, held, actor, True, "Seen.", bravo.executors)
+            )
+
+        with pytest.raises(WrongRole, match="themselves"):
+            await decide("Chief ")
+        await decide("chief-2")
+        bravo.outbox.wake()
+        assert (await sent(alpha, request_id)).state is RequesterState.OPENED
+        theirs = await received(bravo, request_id)
+        assert (theirs.settled_by, theirs.note) == ("chief, chief-2", "Identity checked.")
+        last = (await bravo.store.run(lambda db: ledger.entries(db, event="disclosure.released")))[-1]
+        assert (last.details["by"], last.details["second"]) == ("chief", "chief-2")
+
+    play(tmp_path, scene, make_row(sharing="GREEN"))
+
+
+def test_what_a_person_notes_about_a_request_goes_with_the_record(tmp_path: Path) -> None:
+    """It may name somebody: it stands in no ledger, and opens with the record's own key alone."""
+    words = "Not him: Placeholderson of Lakeview is born in 1971."
+
+    async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
+        request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
+        dcn = Dcn((await received(bravo, request_id)).dcn)
+        await bravo.owner.decline(request_id, "chief", words, not_same_person=True)
+        assert (await received(bravo, request_id)).note == words
+        found = await bravo.store.run(lambda db: ledger.entries(db))
+        assert "Lakeview" not in repr(found)
+
+        def expunge(db: Database) -> None:
+            lifecycle.expunge(db, dcn, Doing(bravo.clock.now(), "clerk-7", bravo.policy(db), "", "chief-2"))
+
+        await bravo.store.run(expunge)
+        assert (await received(bravo, request_id)).note == ""
 
     play(tmp_path, scene)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from candor_node import desk, filings, importer, lifecycle
-from candor_node.importer import ImportReport
+from candor_node.import_outcome import ImportReport
 from candor_node.lifecycle import LifeEvent
 from candor_node.store import Store
 from candor_proto.errors import InputInvalid

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor_node import filing_lists, filings, importer, ledger, lifecycle
-from candor_node.importer import Import, ImportReport, Known, ReadRow, RowError, csv_rows, import_csv
+from candor_node.import_outcome import ImportReport, RowError
+from candor_node.importer import Import, Known, ReadRow, csv_rows, import_csv
 from candor_node.lifecycle import Doing
 from candor_node.mapping import REQUIRED as COLUMNS
 from candor_node.store import Store

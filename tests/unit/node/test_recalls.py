@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from candor_node import copies, lifecycle, mail_store, recall_store, recalls, request_store
+from candor_node import (
+    backup,
+    copies,
+    lifecycle,
+    mail_store,
+    recall_store,
+    recalls,
+    request_store,
+    restore,
+)
 from candor_node.app import MIGRATIONS
 from candor_node.lifecycle import Doing, LifeEvent
 from candor_node.recalling import next_sending
@@ -45,6 +54,7 @@ from candor_records.policy import NoPack
 from candor_records.records import Dcn
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import instead
+from tests.pages import found_in, pages
 from tests.parties import FEDERATION, NOW
 from tests.recalls import ALPHA, BRAVO, Couple
 from tests.records import STORE_KEY, make_content
@@ -73,6 +83,12 @@ def void(dcn: Dcn) -> Work:
 
 def expunge(dcn: Dcn) -> Work:
     return lambda db, doing: lifecycle.expunge(db, dcn, doing)
+
+
+_NARRATIVE = "Left his post during a barricade of eleven hours."
+_STATEMENT = "I was cleared by the arbitrator of the same facts."
+# Of a record's fields what others say too: its owner, and days on which something else happened as well.
+_NAMES_NOBODY = frozenset({"publishing_node", "reported_on", "subject_notified_on"})
 
 
 # --- which act recalls what (§9.8) ---------------------------------------------------------------------
@@ -698,6 +714,58 @@ def test_a_refused_response_kept_as_evidence_is_destroyed_like_a_copy(couple: Co
     held = couple.holding(request)
     assert (held.state, held.evidence_kept, held.reply_key) == (RequesterState.RECALLED, False, b"")
     assert couple.received()[0].done is Done.DESTROYED
+
+
+def test_a_recall_that_was_lost_with_its_owner_is_told_again_when_the_owner_is_restored(
+    couple: Couple, tmp_path: Path
+) -> None:
+    """The backup is older than the expungement: its keys say so, and its ledger says who has a copy."""
+    dcn = couple.file()
+    request = couple.release(dcn)
+    couple.carry()
+    store, folder = couple.bravo.store, tmp_path / "backup"
+    backup.write(store, BRAVO, folder, NOW)
+    couple.act(expunge(dcn))
+    backup.tidy(store, BRAVO, NOW + timedelta(minutes=1))
+    later = NOW + timedelta(hours=1)
+    restored = tmp_path / "restored" / "node.db"
+    assert restore.restore(folder, restored, STORE_KEY, later).destroyed == 1
+    with Store.open(restored, STORE_KEY, MIGRATIONS) as again:
+        (recall,) = again.run_sync(lambda db: recall_store.of_request(db, request.request_id))
+    assert (recall.kind, recall.state, recall.dcn) == (RecallKind.EXPUNGED, RecallState.PENDING, str(dcn))
+
+
+def test_nothing_of_a_copy_is_left_on_any_page_of_who_was_told_to_destroy_it(
+    couple: Couple, tmp_path: Path
+) -> None:
+    """Nor in an old backup: what its response would open with lies under the key that was destroyed."""
+    dcn = couple.file(narrative=_NARRATIVE)
+    request = couple.release(dcn)
+    store, folder = couple.alpha.store, tmp_path / "backup"
+    backup.write(store, ALPHA, folder, NOW)
+    (reply_key,) = {couple.holding(request).reply_key}
+    (old,) = backup.parts(folder, "records")
+    assert len(reply_key) > 0
+    assert found_in(pages(old, STORE_KEY), [reply_key]) == []
+    couple.carry()
+    couple.correct(dcn, narrative=f"{_NARRATIVE} Put right.")
+    couple.act(circumstances(dcn, Act.STATEMENT, subject_statement=_STATEMENT))
+    couple.tell()
+    couple.tell()
+    held = couple.holding(request).copy
+    assert held is not None
+    assert held.subject_statement == _STATEMENT
+    fields = {name: value for name, value in held.record.fields.items() if len(value) > 3}
+    key = store.run_sync(lambda db: db.execute("SELECT key FROM copy_keys").fetchone()[0])
+    couple.act(void(dcn))
+    couple.tell()
+    store.checkpoint()
+    backup.tidy(store, ALPHA, NOW + timedelta(minutes=1))
+    everything = [page for file in folder.glob("*.db") for page in pages(file, STORE_KEY)]
+    everything += pages(store.path, STORE_KEY)
+    said = {name: found_in(everything, [value.encode()]) for name, value in fields.items()}
+    assert {name for name, where in said.items() if where} <= _NAMES_NOBODY, said
+    assert found_in(everything, [_NARRATIVE.encode(), _STATEMENT.encode(), key, reply_key]) == []
 
 
 # --- acknowledgements (§9.10) --------------------------------------------------------------------------

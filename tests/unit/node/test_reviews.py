@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candor_node import ledger, reviews, subjects, users
+from candor_node import approvals, ledger, reviews, subjects, users
+from candor_node.approvals import Approval, ApprovalId
 from candor_node.cli_review import page
 from candor_node.reviews import Review, Section, Week
 from candor_node.service_office import _review
@@ -20,7 +21,7 @@ from candor_proto.errors import AlreadyExists, InputInvalid, WrongStanding
 from candor_proto.ids import LookupId
 from candor_proto.normalise import Particulars
 from candor_records.detectors import Asked
-from candor_records.roles import Operation
+from candor_records.roles import Operation, Role
 from tests.offices import ADMIN, ASKER, AUDITOR, CLERK, actor, office_store, register
 
 WEEK = Week.parse("2026-W48")
@@ -201,3 +202,25 @@ def test_a_page_escapes_whatever_was_typed() -> None:
     text = page(_review(review))
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_nothing_that_took_two_hides_from_the_review(store: Store) -> None:
+    """Not behind five hundred others, not by being decided after the week in which it was proposed."""
+
+    def propose(db: Database, at: datetime) -> ApprovalId:
+        roles = {"roles": Role.APPROVER.value}
+        return approvals.propose(db, at, Operation.GRANT_ROLE, actor(ADMIN), CLERK, roles, "needed")
+
+    before = WEEK.start - timedelta(hours=1)
+    early = store.run_sync(lambda db: propose(db, before))
+    store.run_sync(lambda db: [propose(db, NOW + timedelta(seconds=number)) for number in range(510)])
+    executors = {Operation.GRANT_ROLE: _nothing}
+    store.run_sync(lambda db: approvals.decide(db, NOW, early, actor(AUDITOR), True, "", executors))
+    found = rows(opened(store), "What took two people")
+    assert len(found) == 511
+    assert (found[0][0], found[0][4]) == (str(early), "APPROVED")
+    assert str(WEEK) in store.run_sync(lambda db: reviews.due(db, OVER))
+
+
+def _nothing(db: Database, approval: Approval, now: datetime) -> None:
+    """An executor."""

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from candor_node import filing_lists, filings, history, importer, ledger, lifecycle, record_digests, staging
-from candor_node.importer import GivenRow, Import, ImportReport, Status
+from candor_node.import_outcome import ImportReport, Outcome, Status
+from candor_node.importer import GivenRow, Import
 from candor_node.lifecycle import Doing
 from candor_node.store import Database, Store
 from candor_proto.errors import InputInvalid
@@ -52,7 +53,7 @@ def begun(store: Store, *, days: int = 0, allow_duplicates: bool = True) -> Impo
     return store.run_sync(work)
 
 
-def stage(store: Store, work: Import, rows: Rows) -> list[importer.Outcome]:
+def stage(store: Store, work: Import, rows: Rows) -> list[Outcome]:
     read = work.read(
         GivenRow(number, [row[name] for name in CONTENT_FIELDS]) for number, row in enumerate(rows, 2)
     )

@@ -91,6 +91,10 @@ def test_traces_of_two_databases_have_nothing_in_common() -> None:
         {"birth_date": "1984-01-01"},
         {"first": "Jo", "last": "Newname", "post_state": "", "post_id": ""},
         {"birth_date": "", "post_state": "", "post_id": ""},
+        {"birth_date": "1984-07-24", "post_state": "", "post_id": ""},
+        {"birth_date": "1948-07-23", "post_state": "", "post_id": ""},
+        {"first": "Kwentin", "last": "Plaseholderson", "post_state": "", "post_id": "", "ssn4": ""},
+        {"first": "Quentyn", "last": "Placeholdersen", "birth_date": "1984-07-24", "post_id": ""},
     ],
 )
 def test_a_mark_cannot_be_evaded_by_changing_one_thing(store: Store, changes: dict[str, str]) -> None:

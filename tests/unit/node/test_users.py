@@ -158,9 +158,30 @@ def test_before_the_first_and_from_the_last_day_on_nobody_signs_in(store: Store)
 
 def test_a_new_token_ends_the_old_one(store: Store) -> None:
     tokens = store.run_sync(register)
-    new = store.run_sync(lambda db: users.renew_token(db, NOW, actor(ADMIN), CLERK))
+    new, held = store.run_sync(lambda db: users.renew_token(db, NOW, actor(ADMIN), CLERK))
+    assert not held
     assert isinstance(signed_in(store, CLERK, tokens[CLERK]), NotAuthenticated)
     assert signed_in(store, CLERK, new) == actor(CLERK)
+
+
+@pytest.mark.parametrize("user", [APPROVER, AUDITOR])
+def test_nobody_becomes_their_own_second_person_by_handing_themselves_a_token(
+    store: Store, user: str
+) -> None:
+    store.run_sync(register)
+    token, held = store.run_sync(lambda db: users.renew_token(db, NOW, actor(ADMIN), user))
+    assert held == {STAFF[user]}
+    assert isinstance(signed_in(store, user, token), WrongRole)
+    store.run_sync(lambda db: users.grant(db, NOW, AUDITOR, user, held))
+    assert signed_in(store, user, token, operation=Operation.VIEW_RECORDS) == actor(user)
+
+
+def test_nobody_appoints_alone_who_decides_about_roles(store: Store) -> None:
+    """Or an administrator had an auditor of their own, who then makes them an approver."""
+    store.run_sync(register)
+    new = NewUser("auditor-9", frozenset({Role.AUDITOR}))
+    _, held = store.run_sync(lambda db: users.add(db, NOW, actor(ADMIN), new))
+    assert held == {Role.AUDITOR}
 
 
 def test_the_last_active_administrator_can_neither_be_disabled_nor_lose_the_role(store: Store) -> None:

@@ -39,6 +39,7 @@ MATRIX = {
     "VIEW_LOOKUPS": "IU",
     "REQUEST_RECORDS": "I",
     "DECIDE_REQUESTS": "A",
+    "RELEASE_SENSITIVE": "A/A",
     "VIEW_REQUESTS": "CIAU",
     "ACKNOWLEDGE_RECALL": "CI",
     "VIEW_RECALLS": "CIAU",
@@ -115,6 +116,15 @@ def test_self_approval_is_refused_however_the_name_is_written(name: str) -> None
 def test_a_user_is_the_same_as_itself(name: str) -> None:
     assert same_user(name, f" {name.upper().lower()} ") or name.upper().lower() != name
     assert same_user(name, name)
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["Chief-2", "chief-2 ", "chief\u200b-2", "ｃｈｉｅｆ-2", "chi\u00adef-2", "chíef-2", "\ufeffchief-2"],
+)
+def test_a_second_person_is_not_the_first_in_another_spelling(other: str) -> None:
+    assert same_user("chief-2", other)
+    assert not same_user("chief-2", "chief-3")
 
 
 @given(st.text(max_size=20))

@@ -1,0 +1,99 @@
+"""Results of lookups are forgotten when their time is over (RECORDS.md §4.4).
+
+Rules of this file:
+- a result is kept for `result_days`, at most 45: then what was found goes, hits with what explains them,
+  answers from which it could be computed anew, the results of rows of batches;
+- what was asked stays: the search with its case and officer, its opening for audits, the traces, the ledger.
+  Of a row of a batch the one word of its outcome and its coverage stay, for those are counts;
+- a record that was released upon a hit is a copy of its own and stays until its owner recalls it: of its hit
+  stays what names it, so that the subject's report can say what kind of record was obtained;
+- nothing is forgotten while a request about a hit is open, or was answered with what its owner must explain.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+from candor_node import ledger
+from candor_node.store import Database
+from candor_proto.canonical import to_milliseconds
+from candor_proto.disclosure import RequesterState
+
+# So many in one transaction.
+AT_ONCE = 500
+WORDS = "the result was forgotten: its time was over"
+# Requests whose hit is still needed: unanswered ones, and evidence.
+_OPEN = f"(state = '{RequesterState.SENT.value}' OR evidence IS NOT NULL)"
+_THESE = "search_id IN (SELECT unhex(value) FROM json_each(?))"
+_NOTHING = json.dumps(
+    {"band": "review", "centibits": 0, "reasons": [], "agreeing": [], "differing": [], "not_known": []}
+)
+
+
+def forget_results(db: Database, now: datetime, days: int) -> int:
+    """Forget results of lookups that were made more than `days` ago; how many.
+
+    Inside the caller's transaction, to be called again until it is 0. A lookup that is still under way is
+    looked at once it has ended.
+    """
+    rows = db.execute(
+        "SELECT lower(hex(search_id)) FROM searches WHERE closed = 1 AND shown_at IS NOT NULL"  # noqa: S608
+        " AND forgotten_at IS NULL AND created_at < ? AND NOT EXISTS (SELECT 1 FROM sent_requests"
+        f" WHERE sent_requests.search_id = searches.search_id AND {_OPEN}) LIMIT ?",
+        [to_milliseconds(now - timedelta(days=days)), AT_ONCE],
+    ).fetchall()
+    if not rows:
+        return 0
+    ids = json.dumps([search_id for (search_id,) in rows])
+    hits = _forget_hits(db, ids)
+    _forget_answers(db, ids)
+    _forget_rows(db, ids)
+    db.execute(
+        f"UPDATE searches SET result = NULL, forgotten_at = ? WHERE {_THESE}",  # noqa: S608
+        [to_milliseconds(now), ids],
+    )
+    ledger.append(db, now, "lookup.forgotten", {}, {"lookups": len(rows), "hits": hits})
+    return len(rows)
+
+
+def _forget_hits(db: Database, ids: str) -> int:
+    """How many hits there were."""
+    (count,) = db.execute(f"SELECT count(*) FROM hits WHERE {_THESE}", [ids]).fetchone()  # noqa: S608
+    db.execute(
+        f"DELETE FROM hits WHERE {_THESE} AND NOT EXISTS (SELECT 1 FROM sent_requests"  # noqa: S608
+        " WHERE sent_requests.search_id = hits.search_id AND hit_number = hits.number)",
+        [ids],
+    )
+    db.execute(
+        f"UPDATE hits SET labels = '[]', explanation = ?, blob = x'' WHERE {_THESE}",  # noqa: S608
+        [_NOTHING, ids],
+    )
+    db.execute(f"DELETE FROM failure_digest WHERE {_THESE}", [ids])  # noqa: S608
+    return int(count)
+
+
+def _forget_answers(db: Database, ids: str) -> None:
+    """With an opening and an old index the answers would give the result again."""
+    db.execute(
+        "UPDATE lookup_targets SET answer_body = NULL, answer_signature = NULL"  # noqa: S608
+        f" WHERE lookup_id IN (SELECT lookup_id FROM lookups WHERE {_THESE})",
+        [ids],
+    )
+    # A flight carries many rows, of one age: its answers go with the first of them that is forgotten.
+    db.execute(
+        "UPDATE flight_targets SET answer_body = NULL, answer_signature = NULL WHERE lookup_id IN"  # noqa: S608
+        " (SELECT lookup_id FROM flight_persons JOIN flights USING (lookup_id) JOIN batch_rows"
+        " ON batch_rows.batch_id = flights.batch_id AND batch_rows.row = flight_persons.row"
+        f" WHERE {_THESE})",
+        [ids],
+    )
+
+
+def _forget_rows(db: Database, ids: str) -> None:
+    db.execute(
+        "UPDATE batch_rows SET results ="  # noqa: S608
+        " json_array(results ->> '$[0]', '', '', '', '', results ->> '$[5]', ?)"
+        f" WHERE results IS NOT NULL AND {_THESE}",
+        [WORDS, ids],
+    )
