@@ -42,6 +42,9 @@ _ERRORS_SHOWN = 20
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and store nothing.")
 @click.option("--report", type=FILE, help="Write the table again with what is wrong in it, .xlsx or .csv.")
 @click.option("--allow-duplicates", is_flag=True, help="You have looked: the likely duplicates are none.")
+@click.option(
+    "--pass-over-ended", is_flag=True, help="Rows of records that are over here do not stop the others."
+)
 @click.option("--propose", is_flag=True, help="Propose a profile from the file, and end.")
 @click.option(
     "--save-profile", default="", metavar="NAME", help="With --propose: save it, if nothing is open."
@@ -67,6 +70,7 @@ def import_(
     dry_run: bool,
     report: Path | None,
     allow_duplicates: bool,
+    pass_over_ended: bool,
     propose: bool,
     save_profile: str,
     maps: tuple[str, ...],
@@ -123,7 +127,8 @@ def import_(
     with running_node(config_file, by=person, stub=cli_imports.stub()) as node:
         profile, reading = _profile(node, profile_name, sheet)
         table = _Table(file, profile, reading)
-        reply, results = _send(node, table, person, ori, dry_run, allow_duplicates, quiet=as_json)
+        how = {"dry_run": dry_run, "allow_duplicates": allow_duplicates, "pass_over_ended": pass_over_ended}
+        reply, results = _send(node, table, person, ori, how, quiet=as_json)
     if report is not None:
         from candor_node import import_report
 
@@ -208,7 +213,7 @@ class _Table:
 
 
 def _send(
-    node: Any, table: _Table, person: str, ori: str, dry_run: bool, allow_duplicates: bool, *, quiet: bool
+    node: Any, table: _Table, person: str, ori: str, how: Mapping[str, bool], *, quiet: bool
 ) -> tuple[intake_pb2.ImportReport, dict[int, RowResult]]:
     """Send the rows and hear what becomes of them. Raises the file's own error before the node's."""
     import grpc
@@ -220,8 +225,9 @@ def _send(
         contributor=person,
         ori=ori,
         columns=table.mapper.columns,
-        dry_run=dry_run,
-        allow_duplicates=allow_duplicates,
+        dry_run=how["dry_run"],
+        allow_duplicates=how["allow_duplicates"],
+        pass_over_ended=how["pass_over_ended"],
     )
     results: dict[int, RowResult] = {}
     reply = intake_pb2.ImportReport()
@@ -317,6 +323,8 @@ def _counts(reply: intake_pb2.ImportReport) -> list[str]:
         )
     if reply.held_because:
         lines.append(f"Held back by: {_counted(reply.held_because)}.")
+    if reply.passed_over:
+        lines.append(f"Passed over, for they are over here for good: {reply.passed_over}.")
     if reply.drafts:
         lines.append(f"Drafts until a second person has reviewed them: {reply.drafts}.")
     if reply.opening:

@@ -30,6 +30,8 @@ class Status(Enum):
     # Perhaps filed already under another id; waits for a person's word.
     DUPLICATE = "DUPLICATE"
     REFUSED = "REFUSED"
+    # Of a record that has ended here; it stays as it is.
+    PASSED_OVER = "PASSED_OVER"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class ImportReport:
     errors: tuple[RowError, ...] = ()
     error_count: int = 0
     duplicates: int = 0
+    passed_over: int = 0
     opening: int = 0
     reports: Mapping[str, int] = field(default_factory=dict)
     held_because: Mapping[str, int] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from candor_node.table_out import Line
 ROW, STATUS, PROBLEM = f"{OWN_PREFIX}row", f"{OWN_PREFIX}status", f"{OWN_PREFIX}problem"
 REFUSAL, HINT = f"{OWN_PREFIX}refusal", f"{OWN_PREFIX}hint"
 PROBLEMS = frozenset({"REFUSED", "DUPLICATE"})
-_WORDS = {"REFUSED": "PROBLEM", "DUPLICATE": "POSSIBLE DUPLICATE"}
+_WORDS = {"REFUSED": "PROBLEM", "DUPLICATE": "POSSIBLE DUPLICATE", "PASSED_OVER": "passed over"}
 
 
 @dataclass(frozen=True)

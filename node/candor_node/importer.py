@@ -87,9 +87,11 @@ class Import:
         dry_run: bool = False,
         allow_duplicates: bool = False,
         drafts: bool = False,
+        pass_over_ended: bool = False,
     ) -> None:
         """`secret` is `record_digests.digest_secret`; `drafts`: a second person reviews what is new.
 
+        `pass_over_ended`: a row of a record that is over here, for good, does not stop the others.
         Raises InputInvalid for columns of no template.
         """
         strange = [name for name in columns if name not in mapping.COLUMNS]
@@ -101,7 +103,7 @@ class Import:
         self._secret = secret
         self._seals = staging.Seals()
         self._dry_run, self._allow_duplicates = dry_run, allow_duplicates
-        self._drafts = drafts
+        self._drafts, self._pass_over_ended = drafts, pass_over_ended
         self._ids: dict[str, int] = {}
         self._persons: dict[bytes, int] = {}
         self.rows = 0
@@ -215,7 +217,11 @@ class Import:
         if filing.standing in LIVE:
             return Outcome(row, Status.UNCHANGED)
         reason = "this record is void, expired or expunged; a new report needs a new id"
-        return Outcome(row, Status.REFUSED, (RowError(row, "agency_record_id", reason),))
+        return self._ended(row, RowError(row, "agency_record_id", reason))
+
+    def _ended(self, row: int, problem: RowError) -> Outcome:
+        status = Status.PASSED_OVER if self._pass_over_ended else Status.REFUSED
+        return Outcome(row, status, (problem,))
 
     def _changed(self, row: int, content: Content, before: Record) -> Outcome:
         content = lifecycle.under_its_id(before, content)
@@ -233,7 +239,10 @@ class Import:
         try:
             check_act(before, act)
         except WrongStanding as error:
-            return Outcome(row, Status.REFUSED, (RowError(row, "(row)", error.message.rstrip(".")),))
+            problem = RowError(row, "(row)", error.message.rstrip("."))
+            if before.overturned:
+                return self._ended(row, problem)
+            return Outcome(row, Status.REFUSED, (problem,))
         after = lifecycle.filing(act, before, content, self._doing)
         after, decision = lifecycle.prepared(act, after, self._doing)
         held = _held(after, decision.state())
@@ -247,6 +256,8 @@ class Import:
             self._held += bool(outcome.held)
             self._held_because.update(outcome.held)
             self._wanting.update(outcome.wanting)
+        if outcome.status is Status.PASSED_OVER:
+            return
         self._refused_because.update(each.code for each in outcome.problems if each.code)
         self._error_count += len(outcome.problems)
         room = MAX_ERRORS_SHOWN - len(self._errors)
@@ -271,6 +282,7 @@ class Import:
             errors=tuple(self._errors),
             error_count=self._error_count,
             duplicates=self._counts[Status.DUPLICATE],
+            passed_over=self._counts[Status.PASSED_OVER] if done else 0,
             opening=self._opening if done else 0,
             reports=dict(sorted(self._reports.items())) if done else {},
             held_because=dict(sorted(self._held_because.items())) if done else {},

@@ -130,6 +130,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
                 record_digests.digest_secret(db),
                 dry_run=start.dry_run,
                 allow_duplicates=start.allow_duplicates,
+                pass_over_ended=start.pass_over_ended,
                 drafts=self._node.config.review_filings,
             )
             staging.begin(db)
@@ -266,6 +267,7 @@ def _report(report: ImportReport, *, published: bool, dry_run: bool) -> pb.Impor
         published=published,
         dry_run=dry_run,
         duplicates=report.duplicates,
+        passed_over=report.passed_over,
         opening=report.opening,
         reports=report.reports,
         held_because=report.held_because,

@@ -61,6 +61,7 @@ class ImportStart(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     ALLOW_DUPLICATES_FIELD_NUMBER: _builtins.int
+    PASS_OVER_ENDED_FIELD_NUMBER: _builtins.int
     contributor: _builtins.str
     ori: _builtins.str
     """Empty: the node's only ORI."""
@@ -68,6 +69,8 @@ class ImportStart(_message.Message):
     """Say what would be done, and store nothing."""
     allow_duplicates: _builtins.bool
     """A person has looked at the likely duplicates."""
+    pass_over_ended: _builtins.bool
+    """Rows of records that are void, expired, expunged or overturned here are passed over, not refused."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns of the template, in the order of the cells."""
@@ -80,10 +83,11 @@ class ImportStart(_message.Message):
         columns: _abc.Iterable[_builtins.str] | None = ...,
         dry_run: _builtins.bool = ...,
         allow_duplicates: _builtins.bool = ...,
+        pass_over_ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_duplicates", b"allow_duplicates", "columns", b"columns", "contributor", b"contributor", "dry_run", b"dry_run", "ori", b"ori"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_duplicates", b"allow_duplicates", "columns", b"columns", "contributor", b"contributor", "dry_run", b"dry_run", "ori", b"ori", "pass_over_ended", b"pass_over_ended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -366,6 +370,7 @@ class ImportReport(_message.Message):
     DRAFTS_FIELD_NUMBER: _builtins.int
     REFUSED_BECAUSE_FIELD_NUMBER: _builtins.int
     WANTING_FIELD_NUMBER: _builtins.int
+    PASSED_OVER_FIELD_NUMBER: _builtins.int
     new: _builtins.int
     changed: _builtins.int
     unchanged: _builtins.int
@@ -379,6 +384,8 @@ class ImportReport(_message.Message):
     """Records that the file would open from RED; they wait for a second person."""
     drafts: _builtins.int
     """New records that a second person has to review first."""
+    passed_over: _builtins.int
+    """Rows of records that have ended here."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportError]: ...
     @_builtins.property
@@ -411,10 +418,11 @@ class ImportReport(_message.Message):
         drafts: _builtins.int = ...,
         refused_because: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         wanting: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        passed_over: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "drafts", b"drafts", "dry_run", b"dry_run", "duplicates", b"duplicates", "error_count", b"error_count", "errors", b"errors", "held", b"held", "held_because", b"held_because", "new", b"new", "opening", b"opening", "published", b"published", "refused_because", b"refused_because", "reports", b"reports", "unchanged", b"unchanged", "wanting", b"wanting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "drafts", b"drafts", "dry_run", b"dry_run", "duplicates", b"duplicates", "error_count", b"error_count", "errors", b"errors", "held", b"held", "held_because", b"held_because", "new", b"new", "opening", b"opening", "passed_over", b"passed_over", "published", b"published", "refused_because", b"refused_because", "reports", b"reports", "unchanged", b"unchanged", "wanting", b"wanting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,13 +42,23 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def begun(store: Store, *, days: int = 0, allow_duplicates: bool = True) -> Import:
+def begun(
+    store: Store, *, days: int = 0, allow_duplicates: bool = True, pass_over_ended: bool = False
+) -> Import:
     doing = Doing(NOW + timedelta(days=days), CONTRIBUTOR, NoPack())
 
     def work(db: Database) -> Import:
         staging.begin(db)
         secret = record_digests.digest_secret(db)
-        return Import(doing, ORI, NODE, CONTENT_FIELDS, secret, allow_duplicates=allow_duplicates)
+        return Import(
+            doing,
+            ORI,
+            NODE,
+            CONTENT_FIELDS,
+            secret,
+            allow_duplicates=allow_duplicates,
+            pass_over_ended=pass_over_ended,
+        )
 
     return store.run_sync(work)
 
@@ -289,3 +299,24 @@ def test_digest_of_the_person_goes_with_the_record(store: Store) -> None:
     store.run_sync(lambda db: lifecycle.expunge(db, found_dcn(db), doing))
     kept = store.run_sync(lambda db: db.execute("SELECT person_key FROM record_heads").fetchone()[0])
     assert kept is None
+
+
+def test_row_of_a_record_that_has_ended_is_passed_over_on_request_and_changes_nothing(store: Store) -> None:
+    rows = list(generated_rows(3))
+    filed(store, rows[:2])
+    expunged, voided = (found(store, row["agency_record_id"]).dcn for row in rows[:2])
+    doing = Doing(NOW, CONTRIBUTOR, NoPack())
+    store.run_sync(lambda db: lifecycle.expunge(db, expunged, doing))
+    store.run_sync(lambda db: lifecycle.void(db, voided, doing))
+    before = store.run_sync(ledger.head)
+    refused = begun(store)
+    stage(store, refused, rows)
+    assert (refused.report().error_count, refused.report().new) == (2, 0)
+    passing = begun(store, pass_over_ended=True)
+    outcomes = stage(store, passing, rows)
+    assert [outcome.status for outcome in outcomes] == [Status.PASSED_OVER, Status.PASSED_OVER, Status.NEW]
+    assert "needs a new id" in outcomes[0].problems[0].reason
+    assert (passing.report().passed_over, passing.report().new, passing.report().error_count) == (2, 1, 0)
+    assert store.run_sync(ledger.head) == before
+    assert finish(store, passing).new == 1
+    assert store.run_sync(filing_lists.count)[0] == 2
