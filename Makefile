@@ -26,11 +26,15 @@ endif
 $(STAMP): requirements.lock pyproject.toml tools/make_env.sh
 	@sh tools/make_env.sh
 
-test: $(STAMP) ## lint, then every test (WORKERS=2, ARGS="-k name"); pytest's closing line comes last
+test: packages $(STAMP) ## lint, then every test (WORKERS=2, ARGS="-k name"); pytest's closing line comes last
 	@status=0; \
 	$(MAKE) --no-print-directory lint || { status=1; echo "make test: lint found something, see above; the tests run all the same"; }; \
 	$(PY) -m pytest -n $(WORKERS) $(ARGS) || status=$$?; \
 	exit $$status
+
+.PHONY: packages
+packages:
+	@sh tools/debian_packages.sh
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict, import contracts
 	@status=0; \
