@@ -268,7 +268,7 @@ def run(quick: bool) -> int:
                 tally.wrong.append(f"{operation.name} changes nothing")
             for mode in (Mode.KILL, Mode.NO_SPACE):
                 # A sample that has the first steps, the middle and, by running on, the last.
-                steps = [nth for nth in range(1, MOST_STEPS + 1) if not quick or nth <= 6 or nth % 7 == 0]
+                steps = [nth for nth in range(1, MOST_STEPS + 1) if not quick or nth <= 4 or nth % 11 == 0]
                 for nth in steps:
                     if not bench.suffer(mode, nth, tally):
                         break

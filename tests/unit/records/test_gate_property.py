@@ -147,7 +147,7 @@ def restated(record: Record, today: date, exceptions: frozenset[str]) -> bool:
     return alive and notice and opportunity and final
 
 
-@settings(max_examples=600)
+@settings(max_examples=250)
 @given(record=records(), today=_DAYS, exceptions=_EXCEPTIONS)
 def test_gate_is_the_clause_of_the_design_and_nothing_else(
     record: Record, today: date, exceptions: frozenset[str]
@@ -157,7 +157,7 @@ def test_gate_is_the_clause_of_the_design_and_nothing_else(
     assert why(record, today, GateRules(exceptions)).shared == decision.matchable
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(record=records(), today=_DAYS, exceptions=_EXCEPTIONS)
 def test_every_day_on_which_time_changes_the_gate_is_announced(
     record: Record, today: date, exceptions: frozenset[str]
