@@ -70,7 +70,7 @@ async def _serve(folder: Path, ready: Any) -> None:
 
     node: Any = SimpleNamespace(
         store=store,
-        config=SimpleNamespace(oris=[str(ORI)], node_id=NODE, review_filings=False),
+        config=SimpleNamespace(ori=lambda _: ORI, node_id=NODE, review_filings=False),
         clock=SimpleNamespace(now=lambda: NOW),
         policy=lambda db: NoPack(),
         aftermath=SimpleNamespace(acted=acted),

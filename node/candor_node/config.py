@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from candor_certs import store
 from candor_certs.invitation import Invitation, check_address
 from candor_proto.budget import Quota
-from candor_proto.errors import CandorError, ConfigInvalid
+from candor_proto.errors import CandorError, ConfigInvalid, InputInvalid
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 from candor_proto.signing import VerifyingKey
@@ -171,6 +171,17 @@ class NodeConfig(BaseSettings):
                 remedy="Ask the hub's operator for an invitation, then `candor-node join --invitation FILE`.",
             )
         return FederationName(self.federation)
+
+    def ori(self, text: str) -> Ori:
+        """The agency of that ORI, or the only one if none is named; raises InputInvalid."""
+        if not text and len(self.oris) == 1:
+            return Ori(self.oris[0])
+        if text not in self.oris:
+            raise InputInvalid(
+                f"This node stands for {', '.join(self.oris) or 'no agency'}; one of them must be named.",
+                remedy="Give the agency's ORI with --ori.",
+            )
+        return Ori(text)
 
     @property
     def quota(self) -> Quota:

@@ -71,10 +71,14 @@ def dues(
     kind: RecordKind | None = None,
     after: Due | None = None,
     limit: int = 100,
+    overdue_days: int = OVERDUE_DAYS,
 ) -> list[Due]:
-    """What is due up to and on `until`, the longest overdue first; behind `after`, the last of a page."""
+    """What is due up to and on `until`, the longest overdue first; behind `after`, the last of a page.
+
+    `overdue_days`: how long the policy gives a recipient to acknowledge a recall.
+    """
     begin = (after.due_on.isoformat(), after.record_id, after.what.name) if after else ("", b"", "")
-    parts = [f"SELECT * FROM ({_part(one, of_kind=kind is not None)})" for one in what]  # noqa: S608
+    parts = [f"SELECT * FROM ({_part(one, overdue_days, of_kind=kind is not None)})" for one in what]  # noqa: S608
     only = [kind.name] if kind else []
     values = [until.isoformat(), begin[0], *only, *begin, limit] * len(parts)
     rows = db.execute(
@@ -94,13 +98,14 @@ def dues(
     ]
 
 
-def _part(what: What, *, of_kind: bool) -> str:
+def _part(what: What, overdue_days: int, *, of_kind: bool) -> str:
     """The list's first rows about `what`, as SQL over until, from, kind (if any), begin (three) and limit."""
     if what in _IN_HEAD:
         day, counts = _IN_HEAD[what]
         source, record, distinct, kind = f"record_heads WHERE {counts}", "record_id", "", "+record_kind"
     else:
         day, source, kind = _ELSEWHERE[what]
+        day = day.format(overdue_days=overdue_days)
         record, distinct = "record_heads.record_id", "DISTINCT"
     # The plus keeps SQLite from reading all records of the kind instead of what is due first.
     only = f"AND {kind} = ? " if of_kind else ""
@@ -119,7 +124,7 @@ _ELSEWHERE = {
         "subject_notices.record_kind",
     ),
     What.RECALL: (
-        f"date(recalls.effective_at / 1000, 'unixepoch', '+{OVERDUE_DAYS} days')",
+        "date(recalls.effective_at / 1000, 'unixepoch', '+{overdue_days:d} days')",
         "recalls JOIN record_heads USING (record_id) "
         "WHERE recalls.state IN ('pending', 'sent', 'undeliverable')",
         "+record_heads.record_kind",

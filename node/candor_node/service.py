@@ -102,8 +102,9 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
 
         def owed(db: Database) -> tuple[str, int, int]:
             yesterday = gate_day(node.clock.now()) - timedelta(days=1)
-            overdue = dues.dues(db, yesterday, limit=MAX_OVERDUE)
-            return packs.in_force(db).label, len(overdue), recall_store.count_unread(db)
+            policy = packs.in_force(db)
+            overdue = dues.dues(db, yesterday, limit=MAX_OVERDUE, overdue_days=policy.overdue_days)
+            return policy.label, len(overdue), recall_store.count_unread(db)
 
         (records, matchable), mail, waiting, given = await node.store.run(work)
         registered, approvals_waiting, reviews_due = await node.store.run(use)

@@ -26,7 +26,6 @@ from candor_node.mapping import format_profile, parse_profile
 from candor_node.profile_store import SavedProfile
 from candor_node.store import Database
 from candor_proto.errors import AlreadyExists, InputInvalid, LimitExceeded
-from candor_proto.ids import Ori
 from candor_proto.policy import Sharing
 from candor_records.records import Dcn, Record
 from candor_records.roles import Actor, Operation
@@ -118,7 +117,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
         return propose
 
     async def _begin(self, start: pb.ImportStart, contributor: str) -> importer.Import:
-        user, ori = _user(contributor), self._ori(start.ori)
+        user, ori = _user(contributor), self._node.config.ori(start.ori)
         now = self._node.clock.now()
 
         def work(db: Database) -> importer.Import:
@@ -153,17 +152,6 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
         while not await self._node.store.run(staging.clear):
             pass
 
-    def _ori(self, text: str) -> Ori:
-        known = self._node.config.oris
-        if not text and len(known) == 1:
-            return Ori(known[0])
-        if text not in known:
-            raise InputInvalid(
-                f"This node stands for {', '.join(known) or 'no agency'}; the import must name one of them.",
-                remedy="Give the agency's ORI with --ori.",
-            )
-        return Ori(text)
-
     # --- profiles ----------------------------------------------------------------------------------------
 
     async def ListProfiles(
@@ -196,7 +184,7 @@ class IntakeServicer(intake_pb2_grpc.IntakeServiceServicer):
 
     async def Export(self, request: pb.ExportRequest, context: Context) -> AsyncIterator[pb.ExportResponse]:
         by, now = _user(speaking_as(context, request.by)), self._node.clock.now()
-        ori = self._ori(request.ori) if request.ori else None
+        ori = self._node.config.ori(request.ori) if request.ori else None
         numbers = await self._node.store.run(lambda db: exports.begin(db, now, by, request.format, ori))
         for at in range(0, len(numbers), exports.CHUNK):
             chunk = numbers[at : at + exports.CHUNK]

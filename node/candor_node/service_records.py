@@ -36,7 +36,6 @@ from candor_node.local_view import moment
 from candor_node.retention import Ending
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid
-from candor_proto.ids import Ori
 from candor_proto.policy import Sharing
 from candor_proto.record import RecordKind
 from candor_records.gate import CLAUSES, gate_day
@@ -94,7 +93,7 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
             kind=_code(RecordKind, request.kind, "kind"),
             standing=_code(Standing, request.standing, "standing"),
             sharing=_code(Sharing, request.sharing, "sharing"),
-            ori=self._ori(request.ori) if request.ori else None,
+            ori=self._node.config.ori(request.ori) if request.ori else None,
             held_because=_clause(request.held_because),
             since=datetime.combine(since, datetime.min.time(), UTC) if since else None,
         )
@@ -113,7 +112,12 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
         until = _day(request.until) or self._today() + timedelta(days=DUE_DAYS)
         what, limit = tuple(map(What.parse, request.what)) or tuple(What), _limit(request.limit)
         kind = _code(RecordKind, request.kind, "kind")
-        found = await self._node.store.run(lambda db: dues.dues(db, until, what, kind, limit=limit))
+
+        def work(db: Database) -> list[dues.Due]:
+            days = self._node.policy(db).overdue_days
+            return dues.dues(db, until, what, kind, limit=limit, overdue_days=days)
+
+        found = await self._node.store.run(work)
         return pb.ListDuesResponse(dues=map(records_view.due_line, found))
 
     async def SearchRecords(
@@ -163,7 +167,7 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
     # --- acts ---------------------------------------------------------------------------------------------
 
     async def FileRecord(self, request: pb.FileRecordRequest, context: Context) -> pb.ActResponse:
-        by, ori, node = acting(context).user, self._ori(request.ori), self._node.config.node_id
+        by, ori, node = acting(context).user, self._node.config.ori(request.ori), self._node.config.node_id
         fields, draft = dict(request.fields), request.draft or self._node.config.review_filings
         return await self._act(by, "", lambda db, doing: desk.file(db, fields, ori, node, doing, draft=draft))
 
@@ -342,18 +346,7 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
         return gate_day(self._node.clock.now())
 
     def _named(self, record: pb.RecordName) -> Named:
-        return Named(record.name, self._ori(record.ori) if record.agency_id else None)
-
-    def _ori(self, text: str) -> Ori:
-        known = self._node.config.oris
-        if not text and len(known) == 1:
-            return Ori(known[0])
-        if text not in known:
-            raise InputInvalid(
-                f"This node stands for {', '.join(known) or 'no agency'}; one of them must be named.",
-                remedy="Give the agency's ORI with --ori.",
-            )
-        return Ori(text)
+        return Named(record.name, self._node.config.ori(record.ori) if record.agency_id else None)
 
 
 def _planned(destroy: Iterable[Ending], kept: Iterable[Ending]) -> pb.PlanRetentionResponse:

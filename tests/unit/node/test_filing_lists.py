@@ -228,6 +228,9 @@ def test_a_recall_is_due_once_nobody_acknowledged_it_for_days(store: Store) -> N
         store.run_sync(partial(_recall, record_id=record.record_id, dcn=str(record.dcn), number=number))
     assert _due(store, TODAY + 6 * DAY) == []
     assert _due(store, TODAY + 7 * DAY) == [("RECALL", TODAY + 7 * DAY)]
+    # The policy in force may give a recipient longer.
+    longer = store.run_sync(lambda db: dues.dues(db, TODAY + 14 * DAY, [What.RECALL], overdue_days=14))
+    assert [due.due_on for due in longer] == [TODAY + 14 * DAY]
     store.run_sync(lambda db: db.execute("UPDATE recalls SET state = 'acted'"))
     assert _due(store, TODAY + 90 * DAY) == []
 
