@@ -11,7 +11,6 @@ from datetime import date, datetime, timedelta
 from candor_node.asking import Question
 from candor_node.cases import SearchView
 from candor_node.copies import Copy, HeldVersion
-from candor_node.filing_lists import Summary
 from candor_node.hit_store import StoredHit
 from candor_node.ledger import Entry
 from candor_node.recall_store import ReceivedRecall
@@ -23,8 +22,6 @@ from candor_proto.ids import LookupShape, NodeId, Purpose
 from candor_proto.normalise import REFUSED_IN_LOOKUPS, Particulars, refusal
 from candor_proto.record import RecordKind, Tier
 from candor_proto.result import Coverage, TargetState
-from candor_records.gate import GateDecision
-from candor_records.records import Record, canonical
 from candor_wire.v1 import local_pb2 as pb
 
 _FIRST_DAY = date(1970, 1, 1)
@@ -239,44 +236,6 @@ def received_request(known: ReceivedRequest) -> pb.RequestView:
 
 
 # --- records and ledger ----------------------------------------------------------------------------------
-
-
-def record_summary(summary: Summary) -> pb.RecordSummary:
-    return pb.RecordSummary(
-        dcn=str(summary.dcn),
-        version=summary.version,
-        report_type=summary.report_type.name,
-        kind=summary.record_kind.name,
-        tier=summary.tier.name,
-        sharing=summary.sharing.name,
-        adjudication_status=summary.adjudication_status.name,
-        ori=str(summary.reporting_agency),
-        effective_on=summary.effective_on.isoformat() if summary.effective_on else "",
-        matchable=summary.gate.matchable,
-    )
-
-
-def record(found: Record, decision: GateDecision) -> pb.ShowRecordResponse:
-    return pb.ShowRecordResponse(
-        summary=pb.RecordSummary(
-            dcn=str(found.dcn),
-            version=found.version,
-            report_type=found.report_type.name,
-            kind=found.kind.name,
-            tier=found.tier.name,
-            sharing=found.content.sharing.name,
-            adjudication_status=found.adjudication_status.name,
-            ori=str(found.reporting_agency),
-            effective_on=found.content.effective_on.isoformat(),
-            matchable=decision.matchable,
-        ),
-        fields=[pb.Field(name=name, value=value) for name, value in sorted(canonical(found).fields.items())],
-        gate=[
-            pb.GateClause(name=clause.name, holds=clause.holds, words=clause.words)
-            for clause in decision.reasons
-        ],
-        recheck_on=decision.recheck_on.isoformat() if decision.recheck_on else "",
-    )
 
 
 def ledger_entry(entry: Entry) -> pb.LedgerEntry:

@@ -19,7 +19,6 @@ from candor_node import (
     approvals,
     dues,
     filing_lists,
-    filings,
     ledger,
     local_view,
     lookup_store,
@@ -46,8 +45,7 @@ from candor_proto.errors import (
     UnknownObject,
 )
 from candor_proto.ids import LookupId, NodeId, RequestId
-from candor_records.gate import gate, gate_day
-from candor_records.records import Dcn
+from candor_records.gate import gate_day
 from candor_records.roles import Operation
 from candor_wire.v1 import local_pb2 as pb
 from candor_wire.v1 import local_pb2_grpc
@@ -74,8 +72,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "ListRequests": Operation.VIEW_REQUESTS,
     "ShowRequest": Operation.VIEW_REQUESTS,
     "DecideRequest": Operation.DECIDE_REQUESTS,
-    "ListRecords": Operation.VIEW_RECORDS,
-    "ShowRecord": Operation.VIEW_RECORDS,
     "ListLedger": Operation.VIEW_LEDGER,
 }
 
@@ -186,29 +182,6 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             published=publication.published,
             withdrawn=publication.withdrawn,
         )
-
-    async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
-        limit = _limit(request.limit)
-
-        def work(db: Database) -> pb.ListRecordsResponse:
-            found = filing_lists.summaries(db, limit=limit, offset=request.offset)
-            return pb.ListRecordsResponse(
-                records=[local_view.record_summary(summary) for summary in found],
-                total=filing_lists.count(db)[0],
-            )
-
-        return await self._node.store.run(work)
-
-    async def ShowRecord(self, request: pb.ShowRecordRequest, context: Context) -> pb.ShowRecordResponse:
-        now, by = self._node.clock.now(), acting(context).user
-
-        def work(db: Database) -> pb.ShowRecordResponse:
-            record = filings.find(db, Dcn.parse(request.dcn))
-            # Opening a record is accounted for, even by those whose record it is.
-            ledger.append(db, now, "record.viewed", {"dcn": str(record.dcn)}, {"by": by})
-            return local_view.record(record, gate(record, gate_day(now)))
-
-        return await self._node.store.run(work)
 
     # --- lookups -----------------------------------------------------------------------------------------
 

@@ -104,16 +104,6 @@ class LocalServiceStub(object):
                 request_serializer=candor__wire_dot_v1_dot_local__pb2.DecideRequestRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_local__pb2.DecideRequestResponse.FromString,
                 _registered_method=True)
-        self.ListRecords = channel.unary_unary(
-                '/candor.v1.LocalService/ListRecords',
-                request_serializer=candor__wire_dot_v1_dot_local__pb2.ListRecordsRequest.SerializeToString,
-                response_deserializer=candor__wire_dot_v1_dot_local__pb2.ListRecordsResponse.FromString,
-                _registered_method=True)
-        self.ShowRecord = channel.unary_unary(
-                '/candor.v1.LocalService/ShowRecord',
-                request_serializer=candor__wire_dot_v1_dot_local__pb2.ShowRecordRequest.SerializeToString,
-                response_deserializer=candor__wire_dot_v1_dot_local__pb2.ShowRecordResponse.FromString,
-                _registered_method=True)
         self.ListLedger = channel.unary_unary(
                 '/candor.v1.LocalService/ListLedger',
                 request_serializer=candor__wire_dot_v1_dot_local__pb2.ListLedgerRequest.SerializeToString,
@@ -212,18 +202,6 @@ class LocalServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListRecords(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ShowRecord(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def ListLedger(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -302,16 +280,6 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     servicer.DecideRequest,
                     request_deserializer=candor__wire_dot_v1_dot_local__pb2.DecideRequestRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_local__pb2.DecideRequestResponse.SerializeToString,
-            ),
-            'ListRecords': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListRecords,
-                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.ListRecordsRequest.FromString,
-                    response_serializer=candor__wire_dot_v1_dot_local__pb2.ListRecordsResponse.SerializeToString,
-            ),
-            'ShowRecord': grpc.unary_unary_rpc_method_handler(
-                    servicer.ShowRecord,
-                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.ShowRecordRequest.FromString,
-                    response_serializer=candor__wire_dot_v1_dot_local__pb2.ShowRecordResponse.SerializeToString,
             ),
             'ListLedger': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLedger,
@@ -697,60 +665,6 @@ class LocalService(object):
             '/candor.v1.LocalService/DecideRequest',
             candor__wire_dot_v1_dot_local__pb2.DecideRequestRequest.SerializeToString,
             candor__wire_dot_v1_dot_local__pb2.DecideRequestResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListRecords(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/candor.v1.LocalService/ListRecords',
-            candor__wire_dot_v1_dot_local__pb2.ListRecordsRequest.SerializeToString,
-            candor__wire_dot_v1_dot_local__pb2.ListRecordsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ShowRecord(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/candor.v1.LocalService/ShowRecord',
-            candor__wire_dot_v1_dot_local__pb2.ShowRecordRequest.SerializeToString,
-            candor__wire_dot_v1_dot_local__pb2.ShowRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,8 +51,6 @@ class LocalServiceStub:
     ListRequests: _grpc.UnaryUnaryMultiCallable[_local_pb2.ListRequestsRequest, _local_pb2.ListRequestsResponse]
     ShowRequest: _grpc.UnaryUnaryMultiCallable[_local_pb2.ShowRequestRequest, _local_pb2.ShowRequestResponse]
     DecideRequest: _grpc.UnaryUnaryMultiCallable[_local_pb2.DecideRequestRequest, _local_pb2.DecideRequestResponse]
-    ListRecords: _grpc.UnaryUnaryMultiCallable[_local_pb2.ListRecordsRequest, _local_pb2.ListRecordsResponse]
-    ShowRecord: _grpc.UnaryUnaryMultiCallable[_local_pb2.ShowRecordRequest, _local_pb2.ShowRecordResponse]
     ListLedger: _grpc.UnaryUnaryMultiCallable[_local_pb2.ListLedgerRequest, _local_pb2.ListLedgerResponse]
 
 @_typing.type_check_only
@@ -76,8 +74,6 @@ class LocalServiceAsyncStub(LocalServiceStub):
     ListRequests: _aio.UnaryUnaryMultiCallable[_local_pb2.ListRequestsRequest, _local_pb2.ListRequestsResponse]  # type: ignore[assignment]
     ShowRequest: _aio.UnaryUnaryMultiCallable[_local_pb2.ShowRequestRequest, _local_pb2.ShowRequestResponse]  # type: ignore[assignment]
     DecideRequest: _aio.UnaryUnaryMultiCallable[_local_pb2.DecideRequestRequest, _local_pb2.DecideRequestResponse]  # type: ignore[assignment]
-    ListRecords: _aio.UnaryUnaryMultiCallable[_local_pb2.ListRecordsRequest, _local_pb2.ListRecordsResponse]  # type: ignore[assignment]
-    ShowRecord: _aio.UnaryUnaryMultiCallable[_local_pb2.ShowRecordRequest, _local_pb2.ShowRecordResponse]  # type: ignore[assignment]
     ListLedger: _aio.UnaryUnaryMultiCallable[_local_pb2.ListLedgerRequest, _local_pb2.ListLedgerResponse]  # type: ignore[assignment]
 
 class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -182,20 +178,6 @@ class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _local_pb2.DecideRequestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_local_pb2.DecideRequestResponse, _abc.Awaitable[_local_pb2.DecideRequestResponse]]: ...
-
-    @_abc_1.abstractmethod
-    def ListRecords(
-        self,
-        request: _local_pb2.ListRecordsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_local_pb2.ListRecordsResponse, _abc.Awaitable[_local_pb2.ListRecordsResponse]]: ...
-
-    @_abc_1.abstractmethod
-    def ShowRecord(
-        self,
-        request: _local_pb2.ShowRecordRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_local_pb2.ShowRecordResponse, _abc.Awaitable[_local_pb2.ShowRecordResponse]]: ...
 
     @_abc_1.abstractmethod
     def ListLedger(

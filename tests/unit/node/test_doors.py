@@ -107,7 +107,6 @@ async def refusal(call: Awaitable[Any]) -> str:
 
 
 LISTS: dict[str, Any] = {
-    "ListRecords": local_pb2.ListRecordsRequest(),
     "ListLookups": local_pb2.ListLookupsRequest(),
     "ListBatches": local_pb2.ListBatchesRequest(),
     "ListRequests": local_pb2.ListRequestsRequest(),
@@ -138,7 +137,7 @@ def test_without_the_right_token_nothing_is_done(
 
     async def scene(channel: grpc.aio.Channel) -> None:
         stubs = Stubs(channel, user, tokens.get(token_of, ""))
-        assert await refusal(stubs.local.ListRecords(LISTS["ListRecords"])) == "not_authenticated"
+        assert await refusal(stubs.local.ListRequests(LISTS["ListRequests"])) == "not_authenticated"
 
     play(store, tmp_path, scene)
 
@@ -148,9 +147,9 @@ def test_a_disabled_user_is_refused_in_the_middle_of_the_day(store: Store, tmp_p
 
     async def scene(channel: grpc.aio.Channel) -> None:
         clerk, admin = Stubs(channel, CLERK, tokens[CLERK]), Stubs(channel, ADMIN, tokens[ADMIN])
-        assert await refusal(clerk.local.ListRecords(LISTS["ListRecords"])) == ""
+        assert await refusal(clerk.local.ListRequests(LISTS["ListRequests"])) == ""
         await admin.office.DisableUser(office_pb2.DisableUserRequest(user_id=CLERK))
-        assert await refusal(clerk.local.ListRecords(LISTS["ListRecords"])) == "not_authenticated"
+        assert await refusal(clerk.local.ListRequests(LISTS["ListRequests"])) == "not_authenticated"
 
     play(store, tmp_path, scene)
 
@@ -158,12 +157,13 @@ def test_a_disabled_user_is_refused_in_the_middle_of_the_day(store: Store, tmp_p
 def test_a_method_without_an_operation_is_refused_at_an_open_node_too(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lacking = {name: op for name, op in all_operations().items() if not name.endswith("/ListRecords")}
+    lacking = {name: op for name, op in all_operations().items() if not name.endswith("/ListRequests")}
     monkeypatch.setattr(local_server, "all_operations", lambda: lacking)
 
     async def scene(channel: grpc.aio.Channel) -> None:
         assert (
-            await refusal(Stubs(channel, "root", "").local.ListRecords(LISTS["ListRecords"])) == "wrong_role"
+            await refusal(Stubs(channel, "root", "").local.ListRequests(LISTS["ListRequests"]))
+            == "wrong_role"
         )
 
     play(store, tmp_path, scene)
