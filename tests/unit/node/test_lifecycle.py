@@ -217,3 +217,12 @@ def test_act_that_fails_leaves_nothing(store: Store) -> None:
         store.run_sync(work)
     assert store.run_sync(ledger.head) == before
     assert store.run_sync(lambda db: lifecycle.current(db, dcn)).circumstances.standing is Standing.ACTIVE
+
+
+def test_gate_is_asked_of_the_record_as_it_stands_after_the_act(store: Store) -> None:
+    dcn = filed(store)
+    now = store.run_sync(lambda db: lifecycle.current(db, dcn)).circumstances
+    for act, sealed in ((Act.SEAL, True), (Act.UNSEAL, False)):
+        circumstances = replace(now, sealed_by_order=sealed)
+        do(store, lambda db, act=act, new=circumstances: lifecycle.change(db, dcn, act, doing(1), new))  # type: ignore[misc]
+        assert store.run_sync(filings.gate_words) == {str(dcn): not sealed}
