@@ -74,6 +74,16 @@ class HubServiceStub(object):
                 request_serializer=candor__wire_dot_v1_dot_hub__pb2.RenewCertificateRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_hub__pb2.RenewCertificateResponse.FromString,
                 _registered_method=True)
+        self.GetLog = channel.unary_stream(
+                '/candor.v1.HubService/GetLog',
+                request_serializer=candor__wire_dot_v1_dot_hub__pb2.GetLogRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_hub__pb2.GetLogResponse.FromString,
+                _registered_method=True)
+        self.PutStatement = channel.unary_unary(
+                '/candor.v1.HubService/PutStatement',
+                request_serializer=candor__wire_dot_v1_dot_hub__pb2.PutStatementRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_hub__pb2.PutStatementResponse.FromString,
+                _registered_method=True)
 
 
 class HubServiceServicer(object):
@@ -133,6 +143,20 @@ class HubServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLog(self, request, context):
+        """A file of the log as it is served over HTTPS, by its path below /log (docs/protocol.md §14.6).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutStatement(self, request, context):
+        """Logs a signed statement of the calling node: witness key, heartbeat, adopted pack (§14.3).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HubServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -175,6 +199,16 @@ def add_HubServiceServicer_to_server(servicer, server):
                     servicer.RenewCertificate,
                     request_deserializer=candor__wire_dot_v1_dot_hub__pb2.RenewCertificateRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_hub__pb2.RenewCertificateResponse.SerializeToString,
+            ),
+            'GetLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetLog,
+                    request_deserializer=candor__wire_dot_v1_dot_hub__pb2.GetLogRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_hub__pb2.GetLogResponse.SerializeToString,
+            ),
+            'PutStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutStatement,
+                    request_deserializer=candor__wire_dot_v1_dot_hub__pb2.PutStatementRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_hub__pb2.PutStatementResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -393,6 +427,60 @@ class HubService(object):
             '/candor.v1.HubService/RenewCertificate',
             candor__wire_dot_v1_dot_hub__pb2.RenewCertificateRequest.SerializeToString,
             candor__wire_dot_v1_dot_hub__pb2.RenewCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/candor.v1.HubService/GetLog',
+            candor__wire_dot_v1_dot_hub__pb2.GetLogRequest.SerializeToString,
+            candor__wire_dot_v1_dot_hub__pb2.GetLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.HubService/PutStatement',
+            candor__wire_dot_v1_dot_hub__pb2.PutStatementRequest.SerializeToString,
+            candor__wire_dot_v1_dot_hub__pb2.PutStatementResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class HubServiceStub:
     """What the hub lets the caller use now (docs/protocol.md §11.3)."""
     RenewCertificate: _grpc.UnaryUnaryMultiCallable[_hub_pb2.RenewCertificateRequest, _hub_pb2.RenewCertificateResponse]
     """Certifies a key that the calling node has just made, under the same node id (§8.6)."""
+    GetLog: _grpc.UnaryStreamMultiCallable[_hub_pb2.GetLogRequest, _hub_pb2.GetLogResponse]
+    """A file of the log as it is served over HTTPS, by its path below /log (docs/protocol.md §14.6)."""
+    PutStatement: _grpc.UnaryUnaryMultiCallable[_hub_pb2.PutStatementRequest, _hub_pb2.PutStatementResponse]
+    """Logs a signed statement of the calling node: witness key, heartbeat, adopted pack (§14.3)."""
 
 @_typing.type_check_only
 class HubServiceAsyncStub(HubServiceStub):
@@ -65,6 +69,10 @@ class HubServiceAsyncStub(HubServiceStub):
     """What the hub lets the caller use now (docs/protocol.md §11.3)."""
     RenewCertificate: _aio.UnaryUnaryMultiCallable[_hub_pb2.RenewCertificateRequest, _hub_pb2.RenewCertificateResponse]  # type: ignore[assignment]
     """Certifies a key that the calling node has just made, under the same node id (§8.6)."""
+    GetLog: _aio.UnaryStreamMultiCallable[_hub_pb2.GetLogRequest, _hub_pb2.GetLogResponse]  # type: ignore[assignment]
+    """A file of the log as it is served over HTTPS, by its path below /log (docs/protocol.md §14.6)."""
+    PutStatement: _aio.UnaryUnaryMultiCallable[_hub_pb2.PutStatementRequest, _hub_pb2.PutStatementResponse]  # type: ignore[assignment]
+    """Logs a signed statement of the calling node: witness key, heartbeat, adopted pack (§14.3)."""
 
 class HubServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -128,5 +136,21 @@ class HubServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_hub_pb2.RenewCertificateResponse, _abc.Awaitable[_hub_pb2.RenewCertificateResponse]]:
         """Certifies a key that the calling node has just made, under the same node id (§8.6)."""
+
+    @_abc_1.abstractmethod
+    def GetLog(
+        self,
+        request: _hub_pb2.GetLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_hub_pb2.GetLogResponse], _abc.AsyncIterator[_hub_pb2.GetLogResponse]]:
+        """A file of the log as it is served over HTTPS, by its path below /log (docs/protocol.md §14.6)."""
+
+    @_abc_1.abstractmethod
+    def PutStatement(
+        self,
+        request: _hub_pb2.PutStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hub_pb2.PutStatementResponse, _abc.Awaitable[_hub_pb2.PutStatementResponse]]:
+        """Logs a signed statement of the calling node: witness key, heartbeat, adopted pack (§14.3)."""
 
 def add_HubServiceServicer_to_server(servicer: HubServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
