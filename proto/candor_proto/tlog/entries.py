@@ -352,8 +352,8 @@ Entry: TypeAlias = (
 _READERS: Mapping[int, Callable[[Reader], Entry]] = {
     kind.KIND: kind.read
     for kind in (
-        Opened, Closed, MemberEntry, HeadEntry, Denied, DirectoryEntry, PolicyEntry, Rules, Statement, Requests,
-        Receipts,
+        Opened, Closed, MemberEntry, HeadEntry, Denied, DirectoryEntry, PolicyEntry, Rules, Statement,
+        Requests, Receipts,
     )
 }  # fmt: skip
 

@@ -156,7 +156,7 @@ def parse_policy(octets: bytes) -> Policy:
     """Raises MalformedMessage or LimitExceeded; the message names the line."""
     if len(octets) > MAX_POLICY_OCTETS:
         raise LimitExceeded(f"A policy is at most {MAX_POLICY_OCTETS} octets.")
-    if any(octet < 0x20 and octet not in b"\t\n" or octet == 0x7F for octet in octets):
+    if any((octet < 0x20 and octet not in b"\t\n") or octet == 0x7F for octet in octets):
         raise MalformedMessage("A policy holds a control character.")
     if octets and not octets.endswith(b"\n"):
         raise MalformedMessage("A policy whose last line has no newline.")

@@ -1,4 +1,4 @@
-"""What the entries of a shard add up to, and the rules that each of them keeps (docs/protocol.md §14.4, §14.5).
+"""What the entries of a shard add up to, and the rules that each keeps (docs/protocol.md §14.4, §14.5).
 
 A fold: `apply` checks the next entry against everything before it, changes the state, and raises
 LogInconsistent without a change when a rule is broken. The state is a few rows (`Changes`), so that a node
@@ -272,7 +272,7 @@ class LogState:
         return cls(Shard(federation, 1), counts=counts)
 
     def successor(self, root: bytes, counts: RequestCounts | None = None) -> LogState:
-        """The shard after this one before its first entry; `root` is this one's last. Raises LogInconsistent."""
+        """The shard after this one before its first entry, `root` being this one's; raises LogInconsistent."""
         shard = self.shard
         if shard.closed is None:
             raise LogInconsistent(f"The log {shard.origin} goes on; no shard follows it yet.")
@@ -293,7 +293,7 @@ class LogState:
 
     @property
     def directory(self) -> DirectoryEntry | None:
-        """The newest `directory` entry; at the beginning of a further shard the last one of the shard before."""
+        """The newest `directory` entry; when a further shard begins, the last one of the shard before."""
         return self.shard.directory
 
     @property
