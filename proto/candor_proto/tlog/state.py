@@ -272,7 +272,7 @@ class LogState:
         return cls(Shard(federation, 1), counts=counts)
 
     def successor(self, root: bytes, counts: RequestCounts | None = None) -> LogState:
-        """The shard after this one before its first entry, `root` being this one's; raises LogInconsistent."""
+        """The shard after this one before its first entry; `root` is this one's. Raises LogInconsistent."""
         shard = self.shard
         if shard.closed is None:
             raise LogInconsistent(f"The log {shard.origin} goes on; no shard follows it yet.")
