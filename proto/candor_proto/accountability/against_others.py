@@ -1,6 +1,6 @@
 """Checks of evidence against the hub and against witnesses (docs/protocol.md §17.1).
 
-As in `against_owner`: each function says what the evidence shows, or raises NotEvidence or what a part raises.
+As in `against_owner`: each says what the evidence shows, or raises NotEvidence or what a part raises.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from candor_proto.tlog.signatures import verify_signature
 from candor_proto.tlog.state import state_of
 from candor_proto.tlog.statements import HEARTBEAT, Heartbeat
 
-# A heartbeat that is so much older than the end of a lookup was taken in while the lookup had not expired (§14.8).
+# A heartbeat so much older than a lookup's end was logged while the lookup had not expired (§14.8).
 HEARTBEAT_MARGIN = timedelta(minutes=10)
 
 
@@ -52,8 +52,8 @@ def dropped_lookup(evidence: Evidence, trust: Trust) -> str:
     if heartbeat.has_received(before + position):
         raise NotEvidence("The heartbeat says that the lookup arrived.")
     return (
-        f"the hub logged lookup {lookup.lookup_id} of {asker} and a heartbeat of {owner}, made before the lookup"
-        f" expired, by which it had never arrived there"
+        f"the hub logged lookup {lookup.lookup_id} of {asker} and a heartbeat of {owner}, made before the"
+        " lookup expired, by which it had never arrived there"
     )
 
 
@@ -71,7 +71,7 @@ def _heartbeat(evidence: Evidence, trust: Trust, owner: NodeId) -> Heartbeat:
 def _commitments_before(
     evidence: Evidence, heartbeat: Heartbeat, entry: bytes, index: int, checkpoint: Checkpoint
 ) -> int:
-    """How many commitments to lookups the range of a heartbeat holds before entry `index`, proved to be all."""
+    """How many commitments to lookups stand in a heartbeat's range before entry `index`, proved to be all."""
     entries = evidence.octets_list("entries")
     if len(entries) != index - heartbeat.start:
         raise MalformedMessage("The entries shown are not those from the heartbeat's first one on.")
@@ -101,24 +101,27 @@ def forked_log(evidence: Evidence, trust: Trust) -> str:
     smaller, larger, proof = first.checkpoint, second.checkpoint, evidence.octets_list("proof")
     prefix_root = evidence.octets("prefix_root")
     if not 1 <= smaller.size <= larger.size:
-        raise NotEvidence("Only of a first checkpoint of some entries, no more than the second's, anything follows.")
+        raise NotEvidence("Nothing follows from an empty log, or from one that is larger than the second.")
     merkle.verify_consistency(smaller.size, larger.size, proof, prefix_root, larger.root)
     if prefix_root == smaller.root:
         raise NotEvidence("The second checkpoint continues the first.")
     return (
-        f"the hub signed two logs of {smaller.origin}: one of {smaller.size} entries, and one of {larger.size}"
-        " that begins with others"
+        f"the hub signed two logs of {smaller.origin}: one of {smaller.size} entries, and one of"
+        f" {larger.size} that begins with others"
     )
 
 
 def rolled_back_log(evidence: Evidence, trust: Trust) -> str:
     first, second = _checkpoints(evidence)
-    earlier, later = trust.checkpoint(first, evidence.federation), trust.checkpoint(second, evidence.federation)
+    earlier, later = (
+        trust.checkpoint(first, evidence.federation),
+        trust.checkpoint(second, evidence.federation),
+    )
     if not earlier < later or not first.checkpoint.size > second.checkpoint.size:
         raise NotEvidence("The later checkpoint is no smaller than the earlier one.")
     return (
-        f"the hub signed {first.checkpoint.size} entries of {first.checkpoint.origin} at {earlier:%Y-%m-%d %H:%M:%S}"
-        f" UTC and {second.checkpoint.size} at {later:%Y-%m-%d %H:%M:%S}"
+        f"the hub signed {first.checkpoint.size} entries of {first.checkpoint.origin} at"
+        f" {earlier:%Y-%m-%d %H:%M:%S} UTC and {second.checkpoint.size} at {later:%Y-%m-%d %H:%M:%S}"
     )
 
 
@@ -138,7 +141,7 @@ def two_cosignatures(evidence: Evidence, trust: Trust) -> str:
 
 
 def _cosigned(policy: Policy, signed: SignedCheckpoint, name: str) -> bool:
-    """Whether a key of this name that the policy knows cosigned; raises SignatureInvalid for one that failed."""
+    """Whether a key of this name that the policy knows cosigned; raises SignatureInvalid if one failed."""
     own = [witness.key for witness in policy.witnesses if witness.key.name == name]
     found = [(key, line) for key in own for line in signed.signatures if line.is_by(key)]
     for key, line in found:

@@ -32,8 +32,8 @@ from candor_proto.errors import (
 )
 from candor_proto.ids import BlobId, NodeId
 from candor_proto.record import open_commitment
+from candor_proto.scheme import MAX_LABELS
 from candor_proto.sealed_index import (
-    MAX_LABELS,
     SHARE_SLOTS,
     EntryKeys,
     IndexOwner,
@@ -85,8 +85,8 @@ def wrong_key(evidence: Evidence, trust: Trust) -> str:
         check_proofs(lookup, answer, head)
     except ProofInvalid:
         return (
-            f"{answer.node} answered lookup {lookup.lookup_id} as evaluated under epoch {answer.epoch} with a proof"
-            " that does not verify under the keys of its own logged index head"
+            f"{answer.node} answered lookup {lookup.lookup_id} as evaluated under epoch {answer.epoch} with a"
+            " proof that does not verify under the keys of its own logged index head"
         )
     raise NotEvidence("The proofs of the answer verify under the keys of the index head.")
 
@@ -127,7 +127,7 @@ def malformed_segment(evidence: Evidence, trust: Trust) -> str:
     named = address(octets)
     for ref in head.segments:
         if ref.address == named and (trouble := segment_trouble(head, ref, octets)):
-            return f"{head.node} names octets as segment {ref.number} of epoch {head.epoch} that are none: {trouble}"
+            return f"{head.node} names as segment {ref.number} of epoch {head.epoch} what is none: {trouble}"
     raise NotEvidence("The index head does not name these octets, or they are the segment that it says.")
 
 
@@ -174,7 +174,9 @@ def malformed_blob(evidence: Evidence, trust: Trust) -> str:
     try:
         open_blob(blob, secret, owner)
     except SealedDataInvalid as error:
-        return f"{head.node} published the blob {blob_id}, which is committed to its key and is malformed: {error.message}"
+        return (
+            f"{head.node} published the blob {blob_id}, committed to its key and malformed: {error.message}"
+        )
     raise NotEvidence("The blob opens as it should.")
 
 

@@ -77,19 +77,21 @@ class Form(Enum):
     HASHES = "list of hashes"
     HASH = "hash"
     BLOB_ID = "blob id"
-    SECRET = "secret"
+    OPENER = "16 octets that open a blob"
     OUTPUT = "output"
     COUNTER = "counter"
     CHECKPOINT = "checkpoint"
     NODE = "node id"
 
 
-Item: TypeAlias = SignedStatement | LoggedPart | SignedCheckpoint | NodeId | tuple[bytes, ...] | bytes | int | None
+Item: TypeAlias = (
+    SignedStatement | LoggedPart | SignedCheckpoint | NodeId | tuple[bytes, ...] | bytes | int | None
+)
 
 _LENGTHS = {
     Form.HASH: HASH_OCTETS,
     Form.BLOB_ID: BLOB_ID_OCTETS,
-    Form.SECRET: SECRET_OCTETS,
+    Form.OPENER: SECRET_OCTETS,
     Form.OUTPUT: OUTPUT_OCTETS,
 }
 _PARTIES = {"asker_member": Form.LOGGED, "owner_member": Form.LOGGED}
@@ -110,7 +112,7 @@ KEYS: Mapping[Kind, Mapping[str, Form]] = {
         "head": Form.PART,
         "segment": Form.OCTETS,
         "blob": Form.BLOB_ID,
-        "secret": Form.SECRET,
+        "secret": Form.OPENER,
         **_OWNER,
     },
     Kind.GARBAGE_SHARES: {
@@ -118,7 +120,7 @@ KEYS: Mapping[Kind, Mapping[str, Form]] = {
         "blob_segment": Form.OCTETS,
         "entry_segment": Form.OCTETS_OR_NULL,
         "blob": Form.BLOB_ID,
-        "secret": Form.SECRET,
+        "secret": Form.OPENER,
         "output": Form.OUTPUT,
         "counter": Form.COUNTER,
         **_OWNER,
@@ -127,7 +129,7 @@ KEYS: Mapping[Kind, Mapping[str, Form]] = {
         "head": Form.PART,
         "segment": Form.OCTETS,
         "blob": Form.BLOB_ID,
-        "secret": Form.SECRET,
+        "secret": Form.OPENER,
         "request": Form.PART,
         "response": Form.PART,
         **_PARTIES,
@@ -149,7 +151,11 @@ KEYS: Mapping[Kind, Mapping[str, Form]] = {
         "prefix_root": Form.HASH,
     },
     Kind.ROLLED_BACK_LOG: {"first": Form.CHECKPOINT, "second": Form.CHECKPOINT},
-    Kind.FALSE_DIRECTORY: {"directory": Form.PART, "chain": Form.OCTETS_LIST, "directory_logged": Form.LOGGED},
+    Kind.FALSE_DIRECTORY: {
+        "directory": Form.PART,
+        "chain": Form.OCTETS_LIST,
+        "directory_logged": Form.LOGGED,
+    },
     Kind.TWO_DIRECTORIES: {"first": Form.PART, "second": Form.PART, "chain": Form.OCTETS_LIST},
     Kind.TWO_LOOKUPS: {"first": Form.PART, "second": Form.PART, "asker_member": Form.LOGGED},
     Kind.TWO_COSIGNATURES: {"first": Form.CHECKPOINT, "second": Form.CHECKPOINT},

@@ -53,7 +53,7 @@ def parse_file(octets: bytes) -> Fields:
     except (ValueError, RecursionError):
         raise MalformedMessage("The file is no JSON text in ASCII.") from None
     if again != octets:
-        raise NotCanonical("The file does not re-encode to itself: it was changed or written by other software.")
+        raise NotCanonical("The file does not re-encode to itself: it was changed, or is not of Candor.")
     return Fields("the file", value)
 
 
@@ -144,7 +144,10 @@ class Fields:
 
     def part(self, name: str) -> SignedStatement:
         return self.fields(
-            name, lambda inside: SignedStatement(inside.octets("body"), inside.octets("signature", SIGNATURE_OCTETS))
+            name,
+            lambda inside: SignedStatement(
+                inside.octets("body"), inside.octets("signature", SIGNATURE_OCTETS)
+            ),
         )
 
     def logged(self, name: str) -> LoggedPart:
@@ -164,7 +167,9 @@ class Fields:
 
     def finish(self) -> None:
         if self._values:
-            raise MalformedMessage(f"Keys that have no place in {self._where}: {', '.join(sorted(self._values))[:80]}.")
+            raise MalformedMessage(
+                f"Keys that have no place in {self._where}: {', '.join(sorted(self._values))[:80]}."
+            )
 
     @staticmethod
     def _whole(inside: Fields, read: Callable[[Fields], T]) -> T:

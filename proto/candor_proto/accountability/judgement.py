@@ -46,4 +46,6 @@ def verify_evidence(evidence: Evidence, trust: Trust) -> Finding:
         raise MalformedMessage("Evidence of this kind accuses the hub.")
     if against is Accused.NODE:
         NodeId(evidence.accused)
-    return Finding(evidence.kind, evidence.federation, evidence.accused, _CHECKS[evidence.kind](evidence, trust))
+    return Finding(
+        evidence.kind, evidence.federation, evidence.accused, _CHECKS[evidence.kind](evidence, trust)
+    )

@@ -115,7 +115,7 @@ class AnswerReceipt:
         if self.head is not None and self.head_logged is not None:
             head = signed_index_head(self.head, self.federation, self.owner, owner_key)
             if not head.epoch == answer.epoch == epoch:
-                raise KeyMismatch("An answer evaluated under another epoch than the head or the lookup names.")
+                raise KeyMismatch("An answer under another epoch than the head or the lookup names.")
             check_head_logged(trust, self.head_logged, self.head, self.federation)
             check_proofs(lookup, answer, head)
         return VerifiedAnswer(lookup, answer, head, self._witnessed(trust))
@@ -192,9 +192,7 @@ class DisclosureReceipt:
         return VerifiedDisclosure(request, response, record)
 
 
-def signed_disclosure(
-    shown: DisclosureReceipt, trust: Trust
-) -> tuple[DisclosureRequest, DisclosureResponse]:
+def signed_disclosure(shown: DisclosureReceipt, trust: Trust) -> tuple[DisclosureRequest, DisclosureResponse]:
     """Request and response, signed by their parties and belonging together; the record is not looked at."""
     asker_key = trust.signing_key(shown.asker_member, shown.asker, shown.federation)
     owner_key = trust.signing_key(shown.owner_member, shown.owner, shown.federation)

@@ -90,12 +90,12 @@ class Trust:
         return _position(self.entry(logged, Receipts, federation), commitment)
 
     def checkpoint(self, signed: SignedCheckpoint, federation: FederationName) -> datetime:
-        """The log's time of signing a checkpoint that is shown by itself, both its signatures checked (§17.1)."""
+        """The log's time of signing a checkpoint that is shown alone, both signatures checked (§17.1)."""
         check_log(signed.checkpoint.origin, federation)
         moment = verify_log(signed, self.policy.log_keys(signed.checkpoint.origin))
         self.policy.cosignatures(signed)
         if self.policy.knows(signed) != signed:
-            raise MalformedMessage("A checkpoint with signatures that the policy does not know, or in disorder.")
+            raise MalformedMessage("A checkpoint with signatures unknown to the policy, or in disorder.")
         return moment
 
 
