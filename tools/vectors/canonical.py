@@ -206,9 +206,9 @@ def _encodings(found: Book) -> None:
         "encode",
         {"label": None, "types": [{"type": "fixed", "octets": 4}], "values": ["00ff10aa"]},
     )
-    for name, value in {"empty": [], "two": [["birch-so", 7], ["cedar-post", 1]]}.items():
-        kind = {"type": "list", "of": [_TEXT64, _U32], "most": 4}
-        found.case(f"list_{name}", "encode", {"label": None, "types": [kind], "values": [value]})
+    for name, items in {"empty": [], "two": [["birch-so", 7], ["cedar-post", 1]]}.items():
+        pairs = {"type": "list", "of": [_TEXT64, _U32], "most": 4}
+        found.case(f"list_{name}", "encode", {"label": None, "types": [pairs], "values": [items]})
     nested = {"type": "list", "of": [{"type": "list", "of": [{"type": "u8"}], "most": 3}, _TEXT64], "most": 3}
     found.case(
         "list_of_lists",
@@ -271,12 +271,12 @@ def _refusals(found: Book) -> None:
         given = {"label": None, "types": types, "octets": octets.replace(" ", "")}
         found.case(name, "decode", given, comment=comment, refuse=refuse)
     good = Writer("epoch-key").integer(7, 4).finish()
-    for name, octets, comment in (
-        ("label_of_something_else", Writer("epoch-kez").integer(7, 4).finish(), ""),
-        ("label_of_another_version", good.replace(b"/v1/", b"/v2/"), ""),
-        ("label_length_wrong", bytes([good[0] + 1]) + good[1:], ""),
-        ("label_cut", good[:10], ""),
-        ("label_missing", good[-4:], ""),
-    ):
-        given = {"label": "epoch-key", "types": [_U32], "octets": octets.hex()}
-        found.case(name, "decode", given, section="3.2", comment=comment, refuse="malformed_message")
+    for name, spoilt in {
+        "label_of_something_else": Writer("epoch-kez").integer(7, 4).finish(),
+        "label_of_another_version": good.replace(b"/v1/", b"/v2/"),
+        "label_length_wrong": bytes([good[0] + 1]) + good[1:],
+        "label_cut": good[:10],
+        "label_missing": good[-4:],
+    }.items():
+        given = {"label": "epoch-key", "types": [_U32], "octets": spoilt.hex()}
+        found.case(name, "decode", given, section="3.2", refuse="malformed_message")

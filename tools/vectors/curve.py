@@ -220,7 +220,7 @@ def _ours(found: Book) -> None:
     found.case("nonce_zero", "blind-evaluate", {**batch, "nonce": "00" * 32}, refuse="invalid_scalar")
     found.case("secret_zero", "blind-evaluate", {**batch, "secret": "00" * 32}, refuse="invalid_scalar")
     found.case("blind_zero", "blind", {"input": "00", "blind": "00" * 32}, refuse="invalid_scalar")
-    good = {
+    good: dict[str, Any] = {
         "public": pair.public.to_bytes().hex(),
         "inputs": [value.hex() for value in inputs],
         "blinds": [blind.to_bytes().hex() for blind in blinds],
@@ -229,7 +229,6 @@ def _ours(found: Book) -> None:
     }
     found.case("finalize_five", "finalize", good)
     shown = good["evaluated"]
-    assert isinstance(shown, list)
     one_wrong = oprf.blind_evaluate(other, sent[:1], r=draw_scalar("oprf other nonce"))[0][0].to_bytes().hex()
     for name, change, refuse, comment in (
         ("another_key", {"public": other.public.to_bytes().hex()}, "proof_invalid", ""),

@@ -151,14 +151,15 @@ def book() -> Book:
     head = world.owner_head()
     shown = shown_head(head)
     refs = [{"number": n, "address": draw(f"address {n}", 32).hex(), "octets": 32_768 + n} for n in (1, 2, 7)]
-    for name, change in {
+    changes: dict[str, dict[str, Any]] = {
         "one_segment": {},
         "no_segment": {"segments": []},
         "three_segments": {"segments": refs},
         "scheme_nobody_knows": {"scheme_version": 255},
         "threshold_8": {"threshold": 8},
         "highest_sequence": {"sequence": str(2**63 - 1)},
-    }.items():
+    }
+    for name, change in changes.items():
         found.case(f"head_{name}", "encode-index-head", {**shown, **change})
     _refused(found, head, refs)
     _progress(found, head)

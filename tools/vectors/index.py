@@ -214,7 +214,7 @@ def book() -> Book:
 def _entries(found: Book) -> None:
     output = world.sealed().entries[0][1].hex()
     base = {"output": output, **_OWNER, "segment": 1, "counter": 0}
-    for name, change in {
+    changes: dict[str, dict[str, Any]] = {
         "first": {},
         "second_of_the_chain": {"counter": 1},
         "last_of_the_chain": {"counter": 255},
@@ -222,7 +222,8 @@ def _entries(found: Book) -> None:
         "another_epoch": {"epoch": EPOCH + 1},
         "another_node": {"node": "cedar-post"},
         "another_federation": {"federation": "other.candor.example"},
-    }.items():
+    }
+    for name, change in changes.items():
         found.case(f"keys_{name}", "entry-keys", {**base, **change})
     slots = [draw(f"entry slot {number}", 16).hex() for number in range(3)]
     content = {"blob_id": draw("entry blob", 16).hex(), "slots": slots}
@@ -230,7 +231,7 @@ def _entries(found: Book) -> None:
     found.case("entry_256", "seal-entry", {**base, **content, "counter": 255})
     found.case("entry_257", "seal-entry", {**base, **content, "counter": 256}, refuse="limit_exceeded")
     opening = {**base, "entry": entry.hex()}
-    for flaw, change in {
+    flaws: dict[str, dict[str, Any]] = {
         "tag_changed": {"entry": (bytes([entry[0] ^ 1]) + entry[1:]).hex()},
         "box_changed": {"entry": (entry[:20] + bytes([entry[20] ^ 1]) + entry[21:]).hex()},
         "authentication_tag_changed": {"entry": (entry[:-1] + bytes([entry[-1] ^ 1])).hex()},
@@ -239,7 +240,8 @@ def _entries(found: Book) -> None:
         "another_counter": {"counter": 1},
         "another_output": {"output": world.sealed().entries[1][1].hex()},
         "another_node": {"node": "cedar-post"},
-    }.items():
+    }
+    for flaw, change in flaws.items():
         found.case(f"entry_{flaw}", "open-entry", {**opening, **change}, refuse="sealed_data_invalid")
 
 

@@ -169,7 +169,10 @@ def _refused(found: Book, segment: bytes) -> None:
     entries, blobs, end = body, body + 256 * 96, len(segment)
     markers = blobs + 16 * 475
     first, second = segment[entries : entries + 96], segment[entries + 96 : entries + 192]
-    u32 = lambda value: value.to_bytes(4, "big")  # noqa: E731
+
+    def u32(value: int) -> bytes:
+        return value.to_bytes(4, "big")
+
     for flaw, edits, refuse, comment in (
         ("octet_behind", [edit(end, 0, b"\0")], "not_canonical", ""),
         ("octet_missing", [edit(end - 1, 1)], "malformed_message", ""),

@@ -88,7 +88,7 @@ def seal_record(
     person = normalise(particulars)
     coefficients = polynomial(secrets.secret, secrets.blob_id, THRESHOLD)
     counters: dict[bytes, int] = {}
-    entries = []
+    entries: list[tuple[str, bytes, bytes]] = []
     for key in record_keys(person):
         output = oprf.evaluate(OWNER.keys[key.label.key_class], key.input)
         unused = drawing(f"unused slot of {key.label.name} {len(entries)}")

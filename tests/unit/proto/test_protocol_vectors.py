@@ -135,49 +135,9 @@ def test_the_first_key_is_that_of_rfc8032() -> None:
 def test_slots_can_be_filled_from_the_keys_alone(case: Any) -> None:
     """A second reading of docs/matching.md §5: no name is normalised here."""
     given = case["given"]
-    labels = {
-        "W": ["SW1+So", "F1+Lz+MD", "F+Dc", "F+S"],
-        "M": [
-            "L3+Dc",
-            "Fc+D",
-            "Ls+Dc",
-            "SW3+MD",
-            "SW3+YM",
-            "SWp+YM",
-            "F1+L4+YM",
-            "L3+S",
-            "Lk+S",
-            "SW3+So",
-            "YD+S",
-            "YM+S",
-        ],
-        "C": [
-            "F",
-            "Fc",
-            "Fp",
-            "Fo",
-            "Fz",
-            "L",
-            "Ls",
-            "Lz",
-            "SW",
-            "SW1",
-            "SW3",
-            "D",
-            "Yo",
-            "YM",
-            "YD",
-            "MD",
-            "Y",
-            "S",
-            "P",
-            "PS",
-            "M",
-            "M1",
-            "X",
-            "G",
-        ],
-    }
+    match = "L3+Dc Fc+D Ls+Dc SW3+MD SW3+YM SWp+YM F1+L4+YM L3+S Lk+S SW3+So YD+S YM+S"
+    codes = "F Fc Fp Fo Fz L Ls Lz SW SW1 SW3 D Yo YM YD MD Y S P PS M M1 X G"
+    labels = {"W": ["SW1+So", "F1+Lz+MD", "F+Dc", "F+S"], "M": match.split(), "C": codes.split()}
 
     def octets(label: str, values: list[str]) -> str:
         framed = b"".join(struct.pack(">H", len(value.encode())) + value.encode() for value in values)
