@@ -12,7 +12,7 @@ Everything runs inside the caller's transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -112,17 +112,11 @@ def new_candidates(before: LookupResult, after: LookupResult) -> list[Hit]:
 
 
 def amend(
-    db: Database,
-    before: LookupResult,
-    after: LookupResult,
-    now: datetime,
-    *,
-    closed: bool,
-    refs: dict[str, str] | None = None,
+    db: Database, before: LookupResult, after: LookupResult, now: datetime, *, closed: bool
 ) -> Revision | None:
     """Number and store what changed of a result that had been shown; None when nothing has.
 
-    A new candidate is an alarm, which stands in the ledger under `refs` besides its search.
+    A new candidate is an alarm from then on; the caller accounts for it (`account_for`).
     """
     changes = differences(before.coverage, after.coverage)
     candidates = len(new_candidates(before, after))
@@ -160,11 +154,15 @@ def amend(
             int(closed),
         ),
     )
-    if candidates:
-        named = {**(refs or {}), "search_id": str(search_id)}
-        details: dict[str, ledger.Value] = {"revision": revision.number, "candidates": candidates}
-        ledger.append(db, now, "lookup.late_match", named, details)
     return revision
+
+
+def account_for(db: Database, search_id: LookupId, revision: Revision, refs: Mapping[str, str]) -> None:
+    """The entry of the ledger for an alarm, if the revision is one."""
+    if revision.candidates:
+        details: dict[str, ledger.Value] = {"revision": revision.number, "candidates": revision.candidates}
+        named = {**refs, "search_id": str(search_id)}
+        ledger.append(db, revision.at, "lookup.late_match", named, details)
 
 
 # --- reading -------------------------------------------------------------------------------------------

@@ -122,6 +122,7 @@ def show(
     if revision is None:
         return row
     ledger.append(db, now, "lookup.amended", refs, {**details, "revision": revision.number})
+    amendments.account_for(db, search_id, revision, refs)
     return replace(row, revision=revision.number, amended_at=now)
 
 

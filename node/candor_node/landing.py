@@ -27,6 +27,7 @@ from candor_node import (
     lookup_store,
     mail_store,
 )
+from candor_node.amendments import Revision
 from candor_node.clock import Clock
 from candor_node.coverage import NOTHING_KNOWN, Examined, Outlook
 from candor_node.flights import Flight, RowFindings
@@ -284,7 +285,8 @@ class Landing:
         found = coverage.whole(lines, flight.missing, now, flight.directory_version, outlook)
         covered, done = coverage_words.cells(found), dict[int, tuple[str, ...]]()
         # The flight in memory may be behind: a commit that failed may be on the disk all the same.
-        amended, changed = flight_store.is_shown(db, flight.lookup_id), 0
+        amended = flight_store.is_shown(db, flight.lookup_id)
+        changed: list[tuple[LookupId, Revision]] = []
         refs = {"lookup_id": str(flight.lookup_id), "batch_id": flight.batch_id.hex()}
         own = flight_store.of_flight(flight.lookup_id)
         for row, search_id in flight.searches.items():
@@ -297,7 +299,8 @@ class Landing:
             before = flight_store.coverage_of(db, search) if amended else None
             if before is not None:
                 shown = coverage.result(search, before, hits)
-                changed += amendments.amend(db, shown, result, now, closed=end, refs=refs) is not None
+                revision = amendments.amend(db, shown, result, now, closed=end)
+                changed += [(search_id, revision)] if revision is not None else []
             done[row] = flights.results(result, covered, incomplete=search.incomplete)
             lookup_store.store_result(db, search_id, own, now, closed=end)
         flight_store.set_result(db, flight.lookup_id, write_coverage(found))
@@ -317,6 +320,8 @@ class Landing:
             "asked": found.asked,
         }
         ledger.append(db, now, "lookup.amended" if amended else "lookup.shown", refs, details)
+        for search_id, revision in changed:
+            amendments.account_for(db, search_id, revision, refs)
 
     def _targets(self, db: Database, flight: Flight, *, end: bool) -> Mapping[NodeId, TargetRow]:
         """What became of each node: by the flight that asked it last, of all that carried these rows."""
