@@ -106,7 +106,7 @@ class Federation:
         self._loop = loop
         self.clock = VirtualClock(loop, START)
         self.plan = plan
-        self.network = Network(plan, self.hub_dies)
+        self.network = self.network_of(plan)
         self.history = History()
         self.hub: Hub | None = None
         config, configs = copied(folder, agencies)
@@ -116,6 +116,10 @@ class Federation:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._restarts = True
         self.broken: list[BaseException | None] = []
+
+    def network_of(self, plan: Plan) -> Network:
+        """What passes calls and frames; another one may do so less honestly."""
+        return Network(plan, self.hub_dies)
 
     # --- lives -------------------------------------------------------------------------------------------
 
