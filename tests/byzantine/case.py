@@ -48,9 +48,6 @@ class Refused:
     # Besides what accounts for the refusal itself (`world.ACCOUNTS`): tables that may have changed.
     may_change: frozenset[str] = frozenset()
 
-    def words(self) -> str:
-        return f"refused (`{self.code}`) by {self.by}"
-
 
 @dataclass(frozen=True)
 class Covered:
@@ -64,10 +61,6 @@ class Covered:
     where: str = "lookups show"
     at: str = "alpha"
 
-    def words(self) -> str:
-        said = f"shown by `{self.where}` at {self.at}: “{self.shown}”"
-        return f"{said}; result {self.overall}" if self.overall else said
-
 
 @dataclass(frozen=True)
 class Proved:
@@ -79,10 +72,6 @@ class Proved:
     kind: str
     by: str = "alpha"
     review: bool = False
-
-    def words(self) -> str:
-        after = ", after the calendar digest and a person's review" if self.review else ""
-        return f"evidence `{self.kind}`, made by {self.by}{after}"
 
 
 Expected = Refused | Covered | Proved
@@ -105,7 +94,6 @@ class Case:
     section: str
     local: bool = False
     no_record: bool = False
-    agencies: int = 3
     # Whether bravo's record is published, whole and well, before the case begins.
     prepared: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -31,6 +31,7 @@ from candor_proto.recall import (
 from candor_proto.record import SALT_OCTETS, DisputeStatus
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Answer, Evaluation, Lookup, Target, classes_of
+from candor_records.records import canonical
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import OFFICER, instead
 from tests.simulator.federation import Party
@@ -212,7 +213,7 @@ def responds_with(party: Party, lie: Respond, *, reply_key: bytes | None = None,
             requester=request.requester,
             outcome=Outcome.RELEASED,
             salt=found.salt,
-            record=publisher.canonical(found.record).encode(),
+            record=canonical(found.record).encode(),
             dispute_status=DisputeStatus.NONE,
             subject_statement="",
             issued_at=now,

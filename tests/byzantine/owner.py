@@ -276,6 +276,7 @@ def phantoms_for(people: int) -> Spoil:
     """Entries and a blob for a whole roster of people of whom nothing is on file."""
 
     def spoil(bench: Bench) -> None:
+        tags = {entry[:16] for entry in bench.entries}
         for number in range(people):
             person = normalise(
                 Particulars(**(OFFICER | {"first": f"Phantom{number}", "ssn4": f"{5000 + number}"}))
@@ -284,15 +285,12 @@ def phantoms_for(people: int) -> Spoil:
                 bench.record.secrets, secret=secrets.token_bytes(16), blob_id=BlobId(secrets.token_bytes(16))
             )
             coefficients = polynomial(secret.secret, secret.blob_id, bench.threshold)
-            label = replace(bench.label(), handle=Handle(secrets.token_bytes(16)), commitment=_noise())
-            bench.blobs.append(seal_blob(label, secret.secret, secret.blob_id, bench.owner))
+            made = replace(bench.label(), handle=Handle(secrets.token_bytes(16)), commitment=_noise())
+            bench.blobs.append(seal_blob(made, secret.secret, secret.blob_id, bench.owner))
             for label, output in bench.key_outputs(person):
                 sealer = EntryKeys(output, bench.owner)
-                counter = next(
-                    n
-                    for n in range(256)
-                    if all(each[:16] != sealer.tag(bench.number, n) for each in bench.entries)
-                )
+                counter = next(n for n in range(256) if sealer.tag(bench.number, n) not in tags)
+                tags.add(sealer.tag(bench.number, counter))
                 slots = share_slots(coefficients, label.position, label.weight)
                 bench.entries.append(sealer.seal(bench.number, counter, secret.blob_id, slots))
 

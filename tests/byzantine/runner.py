@@ -13,10 +13,13 @@ from __future__ import annotations
 import difflib
 import random
 import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import structlog
@@ -31,7 +34,9 @@ from tests.simulator.federation import _NoLocalServer
 from tests.simulator.template import new_folder
 from tests.simulator.virtual_time import VirtualLoop, run
 
+T = TypeVar("T")
 SEED = 7
+AGENCIES = 3
 # Faults that no liar can excuse at whoever is honest.
 INEXCUSABLE = frozenset(
     {
@@ -71,11 +76,11 @@ def judge(case: Case) -> Verdict:
     verdict = play(case)
     if not case.local:
         return verdict
-    return replace(verdict, complaints=(*verdict.complaints, *differences(verdict.seen, twin(case.agencies))))
+    return replace(verdict, complaints=(*verdict.complaints, *differences(verdict.seen, twin())))
 
 
 @lru_cache
-def twin(agencies: int) -> Seen:
+def twin() -> Seen:
     """The same scene without a liar: bravo has a record of somebody else, and alpha asks the same."""
 
     async def scene(world: World) -> None:
@@ -95,7 +100,6 @@ def twin(agencies: int) -> Seen:
             scene,
             "",
             no_record=True,
-            agencies=agencies,
             prepared=False,
         )
     )
@@ -119,41 +123,71 @@ def differences(seen: Seen, honest: Seen) -> list[str]:
 
 def play(case: Case) -> Verdict:
     """One scene in the simulator, prepared, played and looked at."""
-    plan = Plan(SEED)
-    state = random.getstate()
+    return _scene(case.settings, _begun(case.prepared), lambda fed, logs: _played(case, World(fed, logs)))
+
+
+@lru_cache
+def _begun(filed: bool) -> TemporaryDirectory[str]:
+    """A federation that has run a while: its members are known to each other, and records are filed."""
+    holder = new_folder()
+
+    async def scene(fed: ByzantineFederation, _: list[Any]) -> None:
+        async with _running(fed):
+            await fed.file(fed.parties[2], [SOMEBODY_ELSE])
+            if filed:
+                await fed.file(fed.parties[1], [ROW])
+            await fed.settled()
+
+    _scene({}, None, scene, Path(holder.name))
+    return holder
+
+
+def _scene(
+    settings: Mapping[str, Any],
+    template: TemporaryDirectory[str] | None,
+    scene: Callable[[ByzantineFederation, list[Any]], Coroutine[Any, Any, T]],
+    where: Path | None = None,
+) -> T:
+    """Run `scene` in a federation of its own (in the folder `where`, if that is to stay)."""
+    plan, state = Plan(SEED), random.getstate()
     random.seed(f"program {SEED}")
+
     try:
         with (
             new_folder() as folder,
             patch.object(local_server, "LocalServer", _NoLocalServer),
             structlog.testing.capture_logs() as logs,
         ):
-            return run(SEED, lambda loop: _played(case, _federation(case, plan, Path(folder), loop), logs))
+
+            def begin(loop: VirtualLoop) -> Coroutine[Any, Any, T]:
+                begun = None if template is None else Path(template.name)
+                fed = ByzantineFederation(where or Path(folder), loop, AGENCIES, plan, dict(settings), begun)
+                # What a template was made of is no future.
+                fed.clock.advance(seconds=0 if template is None else 60)
+                return scene(fed, logs)
+
+            return run(SEED, begin)
     finally:
         random.setstate(state)
 
 
-def _federation(case: Case, plan: Plan, folder: Path, loop: VirtualLoop) -> ByzantineFederation:
-    return ByzantineFederation(folder, loop, case.agencies, plan, dict(case.settings))
-
-
-async def _played(case: Case, fed: ByzantineFederation, logs: list[Any]) -> Verdict:
-    world = World(fed, logs)
+@asynccontextmanager
+async def _running(fed: ByzantineFederation) -> AsyncIterator[None]:
     try:
         await fed.start()
-        if case.agencies > 2:
-            await fed.file(world.charlie, [SOMEBODY_ELSE])
-        if case.prepared:
-            await fed.file(world.bravo, [ROW])
-        await fed.settled()
+        yield
+    finally:
+        await fed.close()
+    assert not fed.broken, fed.broken
+
+
+async def _played(case: Case, world: World) -> Verdict:
+    async with _running(world.fed):
         await world.begin()
         await case.play(world)
         complaints = [*await _outcome(world, case.expect), *await _never(world, case)]
         seen = await _seen(world)
-    finally:
-        await fed.close()
-    assert not fed.broken, fed.broken
-    complaints += [str(fault) for fault in fed.look() if _inexcusable(fault, case)]
+    complaints += [str(fault) for fault in world.fed.look() if _inexcusable(fault, case)]
     return Verdict(tuple(complaints), seen)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.byzantine.case import Case
 from tests.byzantine.cases import CASES
+from tests.byzantine.page import PAGE, page
 from tests.byzantine.runner import judge
 
 
@@ -13,3 +14,8 @@ from tests.byzantine.runner import judge
 def test_case(case: Case) -> None:
     verdict = judge(case)
     assert not verdict.complaints, "\n".join(verdict.complaints)
+
+
+def test_every_case_has_a_name_of_its_own_and_the_page_lists_it() -> None:
+    assert len({case.ident for case in CASES}) == len(CASES) >= 60
+    assert PAGE.read_text("utf-8") == page(), "run: python -m tests.byzantine"

@@ -10,14 +10,17 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 
 from candor_hub.app import Hub
+from candor_hub.config import Config
 from candor_node import request_store
 from candor_node.app import Node
 from candor_node.cases import SearchView
+from candor_node.config import NodeConfig
 from candor_node.request_store import SentRequest
 from candor_node.service import LocalServicer
 from candor_node.service_recalls import RecallServicer
@@ -32,6 +35,8 @@ from tests.byzantine.hub import LyingNetwork
 from tests.records import make_row
 from tests.simulator.faults import Plan
 from tests.simulator.federation import Federation, Party
+from tests.simulator.template import copied_from
+from tests.simulator.virtual_time import VirtualLoop
 
 # Tables that account for messages, whatever became of them, and such as time alone changes.
 ACCOUNTS = frozenset({"inbox", "ledger", "ledger_head", "approvals", "search_traces"})
@@ -39,9 +44,26 @@ _VOLATILE = {"directory_state": ("received_at",)}
 
 
 class ByzantineFederation(Federation):
-    """The simulator's, with a hub that may lie."""
+    """The simulator's, with a hub that may lie; `template` is where it begins, if not at its founding."""
 
     network: LyingNetwork
+
+    def __init__(
+        self,
+        folder: Path,
+        loop: VirtualLoop,
+        agencies: int,
+        plan: Plan,
+        changes: dict[str, Any],
+        template: Path | None,
+    ) -> None:
+        self.template = template
+        super().__init__(folder, loop, agencies, plan, changes)
+
+    def founded(self, folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
+        if self.template is None:
+            return super().founded(folder, agencies)
+        return copied_from(self.template, folder, agencies)
 
     def network_of(self, plan: Plan) -> LyingNetwork:
         return LyingNetwork(plan, self.hub_dies, now=self._loop.time)
@@ -94,7 +116,8 @@ class World:
 
     async def ask(self, case: str = "REQ-1", *, wait_seconds: float = 30.0, **person: str) -> SearchView:
         """alpha asks about the officer of whom bravo holds a record, or whoever `person` makes of her."""
-        view = await self.fed.ask(self.alpha, case=case, wait_seconds=wait_seconds, **person)
+        about: dict[str, Any] = dict(person)
+        view = await self.fed.ask(self.alpha, case=case, wait_seconds=wait_seconds, **about)
         self.searches.append(view.row.search_id)
         return view
 
@@ -199,7 +222,11 @@ async def shown(node: Node, where: str) -> str:
         case "status":
             message: Any = await service.Status(pb.StatusRequest(), context)  # type: ignore[arg-type]  # never asked
         case "lookups show":
-            message = await service.ListLookups(pb.ListLookupsRequest(), context)  # type: ignore[arg-type]
+            found = await service.ListLookups(pb.ListLookupsRequest(), context)  # type: ignore[arg-type]
+            message = pb.ListLookupsResponse()
+            for each in found.lookups:
+                one = pb.GetLookupRequest(lookup_id=each.lookup_id)
+                message.lookups.append((await service.GetLookup(one, context)).lookup)  # type: ignore[arg-type]
         case "requests list":
             message = await service.ListRequests(pb.ListRequestsRequest(), context)  # type: ignore[arg-type]
         case "recalls list":

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from candor_proto.budget import Quota
 from candor_proto.ids import Digest, KeyClass, LookupId, LookupShape, NodeId
-from candor_proto.statements import Answer, AnswerStatus, Lookup
+from candor_proto.statements import Answer, AnswerStatus, Evaluation, Lookup
 from candor_wire.codec import Envelope, MessageKind
 from tests.byzantine import forging
 from tests.byzantine.case import Case, Covered, Liar, Play, Refused
@@ -218,7 +218,7 @@ def _as_refusal(body: bytes) -> bytes:
 
 
 def _screening(answer: Answer) -> Answer:
-    kept = {
+    kept: dict[KeyClass, Evaluation] = {
         key_class: each for key_class, each in answer.evaluations.items() if key_class is not KeyClass.CODE
     }
     return replace(answer, shape=LookupShape.SCREENING, evaluations=kept)
@@ -346,12 +346,12 @@ OWNER = (
         old_key_new_epoch,
     ),
     owner(
-        "the identity as an element",
+        "the identity in an answer",
         "puts the identity in the place of an element",
         in_octets(first_element(bytes(32))),
     ),
     owner(
-        "a non-canonical element",
+        "an element that is not canonical",
         "puts an encoding in the place of an element that is not the shortest",
         in_octets(first_element(b"\xed" + b"\xff" * 30 + b"\x7f")),
     ),

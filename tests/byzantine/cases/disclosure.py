@@ -163,8 +163,8 @@ async def _view(world: World) -> Any:
 
 async def phantoms(world: World) -> None:
     """A whole roster is in the index of whom nothing is on file; whoever is asked about is a hit."""
-    await asked_after(owner.phantoms_for(20))(world)
-    view = await world.ask("REQ-2", first="Phantom7", ssn4="5007")
+    await asked_after(owner.phantoms_for(4))(world)
+    view = await world.ask("REQ-2", first="Phantom2", ssn4="5002")
     request_id = await world.fed.disclose(world.alpha, view.row.search_id, 1)
     await world.requested(request_id, DECLINED, INVALID)
 

@@ -124,16 +124,16 @@ async def two_notices_of_one_id(world: World) -> None:
     await world.settle()
 
 
-def acknowledging(change: Callable[[World, RecallAck], RecallAck], signer: str = "alpha") -> Play:
-    """alpha's own acknowledgement is lost; bravo gets another one."""
+def acknowledging(change: Callable[[RecallAck], RecallAck], signer: str = "alpha") -> Play:
+    """alpha's own acknowledgement is lost before the hub has it; bravo gets another one."""
 
     async def play(world: World) -> None:
         request = await held(world)
-        world.lies.delivers = dropping(ACK)
+        world.lies.takes = dropping(ACK, by="alpha")
         recall = await recalled(world, request)
         world.lies.honest()
         node = world.party(signer).node
-        said = change(world, forging.ack(node, recall.recall_id, recall.digest, "bravo"))
+        said = change(forging.ack(node, recall.recall_id, recall.digest, "bravo"))
         await world.begin()
         await world.submit(world.party(signer), forging.ack_envelope(node, world.bravo.node, said))
         await world.settle()
@@ -219,14 +219,14 @@ CASES = (
     forger(
         "an acknowledgement in another's place",
         "charlie acknowledges what alpha was to do",
-        acknowledging(lambda _, said: said, "charlie"),
+        acknowledging(lambda said: said, "charlie"),
         "identity_mismatch",
         by="bravo",
     ),
     forger(
         "an acknowledgement of another notice",
         "alpha acknowledges a notice that bravo did not send",
-        acknowledging(lambda _, said: replace(said, notice=Digest(bytes(32)))),
+        acknowledging(lambda said: replace(said, notice=Digest(bytes(32)))),
         "commitment_mismatch",
         Liar.ASKER,
         "bravo",
@@ -234,7 +234,7 @@ CASES = (
     forger(
         "an acknowledgement of something else",
         "alpha says that it replaced what it was to destroy",
-        acknowledging(lambda _, said: replace(said, done=Done.REPLACED)),
+        acknowledging(lambda said: replace(said, done=Done.REPLACED)),
         "malformed_message",
         Liar.ASKER,
         "bravo",
@@ -243,7 +243,7 @@ CASES = (
         "tomorrow's acknowledgement",
         "alpha says when it will have acted",
         acknowledging(
-            lambda _, said: replace(
+            lambda said: replace(
                 said, issued_at=said.issued_at + timedelta(days=1), acted_at=said.acted_at + timedelta(days=1)
             )
         ),
