@@ -120,7 +120,9 @@ class Attachments:
     async def _read(self, session: Session, frames: AsyncIterator[hub_pb2.AttachRequest]) -> None:
         """Take mail until the node ends its side."""
         async for frame in frames:
-            mail = codec.read_node_mail(frame)
+            mail = codec.read_node_frame(frame)
+            if isinstance(mail, codec.Cosigned):
+                continue
             if mail.acknowledged:
                 self._courier.acknowledge(session, mail.acknowledged)
             if not session.has_room:

@@ -56,6 +56,8 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _HUB + "GetDirectory": frozenset({Role.NODE}),
     _HUB + "GetQuota": frozenset({Role.NODE}),
     _HUB + "RenewCertificate": frozenset({Role.NODE}),
+    _HUB + "GetLog": frozenset({Role.NODE}),
+    _HUB + "PutStatement": frozenset({Role.NODE}),
 }
 # How long a call may take on this side; a stream that is held open has no end.
 MAX_SECONDS: Mapping[str, float | None] = {
@@ -63,6 +65,7 @@ MAX_SECONDS: Mapping[str, float | None] = {
     _HUB + "PutSegment": TRANSFER_DEADLINE_SECONDS,
     _HUB + "GetSegment": TRANSFER_DEADLINE_SECONDS,
     _HUB + "GetDirectory": TRANSFER_DEADLINE_SECONDS,
+    _HUB + "GetLog": TRANSFER_DEADLINE_SECONDS,
 }
 
 

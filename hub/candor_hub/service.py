@@ -17,6 +17,7 @@ from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
 from candor_hub.uploads import Uploads
 from candor_proto.canonical import from_milliseconds
+from candor_proto.errors import UnknownObject
 from candor_proto.ids import NodeId, Ori
 from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_wire import codec
@@ -99,6 +100,18 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         for chunk in codec.chunks(stored.statement.body):
             yield hub_pb2.GetDirectoryResponse(chunk=chunk)
 
+    async def GetLog(
+        self, request: hub_pb2.GetLogRequest, context: Any
+    ) -> AsyncIterator[hub_pb2.GetLogResponse]:
+        for chunk in codec.chunks(_log_file(codec.read_log_path(request))):
+            yield hub_pb2.GetLogResponse(chunk=chunk)
+
+    async def PutStatement(
+        self, request: hub_pb2.PutStatementRequest, context: Any
+    ) -> hub_pb2.PutStatementResponse:
+        context_name, _ = codec.read_put_statement(request)
+        raise UnknownObject(f"Nothing of the context {context_name} is logged.")
+
     async def RenewCertificate(
         self, request: hub_pb2.RenewCertificateRequest, context: Any
     ) -> hub_pb2.RenewCertificateResponse:
@@ -112,6 +125,10 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
             self._clock.now(),
         )
         return hub_pb2.RenewCertificateResponse(certificate_chain=chain)
+
+
+def _log_file(path: str) -> bytes:
+    raise UnknownObject(f"There is no {path} in the log.")
 
 
 class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):

@@ -5,6 +5,7 @@ Every `read_*` is strict: unknown fields, missing fields, wrong lengths and over
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ class MessageKind(Enum):
         return self in (MessageKind.LOOKUP, MessageKind.ANSWER)
 
 
+_LOG_PATH = re.compile(r"[a-z0-9][a-z0-9.-]*(?:/[a-z0-9][a-z0-9.-]*)*")
+_CONTEXT = re.compile(r"[a-z][a-z-]{0,63}")
 _KINDS = {kind.value: kind for kind in MessageKind}
 _SEALED_OCTETS = {
     MessageKind.DISCLOSURE_REQUEST: SealKind.REQUEST.sealed_octets,
@@ -196,15 +199,53 @@ class NodeMail:
     submissions: tuple[tuple[int, Envelope | CandorError], ...] = ()
 
 
-def read_node_mail(message: hub_pb2.AttachRequest) -> NodeMail:
-    """Raises MalformedMessage or LimitExceeded.
+@dataclass(frozen=True)
+class Cosign:
+    """A tlog-witness add-checkpoint request; `number` is the hub's own (docs/protocol.md §15.3)."""
+
+    number: int
+    request: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Cosigned:
+    """The response to the request of this number; `status` is as over HTTP."""
+
+    number: int
+    status: int
+    body: bytes = field(repr=False)
+
+
+def read_node_frame(message: hub_pb2.AttachRequest) -> NodeMail | Cosigned:
+    """What a node says after its hello; raises MalformedMessage or LimitExceeded.
 
     An envelope that is none is a matter of its submission; it does not end the stream.
     """
     refuse_unknown_fields(message)
-    if message.WhichOneof("frame") != "mail":
-        raise MalformedMessage("After its hello a node sends mail only.")
-    mail = message.mail
+    match message.WhichOneof("frame"):
+        case "mail":
+            return _read_node_mail(message.mail)
+        case "cosigned":
+            return _read_cosigned(message.cosigned)
+        case _:
+            raise MalformedMessage("After its hello a node sends mail and cosignatures only.")
+
+
+def _read_cosigned(message: hub_pb2.Cosigned) -> Cosigned:
+    if message.status not in limits.WITNESS_STATUSES:
+        raise MalformedMessage("A response of a witness with a status that it cannot have.")
+    if len(message.body) > limits.MAX_COSIGNED_BYTES:
+        raise LimitExceeded("A response of a witness is over its limit.")
+    return Cosigned(message.number, message.status, message.body)
+
+
+def write_cosigned(cosigned: Cosigned) -> hub_pb2.AttachRequest:
+    return hub_pb2.AttachRequest(
+        cosigned=hub_pb2.Cosigned(number=cosigned.number, status=cosigned.status, body=cosigned.body)
+    )
+
+
+def _read_node_mail(mail: hub_pb2.NodeMail) -> NodeMail:
     ids, submissions = tuple(mail.acknowledged), mail.submissions
     if not ids and not submissions:
         raise MalformedMessage("A frame with no mail in it.")
@@ -276,7 +317,7 @@ class HubMail:
     receipts: tuple[Receipt, ...] = ()
 
 
-HubFrame = Welcome | HubMail | DirectoryChanged | Heartbeat
+HubFrame = Welcome | HubMail | DirectoryChanged | Heartbeat | Cosign
 
 
 # A delivery and what it stands in, as it goes onto the wire: the octets in front of each part.
@@ -352,6 +393,8 @@ def write_frame(frame: HubFrame) -> hub_pb2.AttachResponse:
             return hub_pb2.AttachResponse(
                 heartbeat=hub_pb2.Heartbeat(hub_time_milliseconds=to_milliseconds(hub_time))
             )
+        case Cosign(number, request):
+            return hub_pb2.AttachResponse(cosign=hub_pb2.Cosign(number=number, request=request))
 
 
 def read_frame(message: hub_pb2.AttachResponse) -> HubFrame:
@@ -372,8 +415,16 @@ def read_frame(message: hub_pb2.AttachResponse) -> HubFrame:
             return DirectoryChanged(message.directory_changed.directory_version)
         case "heartbeat":
             return Heartbeat(from_milliseconds(message.heartbeat.hub_time_milliseconds))
+        case "cosign":
+            return _read_cosign(message.cosign)
         case _:
             raise MalformedMessage("A frame of an unknown kind.")
+
+
+def _read_cosign(message: hub_pb2.Cosign) -> Cosign:
+    if not 0 < len(message.request) <= limits.MAX_COSIGN_BYTES:
+        raise LimitExceeded("A request to a witness is empty or over its limit.")
+    return Cosign(message.number, message.request)
 
 
 def _read_hub_mail(mail: hub_pb2.HubMail) -> HubMail:
@@ -425,6 +476,44 @@ class Assembler:
 
 def read_address(octets: bytes) -> Digest:
     return Digest(_exactly(octets, 32, "A segment address"))
+
+
+def read_directory_version(message: hub_pb2.GetDirectoryRequest) -> int | None:
+    """The version asked for, None for the newest witnessed one; raises MalformedMessage."""
+    refuse_unknown_fields(message)
+    if message.version >= 1 << 63:
+        raise MalformedMessage("A directory version that cannot be.")
+    return message.version or None
+
+
+def read_log_path(message: hub_pb2.GetLogRequest) -> str:
+    """The path of a file of the log below `/log`, such as `1/tile/0/x001/234`; raises MalformedMessage.
+
+    A path has no empty part and none that begins with a dot: it leads nowhere else.
+    """
+    refuse_unknown_fields(message)
+    if len(message.path) > limits.MAX_LOG_PATH_BYTES or not _LOG_PATH.fullmatch(message.path):
+        raise MalformedMessage("This is no path of the log.")
+    return message.path
+
+
+def write_log_path(path: str) -> hub_pb2.GetLogRequest:
+    return hub_pb2.GetLogRequest(path=path)
+
+
+def read_put_statement(message: hub_pb2.PutStatementRequest) -> tuple[str, SignedStatement]:
+    """Context and statement; raises MalformedMessage or LimitExceeded."""
+    refuse_unknown_fields(message)
+    if not 0 < len(message.body) <= limits.MAX_LOGGED_STATEMENT_BYTES:
+        raise LimitExceeded("A statement is empty or over its limit.")
+    if not _CONTEXT.fullmatch(message.context):
+        raise MalformedMessage("This is no context of a signature.")
+    signature = _exactly(message.signature, SIGNATURE_OCTETS, "The signature of a statement")
+    return message.context, SignedStatement(message.body, signature)
+
+
+def write_put_statement(context: str, statement: SignedStatement) -> hub_pb2.PutStatementRequest:
+    return hub_pb2.PutStatementRequest(context=context, body=statement.body, signature=statement.signature)
 
 
 def read_chain(certificates: list[bytes]) -> tuple[bytes, ...]:

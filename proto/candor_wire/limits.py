@@ -21,6 +21,16 @@ MAX_OCTETS_IN_FLIGHT = 4 << 20
 MAX_UNANSWERED_SUBMISSIONS = 64
 # A frame with mail is closed when it has this many octets: with what it is carried in it stays below 1 MiB.
 FRAME_OCTETS = 512 * 1024
+# Requests to witnesses: an old size, at most 63 hashes, a checkpoint of at most 512 KiB. In responses are
+# signature lines.
+MAX_COSIGN_BYTES = 520 * 1024
+MAX_COSIGNED_BYTES = 64 * 1024
+WITNESS_STATUSES = frozenset((200, 400, 403, 404, 409, 422))
+MAX_LOG_PATH_BYTES = 128
+# A bundle: 256 entries of at most 65,535 octets, each behind two octets of length.
+MAX_LOG_FILE_BYTES = 256 * (2 + 65_535)
+# With its context and signature it has room in one entry of the log.
+MAX_LOGGED_STATEMENT_BYTES = 65_000
 
 CALL_DEADLINE_SECONDS = 30.0
 TRANSFER_DEADLINE_SECONDS = 300.0

@@ -68,7 +68,8 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
         for frame in self.frames:
             yield codec.write_frame(frame)
         async for message in request_iterator:
-            mail = codec.read_node_mail(message)
+            mail = codec.read_node_frame(message)
+            assert isinstance(mail, codec.NodeMail)
             self.acknowledged.extend(mail.acknowledged)
             for number, one in mail.submissions:
                 assert isinstance(one, Envelope)
@@ -97,6 +98,13 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
 
     async def GetQuota(self, request: Any, context: Any) -> Any:
         return hub_pb2.GetQuotaResponse(total=1)
+
+    async def PutStatement(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    async def GetLog(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        for chunk in (b"one", b"two"):
+            yield hub_pb2.GetLogResponse(chunk=chunk)
 
     async def GetSegment(self, request: Any, context: Any) -> AsyncIterator[Any]:
         for chunk in (b"one", b"two"):

@@ -19,9 +19,12 @@ from candor_proto.errors import (
 )
 from candor_proto.ids import NodeId
 from candor_proto.sealing import SealKind
+from candor_proto.signing import SignedStatement
 from candor_wire import codec, limits
 from candor_wire.codec import (
     Assembler,
+    Cosign,
+    Cosigned,
     Delivery,
     DirectoryChanged,
     Envelope,
@@ -96,7 +99,7 @@ def test_unknown_fields_are_refused_however_deep() -> None:
     mail = hub_pb2.AttachRequest(mail=hub_pb2.NodeMail(submissions=[hub_pb2.Submission(number=1)]))
     mail.mail.submissions[0].envelope.MergeFromString(inner)
     with pytest.raises(MalformedMessage):
-        codec.read_node_mail(mail)
+        codec.read_node_frame(mail)
 
 
 def test_the_size_of_an_envelope_does_not_depend_on_its_values() -> None:
@@ -123,6 +126,7 @@ def test_the_size_of_an_envelope_does_not_depend_on_its_values() -> None:
         HubMail((Delivery(9, SEALED), Delivery(10, SEALED)), (Receipt(7, 3),)),
         DirectoryChanged(4),
         Heartbeat(NOW),
+        Cosign(7, b"old 0"),
     ],
 )
 def test_hub_frames_survive_the_wire(frame: HubFrame) -> None:
@@ -155,7 +159,7 @@ def test_an_empty_frame_is_refused() -> None:
         codec.read_hello(hub_pb2.AttachRequest())
     for frame in (hub_pb2.AttachRequest(), hub_pb2.AttachRequest(mail=hub_pb2.NodeMail())):
         with pytest.raises(MalformedMessage):
-            codec.read_node_mail(frame)
+            codec.read_node_frame(frame)
     with pytest.raises(MalformedMessage):
         codec.read_frame(hub_pb2.AttachResponse(mail=hub_pb2.HubMail()))
     unsettled = hub_pb2.HubMail(receipts=[hub_pb2.Receipt(number=1)])
@@ -166,7 +170,77 @@ def test_an_empty_frame_is_refused() -> None:
 def test_node_frames_survive_the_wire() -> None:
     assert codec.read_hello(codec.write_hello(Hello(NOW, 5))) == Hello(NOW, 5)
     mail = codec.NodeMail((1, 2), ((5, SEALED),))
-    assert codec.read_node_mail(codec.write_node_mail((1, 2), [(5, SEALED)])) == mail
+    assert codec.read_node_frame(codec.write_node_mail((1, 2), [(5, SEALED)])) == mail
+
+
+@pytest.mark.parametrize("status", sorted(limits.WITNESS_STATUSES))
+def test_the_response_of_a_witness_survives_the_wire(status: int) -> None:
+    sent = Cosigned(1 << 60, status, b"body")
+    assert codec.read_node_frame(codec.write_cosigned(sent)) == sent
+
+
+@pytest.mark.parametrize("status", [0, 201, 500])
+def test_a_response_of_no_witness_is_refused(status: int) -> None:
+    with pytest.raises(MalformedMessage):
+        codec.read_node_frame(codec.write_cosigned(Cosigned(1, status, b"")))
+
+
+def test_what_is_said_to_witnesses_is_bounded() -> None:
+    large = bytes(limits.MAX_COSIGNED_BYTES + 1)
+    with pytest.raises(LimitExceeded):
+        codec.read_node_frame(codec.write_cosigned(Cosigned(1, 200, large)))
+    for request in (b"", bytes(limits.MAX_COSIGN_BYTES + 1)):
+        with pytest.raises(LimitExceeded):
+            codec.read_frame(codec.write_frame(Cosign(1, request)))
+
+
+@pytest.mark.parametrize(
+    "path", ["shards", "1/checkpoint", "1/tile/0/x001/234.p/5", "12/tile/entries/000", "1/draw/2026-11"]
+)
+def test_a_path_of_the_log_survives_the_wire(path: str) -> None:
+    assert codec.read_log_path(codec.write_log_path(path)) == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "/shards", "shards/", "1//signed", "..", "1/../../keys", "1/.hidden", "1/a\n", "A", "x" * 129],
+)
+def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
+    with pytest.raises(MalformedMessage):
+        codec.read_log_path(codec.write_log_path(path))
+
+
+def test_a_statement_to_be_logged_survives_the_wire() -> None:
+    statement = SignedStatement(b"body", bytes(64))
+    assert codec.read_put_statement(codec.write_put_statement("heartbeat", statement)) == (
+        "heartbeat",
+        statement,
+    )
+
+
+@pytest.mark.parametrize(
+    ("context", "body", "signature", "error"),
+    [
+        ("", b"body", bytes(64), MalformedMessage),
+        ("Heartbeat", b"body", bytes(64), MalformedMessage),
+        ("heartbeat", b"", bytes(64), LimitExceeded),
+        ("heartbeat", bytes(limits.MAX_LOGGED_STATEMENT_BYTES + 1), bytes(64), LimitExceeded),
+        ("heartbeat", b"body", bytes(63), MalformedMessage),
+    ],
+)
+def test_a_malformed_statement_is_refused(
+    context: str, body: bytes, signature: bytes, error: type[Exception]
+) -> None:
+    message = hub_pb2.PutStatementRequest(context=context, body=body, signature=signature)
+    with pytest.raises(error):
+        codec.read_put_statement(message)
+
+
+def test_a_directory_is_asked_for_by_its_version_or_none() -> None:
+    assert codec.read_directory_version(hub_pb2.GetDirectoryRequest()) is None
+    assert codec.read_directory_version(hub_pb2.GetDirectoryRequest(version=7)) == 7
+    with pytest.raises(MalformedMessage):
+        codec.read_directory_version(hub_pb2.GetDirectoryRequest(version=1 << 63))
 
 
 def test_a_refusal_on_the_stream_is_the_typed_error() -> None:
@@ -187,7 +261,8 @@ def test_an_error_that_is_not_ours_is_withheld_on_the_stream_too() -> None:
 def test_an_envelope_that_is_none_is_a_matter_of_its_submission() -> None:
     frame = codec.write_node_mail((3,), [(1, SEALED), (2, SEALED)])
     frame.mail.submissions[0].envelope.envelope_id = b"short"
-    mail = codec.read_node_mail(frame)
+    mail = codec.read_node_frame(frame)
+    assert isinstance(mail, codec.NodeMail)
     assert mail.acknowledged == (3,)
     assert [type(one) for _, one in mail.submissions] == [MalformedMessage, Envelope]
 
@@ -206,10 +281,10 @@ def test_another_protocol_version_is_refused_with_what_to_do() -> None:
 
 def test_too_many_acknowledgements_at_once_are_refused() -> None:
     with pytest.raises(LimitExceeded):
-        codec.read_node_mail(codec.write_acknowledge(range(limits.MAX_ACKNOWLEDGED_IDS + 1)))
+        codec.read_node_frame(codec.write_acknowledge(range(limits.MAX_ACKNOWLEDGED_IDS + 1)))
     many = [(number, SEALED) for number in range(limits.MAX_UNANSWERED_SUBMISSIONS + 1)]
     with pytest.raises(LimitExceeded):
-        codec.read_node_mail(codec.write_node_mail((), many))
+        codec.read_node_frame(codec.write_node_mail((), many))
 
 
 @given(st.binary(max_size=200))
@@ -250,4 +325,4 @@ def test_certificate_chains_have_limits() -> None:
 
 def test_an_acknowledgement_of_a_delivery_that_cannot_be_is_refused() -> None:
     with pytest.raises(MalformedMessage):
-        codec.read_node_mail(codec.write_acknowledge((1 << 63,)))
+        codec.read_node_frame(codec.write_acknowledge((1 << 63,)))
