@@ -310,6 +310,28 @@ def test_an_answer_that_waits_for_a_fresh_index_counts_once_there_is_one(scene: 
     play(work)
 
 
+def test_a_waiting_answer_is_not_made_worse_by_looking_again(scene: Scene) -> None:
+    """A fresh index that does not fit, or no directory to check by, leaves things as they are."""
+
+    async def work() -> None:
+        draft = scene.ask(1)
+        kept = scene.held.indexes.pop(BRAVO)
+        await scene.gatherer.process_together([scene.arrive(draft, node) for node in OWNERS])
+        before = line_of(await scene.show(draft), BRAVO)
+        assert before.state is TargetState.NO_INDEX
+        await scene.gatherer.look_again()
+        scene.held.indexes[BRAVO], directory = kept, scene.held.directory
+        scene.held.directory = None  # type: ignore[assignment]  # as before the first one is held
+        await scene.gatherer.look_again()
+        assert line_of(await scene.view(draft), BRAVO) == before
+        assert revisions(scene, draft) == []
+        scene.held.directory = directory
+        await scene.gatherer.look_again()
+        assert line_of(await scene.view(draft), BRAVO).state is TargetState.ANSWERED
+
+    play(work)
+
+
 def test_an_answer_that_waits_for_an_index_of_an_epoch_gone_by_is_asked_again(scene: Scene) -> None:
     async def work() -> None:
         draft = scene.ask(1)
