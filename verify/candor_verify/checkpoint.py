@@ -48,9 +48,7 @@ class LogKeys:
 
     @classmethod
     def of(cls, origin: str, ed25519: bytes, ml_dsa: bytes) -> LogKeys:
-        return cls(
-            VerifierKey(origin, note.ED25519, ed25519), VerifierKey(origin, note.ML_DSA_44, ml_dsa)
-        )
+        return cls(VerifierKey(origin, note.ED25519, ed25519), VerifierKey(origin, note.ML_DSA_44, ml_dsa))
 
 
 def parse_checkpoint(octets: bytes) -> Checkpoint:

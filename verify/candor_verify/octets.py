@@ -107,6 +107,13 @@ class Reader:
     def u64(self) -> int:
         return int.from_bytes(self.exactly(8), "big")
 
+    def count(self) -> int:
+        """A `u64` that is no time: below 2^63 (§14.3)."""
+        value = self.u64()
+        if value >= 2**63:
+            raise Malformed("A number is not below 2^63.")
+        return value
+
     def time(self) -> int:
         """Milliseconds since 1970, up to the end of the year 9999."""
         value = self.u64()

@@ -34,7 +34,11 @@ class LogProof:
     checkpoint: Checkpoint
 
     def encode(self) -> bytes:
-        lines = [FIRST_LINE, f"index {self.index}", *(base64.b64encode(step).decode() for step in self.hashes)]
+        lines = [
+            FIRST_LINE,
+            f"index {self.index}",
+            *(base64.b64encode(step).decode() for step in self.hashes),
+        ]
         return "".join(f"{line}\n" for line in lines).encode() + b"\n" + self.checkpoint.encode()
 
     def verify(self, entry: bytes, judge: Judge) -> datetime:
