@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from candor_verify import names
@@ -166,8 +167,12 @@ def _read_commitments(octets: bytes) -> tuple[bytes, ...]:
 
 def _read_opened(reader: Reader) -> Opened:
     return Opened(
-        *(names.federation(reader), reader.u32(), reader.time()),
-        *(reader.text(255), reader.count(), reader.exactly(32)),
+        federation=names.federation(reader),
+        shard=reader.u32(),
+        opened=reader.time(),
+        previous_origin=reader.text(255),
+        previous_size=reader.count(),
+        previous_root=reader.exactly(32),
     )
 
 
@@ -177,10 +182,17 @@ def _read_closed(reader: Reader) -> Closed:
 
 def _read_head(reader: Reader) -> HeadEntry:
     return HeadEntry(
-        *(names.node(reader), reader.count(), reader.u32()),
-        (reader.exactly(32), reader.exactly(32), reader.exactly(32)),
-        *(reader.choice(range(3, 9), "The threshold"), reader.choice(range(1, 256), "The scheme version")),
-        *(reader.u32(), reader.count(), reader.exactly(32), reader.time(), reader.exactly(32)),
+        node=names.node(reader),
+        sequence=reader.count(),
+        epoch=reader.u32(),
+        keys=(reader.exactly(32), reader.exactly(32), reader.exactly(32)),
+        threshold=reader.choice(range(3, 9), "The threshold"),
+        scheme=reader.choice(range(1, 256), "The scheme version"),
+        segments=reader.u32(),
+        octets=reader.count(),
+        root=reader.exactly(32),
+        issued=reader.time(),
+        statement=reader.exactly(32),
     )
 
 
@@ -211,7 +223,7 @@ def _read_statement(reader: Reader) -> Statement:
     return Statement(context, Part(reader.octets(MAX_ENTRY_OCTETS), reader.exactly(64)))
 
 
-_READERS = {
+_READERS: dict[int, Callable[[Reader], Entry]] = {
     1: _read_opened,
     2: _read_closed,
     MEMBER: read_member,

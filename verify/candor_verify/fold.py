@@ -300,13 +300,14 @@ class State:
         if self.closed is None:
             return None
         return End(
-            *(self.shard, self.origin, self.size, root),
-            LogKeys.of(self.closed.next_origin, self.closed.next_ed25519, self.closed.next_ml_dsa),
-            *(
-                None if self.directory is None else self.directory.version,
-                self.directory_state(),
-                self.policy,
-            ),
+            shard=self.shard,
+            origin=self.origin,
+            size=self.size,
+            root=root,
+            next_keys=LogKeys.of(self.closed.next_origin, self.closed.next_ed25519, self.closed.next_ml_dsa),
+            directory_version=None if self.directory is None else self.directory.version,
+            state=self.directory_state(),
+            policy=self.policy,
         )
 
     def witness_keys(self) -> list[VerifierKey]:

@@ -96,7 +96,16 @@ def parse_head(body: bytes) -> IndexHead:
     for key in keys:
         ristretto.decode(key)
     return IndexHead(
-        *(federation, node, sequence, epoch, keys, threshold, scheme, tuple(segments), root, issued)
+        federation=federation,
+        node=node,
+        sequence=sequence,
+        epoch=epoch,
+        keys=keys,
+        threshold=threshold,
+        scheme=scheme,
+        segments=tuple(segments),
+        root=root,
+        issued=issued,
     )
 
 
@@ -111,8 +120,15 @@ def read_member(reader: Reader) -> Member:
     oris = reader.items(names.ori, 65_535, 13)
     ascending(oris, "The ORIs of a member", lambda ori: ori.encode())
     return Member(
-        *(node, name, tuple(oris), reader.text(), reader.exactly(32), reader.exactly(DISCLOSURE_KEY_OCTETS)),
-        *(reader.choice((ACTIVE, SUSPENDED), "The status of a member"), reader.time(), reader.time()),
+        node=node,
+        name=name,
+        oris=tuple(oris),
+        tls_subject=reader.text(),
+        signing_key=reader.exactly(32),
+        disclosure_key=reader.exactly(DISCLOSURE_KEY_OCTETS),
+        status=reader.choice((ACTIVE, SUSPENDED), "The status of a member"),
+        joined=reader.time(),
+        answered_from=reader.time(),
     )
 
 

@@ -176,7 +176,10 @@ def verify_ml_dsa(key: bytes, signature: bytes, message: bytes, who: str) -> Non
 
 
 def subtree_message(name: str, seconds: int, origin: str, size: int, root: bytes) -> bytes:
-    """The `cosigned_message` of tlog-cosignature for a whole tree. Raises Malformed for a name over 255 octets."""
+    """The `cosigned_message` of tlog-cosignature for a whole tree.
+
+    Raises Malformed for a name over 255 octets.
+    """
     cosigner, log = name.encode(), origin.encode()
     if not (0 < len(cosigner) < 256 and 0 < len(log) < 256):
         raise Malformed("A key name or an origin is empty or longer than 255 octets.")

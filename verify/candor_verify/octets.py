@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import unicodedata
 from collections.abc import Callable
 from typing import TypeVar
@@ -170,6 +171,6 @@ def read_text(value: bytes) -> str:
 def ascending(values: list[T], what: str, key: Callable[[T], bytes]) -> list[T]:
     """`values`, if each stands above the one before it. Raises NotCanonical."""
     keys = [key(value) for value in values]
-    if any(first >= second for first, second in zip(keys, keys[1:], strict=False)):
+    if any(first >= second for first, second in itertools.pairwise(keys)):
         raise NotCanonical(f"{what} are not sorted and unique.")
     return values

@@ -112,7 +112,7 @@ def parse_policy(octets: bytes) -> Policy:
     """Raises Malformed, NotCanonical or LimitExceeded."""
     if len(octets) > MAX_POLICY_OCTETS:
         raise LimitExceeded(f"A policy of {len(octets)} octets; at most {MAX_POLICY_OCTETS} are read.")
-    if any(octet < 0x20 and octet not in (0x09, 0x0A) or octet == 0x7F for octet in octets):
+    if any((octet < 0x20 and octet not in (0x09, 0x0A)) or octet == 0x7F for octet in octets):
         raise Malformed("A policy holds control characters.")
     if octets and not octets.endswith(b"\n"):
         raise Malformed("The last line of a policy does not end.")

@@ -117,7 +117,10 @@ class Heartbeat:
     issued: int
 
     def bit(self, number: int) -> bool:
-        """Whether the commitment of this number in the range was received. Raises Malformed beyond the last octet."""
+        """Whether the commitment of this number in the range was received.
+
+        Raises Malformed beyond the last octet.
+        """
         if number >= 8 * len(self.received):
             raise Malformed("A heartbeat has no bit for a lookup in its range.")
         return bool(self.received[number // 8] >> (7 - number % 8) & 1)
@@ -164,9 +167,17 @@ def parse_lookup(body: bytes, *, check_elements: bool = True) -> Lookup:
         for element in (each for group in elements for each in group):
             ristretto.decode(element)
     return Lookup(
-        *(federation, lookup_id, asker, purpose, shape, persons, tuple(commitments), issued, expires),
-        tuple(targets),
-        tuple(elements),
+        federation=federation,
+        lookup_id=lookup_id,
+        asker=asker,
+        purpose=purpose,
+        shape=shape,
+        persons=persons,
+        commitments=tuple(commitments),
+        issued=issued,
+        expires=expires,
+        targets=tuple(targets),
+        elements=tuple(elements),
     )
 
 
@@ -190,8 +201,19 @@ def parse_answer(body: bytes) -> Answer:
     if status != EVALUATED and any(map(any, (*proofs, *(each for group in elements for each in group)))):
         raise NotCanonical("An answer that evaluates nothing holds elements or proofs.")
     return Answer(
-        *(federation, lookup_id, digest_of_lookup, node, asker, status, epoch, answered, left),
-        *(shape, persons, tuple(elements), tuple(proofs)),
+        federation=federation,
+        lookup_id=lookup_id,
+        lookup_digest=digest_of_lookup,
+        node=node,
+        asker=asker,
+        status=status,
+        epoch=epoch,
+        answered=answered,
+        left=left,
+        shape=shape,
+        persons=persons,
+        elements=tuple(elements),
+        proofs=tuple(proofs),
     )
 
 
@@ -199,8 +221,11 @@ def parse_witness_key(body: bytes) -> WitnessKey:
     """Raises Malformed or NotCanonical."""
     reader = Reader(body, "witness-key")
     statement = WitnessKey(
-        *(names.federation(reader), names.node(reader), reader.exactly(32), reader.exactly(1312)),
-        reader.time(),
+        federation=names.federation(reader),
+        node=names.node(reader),
+        ed25519=reader.exactly(32),
+        ml_dsa=reader.exactly(1312),
+        issued=reader.time(),
     )
     reader.end()
     return statement
@@ -210,8 +235,12 @@ def parse_pack_adoption(body: bytes) -> PackAdoption:
     """Raises Malformed or NotCanonical."""
     reader = Reader(body, "pack-adoption")
     statement = PackAdoption(
-        *(names.federation(reader), names.node(reader), reader.text(255), reader.u32()),
-        *(reader.exactly(32), reader.time()),
+        federation=names.federation(reader),
+        node=names.node(reader),
+        pack=reader.text(255),
+        version=reader.u32(),
+        pack_digest=reader.exactly(32),
+        adopted=reader.time(),
     )
     reader.end()
     return statement
@@ -221,9 +250,18 @@ def parse_heartbeat(body: bytes) -> Heartbeat:
     """Raises Malformed, NotCanonical or LimitExceeded."""
     reader = Reader(body, "heartbeat")
     statement = Heartbeat(
-        *(names.federation(reader), names.node(reader), reader.text(255)),
-        *(reader.count(), reader.count(), reader.count(), reader.octets(MAX_HEARTBEAT_BITS // 8)),
-        *(reader.count(), reader.count(), reader.count(), reader.exactly(32), reader.time()),
+        federation=names.federation(reader),
+        node=names.node(reader),
+        origin=reader.text(255),
+        number=reader.count(),
+        start=reader.count(),
+        end=reader.count(),
+        received=reader.octets(MAX_HEARTBEAT_BITS // 8),
+        answered=reader.count(),
+        refused=reader.count(),
+        ledger_number=reader.count(),
+        ledger_digest=reader.exactly(32),
+        issued=reader.time(),
     )
     reader.end()
     names.shard_of(statement.origin)
