@@ -107,6 +107,7 @@ class State:
     closed: entries.Closed | None = None
     counts: Counts = field(default_factory=Counts)
     tally: dict[str, int] = field(default_factory=dict)
+    witness_keys: set[VerifierKey] = field(default_factory=set)  # of members, also those replaced since
     _handed_in: dict[bytes, str] = field(default_factory=dict)
 
     @property
@@ -274,6 +275,9 @@ class State:
             if self._handed_in.setdefault(key, statement.node) != statement.node:
                 raise LogInconsistent(f"the witness key of {statement.node} is another member's")
         known.witness_key = statement
+        name = f"{self.federation}/witness/{statement.node}"
+        self.witness_keys.add(VerifierKey(name, ED25519_COSIGNATURE, statement.ed25519))
+        self.witness_keys.add(VerifierKey(name, ML_DSA_44, statement.ml_dsa))
         self._count("witness keys")
 
     def _heartbeat(self, known: MemberState, statement: Heartbeat) -> None:
@@ -309,13 +313,3 @@ class State:
             state=self.directory_state(),
             policy=self.policy,
         )
-
-    def witness_keys(self) -> list[VerifierKey]:
-        """Both keys of each member that cosigns, as they are now."""
-        keys = []
-        for node, known in sorted(self.members.items()):
-            if known.witness_key is not None:
-                name = f"{self.federation}/witness/{node}"
-                keys.append(VerifierKey(name, ED25519_COSIGNATURE, known.witness_key.ed25519))
-                keys.append(VerifierKey(name, ML_DSA_44, known.witness_key.ml_dsa))
-        return keys

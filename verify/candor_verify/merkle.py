@@ -34,6 +34,9 @@ class CompactRange:
         if len(self._hashes) != size.bit_count():
             raise ProofInvalid(f"A tree of {size} entries has {size.bit_count()} border hashes.")
 
+    def copy(self) -> CompactRange:
+        return CompactRange(self.size, self._hashes)
+
     def append(self, leaf: bytes) -> None:
         """One more leaf, as its hash."""
         self.append_subtree(leaf, 0)
