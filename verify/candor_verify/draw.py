@@ -48,8 +48,7 @@ def months(first: datetime, last: datetime) -> list[str]:
     """Calendar months from one time to another; the last 600 of them."""
     span = range(max(0, 12 * (last.year - first.year) + last.month - first.month) + 1)
     begin = 12 * first.year + first.month - 1
-    found = [f"{(begin + offset) // 12:04d}-{(begin + offset) % 12 + 1:02d}" for offset in span[-MAX_MONTHS:]]
-    return found
+    return [f"{(begin + offset) // 12:04d}-{(begin + offset) % 12 + 1:02d}" for offset in span[-MAX_MONTHS:]]
 
 
 @dataclass

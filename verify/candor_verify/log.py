@@ -185,7 +185,7 @@ def _in_words(age: timedelta) -> str:
 
 def _check_files(source: Source, shards: list[tuple[str, int]], report: Report) -> None:
     """Say which files of a folder belong to no log; what they hold is nobody's."""
-    strange = []
+    strange: list[str] = []
     for path in source.files():
         number, _, rest = path.partition("/")
         known = path == "shards" or (
