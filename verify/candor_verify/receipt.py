@@ -157,7 +157,7 @@ def _answer(fields: Fields, judge: Judge) -> Verified:
             f"  answered {say_time(at(answer.answered))} under epoch {answer.epoch}",
             *head_lines,
             f"  lookup logged at {where}",
-            f"  answer logged at entry {receipt_logged.proof.index} of {receipt_logged.proof.checkpoint.origin}",
+            f"  answer logged at {receipt_logged.proof.checkpoint.origin}, entry {receipt_logged.proof.index}",
             f"  latest witness {say_time(witnessed_at)}",
         ),
         ("who was asked about, and whether anything matched: only the asker can open that",),
