@@ -5,7 +5,7 @@ from __future__ import annotations
 from candor_verify import entries, names
 from candor_verify.checkpoint import Checkpoint
 from candor_verify.errors import Malformed, ProofInvalid
-from candor_verify.evidence import Case, Check, NotEvidence
+from candor_verify.case import Case, Check, NotEvidence
 from candor_verify.form import Logged, same
 from candor_verify.merkle import CompactRange, leaf_hash, verify_consistency
 from candor_verify.names import HUB, at, say_time
@@ -26,7 +26,7 @@ def _hub(case: Case) -> None:
 def _dropped_lookup(case: Case) -> list[str]:
     _hub(case)
     part, owner = case.fields.part("lookup"), case.fields.node("owner")
-    asker_member = case.member("asker_member", parse_lookup(part.body).asker)
+    asker_member = case.member("asker_member", parse_lookup(part.body, check_elements=False).asker)
     owner_member = case.member("owner_member", owner)
     lookup = signed_lookup(part, case.federation, asker_member)
     requests, beat_logged = case.fields.logged("request_logged"), case.fields.logged("heartbeat_logged")
@@ -47,7 +47,7 @@ def _dropped_lookup(case: Case) -> list[str]:
     if beat.bit(number):
         raise NotEvidence("The heartbeat says that the lookup was received.")
     return [
-        f"lookup {lookup.lookup_id.hex()} of {lookup.asker}, logged at entry {requests.proof.index} of {beat.origin},",
+        f"lookup {lookup.lookup_id.hex()} of {lookup.asker}, entry {requests.proof.index} of {beat.origin},",
         f"names {owner} and is not among what {owner} received by {say_time(at(beat.issued))},",
         f"as its logged heartbeat {beat.number} says; it expires {say_time(at(lookup.expires))}",
     ]
@@ -130,7 +130,7 @@ def _false_directory(case: Case) -> list[str]:
         for what, said, held in (
             ("time", entry.issued, directory.issued),
             ("chain", entry.chain_digest, directory.chain_digest),
-            ("state", entry.state, _state_of(case, directory)),
+            ("state", entry.state, entries.state_of(directory)),
         )
         if said != held
     ]
@@ -166,7 +166,6 @@ def _two_cosignatures(case: Case) -> list[str]:
         lines = [line for line in head.signatures[2:] if line.name == case.accused]
         if not any(key.made(line) for key in case.judge.policy.witnesses.values() for line in lines):
             raise NotEvidence("One of the heads is not cosigned by the accused.")
-        case.judge.policy.cosignatures(head)
     return [f"{first.origin}: two roots of size {first.size} were cosigned by {case.accused}"]
 
 

@@ -13,16 +13,16 @@ from candor_verify.errors import (
     Refused,
     SealedDataInvalid,
 )
-from candor_verify.evidence import Case, Check, NotEvidence
+from candor_verify.case import Case, Check, NotEvidence
 from candor_verify.form import same
 from candor_verify.heads import IndexHead, parse_head
-from candor_verify.statements import EVALUATED, Answer, Lookup, Part
+from candor_verify.statements import EVALUATED, Answer, Lookup, Part, parse_lookup
 
 
 def _answered(case: Case) -> tuple[Lookup, Answer, receipt.Parties]:
     """A lookup and what the accused answered to it."""
     lookup_part, answer_part = case.fields.part("lookup"), case.fields.part("answer")
-    asker = _asker_of(lookup_part)
+    asker = parse_lookup(lookup_part.body, check_elements=False).asker
     parties = receipt.Parties(
         case.federation, case.member("asker_member", asker), case.member("owner_member", case.accused)
     )
@@ -32,12 +32,6 @@ def _answered(case: Case) -> tuple[Lookup, Answer, receipt.Parties]:
     if answer.status != EVALUATED or lookup.persons == 0:
         raise NotEvidence("The answer evaluates nothing.")
     return lookup, answer, parties
-
-
-def _asker_of(part: Part) -> str:
-    from candor_verify.statements import parse_lookup
-
-    return parse_lookup(part.body).asker
 
 
 def _own_head(case: Case, part: Part, key: bytes) -> IndexHead:
@@ -103,7 +97,10 @@ def _named_segment(case: Case, head: IndexHead, octets: bytes) -> segment.Segmen
 
 
 def _fault_of(case: Case, head: IndexHead, octets: bytes) -> str | None:
-    """Why the octets are not the segment that the head says they are. Raises Malformed if it does not name them."""
+    """Why the octets are not the segment that the head says they are, if so.
+
+    Raises Malformed if the head does not name them.
+    """
     address = segment.address_of(octets)
     refs = [ref for ref in head.segments if ref.address == address]
     if not refs:

@@ -45,9 +45,7 @@ def read_root(octets: bytes) -> x509.Certificate:
         raise CertificateRefused("The root is no certificate in PEM.") from None
 
 
-def directory_key(
-    chain: Sequence[bytes], root: x509.Certificate, federation: str, moment: datetime
-) -> bytes:
+def directory_key(chain: Sequence[bytes], root: x509.Certificate, federation: str, moment: datetime) -> bytes:
     """The Ed25519 key of `spiffe://<federation>/hub/directory` under the root at that moment.
 
     Raises CertificateRefused, Expired, NotYetValid or LimitExceeded.

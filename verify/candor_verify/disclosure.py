@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from candor_verify import names
-from candor_verify.errors import CommitmentMismatch, LimitExceeded, Malformed
+from candor_verify.errors import (
+    CommitmentMismatch,
+    LimitExceeded,
+    Malformed,
+    NotCanonical,
+    UnsupportedVersion,
+)
 from candor_verify.octets import Reader, ascending, digest
 
 MAX_LIFE = 30 * 24 * 3600 * 1000
 MAX_BODY_OCTETS = 65_536
+MAX_RECORD_OCTETS = 44_000
+MAX_STATEMENT_OCTETS = 16_000
+MAX_FIELDS = 200
+MAX_VALUE_OCTETS = 16_384
 RELEASED = 1
 OUTCOMES = {1: "released", 2: "declined", 3: "not the same person"}
 
@@ -98,14 +108,14 @@ def parse_response(body: bytes) -> Response:
         requester=names.node(reader),
         outcome=reader.choice(range(1, 4), "The outcome"),
         salt=reader.exactly(32),
-        record=reader.octets(MAX_BODY_OCTETS),
+        record=reader.octets(MAX_RECORD_OCTETS),
         dispute_status=reader.choice(range(1, 5), "The dispute status"),
-        subject_statement=reader.text(),
+        subject_statement=reader.text(MAX_STATEMENT_OCTETS),
         issued=reader.time(),
     )
     reader.end()
     if response.outcome != RELEASED and (any(response.salt) or response.record):
-        raise Malformed("A response that releases nothing holds a record or a salt.")
+        raise NotCanonical("A response that releases nothing holds a record or a salt.")
     return response
 
 
@@ -113,12 +123,13 @@ def parse_record(octets: bytes) -> tuple[int, int, Mapping[str, str]]:
     """Kind, tier and fields of a canonical record (§9.4). Raises Malformed, NotCanonical or LimitExceeded."""
     _check_length(octets)
     reader = Reader(octets, "record")
-    reader.choice((1,), "The version of a record")
+    if reader.u8() != 1:
+        raise UnsupportedVersion("A record of another version than 1.")
     kind, tier = (
         reader.choice(range(1, 8), "The kind of a record"),
         reader.choice((1, 2), "The tier of a record"),
     )
-    fields = reader.items(lambda each: (each.text(), each.text()), 4_096, 8)
+    fields = reader.items(lambda each: (each.text(), each.text(MAX_VALUE_OCTETS)), MAX_FIELDS)
     reader.end()
     if not all(names.FIELD_NAME.match(name) for name, _ in fields):
         raise Malformed("The name of a field is none.")

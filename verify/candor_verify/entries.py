@@ -209,8 +209,8 @@ def _read_policy(reader: Reader) -> PolicyEntry:
 
 def _read_rules(reader: Reader) -> Rules:
     since = reader.time()
-    limits = reader.items(lambda each: (each.text(64), each.count()), 4_096, 12)
-    if not all(names.FIELD_NAME.match(name) for name, _ in limits):
+    limits = reader.items(lambda each: (each.text(64), each.count()), 4_096)
+    if not all(names.RULE_NAME.match(name) for name, _ in limits):
         raise Malformed("The name of a rule is none.")
     ascending(limits, "The rules", lambda limit: limit[0].encode())
     return Rules(since, tuple(limits))

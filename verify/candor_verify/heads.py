@@ -11,7 +11,11 @@ from candor_verify.statements import Part
 
 MAX_SEGMENTS = 4_096
 MAX_MEMBERS = 2_000
-MAX_DIRECTORY_OCTETS = 2_000 * 280_000
+MAX_NAME_OCTETS = 256
+MAX_ORIS = 1_000
+MAX_DENIED = 100_000
+MAX_SERIAL_OCTETS = 20
+MAX_DIRECTORY_OCTETS = 512 * 1024 * 1024
 DISCLOSURE_KEY_OCTETS = 1_216
 ACTIVE, SUSPENDED = 1, 2
 
@@ -85,14 +89,12 @@ def parse_head(body: bytes) -> IndexHead:
     keys = (reader.exactly(32), reader.exactly(32), reader.exactly(32))
     threshold = reader.choice(range(3, 9), "The threshold")
     scheme = reader.choice(range(1, 256), "The scheme version")
-    segments = reader.items(
-        lambda each: SegmentRef(each.u32(), each.exactly(32), each.u32()), MAX_SEGMENTS, 40
-    )
+    segments = reader.items(lambda each: SegmentRef(each.u32(), each.exactly(32), each.u32()), MAX_SEGMENTS)
     root, issued = reader.exactly(32), reader.time()
     reader.end()
     ascending(segments, "The segments of a head", lambda segment: u32(segment.number))
     if merkle.root_of(segment.address for segment in segments) != root:
-        raise Malformed("The root of a head is not that of its segments.")
+        raise NotCanonical("The root of a head is not that of its segments.")
     for key in keys:
         ristretto.decode(key)
     return IndexHead(
@@ -116,14 +118,16 @@ def head_statement(part: Part) -> bytes:
 
 def read_member(reader: Reader) -> Member:
     """The fields that directory and log share (§10.1). Raises Malformed, NotCanonical or LimitExceeded."""
-    node, name = names.node(reader), reader.text()
-    oris = reader.items(names.ori, 65_535, 13)
+    node, name = names.node(reader), reader.text(MAX_NAME_OCTETS)
+    oris = reader.items(names.ori, MAX_ORIS)
+    if not oris:
+        raise Malformed("A member has no ORI.")
     ascending(oris, "The ORIs of a member", lambda ori: ori.encode())
     return Member(
         node=node,
         name=name,
         oris=tuple(oris),
-        tls_subject=reader.text(),
+        tls_subject=reader.text(MAX_NAME_OCTETS),
         signing_key=reader.exactly(32),
         disclosure_key=reader.exactly(DISCLOSURE_KEY_OCTETS),
         status=reader.choice((ACTIVE, SUSPENDED), "The status of a member"),
@@ -134,9 +138,11 @@ def read_member(reader: Reader) -> Member:
 
 def read_serial(reader: Reader) -> bytes:
     """A certificate's serial in its one form (§10.1)."""
-    serial = reader.octets(64)
-    if not serial or (serial[0] == 0 and len(serial) > 1):
-        raise NotCanonical("A serial has no octets, or zeros in front.")
+    serial = reader.octets(MAX_SERIAL_OCTETS)
+    if not serial:
+        raise Malformed("A serial has no octets.")
+    if serial[0] == 0 and len(serial) > 1:
+        raise NotCanonical("A serial has zeros in front.")
     return serial
 
 
@@ -145,14 +151,13 @@ def parse_directory(body: bytes) -> Directory:
     if len(body) > MAX_DIRECTORY_OCTETS:
         raise LimitExceeded(f"A directory of {len(body)} octets is too long.")
     reader = Reader(body, "directory")
-    federation, version, issued = names.federation(reader), reader.u64(), reader.time()
-    members = reader.items(_read_listed, MAX_MEMBERS, 1_300)
-    denied = reader.items(read_serial, 2**20, 5)
+    federation, version, issued = names.federation(reader), reader.count(), reader.time()
+    members = reader.items(_read_listed, MAX_MEMBERS)
+    denied = reader.items(read_serial, MAX_DENIED)
     chain_digest = reader.exactly(32)
     reader.end()
     ascending(members, "The members of a directory", lambda member: member[0].node.encode())
-    if len(set(denied)) != len(denied):
-        raise NotCanonical("A directory denies a serial twice.")
+    ascending(denied, "The denied serials", lambda serial: serial.rjust(MAX_SERIAL_OCTETS, b"\0"))
     return Directory(federation, version, issued, tuple(members), tuple(denied), chain_digest)
 
 

@@ -15,7 +15,8 @@ _FEDERATION = re.compile(rf"(?=.{{3,63}}\Z){_PART}(?:\.{_PART})*\Z")
 _NODE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")
 _ORI = re.compile(r"[A-Z]{2}[A-Z0-9]{6}[0-9ABCEGIJ]\Z")
 _SHARD = re.compile(r"[1-9][0-9]{0,9}\Z")
-FIELD_NAME = re.compile(r"[a-z0-9_]+\Z")
+RULE_NAME = re.compile(r"[a-z0-9_]+\Z")
+FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
 def check_federation(value: str) -> str:

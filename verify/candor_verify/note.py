@@ -25,6 +25,16 @@ ED25519_COSIGNATURE = 0x04
 ML_DSA_44 = 0x06
 _KEY_OCTETS = {ED25519: 32, ED25519_COSIGNATURE: 32, ML_DSA_44: 1312}
 _PAYLOAD_OCTETS = {ED25519: 64, ED25519_COSIGNATURE: 72, ML_DSA_44: 2428}
+_P = 2**255 - 19
+_SMALL_ORDER = {
+    *(0, 1, _P - 1, _P, _P + 1),
+    int.from_bytes(
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+    ),
+    int.from_bytes(
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
+    ),
+}
 _BEGIN = "— "
 
 
@@ -157,8 +167,17 @@ def parse_vkey(value: str) -> VerifierKey:
     return key
 
 
+def check_ed25519_key(key: bytes) -> bytes:
+    """A public key that one signer alone can have signed under (§4.1). Raises Malformed."""
+    y = int.from_bytes(key, "little") & (1 << 255) - 1
+    if len(key) != 32 or y in _SMALL_ORDER:
+        raise Malformed("A public key has not 32 octets, or is of small order.")
+    return key
+
+
 def verify_ed25519(key: bytes, signature: bytes, message: bytes, who: str) -> None:
-    """Raises SignatureInvalid, which names `who`."""
+    """Raises SignatureInvalid, which names `who`, and Malformed for a key of small order."""
+    check_ed25519_key(key)
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except (InvalidSignature, ValueError):

@@ -17,7 +17,7 @@ from candor_verify.errors import LimitExceeded, Malformed, NotCanonical
 
 T = TypeVar("T")
 
-MAX_TEXT_OCTETS = 65_536
+MAX_TEXT_OCTETS = 64
 MAX_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999
 
 
@@ -125,14 +125,12 @@ class Reader:
     def octets(self, limit: int) -> bytes:
         """`octets` of at most `limit`."""
         length = self.u32()
-        if length > self.left:
-            raise Malformed("A length goes beyond the end.")
         if length > limit:
             raise LimitExceeded(f"A field of {length} octets; at most {limit} are read.")
         return self.exactly(length)
 
     def text(self, limit: int = MAX_TEXT_OCTETS) -> str:
-        """`text`: UTF-8 in NFC."""
+        """`text`: UTF-8 in NFC, of at most `limit` octets (64 where nothing is said, §3.4)."""
         return read_text(self.octets(limit))
 
     def choice(self, allowed: range | tuple[int, ...], what: str) -> int:
@@ -142,11 +140,9 @@ class Reader:
             raise Malformed(f"{what} {value} is none.")
         return value
 
-    def items(self, read: Callable[[Reader], T], limit: int, smallest: int) -> list[T]:
-        """`list<T>` of at most `limit` items of `smallest` octets at least."""
+    def items(self, read: Callable[[Reader], T], limit: int) -> list[T]:
+        """`list<T>` of at most `limit` items."""
         count = self.u32()
-        if count * smallest > self.left:
-            raise Malformed("A list goes beyond the end.")
         if count > limit:
             raise LimitExceeded(f"A list of {count}; at most {limit} are read.")
         return [read(self) for _ in range(count)]

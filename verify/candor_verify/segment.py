@@ -76,15 +76,15 @@ def parse_segment(octets: bytes) -> Segment:
     if any(count > limit for count, limit in zip(counts, (MAX_ENTRIES, MAX_BLOBS, MAX_MARKERS), strict=True)):
         raise LimitExceeded("A segment holds more entries, blobs or markers than it may.")
     if any(count != padded(count, least) for count, least in zip(counts, LEAST, strict=True)):
-        raise Malformed("A segment is not padded as it has to be.")
+        raise NotCanonical("A segment is not padded as it has to be.")
     lengths = (ENTRY_OCTETS, BLOB_OCTETS, MARKER_OCTETS)
     lists = [
         tuple(reader.exactly(length) for _ in range(count))
         for count, length in zip(counts, lengths, strict=True)
     ]
     reader.end()
-    if any(first > second for each in lists for first, second in pairwise(each)):
-        raise NotCanonical("A list of a segment is not sorted.")
+    if any(first >= second for each in lists for first, second in pairwise(each)):
+        raise NotCanonical("A list of a segment is not sorted and unique.")
     return Segment(federation, node, epoch, number, lists[0], lists[1], lists[2])
 
 
@@ -95,7 +95,7 @@ def padded(count: int, least: int) -> int:
     if count <= 4_096:
         return 1 << (count - 1).bit_length()
     exponent = count.bit_length() - 1
-    mask = (1 << exponent - exponent.bit_length()) - 1
+    mask = (1 << exponent - exponent.bit_length()) - 1  # Padmé
     return (count + mask) & ~mask
 
 

@@ -152,7 +152,7 @@ def parse_lookup(body: bytes, *, check_elements: bool = True) -> Lookup:
     issued, expires = reader.time(), reader.time()
     if not issued < expires <= issued + MAX_LOOKUP_LIFE:
         raise Malformed("A lookup lives longer than 24 hours, or not at all.")
-    targets = reader.items(lambda each: (names.node(each), each.u32()), MAX_TARGETS, 9)
+    targets = reader.items(lambda each: (names.node(each), each.u32()), MAX_TARGETS)
     if not targets:
         raise Malformed("A lookup has no target.")
     ascending(targets, "The targets of a lookup", lambda target: target[0].encode())
