@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from candor_verify import entries, names
-from candor_verify.checkpoint import Checkpoint
-from candor_verify.errors import Malformed, ProofInvalid
 from candor_verify.case import Case, Check, NotEvidence
+from candor_verify.checkpoint import Checkpoint
+from candor_verify.errors import Malformed
 from candor_verify.form import Logged, same
 from candor_verify.merkle import CompactRange, leaf_hash, verify_consistency
 from candor_verify.names import HUB, at, say_time
-from candor_verify.note import ML_DSA_44
 from candor_verify.proof import MAX_HASHES
 from candor_verify.receipt import signed_lookup
 from candor_verify.statements import Heartbeat, Lookup, parse_heartbeat, parse_lookup

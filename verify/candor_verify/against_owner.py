@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from candor_verify import disclosure, receipt, segment
+from candor_verify.case import Case, Check, NotEvidence
 from candor_verify.errors import (
     CommitmentMismatch,
     InvalidElement,
@@ -13,7 +14,6 @@ from candor_verify.errors import (
     Refused,
     SealedDataInvalid,
 )
-from candor_verify.case import Case, Check, NotEvidence
 from candor_verify.form import same
 from candor_verify.heads import IndexHead, parse_head
 from candor_verify.statements import EVALUATED, Answer, Lookup, Part, parse_lookup

@@ -77,6 +77,11 @@ class Logged:
     entry: bytes
     proof: LogProof
 
+    @property
+    def place(self) -> str:
+        """In words."""
+        return f"{self.proof.checkpoint.origin}, entry {self.proof.index}"
+
     def verify(self, federation: str, judge: Judge) -> datetime:
         """That a log of this federation holds it; returns the time of witness.
 

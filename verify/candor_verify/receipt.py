@@ -148,7 +148,7 @@ def _answer(fields: Fields, judge: Judge) -> Verified:
     commitment = entries.receipt_commitment(entries.ANSWER_ENVELOPE, answer_part)
     check_logged_commitment(receipt_logged, commitment, entries.Receipts, judge, federation)
     witnessed_at = max(logged.verify(federation, judge) for logged in (request_logged, receipt_logged))
-    where = f"{request_logged.proof.checkpoint.origin}, entry {request_logged.proof.index}, position {place}"
+    asked_at, answered_at = (logged.place for logged in (request_logged, receipt_logged))
     return Verified(
         "answer",
         (
@@ -156,8 +156,8 @@ def _answer(fields: Fields, judge: Judge) -> Verified:
             f"  lookup {lookup.lookup_id.hex()} of {say_time(at(lookup.issued))}, {lookup.persons} person(s)",
             f"  answered {say_time(at(answer.answered))} under epoch {answer.epoch}",
             *head_lines,
-            f"  lookup logged at {where}",
-            f"  answer logged at {receipt_logged.proof.checkpoint.origin}, entry {receipt_logged.proof.index}",
+            f"  lookup logged at {asked_at}, position {place}",
+            f"  answer logged at {answered_at}",
             f"  latest witness {say_time(witnessed_at)}",
         ),
         ("who was asked about, and whether anything matched: only the asker can open that",),
