@@ -161,6 +161,26 @@ def garbage_shares(court: Court) -> Evidence:
     return court.evidence(Kind.GARBAGE_SHARES, items)
 
 
+def malformed_entry(court: Court) -> Evidence:
+    """An entry of the first person, spoilt behind its tag."""
+    first, *others = court.people
+    evidence = garbage_shares(court)
+    keys = EntryKeys(evidence.octets("output"), court.index_owner)
+    entries = tuple(
+        (label, entry[:-1] + bytes([entry[-1] ^ 1]) if entry[:16] == keys.tag(1, 0) else entry)
+        for label, entry in first.entries
+    )
+    segment = court.sealer().segment([replace(first, entries=entries), *others])
+    items: dict[str, Item] = {
+        "head": court.sign_head(court.head_of(segment)),
+        "segment": segment,
+        "output": evidence.items["output"],
+        "counter": 0,
+        "owner_member": court.part("member owner"),
+    }
+    return court.evidence(Kind.MALFORMED_ENTRY, items)
+
+
 def garbage_in_another_segment(court: Court) -> Evidence:
     first = court.people[0]
     output = bytes(range(64))
@@ -288,6 +308,7 @@ MISDEEDS: Mapping[str, Callable[[Court], Evidence]] = {
         segment_of_another_number,
         segment_of_another_length,
         segment_of_another_epoch,
+        malformed_entry,
         malformed_blob,
         blob_of_another_version,
         garbage_shares,

@@ -259,6 +259,27 @@ def malformed_blob_that_the_accuser_put_there(court: Court) -> Evidence:
     return changed(evidence, head=court.signed_head)
 
 
+@framing
+def malformed_entry_that_opens(court: Court) -> Evidence:
+    return changed(misdeeds.malformed_entry(court), head=court.signed_head, segment=court.segment)
+
+
+@framing
+def malformed_entry_under_an_output_of_the_accuser(court: Court) -> Evidence:
+    return changed(misdeeds.malformed_entry(court), output=bytes(64))
+
+
+@framing
+def malformed_entry_that_the_accuser_put_there(court: Court) -> Evidence:
+    return changed(misdeeds.malformed_entry(court), head=court.signed_head)
+
+
+@framing
+def garbage_shares_of_an_entry_that_does_not_open(court: Court) -> Evidence:
+    evidence, spoilt = misdeeds.garbage_shares(court), misdeeds.malformed_entry(court)
+    return changed(evidence, head=spoilt.items["head"], blob_segment=spoilt.items["segment"])
+
+
 def honest_shares(court: Court) -> Evidence:
     return changed(misdeeds.garbage_shares(court), head=court.signed_head, blob_segment=court.segment)
 
