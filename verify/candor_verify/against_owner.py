@@ -149,13 +149,27 @@ def _malformed_blob(case: Case) -> list[str]:
     raise NotEvidence("The blob opens to what it should.")
 
 
+def _malformed_entry(case: Case) -> list[str]:
+    head = _indexed(case)
+    holder = _named_segment(case, head, case.fields.octets("segment"))
+    output, counter = case.fields.octets("output", 64), case.fields.number("counter", 256)
+    try:
+        segment.open_entry(holder, output, counter)
+    except SealedDataInvalid as error:
+        return [f"an entry in segment {holder.number} of head {head.sequence}: {error}"]
+    raise NotEvidence("The entry opens.")
+
+
 def _garbage_shares(case: Case) -> list[str]:
     head = _indexed(case)
     octets = case.fields.octets("blob_segment")
     blob, secret = _blob(case, head, octets)
     _open(case, head, blob, secret)
     if not case.fields.is_null("entry_segment"):
-        octets = case.fields.octets("entry_segment")
+        other = case.fields.octets("entry_segment")
+        if other == octets:
+            raise NotCanonical("A segment that is given twice is written once, and null.")
+        octets = other
     holder = _named_segment(case, head, octets)
     counter = case.fields.number("counter", 256)
     blob_id, slots = segment.open_entry(holder, case.fields.octets("output", 64), counter)
@@ -199,6 +213,7 @@ KINDS: dict[str, Check] = {
     "wrong-epoch": _wrong_epoch,
     "two-heads": _two_heads,
     "malformed-segment": _malformed_segment,
+    "malformed-entry": _malformed_entry,
     "malformed-blob": _malformed_blob,
     "garbage-shares": _garbage_shares,
     "phantom": _phantom,

@@ -1,4 +1,4 @@
-"""`candor-verify`: the command (docs/verify.md). Exit status 0 means verified; docs/verify.md has the others."""
+"""`candor-verify`: the command. Exit status 0 means verified; docs/verify.md has the others."""
 
 from __future__ import annotations
 

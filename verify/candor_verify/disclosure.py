@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
 from candor_verify import names
 from candor_verify.errors import (
     CommitmentMismatch,
@@ -16,6 +18,8 @@ from candor_verify.errors import (
 )
 from candor_verify.octets import Reader, ascending, digest
 
+_ML_KEM_MODULUS = 3_329
+_ML_KEM_VECTOR = 1_152
 MAX_LIFE = 30 * 24 * 3600 * 1000
 MAX_BODY_OCTETS = 65_536
 MAX_RECORD_OCTETS = 44_000
@@ -69,6 +73,25 @@ def request_digest(body: bytes) -> bytes:
     return digest("disclosure-request", body)
 
 
+def check_disclosure_key(key: bytes) -> bytes:
+    """A public key that something can be sealed to (§4.3): ML-KEM-768 and X25519. Raises Malformed."""
+    coefficients = (
+        number
+        for at in range(0, _ML_KEM_VECTOR, 3)
+        for number in (
+            key[at] | (key[at + 1] & 15) << 8,
+            key[at + 1] >> 4 | key[at + 2] << 4,
+        )
+    )
+    if any(number >= _ML_KEM_MODULUS for number in coefficients):
+        raise Malformed("A disclosure key is no ML-KEM-768 key.")
+    try:
+        X25519PrivateKey.from_private_bytes(bytes(32)).exchange(X25519PublicKey.from_public_bytes(key[1184:]))
+    except ValueError:
+        raise Malformed("A disclosure key has an X25519 part of small order.") from None
+    return key
+
+
 def parse_request(body: bytes) -> Request:
     """Raises Malformed, NotCanonical or LimitExceeded."""
     _check_length(body)
@@ -86,7 +109,7 @@ def parse_request(body: bytes) -> Request:
         consent=reader.exactly(32),
         officer=_plain(reader.text(256)),
         lookup_id=reader.exactly(16),
-        reply_key=reader.exactly(1216),
+        reply_key=check_disclosure_key(reader.exactly(1216)),
         issued=reader.time(),
         expires=reader.time(),
     )

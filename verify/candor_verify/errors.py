@@ -114,6 +114,30 @@ class CertificateRefused(Refused):
     code = "certificate_refused"
 
 
+class IdentityMismatch(Refused):
+    """Is not about, or not of, the party that it is said to be."""
+
+    code = "identity_mismatch"
+
+
+class WrongRecipient(Refused):
+    """Is for somebody else."""
+
+    code = "wrong_recipient"
+
+
+class NotAMember(Refused):
+    """Is of somebody whom the directory does not know."""
+
+    code = "not_a_member"
+
+
+class GateClosed(Refused):
+    """Too little was hit for a blob to be opened (§6.4)."""
+
+    code = "gate_closed"
+
+
 class LogUnwitnessed(Refused):
     """The quorum of witnesses is missing, or too old (§15.5, §15.6)."""
 

@@ -52,6 +52,33 @@ def ori(reader: Reader) -> str:
     return check_ori(reader.text(9))
 
 
+def uri_of(federation_name: str, role: str, name: str | None) -> str:
+    """The name in a certificate (§2.6). Raises Malformed."""
+    parts = {
+        ("node", True): f"node/{name}",
+        ("hub", False): "hub",
+        ("hub/directory", False): "hub/directory",
+        ("credentialing-body", True): f"credentialing-body/{name}",
+        ("auditor", True): f"auditor/{name}",
+    }
+    if (role, name is not None) not in parts:
+        raise Malformed("There is no name of this role.")
+    if name is not None:
+        check_node(name)
+    return f"spiffe://{check_federation(federation_name)}/{parts[role, name is not None]}"
+
+
+def read_uri(uri: str) -> tuple[str, str, str | None]:
+    """Federation, role and id of a name in a certificate. Raises Malformed."""
+    scheme, _, rest = uri.partition("://")
+    federation_name, _, path = rest.partition("/")
+    kind, _, name = path.partition("/")
+    role, who = (path, None) if path == "hub/directory" else (kind, name or None)
+    if scheme != "spiffe" or uri_of(federation_name, role, who) != uri:
+        raise Malformed("A name in a certificate is none.")
+    return federation_name, role, who
+
+
 def origin_of(federation_name: str, shard: int) -> str:
     """The origin of a shard (§14.1)."""
     return f"{federation_name}/log/{shard}"

@@ -24,6 +24,8 @@ MAX_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999
 def domain_label(label: str) -> bytes:
     """`u8 length ‖ "candor/v1/<label>"` (§3.2)."""
     named = b"candor/v1/" + label.encode("ascii")
+    if len(named) > 255:
+        raise Malformed("A label is too long.")
     return bytes([len(named)]) + named
 
 
@@ -97,6 +99,7 @@ class Reader:
         return value
 
     def u8(self) -> int:
+        """One octet."""
         return self.exactly(1)[0]
 
     def u16(self) -> int:

@@ -18,7 +18,10 @@ from candor_verify.receipt import check_logged_commitment, signed_lookup
 from candor_verify.statements import Lookup, Part, classes_of, parse_lookup, person_slots
 
 FORMAT = "candor-opening/1"
-PARTICULARS = frozenset("first middle last suffix former_last birth_date ssn4 sex post_state post_id".split())
+PARTICULARS = (
+    *("birth_date", "first", "former_last", "last", "middle"),
+    *("post_id", "post_state", "sex", "ssn4", "suffix"),
+)
 MAX_PLAN = 64
 
 
@@ -75,7 +78,8 @@ def verify_opening(octets: bytes, judge: Judge) -> Opened:
     lines = (
         f"Lookup {lookup.lookup_id.hex()} of {asker} in {federation}, {say_time(at(lookup.issued))}",
         f"  logged at {logged.place}, position {position}",
-        f"  {lookup.persons} person(s), {filled} of them only to fill it up; every element and commitment opens",
+        f"  {lookup.persons} person(s), {filled} of them only to fill it up",
+        "  every element and every commitment opens",
     )
     return Opened(lines, tuple(cases), (logged.proof.checkpoint.origin, logged.proof.index, position))
 
@@ -92,7 +96,7 @@ def _person(person: Fields, lookup: Lookup, number: int, versions: set[int]) -> 
     seed = person.octets("filler_seed", 32)
     _check_commitments(person.object("salts"), lookup.commitments[number], texts, seed)
     particulars = person.object("particulars")
-    known = [particulars.text(name) for name in sorted(PARTICULARS)]
+    known = [particulars.text(name) for name in PARTICULARS]
     particulars.done()
     widths = classes_of(lookup.shape)
     slots = inputs.slots_of(widths)

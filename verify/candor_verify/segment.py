@@ -14,7 +14,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from candor_verify import names
-from candor_verify.errors import CommitmentMismatch, LimitExceeded, Malformed, NotCanonical, SealedDataInvalid
+from candor_verify.errors import (
+    CommitmentMismatch,
+    GateClosed,
+    LimitExceeded,
+    Malformed,
+    NotCanonical,
+    SealedDataInvalid,
+)
 from candor_verify.octets import Reader, derive, digest, text, u8, u16, u32
 
 ENTRY_OCTETS, BLOB_OCTETS, MARKER_OCTETS = 96, 475, 16
@@ -77,6 +84,8 @@ def parse_segment(octets: bytes) -> Segment:
         raise LimitExceeded("A segment holds more entries, blobs or markers than it may.")
     if any(count != padded(count, least) for count, least in zip(counts, LEAST, strict=True)):
         raise NotCanonical("A segment is not padded as it has to be.")
+    if ENTRY_OCTETS * counts[0] + BLOB_OCTETS * counts[1] + MARKER_OCTETS * counts[2] > MAX_SEGMENT_OCTETS:
+        raise LimitExceeded(f"A segment of more than {MAX_SEGMENT_OCTETS} octets.")
     lengths = (ENTRY_OCTETS, BLOB_OCTETS, MARKER_OCTETS)
     lists = [
         tuple(reader.exactly(length) for _ in range(count))
@@ -106,14 +115,22 @@ def _find(items: tuple[bytes, ...], start: bytes, what: str) -> bytes:
     return items[at]
 
 
+def blob_keys(
+    secret: bytes, blob_id: bytes, federation: str, node: str, epoch: int
+) -> tuple[bytes, bytes, bytes]:
+    """Key, nonce and commitment of a blob (§6.3)."""
+    derived = derive(secret, "label-key", blob_id + text(federation) + text(node) + u32(epoch), 76)
+    return derived[:32], derived[32:44], derived[44:]
+
+
 def open_blob(blob: bytes, secret: bytes, federation: str, node: str, epoch: int) -> Label:
     """Raises CommitmentMismatch, SealedDataInvalid, or Malformed for contents that are none (§6.3)."""
     blob_id, commitment, sealed = blob[:16], blob[16:48], blob[48:]
-    derived = derive(secret, "label-key", blob_id + text(federation) + text(node) + u32(epoch), 76)
-    if not hmac.compare_digest(derived[44:], commitment):
+    key, nonce, committed = blob_keys(secret, blob_id, federation, node, epoch)
+    if not hmac.compare_digest(committed, commitment):
         raise CommitmentMismatch("The secret is not the one that the blob commits to.")
     try:
-        plain = AESGCM(derived[:32]).decrypt(derived[32:44], sealed, blob_id + commitment)
+        plain = AESGCM(key).decrypt(nonce, sealed, blob_id + commitment)
     except InvalidTag:
         raise SealedDataInvalid("The blob does not open under the secret that it commits to.") from None
     reader = Reader(plain)
@@ -135,21 +152,29 @@ def open_blob(blob: bytes, secret: bytes, federation: str, node: str, epoch: int
     return label
 
 
-def open_entry(segment: Segment, output: bytes, counter: int) -> tuple[bytes, tuple[bytes, bytes, bytes]]:
-    """Blob id and share slots of the entry that F (64 octets) has at this counter (§6.1).
+def entry_keys(
+    output: bytes, federation: str, node: str, epoch: int, number: int, counter: int
+) -> tuple[bytes, bytes, bytes]:
+    """Tag, key and nonce of the entry that F (64 octets) has at this counter (§6.1)."""
+    info = text(federation) + text(node) + u32(epoch) + u32(number) + u16(counter)
+    derived = derive(output, "index-entry", info, 60)
+    return derived[:16], derived[16:48], derived[48:]
+
+
+def open_entry(segment: Segment, output: bytes, counter: int) -> tuple[bytes, tuple[bytes, ...]]:
+    """Blob id and share slots of the entry under F.
 
     Raises Malformed if there is none, or SealedDataInvalid.
     """
-    info = (
-        text(segment.federation)
-        + text(segment.node)
-        + u32(segment.epoch)
-        + u32(segment.number)
-        + u16(counter)
-    )
-    derived = derive(output, "index-entry", info, 60)
-    tag, key, nonce = derived[:16], derived[16:48], derived[48:]
-    entry = segment.entry(tag)
+    keys = entry_keys(output, segment.federation, segment.node, segment.epoch, segment.number, counter)
+    return unseal_entry(segment.entry(keys[0]), keys)
+
+
+def unseal_entry(entry: bytes, keys: tuple[bytes, bytes, bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+    """Blob id and three share slots. Raises SealedDataInvalid."""
+    tag, key, nonce = keys
+    if len(entry) != ENTRY_OCTETS or entry[:16] != tag:
+        raise SealedDataInvalid("The entry is not the one under the output.")
     try:
         plain = AESGCM(key).decrypt(nonce, entry[16:], tag)
     except InvalidTag:
@@ -157,8 +182,15 @@ def open_entry(segment: Segment, output: bytes, counter: int) -> tuple[bytes, tu
     return plain[:16], (plain[16:32], plain[32:48], plain[48:])
 
 
+def check_threshold(threshold: int) -> None:
+    """Raises LimitExceeded (§6.2)."""
+    if not 3 <= threshold <= 8:
+        raise LimitExceeded("A threshold is 3 to 8.")
+
+
 def coefficients(secret: bytes, blob_id: bytes, threshold: int) -> list[int]:
-    """Of f, the secret first (§6.2)."""
+    """Of f, the secret first (§6.2). Raises LimitExceeded."""
+    check_threshold(threshold)
     further = (derive(secret, "share-coefficient", blob_id + u8(i), 16) for i in range(1, threshold))
     return [int.from_bytes(each, "big") for each in (secret, *further)]
 
@@ -182,6 +214,35 @@ def multiply(a: int, b: int) -> int:
         if a >> 128:
             a = a & (1 << 128) - 1 ^ _REDUCTION
     return product
+
+
+def inverse(a: int) -> int:
+    """1/a in GF(2^128), by Fermat. Raises Malformed for zero."""
+    if a == 0:
+        raise Malformed("Zero has no inverse.")
+    result = 1
+    for _ in range(127):
+        a = multiply(a, a)
+        result = multiply(result, a)
+    return result
+
+
+def interpolate(points: list[tuple[int, bytes]], threshold: int) -> bytes:
+    """f(0) from the `threshold` points of lowest abscissa (§6.4). Raises GateClosed or Malformed."""
+    check_threshold(threshold)
+    chosen = sorted(points)[:threshold]
+    if len({x for x, _ in points} | {0}) != len(points) + 1:
+        raise Malformed("An abscissa stands there twice, or is zero.")
+    if len(chosen) < threshold:
+        raise GateClosed("There are fewer shares than the threshold.")
+    secret = 0
+    for x, value in chosen:
+        term = int.from_bytes(value, "big")
+        for other, _ in chosen:
+            if other != x:
+                term = multiply(term, multiply(other, inverse(x ^ other)))
+        secret ^= term
+    return secret.to_bytes(16, "big")
 
 
 def first_shares(secret: bytes, blob_id: bytes, threshold: int) -> set[bytes]:

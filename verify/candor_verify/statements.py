@@ -182,7 +182,7 @@ def parse_lookup(body: bytes, *, check_elements: bool = True) -> Lookup:
 
 
 def parse_answer(body: bytes) -> Answer:
-    """Raises Malformed, NotCanonical or LimitExceeded; elements and proofs are not looked into."""
+    """Raises Malformed, NotCanonical, InvalidElement, InvalidScalar or LimitExceeded."""
     if len(body) > MAX_ANSWER_OCTETS:
         raise LimitExceeded(f"An answer of {len(body)} octets; at most {MAX_ANSWER_OCTETS} are read.")
     reader = Reader(body, "answer")
@@ -200,6 +200,12 @@ def parse_answer(body: bytes) -> Answer:
     reader.end()
     if status != EVALUATED and any(map(any, (*proofs, *(each for group in elements for each in group)))):
         raise NotCanonical("An answer that evaluates nothing holds elements or proofs.")
+    if status == EVALUATED:
+        for element in (each for group in elements for each in group):
+            ristretto.decode(element)
+        for proof in proofs:
+            ristretto.decode_scalar(proof[:32])
+            ristretto.decode_scalar(proof[32:])
     return Answer(
         federation=federation,
         lookup_id=lookup_id,
@@ -237,7 +243,7 @@ def parse_pack_adoption(body: bytes) -> PackAdoption:
     statement = PackAdoption(
         federation=names.federation(reader),
         node=names.node(reader),
-        pack=reader.text(255),
+        pack=reader.text(),
         version=reader.u32(),
         pack_digest=reader.exactly(32),
         adopted=reader.time(),

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from candor_verify import ristretto
-from candor_verify.errors import BatchTooLarge, InvalidElement, Malformed, ProofInvalid
+from candor_verify.errors import BatchTooLarge, InvalidScalar, Malformed, ProofInvalid
 from candor_verify.octets import u8, u16
 
 CONTEXT = b"OPRFV1-\x01-ristretto255-SHA512"
@@ -33,10 +33,10 @@ def hash_to_group(message: bytes) -> ristretto.Point:
 
 
 def blinded(input_octets: bytes, blind: bytes) -> bytes:
-    """The element of a lookup for an input under its blind. Raises InvalidScalar or InvalidElement."""
+    """The element of a lookup for an input under its blind. Raises InvalidScalar."""
     scalar = ristretto.decode_scalar(blind)
     if scalar == 0:
-        raise InvalidElement("A blind is zero.")
+        raise InvalidScalar("A blind is zero.")
     return ristretto.encode(ristretto.multiply(scalar, hash_to_group(input_octets)))
 
 
@@ -67,6 +67,71 @@ def verify_proof(key: bytes, elements: Sequence[bytes], evaluated: Sequence[byte
     transcript = b"".join(map(_framed, parts))
     if hash_to_scalar(transcript + b"Challenge") != challenge:
         raise ProofInvalid("The proof of the answer does not verify under the key.")
+
+
+def derive_key_pair(seed: bytes, info: bytes) -> tuple[bytes, bytes]:
+    """DeriveKeyPair (RFC 9497 §3.2.1), for vectors alone. Raises Malformed."""
+    if len(seed) != 32:
+        raise Malformed("A seed has 32 octets.")
+    for counter in range(256):
+        uniform = expand_message_xmd(seed + _framed(info) + u8(counter), b"DeriveKeyPair" + CONTEXT, 64)
+        secret = int.from_bytes(uniform, "little") % ristretto.ORDER
+        if secret:
+            public = ristretto.multiply(secret, ristretto.GENERATOR)
+            return secret.to_bytes(32, "little"), ristretto.encode(public)
+    raise Malformed("The seed gives no key.")
+
+
+def output_of(input_octets: bytes, product: ristretto.Point) -> bytes:
+    """F(k, x) from x and the unblinded element (RFC 9497 §3.3.2)."""
+    framed = _framed(input_octets) + _framed(ristretto.encode(product)) + b"Finalize"
+    return hashlib.sha512(framed).digest()
+
+
+def blind_evaluate(secret: int, elements: Sequence[bytes], nonce: int) -> tuple[list[bytes], bytes]:
+    """Evaluations and proof of a batch (RFC 9497 §2.2.1, §3.3.2), for vectors alone.
+
+    Raises Malformed or InvalidScalar.
+    """
+    if not secret or not nonce:
+        raise InvalidScalar("A key or a nonce is zero.")
+    if not elements:
+        raise Malformed("A batch is not empty.")
+    points = list(map(ristretto.decode, elements))
+    results = [ristretto.multiply(secret, point) for point in points]
+    evaluated = list(map(ristretto.encode, results))
+    key = ristretto.encode(ristretto.multiply(secret, ristretto.GENERATOR))
+    weights = _composite_weights(key, elements, evaluated)
+    m = ristretto.multiply_sum(weights, points)
+    z = ristretto.multiply(secret, m)
+    t2, t3 = ristretto.multiply(nonce, ristretto.GENERATOR), ristretto.multiply(nonce, m)
+    parts = (key, *map(ristretto.encode, (m, z, t2, t3)))
+    challenge = hash_to_scalar(b"".join(map(_framed, parts)) + b"Challenge")
+    response = (nonce - challenge * secret) % ristretto.ORDER
+    return evaluated, challenge.to_bytes(32, "little") + response.to_bytes(32, "little")
+
+
+def finalize(
+    key: bytes,
+    inputs: Sequence[bytes],
+    blinds: Sequence[bytes],
+    evaluated: Sequence[bytes],
+    proof: bytes,
+) -> list[bytes]:
+    """The outputs of a batch, whose proof is verified (RFC 9497 §3.3.2). Raises as `verify_proof`."""
+    if not len(inputs) == len(blinds) == len(evaluated):
+        raise Malformed("A batch has as many blinds and evaluations as inputs.")
+    elements = [blinded(string, blind) for string, blind in zip(inputs, blinds, strict=True)]
+    verify_proof(key, elements, evaluated, proof)
+    return [
+        output_of(
+            string,
+            ristretto.multiply(
+                pow(ristretto.decode_scalar(blind), -1, ristretto.ORDER), ristretto.decode(element)
+            ),
+        )
+        for string, blind, element in zip(inputs, blinds, evaluated, strict=True)
+    ]
 
 
 def _composite_weights(key: bytes, elements: Sequence[bytes], evaluated: Sequence[bytes]) -> list[int]:
