@@ -254,7 +254,8 @@ class LogState:
         counts: RequestCounts | None = None,
     ) -> None:
         """From the rows that were kept; `first` and `successor` begin anew."""
-        self.shard = shard
+        # What every entry changes is not kept in the row: a row is made when it is asked for.
+        self._shard, self._size = shard, shard.size
         self.nodes: dict[NodeId, NodeRow] = dict(nodes or {})
         self.counts: RequestCounts = ListedCounts() if counts is None else counts
         self._order = sorted(self.nodes)
@@ -284,17 +285,24 @@ class LogState:
         return LogState(following, counts=counts)
 
     @property
+    def shard(self) -> Shard:
+        """The row of this shard after the entries so far."""
+        if self._shard.size != self._size:
+            self._shard = replace(self._shard, size=self._size)
+        return self._shard
+
+    @property
     def size(self) -> int:
-        return self.shard.size
+        return self._size
 
     @property
     def origin(self) -> str:
-        return self.shard.origin
+        return self._shard.origin
 
     @property
     def directory(self) -> DirectoryEntry | None:
         """The newest `directory` entry; when a further shard begins, the last one of the shard before."""
-        return self.shard.directory
+        return self._shard.directory
 
     @property
     def denied(self) -> tuple[int, ...]:
@@ -354,18 +362,18 @@ class LogState:
         )
 
     def _take(self, index: int, octets: bytes, entry: Entry) -> None:
-        shard = self.shard
-        if index != shard.size:
-            raise MalformedMessage(f"it is not the next one, which is {shard.size}.")
+        shard = self._shard
+        if index != self._size:
+            raise MalformedMessage(f"it is not the next one, which is {self._size}.")
         if shard.closed is not None:
             raise MalformedMessage("the shard is closed.")
         if isinstance(entry, Opened) != (index == 0):
             raise MalformedMessage("`opened` stands first in a shard, and nowhere else.")
-        following = replace(shard, size=index + 1)
         match entry:
             case Requests():
-                self.counts.add(index, len(entry.commitments))
-                self._new_requests.append((index, len(entry.commitments)))
+                count = len(entry.commitments)
+                self.counts.add(index, count)
+                self._new_requests.append((index, count))
             case HeadEntry():
                 self._head(octets, entry)
             case MemberEntry():
@@ -373,23 +381,23 @@ class LogState:
             case Statement():
                 self._statement(index, entry)
             case DirectoryEntry():
-                following = self._directory(following, entry)
+                self._shard = self._directory(shard, entry)
             case Denied():
                 self._deny(entry)
             case PolicyEntry():
-                following = self._policy(following, entry)
+                self._shard = self._policy(shard, entry)
             case Opened():
                 self._opened(entry)
             case Closed():
                 if entry.next_origin != log_origin(shard.federation, shard.number + 1):
                     raise MalformedMessage("it names another log than the next shard.")
-                following = replace(following, closed=entry)
+                self._shard = replace(shard, closed=entry)
             case _:
                 pass
-        self.shard = following
+        self._size = index + 1
 
     def _opened(self, entry: Opened) -> None:
-        shard = self.shard
+        shard = self._shard
         if (entry.federation, entry.shard) != (shard.federation, shard.number):
             raise MalformedMessage("it opens another shard, or that of another federation.")
         end = (entry.previous_origin, entry.previous_size, entry.previous_root)
@@ -466,7 +474,7 @@ class LogState:
         node = statement.node
         row = self._row(node)
         entry.signed.verify(entry.context, VerifyingKey(row.signing_key), str(node))
-        if statement.federation != self.shard.federation:
+        if statement.federation != self._shard.federation:
             raise MalformedMessage(f"a statement of {node} for another federation.")
         if isinstance(statement, Heartbeat):
             self._store(node, self._heartbeat(index, row, statement))
