@@ -16,6 +16,8 @@ from tools.vectors import (
     identifiers,
     index,
     lookups,
+    merkle,
+    notes,
     recall,
     records,
     rules,
@@ -45,6 +47,8 @@ BOOKS = (
     recall.book,
     directory.book,
     rules.book,
+    merkle.book,
+    notes.book,
 )
 
 
