@@ -80,7 +80,7 @@ def _lines() -> dict[tuple[str, bytes], list[NoteSignature]]:
 def line_kept(
     key: VerifierKey, checkpoint: Checkpoint, at: datetime, make: Callable[[], NoteSignature]
 ) -> NoteSignature:
-    """The line of `key` on `checkpoint`, of this time, that stands in some file and verifies; or a new one."""
+    """The line of `key` on `checkpoint`, of this time, that a file has and that verifies; or a new one."""
     cached = _MADE.get((key, checkpoint, at))
     if cached is not None:
         return cached

@@ -334,14 +334,15 @@ def _refused(found: Book, checkpoint: Checkpoint) -> None:
         return SignedCheckpoint(checkpoint, lines).encode().hex()
 
     other = LogKeys(ORIGIN, draw("log Ed25519 seed 1", 32), draw("another ML-DSA seed", 32))
-    for flaw, change in {
+    flaws: dict[str, dict[str, Any]] = {
         "ed25519_alone": {"checkpoint": of(ed25519)},
         "ml_dsa_alone": {"checkpoint": of(ml_dsa)},
         "the_other_way_round": {"checkpoint": of(ml_dsa, ed25519)},
         "witness_in_between": {"checkpoint": of(ed25519, cosigned, ml_dsa)},
         "another_key": {"vkeys": [key.encode() for key in other.verifier_keys]},
         "one_key_known": {"vkeys": vkeys[:1]},
-    }.items():
+    }
+    for flaw, change in flaws.items():
         found.case(f"log_signed_not_{flaw}", "verify-log", {**base, **change}, refuse="signature_invalid")
     size = octets.index(b"\n7\n") + 1
     text = octets.index(b"\n\n")
@@ -360,12 +361,10 @@ def _refused(found: Book, checkpoint: Checkpoint) -> None:
         given = {"checkpoint": changed("signed", *edits)}
         found.case(f"checkpoint_{flaw}", "checkpoint", given, refuse=refuse)
     many = tuple(NoteSignature(f"w{n}", b"\0\0\0\1", b"\1") for n in range(65))
-    lines = "".join(line.line() for line in many)
-    given = {"checkpoint": (checkpoint.text() + "\n" + lines).encode().hex()}
-    found.case("checkpoint_with_65_signatures", "checkpoint", given, refuse="limit_exceeded")
-    lines = "".join(line.line() for line in many[:64])
-    found.case(
-        "checkpoint_with_64_signatures",
-        "checkpoint",
-        {"checkpoint": (checkpoint.text() + "\n" + lines).encode().hex()},
-    )
+    counts: tuple[tuple[int, str | None], ...] = ((64, None), (65, "limit_exceeded"))
+    for count, refusal in counts:
+        lines = "".join(line.line() for line in many[:count])
+        octets = (checkpoint.text() + "\n" + lines).encode()
+        found.case(
+            f"checkpoint_with_{count}_signatures", "checkpoint", {"checkpoint": octets.hex()}, refuse=refusal
+        )
