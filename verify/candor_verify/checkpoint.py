@@ -60,9 +60,6 @@ def parse_checkpoint(octets: bytes) -> Checkpoint:
     origin, size, root, _ = lines
     if not origin:
         raise Malformed("A checkpoint has no origin.")
-    keys = {(signature.name, signature.key_id) for signature in signed.signatures}
-    if len(keys) != len(signed.signatures):
-        raise Malformed("A checkpoint says the same key twice.")
     checkpoint = Checkpoint(origin, note.read_decimal(size), note.read_hash(root), signed.signatures)
     if checkpoint.encode() != octets:
         raise NotCanonical("A checkpoint is not in its one form.")

@@ -158,8 +158,10 @@ def _read_commitments(octets: bytes) -> tuple[bytes, ...]:
     """Most entries of a log are such lists, so they are read without a Reader."""
     count = int.from_bytes(octets[_LIST_AT : _LIST_AT + 4], "big")
     start = _LIST_AT + 4
-    if not 0 < count <= MAX_COMMITMENTS or len(octets) != start + 32 * count:
-        raise Malformed("A list of commitments is empty, too long, or of another length than it says.")
+    if not 0 < count <= MAX_COMMITMENTS:
+        raise LimitExceeded(f"A list of {count} commitments; it has 1 to {MAX_COMMITMENTS}.")
+    if len(octets) != start + 32 * count:
+        raise Malformed("A list of commitments is of another length than it says.")
     commitments = tuple(octets[at : at + 32] for at in range(start, len(octets), 32))
     ascending(list(commitments), "Commitments", bytes)
     return commitments

@@ -19,7 +19,6 @@ from candor_verify.merkle import leaf_hash
 from candor_verify.names import origin_of
 from candor_verify.note import ED25519_COSIGNATURE, ML_DSA_44, VerifierKey
 from candor_verify.statements import (
-    MAX_HEARTBEAT_BITS,
     Heartbeat,
     PackAdoption,
     WitnessKey,
@@ -292,10 +291,7 @@ class State:
         if statement.end > self.size:
             raise LogInconsistent(f"{who} is about entries that were not there")
         bits = self.counts.before(statement.end) - self.counts.before(statement.start)
-        if bits > MAX_HEARTBEAT_BITS or len(statement.received) != -(-bits // 8):
-            raise LogInconsistent(f"{who} has not one bit for each lookup of its range")
-        if bits % 8 and statement.received[-1] & (1 << 8 - bits % 8) - 1:
-            raise LogInconsistent(f"{who} has bits behind its last one")
+        statement.check_bits(bits)
         known.heartbeat = (statement.number, statement.end)
         self._count("heartbeats")
 

@@ -85,7 +85,7 @@ def parse_head(body: bytes) -> IndexHead:
     federation, node, sequence, epoch = (
         names.federation(reader),
         names.node(reader),
-        reader.u64(),
+        reader.count(),
         reader.u32(),
     )
     keys = (reader.exactly(32), reader.exactly(32), reader.exactly(32))

@@ -30,12 +30,12 @@ class CompactRange:
     def __init__(self, size: int = 0, hashes: Iterable[bytes] = ()) -> None:
         """Raises ProofInvalid if the number of hashes is not that of the size's set bits."""
         self.size = size
-        self._hashes = list(hashes)
-        if len(self._hashes) != size.bit_count():
+        self.hashes = list(hashes)
+        if len(self.hashes) != size.bit_count():
             raise ProofInvalid(f"A tree of {size} entries has {size.bit_count()} border hashes.")
 
     def copy(self) -> CompactRange:
-        return CompactRange(self.size, self._hashes)
+        return CompactRange(self.size, self.hashes)
 
     def append(self, leaf: bytes) -> None:
         """One more leaf, as its hash."""
@@ -46,9 +46,9 @@ class CompactRange:
         carry = root
         rest = self.size >> height
         while rest & 1:
-            carry = node_hash(self._hashes.pop(), carry)
+            carry = node_hash(self.hashes.pop(), carry)
             rest >>= 1
-        self._hashes.append(carry)
+        self.hashes.append(carry)
         self.size += 1 << height
 
     def extend(self, leaves: Sequence[bytes]) -> None:
@@ -64,10 +64,10 @@ class CompactRange:
 
     def root(self) -> bytes:
         """Of the tree as it is."""
-        if not self._hashes:
+        if not self.hashes:
             return EMPTY_ROOT
-        result = self._hashes[-1]
-        for left in reversed(self._hashes[:-1]):
+        result = self.hashes[-1]
+        for left in reversed(self.hashes[:-1]):
             result = node_hash(left, result)
         return result
 

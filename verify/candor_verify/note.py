@@ -67,8 +67,8 @@ def read_decimal(value: str) -> int:
 
 
 def check_key_name(name: str) -> str:
-    """A key name: not empty, no space and no plus. Raises Malformed."""
-    if not name or "+" in name or any(character.isspace() for character in name):
+    """A key name: not empty, at most 255 octets, no space and no plus. Raises Malformed."""
+    if not name or len(name.encode()) > 255 or "+" in name or any(character.isspace() for character in name):
         raise Malformed("What stands for a key name is none.")
     return name
 
@@ -137,6 +137,8 @@ def parse_note(octets: bytes) -> Note:
     note = Note(body + "\n", tuple(map(_read_line, lines)))
     if note.encode() != octets:
         raise NotCanonical("A note is not in its one form.")
+    if len({(line.name, line.key_id) for line in note.signatures}) != len(lines):
+        raise NotCanonical("A note says the same key twice.")
     return note
 
 
@@ -160,6 +162,8 @@ def parse_vkey(value: str) -> VerifierKey:
     if not public or _KEY_OCTETS.get(public[0]) != len(public) - 1:
         raise Malformed("A verifier key is of no known type, or not as long as its type.")
     key = VerifierKey(check_key_name(name), public[0], public[1:])
+    if key.kind != ML_DSA_44:
+        check_ed25519_key(key.key)
     if key_id != key.key_id.hex():
         raise Malformed("The id of a verifier key is not that of its name and octets.")
     if key.encode() != value:
@@ -210,6 +214,17 @@ def subtree_message(name: str, seconds: int, origin: str, size: int, root: bytes
     )
 
 
+def signed_octets(
+    name: str, kind: int, text: str, origin: str, size: int, root: bytes, seconds: int
+) -> bytes:
+    """What a key of this type signs of a checkpoint; an Ed25519 key of type 1 states no time."""
+    if kind == ED25519:
+        return text.encode()
+    if kind == ED25519_COSIGNATURE:
+        return f"cosignature/v1\ntime {seconds}\n{text}".encode()
+    return subtree_message(name, seconds, origin, size, root)
+
+
 def verify_line(
     key: VerifierKey, signature: NoteSignature, text: str, origin: str, size: int, root: bytes
 ) -> int | None:
@@ -220,18 +235,15 @@ def verify_line(
     who = f"{key.name} (key {key.key_id.hex()})"
     if not key.made(signature) or len(signature.payload) != _PAYLOAD_OCTETS[key.kind]:
         raise SignatureInvalid(f"The signature of {who} does not verify.")
-    if key.kind == ED25519:
-        verify_ed25519(key.key, signature.payload, text.encode(), who)
-        return None
-    seconds = int.from_bytes(signature.payload[:8], "big")
-    rest = signature.payload[8:]
-    if not 0 < seconds < 253_402_300_800:
+    seconds = 0 if key.kind == ED25519 else int.from_bytes(signature.payload[:8], "big")
+    if key.kind != ED25519 and not 0 < seconds < 253_402_300_800:
         raise SignatureInvalid(f"The time in the signature of {who} is zero, or beyond the year 9999.")
-    if key.kind == ED25519_COSIGNATURE:
-        verify_ed25519(key.key, rest, f"cosignature/v1\ntime {seconds}\n{text}".encode(), who)
+    message = signed_octets(key.name, key.kind, text, origin, size, root, seconds)
+    if key.kind == ML_DSA_44:
+        verify_ml_dsa(key.key, signature.payload[8:], message, who)
     else:
-        verify_ml_dsa(key.key, rest, subtree_message(key.name, seconds, origin, size, root), who)
-    return seconds
+        verify_ed25519(key.key, signature.payload[-64:], message, who)
+    return None if key.kind == ED25519 else seconds
 
 
 def find_line(key: VerifierKey, signatures: Iterable[NoteSignature]) -> NoteSignature | None:

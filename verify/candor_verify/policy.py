@@ -7,7 +7,7 @@ cosignatures of time t or later make the quorum.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from candor_verify import note
@@ -17,6 +17,7 @@ from candor_verify.names import CLOCK_TOLERANCE, at_seconds
 from candor_verify.note import VerifierKey, parse_vkey
 
 MAX_POLICY_OCTETS = 60_000
+MAX_NAMED = 64
 NONE = b"none"
 _LOG_KINDS = (note.ED25519, note.ML_DSA_44)
 _WITNESS_KINDS = (note.ED25519_COSIGNATURE, note.ML_DSA_44)
@@ -39,6 +40,8 @@ class Policy:
     witnesses: Mapping[bytes, VerifierKey]
     groups: Mapping[bytes, Group]
     quorum: bytes
+    log_urls: tuple[bytes, ...] = ()
+    witness_urls: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def log_keys(self, origin: str) -> LogKeys:
         """Both keys of a shard. Raises SignatureInvalid if the policy does not name them."""
@@ -80,13 +83,17 @@ class Policy:
         latest = int((now + CLOCK_TOLERANCE).timestamp())
         known = self.cosignatures(checkpoint)
         times = {name: seconds for name, seconds in known.items() if seconds <= latest}
-        reached = self._reached(self.quorum, times)
+        reached = self.reached(times)
         if reached is None:
             raise LogUnwitnessed(
                 f"The quorum is missing: {len(known)} of {len(self.witnesses)} known witnesses cosigned"
                 + (", some of them in the future." if len(times) < len(known) else ".")
             )
         return at_seconds(reached)
+
+    def reached(self, times: Mapping[bytes, int]) -> int | None:
+        """The latest time by which the quorum is made of cosignatures of these times, None without it."""
+        return self._reached(self.quorum, times)
 
     def _reached(self, name: bytes, times: Mapping[bytes, int]) -> int | None:
         """Groups name only what stands before them, so that this ends."""
@@ -121,9 +128,19 @@ def parse_policy(octets: bytes) -> Policy:
         words = line.replace(b"\t", b" ").split(b" ")
         if (items := [word for word in words if word]) and not items[0].startswith(b"#"):
             parser.line(items)
+            if max(len(parser.logs), len(parser.witnesses), len(parser.groups)) > MAX_NAMED:
+                raise LimitExceeded(f"A policy names at most {MAX_NAMED} logs, witnesses, groups each.")
     if parser.quorum is None:
         raise Malformed("A policy has no quorum line.")
-    return Policy(octets, tuple(parser.logs), parser.witnesses, parser.groups, parser.quorum)
+    return Policy(
+        octets,
+        tuple(parser.logs),
+        parser.witnesses,
+        parser.groups,
+        parser.quorum,
+        tuple(parser.log_urls),
+        parser.witness_urls,
+    )
 
 
 class _Parser:
@@ -131,7 +148,9 @@ class _Parser:
 
     def __init__(self) -> None:
         self.logs: list[VerifierKey] = []
+        self.log_urls: list[bytes] = []
         self.witnesses: dict[bytes, VerifierKey] = {}
+        self.witness_urls: dict[bytes, bytes] = {}
         self.groups: dict[bytes, Group] = {}
         self.quorum: bytes | None = None
         self._keys: set[tuple[bool, bytes]] = set()
@@ -139,11 +158,13 @@ class _Parser:
 
     def line(self, items: list[bytes]) -> None:
         match items:
-            case [b"log", vkey] | [b"log", vkey, _]:
+            case [b"log", vkey, *url] if len(url) <= 1:
                 self.logs.append(self._key(vkey, _LOG_KINDS))
-            case [b"witness", name, vkey] | [b"witness", name, vkey, _]:
+                self.log_urls.append(b"".join(url))
+            case [b"witness", name, vkey, *url] if len(url) <= 1:
                 self._free(name)
                 self.witnesses[name] = self._key(vkey, _WITNESS_KINDS)
+                self.witness_urls[name] = b"".join(url)
             case [b"group", name, threshold, *members] if members:
                 self._free(name)
                 self.groups[name] = self._group(threshold, members)

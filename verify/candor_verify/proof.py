@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from candor_verify.checkpoint import Checkpoint, LogKeys, parse_checkpoint, verify_log
-from candor_verify.errors import LimitExceeded, Malformed, NotCanonical, SignatureInvalid
+from candor_verify.errors import LimitExceeded, Malformed, NotCanonical
 from candor_verify.merkle import leaf_hash, verify_inclusion
 from candor_verify.note import MAX_NOTE_OCTETS, read_decimal, read_hash
 from candor_verify.policy import Policy
@@ -63,7 +63,7 @@ def check_lines(checkpoint: Checkpoint, policy: Policy) -> LogKeys:
     others = checkpoint.signatures[2:]
     witnesses = policy.witnesses.values()
     if not all(any(key.made(line) for key in witnesses) for line in others):
-        raise SignatureInvalid("A checkpoint carries a signature that the policy does not know.")
+        raise NotCanonical("A checkpoint carries a signature that the policy does not know.")
     order = [(line.name.encode(), line.key_id) for line in others]
     if order != sorted(order):
         raise NotCanonical("The signatures of a checkpoint are not in the order of their key names.")

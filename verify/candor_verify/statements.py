@@ -125,6 +125,18 @@ class Heartbeat:
             raise Malformed("A heartbeat has no bit for a lookup in its range.")
         return bool(self.received[number // 8] >> (7 - number % 8) & 1)
 
+    def check_bits(self, commitments: int) -> None:
+        """That there is one bit for each of so many commitments (§14.8).
+
+        Raises LimitExceeded or NotCanonical.
+        """
+        if commitments > MAX_HEARTBEAT_BITS:
+            raise LimitExceeded("A heartbeat is about too many lookups.")
+        if len(self.received) != -(-commitments // 8):
+            raise NotCanonical("A heartbeat has not one bit for each lookup of its range.")
+        if commitments % 8 and self.received[-1] & (1 << 8 - commitments % 8) - 1:
+            raise NotCanonical("A heartbeat has bits behind its last one.")
+
 
 def lookup_digest(body: bytes) -> bytes:
     """By which an answer names its lookup (§7.4)."""

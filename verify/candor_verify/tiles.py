@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from candor_verify.errors import Malformed
+from candor_verify.errors import LimitExceeded, Malformed
 from candor_verify.merkle import HASH
 
 WIDTH = 256
@@ -46,7 +46,9 @@ def width_of(level: int | None, index: int, size: int) -> int:
 
 
 def decode_bundle(octets: bytes, count: int) -> list[bytes]:
-    """The entries of a bundle, of which there must be `count`. Raises Malformed."""
+    """The entries of a bundle, of which there must be `count`. Raises Malformed or LimitExceeded."""
+    if count > WIDTH:
+        raise LimitExceeded(f"A bundle of {count} entries; it has at most {WIDTH}.")
     found = []
     position, end = 0, len(octets)
     for _ in range(count):
