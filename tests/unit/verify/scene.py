@@ -1,4 +1,4 @@
-"""What the verifier's tests share: a court with a real certificate chain, and files as a reviewer has them."""
+"""What the verifier's tests share: a court with a real certificate chain, and its policy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from candor_proto.signing import SigningKey
 from candor_proto.tlog.policy import members_policy
 from candor_verify.policy import parse_policy
 from candor_verify.proof import Judge
-from tests import accountable, misdeeds
+from tests import accountable, misdeeds, parties
 from tests.accountable import Court
 from tests.parties import FEDERATION, NOW
 from tests.unit.proto.accountability import test_framing
@@ -36,7 +36,7 @@ def usage(*, signs: bool) -> x509.KeyUsage:
 
 
 class Chain:
-    """A root, an authority below it, and the hub's directory key, in DER; whatever is to be odd is a parameter."""
+    """A root, an authority below it, and the hub's directory key; whatever is to be odd is a parameter."""
 
     def __init__(
         self,
@@ -103,14 +103,14 @@ class Chain:
 
 def court_of(chain: Chain) -> Court:
     """A court whose hub's directory key hangs from this chain."""
-    original = accountable.Parties.__init__
+    original = parties.Parties.__init__
 
-    def with_key(self: accountable.Parties, *names: str) -> None:
+    def with_key(self: parties.Parties, *names: str) -> None:
         original(self, *names)
         self.directory_key = SigningKey(chain.key.private_bytes_raw())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(accountable.Parties, "__init__", with_key)
+        patch.setattr(parties.Parties, "__init__", with_key)
         return Court()
 
 

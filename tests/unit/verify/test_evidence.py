@@ -1,4 +1,4 @@
-"""§17: the verifier takes every misdeed for what it is, accuses nobody who kept the protocol, and sees any change."""
+"""§17: every misdeed is taken for what it is, nobody who kept the protocol is accused, any change is seen."""
 
 from __future__ import annotations
 
