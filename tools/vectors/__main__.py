@@ -13,6 +13,7 @@ from tools.vectors import (
     directory,
     disclosure,
     entries,
+    folds,
     heads,
     identifiers,
     index,
@@ -57,6 +58,7 @@ BOOKS = (
     policies.book,
     witnesses.book,
     proofs.book,
+    folds.book,
 )
 
 
