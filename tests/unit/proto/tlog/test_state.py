@@ -224,12 +224,20 @@ def test_a_serial_is_denied_once() -> None:
 
 
 def test_versions_of_the_directory_follow_each_other() -> None:
-    opened().refuses(opened().directory(2), "does not follow")
-    opened().refuses(opened().directory(0), "does not follow")
     log = running()
+    log.refuses(log.directory(0), "does not follow")
     log.refuses(log.directory(1), "does not follow")
     log.refuses(log.directory(3), "does not follow")
     log.add(log.directory(2))
+
+
+@pytest.mark.parametrize("version", [1, 2, 57, 2**63 - 1])
+def test_a_log_may_begin_with_any_version_of_a_directory_that_is_older_than_it(version: int) -> None:
+    opened().refuses(opened().directory(0), "version 0")
+    log = opened().add(opened().directory(version))
+    log.refuses(log.directory(version), "does not follow")
+    if version < 2**63 - 1:
+        log.add(log.directory(version + 1))
 
 
 def test_a_directory_is_what_the_entries_add_up_to() -> None:
@@ -532,7 +540,7 @@ def test_rotation_changes_no_member(change: Callable[[Log], Log]) -> None:
 def test_a_further_shard_of_a_log_without_directory_or_policy_begins_with_the_first() -> None:
     log = opened().add(closing())
     second = following(log)
-    second.refuses(second.directory(0), "does not follow")
+    second.refuses(second.directory(0), "version 0")
     second.add(second.directory(1), PolicyEntry(1, NOW, b"quorum none\n"))
 
 
