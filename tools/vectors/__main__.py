@@ -12,7 +12,9 @@ from tools.vectors import (
     curve,
     directory,
     disclosure,
+    draws_of_audit,
     entries,
+    evidence,
     folds,
     heads,
     identifiers,
@@ -20,9 +22,11 @@ from tools.vectors import (
     lookups,
     merkle,
     notes,
+    openings,
     policies,
     proofs,
     recall,
+    receipts,
     records,
     rules,
     sealing,
@@ -59,6 +63,10 @@ BOOKS = (
     witnesses.book,
     proofs.book,
     folds.book,
+    draws_of_audit.book,
+    receipts.book,
+    evidence.book,
+    openings.book,
 )
 
 

@@ -456,7 +456,7 @@ def _statements(found: Book) -> None:
     }
     found.case("witness_key", "encode-witness-key", given)
     adopted = logs.adoption(ASKER)
-    given = {
+    adoption: dict[str, Any] = {
         "federation": str(adopted.federation),
         "node": str(adopted.node),
         "pack": adopted.pack,
@@ -464,7 +464,7 @@ def _statements(found: Book) -> None:
         "pack_digest": adopted.pack_digest.hex(),
         "adopted": ms(adopted.adopted_at),
     }
-    found.case("adoption", "encode-pack-adoption", given)
+    found.case("adoption", "encode-pack-adoption", adoption)
     bits = [True, False, True, True, False, False, False, True, True, False]
     found.case("heartbeat", "encode-heartbeat", shown_heartbeat(logs.heartbeat(1, 0, 40, bits)))
     found.case("heartbeat_about_nothing", "encode-heartbeat", shown_heartbeat(logs.heartbeat(7, 12, 12, [])))

@@ -28,6 +28,7 @@ from tools.vectors import logs, world
 from tools.vectors.book import Book, Given, changed, operation
 from tools.vectors.draws import draw
 from tools.vectors.logs import heartbeat, sign_heartbeat, witness_statement
+from tools.vectors.notes import LOG_KEYS, ORIGIN
 from tools.vectors.parties import ASKER, DAY, EPOCH, FEDERATION, HOUR, NOW, OWNER, THIRD, Party, ms
 from tools.vectors.shapes import OCTETS, TEXT, TIME, U64, fields, fixed, listed
 
@@ -47,7 +48,8 @@ _SHARD = fields(size=U64, root=fixed(32), states=listed(fixed(32)))
     },
 )
 def _fold_log(given: Given) -> dict[str, Any]:
-    state, made = LogState.first(FederationName(given["federation"])), []
+    state = LogState.first(FederationName(given["federation"]))
+    made: list[dict[str, Any]] = []
     for number, texts in enumerate(given["shards"]):
         if number:
             state = state.successor(bytes.fromhex(made[-1]["root"]))
@@ -156,7 +158,7 @@ class _Folding:
             self.case(flaw, [entry.encode().hex()], refuse="log_inconsistent")
         closed = parse_entry(self.first["closed"])
         assert isinstance(closed, Closed)
-        for flaw, origin in {"itself": logs.ORIGIN, "the_one_after": f"{FEDERATION}/log/3"}.items():
+        for flaw, origin in {"itself": ORIGIN, "the_one_after": f"{FEDERATION}/log/3"}.items():
             self.broken(f"closed_names_{flaw}", "opened", replace(closed, next_origin=origin))
         self.broken("behind_closed", "closed", self.first["rules"])
 
@@ -195,7 +197,11 @@ class _Folding:
     def directories_and_policies(self) -> None:
         first = parse_entry(self.first["directory 1"])
         assert isinstance(first, DirectoryEntry)
-        self.broken("directory_version_2_first", "head birch-so", replace(first, version=2))
+        beginning = self.named(*self.order[: self.order.index("head birch-so") + 1])
+        older = replace(first, version=41).encode().hex()
+        self.case(
+            "directory_version_41_first", [*beginning, older], comment="of a federation older than its log"
+        )
         self.broken("directory_version_0_first", "head birch-so", replace(first, version=0))
         self.broken("directory_version_repeated", "directory 1", first)
         self.broken("directory_version_left_out", "directory 1", replace(first, version=3))
@@ -206,7 +212,7 @@ class _Folding:
             first,
             comment="the state is that of the head to come",
         )
-        policy = PolicyEntry(1, NOW, logs.policy_text(logs.LOG_KEYS))
+        policy = PolicyEntry(1, NOW, logs.policy_text(LOG_KEYS))
         self.broken("policy_version_2_first", "opened", replace(policy, version=2))
         self.broken("policy_version_repeated", "policy 1", policy)
         self.broken("policy_version_left_out", "policy 1", replace(policy, version=3))

@@ -23,7 +23,6 @@ from candor_proto.disclosure import DisclosureRequest, Outcome
 from candor_proto.errors import (
     CandorError,
     CommitmentMismatch,
-    IdentityMismatch,
     LimitExceeded,
     MalformedMessage,
     NotEvidence,
@@ -282,7 +281,7 @@ def two_lookups(evidence: Evidence, trust: Trust) -> str:
     first = signed_lookup(evidence.part("first"), evidence.federation, asker, key)
     second = signed_lookup(evidence.part("second"), evidence.federation, asker, key)
     if first.lookup_id != second.lookup_id:
-        raise IdentityMismatch("Two lookups under two ids are no contradiction.")
+        raise NotEvidence("Two lookups under two ids are no contradiction.")
     if evidence.part("first").body == evidence.part("second").body:
         raise NotEvidence("The two lookups are one.")
     return f"{asker} signed two lookups under the id {first.lookup_id}"
