@@ -279,6 +279,7 @@ class _Court:
             {**good, "head": self.honest_head, "segment": self.segment("1", octets)},
         )
         self.refused("malformed_segment_not_named", {**good, "head": self.honest_head})
+        self.entries(owner, octets)
         self.blobs(owner, octets)
         self.shares(owner, octets)
 
@@ -308,12 +309,31 @@ class _Court:
         honest = {"head": self.honest_head, "segment": self.segment("1", octets)}
         self.refused("malformed_blob_that_opens", {**good, **honest})
         wrong = {"base64": draw("a guessed secret", 16).hex()}
-        self.refused(
-            "malformed_blob_by_another_secret", {**good, **honest, "secret": wrong}, "sealed_data_invalid"
-        )
+        self.refused("malformed_blob_by_another_secret", {**good, **honest, "secret": wrong})
         elsewhere = {"base64": draw("no blob", 16).hex()}
         self.refused("malformed_blob_that_is_not_there", {**good, "blob": elsewhere})
         self.refused("malformed_blob_in_a_segment_not_named", {**good, "head": self.honest_head})
+
+    def entries(self, owner: FileValue, octets: bytes) -> None:
+        _, output, entry = world.sealed().entries[0]
+        at = octets.index(entry)
+        spoilt = edit(at + 95, 1, bytes([entry[95] ^ 1]))
+        whole = octets[: at + 95] + bytes([entry[95] ^ 1]) + octets[at + 96 :]
+        good = self.file(
+            "malformed-entry",
+            head=self.naming("head of a spoilt entry", (1, whole)),
+            segment=self.segment("entry", whole, spoilt),
+            output={"base64": output.hex()},
+            counter=0,
+            owner_member=owner,
+        )
+        self.holds("malformed_entry", good)
+        honest = {"head": self.honest_head, "segment": self.segment("1", octets)}
+        self.refused("malformed_entry_that_opens", {**good, **honest})
+        self.refused("malformed_entry_of_another_counter", {**good, "counter": 1})
+        self.refused(
+            "malformed_entry_of_another_output", {**good, "output": {"base64": draw("output", 64).hex()}}
+        )
 
     def shares(self, owner: FileValue, octets: bytes) -> None:
         secrets = world.SECRETS

@@ -43,8 +43,8 @@ _NAMES = ("case", "consent", "officer", "filler")
     "check-opening",
     "18.3",
     "whether the opening of this value explains a logged lookup: the cases of the persons asked about, and "
-    "those of them that do not stand in the `register`. Where the comment begins with *plan:*, it is found by "
-    "computing the plan anew (matching.md)",
+    "those of them that do not stand in the `register`. Where the comment begins with *plan:*, it is found "
+    "by computing the plan anew (matching.md)",
     {"file": _FILE, "policy": OCTETS, "now": TIME, "register": listed(TEXT)},
     {"cases": listed(TEXT), "not_in_the_register": listed(TEXT)},
 )

@@ -191,8 +191,11 @@ def malformed_blob(evidence: Evidence, trust: Trust) -> str:
     head, blob_id = _head(evidence, trust), BlobId(evidence.octets("blob"))
     blob = _blob(_segment(head, evidence.octets("segment")), blob_id)
     owner, secret = _owner(head), evidence.octets("secret")
-    # A blob that says of another secret nothing at all is every honest blob.
-    check_blob_commitment(blob, secret, owner)
+    try:
+        # A blob that says of another secret nothing at all is every honest blob.
+        check_blob_commitment(blob, secret, owner)
+    except SealedDataInvalid as error:
+        raise NotEvidence(f"The secret shown is not the blob's: {error.message}") from None
     try:
         open_blob(blob, secret, owner)
     except SealedDataInvalid as error:
