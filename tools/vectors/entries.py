@@ -299,7 +299,7 @@ _ADOPTION = {
 
 
 @operation(
-    "encode-pack-adoption", "14.3", "the body of a pack adoption. Two-way", _ADOPTION, {"body": OCTETS}
+    "encode-pack-adoption", "14.9", "the body of a pack adoption. Two-way", _ADOPTION, {"body": OCTETS}
 )
 def _encode_adoption(given: Given) -> dict[str, Any]:
     made = PackAdoption(
@@ -373,7 +373,7 @@ def book() -> Book:
     found = Book(
         "log_entries",
         "Entries of every kind, the statements in them, commitments, and the state of the directory.",
-        ("14.3", "14.4", "14.8", "15.2"),
+        ("14.3", "14.4", "14.8", "14.9", "15.2"),
         "The entries of the story's log (README.md); by candor_proto.tlog.",
     )
     for name, octets in logs.first_shard():
