@@ -1,4 +1,4 @@
-"""Files of the log as the hub serves them (C2SP tlog-tiles; docs/protocol.md §14.6). Nothing here is verified."""
+"""Files of the log as the hub serves them, unverified (C2SP tlog-tiles; docs/protocol.md §14.6)."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ witness_migrations = Migrations("witness")
 
 _LOG = (
     # Each shard that was followed; the last one is followed now. `size` entries were read and folded, of
-    # which `hashes` are the compact range; `checkpoint` is the largest witnessed head that was taken up, never
-    # of a size below `size` (it is above it only while a long way is gone in pieces), with the time of
-    # witness of its newest copy. Heads of `refused_from` entries or more contradict the rules (§14.5).
+    # which `hashes` are the compact range; `checkpoint` is the largest witnessed head that was taken up,
+    # never of a size below `size` (it is above it only while a long way is gone in pieces), with the time
+    # of witness of its newest copy. Heads of `refused_from` entries or more contradict the rules (§14.5).
     """CREATE TABLE tlog_shards (
         shard INTEGER PRIMARY KEY,
         origin TEXT NOT NULL UNIQUE,
@@ -38,7 +38,7 @@ _LOG = (
         position INTEGER NOT NULL,
         in_force INTEGER NOT NULL CHECK (in_force IN (0, 1))
     ) STRICT""",
-    # What the state of the log is made of (§14.4, §14.5): `candor_proto.tlog.state.Changes`, of the last shard.
+    # What the state of the log is made of (§14.4, §14.5), of the last shard: `candor_proto.tlog.state`.
     # Parts are `shard`, `node` (by node id) and `denied` (by serial).
     """CREATE TABLE tlog_state (
         part TEXT NOT NULL,
@@ -93,6 +93,14 @@ _LOG = (
         received_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX tlog_received_by_time ON tlog_received (received_at)",
+    # The newest index head of this node that the log holds, also while a further shard is only begun.
+    """CREATE TABLE tlog_own_logged (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        sequence INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        keys BLOB NOT NULL,
+        leaf BLOB NOT NULL
+    ) STRICT""",
     # Leaf hashes of the index heads that this node signed, stored before they leave it.
     """CREATE TABLE tlog_own_heads (
         leaf BLOB PRIMARY KEY CHECK (length(leaf) = 32),
@@ -105,6 +113,13 @@ _LOG = (
         shard INTEGER NOT NULL,
         position INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
+    # Lookups that this node answered since it was made, evaluated and refused (§14.8).
+    """CREATE TABLE tlog_answered (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        evaluated INTEGER NOT NULL,
+        refused INTEGER NOT NULL
+    ) STRICT""",
+    "INSERT INTO tlog_answered VALUES (1, 0, 0)",
     # A database that was restored: heads are signed again once a head witnessed after this moment was read.
     """CREATE TABLE tlog_restored (
         one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -1,10 +1,10 @@
 """A C2SP witness over a durable store: judged, stored and signed in one transaction, then answered (§15.3).
 
 Rules of this file:
-- `latest` is read in the very transaction in which what was accepted is stored: of two requests at a time one
-  comes after the other, and none rolls the witness back;
-- the cosignatures are made inside it, because they are kept as they are answered, and leave it only once it is
-  on the disk: a crash before that has signed nothing that anybody saw.
+- `latest` is read in the very transaction in which what was accepted is stored: of two requests at a time
+  one comes after the other, and none rolls the witness back;
+- the cosignatures are made inside it, because they are kept as they are answered, and leave it only once it
+  is on the disk: a crash before that has signed nothing that anybody saw.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Witness:
         self._clock = clock
 
     async def add_checkpoint(self, request: bytes) -> Verdict:
-        """Status, content type and body as tlog-witness has them; raises StoreUnusable, having signed nothing."""
+        """Status, content type and body as tlog-witness has them; raises StoreUnusable, with nothing signed."""
         return await self._store.run(lambda db: self.judge(db, request))
 
     def judge(self, db: Database, request: bytes) -> Verdict:
