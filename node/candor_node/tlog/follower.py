@@ -224,12 +224,12 @@ class Follower:
     async def _newest(self, following: Following) -> None:
         """Take up the newest head of a shard, and what policies it brings into force."""
         shard = following.shard
-        if shard.signed is not None and not shard.whole:
-            # A long way was not gone to its end.
-            await self._take(following, shard.signed, verify_log(shard.signed, shard.keys))
         signed, signed_at = await self._taking_up.examine(
             following, await self.files.checkpoint(shard.number)
         )
+        if shard.signed is not None and not shard.whole:
+            # A long way was not gone to its end.
+            await self._take(following, shard.signed, verify_log(shard.signed, shard.keys))
         while True:
             try:
                 await self._take(following, signed, signed_at)

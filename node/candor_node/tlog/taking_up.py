@@ -182,7 +182,7 @@ class TakingUp:
             raise await self._contradicted(following, signed) from None
 
     async def _contradicted(self, following: Following, signed: SignedCheckpoint) -> LogInconsistent:
-        """What to raise for entries that do not lead to a head; keeps the proof of a fork, if there is one."""
+        """What to raise for entries that do not lead to a head; keeps the proof of a fork, if any."""
         held = following.shard.signed
         if held is not None:
             found = await contradictions.forked(self._files, following.shard.number, held, signed)
