@@ -115,8 +115,8 @@ def _own_head(db: Database, shard: int, position: int, octets: bytes, entry: Hea
             shard,
             position,
             entry.sequence,
-            f"The log holds an index head {entry.sequence} of this node (entry {position} of shard {shard}) "
-            "that it does not remember signing. After a restore that is to be expected; otherwise somebody else "
+            f"The log holds an index head {entry.sequence} of this node (entry {position}, shard {shard})"
+            " that it does not remember signing. After a restore that is to be expected; otherwise somebody else "
             "publishes under its name: call the hub's operator.",
         )
 
