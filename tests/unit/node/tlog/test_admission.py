@@ -16,7 +16,7 @@ from candor_node.index_client import IndexClient
 from candor_proto.directory import Directory, MemberStatus, VerifiedDirectory, verify_directory
 from candor_proto.errors import CandorError, LogInconsistent, LogUnwitnessed, NotLogged, Rollback
 from candor_proto.tlog.age import LogAge
-from tests.logs import FEDERATION, NOW, later
+from tests.memory_log import FEDERATION, NOW, later
 from tests.parties import CHAIN_DIGEST
 from tests.unit.node.tlog.scenes import Reader, play
 
@@ -236,7 +236,10 @@ def test_who_did_not_sign_is_named(tmp_path: Path) -> None:
         log.files["1/signed"] = log.head(clock.now(), "alpha").encode()
         await reader.follower.follow()
         notice = reader.follower.notice(clock.now())
-        assert "Of its 3 witnesses these have not signed its newest head: member/bravo, member/charlie." in notice
+        assert (
+            "Of its 3 witnesses these have not signed its newest head: member/bravo, member/charlie."
+            in notice
+        )
 
     play(tmp_path, scene)
 

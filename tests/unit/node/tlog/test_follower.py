@@ -8,7 +8,7 @@ import pytest
 
 from candor_proto.errors import LogInconsistent, LogUnwitnessed, Rollback, SignatureInvalid
 from candor_proto.tlog.policy import parse_policy
-from tests.logs import NOW, Log, later
+from tests.memory_log import NOW, Log, later
 from tests.unit.node.tlog.scenes import Reader, play
 
 BOTH = ("alpha", "bravo")
