@@ -167,6 +167,27 @@ class Rollback(CandorError):
     fault = Fault.PEER
 
 
+class NotLogged(CandorError):
+    """What the log has to hold is not there, or not there yet (docs/protocol.md §10.4)."""
+
+    code = "not_logged"
+    fault = Fault.PEER
+
+
+class LogUnwitnessed(CandorError):
+    """No head of the log that enough witnesses have signed, or none that is young enough (§15.5, §15.6)."""
+
+    code = "log_unwitnessed"
+    fault = Fault.PEER
+
+
+class LogInconsistent(CandorError):
+    """The log contradicts itself, its rules, or what was seen of it before (§14.5)."""
+
+    code = "log_inconsistent"
+    fault = Fault.PEER
+
+
 class CommitmentMismatch(CandorError):
     """An opened record, or an audit opening, that is not what was committed to."""
 
