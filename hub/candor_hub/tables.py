@@ -184,7 +184,7 @@ lookup_unreached = sa.Table(
     sa.Column("node", sa.Text, primary_key=True),
 )
 
-# --- the transparency log (docs/protocol.md §14); its entries and hashes are files (`tlog.files`) ------------
+# --- the transparency log (docs/protocol.md §14); its entries and hashes are files (`tlog.files`) -----------
 
 # What is to be appended, in order; `opening` rows are the first ones of a shard. Of kinds 10 and 11 a row is
 # one commitment, otherwise an entry.
@@ -199,8 +199,8 @@ log_waiting = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# `signed` is the newest checkpoint signed, of `size` and `compact_range`; `witnessed` the newest with a quorum.
-# Both are empty at first; `closed` says that the last entry says so.
+# `signed` is the newest checkpoint signed, of `size` and `compact_range`, `witnessed` the newest one with a
+# quorum: both are empty at first. `closed` says that the last entry says so.
 log_shards = sa.Table(
     "log_shards",
     metadata,
@@ -249,7 +249,7 @@ log_draws = sa.Table(
     sa.Column("checkpoint", sa.LargeBinary, nullable=False),
 )
 
-# What was logged of each member last, or waits to be: leaf hashes, and which head the one of the head is about.
+# What was logged of each member last, or waits to be: leaf hashes, and which head the second one is about.
 log_members = sa.Table(
     "log_members",
     metadata,
@@ -275,6 +275,31 @@ log_witnesses = sa.Table(
     sa.Column("issued_at", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("signature", sa.LargeBinary, nullable=False),
+)
+
+# Every witness key that was ever handed in, by SHA-256: another member cannot take one over.
+log_witness_keys = sa.Table(
+    "log_witness_keys",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("node", sa.ForeignKey("members.node"), nullable=False),
+)
+
+# What the entries of the present shard add up to (candor_proto.tlog.state): rows by kind and name, and of the
+# `requests` entries how many commitments there are up to and with each.
+log_state = sa.Table(
+    "log_state",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+
+log_state_requests = sa.Table(
+    "log_state_requests",
+    metadata,
+    sa.Column("at_index", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
 )
 
 # Witnesses that the operator adds to the policy, in their order.
@@ -318,6 +343,9 @@ LOG_TABLES = (
     log_members,
     log_denied,
     log_witnesses,
+    log_witness_keys,
+    log_state,
+    log_state_requests,
     log_outside,
     log_heartbeats,
     log_requests,

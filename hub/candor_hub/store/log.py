@@ -221,7 +221,7 @@ class Log:
         query = sa.select(log_directories.c.version, log_directories.c.at_index).where(
             log_directories.c.shard == shard
         )
-        return {version: index for version, index in self._connection.execute(query)}
+        return {row.version: row.at_index for row in self._connection.execute(query)}
 
     # --- policies ---------------------------------------------------------------------------------------
 
@@ -258,9 +258,7 @@ class Log:
     def place_policy(self, version: int, shard: int, index: int) -> None:
         """Where a policy was logged first."""
         fresh = (log_policies.c.version == version) & log_policies.c.shard.is_(None)
-        self._connection.execute(
-            sa.update(log_policies).where(fresh).values(shard=shard, at_index=index)
-        )
+        self._connection.execute(sa.update(log_policies).where(fresh).values(shard=shard, at_index=index))
 
     def put_in_force(self, version: int, checkpoint: bytes) -> None:
         waiting = (log_policies.c.version == version) & log_policies.c.checkpoint.is_(None)
@@ -283,19 +281,22 @@ class Log:
     # --- draws and facts --------------------------------------------------------------------------------
 
     def add_draw(self, shard: int, month: str, checkpoint: bytes) -> bool:
-        """Keep the checkpoint unless the month has one, in whatever shard; whether it is kept."""
+        """Keep the checkpoint unless the month has one, in whatever shard; whether it is kept.
+
+        The end of a shard is a month of its own, in each shard.
+        """
         known = sa.select(log_draws.c.month).where(log_draws.c.month == month)
+        if not month[0].isdigit():
+            known = known.where(log_draws.c.shard == shard)
         if self._connection.execute(known).first() is not None:
             return False
-        self._connection.execute(
-            sa.insert(log_draws).values(shard=shard, month=month, checkpoint=checkpoint)
-        )
+        self._connection.execute(sa.insert(log_draws).values(shard=shard, month=month, checkpoint=checkpoint))
         return True
 
     def draws(self, shard: int) -> dict[str, bytes]:
         """Checkpoints by month."""
         query = sa.select(log_draws.c.month, log_draws.c.checkpoint).where(log_draws.c.shard == shard)
-        return {month: checkpoint for month, checkpoint in self._connection.execute(query)}
+        return {row.month: row.checkpoint for row in self._connection.execute(query)}
 
     def fact(self, name: str) -> str:
         """Something small that is remembered; empty if it is not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 
 from candor_hub.driver import Connection, change_matching, insert_many, sa
 from candor_hub.tables import (
@@ -13,6 +14,7 @@ from candor_hub.tables import (
     log_heartbeats,
     log_members,
     log_requests,
+    log_witness_keys,
     log_witnesses,
     lookup_targets,
     lookup_unreached,
@@ -87,7 +89,12 @@ class Logged:
         keys = [(str(node),) for node in sorted(changed)]
         change_matching(self._connection, "DELETE FROM log_members", ("node",), keys)
         rows = [
-            (str(node), one.member_hash, one.head_statement or None, one.head_hash if one.head_statement else None)
+            (
+                str(node),
+                one.member_hash,
+                one.head_statement or None,
+                one.head_hash if one.head_statement else None,
+            )
             for node, one in sorted(changed.items())
         ]
         columns = ("node", "member_hash", "head_statement", "head_hash")
@@ -147,10 +154,10 @@ class Logged:
         return _witness(row) if row else None
 
     def witness_key_is_taken(self, node: NodeId, keys: Collection[bytes]) -> bool:
-        """Whether another member has one of these keys."""
-        query = sa.select(log_witnesses.c.node).where(
-            log_witnesses.c.node != str(node),
-            log_witnesses.c.ed25519_key.in_(keys) | log_witnesses.c.ml_dsa_key.in_(keys),
+        """Whether one of these keys is, or was, another member's."""
+        digests = [sha256(key).digest() for key in keys]
+        query = sa.select(log_witness_keys.c.node).where(
+            log_witness_keys.c.node != str(node), log_witness_keys.c.digest.in_(digests)
         )
         return self._connection.execute(query).first() is not None
 
@@ -166,6 +173,11 @@ class Logged:
                 signature=record.statement.signature,
             )
         )
+        digests = [sha256(key).digest() for key in (record.ed25519_key, record.ml_dsa_key)]
+        query = sa.select(log_witness_keys.c.digest).where(log_witness_keys.c.digest.in_(digests))
+        known = set(self._connection.execute(query).scalars())
+        new = [(one, str(record.node)) for one in digests if one not in known]
+        insert_many(self._connection, "log_witness_keys", ("digest", "node"), new)
 
     # --- heartbeats -------------------------------------------------------------------------------------
 
