@@ -174,6 +174,13 @@ class NotLogged(CandorError):
     fault = Fault.PEER
 
 
+class NotEvidence(CandorError):
+    """Every part of a piece of evidence verifies, and no misbehaviour follows from it (docs/protocol.md §17.1)."""
+
+    code = "not_evidence"
+    fault = Fault.PEER
+
+
 class LogUnwitnessed(CandorError):
     """No head of the log that enough witnesses have signed, or none that is young enough (§15.5, §15.6)."""
 

@@ -285,15 +285,20 @@ def seal_blob(
     return head + AESGCM(key).encrypt(nonce, writer.finish(), head)
 
 
+def check_blob_commitment(blob: bytes, secret: bytes, owner: IndexOwner) -> tuple[bytes, bytes]:
+    """Key and nonce of a blob once it is committed to `secret`; raises SealedDataInvalid."""
+    key, nonce, commitment = _label_key(secret, BlobId(blob[:16]), owner)
+    if not hmac.compare_digest(blob[16:48], commitment):
+        raise SealedDataInvalid("A blob committed to another key.")
+    return key, nonce
+
+
 def open_blob(blob: bytes, secret: bytes, owner: IndexOwner) -> Label:
     """The label inside a blob; raises SealedDataInvalid, whatever is wrong with it."""
     if len(blob) != BLOB_OCTETS:
         raise SealedDataInvalid("A blob of the wrong size.")
-    blob_id = BlobId(blob[:16])
-    key, nonce, commitment = _label_key(secret, blob_id, owner)
     # Before decryption: AES-GCM alone can be made to open under two keys (attack A12).
-    if not hmac.compare_digest(blob[16:48], commitment):
-        raise SealedDataInvalid("A blob committed to another key.")
+    key, nonce = check_blob_commitment(blob, secret, owner)
     try:
         text = AESGCM(key).decrypt(nonce, blob[48:], blob[:48])
     except InvalidTag:

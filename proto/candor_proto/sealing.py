@@ -7,6 +7,7 @@ HPKE's base mode proves nothing about the sender: what is sealed is itself a sig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -104,14 +105,18 @@ class DisclosureKey:
     def __repr__(self) -> str:
         return "DisclosureKey(<redacted>)"
 
+    def decrypt(self, sealed: bytes, info: bytes) -> bytes:
+        """What was sealed under `info`, padding included; raises SealedDataInvalid."""
+        try:
+            return _SUITE.decrypt(sealed, self._key, info=info)
+        except (InvalidTag, ValueError):
+            raise SealedDataInvalid("A sealed message that does not open for these parties.") from None
+
     def open(self, sealed: bytes, context: SealContext) -> bytes:
         """The statement inside; raises SealedDataInvalid, whatever is wrong with it."""
         if len(sealed) != context.kind.sealed_octets:
             raise SealedDataInvalid("A sealed message of the wrong size.")
-        try:
-            padded = _SUITE.decrypt(sealed, self._key, info=context.info())
-        except (InvalidTag, ValueError):
-            raise SealedDataInvalid("A sealed message that does not open for these parties.") from None
+        padded = self.decrypt(sealed, context.info())
         length = int.from_bytes(padded[:4], "big")
         if length > len(padded) - 4 or any(padded[4 + length :]):
             raise SealedDataInvalid("A sealed message with malformed padding.")
@@ -136,6 +141,16 @@ def seal(statement: bytes, public_key: bytes, context: SealContext) -> bytes:
         )
     padded = len(statement).to_bytes(4, "big") + statement + bytes(room - len(statement))
     return _SUITE.encrypt(padded, _public_key(public_key), info=context.info())
+
+
+def seal_unpadded(octets: bytes, public_key: bytes, bound: Sequence[bytes]) -> bytes:
+    """Seal something whose size may show; `bound` are the parts of `info` after its label (§4.3, §18.2)."""
+    return _SUITE.encrypt(octets, _public_key(public_key), info=digest("seal", *bound))
+
+
+def open_unpadded(sealed: bytes, key: DisclosureKey, bound: Sequence[bytes]) -> bytes:
+    """Raises SealedDataInvalid, whatever is wrong with it."""
+    return key.decrypt(sealed, digest("seal", *bound))
 
 
 def seal_statement(statement: SignedStatement, public_key: bytes, context: SealContext) -> bytes:

@@ -36,6 +36,7 @@ STATUS: Mapping[type[CandorError], grpc.StatusCode] = {
     errors.Rollback: grpc.StatusCode.DATA_LOSS,
     errors.GateClosed: grpc.StatusCode.DATA_LOSS,
     errors.LogInconsistent: grpc.StatusCode.DATA_LOSS,
+    errors.NotEvidence: grpc.StatusCode.DATA_LOSS,
     errors.Expired: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NotYetValid: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StaleEpoch: grpc.StatusCode.FAILED_PRECONDITION,
