@@ -127,6 +127,7 @@ class Node:
         """`wrap_channel` sees every call to the hub. Raises ConfigInvalid, StoreUnusable or InputInvalid."""
         federation, own = config.federation_name, config.node_id
         self.config = config
+        own_log_policy = config.own_log_policy()
         self.clock = clock or SystemClock()
         self.keys = Keys.load(config)
         identity = read_identity(config.tls_identity_file)
@@ -147,13 +148,14 @@ class Node:
         self.renewal = Renewal(self.hub, config, self.keys.signing, self.roots, self.clock)
         ready = self.check_ready
         key = self.keys.signing
+        self.own_log_policy = own_log_policy
         self.follower = Follower(
             self.hub.get_log,
             self.store,
             federation,
             Self(own, key.public.value, self.keys.disclosure.public),
             self.clock,
-            config.own_log_policy(),
+            own_log_policy,
         )
         self.witness = Witness(self.store, member.MemberRules(), self.clock)
         self.heartbeats = Heartbeats(self.store, self.hub, federation, own, key, self.clock)

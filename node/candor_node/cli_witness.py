@@ -23,8 +23,8 @@ def witness() -> None:
     """Cosign the federation's log: for boards, courts, newsrooms, and whoever else keeps an eye on it.
 
     A witness signs a head of the log only if it continues the one that it signed before. With enough of them
-    nobody can be shown another log than everybody else. Members do it while `candor-node run` runs; this is the
-    same for others, over HTTP or HTTPS, with a folder and keys of its own. docs/witness.md tells how.
+    nobody can be shown another log than everybody else. Members do it while `candor-node run` runs; this is
+    the same for others, over HTTP or HTTPS, with a folder and keys of its own. docs/witness.md tells how.
     """
 
 

@@ -233,7 +233,7 @@ def test_who_did_not_sign_is_named(tmp_path: Path) -> None:
         log.publish(NOW, *BOTH)
         await reader.follower.follow()
         clock.pass_(hours=2)
-        log.files["1/signed"] = log.head(clock.now(), "alpha").encode()
+        log.files["1/signed"] = log.head(later(hours=1), "alpha").encode()
         await reader.follower.follow()
         notice = reader.follower.notice(clock.now())
         assert (

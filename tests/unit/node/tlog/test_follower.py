@@ -35,6 +35,7 @@ def test_a_head_without_its_quorum_changes_nothing(tmp_path: Path) -> None:
         before = await reader.follower.follow()
         log.grow()
         log.publish(later(minutes=1), "alpha")
+        reader.clock.pass_(minutes=2)
         error = await reader.refused()
         assert isinstance(error, LogUnwitnessed)
         assert reader.follower.view == before
