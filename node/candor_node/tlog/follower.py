@@ -294,7 +294,7 @@ class Follower:
 
 def _alarms(db: Database) -> tuple[str, ...]:
     found = [
-        f"The hub has signed what contradicts itself ({one.kind}, {one.at:%Y-%m-%d %H:%M} UTC): both are kept "
+        f"The hub signed what contradicts itself ({one.kind}, {one.at:%Y-%m-%d %H:%M} UTC): both are kept "
         "as evidence; report it to the other members."
         for one in contradictions.kept(db)
     ]
