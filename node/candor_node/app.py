@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
 from candor_node.connection import Connection
+from candor_node.coverage import Outlook
 from candor_node.desk_migrations import desk_migrations
 from candor_node.disclosures import Requester
 from candor_node.exchange_migrations import exchange_migrations
@@ -65,7 +66,8 @@ from candor_node.store import ALL_MIGRATIONS, Database, Store, Work
 from candor_node.supervision import Supervisor
 from candor_node.workers import Lane, Workers
 from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable
-from candor_proto.ids import LookupId, RequestId
+from candor_proto.ids import LookupId, NodeId, RequestId
+from candor_proto.result import LogSeen
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
 from candor_records.policy import Policy
@@ -159,7 +161,7 @@ class Node:
             self.outbox,
             self.policy,
         )
-        self.cases = Cases(self.store)
+        self.cases = Cases(self.store, self.outlook)
         self.names = NameSearch(self.store, self.clock)
         self.searcher = Searcher(
             self.store,
@@ -200,6 +202,7 @@ class Node:
             self.clock,
             config.subjects_an_hour,
             ready,
+            self.outlook,
         )
         self.allowances = Allowances(
             self.store, self.indexes, self.outbox, self.hub, federation, own, key, self.clock
@@ -249,6 +252,14 @@ class Node:
     def policy(self, db: Database) -> Policy:
         """What is in force here."""
         return packs.in_force(db)
+
+    def outlook(self, asked: Iterable[NodeId]) -> Outlook:
+        """What is known of the federation now, for the coverage of a lookup of `asked`."""
+        return Outlook.of(self.indexes.directory, asked, self.log_seen())
+
+    def log_seen(self) -> LogSeen | None:
+        """How far this node has read the federation's log; None while it follows none."""
+        return None
 
     @property
     def identity(self) -> TlsIdentity:

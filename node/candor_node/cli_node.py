@@ -161,6 +161,8 @@ def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
         f"policy: {reply.policy}",
         f"proposals that wait for a second person: {reply.approvals_waiting}",
         f"recalls that nobody has read: {reply.recalls_unread} · overdue: {reply.overdue} (records due)",
+        f"late matches that nobody has acknowledged: {reply.late_matches}"
+        + (" (lookups list --news)" if reply.late_matches else ""),
         *(f"  not reviewed: week {week}" for week in reply.reviews_due),
         *([] if reply.users else ["  NO USERS are registered: whoever may use the socket may do everything"]),
         f"mail: {reply.inbox_waiting} in, {reply.outbox_waiting} out, {reply.inbox_dropped} dropped, "

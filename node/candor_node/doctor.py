@@ -65,6 +65,7 @@ async def examine(path: Path, clock: Clock | None = None) -> list[Check]:
         "review": lambda: _review(status),
         "overdue": lambda: _overdue(status),
         "recalls": lambda: _recalls(status),
+        "late matches": lambda: _late_matches(status),
         "backups": lambda: _backups(config),
     }
     for name, work in works.items():
@@ -191,6 +192,15 @@ async def _recalls(status: local_pb2.StatusResponse | None) -> str:
             "agency: candor-node recalls list; then `recalls acknowledge`."
         )
     return "No recall of a record that others released waits to be read."
+
+
+async def _late_matches(status: local_pb2.StatusResponse | None) -> str:
+    if status is not None and status.late_matches:
+        return (
+            f"{status.late_matches} lookups have a candidate that came after their result was shown, and "
+            "nobody has acknowledged it: candor-node lookups list --news; then `lookups seen`."
+        )
+    return "No late match waits to be acknowledged."
 
 
 async def _backups(config: NodeConfig) -> str:

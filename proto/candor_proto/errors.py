@@ -175,7 +175,7 @@ class NotLogged(CandorError):
 
 
 class NotEvidence(CandorError):
-    """Every part of a piece of evidence verifies, and no misbehaviour follows from it (docs/protocol.md §17.1)."""
+    """Every part of a piece of evidence verifies, and no misbehaviour follows from it (§17.1)."""
 
     code = "not_evidence"
     fault = Fault.PEER

@@ -165,6 +165,29 @@ def _owner(head: IndexHead) -> IndexOwner:
     return IndexOwner(head.federation, head.node, head.epoch)
 
 
+def malformed_entry(evidence: Evidence, trust: Trust) -> str:
+    head = _head(evidence, trust)
+    segment = _segment(head, evidence.octets("segment"))
+    keys, number, counter = _entry_keys(evidence, head), segment.header.number, evidence.number("counter")
+    entry = _entry(segment, keys, counter)
+    try:
+        keys.open(number, counter, entry)
+    except SealedDataInvalid:
+        return f"{head.node} published an entry in segment {number} of epoch {head.epoch} that does not open"
+    raise NotEvidence("The entry opens as it should.")
+
+
+def _entry_keys(evidence: Evidence, head: IndexHead) -> EntryKeys:
+    return EntryKeys(evidence.octets("output"), _owner(head))
+
+
+def _entry(segment: Segment, keys: EntryKeys, counter: int) -> bytes:
+    entry = segment.entry(keys.tag(segment.header.number, counter))
+    if entry is None:
+        raise NotEvidence("The segment holds no entry under this output and counter.")
+    return entry
+
+
 def malformed_blob(evidence: Evidence, trust: Trust) -> str:
     head, blob_id = _head(evidence, trust), BlobId(evidence.octets("blob"))
     blob = _blob(_segment(head, evidence.octets("segment")), blob_id)
@@ -189,18 +212,19 @@ def _opened(head: IndexHead, blob: bytes, secret: bytes) -> Label:
 
 def garbage_shares(evidence: Evidence, trust: Trust) -> str:
     head, blob_id = _head(evidence, trust), BlobId(evidence.octets("blob"))
-    secret, output, counter = evidence.octets("secret"), evidence.octets("output"), evidence.number("counter")
+    secret, counter = evidence.octets("secret"), evidence.number("counter")
     holding_blob = _segment(head, evidence.octets("blob_segment"))
     given = evidence.items["entry_segment"]
     if given == evidence.items["blob_segment"]:
         raise MalformedMessage("The same segment stands twice in a piece of evidence.")
     holding_entry = holding_blob if given is None else _segment(head, evidence.octets("entry_segment"))
     _opened(head, _blob(holding_blob, blob_id), secret)
-    keys, number = EntryKeys(output, _owner(head)), holding_entry.header.number
-    entry = holding_entry.entry(keys.tag(number, counter))
-    if entry is None:
-        raise NotEvidence("The segment holds no entry under this output and counter.")
-    named, slots = keys.open(number, counter, entry)
+    keys = _entry_keys(evidence, head)
+    entry = _entry(holding_entry, keys, counter)
+    try:
+        named, slots = keys.open(holding_entry.header.number, counter, entry)
+    except SealedDataInvalid:
+        raise NotEvidence("The entry does not open: it is malformed, and carries no share at all.") from None
     if named != blob_id:
         raise NotEvidence("The entry names another blob.")
     if is_share(polynomial(secret, blob_id, head.threshold), slots[0]):

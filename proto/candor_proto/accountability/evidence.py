@@ -46,6 +46,7 @@ class Kind(Enum):
     WRONG_EPOCH = "wrong-epoch"
     TWO_HEADS = "two-heads"
     MALFORMED_SEGMENT = "malformed-segment"
+    MALFORMED_ENTRY = "malformed-entry"
     MALFORMED_BLOB = "malformed-blob"
     GARBAGE_SHARES = "garbage-shares"
     PHANTOM = "phantom"
@@ -108,6 +109,13 @@ KEYS: Mapping[Kind, Mapping[str, Form]] = {
     Kind.WRONG_EPOCH: {"lookup": Form.PART, "answer": Form.PART, **_PARTIES},
     Kind.TWO_HEADS: {"first": Form.PART, "second": Form.PART, **_OWNER},
     Kind.MALFORMED_SEGMENT: {"head": Form.PART, "segment": Form.OCTETS, **_OWNER},
+    Kind.MALFORMED_ENTRY: {
+        "head": Form.PART,
+        "segment": Form.OCTETS,
+        "output": Form.OUTPUT,
+        "counter": Form.COUNTER,
+        **_OWNER,
+    },
     Kind.MALFORMED_BLOB: {
         "head": Form.PART,
         "segment": Form.OCTETS,
@@ -168,7 +176,7 @@ _AGAINST_HUB = (
     Kind.TWO_DIRECTORIES,
 )
 # What only somebody can have noticed whose lookup hit it (§7.6, §17.2).
-LOCAL_FAILURES = frozenset({Kind.MALFORMED_BLOB, Kind.GARBAGE_SHARES})
+LOCAL_FAILURES = frozenset({Kind.MALFORMED_ENTRY, Kind.MALFORMED_BLOB, Kind.GARBAGE_SHARES})
 
 
 def accused_by(kind: Kind) -> Accused:

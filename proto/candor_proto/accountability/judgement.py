@@ -16,6 +16,7 @@ _CHECKS: Mapping[Kind, Callable[[Evidence, Trust], str]] = {
     Kind.WRONG_EPOCH: against_owner.wrong_epoch,
     Kind.TWO_HEADS: against_owner.two_heads,
     Kind.MALFORMED_SEGMENT: against_owner.malformed_segment,
+    Kind.MALFORMED_ENTRY: against_owner.malformed_entry,
     Kind.MALFORMED_BLOB: against_owner.malformed_blob,
     Kind.GARBAGE_SHARES: against_owner.garbage_shares,
     Kind.PHANTOM: against_owner.phantom,
