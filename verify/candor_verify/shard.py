@@ -218,8 +218,11 @@ class ShardCheck:
         for name, (head, _) in self._heads.items():
             try:
                 for line in unknown_lines(head, self._keys, known):
-                    what = f"has a line of “{line.name}” ({line.key_id.hex()}), whose key nobody knows"
-                    self._report.finding(FindingClass.SIGNATURE, name, what)
+                    what = f"a line of “{line.name}” ({line.key_id.hex()})"
+                    if self._broken:  # the log may name the key further on
+                        self._report.unchecked(f"{name}: {what}")
+                    else:
+                        self._report.finding(FindingClass.SIGNATURE, name, f"{what}, whose key nobody knows")
                 if head is not checkpoint and not name.startswith(self._name("draw/")):
                     continue
                 witnessed_at = self._chain.judge(head, self._keys)
