@@ -220,7 +220,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
     async def GetLookup(self, request: pb.GetLookupRequest, context: Context) -> pb.GetLookupResponse:
         search_id = await self.search_id(request.lookup_id, request.row)
         view = await self._node.cases.view(search_id)
-        indexes, now = self._node.indexes.indexes, self._node.clock.now()
+        indexes, now = self._node.indexes.vouched(), self._node.clock.now()
         rechecked = await self._node.store.run(
             lambda db: recheck_hits(db, search_id, view.hits, indexes, now)
         )
