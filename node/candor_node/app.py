@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
 from candor_node.connection import Connection
+from candor_node.coverage import Outlook
 from candor_node.desk_migrations import desk_migrations
 from candor_node.disclosures import Requester
 from candor_node.exchange_migrations import exchange_migrations
@@ -72,9 +73,11 @@ from candor_node.tlog.view import LogView
 from candor_node.tlog.witness import Witness
 from candor_node.workers import Lane, Workers
 from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, NotLogged, StoreUnusable
-from candor_proto.ids import LookupId, RequestId
+from candor_proto.ids import LookupId, NodeId, RequestId
+from candor_proto.result import LogSeen
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
+from candor_proto.tlog.age import LogAge
 from candor_records.policy import Policy
 from candor_records.roles import Operation
 from candor_wire.codec import Cosign, Cosigned, Envelope, MessageKind, Welcome
@@ -124,6 +127,7 @@ class Node:
         """`wrap_channel` sees every call to the hub. Raises ConfigInvalid, StoreUnusable or InputInvalid."""
         federation, own = config.federation_name, config.node_id
         self.config = config
+        own_log_policy = config.own_log_policy()
         self.clock = clock or SystemClock()
         self.keys = Keys.load(config)
         identity = read_identity(config.tls_identity_file)
@@ -144,13 +148,14 @@ class Node:
         self.renewal = Renewal(self.hub, config, self.keys.signing, self.roots, self.clock)
         ready = self.check_ready
         key = self.keys.signing
+        self.own_log_policy = own_log_policy
         self.follower = Follower(
             self.hub.get_log,
             self.store,
             federation,
             Self(own, key.public.value, self.keys.disclosure.public),
             self.clock,
-            config.own_log_policy(),
+            own_log_policy,
         )
         self.witness = Witness(self.store, member.MemberRules(), self.clock)
         self.heartbeats = Heartbeats(self.store, self.hub, federation, own, key, self.clock)
@@ -180,7 +185,7 @@ class Node:
             self.outbox,
             self.policy,
         )
-        self.cases = Cases(self.store)
+        self.cases = Cases(self.store, self.outlook)
         self.names = NameSearch(self.store, self.clock)
         self.searcher = Searcher(
             self.store,
@@ -221,6 +226,7 @@ class Node:
             self.clock,
             config.subjects_an_hour,
             ready,
+            self.outlook,
         )
         self.allowances = Allowances(
             self.store, self.indexes, self.outbox, self.hub, federation, own, key, self.clock
@@ -271,6 +277,18 @@ class Node:
     def policy(self, db: Database) -> Policy:
         """What is in force here."""
         return packs.in_force(db)
+
+    def outlook(self, asked: Iterable[NodeId]) -> Outlook:
+        """What is known of the federation now, for the coverage of a lookup of `asked`."""
+        return Outlook.of(self.indexes.directory, asked, self.log_seen())
+
+    def log_seen(self) -> LogSeen | None:
+        """How far this node has read the federation's log; None before it read any of it."""
+        view = self.follower.view
+        if view is None:
+            return None
+        late = view.age(self.clock.now()) is not LogAge.CURRENT
+        return LogSeen(view.origin, view.size, view.time_of_witness, late)
 
     @property
     def identity(self) -> TlsIdentity:

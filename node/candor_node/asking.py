@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from candor_node.lookup_store import Ask, TargetRow
+from candor_node.lookup_store import Ask
+from candor_node.targets import TargetRow
 from candor_proto.directory import IndexHead
 from candor_proto.errors import Unreachable, UnsupportedVersion
 from candor_proto.exchange import (

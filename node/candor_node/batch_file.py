@@ -4,9 +4,9 @@ Rules of this file:
 - what is wrong with the file as a whole raises InputInvalid; what is wrong with a row is that row's error,
   and the other rows are asked all the same;
 - no message repeats a cell;
-- what goes out is safe to open in a spreadsheet (no cell begins a formula), holds no last four digits, and
-  depends on nothing but the rows and what was found: no time, no random id. Interrupted or not, it is the
-  same file.
+- what goes out is safe to open in a spreadsheet (no cell begins a formula) and holds no last four digits. It
+  depends on nothing but the rows and what was found: no random id, and only the columns of WHEN say when.
+  Interrupted or not, all others are the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ IDENTITY = (
     "post_id",
 )
 PAPERS = ("case_number", "consent", "officer")
-RESULTS = ("outcome", "probability", "candidates", "owners", "explanation", "coverage", "error")
+# Who answered, in words and in numbers; who did not and why; the day of the oldest index; who answered after
+# the row had been shown; as of when.
+COVERAGE = ("coverage", "nodes_answered", "nodes_asked", "not_answered", "oldest_index", "late", "as_of")
+RESULTS = ("outcome", "probability", "candidates", "owners", "explanation", *COVERAGE, "error")
+# How often late answers amended the row, and what changed since whoever asks for the file wrote it last.
+CHANGED = ("revision", "changed")
+WHEN = ("late", "as_of", *CHANGED)
 # As other systems call them.
 _ALIASES = {
     "dob": "birth_date",
@@ -89,7 +95,7 @@ def _header(cells: Sequence[str]) -> Columns:
     names = [_ALIASES.get(name, name) for name in names]
     known = [name for name in names if name in IDENTITY or name in PAPERS]
     twice = sorted({name for name in known if known.count(name) > 1})
-    taken = sorted({"row", *RESULTS} & set(names))
+    taken = sorted({"row", *RESULTS, *CHANGED} & set(names))
     if twice:
         raise InputInvalid(f"A column stands there twice: {', '.join(twice)}.", remedy=_REMEDY)
     if "last" not in names or len(known) < 2:
@@ -167,13 +173,23 @@ class ResultRow:
     number: int
     cells: tuple[str, ...] = field(repr=False)
     results: tuple[str, ...] = field(repr=False)
+    revision: int = 0
+    changed: str = ""
+
+    def written(self) -> tuple[str, ...]:
+        return (str(self.number), *self.cells, *self.results, str(self.revision or ""), self.changed)
+
+
+def header(columns: Sequence[str]) -> tuple[str, ...]:
+    """The first line of the result."""
+    return ("row", *columns, *RESULTS, *CHANGED)
 
 
 def lines(columns: Sequence[str], rows: Iterable[ResultRow]) -> Iterator[str]:
     """The result file, line by line, with their ends."""
-    yield _line(("row", *columns, *RESULTS))
+    yield _line(header(columns))
     for row in rows:
-        yield _line((str(row.number), *row.cells, *row.results))
+        yield _line(row.written())
 
 
 def _line(cells: Iterable[str]) -> str:

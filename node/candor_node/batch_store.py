@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from candor_node import lookup_store
-from candor_node.batch_file import BatchRow, ResultRow
+from candor_node.batch_file import BatchRow
 from candor_node.flights import WaitingRow, failed
 from candor_node.store import Database
 from candor_proto.canonical import from_milliseconds, to_milliseconds
@@ -267,20 +267,6 @@ def _set_results(db: Database, batch_id: bytes, state: str, rows: Mapping[int, S
             for number, cells in rows.items()
         ],
     )
-
-
-def result_rows(
-    db: Database, batch_id: bytes, after: int, limit: int, unasked: Sequence[str]
-) -> list[ResultRow]:
-    """Rows behind number `after` as they go out; `unasked` are the results of one that has none yet."""
-    rows = db.execute(
-        "SELECT row, cells, results FROM batch_rows WHERE batch_id = ? AND row > ? ORDER BY row LIMIT ?",
-        (batch_id, after, limit),
-    ).fetchall()
-    return [
-        ResultRow(number, tuple(json.loads(cells)), tuple(json.loads(found) if found else unasked))
-        for number, cells, found in rows
-    ]
 
 
 def outcomes(db: Database, batch_id: bytes) -> dict[str, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +24,7 @@ from candor_node.asking import has_moved
 from candor_node.batch_file import BatchRow
 from candor_node.batch_store import DONE, PAUSED, RUNNING, BatchRecord, Counts
 from candor_node.clock import Clock
+from candor_node.coverage import NOTHING_KNOWN, Outlook
 from candor_node.drafting import Drafter
 from candor_node.flights import Flight, WaitingRow
 from candor_node.index_client import IndexClient
@@ -89,6 +90,7 @@ class Batches:
         clock: Clock,
         subjects_an_hour: int,
         check_ready: Callable[[], None],
+        outlook: Callable[[Iterable[NodeId]], Outlook] = lambda asked: NOTHING_KNOWN,
     ) -> None:
         self._store = store
         self._indexes = indexes
@@ -99,7 +101,7 @@ class Batches:
         self._subjects_an_hour = subjects_an_hour
         self._check_ready = check_ready
         self._drafter = Drafter(indexes, workers, federation, own, key, clock)
-        self.landing = Landing(store, indexes, workers, federation, clock, self._stale)
+        self.landing = Landing(store, indexes, workers, federation, clock, self._stale, outlook)
         self._not_before: dict[bytes, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # By the flight that holds the rows: nodes that have moved, and how each was asked.

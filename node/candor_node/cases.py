@@ -7,14 +7,16 @@ database is ahead of it or equal: whatever changes a case is stored first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
-from candor_node import coverage, hit_store, ledger, lookup_store
+from candor_node import amendments, coverage, flight_store, hit_store, ledger, lookup_store
+from candor_node.coverage import NOTHING_KNOWN, Outlook
 from candor_node.hit_store import StoredHit
 from candor_node.lookup_store import Ask, SearchRow
+from candor_node.reports import read_coverage, write_coverage
 from candor_node.store import Database, Store, Work
 from candor_proto.errors import StoreUnusable, UnknownObject
 from candor_proto.exchange import LookupEvent, LookupState, Outputs, lookup_after
@@ -80,45 +82,65 @@ def load_view(db: Database, search_id: LookupId) -> SearchView:
         raise UnknownObject(
             f"There is no lookup {search_id}.", remedy="`candor-node lookups list` shows those of this node."
         )
-    if row.result is None:
+    found = flight_store.coverage_of(db, row)
+    if found is None:
         return SearchView(row, None, ())
     hits = tuple(hit_store.hits(db, search_id))
-    return SearchView(row, coverage.result(row, coverage.read_coverage(row.result), hits), hits)
+    return SearchView(row, coverage.result(row, found, hits), hits)
 
 
-def show(db: Database, case: Case, now: datetime, *, closed: bool = False) -> SearchRow:
+def show(
+    db: Database, case: Case, now: datetime, outlook: Outlook = NOTHING_KNOWN, *, closed: bool = False
+) -> SearchRow:
     """Store the result as it is now; the second time it is an amendment. The row as it is then."""
-    row, first = case.row, case.row.shown_at is None
-    found = coverage.coverage(row, list(case.asks.values()), now)
+    # As it is stored: what was shown before is what an amendment is measured by.
+    row = lookup_store.search(db, case.row.search_id) or case.row
+    shown, first, search_id = row.result, row.shown_at is None, row.search_id
+    found = coverage.coverage(row, list(case.asks.values()), now, outlook)
     if first:
-        hit_store.number_hits(db, row.search_id)
-    result = coverage.result(row, found, hit_store.hits(db, row.search_id))
-    lookup_store.store_result(db, row.search_id, coverage.write_coverage(found), now, closed)
+        hit_store.number_hits(db, search_id)
+    hits, text = hit_store.hits(db, search_id), write_coverage(found)
+    result = coverage.result(row, found, hits)
+    lookup_store.store_result(db, search_id, text, now, closed)
     for ask in case.asks.values():
         if ask.state in (LookupState.ACCEPTED, LookupState.SHOWN):
             state = lookup_after(ask.state, LookupEvent.SHOW)
             lookup_store.set_ask_state(db, ask.lookup_id, state)
-    ledger.append(
-        db,
-        now,
-        "lookup.shown" if first else "lookup.amended",
-        {"search_id": str(row.search_id)},
-        {
-            "overall": result.overall.value,
-            "hits": len(result.hits),
-            "answered": found.answered,
-            "asked": found.asked,
-        },
-    )
-    return replace(row, shown_at=row.shown_at or now, closed=closed)
+    row = replace(row, shown_at=row.shown_at or now, closed=closed, result=text)
+    details: dict[str, ledger.Value] = {
+        "overall": result.overall.value,
+        "hits": len(result.hits),
+        "answered": found.answered,
+        "asked": found.asked,
+    }
+    refs = {"search_id": str(search_id)}
+    if first or shown is None:
+        ledger.append(db, now, "lookup.shown", refs, details)
+        return row
+    before = coverage.result(row, read_coverage(shown), hits)
+    revision = amendments.amend(db, before, result, now, closed=closed)
+    if revision is None:
+        return row
+    ledger.append(db, now, "lookup.amended", refs, {**details, "revision": revision.number})
+    amendments.account_for(db, search_id, revision, refs)
+    return replace(row, revision=revision.number, amended_at=now)
 
 
 class Cases:
-    """The searches in memory. Belongs to the event loop."""
+    """The searches in memory. Belongs to the event loop.
 
-    def __init__(self, store: Store) -> None:
+    `outlook` is what is known of the federation now, for the nodes that were asked.
+    """
+
+    def __init__(
+        self, store: Store, outlook: Callable[[Iterable[NodeId]], Outlook] = lambda asked: NOTHING_KNOWN
+    ) -> None:
         self._store = store
+        self._outlook = outlook
         self._cases: dict[LookupId, Case] = {}
+
+    def outlook(self, case: Case) -> Outlook:
+        return self._outlook({node for ask in case.asks.values() for node in ask.targets})
 
     def add(self, case: Case) -> None:
         """Hold a case; old ones that were shown leave for it and come back when they are needed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from click.exceptions import Exit
 
+from candor_node import batch_out, table_out
+from candor_node.batch_out import Written
 from candor_node.cli_common import (
     EXIT_INCOMPLETE,
     FILE,
@@ -29,13 +30,21 @@ from candor_proto.errors import InputInvalid, SecondPersonNeeded
 if TYPE_CHECKING:
     from candor_wire.v1 import local_pb2
 
+_COVERAGE = click.option(
+    "--coverage",
+    "coverage_file",
+    type=FILE,
+    default=None,
+    help="Who answered, a line a node, .xlsx or .csv; an .xlsx result has it as a sheet.",
+)
 _START_SECONDS = 600.0
 _OUTCOMES = ("MATCH", "NO_RECORD", "INCOMPLETE", "ERROR")
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--out", required=True, type=FILE, help="The result as CSV; replaced whole, or not touched.")
+@click.option("--out", required=True, type=FILE, help="The result, .xlsx or else CSV; replaced whole or not.")
+@_COVERAGE
 @click.option("--purpose", default="J_APPLICANT", show_default=True, help="Purpose code for all rows.")
 @click.option("--case", "case_number", default="", help="Case number of rows that have none of their own.")
 @click.option("--consent", default="", help="Consent reference of rows that have none of their own.")
@@ -54,6 +63,7 @@ _OUTCOMES = ("MATCH", "NO_RECORD", "INCOMPLETE", "ERROR")
 def batch(
     file: Path,
     out: Path,
+    coverage_file: Path | None,
     purpose: str,
     case_number: str,
     consent: str,
@@ -70,10 +80,12 @@ def batch(
     The header names the columns: any of first, middle, last, suffix, former_last, birth_date (YYYY-MM-DD),
     ssn4, sex, post_state, post_id; and case_number, consent, officer for papers of single rows. Other columns
     pass through. The result has all of them but ssn4, and outcome, probability, candidates, owners,
-    explanation, coverage, error.
+    explanation; coverage, nodes_answered, nodes_asked, not_answered (who and why), oldest_index, as_of;
+    error; revision and changed.
 
     The running node asks, also when this command is interrupted: the same command again goes on where it was
-    and asks nothing twice. Afterwards it writes the result again, with the answers that came late.
+    and asks nothing twice. Afterwards it writes the result again, with the answers that came late: `changed`
+    says of each row what changed since you wrote it last.
 
     \b
       candor-node batch class.csv --out result.csv --case REQ-2026-17 \\
@@ -86,7 +98,7 @@ def batch(
     """
     from candor_wire.v1 import local_pb2
 
-    _check_out(out)
+    _check_out(out, coverage_file)
     order = local_pb2.BatchOrder(
         purpose=purpose,
         shape="SCREENING" if screening else "DETAILED",
@@ -112,18 +124,21 @@ def batch(
                 remedy=f"{view.note}; the same command then goes on. If that has ended: "
                 f"candor-node batches stop {started.batch_id[:12]}, and the command with --again.",
             )
-        _write(node, started.batch_id, out)
-    report = _report(view, out, time.monotonic() - began)
+        written = batch_out.write(node, started.batch_id, out, coverage_file)
+    report = _report(view, written, out, time.monotonic() - began)
     show_dict(report, as_json, _lines(report, view))
     if report["incomplete"] or report["error"]:
         raise Exit(EXIT_INCOMPLETE)
 
 
-def _check_out(out: Path) -> None:
-    if not out.parent.is_dir():
-        raise InputInvalid(f"The folder {out.parent} does not exist.", remedy="Name another file with --out.")
-    if not os.access(out.parent, os.W_OK):
-        raise InputInvalid(f"{out.parent} cannot be written.", remedy="Name another file with --out.")
+def _check_out(out: Path, coverage_file: Path | None) -> None:
+    for path in (out, coverage_file):
+        if path is not None and not path.parent.is_dir():
+            raise InputInvalid(f"The folder {path.parent} does not exist.", remedy="Name another file.")
+        if path is not None and not os.access(path.parent, os.W_OK):
+            raise InputInvalid(f"{path.parent} cannot be written.", remedy="Name another file.")
+    if coverage_file is not None:
+        table_out.check_target(coverage_file, replace=True, source=out if out.exists() else None)
 
 
 def _parts(file: Path, order: local_pb2.BatchOrder) -> Iterator[local_pb2.StartBatchRequest]:
@@ -172,34 +187,16 @@ def _watch(node: Any, started: local_pb2.StartBatchResponse) -> local_pb2.BatchV
     return view
 
 
-def _write(node: Any, batch_id: str, out: Path) -> None:
-    """The result beside its place, then moved there: OUT is whole or as it was."""
-    from candor_node.batch_file import ResultRow, lines
-    from candor_wire.v1 import local_pb2
-
-    parts = node.GetBatch(local_pb2.GetBatchRequest(batch_id=batch_id))
-    columns = next(parts).columns.names
-    rows = (
-        ResultRow(row.row, tuple(row.cells), tuple(row.results)) for part in parts for row in part.rows.rows
-    )
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.new")
-    try:
-        with temporary.open("x", encoding="utf-8", newline="") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.writelines(lines(columns, rows))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _report(view: local_pb2.BatchView, out: Path, seconds: float) -> dict[str, Any]:
+def _report(view: local_pb2.BatchView, written: Written, out: Path, seconds: float) -> dict[str, Any]:
     counts = {name.lower(): view.outcomes.get(name, 0) for name in _OUTCOMES}
     return {
         "batch_id": view.batch_id,
         "rows": view.rows,
         **counts,
+        "changed": written.changed,
+        "written_before": written.written_before,
+        "late_matches": view.late_matches,
+        "late_rows": list(view.late_rows),
         "elements": view.elements,
         "seconds": round(seconds, 2),
         "out": str(out),
@@ -212,9 +209,24 @@ def _lines(report: dict[str, Any], view: local_pb2.BatchView) -> list[str]:
     if report["match"]:
         shown.append("A MATCH is a candidate until the owner confirms identity; no result is proof.")
         shown.append(f"One row in full: candor-node lookups show {view.batch_id[:12]} --row ROW")
+    if report["changed"]:
+        shown.append(f"{report['changed']:,} rows changed since you wrote it last: see the column `changed`.")
+    shown += _late(view)
     if report["incomplete"]:
         shown.append("Late answers amend INCOMPLETE rows for 24 hours: the same command writes them.")
     return shown
+
+
+def _late(view: local_pb2.BatchView) -> list[str]:
+    """Late matches of a batch, if there are any that nobody has acknowledged."""
+    if not view.late_matches:
+        return []
+    rows = ", ".join(map(str, view.late_rows)) + (", …" if view.late_matches > len(view.late_rows) else "")
+    name = f"{view.batch_id[:12]} --row {view.late_rows[0]}"
+    return [
+        f"{view.late_matches:,} LATE MATCH, not acknowledged (row {rows}): candor-node lookups show {name}; "
+        f"then lookups seen {name}"
+    ]
 
 
 # --- earlier batches -------------------------------------------------------------------------------------
@@ -242,24 +254,35 @@ def batches_list(limit: int, config_file: Path | None, as_json: bool) -> None:
             view.state,
             f"{view.done + view.errors:,} of {view.rows:,}",
             *(f"{view.outcomes.get(name, 0):,}" for name in _OUTCOMES),
+            f"{view.late_matches:,} not acknowledged" if view.late_matches else "",
         )
         for view in reply.batches
     ]
-    head = ("BATCH", "STARTED", "STATE", "ROWS", *_OUTCOMES)
+    head = ("BATCH", "STARTED", "STATE", "ROWS", *_OUTCOMES, "LATE MATCH")
     show(reply, as_json, lambda: table(rows, head) if rows else ["There are no batches yet."])
 
 
 @batches.command("write")
 @click.argument("batch_id", metavar="BATCH")
-@click.option("--out", required=True, type=FILE, help="The result as CSV; replaced whole, or not touched.")
+@click.option("--out", required=True, type=FILE, help="The result, .xlsx or else CSV; replaced whole or not.")
+@_COVERAGE
 @config_option
 @json_option
-def batches_write(batch_id: str, out: Path, config_file: Path | None, as_json: bool) -> None:
-    """Write the result of BATCH as it is now; rows without one say so."""
-    _check_out(out)
+def batches_write(
+    batch_id: str, out: Path, coverage_file: Path | None, config_file: Path | None, as_json: bool
+) -> None:
+    """Write the result of BATCH as it is now; rows without one say so.
+
+    The column `changed` says of each row what late answers changed since you wrote it last.
+    """
+    _check_out(out, coverage_file)
     with running_node(config_file) as node:
-        _write(node, batch_id, out)
-    show_dict({"out": str(out)}, as_json, [f"Written to {out}"])
+        written = batch_out.write(node, batch_id, out, coverage_file)
+    report = {"out": str(out), "rows": written.rows, "changed": written.changed}
+    words = [f"Written to {out}"]
+    if written.written_before:
+        words.append(f"{written.changed:,} rows changed since you wrote it on {written.written_before}.")
+    show_dict({**report, "written_before": written.written_before}, as_json, words)
 
 
 @batches.command("stop")

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import textwrap
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +20,7 @@ from candor_node.cli_common import (
     show,
     table,
 )
+from candor_node.result_page import history, lines, name_of
 from candor_proto.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -40,13 +37,6 @@ _FIELDS = {
     "sex": "sex (M, F or X)",
 }
 _MAX_PERSON_CHARACTERS = 10_000
-CANDIDATE = "a candidate until its owner confirms identity"
-# Of more hits than that a screenful each would hide the others: the rest is shown in short.
-MOST_WHOLE = 10
-# Characters of a line: longer ones are hard to read, and shorter ones hold no field's name.
-_WIDEST, _NARROWEST = 100, 40
-# How the reasons of a screening lookup begin that say what its match keys share (candor_proto.scoring).
-_KEYS_AGREE = "agrees in "
 
 
 @click.command()
@@ -95,7 +85,8 @@ def lookup(
     ssn4, sex, post_state, post_id.
 
     The answer is MATCH, NO_RECORD (only if every node answered with a fresh index) or INCOMPLETE, always with
-    its coverage: who answered, who did not. Answers that come later amend it: `candor-node lookups show ID`.
+    its coverage: who answered as of when, who did not and why. Answers that come later amend it:
+    `candor-node lookups list --news` says what is new to you, `candor-node lookups show ID` shows it.
 
     Exit status: 0 for MATCH and NO_RECORD, 3 for INCOMPLETE, 2 when nothing could be asked.
     """
@@ -183,7 +174,7 @@ def _follow(node: Any, request: local_pb2.LookupRequest, wait_seconds: float) ->
             result = part.result
         elif shown:
             click.echo(
-                f"\r{part.progress.settled} of {part.progress.asked} nodes answered …", err=True, nl=False
+                f"\rheard from {part.progress.settled} of {part.progress.asked} nodes …", err=True, nl=False
             )
     if shown:
         click.echo("\r\x1b[K", err=True, nl=False)
@@ -197,53 +188,141 @@ def _follow(node: Any, request: local_pb2.LookupRequest, wait_seconds: float) ->
 
 @click.group()
 def lookups() -> None:
-    """Earlier lookups and their results, with the answers that came late."""
+    """Earlier lookups and their results, with the answers that came late.
+
+    A result is never final before its time (24 hours) is over: answers that come later amend it. What changed
+    since you looked is under `lookups list --news`; a candidate that came late is a LATE MATCH until somebody
+    who has looked at it says so with `lookups seen`.
+    """
+
+
+_ROW = click.option("--row", type=click.IntRange(1), default=None, help="LOOKUP is a batch; this row of it.")
 
 
 @lookups.command("list")
+@click.option("--news", is_flag=True, help="Only what is new to you, late matches in batches among it.")
+@click.option("--case", "case_number", default="", help="Only lookups under this case number.")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
+@by_option
 @config_option
 @json_option
-def lookups_list(limit: int, config_file: Path | None, as_json: bool) -> None:
-    """List lookups, newest first. Names of persons are not shown."""
+def lookups_list(
+    news: bool, case_number: str, limit: int, by: str | None, config_file: Path | None, as_json: bool
+) -> None:
+    """List lookups, newest first. Names of persons are not shown.
+
+    NEWS says in words what you have not seen: a late match that nobody has acknowledged, a result that was
+    amended since you looked, one of yours that you have not looked at yet.
+    """
     from candor_wire.v1 import local_pb2
 
-    with running_node(config_file) as node:
-        reply = node.ListLookups(local_pb2.ListLookupsRequest(limit=limit), timeout=30)
+    request = local_pb2.ListLookupsRequest(limit=limit, news=news, case_number=case_number)
+    with running_node(config_file, by=by) as node:
+        reply = node.ListLookups(request, timeout=30)
     rows = [
         (
-            view.lookup_id[:12],
+            name_of(view),
             view.asked_at,
             view.overall,
-            f"{view.coverage.answered} of {view.coverage.asked}",
+            _answered(view),
             str(len(view.hits)),
             view.purpose,
             view.case_number,
+            "; ".join([view.news, *view.changed]) if view.news else "",
         )
         for view in reply.lookups
     ]
-    head = ("LOOKUP", "ASKED", "RESULT", "ANSWERED", "HITS", "PURPOSE", "CASE")
-    show(reply, as_json, lambda: table(rows, head) if rows else ["There are no lookups yet."])
+    head = ("LOOKUP", "ASKED", "RESULT", "ANSWERED", "HITS", "PURPOSE", "CASE", "NEWS")
+    none = "Nothing is new to you." if news else "There are no such lookups." if case_number else _NONE
+    show(reply, as_json, lambda: table(rows, head) if rows else [none])
+
+
+_NONE = "There are no lookups yet."
+
+
+def _answered(view: local_pb2.LookupView) -> str:
+    coverage = view.coverage
+    late = f", {coverage.late} late" if coverage.late else ""
+    return f"{coverage.answered} of {coverage.asked}{late}"
 
 
 @lookups.command("show")
 @click.argument("lookup_id", metavar="LOOKUP")
-@click.option("--row", type=click.IntRange(1), default=None, help="LOOKUP is a batch; this row of it.")
+@_ROW
+@click.option("--nodes", is_flag=True, help="A line for each node, however many there are.")
+@by_option
 @config_option
 @json_option
-def lookups_show(lookup_id: str, row: int | None, config_file: Path | None, as_json: bool) -> None:
-    """Show the result of a lookup as it is now. LOOKUP is its id or the beginning of it."""
+def lookups_show(
+    lookup_id: str, row: int | None, nodes: bool, by: str | None, config_file: Path | None, as_json: bool
+) -> None:
+    """Show the result of a lookup as it is now. LOOKUP is its id or the beginning of it.
+
+    Beside what was found: who answered when and how old its index was then, who refused and why, who was
+    late, whose index is stale since when; and what changed since you looked.
+    """
     from candor_wire.v1 import local_pb2
 
-    with running_node(config_file) as node:
+    with running_node(config_file, by=by) as node:
         request = local_pb2.GetLookupRequest(lookup_id=lookup_id, row=row or 0)
         reply = node.GetLookup(request, timeout=30)
-    show(reply.lookup, as_json, lambda: lines(reply.lookup))
+    show(reply.lookup, as_json, lambda: lines(reply.lookup, all_nodes=nodes))
+
+
+@lookups.command("history")
+@click.argument("lookup_id", metavar="LOOKUP")
+@_ROW
+@by_option
+@config_option
+@json_option
+def lookups_history(
+    lookup_id: str, row: int | None, by: str | None, config_file: Path | None, as_json: bool
+) -> None:
+    """Show what became of LOOKUP: asked, first shown, each amendment, who acknowledged what.
+
+    It does not count as having looked at the result.
+    """
+    from candor_wire.v1 import local_pb2
+
+    with running_node(config_file, by=by) as node:
+        request = local_pb2.GetLookupRequest(lookup_id=lookup_id, row=row or 0, in_passing=True)
+        reply = node.GetLookup(request, timeout=30)
+    show(reply.lookup, as_json, lambda: history(reply.lookup))
+
+
+@lookups.command("seen")
+@click.argument("lookup_id", metavar="LOOKUP")
+@_ROW
+@by_option
+@config_option
+@json_option
+def lookups_seen(
+    lookup_id: str, row: int | None, by: str | None, config_file: Path | None, as_json: bool
+) -> None:
+    """Say that you have seen the candidates of LOOKUP that came late.
+
+    Only what you have looked at (`lookups show`) is acknowledged: what came after that stays a LATE MATCH.
+    It goes into the ledger under your name; no other agency learns of it.
+    """
+    from candor_wire.v1 import local_pb2
+
+    person = person_in_charge(by)
+    request = local_pb2.SeenLookupRequest(lookup_id=lookup_id, row=row or 0, by=person)
+    with running_node(config_file, by=person) as node:
+        reply = node.SeenLookup(request, timeout=30)
+    show(reply, as_json, lambda: [_acknowledged(reply, person), "", *lines(reply.lookup)])
+
+
+def _acknowledged(reply: local_pb2.SeenLookupResponse, person: str) -> str:
+    if not reply.acknowledged:
+        return "Nothing of this result that you have looked at waits to be acknowledged."
+    times = f"{reply.acknowledged} amendments" if reply.acknowledged > 1 else "1 amendment"
+    return f"Acknowledged by {person}: the late candidates of {times}."
 
 
 @lookups.command("recheck")
 @click.argument("lookup_id", metavar="LOOKUP")
-@click.option("--row", type=click.IntRange(1), default=None, help="LOOKUP is a batch; this row of it.")
+@_ROW
 @by_option
 @config_option
 @json_option
@@ -270,135 +349,3 @@ def lookups_recheck(
     show(reply, as_json, lambda: table(rows, head) if rows else ["This lookup has no hits."])
     if not reply.all_stand:
         raise Exit(EXIT_INCOMPLETE)
-
-
-def lines(view: local_pb2.LookupView, width: int | None = None) -> list[str]:
-    """A result for people. It never says "clear": no record among those who answered is all that is known.
-
-    `width` is in characters; default, the terminal's. What has no space to be broken at may stand out.
-    """
-    if view.overall == "PENDING":
-        return [f"PENDING  lookup {view.lookup_id} has not been shown yet."]
-    if view.overall == "FORGOTTEN":
-        return [
-            f"FORGOTTEN  the result of lookup {view.lookup_id} was forgotten on {view.forgotten_at[:10]}: "
-            "its time was over.",
-            f"  {view.purpose}, case {view.case_number or '-'}, officer in charge {view.officer}, asked "
-            f"{view.asked_at}",
-        ]
-    page = _Page(width or min(shutil.get_terminal_size().columns, _WIDEST))
-    coverage, name = view.coverage, view.lookup_id[:12]
-    answered = f"{coverage.answered} of {coverage.asked} nodes"
-    words = {
-        "MATCH": f"{_count(len(view.hits), 'candidate')} among {answered}",
-        "NO_RECORD": f"no record among {answered}",
-        "INCOMPLETE": f"no record among the {answered} that answered; nothing is known of the others",
-    }[view.overall]
-    page.say(f"{view.overall}  {words}{_split(view)}")
-    page.say(f"Coverage: {coverage.sentence}")
-    page.say(f"Lookup: {view.lookup_id}")
-    for report in coverage.reports:
-        if report.state != "answered":
-            page.say(f"{report.node}: {_state(report)}", 2)
-    if view.hits:
-        page.gap(f"Each is {CANDIDATE}.")
-        _show_all(page, view.hits, whole=True)
-    if view.set_aside:
-        page.gap("Set aside: as far as the evidence goes, *not* the same person.")
-        _show_all(page, view.set_aside, whole=False)
-    if len(view.hits) > MOST_WHOLE or len(view.set_aside) > MOST_WHOLE:
-        page.gap(f"All of each: candor-node lookups show {name} --json")
-    if view.notes:
-        page.gap()
-    for note in view.notes:
-        page.say(f"Note: {note}")
-    if view.hits:
-        page.gap(f"To ask for a record: candor-node requests send {name} {view.hits[0].number}")
-    if view.overall == "INCOMPLETE" and not view.closed:
-        page.gap(f"Late answers amend it: candor-node lookups show {name}")
-    return page.lines
-
-
-class _Page:
-    """Lines of at most a width; what is broken goes on further in."""
-
-    def __init__(self, width: int) -> None:
-        self.lines: list[str] = []
-        self._width = max(_NARROWEST, width)
-
-    def say(self, text: str, indent: int = 0, hang: int = 2) -> None:
-        self.lines += textwrap.wrap(
-            text,
-            self._width,
-            initial_indent=" " * indent,
-            subsequent_indent=" " * (indent + hang),
-            # Ids, node names and commands are copied: they stay whole.
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-
-    def gap(self, text: str = "") -> None:
-        self.lines.append("")
-        self.say(text)
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def _split(view: local_pb2.LookupView) -> str:
-    """How many candidates are of each band: ": 1 strong, 2 to review; 1 set aside"."""
-    bands = Counter(found.band for found in view.hits)
-    strong = bands.pop("strong", 0)
-    known = [
-        f"{count} {words}" for count, words in ((strong, "strong"), (bands.total(), "to review")) if count
-    ]
-    aside = [f"{len(view.set_aside)} set aside"] if view.set_aside else []
-    return "".join([f": {', '.join(known)}" if known else "", *(f"; {words}" for words in aside)])
-
-
-def _show_all(page: _Page, found: Sequence[local_pb2.Hit], *, whole: bool) -> None:
-    """The first ones with what speaks against them, `whole` with all else, further ones on a line each."""
-    for one in found[:MOST_WHOLE]:
-        page.gap(f"[{one.number}] {_owner(one)}")
-        page.say(f"{one.kind}, {one.tier}", 4)
-        if one.standing not in ("", "stands"):
-            page.say(f"{one.standing.upper()}: {one.standing_words}", 4)
-        page.say(one.headline, 4)
-        against, agrees = _reasons(one)
-        for reason in against:
-            page.say(f"- {reason}", 4)
-        # Of a screening lookup no field is known: saying so of each would contradict the keys.
-        missing = one.not_known if one.agreeing or one.differing else ()
-        for words, fields in (("agrees:", agrees), ("differs:", one.differing), ("not known:", missing)):
-            if whole and fields:
-                page.say(f"{words:<10} {', '.join(fields)}", 4, 11)
-    if found[MOST_WHOLE:]:
-        page.gap()
-    for one in found[MOST_WHOLE:]:
-        band = one.headline.partition(":")[0]
-        gravest = _reasons(one)[0][:1]
-        over = [one.standing.upper()] if one.standing not in ("", "stands") else []
-        page.say("; ".join([f"[{one.number}] {one.owner}: {one.kind}, {band}", *over, *gravest]))
-
-
-def _reasons(found: local_pb2.Hit) -> tuple[list[str], list[str]]:
-    """What speaks against or is not confirmed, in its order; and what agrees, without that word."""
-    against, agrees = [], []
-    for reason in found.reasons:
-        words, _, rest = reason.partition(" agrees")
-        if reason.startswith(_KEYS_AGREE):
-            agrees.append(reason.removeprefix(_KEYS_AGREE))
-        elif rest in ("", " in part") and words != reason:
-            agrees.append(words + (" (in part)" if rest else ""))
-        else:
-            against.append(reason)
-    return against, agrees
-
-
-def _state(report: local_pb2.TargetReport) -> str:
-    return f"{report.state} ({report.reason})" if report.reason else report.state
-
-
-def _owner(found: local_pb2.Hit) -> str:
-    return f"{found.owner} ({found.owner_name})" if found.owner_name else found.owner

@@ -1,27 +1,27 @@
 """From the lookups of a search and their targets to one result: hits and coverage (docs/protocol.md §7.7).
 
 Pure functions. A node counts as answered only when it has answered every lookup of the person: one whose
-second surname it was never asked about has not said "no record".
+second surname it was never asked about has not said "no record". In which order answers came, and whether a
+result had been shown by then, changes nothing of what they count for (but for what says that they were late).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from candor_node import lookup_store
 from candor_node.hit_store import StoredHit
-from candor_node.lookup_store import Ask, SearchRow, TargetRow
+from candor_node.lookup_store import Ask, SearchRow
+from candor_node.targets import TargetRow
 from candor_proto import oprf
 from candor_proto.candidates import NodeIndex
-from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.directory import MemberStatus, VerifiedDirectory
 from candor_proto.errors import CandorError
 from candor_proto.exchange import Draft, Outputs, TargetEvent, event_of, unblind, verify_answer
 from candor_proto.ids import LookupId, NodeId
 from candor_proto.oprf import Finalize, SliceMap
-from candor_proto.result import Coverage, LookupResult, TargetReport, TargetState, order_hits
+from candor_proto.result import Coverage, LogSeen, LookupResult, TargetReport, TargetState, order_hits
 from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_proto.statements import AnswerStatus, Left, lookup_digest
 
@@ -38,7 +38,13 @@ _SPEAKS_FIRST = (
     TargetState.STALE_INDEX,
     TargetState.ANSWERED,
 )
+# States of a node that may still be heard of, and of one that never was.
+_WAITED_FOR = (TargetState.PENDING, TargetState.EXPIRED)
 MOVED_ON = "its index has moved to a new epoch"
+ASKED_AGAIN = "asked again: its index had moved to a new epoch"
+SUSPENDED = "suspended since it was asked"
+LEFT = "no member any more"
+NOT_HELD = "its index is not held any more"
 _REFUSALS: Mapping[AnswerStatus, str] = {
     AnswerStatus.REFUSED_PURPOSE: "purpose not answered there",
     AnswerStatus.REFUSED_STANDING: "this node's standing",
@@ -59,6 +65,7 @@ class Examined:
     reason: str = ""
     outputs: tuple[Outputs, ...] | None = None
     left: Left | None = None
+    answered_at: datetime | None = None
 
 
 def examine(
@@ -79,16 +86,17 @@ def examine(
     lookup = draft.lookup
     try:
         answer = verify_answer(statement, lookup, lookup_digest(draft.statement.body), node, key)
+        left, at = answer.left, answer.answered_at
         if answer.status is not AnswerStatus.EVALUATED:
-            return Examined(event_of(answer.status), _REFUSALS[answer.status], left=answer.left)
+            return Examined(event_of(answer.status), _REFUSALS[answer.status], left=left, answered_at=at)
         if index is None:
-            return Examined(TargetEvent.EVALUATED, "its index is not held any more", left=answer.left)
+            return Examined(TargetEvent.EVALUATED, NOT_HELD, left=left, answered_at=at)
         if index.head.epoch != answer.epoch or index.head.scheme_version != draft.scheme_version:
             # The index moved on while the answer was under way: those keys check nothing any more, or those
             # outputs meet nothing.
-            return Examined(TargetEvent.STALE_EPOCH, _REFUSALS[AnswerStatus.STALE_EPOCH])
+            return Examined(TargetEvent.STALE_EPOCH, MOVED_ON, answered_at=at)
         outputs = unblind(draft, answer, index.head, threads=threads, map=map, finalize=finalize)
-        return Examined(TargetEvent.EVALUATED, outputs=outputs, left=answer.left)
+        return Examined(TargetEvent.EVALUATED, outputs=outputs, left=left, answered_at=at)
     except CandorError as error:
         return Examined(TargetEvent.INVALID, error.code)
 
@@ -109,7 +117,51 @@ def asked_nodes(asks: Iterable[Ask]) -> list[NodeId]:
     return sorted({node for ask in asks for node in ask.targets})
 
 
-def report(row: SearchRow, asks: Sequence[Ask], node: NodeId) -> TargetReport:
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of the federation, besides answers, when a result is put together.
+
+    `log` is how far its log was read; `gone` are members that can answer no more, and why.
+    """
+
+    log: LogSeen | None = None
+    gone: Mapping[NodeId, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, directory: VerifiedDirectory | None, asked: Iterable[NodeId], log: LogSeen | None) -> Outlook:
+        """As it is under `directory`, for the nodes that were asked."""
+        if directory is None:
+            return cls(log)
+        standing = {member.node: member.status for member in directory.directory.members}
+        words = {
+            node: SUSPENDED if standing.get(node) is MemberStatus.SUSPENDED else LEFT
+            for node in asked
+            if standing.get(node) is not MemberStatus.ACTIVE
+        }
+        return cls(log, words)
+
+
+NOTHING_KNOWN = Outlook()
+
+
+def line(node: NodeId, target: TargetRow, outlook: Outlook = NOTHING_KNOWN) -> TargetReport:
+    """The line of the coverage for one lookup's target."""
+    silent = target.state in _WAITED_FOR
+    return TargetReport(
+        node,
+        target.state,
+        target.index_issued_at,
+        (outlook.gone.get(node) if silent else None) or target.reason,
+        None if silent else target.answered_at,
+        None if silent else target.taken_at,
+        target.index_sequence,
+        not silent and target.late,
+    )
+
+
+def report(
+    row: SearchRow, asks: Sequence[Ask], node: NodeId, outlook: Outlook = NOTHING_KNOWN
+) -> TargetReport:
     """The line of the coverage for `node`, over all lookups of the search."""
     rows = [target for _, target in latest(asks, node).values()]
     states = [target.state for target in rows]
@@ -118,17 +170,43 @@ def report(row: SearchRow, asks: Sequence[Ask], node: NodeId) -> TargetReport:
         sent = {ask.plan_number for ask in asks}
         states.append(TargetState.NO_INDEX if len(sent) == row.plans else TargetState.PENDING)
     state = min(states, key=_SPEAKS_FIRST.index)
-    reason = next((target.reason for target in rows if target.state is state), "")
-    issued = [target.index_issued_at for target in rows if target.index_issued_at is not None]
-    return TargetReport(node, state, min(issued, default=None), reason)
+    speaking = [target for target in rows if target.state is state]
+    if not speaking:
+        return TargetReport(node, state, reason=outlook.gone.get(node, ""))
+    # What the last one opened is looked up with all outputs, in the index that was held then.
+    last = max(speaking, key=lambda target: target.taken_at or row.created_at)
+    reason = next((target.reason for target in speaking if target.reason), "")
+    if state is TargetState.PENDING and not reason and any(_again(asks, node)):
+        reason = ASKED_AGAIN
+    late = any(target.late for target in rows)
+    return line(node, replace(last, reason=reason, late=late), outlook)
 
 
-def coverage(row: SearchRow, asks: Sequence[Ask], now: datetime) -> Coverage:
+def _again(asks: Iterable[Ask], node: NodeId) -> Iterator[bool]:
+    """Of each lookup that asked `node`, whether it asked again and waits (§7.9)."""
+    for ask in asks:
+        if node in ask.targets:
+            yield ask.attempt > 0 and ask.targets[node].state is TargetState.PENDING
+
+
+def coverage(
+    row: SearchRow, asks: Sequence[Ask], now: datetime, outlook: Outlook = NOTHING_KNOWN
+) -> Coverage:
     """Every member at the time of asking, in order: those asked and those that could not be."""
-    reports = {node: report(row, asks, node) for node in asked_nodes(asks)}
-    for unasked in row.missing:
-        reports.setdefault(unasked.node, unasked)
-    return Coverage(tuple(reports[node] for node in sorted(reports)), now, row.directory_version)
+    reports = {node: report(row, asks, node, outlook) for node in asked_nodes(asks)}
+    return whole(reports, row.missing, now, row.directory_version, outlook)
+
+
+def whole(
+    reports: Mapping[NodeId, TargetReport],
+    missing: Iterable[TargetReport],
+    now: datetime,
+    directory_version: int,
+    outlook: Outlook = NOTHING_KNOWN,
+) -> Coverage:
+    """The coverage of those asked, and of those that could not be, in order."""
+    known = {unasked.node: unasked for unasked in missing} | dict(reports)
+    return Coverage(tuple(known[node] for node in sorted(known)), now, directory_version, outlook.log)
 
 
 def result(row: SearchRow, found: Coverage, hits: Sequence[StoredHit]) -> LookupResult:
@@ -136,26 +214,4 @@ def result(row: SearchRow, found: Coverage, hits: Sequence[StoredHit]) -> Lookup
     answered = {report.node for report in found.reports if report.answered}
     return LookupResult(
         row.search_id, order_hits(stored.hit for stored in hits if stored.hit.owner in answered), found
-    )
-
-
-# --- storing -------------------------------------------------------------------------------------------
-
-
-def write_coverage(found: Coverage) -> str:
-    return json.dumps(
-        {
-            "as_of": to_milliseconds(found.as_of),
-            "directory_version": found.directory_version,
-            "reports": [lookup_store.write_report(report) for report in found.reports],
-        }
-    )
-
-
-def read_coverage(text: str) -> Coverage:
-    stored = json.loads(text)
-    return Coverage(
-        tuple(lookup_store.read_report(report) for report in stored["reports"]),
-        from_milliseconds(stored["as_of"]),
-        stored["directory_version"],
     )

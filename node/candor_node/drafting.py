@@ -11,7 +11,7 @@ from candor_node.batch_store import BatchRecord
 from candor_node.clock import Clock
 from candor_node.flights import Flight, FlightPerson, PlannedRow, WaitingRow
 from candor_node.index_client import IndexClient
-from candor_node.lookup_store import TargetRow
+from candor_node.targets import TargetRow
 from candor_node.workers import Lane, Workers
 from candor_proto.exchange import LookupState, TargetPlan, draft_lookup, plan_targets
 from candor_proto.ids import FederationName, LookupId, NodeId

@@ -132,6 +132,62 @@ def bands(db: Database) -> None:
             db.execute("UPDATE hits SET explanation = ? WHERE rowid = ?", (json.dumps(stored), row_id))
 
 
+@exchange_migrations()
+def amendments(db: Database) -> None:
+    """Who answered when and in which index, what late answers changed, and who has looked (§7.7)."""
+    for table in ("lookup_targets", "flight_targets"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN answered_at INTEGER")
+        db.execute(f"ALTER TABLE {table} ADD COLUMN taken_at INTEGER")
+        db.execute(f"ALTER TABLE {table} ADD COLUMN index_sequence INTEGER")
+        db.execute(f"ALTER TABLE {table} ADD COLUMN late INTEGER NOT NULL DEFAULT 0")
+    for statement in _AMENDMENTS:
+        db.execute(statement)
+
+
+_AMENDMENTS = (
+    "ALTER TABLE searches ADD COLUMN revision INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE searches ADD COLUMN amended_at INTEGER",
+    # The coverage of all rows of a flight.
+    "ALTER TABLE flights ADD COLUMN result TEXT",
+    # What a late answer changed of a result that had been shown. Numbers are never used again: exports of a
+    # batch name the last one that they hold. With candidates it is an alarm until a person has seen them.
+    """CREATE TABLE result_changes (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        search_id BLOB NOT NULL REFERENCES searches (search_id),
+        revision INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        before TEXT NOT NULL,
+        after TEXT NOT NULL,
+        changes TEXT NOT NULL,
+        answered INTEGER NOT NULL,
+        asked INTEGER NOT NULL,
+        candidates INTEGER NOT NULL,
+        closed INTEGER NOT NULL,
+        seen_at INTEGER,
+        seen_by TEXT NOT NULL DEFAULT '',
+        UNIQUE (search_id, revision)
+    ) STRICT""",
+    "CREATE INDEX result_changes_unseen ON result_changes (search_id)"
+    " WHERE candidates > 0 AND seen_at IS NULL",
+    # Who has looked at which revision of a result, last.
+    """CREATE TABLE result_looks (
+        search_id BLOB NOT NULL REFERENCES searches (search_id),
+        user_id TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (search_id, user_id)
+    ) STRICT, WITHOUT ROWID""",
+    # Up to which change each user has written a batch to a file.
+    """CREATE TABLE batch_exports (
+        batch_id BLOB NOT NULL REFERENCES batches (batch_id),
+        user_id TEXT NOT NULL,
+        change INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (batch_id, user_id)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+
 _BANDS = {"same person likely": "strong", "review": "review", "different person": "below threshold"}
 
 

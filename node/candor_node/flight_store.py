@@ -12,8 +12,10 @@ from datetime import datetime
 
 from candor_node.batch_store import ASKED, WAITING
 from candor_node.flights import Flight, FlightPerson, WaitingRow
-from candor_node.lookup_store import TargetRow, read_missing, write_missing
+from candor_node.lookup_store import SearchRow
+from candor_node.reports import read_coverage, read_missing, write_missing
 from candor_node.store import Database
+from candor_node.targets import TARGET_COLUMNS, TargetRow, read_target
 from candor_proto import oprf
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import UnsupportedVersion
@@ -23,11 +25,12 @@ from candor_proto.ids import LookupId, NodeId
 from candor_proto.matchkeys import plan_lookup
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.oprf import Blinded
-from candor_proto.result import TargetState
+from candor_proto.result import Coverage, TargetState
 from candor_proto.scheme import SCHEMES, Scheme
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import SLOTS, Left, Lookup
 
+_OF_FLIGHT = "flight "
 _SALTS = ("case", "consent", "officer", "filler")
 
 # --- flights -------------------------------------------------------------------------------------------
@@ -120,6 +123,31 @@ def is_shown(db: Database, lookup_id: LookupId) -> bool:
     return db.execute(sql, (lookup_id.value,)).fetchone() is not None
 
 
+def set_result(db: Database, lookup_id: LookupId, coverage: str) -> None:
+    """The coverage of a flight's rows, stored once: it is the same for all of them."""
+    db.execute("UPDATE flights SET result = ? WHERE lookup_id = ?", (coverage, lookup_id.value))
+
+
+def result(db: Database, lookup_id: LookupId) -> Coverage | None:
+    """The coverage that was stored for a flight's rows last."""
+    row = db.execute("SELECT result FROM flights WHERE lookup_id = ?", (lookup_id.value,)).fetchone()
+    return None if row is None or row[0] is None else read_coverage(row[0])
+
+
+def coverage_of(db: Database, row: SearchRow) -> Coverage | None:
+    """The coverage of a search as it was shown: its own, or the one that it shares with a flight's rows."""
+    if row.result is None:
+        return None
+    if row.result.startswith(_OF_FLIGHT):
+        return result(db, LookupId.parse(row.result.removeprefix(_OF_FLIGHT)))
+    return read_coverage(row.result)
+
+
+def of_flight(lookup_id: LookupId) -> str:
+    """What stands as the result of a search whose coverage is that of a flight."""
+    return f"{_OF_FLIGHT}{lookup_id}"
+
+
 def set_flight_shown(db: Database, lookup_id: LookupId, now: datetime, *, closed: bool) -> None:
     """Its rows have results; `closed` when nothing can change them any more."""
     db.execute(
@@ -156,33 +184,21 @@ def deny_flight(db: Database, flight: Flight, reason: str) -> bool:
 
 
 def set_target(db: Database, lookup_id: LookupId, node: NodeId, target: TargetRow) -> None:
-    issued = None if target.index_issued_at is None else to_milliseconds(target.index_issued_at)
     db.execute(
-        "INSERT OR REPLACE INTO flight_targets VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            lookup_id.value,
-            str(node),
-            target.state.value,
-            target.reason,
-            issued,
-            target.answer.body if target.answer else None,
-            target.answer.signature if target.answer else None,
-        ),
+        f"INSERT OR REPLACE INTO flight_targets (lookup_id, node, {TARGET_COLUMNS})"  # noqa: S608
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (lookup_id.value, str(node), *target.columns()),
     )
 
 
 def targets(db: Database, lookup_id: LookupId) -> dict[NodeId, TargetRow]:
     """What became of each node asked; the answers themselves stay in the database."""
+    columns = TARGET_COLUMNS.replace("answer_body, answer_signature", "NULL, NULL")
     rows = db.execute(
-        "SELECT node, state, reason, index_issued_at FROM flight_targets WHERE lookup_id = ? ORDER BY node",
+        f"SELECT node, {columns} FROM flight_targets WHERE lookup_id = ? ORDER BY node",  # noqa: S608
         (lookup_id.value,),
     ).fetchall()
-    return {
-        NodeId(node): TargetRow(
-            TargetState(state), reason, None if issued is None else from_milliseconds(issued)
-        )
-        for node, state, reason, issued in rows
-    }
+    return {NodeId(node): read_target(found) for node, *found in rows}
 
 
 def targets_beside(

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from candor_node.asking import Question, check_question, plans_under
 from candor_node.batch_file import RESULTS
-from candor_node.lookup_store import TargetRow
+from candor_node.targets import TargetRow
 from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
 from candor_proto.errors import CandorError
 from candor_proto.exchange import (
@@ -37,7 +37,7 @@ from candor_proto.matchkeys import LookupPlan
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.oprf import SliceMap
 from candor_proto.policy import check_shape
-from candor_proto.result import Coverage, Hit, LookupResult, TargetReport, TargetState, order_hits
+from candor_proto.result import Hit, LookupResult, TargetReport, TargetState
 from candor_proto.scheme import CURRENT
 from candor_proto.scoring import Explanation
 from candor_proto.statements import PERSONS
@@ -238,12 +238,11 @@ def probe(
 # --- words ---------------------------------------------------------------------------------------------
 
 
-def results(
-    search_id: LookupId, found: Coverage, hits: Iterable[Hit], *, incomplete: bool
-) -> tuple[str, ...]:
-    """The cells of RESULTS for one row; the same for the same findings, whenever they are written."""
-    answered = {report.node for report in found.reports if report.answered}
-    result = LookupResult(search_id, order_hits(hit for hit in hits if hit.owner in answered), found)
+def results(result: LookupResult, covered: Sequence[str], *, incomplete: bool) -> tuple[str, ...]:
+    """The cells of RESULTS for one row; the same for the same findings, whenever they are written.
+
+    `covered` are the cells of COVERAGE.
+    """
     candidates = [hit for hit in result.hits if not hit.set_aside]
     aside = [hit for hit in result.hits if hit.set_aside]
     explained = (candidates or aside)[:1]
@@ -261,17 +260,14 @@ def results(
         str(len(candidates)),
         "; ".join(str(hit.owner) for hit in candidates),
         "; ".join(words),
-        _coverage(found),
+        *covered,
         "",
     )
 
 
 def failed(reason: str) -> tuple[str, ...]:
     """The cells of RESULTS for a row that nobody was asked about."""
-    return ("ERROR", "", "", "", "", "", reason)
-
-
-assert len(failed("")) == len(RESULTS)
+    return ("ERROR", *("",) * (len(RESULTS) - 2), reason)
 
 
 def _words(explanation: Explanation) -> str:
@@ -284,9 +280,3 @@ def _words(explanation: Explanation) -> str:
         if fields:
             parts.append(f"{words}: {', '.join(fields)}")
     return "; ".join(parts)
-
-
-def _coverage(found: Coverage) -> str:
-    """Who answered, and the day of the oldest index: an age would be another one in a minute."""
-    oldest = found.oldest_index()
-    return found.words() if oldest is None else f"{found.words()}; oldest index {oldest:%Y-%m-%d}"

@@ -5,6 +5,7 @@ Rules of this file:
   answers from which it could be computed anew, the results of rows of batches;
 - what was asked stays: the search with its case and officer, its opening for audits, the traces, the ledger.
   Of a row of a batch the one word of its outcome and its coverage stay, for those are counts;
+- what late answers changed goes with the result; a late candidate that nobody acknowledged is counted;
 - a record that was released upon a hit is a copy of its own and stays until its owner recalls it: of its hit
   stays what names it, so that the subject's report can say what kind of record was obtained;
 - nothing is forgotten while a request about a hit is open, or was answered with what its owner must explain.
@@ -15,14 +16,26 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 
-from candor_node import ledger
+from candor_node import amendments, ledger
+from candor_node.batch_file import COVERAGE, RESULTS
 from candor_node.store import Database
 from candor_proto.canonical import to_milliseconds
 from candor_proto.disclosure import RequesterState
+from candor_proto.ids import LookupId
 
 # So many in one transaction.
 AT_ONCE = 500
 WORDS = "the result was forgotten: its time was over"
+# Of a row's results: the outcome and, in rows of this build, the cells of its coverage.
+_KEPT_CELLS = ", ".join(
+    "?"
+    if name == "error"
+    else f"CASE WHEN json_array_length(results) = {len(RESULTS)} OR {place} < 6"
+    f" THEN coalesce(results ->> '$[{place}]', '') ELSE '' END"
+    if name == "outcome" or name in COVERAGE
+    else "''"
+    for place, name in enumerate(RESULTS)
+)
 # Requests whose hit is still needed: unanswered ones, and evidence.
 _OPEN = f"(state = '{RequesterState.SENT.value}' OR evidence IS NOT NULL)"
 _THESE = "search_id IN (SELECT unhex(value) FROM json_each(?))"
@@ -49,11 +62,14 @@ def forget_results(db: Database, now: datetime, days: int) -> int:
     hits = _forget_hits(db, ids)
     _forget_answers(db, ids)
     _forget_rows(db, ids)
+    unseen = amendments.forget(db, (LookupId.parse(search_id) for (search_id,) in rows))
     db.execute(
         f"UPDATE searches SET result = NULL, forgotten_at = ? WHERE {_THESE}",  # noqa: S608
         [to_milliseconds(now), ids],
     )
-    ledger.append(db, now, "lookup.forgotten", {}, {"lookups": len(rows), "hits": hits})
+    ledger.append(
+        db, now, "lookup.forgotten", {}, {"lookups": len(rows), "hits": hits, "never_acknowledged": unseen}
+    )
     return len(rows)
 
 
@@ -93,7 +109,6 @@ def _forget_answers(db: Database, ids: str) -> None:
 def _forget_rows(db: Database, ids: str) -> None:
     db.execute(
         "UPDATE batch_rows SET results ="  # noqa: S608
-        " json_array(results ->> '$[0]', '', '', '', '', results ->> '$[5]', ?)"
-        f" WHERE results IS NOT NULL AND {_THESE}",
+        f" json_array({_KEPT_CELLS}) WHERE results IS NOT NULL AND {_THESE}",
         [WORDS, ids],
     )

@@ -18,15 +18,16 @@ from functools import partial
 from candor_node import cases, hit_store, lookup_store, mail_store
 from candor_node.cases import Case, Cases
 from candor_node.clock import Clock
+from candor_node.coverage import Outlook
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.lookup_store import SearchRow
 from candor_node.mail_store import InboxRow
-from candor_node.reading import Arrived, Known, Reading, read
+from candor_node.reading import Arrived, Known, Reading, expired, read
 from candor_node.store import Database, Store
 from candor_node.workers import Lane, Workers, cores
 from candor_proto.errors import UnknownObject
-from candor_proto.exchange import TRANSITIONS, LookupEvent, LookupState, TargetEvent, lookup_after
+from candor_proto.exchange import LookupEvent, LookupState, lookup_after
 from candor_proto.ids import FederationName, LookupId
 
 
@@ -97,10 +98,12 @@ class Gatherer:
             lane, read, taken, known, threads=cores(), map=self._workers.map(lane)
         )
         open_cases = [case for case, _ in taken]
+        outlooks = [self._cases.outlook(case) for case in open_cases]
 
         def work(db: Database) -> list[SearchRow]:
             return [
-                _store(db, case, reading, now) for case, reading in zip(open_cases, readings, strict=True)
+                _store(db, case, reading, now, outlook)
+                for case, reading, outlook in zip(open_cases, readings, outlooks, strict=True)
             ]
 
         stored = await self._cases.store_all(open_cases, work)
@@ -135,26 +138,25 @@ class Gatherer:
                 continue
             case = await self._cases.get(search_id)
             async with case.lock:
-                case.row = await self._cases.store(case, partial(cases.show, case=case, now=now))
+                outlook = self._cases.outlook(case)
+                show = partial(cases.show, case=case, now=now, outlook=outlook)
+                case.row = await self._cases.store(case, show)
 
     async def _close(self, case: Case, now: datetime) -> None:
         asks = {
             lookup_id: replace(
                 ask,
-                targets={
-                    node: replace(target, state=TRANSITIONS[target.state, TargetEvent.EXPIRES])
-                    for node, target in ask.targets.items()
-                },
+                targets={node: expired(target) for node, target in ask.targets.items()},
             )
             for lookup_id, ask in case.asks.items()
         }
-        after = replace(case, asks=asks)
+        after, outlook = replace(case, asks=asks), self._cases.outlook(case)
 
         def work(db: Database) -> SearchRow:
             for ask in asks.values():
                 for node, target in ask.targets.items():
                     lookup_store.set_target(db, ask.lookup_id, node, target)
-            row = cases.show(db, after, now, closed=True)
+            row = cases.show(db, after, now, outlook, closed=True)
             for ask in asks.values():
                 if ask.state is not LookupState.DENIED:
                     state = lookup_after(ask.state, LookupEvent.LIFE_ENDS)
@@ -165,7 +167,7 @@ class Gatherer:
         case.asks = asks
 
 
-def _store(db: Database, case: Case, reading: Reading, now: datetime) -> SearchRow:
+def _store(db: Database, case: Case, reading: Reading, now: datetime, outlook: Outlook) -> SearchRow:
     """Store what answers made of a search; the row as it is then."""
     search_id = case.row.search_id
     for lookup_id, node in reading.changed:
@@ -178,4 +180,4 @@ def _store(db: Database, case: Case, reading: Reading, now: datetime) -> SearchR
     if case.row.shown_at is None or not reading.changed:
         return case.row
     after = replace(case, asks=reading.asks)
-    return cases.show(db, after, now, closed=case.row.closed)
+    return cases.show(db, after, now, outlook, closed=case.row.closed)

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from candor_node import (
+    amendments,
     batch_store,
     coverage,
+    coverage_words,
     flight_store,
     flights,
     hit_store,
@@ -25,21 +27,23 @@ from candor_node import (
     lookup_store,
     mail_store,
 )
+from candor_node.amendments import Revision
 from candor_node.clock import Clock
-from candor_node.coverage import Examined
+from candor_node.coverage import NOTHING_KNOWN, Examined, Outlook
 from candor_node.flights import Flight, RowFindings
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
-from candor_node.lookup_store import TargetRow
 from candor_node.mail_store import InboxRow
-from candor_node.reading import has_answered, target_after
+from candor_node.reading import expired, has_answered, target_after
+from candor_node.reports import write_coverage
 from candor_node.store import Database, Store, Work
+from candor_node.targets import TargetRow
 from candor_node.workers import Lane, Workers, slices_in
 from candor_proto.candidates import NodeIndex
 from candor_proto.errors import CandorError, LogUnwitnessed, StoreUnusable, UnknownObject
-from candor_proto.exchange import TRANSITIONS, LookupEvent, LookupState, TargetEvent, lookup_after
+from candor_proto.exchange import LookupEvent, LookupState, TargetEvent, lookup_after
 from candor_proto.ids import FederationName, KeyClass, LookupId, NodeId
-from candor_proto.result import Coverage, TargetReport, TargetState
+from candor_proto.result import TargetState
 from candor_proto.statements import SLOTS
 
 # Flights in memory whose rows have results: late answers may still amend them.
@@ -58,6 +62,7 @@ class Landing:
         federation: FederationName,
         clock: Clock,
         on_stale: Callable[[Flight, Flight, NodeId], None],
+        outlook: Callable[[Iterable[NodeId]], Outlook] = lambda asked: NOTHING_KNOWN,
     ) -> None:
         self._store = store
         self._indexes = indexes
@@ -65,6 +70,7 @@ class Landing:
         self._federation = federation
         self._clock = clock
         self._on_stale = on_stale
+        self._outlook = outlook
         self._flights: OrderedDict[LookupId, Flight] = OrderedDict()
         self.changed = asyncio.Event()
         # When each node was last heard of, on the event loop's clock.
@@ -200,8 +206,10 @@ class Landing:
         found = opened if target.state is TargetState.ANSWERED else ()
 
         def work(db: Database) -> None:
-            nonlocal asked
-            asked = flight_store.times_asked(db, flight.first or flight.lookup_id, node)
+            nonlocal asked, target
+            root = flight.first or flight.lookup_id
+            asked = flight_store.times_asked(db, root, node)
+            target = replace(target, late=flight_store.is_shown(db, root))
             flight_store.set_target(db, flight.lookup_id, node, target)
             for one in found:
                 search_id = flight.searches[one.row]
@@ -213,13 +221,18 @@ class Landing:
             mail_store.settle(db, row.number)
 
         # A worker that is stopped while the database writes must not leave the flight behind it.
-        storing = asyncio.ensure_future(self._take_in(flight, node, before, target, work))
+        storing = asyncio.ensure_future(self._take_in(flight, node, before, lambda: target, work))
         storing.add_done_callback(_heard)
         await asyncio.shield(storing)
         return target.state is TargetState.STALE_EPOCH and asked == 1
 
     async def _take_in(
-        self, flight: Flight, node: NodeId, before: TargetRow, target: TargetRow, work: Work[None]
+        self,
+        flight: Flight,
+        node: NodeId,
+        before: TargetRow,
+        target: Callable[[], TargetRow],
+        work: Work[None],
     ) -> None:
         try:
             await self._store.run(work)
@@ -230,7 +243,7 @@ class Landing:
             if held[node].state in (before.state, TargetState.PENDING):
                 raise
         # The answer itself is in the database: evidence, and large.
-        flight.targets[node] = replace(target, answer=None)
+        flight.targets[node] = replace(target(), answer=None)
         self.changed.set()
 
     async def _examine(
@@ -261,34 +274,38 @@ class Landing:
     async def show(self, flight: Flight, *, end: bool = False) -> None:
         """Give the rows of a flight their results as they are now; `end`: nobody will answer any more."""
         async with flight.lock:
-            now = self._clock.now()
-            await self._store.run(lambda db: self._show(db, flight, now, end=end))
+            now, outlook = self._clock.now(), self._outlook(flight.targets.keys() | flight.asked_beside)
+            await self._store.run(lambda db: self._show(db, flight, now, outlook, end=end))
             flight.state = lookup_after(flight.state, LookupEvent.SHOW) if _sent(flight) else flight.state
             flight.shown = True
             if end:
                 self.drop(flight)
 
-    def _show(self, db: Database, flight: Flight, now: datetime, *, end: bool) -> None:
+    def _show(self, db: Database, flight: Flight, now: datetime, outlook: Outlook, *, end: bool) -> None:
         targets = self._targets(db, flight, end=end)
-        reports = {
-            node: TargetReport(node, target.state, target.index_issued_at, target.reason)
-            for node, target in targets.items()
-        }
-        for unasked in flight.missing:
-            reports.setdefault(unasked.node, unasked)
-        found = Coverage(tuple(reports[node] for node in sorted(reports)), now, flight.directory_version)
-        text = coverage.write_coverage(found)
-        done: dict[int, tuple[str, ...]] = {}
+        lines = {node: coverage.line(node, target, outlook) for node, target in targets.items()}
+        found = coverage.whole(lines, flight.missing, now, flight.directory_version, outlook)
+        covered, done = coverage_words.cells(found), dict[int, tuple[str, ...]]()
         # The flight in memory may be behind: a commit that failed may be on the disk all the same.
         amended = flight_store.is_shown(db, flight.lookup_id)
+        changed: list[tuple[LookupId, Revision]] = []
+        refs = {"lookup_id": str(flight.lookup_id), "batch_id": flight.batch_id.hex()}
+        own = flight_store.of_flight(flight.lookup_id)
         for row, search_id in flight.searches.items():
             if not amended:
                 hit_store.number_hits(db, search_id)
-            hits = [stored.hit for stored in hit_store.hits(db, search_id)]
-            search = lookup_store.search(db, search_id)
-            incomplete = search is not None and search.incomplete
-            done[row] = flights.results(search_id, found, hits, incomplete=incomplete)
-            lookup_store.store_result(db, search_id, text, now, closed=end)
+            search, hits = lookup_store.search(db, search_id), hit_store.hits(db, search_id)
+            if search is None:
+                raise AssertionError("a row of a flight is a search")
+            result = coverage.result(search, found, hits)
+            before = flight_store.coverage_of(db, search) if amended else None
+            if before is not None:
+                shown = coverage.result(search, before, hits)
+                revision = amendments.amend(db, shown, result, now, closed=end)
+                changed += [(search_id, revision)] if revision is not None else []
+            done[row] = flights.results(result, covered, incomplete=search.incomplete)
+            lookup_store.store_result(db, search_id, own, now, closed=end)
+        flight_store.set_result(db, flight.lookup_id, write_coverage(found))
         batch_store.finish_rows(db, flight.batch_id, done)
         open_still = (TargetState.PENDING, TargetState.INVALID)
         settled = not any(target.state in open_still for target in targets.values())
@@ -296,28 +313,24 @@ class Landing:
         flight_store.set_flight_shown(db, flight.lookup_id, now, closed=closed)
         if _sent(flight):
             flight_store.set_flight_state(db, flight.lookup_id, lookup_after(flight.state, LookupEvent.SHOW))
-        ledger.append(
-            db,
-            now,
-            "lookup.amended" if amended else "lookup.shown",
-            {"lookup_id": str(flight.lookup_id), "batch_id": flight.batch_id.hex()},
-            {
-                "rows": len(done),
-                "matches": sum(cells[0] == "MATCH" for cells in done.values()),
-                "answered": found.answered,
-                "asked": found.asked,
-            },
-        )
+        if amended and not changed:
+            return
+        details: dict[str, ledger.Value] = {
+            "rows": len(done),
+            "matches": sum(cells[0] == "MATCH" for cells in done.values()),
+            "answered": found.answered,
+            "asked": found.asked,
+        }
+        ledger.append(db, now, "lookup.amended" if amended else "lookup.shown", refs, details)
+        for search_id, revision in changed:
+            amendments.account_for(db, search_id, revision, refs)
 
     def _targets(self, db: Database, flight: Flight, *, end: bool) -> Mapping[NodeId, TargetRow]:
         """What became of each node: by the flight that asked it last, of all that carried these rows."""
         known = flight_store.targets_beside(db, flight.lookup_id, flight.targets)
         if not end:
             return known
-        return {
-            node: replace(target, state=TRANSITIONS[target.state, TargetEvent.EXPIRES])
-            for node, target in known.items()
-        }
+        return {node: expired(target) for node, target in known.items()}
 
     async def expire(self) -> None:
         """Close the flights whose life has ended: who has not answered never will (§7.8)."""

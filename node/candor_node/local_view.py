@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
+from candor_node import amendments, coverage_words
+from candor_node.amendments import Account, Revision
 from candor_node.asking import Question
 from candor_node.cases import SearchView
 from candor_node.copies import Copy, HeldVersion
@@ -21,11 +23,12 @@ from candor_proto.errors import InputInvalid
 from candor_proto.ids import LookupShape, NodeId, Purpose
 from candor_proto.normalise import REFUSED_IN_LOOKUPS, Particulars, refusal
 from candor_proto.record import RecordKind, Tier
-from candor_proto.result import Coverage, TargetState
+from candor_proto.result import Coverage, TargetReport
 from candor_wire.v1 import local_pb2 as pb
 
 _FIRST_DAY = date(1970, 1, 1)
 _NOT_ASKED: Mapping[int, Rechecked] = {}
+_NOBODY_ASKS = Account()
 INCOMPLETE_SURNAMES = (
     "Not every alternative surname fitted into the lookups; ask again with another one as --last."
 )
@@ -75,9 +78,12 @@ def read_question(message: pb.LookupRequest) -> Question:
 
 
 def lookup(
-    view: SearchView, name_of: Callable[[NodeId], str], rechecked: Mapping[int, Rechecked] = _NOT_ASKED
+    view: SearchView,
+    name_of: Callable[[NodeId], str],
+    rechecked: Mapping[int, Rechecked] = _NOT_ASKED,
+    account: Account = _NOBODY_ASKS,
 ) -> pb.LookupView:
-    """`rechecked` says of each hit whether it still stands."""
+    """`rechecked` says of each hit whether it still stands, `account` what is new for whoever asks."""
     row = view.row
     message = pb.LookupView(
         lookup_id=str(row.search_id),
@@ -90,13 +96,24 @@ def lookup(
         shown_at=moment(row.shown_at),
         closed=row.closed,
         notes=[INCOMPLETE_SURNAMES] if row.incomplete else [],
+        revision=row.revision,
+        amended_at=moment(row.amended_at),
+        expires_at=moment(row.expires_at),
+        batch_id=account.batch_id.hex(),
+        row=account.row,
     )
     if row.forgotten_at is not None:
         message.overall, message.forgotten_at = "FORGOTTEN", moment(row.forgotten_at)
     if view.result is None:
         return message
     message.overall = view.result.overall.value
-    message.coverage.CopyFrom(coverage(view.result.coverage))
+    message.coverage.CopyFrom(coverage(view.result.coverage, name_of))
+    message.revisions.extend(map(revision, account.revisions))
+    message.news, message.late_match = account.news, account.late_match
+    message.changed.extend(amendments.summary(account.since))
+    if account.looked is not None:
+        message.looked_at = moment(account.looked.at)
+        message.looked_revision = account.looked.revision
     numbers = {(one.hit.owner, one.hit.epoch, one.hit.blob_id): one for one in view.hits}
     for found in view.result.hits:
         stored = numbers[found.owner, found.epoch, found.blob_id]
@@ -108,8 +125,8 @@ def lookup(
     return message
 
 
-def coverage(found: Coverage) -> pb.Coverage:
-    return pb.Coverage(
+def coverage(found: Coverage, name_of: Callable[[NodeId], str] = lambda node: "") -> pb.Coverage:
+    message = pb.Coverage(
         sentence=found.sentence(),
         answered=found.answered,
         asked=found.asked,
@@ -117,15 +134,53 @@ def coverage(found: Coverage) -> pb.Coverage:
         as_of=moment(found.as_of),
         directory_version=found.directory_version,
         oldest_index=moment(found.oldest_index()),
-        reports=[
-            pb.TargetReport(
-                node=str(report.node),
-                state=report.state.value,
-                index_issued=moment(report.index_issued_at),
-                reason="" if report.state is TargetState.ANSWERED else report.reason,
+        late=found.late,
+        reports=[_report(report, name_of(report.node)) for report in found.reports],
+    )
+    if (log := found.log) is not None:
+        at = moment(log.witnessed_at)
+        message.log.CopyFrom(pb.LogSeen(origin=log.origin, size=log.size, witnessed_at=at, late=log.late))
+    return message
+
+
+def _report(report: TargetReport, name: str) -> pb.TargetReport:
+    return pb.TargetReport(
+        node=str(report.node),
+        name=name,
+        state=report.state.value,
+        index_issued=moment(report.index_issued_at),
+        reason="" if report.answered else report.reason,
+        answered_at=moment(report.answered_at),
+        as_of=moment(report.as_of),
+        index_sequence=report.index_sequence or 0,
+        late=report.late,
+        stale_since=moment(report.stale_since),
+        words=coverage_words.line(report),
+    )
+
+
+def revision(one: Revision) -> pb.Revision:
+    return pb.Revision(
+        number=one.number,
+        at=moment(one.at),
+        before=one.before.value,
+        after=one.after.value,
+        nodes=[
+            pb.NodeChange(
+                node=str(change.node),
+                before=change.before.value,
+                after=change.after.value,
+                reason=change.reason,
             )
-            for report in found.reports
+            for change in one.changes
         ],
+        answered=one.answered,
+        asked=one.asked,
+        candidates=one.candidates,
+        seen_at=moment(one.seen_at),
+        seen_by=one.seen_by,
+        closed=one.closed,
+        words=one.words(),
     )
 
 

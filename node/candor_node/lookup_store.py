@@ -10,12 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
 
+from candor_node.reports import read_missing, write_missing
 from candor_node.store import Database
+from candor_node.targets import TARGET_COLUMNS, TargetRow, bytes_in, int_in, read_target, time_in
 from candor_proto.budget import BUCKET, MONTH, Use, bucket
 from candor_proto.canonical import from_milliseconds, to_milliseconds
-from candor_proto.errors import Expired, StoreUnusable
+from candor_proto.errors import Expired
 from candor_proto.exchange import BlindedSlot, Draft, LookupState, Paperwork
 from candor_proto.group import Scalar
 from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
@@ -31,7 +32,10 @@ from candor_proto.statements import Lookup, cost
 
 @dataclass(frozen=True)
 class SearchRow:
-    """What was asked, without the person; `plans` are asked of every node, `missing` could not be asked."""
+    """What was asked, without the person; `plans` are asked of every node, `missing` could not be asked.
+
+    `revision` counts how often the result was amended after it had been shown, the last time `amended_at`.
+    """
 
     search_id: LookupId
     purpose: Purpose
@@ -49,6 +53,8 @@ class SearchRow:
     closed: bool = False
     result: str | None = field(default=None, repr=False)
     forgotten_at: datetime | None = None
+    revision: int = 0
+    amended_at: datetime | None = None
 
     def check_kept(self) -> None:
         """Raises Expired once the result was forgotten."""
@@ -57,16 +63,6 @@ class SearchRow:
                 f"The result of this lookup was forgotten on {self.forgotten_at.date()}: its time was over.",
                 remedy="Look the person up again if there is still a reason to.",
             )
-
-
-@dataclass(frozen=True)
-class TargetRow:
-    """One node asked by one lookup; `answer` is kept as evidence and to evaluate again after a restart."""
-
-    state: TargetState
-    reason: str = ""
-    index_issued_at: datetime | None = None
-    answer: SignedStatement | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -96,13 +92,14 @@ class Ask:
 
 _SEARCH = (
     "search_id, purpose, shape, case_number, consent, officer, created_at, expires_at, plans, incomplete,"
-    " directory_version, missing, shown_at, closed, result, forgotten_at"
+    " directory_version, missing, shown_at, closed, result, forgotten_at, revision, amended_at"
 )
 
 
 def add_search(db: Database, row: SearchRow) -> None:
     db.execute(
-        f"INSERT INTO searches ({_SEARCH}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL)",  # noqa: S608
+        f"INSERT INTO searches ({_SEARCH}) VALUES"  # noqa: S608
+        " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL, 0, NULL)",
         (
             row.search_id.value,
             row.purpose.value,
@@ -124,24 +121,26 @@ def _read_search(row: Sequence[object]) -> SearchRow:
     (search_id, purpose, shape, case, consent, officer, created, expires, plans, incomplete, version) = row[
         :11
     ]
-    missing, shown, closed, result, forgotten = row[11:]
+    missing, shown, closed, result, forgotten, revision, amended = row[11:]
     return SearchRow(
-        LookupId(_bytes(search_id)),
+        LookupId(bytes_in(search_id)),
         Purpose(purpose),
         LookupShape(shape),
         str(case),
         str(consent),
         str(officer),
-        from_milliseconds(_int(created)),
-        from_milliseconds(_int(expires)),
-        _int(plans),
+        from_milliseconds(int_in(created)),
+        from_milliseconds(int_in(expires)),
+        int_in(plans),
         bool(incomplete),
-        _int(version),
+        int_in(version),
         read_missing(str(missing)),
-        None if shown is None else from_milliseconds(_int(shown)),
+        time_in(shown),
         bool(closed),
         None if result is None else str(result),
-        None if forgotten is None else from_milliseconds(_int(forgotten)),
+        time_in(forgotten),
+        int_in(revision),
+        time_in(amended),
     )
 
 
@@ -160,13 +159,15 @@ def searches_named(db: Database, prefix: str, limit: int = 2) -> list[LookupId]:
     return [LookupId(value) for (value,) in rows]
 
 
-def list_searches(db: Database, limit: int, before: datetime | None = None) -> list[SearchRow]:
-    """Newest first, without the rows of batches."""
+def list_searches(
+    db: Database, limit: int, before: datetime | None = None, case: str = ""
+) -> list[SearchRow]:
+    """Newest first, without the rows of batches unless a `case` number is given."""
     until = to_milliseconds(before) if before else 1 << 62
     rows = db.execute(
-        f"SELECT {_SEARCH} FROM searches WHERE batch_id IS NULL AND created_at < ?"  # noqa: S608
-        " ORDER BY created_at DESC, search_id LIMIT ?",
-        (until, limit),
+        f"SELECT {_SEARCH} FROM searches WHERE created_at < ? AND CASE WHEN ?2 = '' THEN batch_id IS NULL"  # noqa: S608
+        " ELSE lower(trim(case_number)) = lower(trim(?2)) END ORDER BY created_at DESC, search_id LIMIT ?3",
+        (until, case.strip(), limit),
     ).fetchall()
     return [_read_search(row) for row in rows]
 
@@ -252,7 +253,7 @@ def persons_sent(db: Database, batch_id: bytes) -> int:
         "SELECT coalesce(sum(persons), 0) FROM flights WHERE batch_id = ? AND state <> ?",
         (batch_id, LookupState.DENIED.value),
     ).fetchone()
-    return _int(row[0])
+    return int_in(row[0])
 
 
 def add_ask(db: Database, search_id: LookupId, ask: Ask) -> None:
@@ -284,19 +285,10 @@ def set_ask_state(db: Database, lookup_id: LookupId, state: LookupState, reason:
 
 
 def set_target(db: Database, lookup_id: LookupId, node: NodeId, target: TargetRow) -> None:
-    issued = None if target.index_issued_at is None else to_milliseconds(target.index_issued_at)
     db.execute(
-        "INSERT OR REPLACE INTO lookup_targets (lookup_id, node, state, reason, index_issued_at, answer_body,"
-        " answer_signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            lookup_id.value,
-            str(node),
-            target.state.value,
-            target.reason,
-            issued,
-            target.answer.body if target.answer else None,
-            target.answer.signature if target.answer else None,
-        ),
+        f"INSERT OR REPLACE INTO lookup_targets (lookup_id, node, {TARGET_COLUMNS})"  # noqa: S608
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (lookup_id.value, str(node), *target.columns()),
     )
 
 
@@ -338,8 +330,7 @@ def _read_ask(
         for slot, blind in zip(plan.slots, opening.blinds, strict=True)
     )
     targets = db.execute(
-        "SELECT node, state, reason, index_issued_at, answer_body, answer_signature FROM lookup_targets"
-        " WHERE lookup_id = ? ORDER BY node",
+        f"SELECT node, {TARGET_COLUMNS} FROM lookup_targets WHERE lookup_id = ? ORDER BY node",  # noqa: S608
         (lookup_id,),
     ).fetchall()
     return Ask(
@@ -347,15 +338,7 @@ def _read_ask(
         opening,
         attempt,
         LookupState(state),
-        {
-            NodeId(node): TargetRow(
-                TargetState(target),
-                reason,
-                None if issued is None else from_milliseconds(issued),
-                None if body is None else SignedStatement(body, signature),
-            )
-            for node, target, reason, issued, body, signature in targets
-        },
+        {NodeId(node): read_target(columns) for node, *columns in targets},
     )
 
 
@@ -391,46 +374,3 @@ def _read_opening(text: str) -> Opening:
         tuple(bytes.fromhex(value) for value in stored["inputs"]),
         tuple(bytes.fromhex(value) for value in stored["blinds"]),
     )
-
-
-# --- reports -------------------------------------------------------------------------------------------
-
-
-def write_report(report: TargetReport) -> list[str | int | None]:
-    issued = None if report.index_issued_at is None else to_milliseconds(report.index_issued_at)
-    return [str(report.node), report.state.value, issued, report.reason]
-
-
-def read_report(stored: Sequence[Any]) -> TargetReport:
-    node, state, at, reason = stored
-    issued = None if at is None else from_milliseconds(at)
-    return TargetReport(NodeId(node), TargetState(state), issued, reason)
-
-
-def write_missing(missing: Sequence[TargetReport]) -> str:
-    """Members that could not be asked: of one without an index the name alone, as it always was."""
-    return json.dumps(
-        [
-            str(report.node) if report.state is TargetState.NO_INDEX else write_report(report)
-            for report in missing
-        ]
-    )
-
-
-def read_missing(text: str) -> tuple[TargetReport, ...]:
-    return tuple(
-        TargetReport(NodeId(stored), TargetState.NO_INDEX) if isinstance(stored, str) else read_report(stored)
-        for stored in json.loads(text)
-    )
-
-
-def _bytes(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise StoreUnusable("A column of the database holds something else than octets.")
-    return value
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise StoreUnusable("A column of the database holds something else than a number.")
-    return value

@@ -19,8 +19,9 @@ from candor_node import coverage
 from candor_node.asking import has_moved
 from candor_node.cases import Case
 from candor_node.coverage import Examined
-from candor_node.lookup_store import Ask, SearchRow, TargetRow
+from candor_node.lookup_store import Ask, SearchRow
 from candor_node.mail_store import InboxRow
+from candor_node.targets import TargetRow
 from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
 from candor_proto.directory import VerifiedDirectory
 from candor_proto.errors import CandorError, Unreachable
@@ -86,7 +87,8 @@ class Reading:
         if seen is None or has_answered(before):
             return
         index = self._known.indexes.get(node)
-        self._set(lookup_id, node, target_after(before, seen, row, index, self._known.now))
+        late = self.row.shown_at is not None
+        self._set(lookup_id, node, target_after(before, seen, row, index, self._known.now, late=late))
         if seen.outputs is not None:
             self.outputs[lookup_id, node] = seen.outputs[0]
 
@@ -198,16 +200,28 @@ def has_answered(target: TargetRow) -> bool:
 
 
 def target_after(
-    before: TargetRow, seen: Examined, row: InboxRow, index: NodeIndex | None, now: datetime
+    before: TargetRow,
+    seen: Examined,
+    row: InboxRow,
+    index: NodeIndex | None,
+    now: datetime,
+    *,
+    late: bool = False,
 ) -> TargetRow:
     """The next state of §7.8, and what the index held says besides (§6.7, §6.8)."""
     state = TRANSITIONS[before.state, seen.event]
-    issued = None
+    issued = sequence = None
     if state is TargetState.ANSWERED:
         if index is None:
             state = TargetState.NO_INDEX
         else:
-            issued = index.head.issued_at
+            issued, sequence = index.head.issued_at, index.head.sequence
             if index.head.is_stale(now):
                 state = TargetState.STALE_INDEX
-    return TargetRow(state, seen.reason, issued, row.statement)
+    return TargetRow(state, seen.reason, issued, row.statement, seen.answered_at, now, sequence, late)
+
+
+def expired(target: TargetRow) -> TargetRow:
+    """A target when the life of its lookup has ended: who has not answered never will (§7.8)."""
+    after = TRANSITIONS[target.state, TargetEvent.EXPIRES]
+    return target if after is target.state else TargetRow(after, target.reason, answer=target.answer)

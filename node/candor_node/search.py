@@ -24,10 +24,11 @@ from candor_node.cases import Case, Cases, SearchView
 from candor_node.clock import Clock
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
-from candor_node.lookup_store import Ask, SearchRow, TargetRow
+from candor_node.lookup_store import Ask, SearchRow
 from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
 from candor_node.store import Database, Store, Work
+from candor_node.targets import TargetRow
 from candor_proto.budget import Quota, check_budget
 from candor_proto.errors import CandorError, SecondPersonNeeded, StoreUnusable
 from candor_proto.exchange import (
@@ -121,8 +122,8 @@ class Searcher:
         # The same one, unless it had to be read again in the meantime.
         case = await self._cases.get(case.row.search_id)
         async with case.lock:
-            now = self._clock.now()
-            case.row = await self._cases.store(case, lambda db: cases.show(db, case, now))
+            now, outlook = self._clock.now(), self._cases.outlook(case)
+            case.row = await self._cases.store(case, lambda db: cases.show(db, case, now, outlook))
         return await self._cases.view(case.row.search_id)
 
     async def _check(self, question: Question, permit: ApprovalId | None) -> Checked:

@@ -5,10 +5,7 @@ Rule of this file: no handler holds a try; errors become a status in `local_serv
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +13,12 @@ import grpc
 import grpc.aio
 
 from candor_node import (
+    amendments,
     approvals,
     dues,
     filing_lists,
     ledger,
     local_view,
-    lookup_store,
     mail_store,
     packs,
     recall_store,
@@ -29,22 +26,17 @@ from candor_node import (
     reviews,
     users,
 )
-from candor_node.cases import SearchView, load_view
-from candor_node.doors import acting, officer_of, speaking_as
+from candor_node.doors import acting, speaking_as
 from candor_node.local_view import moment
-from candor_node.logs import log
-from candor_node.rechecking import recheck_hits
 from candor_node.request_store import SentRequest
-from candor_node.service_batch import BatchMethods
+from candor_node.service_lookups import LookupMethods, at_most, id_prefix, none_or_many
 from candor_node.store import Database
+from candor_node.tlog import local_status
 from candor_proto.disclosure import OwnerState
 from candor_proto.errors import (
-    AlreadyExists,
-    CandorError,
-    InputInvalid,
     UnknownObject,
 )
-from candor_proto.ids import LookupId, NodeId, RequestId
+from candor_proto.ids import RequestId
 from candor_records.gate import gate_day
 from candor_records.roles import Operation
 from candor_wire.v1 import local_pb2 as pb
@@ -54,7 +46,6 @@ if TYPE_CHECKING:
     from candor_node.app import Node
 
 Context = grpc.aio.ServicerContext[Any, Any]
-MAX_LISTED = 500
 MAX_OVERDUE = 1_000
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -63,9 +54,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "Lookup": Operation.LOOK_UP,
     "GetLookup": Operation.VIEW_LOOKUPS,
     "ListLookups": Operation.VIEW_LOOKUPS,
+    "SeenLookup": Operation.ACKNOWLEDGE_MATCH,
     "StartBatch": Operation.LOOK_UP,
     "WatchBatch": Operation.VIEW_LOOKUPS,
     "GetBatch": Operation.VIEW_LOOKUPS,
+    "BatchWritten": Operation.VIEW_LOOKUPS,
     "ListBatches": Operation.VIEW_LOOKUPS,
     "StopBatch": Operation.LOOK_UP,
     "SendRequest": Operation.REQUEST_RECORDS,
@@ -76,12 +69,12 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 
 
-class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
+class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
     """One method a command; whatever they do is done elsewhere."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._asking: set[asyncio.Task[SearchView]] = set()
+        self._asking = set()
 
     # --- status ------------------------------------------------------------------------------------------
 
@@ -96,15 +89,18 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             held = approvals.list_approvals(db, pending=True)
             return len(users.list_users(db)), len(held), reviews.due(db, node.clock.now())
 
-        def owed(db: Database) -> tuple[str, int, int]:
+        def owed(db: Database) -> tuple[str, int, int, int]:
             yesterday = gate_day(node.clock.now()) - timedelta(days=1)
             policy = packs.in_force(db)
             overdue = dues.dues(db, yesterday, limit=MAX_OVERDUE, overdue_days=policy.overdue_days)
-            return policy.label, len(overdue), recall_store.count_unread(db)
+            return policy.label, len(overdue), recall_store.count_unread(db), len(amendments.waiting(db))
 
         (records, matchable), mail, waiting, given = await node.store.run(work)
         registered, approvals_waiting, reviews_due = await node.store.run(use)
-        policy, overdue, unread = await node.store.run(owed)
+        policy, overdue, unread, late = await node.store.run(owed)
+        log_status = await node.store.run(
+            lambda db: local_status.log_status(db, node.follower, node.own_log_policy, node.clock.now())
+        )
         trouble, directory_trouble = node.connection.trouble, node.indexes.last_error
         return pb.StatusResponse(
             node=config.node,
@@ -123,6 +119,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             policy=policy,
             overdue=overdue,
             recalls_unread=unread,
+            late_matches=late,
             inbox_waiting=mail.inbox_waiting,
             inbox_dropped=mail.inbox_dropped,
             outbox_waiting=mail.outbox_waiting,
@@ -148,6 +145,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             approvals_waiting=approvals_waiting,
             reviews_due=reviews_due,
             renewal_trouble="" if node.renewal.trouble is None else str(node.renewal.trouble),
+            log=log_status,
         )
 
     def _members(self) -> list[pb.MemberStatus]:
@@ -183,72 +181,6 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
             withdrawn=publication.withdrawn,
         )
 
-    # --- lookups -----------------------------------------------------------------------------------------
-
-    async def Lookup(self, request: pb.LookupRequest, context: Context) -> AsyncIterator[pb.LookupResponse]:
-        steps: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
-        wait_seconds = request.wait_seconds or self._node.config.lookup_wait_seconds
-        if not 0 < wait_seconds <= 3600:
-            raise InputInvalid("A lookup waits between 0 and 3600 seconds.")
-        officer, user = officer_of(context, request.officer), acting(context).user
-        question = replace(local_view.read_question(request), officer=officer, user=user)
-        # A command that goes away does not stop the lookup: it was sent, and its result is kept.
-        asking = asyncio.create_task(
-            self._node.searcher.ask(
-                question,
-                wait_seconds,
-                lambda settled, asked: steps.put_nowait((settled, asked)),
-            )
-        )
-        self._asking.add(asking)
-        asking.add_done_callback(self._asked)
-        while not asking.done() or not steps.empty():
-            step = asyncio.create_task(steps.get())
-            await asyncio.wait({step, asking}, return_when=asyncio.FIRST_COMPLETED)
-            if not step.done():
-                step.cancel()
-                continue
-            settled, asked = step.result()
-            yield pb.LookupResponse(progress=pb.LookupProgress(settled=settled, asked=asked))
-        yield pb.LookupResponse(result=local_view.lookup(await asking, self._name))
-
-    def _asked(self, task: asyncio.Task[SearchView]) -> None:
-        self._asking.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.info("a lookup was not made", reason=type(task.exception()).__name__)
-
-    async def GetLookup(self, request: pb.GetLookupRequest, context: Context) -> pb.GetLookupResponse:
-        search_id = await self.search_id(request.lookup_id, request.row)
-        view = await self._node.cases.view(search_id)
-        indexes, now = self._node.indexes.vouched(), self._node.clock.now()
-        rechecked = await self._node.store.run(
-            lambda db: recheck_hits(db, search_id, view.hits, indexes, now)
-        )
-        return pb.GetLookupResponse(lookup=local_view.lookup(view, self._name, rechecked))
-
-    async def ListLookups(self, request: pb.ListLookupsRequest, context: Context) -> pb.ListLookupsResponse:
-        limit = _limit(request.limit, 100)
-        views = await self._node.store.run(
-            lambda db: [load_view(db, row.search_id) for row in lookup_store.list_searches(db, limit)]
-        )
-        return pb.ListLookupsResponse(lookups=[local_view.lookup(view, self._name) for view in views])
-
-    async def search_id(self, text: str, row: int = 0) -> LookupId:
-        """Of a lookup as people name it, or of a row of a batch."""
-        if row:
-            return await self._row_search(text, row)
-        prefix = id_prefix(text, "lookup")
-        found = await self._node.store.run(lambda db: lookup_store.searches_named(db, prefix))
-        if len(found) != 1:
-            raise none_or_many(text, "lookup", len(found))
-        return found[0]
-
-    def _name(self, node: NodeId) -> str:
-        directory = self._node.indexes.directory
-        if directory is None:
-            return ""
-        return next((member.name for member in directory.directory.members if member.node == node), "")
-
     # --- disclosure --------------------------------------------------------------------------------------
 
     async def SendRequest(self, request: pb.SendRequestRequest, context: Context) -> pb.SendRequestResponse:
@@ -263,7 +195,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
     async def ListRequests(
         self, request: pb.ListRequestsRequest, context: Context
     ) -> pb.ListRequestsResponse:
-        limit = _limit(request.limit, 100)
+        limit = at_most(request.limit, 100)
 
         def work(db: Database) -> pb.ListRequestsResponse:
             response = pb.ListRequestsResponse(
@@ -319,7 +251,7 @@ class LocalServicer(BatchMethods, local_pb2_grpc.LocalServiceServicer):
     # --- ledger ------------------------------------------------------------------------------------------
 
     async def ListLedger(self, request: pb.ListLedgerRequest, context: Context) -> pb.ListLedgerResponse:
-        limit = _limit(request.limit)
+        limit = at_most(request.limit)
 
         def work(db: Database) -> pb.ListLedgerResponse:
             found = ledger.entries(db, event=request.event, after=request.after, limit=limit)
@@ -342,24 +274,3 @@ def _request_view(db: Database, request_id: RequestId) -> pb.RequestView:
     if received is None:
         raise UnknownObject(f"There is no request {request_id}.")
     return local_view.received_request(received)
-
-
-def _limit(wanted: int, most: int = MAX_LISTED) -> int:
-    return min(wanted, most) if wanted else most
-
-
-def id_prefix(text: str, what: str) -> str:
-    """An id or its beginning, as people type it."""
-    prefix = text.strip().lower()
-    if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
-        raise InputInvalid(
-            f"{text[:40]!r} is not the id of a {what}.",
-            remedy="Give the id, or at least its first four digits.",
-        )
-    return prefix
-
-
-def none_or_many(text: str, what: str, found: int) -> CandorError:
-    if found:
-        return AlreadyExists(f"Several {what}s begin with {text[:40]}.", remedy="Give more of the id.")
-    return UnknownObject(f"There is no {what} {text[:40]}.", remedy=f"List the {what}s to see their ids.")

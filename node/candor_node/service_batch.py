@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from candor_node import batch_store, csv_file, flights, lookup_store
+from candor_node import amendments, batch_results, batch_store, csv_file, flights, lookup_store
 from candor_node.allowance import estimate
+from candor_node.batch_file import ResultRow
+from candor_node.batch_results import Export, NodeRows
 from candor_node.batch_store import DONE, LOADING, PROPOSED, BatchRecord, Counts
 from candor_node.batches import Order
 from candor_node.doors import acting, officer_of
 from candor_node.local_view import moment, read_shape
 from candor_node.store import Database
 from candor_proto.errors import InputInvalid, QuotaSpent, UnknownObject
-from candor_proto.ids import LookupId, Purpose
+from candor_proto.ids import LookupId, NodeId, Purpose
 from candor_proto.policy import check_purpose
+from candor_proto.result import TargetState
 from candor_proto.statements import elements_in
 from candor_wire.codec import Assembler, refuse_unknown_fields
 from candor_wire.v1 import local_pb2 as pb
@@ -34,11 +37,13 @@ if TYPE_CHECKING:
 Context = grpc.aio.ServicerContext[Any, Any]
 WATCH_SECONDS = 0.5
 ROWS_A_MESSAGE = 200
+FLIGHTS_AT_ONCE = 50
+LATE_ROWS_NAMED = 10
 MAX_WAIT_SECONDS = 3600.0
 
 
 class BatchMethods:
-    """The methods about batches; mixed into `LocalServicer`."""
+    """The methods about batches."""
 
     _node: Node
 
@@ -98,30 +103,62 @@ class BatchMethods:
     async def GetBatch(
         self, request: pb.GetBatchRequest, context: Context
     ) -> AsyncIterator[pb.GetBatchResponse]:
-        batch_id = await self._batch_id(request.batch_id)
+        batch_id, user = await self._batch_id(request.batch_id), acting(context).user
         record, _ = await self._node.batches.progress(batch_id)
-        yield pb.GetBatchResponse(columns=pb.BatchColumns(batch_id=batch_id.hex(), names=record.columns))
-        after, unasked = 0, flights.failed("not asked yet")
-        while True:
-            read = partial(
-                batch_store.result_rows,
-                batch_id=batch_id,
-                after=after,
-                limit=ROWS_A_MESSAGE,
-                unasked=unasked,
+
+        def begin(db: Database) -> tuple[Export | None, int]:
+            return batch_results.last_export(db, batch_id, user), batch_results.newest_change(db)
+
+        last, change = await self._node.store.run(begin)
+        yield pb.GetBatchResponse(
+            columns=pb.BatchColumns(
+                batch_id=batch_id.hex(),
+                names=record.columns,
+                change=change,
+                written_at=moment(last.at if last else None),
+                as_of=moment(self._node.clock.now()),
             )
-            rows = await self._node.store.run(read)
-            if not rows:
-                return
-            yield pb.GetBatchResponse(
-                rows=pb.BatchRows(
-                    rows=[
-                        pb.BatchResultRow(row=row.number, cells=row.cells, results=row.results)
-                        for row in rows
-                    ]
-                )
-            )
+        )
+        since, unasked = last.change if last else None, flights.failed("not asked yet")
+        after, reading = 0, partial(batch_results.result_rows, batch_id=batch_id, limit=ROWS_A_MESSAGE)
+        while rows := await self._node.store.run(partial(reading, after=after, unasked=unasked, since=since)):
+            yield pb.GetBatchResponse(rows=pb.BatchRows(rows=map(_row, rows)))
             after = rows[-1].number
+        yield pb.GetBatchResponse(coverage=await self._coverage(batch_id))
+
+    async def _coverage(self, batch_id: bytes) -> pb.BatchCoverage:
+        nodes: dict[NodeId, NodeRows] = {}
+
+        def piece(db: Database, after: int) -> int:
+            found = batch_results.shown_flights(db, batch_id, after, FLIGHTS_AT_ONCE)
+            batch_results.add_flights(db, found, nodes)
+            return found[-1][0] if found else 0
+
+        place = 0
+        while place := await self._node.store.run(partial(piece, after=place)):
+            pass
+        return pb.BatchCoverage(nodes=[_node_rows(nodes[node], self._name(node)) for node in sorted(nodes)])
+
+    async def BatchWritten(
+        self, request: pb.BatchWrittenRequest, context: Context
+    ) -> pb.BatchWrittenResponse:
+        batch_id, user = await self._batch_id(request.batch_id), acting(context).user
+        now = self._node.clock.now()
+
+        def work(db: Database) -> None:
+            # Never ahead of what there is: changes to come would not be told.
+            change = min(request.change, batch_results.newest_change(db))
+            batch_results.note_export(db, batch_id, user, change, now)
+
+        await self._node.store.run(work)
+        return pb.BatchWrittenResponse()
+
+    def _name(self, node: NodeId) -> str:
+        """The agency's own name in the directory, or nothing."""
+        directory = self._node.indexes.directory
+        if directory is None:
+            return ""
+        return next((member.name for member in directory.directory.members if member.node == node), "")
 
     async def ListBatches(self, request: pb.ListBatchesRequest, context: Context) -> pb.ListBatchesResponse:
         limit = min(request.limit or 20, 100)
@@ -167,7 +204,11 @@ def _view(db: Database, batch_id: bytes) -> pb.BatchView:
         raise UnknownObject("There is no such batch.", remedy="`candor-node batches list` shows them.")
     # Counting outcomes reads every row: for a batch that is done, once.
     outcomes = batch_store.outcomes(db, batch_id) if record.state == DONE else {}
-    return _fill(record, batch_store.counts(db, batch_id), outcomes, _sent(db, record))
+    view = _fill(record, batch_store.counts(db, batch_id), outcomes, _sent(db, record))
+    late = amendments.waiting_rows(db, batch_id)
+    view.late_matches = len(late)
+    view.late_rows.extend(late[:LATE_ROWS_NAMED])
+    return view
 
 
 def _sent(db: Database, record: BatchRecord) -> int:
@@ -190,4 +231,28 @@ def _fill(record: BatchRecord, counts: Counts, outcomes: dict[str, int], element
         errors=counts.error,
         outcomes=outcomes,
         elements=elements,
+    )
+
+
+def _row(row: ResultRow) -> pb.BatchResultRow:
+    return pb.BatchResultRow(
+        row=row.number, cells=row.cells, results=row.results, revision=row.revision, changed=row.changed
+    )
+
+
+def _node_rows(found: NodeRows, name: str) -> pb.NodeRows:
+    return pb.NodeRows(
+        node=str(found.node),
+        name=name,
+        asked=found.asked,
+        answered=found.rows[TargetState.ANSWERED],
+        late=found.late,
+        not_answered={
+            state.value: count
+            for state, count in found.rows.items()
+            if state is not TargetState.ANSWERED and count
+        },
+        reasons=found.reasons,
+        answered_last=moment(found.answered_last),
+        oldest_index=moment(found.oldest_index),
     )

@@ -12,7 +12,8 @@ from candor_node.local_view import moment
 from candor_node.recall_store import Recall, ReceivedRecall
 from candor_node.recalled import KIND_WORDS
 from candor_node.rechecking import recheck_lookup
-from candor_node.service import Context, LocalServicer, id_prefix, none_or_many
+from candor_node.service import Context, LocalServicer
+from candor_node.service_lookups import id_prefix, none_or_many
 from candor_node.store import Database
 from candor_proto.candidates import HitStanding
 from candor_proto.errors import UnknownObject

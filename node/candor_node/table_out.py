@@ -58,6 +58,8 @@ def private_file(path: Path) -> Iterator[Path]:
     try:
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield beside
+        with beside.open("rb+") as written:
+            os.fsync(written.fileno())
         os.replace(beside, path)
     except OSError as error:
         raise InputInvalid(f"{path} cannot be written: {error.strerror}.", remedy="Check the disk.") from None
@@ -65,16 +67,29 @@ def private_file(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, repr=False)
+class Sheet:
+    """A sheet of a workbook."""
+
+    name: str
+    header: Sequence[str]
+    lines: Iterable[Line]
+
+
 def write(path: Path, header: Sequence[str], lines: Iterable[Line]) -> None:
     """Write header and lines. Raises InputInvalid; then `path` is as it was."""
     with private_file(path) as beside:
         if path.suffix.lower() == _WORKBOOK:
-            _workbook(beside, header, lines)
+            write_workbook(beside, [Sheet("records", header, lines)])
         else:
-            _csv(beside, header, lines)
+            write_csv(beside, header, lines)
 
 
-def _csv(path: Path, header: Sequence[str], lines: Iterable[Line]) -> None:
+def is_workbook(path: Path) -> bool:
+    return path.suffix.lower() == _WORKBOOK
+
+
+def write_csv(path: Path, header: Sequence[str], lines: Iterable[Line]) -> None:
     # With the mark of UTF-8, without which Excel reads names in the machine's old encoding.
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file, lineterminator="\r\n")
@@ -82,33 +97,36 @@ def _csv(path: Path, header: Sequence[str], lines: Iterable[Line]) -> None:
         writer.writerows([csv_file.guarded(cell) for cell in line.cells] for line in lines)
 
 
-def _workbook(path: Path, header: Sequence[str], lines: Iterable[Line]) -> None:
+def write_workbook(path: Path, sheets: Iterable[Sheet]) -> None:
+    """Write sheets one after the other; memory does not grow with their lines."""
     import xlsxwriter
 
     # What is written on the way lies beside the file, not in a folder that others read.
     book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "tmpdir": str(path.parent)})
-    sheet = book.add_worksheet("records")
     # Whoever corrects a cell types a text: leading zeros stay.
     plain = book.add_format({"num_format": "@"})
     bold = book.add_format({"bold": True, "num_format": "@"})
     marked = book.add_format({"bg_color": MARK_COLOUR, "num_format": "@"})
-    sheet.freeze_panes(1, 0)
-    sheet.set_column(0, max(len(header) - 1, 0), 16, plain)
-    sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
-    last = 0
     try:
-        for column, cell in enumerate(header):
-            sheet.write_string(0, column, csv_file.guarded(cell), bold)
-        for row, line in enumerate(lines, 1):
-            last = row
-            for column, cell in enumerate(line.cells):
-                if len(cell) >= MAX_WORKBOOK_CELL:
-                    raise InputInvalid(
-                        f"Row {row + 1} holds a cell that is longer than a workbook takes.",
-                        remedy="Name a .csv file instead.",
-                    )
-                if cell or line.marked:
-                    sheet.write_string(row, column, csv_file.guarded(cell), marked if line.marked else plain)
-        sheet.autofilter(0, 0, last, max(len(header) - 1, 0))
+        for each in sheets:
+            sheet = book.add_worksheet(each.name)
+            last, width = 0, max(len(each.header) - 1, 0)
+            sheet.freeze_panes(1, 0)
+            sheet.set_column(0, width, 16, plain)
+            sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
+            for column, cell in enumerate(each.header):
+                sheet.write_string(0, column, csv_file.guarded(cell), bold)
+            for row, line in enumerate(each.lines, 1):
+                last = row
+                for column, cell in enumerate(line.cells):
+                    if len(cell) >= MAX_WORKBOOK_CELL:
+                        raise InputInvalid(
+                            f"Row {row + 1} holds a cell that is longer than a workbook takes.",
+                            remedy="Name a .csv file instead.",
+                        )
+                    if cell or line.marked:
+                        how = marked if line.marked else plain
+                        sheet.write_string(row, column, csv_file.guarded(cell), how)
+            sheet.autofilter(0, 0, last, width)
     finally:
         book.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 from candor_certs.store import read_private
 from candor_hub.config import Config
 from candor_hub.keys import DATABASE_KEY
-from candor_node import cases, coverage, ledger, lookup_store, record_digests
+from candor_node import cases, coverage, flight_store, ledger, lookup_store, record_digests
 from candor_node.config import NodeConfig
 from candor_node.driver import Database, DatabaseError, open_database
 from candor_proto.budget import Quota
@@ -168,7 +168,7 @@ def _searches(db: Database) -> tuple[Search, ...]:
 def _batch_searches(db: Database) -> list[Search]:
     """Rows of batches that have results: what they say, and what the answers to their flights say."""
     rows = db.execute(
-        "SELECT r.search_id, s.case_number, s.closed, s.result, json_extract(r.results, '$[0]'),"
+        "SELECT r.search_id, s.case_number, s.closed, json_extract(r.results, '$[0]'),"
         " (SELECT count(DISTINCT t.node) FROM flight_persons AS p JOIN flights AS f USING (lookup_id)"
         "  JOIN flight_targets AS t ON t.state = 'answered' AND t.lookup_id IN"
         "   (SELECT lookup_id FROM flights WHERE lookup_id = f.lookup_id OR first = f.lookup_id)"
@@ -176,8 +176,10 @@ def _batch_searches(db: Database) -> list[Search]:
         " FROM batch_rows AS r JOIN searches AS s USING (search_id) WHERE s.result IS NOT NULL"
     ).fetchall()
     found = []
-    for search_id, case, closed, result, overall, due in rows:
-        shown = coverage.read_coverage(result)
+    for search_id, case, closed, overall, due in rows:
+        row = lookup_store.search(db, LookupId(search_id))
+        shown = flight_store.coverage_of(db, row) if row else None
+        assert shown is not None
         found.append(Search(search_id.hex(), case, overall, shown.answered, shown.asked, due, bool(closed)))
     return found
 

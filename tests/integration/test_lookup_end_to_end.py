@@ -129,8 +129,10 @@ def test_a_node_that_is_away_leaves_the_answer_incomplete_and_amends_it_later(tm
             "lookup.sent",
             "lookup.shown",
             "lookup.amended",
+            "lookup.late_match",
         ]
-        assert events[-1].details["overall"] == "MATCH"
+        assert events[-2].details["overall"] == "MATCH"
+        assert events[-1].details == {"revision": 1, "candidates": 1}
 
     play(tmp_path, scene)
 

@@ -12,7 +12,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from candor_node import badge, cli_lookup, cli_recalls, cli_requests, lifecycle, recall_store, request_store
+from candor_node import badge, cli_recalls, cli_requests, lifecycle, recall_store, request_store, result_page
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.lifecycle import Doing
@@ -166,14 +166,14 @@ def test_the_hit_of_a_recalled_record_is_shown_as_withdrawn_and_not_asked_for_ag
         async with local(alpha) as commands:
             before = (await commands.GetLookup(local_pb2.GetLookupRequest(lookup_id=search))).lookup
         assert [one.standing for one in before.hits] == ["stands"]
-        assert "WITHDRAWN" not in "\n".join(cli_lookup.lines(before))
+        assert "WITHDRAWN" not in "\n".join(result_page.lines(before))
         _, dcn = await disclosed(alpha, view)
         await void(bravo, dcn)
         await settled(bravo, RecallState.ACTED)
         async with local(alpha) as commands:
             after = (await commands.GetLookup(local_pb2.GetLookupRequest(lookup_id=search))).lookup
         assert [one.standing for one in after.hits] == ["withdrawn"]
-        assert "WITHDRAWN: the record was voided" in "\n".join(cli_lookup.lines(after, width=200))
+        assert "WITHDRAWN: the record was voided" in "\n".join(result_page.lines(after, width=200))
         with pytest.raises(WrongStanding):
             await alpha.requester.send(view.row.search_id, 1, "dana")
 

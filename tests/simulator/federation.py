@@ -106,16 +106,24 @@ class Federation:
         self._loop = loop
         self.clock = VirtualClock(loop, START)
         self.plan = plan
-        self.network = Network(plan, self.hub_dies)
+        self.network = self.network_of(plan)
         self.history = History()
         self.hub: Hub | None = None
-        config, configs = copied(folder, agencies)
+        config, configs = self.founded(folder, agencies)
         self.hub_config: Config = config
         settings = {"publish_interval_hours": 0.0, **changes}
         self.parties = [Party(config.node, config.model_copy(update=settings)) for config in configs]
         self._tasks: set[asyncio.Task[Any]] = set()
         self._restarts = True
         self.broken: list[BaseException | None] = []
+
+    def founded(self, folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
+        """The parties' databases in `folder`, and their settings."""
+        return copied(folder, agencies)
+
+    def network_of(self, plan: Plan) -> Network:
+        """What passes calls and frames; another one may do so less honestly."""
+        return Network(plan, self.hub_dies)
 
     # --- lives -------------------------------------------------------------------------------------------
 

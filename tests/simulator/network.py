@@ -7,7 +7,7 @@ messages are serialised on one side and parsed on the other; errors cross as sta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,6 +163,28 @@ class Network:
         self.hub: HubEnd | None = None
         self.cut: set[str] = set()
         self.die = die
+        # The streams that nodes hold, by who holds them.
+        self.streams: dict[str, StreamCall] = {}
+
+    # What a hub that is not honest would do otherwise (tests.byzantine).
+
+    def from_node(self, party: str, frame: hub_pb2.AttachRequest) -> Iterable[hub_pb2.AttachRequest]:
+        """What the hub hears in place of a frame of `party`."""
+        return (frame,)
+
+    def to_node(self, party: str, frame: hub_pb2.AttachResponse) -> Iterable[hub_pb2.AttachResponse]:
+        """What `party` hears in place of a frame of the hub."""
+        return (frame,)
+
+    async def answer(
+        self,
+        party: str,
+        method: str,
+        parts: list[bytes],
+        serve: Callable[[list[bytes]], Awaitable[list[bytes]]],
+    ) -> list[bytes]:
+        """The replies to a call of `party`; `serve` asks the hub."""
+        return await serve(parts)
 
     async def call(
         self,
@@ -199,29 +221,37 @@ class Network:
             case Trouble.LATE:
                 await asyncio.sleep(self.plan.draw.random() * MAX_LATE_SECONDS)
             case Trouble.TWICE:
-                first = asyncio.ensure_future(self._served(method, auth, parts, streaming))
-                again = asyncio.ensure_future(self._served(method, auth, parts, streaming))
+                first = asyncio.ensure_future(self._served(party, method, auth, parts, streaming))
+                again = asyncio.ensure_future(self._served(party, method, auth, parts, streaming))
                 await asyncio.wait({first, again})
                 again.exception()
                 return first.result()
             case Trouble.LOST_AFTER:
-                await self._served(method, auth, parts, streaming)
+                await self._served(party, method, auth, parts, streaming)
                 raise unavailable()
             case Trouble.SILENCE_AFTER:
-                await self._served(method, auth, parts, streaming)
+                await self._served(party, method, auth, parts, streaming)
                 await silence()
             case Trouble.HUB_DIES_AFTER:
-                await self._served(method, auth, parts, streaming)
+                await self._served(party, method, auth, parts, streaming)
                 await self.die()
                 raise unavailable()
             case _:
                 pass
-        replies = await self._served(method, auth, parts, streaming)
+        replies = await self._served(party, method, auth, parts, streaming)
         if party in self.cut:
             await silence()
         return replies
 
     async def _served(
+        self, party: str, method: str, auth: AuthContext, parts: list[bytes], streaming: bool
+    ) -> list[bytes]:
+        async def serve(asked: list[bytes]) -> list[bytes]:
+            return await self._asked(method, auth, asked, streaming)
+
+        return await self.answer(party, method.rpartition("/")[2], parts, serve)
+
+    async def _asked(
         self, method: str, auth: AuthContext, parts: list[bytes], streaming: bool
     ) -> list[bytes]:
         if self.hub is None:
@@ -334,7 +364,8 @@ class StreamCall:
         self._channel.alive()
         if self._ended is not None:
             raise asyncio.InvalidStateError("the stream has ended")
-        await self._pass(list(parts_to_hub(message)), self._serialise(message), self._to_hub.put)
+        for frame in self._network.from_node(self._channel.party, message):
+            await self._pass(list(parts_to_hub(frame)), self._serialise(frame), self._to_hub.put)
 
     async def read(self) -> Any:
         octets = None if self._ended is not None and self._to_node.empty() else await self._to_node.get()
@@ -357,6 +388,16 @@ class StreamCall:
     async def trailing_metadata(self) -> Any:
         return self._status().trailing_metadata()
 
+    # --- for a hub that is not honest ----------------------------------------------------------------------
+
+    async def say(self, frame: hub_pb2.AttachResponse) -> None:
+        """Tell the node something of which its hub knows nothing."""
+        await self._to_node.put(frame.SerializeToString())
+
+    def say_soon(self, frame: hub_pb2.AttachResponse) -> None:
+        """As `say`, without waiting."""
+        self._to_node.put_nowait(frame.SerializeToString())
+
     # --- inside ------------------------------------------------------------------------------------------
 
     def _status(self) -> grpc.aio.AioRpcError:
@@ -372,6 +413,7 @@ class StreamCall:
 
     async def _run(self) -> None:
         network = self._network
+        network.streams[self._channel.party] = self
         if self._channel.party in network.cut:
             await silence()
         match network.plan.at("call", "Attach", self._channel.party):
@@ -406,7 +448,10 @@ class StreamCall:
         self._end(error if isinstance(error, grpc.aio.AioRpcError) else failure(grpc.StatusCode.OK, ""))
 
     async def _from_hub(self, octets: bytes) -> None:
-        message = hub_pb2.AttachResponse.FromString(octets)
+        for frame in self._network.to_node(self._channel.party, hub_pb2.AttachResponse.FromString(octets)):
+            await self._frame_from_hub(frame, frame.SerializeToString())
+
+    async def _frame_from_hub(self, message: hub_pb2.AttachResponse, octets: bytes) -> None:
         parts = list(parts_to_node(message, self._submitted))
         # What was to go wrong once the hub has done it: its receipt says that it has.
         after = [None if part.number is None else self._after.pop(part.number, None) for part in parts]

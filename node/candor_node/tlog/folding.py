@@ -17,6 +17,7 @@ from candor_node.store import Database
 from candor_node.tlog import log_store, watching
 from candor_node.tlog.log_store import LoggedHead
 from candor_proto.canonical import digest
+from candor_proto.errors import LogInconsistent
 from candor_proto.ids import NodeId
 from candor_proto.merkle import leaf_hash
 from candor_proto.signing import SignedStatement
@@ -46,6 +47,15 @@ class Self:
     disclosure_key: bytes
 
 
+class RuleBroken(Exception):
+    """An entry that refuses the log: `refusal` says why, and heads of so many entries, or more, hold it."""
+
+    def __init__(self, refusal: LogInconsistent, refused_from: int) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.refused_from = refused_from
+
+
 def statement_digest(context: str, statement: SignedStatement) -> bytes:
     """Names a statement of this node in its own tables."""
     return digest("own-statement", context.encode(), statement.body, statement.signature)
@@ -59,11 +69,16 @@ def fold(
     own: Self,
     observers: Sequence[Observer] = (),
 ) -> None:
-    """Take up `entries`, the next ones of the shard that `state` is of; raises LogInconsistent."""
+    """Take up `entries`, the next ones of the shard that `state` is of; raises RuleBroken."""
     shard = state.shard.number
     for octets in entries:
         position = state.size
-        entry = state.apply(position, octets)
+        try:
+            entry = state.apply(position, octets)
+            if isinstance(entry, PolicyEntry):
+                log_store.keep_policy(db, shard, position, entry)
+        except LogInconsistent as error:
+            raise RuleBroken(error, position + 1) from None
         match entry:
             case Requests():
                 if own.node in state.nodes:
@@ -73,8 +88,6 @@ def fold(
                     watching.read_commitments(db, now, shard, position, entry.commitments, request=False)
             case DirectoryEntry():
                 log_store.keep_directory(db, shard, position, entry)
-            case PolicyEntry():
-                log_store.keep_policy(db, shard, position, entry)
             case MemberEntry() if entry.node == own.node:
                 _own_member(db, shard, position, entry, own)
             case HeadEntry() if entry.node == own.node:
@@ -115,9 +128,9 @@ def _own_head(db: Database, shard: int, position: int, octets: bytes, entry: Hea
             shard,
             position,
             entry.sequence,
-            f"The log holds an index head {entry.sequence} of this node (entry {position} of shard {shard}) "
-            "that it does not remember signing. After a restore that is to be expected; otherwise somebody else "
-            "publishes under its name: call the hub's operator.",
+            f"The log holds an index head {entry.sequence} of this node (entry {position}, shard {shard})"
+            " that it does not remember signing. After a restore that is to be expected; otherwise somebody "
+            "else publishes under its name: call the hub's operator.",
         )
 
 

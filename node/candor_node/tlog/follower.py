@@ -53,6 +53,9 @@ from candor_proto.tlog.tiles import TILE_WIDTH, consistency_proof
 
 POLL_SECONDS = 60.0
 RETRY_SECONDS = 5.0
+# Which witnesses sign is looked at so often, and of a head that they were asked about long enough ago.
+LOOK_EVERY = timedelta(minutes=10)
+ASKED_WITHIN = timedelta(seconds=30)
 # The first policy stands among the first entries of a shard; further shards begin with it.
 FIRST_ENTRIES = TILE_WIDTH
 
@@ -98,6 +101,7 @@ class Follower:
         self.followed = asyncio.Event()
         # Names of the policy's witnesses that had not signed the newest head that was signed.
         self.missing: tuple[str, ...] = ()
+        self._looked_at: datetime | None = None
         self._alarms: tuple[str, ...] = ()
 
     # --- what it allows ------------------------------------------------------------------------------------
@@ -309,22 +313,22 @@ class Follower:
         return known.version, parse_policy(known.text)
 
     async def _look_for_missing(self, following: Following, signed: SignedCheckpoint) -> None:
-        """Which witnesses have not signed: of the newest head that was signed, once this one is old."""
-        policy = (await self._policy())[1]
+        """Which witnesses do not sign: asked of the newest head that was signed, now and then.
+
+        The head that has its quorum was shown as soon as it had, and says nothing of those who came later.
+        """
+        now, policy = self._clock.now(), (await self._policy())[1]
+        if self._looked_at is not None and timedelta(0) <= now - self._looked_at < LOOK_EVERY:
+            return
         try:
-            age = time_of_witness(policy, signed, verify_log(signed, following.shard.keys), self._clock.now())
-            young = self._clock.now() - age < timedelta(seconds=10 * POLL_SECONDS + 60)
-        except CandorError:
-            young = False
-        try:
-            if not young:
-                newest = parse_checkpoint(await self.files.signed(following.shard.number))
-                if newest.checkpoint.size >= signed.checkpoint.size:
-                    signed = newest
-            present = policy.cosignatures(signed)
+            newest = parse_checkpoint(await self.files.signed(following.shard.number))
+            signed_at = verify_log(newest, following.shard.keys)
+            present = policy.cosignatures(newest)
         except CandorError:
             return
-        self.missing = tuple(one.name for one in policy.witnesses if one.name not in present)
+        if now - signed_at >= ASKED_WITHIN and newest.checkpoint.size >= signed.checkpoint.size:
+            self._looked_at = now
+            self.missing = tuple(one.name for one in policy.witnesses if one.name not in present)
 
     # --- shards --------------------------------------------------------------------------------------------
 

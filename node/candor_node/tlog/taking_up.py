@@ -21,7 +21,7 @@ from candor_node.store import Database, Store
 from candor_node.tlog import contradictions, log_store
 from candor_node.tlog.contradictions import ROLLED_BACK, Contradiction
 from candor_node.tlog.files import LogFiles
-from candor_node.tlog.folding import Observer, Self, fold
+from candor_node.tlog.folding import Observer, RuleBroken, Self, fold
 from candor_node.tlog.log_store import DatabaseCounts, FollowedShard
 from candor_proto import merkle
 from candor_proto.errors import (
@@ -228,10 +228,10 @@ class TakingUp:
         following.stale = True
         try:
             await self._store.run(work)
-        except LogInconsistent as error:
-            refused, why = following.state.size, error.message
-            await self._store.run(lambda db: log_store.refuse(db, shard.number, refused, why))
-            raise
+        except RuleBroken as broken:
+            refused_from, why = broken.refused_from, broken.refusal.message
+            await self._store.run(lambda db: log_store.refuse(db, shard.number, refused_from, why))
+            raise broken.refusal from None
         following.shard, following.stale = shard, False
 
     async def _keep(self, found: Contradiction) -> None:

@@ -45,7 +45,7 @@ class Witness:
         self._clock = clock
 
     async def add_checkpoint(self, request: bytes) -> Verdict:
-        """Status, content type and body of tlog-witness; raises StoreUnusable, and has then signed nothing."""
+        """Status, content type and body of tlog-witness; raises StoreUnusable, having signed nothing."""
         return await self._store.run(lambda db: self.judge(db, request))
 
     def judge(self, db: Database, request: bytes) -> Verdict:

@@ -71,6 +71,8 @@ class StatusResponse(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     OVERDUE_FIELD_NUMBER: _builtins.int
     RECALLS_UNREAD_FIELD_NUMBER: _builtins.int
+    LATE_MATCHES_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     federation: _builtins.str
     name: _builtins.str
@@ -104,6 +106,8 @@ class StatusResponse(_message.Message):
     """What is overdue here: notices, answers to disputes, reviews, ends of retention, recalls (at most 1,000)."""
     recalls_unread: _builtins.int
     """Recalls of records received from others that nobody here has read."""
+    late_matches: _builtins.int
+    """Lookups, rows of batches among them, with candidates that came late and that nobody has acknowledged."""
     @_builtins.property
     def oris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -120,6 +124,8 @@ class StatusResponse(_message.Message):
     def reviews_due(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Weeks whose use of this node nobody has reviewed, as 2026-W48."""
 
+    @_builtins.property
+    def log(self) -> Global___LogStatus: ...
     def __init__(
         self,
         *,
@@ -153,14 +159,82 @@ class StatusResponse(_message.Message):
         policy: _builtins.str = ...,
         overdue: _builtins.int = ...,
         recalls_unread: _builtins.int = ...,
+        late_matches: _builtins.int = ...,
+        log: Global___LogStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["log", b"log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "overdue", b"overdue", "policy", b"policy", "recalls_unread", b"recalls_unread", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "late_matches", b"late_matches", "log", b"log", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "overdue", b"overdue", "policy", b"policy", "recalls_unread", b"recalls_unread", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class LogStatus(_message.Message):
+    """Where this node stands with the federation's log (docs/protocol.md §15)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    WITNESSED_AT_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    WITNESSES_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
+    POLICY_SHA256_FIELD_NUMBER: _builtins.int
+    OWN_POLICY_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Empty before the first head was taken up; so are the next five."""
+    size: _builtins.int
+    witnessed_at: _builtins.str
+    """When enough witnesses had signed the newest head."""
+    age: _builtins.str
+    """current, late or closed."""
+    policy_version: _builtins.int
+    witnesses: _builtins.int
+    notice: _builtins.str
+    """What the age means, in words; empty while the log is current."""
+    trouble: _builtins.str
+    """Why it was not followed the last time; empty when it was."""
+    policy_sha256: _builtins.str
+    """Of the first policy of the log, or of the operator's own: compared by another channel."""
+    own_policy: _builtins.bool
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Witnesses of the policy that have not signed the newest head."""
+
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a person must look into: contradictions, and what is said in this node's name."""
+
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        size: _builtins.int = ...,
+        witnessed_at: _builtins.str = ...,
+        age: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
+        witnesses: _builtins.int = ...,
+        notice: _builtins.str = ...,
+        trouble: _builtins.str = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+        alarms: _abc.Iterable[_builtins.str] | None = ...,
+        policy_sha256: _builtins.str = ...,
+        own_policy: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "alarms", b"alarms", "missing", b"missing", "notice", b"notice", "origin", b"origin", "own_policy", b"own_policy", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "size", b"size", "trouble", b"trouble", "witnessed_at", b"witnessed_at", "witnesses", b"witnesses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogStatus: _TypeAlias = LogStatus  # noqa: Y015
 
 @_typing.final
 class MemberStatus(_message.Message):
@@ -485,6 +559,17 @@ class LookupView(_message.Message):
     CLOSED_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     FORGOTTEN_AT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    AMENDED_AT_FIELD_NUMBER: _builtins.int
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    LOOKED_AT_FIELD_NUMBER: _builtins.int
+    LOOKED_REVISION_FIELD_NUMBER: _builtins.int
+    NEWS_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    LATE_MATCH_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     lookup_id: _builtins.str
     overall: _builtins.str
     """MATCH, NO_RECORD or INCOMPLETE; PENDING before the result was shown for the first time, FORGOTTEN when the
@@ -498,6 +583,21 @@ class LookupView(_message.Message):
     shown_at: _builtins.str
     closed: _builtins.bool
     forgotten_at: _builtins.str
+    revision: _builtins.int
+    """How often late answers amended the result after it was shown, the last time when, and each of them."""
+    amended_at: _builtins.str
+    looked_at: _builtins.str
+    """What whoever asks has looked at before; empty if nothing."""
+    looked_revision: _builtins.int
+    news: _builtins.str
+    """What is new for whoever asks, in words, or empty; and what changed since they looked."""
+    late_match: _builtins.bool
+    """Whether candidates came late that no person has acknowledged."""
+    batch_id: _builtins.str
+    """Of a row of a batch."""
+    row: _builtins.int
+    expires_at: _builtins.str
+    """Until when late answers amend it."""
     @_builtins.property
     def coverage(self) -> Global___Coverage: ...
     @_builtins.property
@@ -510,6 +610,10 @@ class LookupView(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """For example that alternative surnames were left out."""
 
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revision]: ...
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -527,14 +631,115 @@ class LookupView(_message.Message):
         closed: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         forgotten_at: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        amended_at: _builtins.str = ...,
+        revisions: _abc.Iterable[Global___Revision] | None = ...,
+        looked_at: _builtins.str = ...,
+        looked_revision: _builtins.int = ...,
+        news: _builtins.str = ...,
+        changed: _abc.Iterable[_builtins.str] | None = ...,
+        late_match: _builtins.bool = ...,
+        batch_id: _builtins.str = ...,
+        row: _builtins.int = ...,
+        expires_at: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "case_number", b"case_number", "closed", b"closed", "coverage", b"coverage", "forgotten_at", b"forgotten_at", "hits", b"hits", "lookup_id", b"lookup_id", "notes", b"notes", "officer", b"officer", "overall", b"overall", "purpose", b"purpose", "set_aside", b"set_aside", "shape", b"shape", "shown_at", b"shown_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amended_at", b"amended_at", "asked_at", b"asked_at", "batch_id", b"batch_id", "case_number", b"case_number", "changed", b"changed", "closed", b"closed", "coverage", b"coverage", "expires_at", b"expires_at", "forgotten_at", b"forgotten_at", "hits", b"hits", "late_match", b"late_match", "looked_at", b"looked_at", "looked_revision", b"looked_revision", "lookup_id", b"lookup_id", "news", b"news", "notes", b"notes", "officer", b"officer", "overall", b"overall", "purpose", b"purpose", "revision", b"revision", "revisions", b"revisions", "row", b"row", "set_aside", b"set_aside", "shape", b"shape", "shown_at", b"shown_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookupView: _TypeAlias = LookupView  # noqa: Y015
+
+@_typing.final
+class Revision(_message.Message):
+    """An amendment of a result that had been shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    SEEN_AT_FIELD_NUMBER: _builtins.int
+    SEEN_BY_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    at: _builtins.str
+    before: _builtins.str
+    """MATCH, NO_RECORD or INCOMPLETE, before and after."""
+    after: _builtins.str
+    answered: _builtins.int
+    asked: _builtins.int
+    candidates: _builtins.int
+    """New ones; until a person has acknowledged them they are an alarm."""
+    seen_at: _builtins.str
+    seen_by: _builtins.str
+    closed: _builtins.bool
+    """The life of the lookup ended with it: there will be no further one."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeChange]: ...
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All of it in words."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        at: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+        nodes: _abc.Iterable[Global___NodeChange] | None = ...,
+        answered: _builtins.int = ...,
+        asked: _builtins.int = ...,
+        candidates: _builtins.int = ...,
+        seen_at: _builtins.str = ...,
+        seen_by: _builtins.str = ...,
+        closed: _builtins.bool = ...,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "answered", b"answered", "asked", b"asked", "at", b"at", "before", b"before", "candidates", b"candidates", "closed", b"closed", "nodes", b"nodes", "number", b"number", "seen_at", b"seen_at", "seen_by", b"seen_by", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Revision: _TypeAlias = Revision  # noqa: Y015
+
+@_typing.final
+class NodeChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    before: _builtins.str
+    """States as in TargetReport."""
+    after: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "node", b"node", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeChange: _TypeAlias = NodeChange  # noqa: Y015
 
 @_typing.final
 class Coverage(_message.Message):
@@ -548,6 +753,8 @@ class Coverage(_message.Message):
     DIRECTORY_VERSION_FIELD_NUMBER: _builtins.int
     OLDEST_INDEX_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     sentence: _builtins.str
     answered: _builtins.int
     asked: _builtins.int
@@ -555,8 +762,14 @@ class Coverage(_message.Message):
     as_of: _builtins.str
     directory_version: _builtins.int
     oldest_index: _builtins.str
+    late: _builtins.int
+    """How many of those answered came after the result was shown."""
     @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetReport]: ...
+    @_builtins.property
+    def log(self) -> Global___LogSeen:
+        """How far the federation's log was read; not set while this node follows none."""
+
     def __init__(
         self,
         *,
@@ -568,14 +781,45 @@ class Coverage(_message.Message):
         directory_version: _builtins.int = ...,
         oldest_index: _builtins.str = ...,
         reports: _abc.Iterable[Global___TargetReport] | None = ...,
+        late: _builtins.int = ...,
+        log: Global___LogSeen | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["log", b"log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "as_of", b"as_of", "asked", b"asked", "complete", b"complete", "directory_version", b"directory_version", "oldest_index", b"oldest_index", "reports", b"reports", "sentence", b"sentence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "as_of", b"as_of", "asked", b"asked", "complete", b"complete", "directory_version", b"directory_version", "late", b"late", "log", b"log", "oldest_index", b"oldest_index", "reports", b"reports", "sentence", b"sentence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Coverage: _TypeAlias = Coverage  # noqa: Y015
+
+@_typing.final
+class LogSeen(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    WITNESSED_AT_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    size: _builtins.int
+    witnessed_at: _builtins.str
+    late: _builtins.bool
+    """Its witnesses' word was more than an hour old."""
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        size: _builtins.int = ...,
+        witnessed_at: _builtins.str = ...,
+        late: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["late", b"late", "origin", b"origin", "size", b"size", "witnessed_at", b"witnessed_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogSeen: _TypeAlias = LogSeen  # noqa: Y015
 
 @_typing.final
 class TargetReport(_message.Message):
@@ -585,10 +829,32 @@ class TargetReport(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     INDEX_ISSUED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ANSWERED_AT_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    INDEX_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    STALE_SINCE_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     state: _builtins.str
+    """answered, pending, refused, quota, stale epoch, stale index, no index, unknown scheme, invalid answer or
+    expired. Only `answered` counts.
+    """
     index_issued: _builtins.str
     reason: _builtins.str
+    answered_at: _builtins.str
+    """When it answered, by its own signed word."""
+    as_of: _builtins.str
+    """When its answer was taken in here and its index looked into."""
+    index_sequence: _builtins.int
+    late: _builtins.bool
+    """After the result had been shown."""
+    stale_since: _builtins.str
+    """Since when its index has been too old to count."""
+    words: _builtins.str
+    """All of it in words."""
+    name: _builtins.str
     def __init__(
         self,
         *,
@@ -596,10 +862,17 @@ class TargetReport(_message.Message):
         state: _builtins.str = ...,
         index_issued: _builtins.str = ...,
         reason: _builtins.str = ...,
+        answered_at: _builtins.str = ...,
+        as_of: _builtins.str = ...,
+        index_sequence: _builtins.int = ...,
+        late: _builtins.bool = ...,
+        stale_since: _builtins.str = ...,
+        words: _builtins.str = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index_issued", b"index_issued", "node", b"node", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "as_of", b"as_of", "index_issued", b"index_issued", "index_sequence", b"index_sequence", "late", b"late", "name", b"name", "node", b"node", "reason", b"reason", "stale_since", b"stale_since", "state", b"state", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -685,19 +958,23 @@ class GetLookupRequest(_message.Message):
 
     LOOKUP_ID_FIELD_NUMBER: _builtins.int
     ROW_FIELD_NUMBER: _builtins.int
+    IN_PASSING_FIELD_NUMBER: _builtins.int
     lookup_id: _builtins.str
     """The id, or its beginning; of a batch with `row`, the batch's."""
     row: _builtins.int
     """A row of a batch, as the spreadsheet counts; 0 for a lookup."""
+    in_passing: _builtins.bool
+    """Does not count as having looked at the result."""
     def __init__(
         self,
         *,
         lookup_id: _builtins.str = ...,
         row: _builtins.int = ...,
+        in_passing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lookup_id", b"lookup_id", "row", b"row"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_passing", b"in_passing", "lookup_id", b"lookup_id", "row", b"row"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -728,15 +1005,23 @@ class ListLookupsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LIMIT_FIELD_NUMBER: _builtins.int
+    NEWS_FIELD_NUMBER: _builtins.int
+    CASE_NUMBER_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
+    news: _builtins.bool
+    """Only what is new for whoever asks, rows of batches with late candidates among it."""
+    case_number: _builtins.str
+    """Only lookups under this case number."""
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
+        news: _builtins.bool = ...,
+        case_number: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_number", b"case_number", "limit", b"limit", "news", b"news"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -761,6 +1046,56 @@ class ListLookupsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLookupsResponse: _TypeAlias = ListLookupsResponse  # noqa: Y015
+
+@_typing.final
+class SeenLookupRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOKUP_ID_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    lookup_id: _builtins.str
+    """As in GetLookupRequest."""
+    row: _builtins.int
+    by: _builtins.str
+    def __init__(
+        self,
+        *,
+        lookup_id: _builtins.str = ...,
+        row: _builtins.int = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "lookup_id", b"lookup_id", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeenLookupRequest: _TypeAlias = SeenLookupRequest  # noqa: Y015
+
+@_typing.final
+class SeenLookupResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOKUP_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    acknowledged: _builtins.int
+    """Amendments whose late candidates are acknowledged by this."""
+    @_builtins.property
+    def lookup(self) -> Global___LookupView: ...
+    def __init__(
+        self,
+        *,
+        lookup: Global___LookupView | None = ...,
+        acknowledged: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lookup", b"lookup"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "lookup", b"lookup"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeenLookupResponse: _TypeAlias = SeenLookupResponse  # noqa: Y015
 
 @_typing.final
 class StartBatchRequest(_message.Message):
@@ -941,6 +1276,8 @@ class BatchView(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     ELEMENTS_FIELD_NUMBER: _builtins.int
+    LATE_MATCHES_FIELD_NUMBER: _builtins.int
+    LATE_ROWS_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     state: _builtins.str
     """running, paused or done."""
@@ -957,10 +1294,14 @@ class BatchView(_message.Message):
     errors: _builtins.int
     elements: _builtins.int
     """Sent so far to each node, in elements."""
+    late_matches: _builtins.int
+    """Rows with candidates that came late and that nobody has acknowledged: how many, and the first of them."""
     @_builtins.property
     def outcomes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Of rows with results: how many of each outcome."""
 
+    @_builtins.property
+    def late_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
@@ -978,10 +1319,12 @@ class BatchView(_message.Message):
         errors: _builtins.int = ...,
         outcomes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         elements: _builtins.int = ...,
+        late_matches: _builtins.int = ...,
+        late_rows: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "batch_id", b"batch_id", "done", b"done", "elements", b"elements", "ended_at", b"ended_at", "errors", b"errors", "note", b"note", "outcomes", b"outcomes", "purpose", b"purpose", "rows", b"rows", "shape", b"shape", "started_at", b"started_at", "state", b"state", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "batch_id", b"batch_id", "done", b"done", "elements", b"elements", "ended_at", b"ended_at", "errors", b"errors", "late_matches", b"late_matches", "late_rows", b"late_rows", "note", b"note", "outcomes", b"outcomes", "purpose", b"purpose", "rows", b"rows", "shape", b"shape", "started_at", b"started_at", "state", b"state", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1013,21 +1356,25 @@ class GetBatchResponse(_message.Message):
 
     COLUMNS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def columns(self) -> Global___BatchColumns: ...
     @_builtins.property
     def rows(self) -> Global___BatchRows: ...
+    @_builtins.property
+    def coverage(self) -> Global___BatchCoverage: ...
     def __init__(
         self,
         *,
         columns: Global___BatchColumns | None = ...,
         rows: Global___BatchRows | None = ...,
+        coverage: Global___BatchCoverage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "part", b"part", "rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "coverage", b"coverage", "part", b"part", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "part", b"part", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "coverage", b"coverage", "part", b"part", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["columns", "rows"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["columns", "rows", "coverage"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -1039,7 +1386,15 @@ class BatchColumns(_message.Message):
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    WRITTEN_AT_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
+    change: _builtins.int
+    """What BatchWritten is told once all of it is in a file."""
+    written_at: _builtins.str
+    """When whoever asks wrote the batch to a file last; `changed` of a row says what came since. Empty: never."""
+    as_of: _builtins.str
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -1047,14 +1402,144 @@ class BatchColumns(_message.Message):
         *,
         batch_id: _builtins.str = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
+        change: _builtins.int = ...,
+        written_at: _builtins.str = ...,
+        as_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "names", b"names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "batch_id", b"batch_id", "change", b"change", "names", b"names", "written_at", b"written_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchColumns: _TypeAlias = BatchColumns  # noqa: Y015
+
+@_typing.final
+class BatchCoverage(_message.Message):
+    """Who answered, over all rows with results; last part of the stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeRows]: ...
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[Global___NodeRows] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCoverage: _TypeAlias = BatchCoverage  # noqa: Y015
+
+@_typing.final
+class NodeRows(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class NotAnsweredEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NODE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    NOT_ANSWERED_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    ANSWERED_LAST_FIELD_NUMBER: _builtins.int
+    OLDEST_INDEX_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    name: _builtins.str
+    asked: _builtins.int
+    answered: _builtins.int
+    late: _builtins.int
+    """Of those it has spoken to, how many after the row's result was shown."""
+    answered_last: _builtins.str
+    oldest_index: _builtins.str
+    @_builtins.property
+    def not_answered(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """By state: rows that it did not answer."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        name: _builtins.str = ...,
+        asked: _builtins.int = ...,
+        answered: _builtins.int = ...,
+        late: _builtins.int = ...,
+        not_answered: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        answered_last: _builtins.str = ...,
+        oldest_index: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "answered_last", b"answered_last", "asked", b"asked", "late", b"late", "name", b"name", "node", b"node", "not_answered", b"not_answered", "oldest_index", b"oldest_index", "reasons", b"reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeRows: _TypeAlias = NodeRows  # noqa: Y015
+
+@_typing.final
+class BatchWrittenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    change: _builtins.int
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        change: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "change", b"change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchWrittenRequest: _TypeAlias = BatchWrittenRequest  # noqa: Y015
+
+@_typing.final
+class BatchWrittenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchWrittenResponse: _TypeAlias = BatchWrittenResponse  # noqa: Y015
 
 @_typing.final
 class BatchRows(_message.Message):
@@ -1083,7 +1568,11 @@ class BatchResultRow(_message.Message):
     ROW_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
     row: _builtins.int
+    revision: _builtins.int
+    changed: _builtins.str
     @_builtins.property
     def cells(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1094,10 +1583,12 @@ class BatchResultRow(_message.Message):
         row: _builtins.int = ...,
         cells: _abc.Iterable[_builtins.str] | None = ...,
         results: _abc.Iterable[_builtins.str] | None = ...,
+        revision: _builtins.int = ...,
+        changed: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "results", b"results", "row", b"row"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "changed", b"changed", "results", b"results", "revision", b"revision", "row", b"row"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,6 +59,11 @@ class LocalServiceStub(object):
                 request_serializer=candor__wire_dot_v1_dot_local__pb2.ListLookupsRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_local__pb2.ListLookupsResponse.FromString,
                 _registered_method=True)
+        self.SeenLookup = channel.unary_unary(
+                '/candor.v1.LocalService/SeenLookup',
+                request_serializer=candor__wire_dot_v1_dot_local__pb2.SeenLookupRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_local__pb2.SeenLookupResponse.FromString,
+                _registered_method=True)
         self.StartBatch = channel.stream_unary(
                 '/candor.v1.LocalService/StartBatch',
                 request_serializer=candor__wire_dot_v1_dot_local__pb2.StartBatchRequest.SerializeToString,
@@ -73,6 +78,11 @@ class LocalServiceStub(object):
                 '/candor.v1.LocalService/GetBatch',
                 request_serializer=candor__wire_dot_v1_dot_local__pb2.GetBatchRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_local__pb2.GetBatchResponse.FromString,
+                _registered_method=True)
+        self.BatchWritten = channel.unary_unary(
+                '/candor.v1.LocalService/BatchWritten',
+                request_serializer=candor__wire_dot_v1_dot_local__pb2.BatchWrittenRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_local__pb2.BatchWrittenResponse.FromString,
                 _registered_method=True)
         self.ListBatches = channel.unary_unary(
                 '/candor.v1.LocalService/ListBatches',
@@ -145,6 +155,13 @@ class LocalServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SeenLookup(self, request, context):
+        """A person has seen the candidates that came late.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StartBatch(self, request_iterator, context):
         """A batch from a CSV file, in chunks: stored whole, then asked. The same file with the same papers is the same batch.
         """
@@ -160,7 +177,14 @@ class LocalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetBatch(self, request, context):
-        """The rows of a batch with what was found so far.
+        """The rows of a batch with what was found so far, then who answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchWritten(self, request, context):
+        """What GetBatch said is in a file now: the next one says what changed since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -236,6 +260,11 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     request_deserializer=candor__wire_dot_v1_dot_local__pb2.ListLookupsRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_local__pb2.ListLookupsResponse.SerializeToString,
             ),
+            'SeenLookup': grpc.unary_unary_rpc_method_handler(
+                    servicer.SeenLookup,
+                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.SeenLookupRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_local__pb2.SeenLookupResponse.SerializeToString,
+            ),
             'StartBatch': grpc.stream_unary_rpc_method_handler(
                     servicer.StartBatch,
                     request_deserializer=candor__wire_dot_v1_dot_local__pb2.StartBatchRequest.FromString,
@@ -250,6 +279,11 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     servicer.GetBatch,
                     request_deserializer=candor__wire_dot_v1_dot_local__pb2.GetBatchRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_local__pb2.GetBatchResponse.SerializeToString,
+            ),
+            'BatchWritten': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchWritten,
+                    request_deserializer=candor__wire_dot_v1_dot_local__pb2.BatchWrittenRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_local__pb2.BatchWrittenResponse.SerializeToString,
             ),
             'ListBatches': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBatches,
@@ -433,6 +467,33 @@ class LocalService(object):
             _registered_method=True)
 
     @staticmethod
+    def SeenLookup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.LocalService/SeenLookup',
+            candor__wire_dot_v1_dot_local__pb2.SeenLookupRequest.SerializeToString,
+            candor__wire_dot_v1_dot_local__pb2.SeenLookupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def StartBatch(request_iterator,
             target,
             options=(),
@@ -503,6 +564,33 @@ class LocalService(object):
             '/candor.v1.LocalService/GetBatch',
             candor__wire_dot_v1_dot_local__pb2.GetBatchRequest.SerializeToString,
             candor__wire_dot_v1_dot_local__pb2.GetBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchWritten(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.LocalService/BatchWritten',
+            candor__wire_dot_v1_dot_local__pb2.BatchWrittenRequest.SerializeToString,
+            candor__wire_dot_v1_dot_local__pb2.BatchWrittenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,12 +39,16 @@ class LocalServiceStub:
     """Asks about one person: progress, then the result."""
     GetLookup: _grpc.UnaryUnaryMultiCallable[_local_pb2.GetLookupRequest, _local_pb2.GetLookupResponse]
     ListLookups: _grpc.UnaryUnaryMultiCallable[_local_pb2.ListLookupsRequest, _local_pb2.ListLookupsResponse]
+    SeenLookup: _grpc.UnaryUnaryMultiCallable[_local_pb2.SeenLookupRequest, _local_pb2.SeenLookupResponse]
+    """A person has seen the candidates that came late."""
     StartBatch: _grpc.StreamUnaryMultiCallable[_local_pb2.StartBatchRequest, _local_pb2.StartBatchResponse]
     """A batch from a CSV file, in chunks: stored whole, then asked. The same file with the same papers is the same batch."""
     WatchBatch: _grpc.UnaryStreamMultiCallable[_local_pb2.WatchBatchRequest, _local_pb2.WatchBatchResponse]
     """How far a batch is, until it is done."""
     GetBatch: _grpc.UnaryStreamMultiCallable[_local_pb2.GetBatchRequest, _local_pb2.GetBatchResponse]
-    """The rows of a batch with what was found so far."""
+    """The rows of a batch with what was found so far, then who answered."""
+    BatchWritten: _grpc.UnaryUnaryMultiCallable[_local_pb2.BatchWrittenRequest, _local_pb2.BatchWrittenResponse]
+    """What GetBatch said is in a file now: the next one says what changed since."""
     ListBatches: _grpc.UnaryUnaryMultiCallable[_local_pb2.ListBatchesRequest, _local_pb2.ListBatchesResponse]
     StopBatch: _grpc.UnaryUnaryMultiCallable[_local_pb2.StopBatchRequest, _local_pb2.StopBatchResponse]
     SendRequest: _grpc.UnaryUnaryMultiCallable[_local_pb2.SendRequestRequest, _local_pb2.SendRequestResponse]
@@ -62,12 +66,16 @@ class LocalServiceAsyncStub(LocalServiceStub):
     """Asks about one person: progress, then the result."""
     GetLookup: _aio.UnaryUnaryMultiCallable[_local_pb2.GetLookupRequest, _local_pb2.GetLookupResponse]  # type: ignore[assignment]
     ListLookups: _aio.UnaryUnaryMultiCallable[_local_pb2.ListLookupsRequest, _local_pb2.ListLookupsResponse]  # type: ignore[assignment]
+    SeenLookup: _aio.UnaryUnaryMultiCallable[_local_pb2.SeenLookupRequest, _local_pb2.SeenLookupResponse]  # type: ignore[assignment]
+    """A person has seen the candidates that came late."""
     StartBatch: _aio.StreamUnaryMultiCallable[_local_pb2.StartBatchRequest, _local_pb2.StartBatchResponse]  # type: ignore[assignment]
     """A batch from a CSV file, in chunks: stored whole, then asked. The same file with the same papers is the same batch."""
     WatchBatch: _aio.UnaryStreamMultiCallable[_local_pb2.WatchBatchRequest, _local_pb2.WatchBatchResponse]  # type: ignore[assignment]
     """How far a batch is, until it is done."""
     GetBatch: _aio.UnaryStreamMultiCallable[_local_pb2.GetBatchRequest, _local_pb2.GetBatchResponse]  # type: ignore[assignment]
-    """The rows of a batch with what was found so far."""
+    """The rows of a batch with what was found so far, then who answered."""
+    BatchWritten: _aio.UnaryUnaryMultiCallable[_local_pb2.BatchWrittenRequest, _local_pb2.BatchWrittenResponse]  # type: ignore[assignment]
+    """What GetBatch said is in a file now: the next one says what changed since."""
     ListBatches: _aio.UnaryUnaryMultiCallable[_local_pb2.ListBatchesRequest, _local_pb2.ListBatchesResponse]  # type: ignore[assignment]
     StopBatch: _aio.UnaryUnaryMultiCallable[_local_pb2.StopBatchRequest, _local_pb2.StopBatchResponse]  # type: ignore[assignment]
     SendRequest: _aio.UnaryUnaryMultiCallable[_local_pb2.SendRequestRequest, _local_pb2.SendRequestResponse]  # type: ignore[assignment]
@@ -114,6 +122,14 @@ class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_local_pb2.ListLookupsResponse, _abc.Awaitable[_local_pb2.ListLookupsResponse]]: ...
 
     @_abc_1.abstractmethod
+    def SeenLookup(
+        self,
+        request: _local_pb2.SeenLookupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_local_pb2.SeenLookupResponse, _abc.Awaitable[_local_pb2.SeenLookupResponse]]:
+        """A person has seen the candidates that came late."""
+
+    @_abc_1.abstractmethod
     def StartBatch(
         self,
         request_iterator: _MaybeAsyncIterator[_local_pb2.StartBatchRequest],
@@ -135,7 +151,15 @@ class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _local_pb2.GetBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_local_pb2.GetBatchResponse], _abc.AsyncIterator[_local_pb2.GetBatchResponse]]:
-        """The rows of a batch with what was found so far."""
+        """The rows of a batch with what was found so far, then who answered."""
+
+    @_abc_1.abstractmethod
+    def BatchWritten(
+        self,
+        request: _local_pb2.BatchWrittenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_local_pb2.BatchWrittenResponse, _abc.Awaitable[_local_pb2.BatchWrittenResponse]]:
+        """What GetBatch said is in a file now: the next one says what changed since."""
 
     @_abc_1.abstractmethod
     def ListBatches(

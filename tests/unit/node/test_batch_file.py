@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candor_node import batch_file
-from candor_node.batch_file import RESULTS, BatchRow, ResultRow, lines, read
+from candor_node.batch_file import CHANGED, RESULTS, BatchRow, ResultRow, lines, read
 from candor_proto.errors import CandorError, InputInvalid
 
 
@@ -22,7 +22,20 @@ def out(columns: list[str], *rows: ResultRow) -> list[list[str]]:
     return list(csv.reader(io.StringIO("".join(lines(columns, rows)), newline="")))
 
 
-RESULT = ("NO_RECORD", "", "0", "", "", "5 of 5 nodes answered", "")
+RESULT = (
+    "NO_RECORD",
+    "",
+    "0",
+    "",
+    "",
+    "5 of 5 nodes answered",
+    "5",
+    "5",
+    "",
+    "2026-03-02",
+    "2026-03-02 12:00Z",
+    "",
+)
 
 
 def test_columns_are_known_by_name_in_any_order_and_case_and_others_pass_through() -> None:
@@ -39,7 +52,7 @@ def test_last_four_digits_do_not_go_out_again() -> None:
     (row,) = rows
     assert row.person.ssn4 == "4071"
     written = out(list(columns.names), ResultRow(row.number, row.cells, RESULT))
-    assert written[0] == ["row", "last", "note", *RESULTS]
+    assert written[0] == ["row", "last", "note", *RESULTS, *CHANGED]
     assert written[1][:3] == ["2", "Doe", "x"]
     assert "4071" not in written[1]
 
@@ -139,7 +152,7 @@ def test_a_file_over_the_row_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_no_cell_that_goes_out_begins_a_formula(cell: str) -> None:
     written = out(["note"], ResultRow(2, (cell,), (*RESULT[:-1], cell)))
     assert written[1][1] == f"'{cell}"
-    assert written[1][-1] == f"'{cell}"
+    assert written[1][-3] == f"'{cell}"
 
 
 @given(st.binary(max_size=300))

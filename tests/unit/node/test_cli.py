@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
-from candor_node import cli_lookup, cli_requests
+from candor_node import cli_lookup, cli_requests, result_page
 from candor_node.cli import cli
 from candor_node.cli_common import (
     EXIT_FAILED,
@@ -157,7 +157,7 @@ def test_an_incomplete_lookup_has_a_status_of_its_own(tmp_path: Path) -> None:
         found = await run("lookup", "--person", "-", *PAPERS, "--wait", "0.5", stdin=json.dumps(PERSON))
         assert ended(found) == EXIT_INCOMPLETE
         assert found.output.startswith("INCOMPLETE  no record among the 1 of 2 nodes that answered")
-        assert "bravo: pending" in found.output
+        assert "  bravo  has not answered yet\n" in found.output
         shown = await run("lookups", "list", "--json")
         (view,) = json.loads(shown.stdout)["lookups"]
         assert view["overall"] == "INCOMPLETE"
@@ -238,7 +238,7 @@ def hit(number: int, band: str = "review", owner_name: str = "Bravo PD", **field
 
 
 def text_of(message: pb.LookupView, width: int = 80) -> str:
-    return "\n".join(cli_lookup.lines(message, width))
+    return "\n".join(result_page.lines(message, width))
 
 
 def test_a_hit_is_a_candidate_with_its_reasons_and_what_speaks_against_it_comes_first() -> None:
@@ -254,7 +254,7 @@ def test_a_hit_is_a_candidate_with_its_reasons_and_what_speaks_against_it_comes_
         "    differs:   last four of the SSN\n"
         "    not known: sex\n"
     ) in text
-    assert "d: pending" in text
+    assert "Nodes:\n  d  pending\n" in text
     assert "requests send abababababab 1" in text
 
 
@@ -271,7 +271,7 @@ def test_hits_set_aside_stand_apart_as_not_the_same_person_with_the_reason() -> 
 
 def test_the_first_line_counts_strong_ones_and_those_to_review() -> None:
     hits = [hit(1, "strong"), hit(2), hit(3)]
-    first = cli_lookup.lines(view("MATCH", hits=hits, set_aside=[hit(4, "below threshold")]), 100)[0]
+    first = result_page.lines(view("MATCH", hits=hits, set_aside=[hit(4, "below threshold")]), 100)[0]
     assert first == "MATCH  3 candidates among 3 of 4 nodes: 1 strong, 2 to review; 1 set aside"
 
 
@@ -279,10 +279,10 @@ def test_the_first_line_counts_strong_ones_and_those_to_review() -> None:
 def test_of_many_hits_the_first_are_whole_and_every_other_one_has_its_line(count: int) -> None:
     hits = [hit(number) for number in range(1, count + 1)]
     aside = [hit(number, "below threshold") for number in range(count + 1, 2 * count)]
-    lines = cli_lookup.lines(view("MATCH", hits=hits, set_aside=aside), 80)
+    lines = result_page.lines(view("MATCH", hits=hits, set_aside=aside), 80)
     starts = [line.split()[0] for line in lines if line.startswith("[")]
     assert starts == [f"[{number}]" for number in range(1, 2 * count)]
-    assert sum(line.startswith("    agrees:") for line in lines) == cli_lookup.MOST_WHOLE
+    assert sum(line.startswith("    agrees:") for line in lines) == result_page.MOST_WHOLE
     assert "[11] bravo: DECERTIFICATION, review, 71 %; different last four" in lines
     assert any("lookups show abababababab --json" in line for line in lines)
     assert len(lines) < 2 * count + 150
@@ -294,7 +294,7 @@ def test_no_line_is_wider_than_the_terminal_and_what_is_copied_stays_whole() -> 
     message.coverage.reports.add(node="e", state="refused", reason="this node's quota there is spent " * 4)
     message.notes.append("Not every alternative surname fitted into the lookups; ask again. " * 2)
     for width in (40, 80, 100):
-        lines = cli_lookup.lines(message, width)
+        lines = result_page.lines(message, width)
         # The id alone is wider than a line may have to be.
         assert all(len(line) <= max(width, len("Lookup: ") + 32) for line in lines)
         assert " ".join(name.split()) in " ".join(" ".join(lines).split())

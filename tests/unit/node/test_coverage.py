@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from candor_node import coverage, lookup_store
-from candor_node.lookup_store import SearchRow, TargetRow
+from candor_node import coverage, reports
+from candor_node.lookup_store import SearchRow
+from candor_node.targets import TargetRow
 from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
 from candor_proto.result import Overall, TargetReport, TargetState
 
@@ -94,13 +95,13 @@ def test_a_node_of_an_unknown_scheme_has_not_answered_and_keeps_its_words() -> N
     assert not unknown.answered
     assert found.reports[1] == unknown
     assert coverage.result(row(), found, []).overall is Overall.INCOMPLETE
-    text = lookup_store.write_missing([unknown, TargetReport(BRAVO, TargetState.NO_INDEX)])
-    assert lookup_store.read_missing(text) == (unknown, TargetReport(BRAVO, TargetState.NO_INDEX))
+    text = reports.write_missing([unknown, TargetReport(BRAVO, TargetState.NO_INDEX)])
+    assert reports.read_missing(text) == (unknown, TargetReport(BRAVO, TargetState.NO_INDEX))
     # As searches of earlier builds have it.
-    assert lookup_store.read_missing('["bravo"]') == (TargetReport(BRAVO, TargetState.NO_INDEX),)
+    assert reports.read_missing('["bravo"]') == (TargetReport(BRAVO, TargetState.NO_INDEX),)
 
 
 def test_coverage_is_stored_as_it_was() -> None:
     rows: Any = [Asked({BRAVO: ANSWERED, CHARLIE: TargetRow(TargetState.QUOTA, "spent")})]
     found = coverage.coverage(row(), rows, NOW)
-    assert coverage.read_coverage(coverage.write_coverage(found)) == found
+    assert reports.read_coverage(reports.write_coverage(found)) == found

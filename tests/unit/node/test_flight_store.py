@@ -17,8 +17,8 @@ from candor_node.batch_file import read
 from candor_node.batch_store import BatchRecord
 from candor_node.drafting import Drafter
 from candor_node.flights import Flight, PlannedRow, plan_row
-from candor_node.lookup_store import TargetRow
 from candor_node.store import Store
+from candor_node.targets import TargetRow
 from candor_node.workers import Workers
 from candor_proto.directory import IndexHead
 from candor_proto.errors import UnsupportedVersion

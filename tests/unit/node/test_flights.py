@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from candor_node import coverage_words
 from candor_node.batch_file import RESULTS
 from candor_node.flights import (
     PlannedRow,
@@ -23,7 +24,7 @@ from candor_node.flights import (
 from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
 from candor_proto.matchkeys import LookupPlan
 from candor_proto.normalise import Particulars
-from candor_proto.result import Coverage, Hit, TargetReport, TargetState
+from candor_proto.result import Coverage, Hit, LookupResult, TargetReport, TargetState, order_hits
 from candor_proto.scheme import CURRENT
 from candor_proto.scoring import Band, Explanation
 from candor_proto.statements import PERSONS
@@ -100,13 +101,20 @@ def test_a_detailed_row_after_a_screening_of_its_case_is_not_asked() -> None:
     assert "screened already" in plan_row(row, LookupShape.DETAILED, Purpose.J_APPLICANT, asked).error
 
 
+def result_of(found: Coverage, *hits: Hit) -> tuple[str, ...]:
+    result = LookupResult(LookupId(bytes(16)), order_hits(hits), found)
+    return results(result, coverage_words.cells(found), incomplete=False)
+
+
 def test_results_say_the_day_of_the_oldest_index_and_no_age_that_another_minute_would_change() -> None:
     report = TargetReport(NodeId("bravo"), TargetState.ANSWERED, NOW)
-    texts = {
-        results(LookupId(bytes(16)), Coverage((report,), as_of, 7), [], incomplete=False)
-        for as_of in (NOW, NOW.replace(hour=23))
-    }
-    assert texts == {("NO_RECORD", "", "0", "", "", "1 of 1 nodes answered; oldest index 2026-03-02", "")}
+    texts = [result_of(Coverage((report,), as_of, 7)) for as_of in (NOW, NOW.replace(hour=23))]
+    words = ("NO_RECORD", "", "0", "", "", "1 of 1 nodes answered; oldest index 2026-03-02", "1", "1", "")
+    assert {text[:9] for text in texts} == {words}
+    assert [text[9:] for text in texts] == [
+        ("2026-03-02", "", "2026-03-02 14:30Z", ""),
+        ("2026-03-02", "", "2026-03-02 23:30Z", ""),
+    ]
 
 
 # --- what a row opens, and its words -------------------------------------------------------------------
@@ -133,8 +141,7 @@ def test_twice_the_records_cost_the_hit_of_a_row_one_bit() -> None:
 
 def cells(*hits: Hit) -> dict[str, str]:
     report = TargetReport(HARBOR.node, TargetState.ANSWERED, NOW)
-    found = results(LookupId(bytes(16)), Coverage((report,), NOW, 7), hits, incomplete=False)
-    return dict(zip(RESULTS, found, strict=True))
+    return dict(zip(RESULTS, result_of(Coverage((report,), NOW, 7), *hits), strict=True))
 
 
 def test_a_row_says_in_words_what_the_best_candidate_is() -> None:

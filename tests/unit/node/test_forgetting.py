@@ -12,7 +12,7 @@ import pytest
 from candor_node import cases, forgetting, ledger, local_view, lookup_store, rechecking, request_store
 from candor_node.app import Node
 from candor_node.cases import SearchView
-from candor_node.cli_lookup import lines
+from candor_node.result_page import lines
 from candor_node.store import Database
 from candor_proto.disclosure import RequesterState
 from candor_proto.errors import Expired
@@ -21,7 +21,8 @@ from tests.federation import Federation, eventually, federation
 from tests.records import make_row
 
 DAYS = 45
-ROW = json.dumps(["MATCH", "0.9990", "1", "bravo", "strong", "2 of 2 nodes answered", ""])
+COVERED = ["2 of 2 nodes answered", "2", "2", "", "2026-03-02", "", "2026-03-02 12:00Z"]
+ROW = json.dumps(["MATCH", "0.9990", "1", "bravo", "strong", *COVERED, ""])
 
 
 def test_results_are_forgotten_and_what_was_asked_is_not(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> 
         assert rows == [("[]", forgetting._NOTHING, b"")]
         assert db.execute("SELECT count(*) FROM lookup_targets WHERE answer_body NOT NULL").fetchone() == (0,)
         (results,) = db.execute("SELECT results FROM batch_rows").fetchone()
-        assert json.loads(results) == ["MATCH", "", "", "", "", "2 of 2 nodes answered", forgetting.WORDS]
+        assert json.loads(results) == ["MATCH", "", "", "", "", *COVERED, forgetting.WORDS]
         # What was asked can still be opened, and the record that was released is a copy of its own.
         (ask,) = lookup_store.asks(db, search_id)
         assert ask.opening.particulars.last == "Placeholderson"
@@ -66,7 +67,7 @@ async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> 
         assert sent is not None
         assert sent.record is not None
         entry = ledger.entries(db, event="lookup.forgotten")[-1]
-        assert entry.details == {"lookups": 1, "hits": 1}
+        assert entry.details == {"lookups": 1, "hits": 1, "never_acknowledged": 0}
         assert ledger.entries(db, event="lookup.shown")
 
     await alpha.store.run(left)

@@ -15,9 +15,10 @@ from candor_node.app import MIGRATIONS
 from candor_node.cases import Cases
 from candor_node.gathering import Gatherer
 from candor_node.hit_store import StoredHit
-from candor_node.lookup_store import Ask, SearchRow, TargetRow
+from candor_node.lookup_store import Ask, SearchRow
 from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
+from candor_node.targets import TargetRow
 from candor_node.workers import Lane, Workers
 from candor_proto import candidates
 from candor_proto.candidates import Findings, NodeIndex

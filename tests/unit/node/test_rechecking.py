@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from candor_node import coverage, hit_store, ledger, lifecycle, lookup_store
+from candor_node import hit_store, ledger, lifecycle, lookup_store, reports
 from candor_node.rechecking import Rechecked, recheck_hits, recheck_lookup
 from candor_node.store import Database
 from candor_proto.candidates import HitStanding, NodeIndex
@@ -55,7 +55,7 @@ def couple(tmp_path: Path) -> Iterator[Couple]:
 
     def store(db: Database) -> None:
         hit_store.add_hits(db, made.search_id, [(hit, b"")], NOW)
-        lookup_store.store_result(db, made.search_id, coverage.write_coverage(covered), NOW, False)
+        lookup_store.store_result(db, made.search_id, reports.write_coverage(covered), NOW, False)
 
     made.alpha.store.run_sync(store)
     made.carry()

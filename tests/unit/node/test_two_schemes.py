@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from candor_node import batch_store, flight_store, lookup_store
+from candor_node import batch_results, flight_store, lookup_store
 from candor_node.allowance import Allowed, estimate
 from candor_node.app import Node
 from candor_node.asking import check_question, plans_under
+from candor_node.batch_file import RESULTS
 from candor_node.batch_store import DONE
 from candor_node.batches import Order
 from candor_node.cases import SearchView
@@ -324,7 +325,9 @@ async def run_batch(node: Node, wait_seconds: float = 20.0, case: str = "REQ") -
     await eventually(
         lambda: node.batches.progress(record.batch_id), lambda found: found[0].state == DONE, 60.0
     )
-    rows = await node.store.run(lambda db: batch_store.result_rows(db, record.batch_id, 0, 100, ("?",) * 7))
+    rows = await node.store.run(
+        lambda db: batch_results.result_rows(db, record.batch_id, 0, 100, ("?",) * len(RESULTS))
+    )
     return [row.results for row in rows]
 
 
@@ -402,7 +405,7 @@ def test_rows_of_which_the_hub_denies_one_flight_are_asked_and_incomplete(tmp_pa
         record = await alpha.batches.start(order, applicants())
         found = await eventually(
             lambda: alpha.store.run(
-                lambda db: batch_store.result_rows(db, record.batch_id, 0, 100, ("?",) * 7)
+                lambda db: batch_results.result_rows(db, record.batch_id, 0, 100, ("?",) * len(RESULTS))
             ),
             lambda rows: any(row.results[0] == "MATCH" for row in rows),
         )

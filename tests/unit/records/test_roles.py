@@ -37,6 +37,7 @@ MATRIX = {
     "LOOK_UP": "I",
     "LOOK_UP_SENSITIVE": "I/A",
     "VIEW_LOOKUPS": "IU",
+    "ACKNOWLEDGE_MATCH": "I",
     "REQUEST_RECORDS": "I",
     "DECIDE_REQUESTS": "A",
     "RELEASE_SENSITIVE": "A/A",

@@ -1,4 +1,4 @@
-"""A node that follows a log of tests.logs: its store, a clock that is set, and its follower."""
+"""A node that follows a log of tests.memory_log: its store, a clock that is set, and its follower."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from candor_node.tlog.follower import Follower
 from candor_proto.errors import CandorError
 from candor_proto.ids import NodeId
 from candor_proto.tlog.policy import Policy
-from tests.logs import FEDERATION, NOW, Log
+from tests.memory_log import FEDERATION, NOW, Log
 
 KEY = bytes(range(32))
 OWN = NodeId("alpha")

@@ -8,7 +8,7 @@ import pytest
 
 from candor_proto.errors import LogInconsistent, LogUnwitnessed, Rollback, SignatureInvalid
 from candor_proto.tlog.policy import parse_policy
-from tests.logs import NOW, Log, later
+from tests.memory_log import NOW, Log, later
 from tests.unit.node.tlog.scenes import Reader, play
 
 BOTH = ("alpha", "bravo")
@@ -35,6 +35,7 @@ def test_a_head_without_its_quorum_changes_nothing(tmp_path: Path) -> None:
         before = await reader.follower.follow()
         log.grow()
         log.publish(later(minutes=1), "alpha")
+        reader.clock.pass_(minutes=2)
         error = await reader.refused()
         assert isinstance(error, LogUnwitnessed)
         assert reader.follower.view == before

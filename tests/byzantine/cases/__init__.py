@@ -1,0 +1,16 @@
+"""All cases, by what they attack."""
+
+from __future__ import annotations
+
+from tests.byzantine.case import Case
+from tests.byzantine.cases import answer, directory, disclosure, index, lookup, recall, segments
+
+CASES: tuple[Case, ...] = (
+    *directory.CASES,
+    *lookup.CASES,
+    *answer.CASES,
+    *index.CASES,
+    *segments.CASES,
+    *disclosure.CASES,
+    *recall.CASES,
+)

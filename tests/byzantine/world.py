@@ -1,0 +1,296 @@
+"""The federation of a case: who is in it, what they do, and what can be seen of them.
+
+alpha asks; bravo holds a record of the officer asked about; charlie holds one of somebody else. What people
+see is what the node's own commands read (candor_node.service), what parties hold is their databases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+
+from candor_hub.app import Hub
+from candor_hub.config import Config
+from candor_node import request_store
+from candor_node.app import Node
+from candor_node.cases import SearchView
+from candor_node.config import NodeConfig
+from candor_node.request_store import SentRequest
+from candor_node.service import LocalServicer
+from candor_node.service_recalls import RecallServicer
+from candor_node.store import Database
+from candor_proto.disclosure import RequesterState
+from candor_proto.errors import CandorError
+from candor_proto.ids import LookupId, RequestId
+from candor_wire.codec import Envelope
+from candor_wire.v1 import local_pb2 as pb
+from candor_wire.v1 import recall_local_pb2
+from tests.byzantine.hub import LyingNetwork
+from tests.records import make_row
+from tests.simulator.faults import Plan
+from tests.simulator.federation import Federation, Party
+from tests.simulator.template import copied_from
+from tests.simulator.virtual_time import VirtualLoop
+
+# Tables that account for messages, whatever became of them, and such as time alone changes.
+ACCOUNTS = frozenset({"inbox", "ledger", "ledger_head", "approvals", "search_traces"})
+_VOLATILE = {"directory_state": ("received_at",)}
+
+
+class ByzantineFederation(Federation):
+    """The simulator's, with a hub that may lie; `template` is where it begins, if not at its founding."""
+
+    network: LyingNetwork
+
+    def __init__(
+        self,
+        folder: Path,
+        loop: VirtualLoop,
+        agencies: int,
+        plan: Plan,
+        changes: dict[str, Any],
+        template: Path | None,
+    ) -> None:
+        self.template = template
+        super().__init__(folder, loop, agencies, plan, changes)
+
+    def founded(self, folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
+        if self.template is None:
+            return super().founded(folder, agencies)
+        return copied_from(self.template, folder, agencies)
+
+    def network_of(self, plan: Plan) -> LyingNetwork:
+        return LyingNetwork(plan, self.hub_dies, now=self._loop.time)
+
+
+@dataclass
+class World:
+    """What a case plays in. `refusals` are (party, code) of all that honest parties refused."""
+
+    fed: ByzantineFederation
+    logs: list[Any]
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+    searches: list[LookupId] = field(default_factory=list)
+    before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    began: float = 0.0
+
+    # --- who ---------------------------------------------------------------------------------------------
+
+    @property
+    def alpha(self) -> Party:
+        return self.fed.parties[0]
+
+    @property
+    def bravo(self) -> Party:
+        return self.fed.parties[1]
+
+    @property
+    def charlie(self) -> Party:
+        return self.fed.parties[2]
+
+    def party(self, name: str) -> Party:
+        return next(party for party in self.fed.parties if party.name == name)
+
+    @property
+    def lies(self) -> LyingNetwork:
+        """The hub, as a liar."""
+        return self.fed.network
+
+    @property
+    def hub(self) -> Hub:
+        """The hub's honest half, keys and all."""
+        assert self.fed.hub is not None
+        return self.fed.hub
+
+    # --- what they do ------------------------------------------------------------------------------------
+
+    async def settle(self, seconds: float = 3.0) -> None:
+        """Let what is under way arrive."""
+        await asyncio.sleep(seconds)
+
+    async def ask(self, case: str = "REQ-1", *, wait_seconds: float = 30.0, **person: str) -> SearchView:
+        """alpha asks about the officer of whom bravo holds a record, or whoever `person` makes of her."""
+        about: dict[str, Any] = dict(person)
+        view = await self.fed.ask(self.alpha, case=case, wait_seconds=wait_seconds, **about)
+        self.searches.append(view.row.search_id)
+        return view
+
+    async def request(self, view: SearchView) -> RequestId:
+        """alpha asks for the record behind the first hit."""
+        return await self.fed.disclose(self.alpha, view.row.search_id, 1)
+
+    async def requested(
+        self, request_id: RequestId, *states: RequesterState, seconds: float = 600.0
+    ) -> SentRequest:
+        """The request, once it is in one of these states."""
+        known = await self.fed.eventually(
+            lambda: self.alpha.node.store.run(lambda db: request_store.sent(db, request_id)),
+            lambda known: known is not None and known.state in states,
+            seconds,
+        )
+        assert known is not None
+        return known
+
+    async def opened(self) -> RequestId:
+        """alpha has asked, requested and opened bravo's record."""
+        request_id = await self.request(await self.ask())
+        await self.requested(request_id, RequesterState.OPENED)
+        return request_id
+
+    async def refresh(self, party: Party | None = None) -> CandorError | None:
+        """Fetch directory and indexes now; what it was refused with, if it was."""
+        who = party or self.alpha
+        try:
+            await who.node.indexes.refresh()
+        except CandorError as error:
+            # The calendar's own refresh keeps it for `status` in the same way.
+            who.node.indexes.last_error = error
+            self.refusals.append((who.name, error.code))
+            return error
+        return None
+
+    async def submit(self, party: Party, envelope: Envelope) -> CandorError | None:
+        """Hand something in that was made by hand; what the hub says."""
+        try:
+            await party.node.hub.submit(envelope)
+        except CandorError as error:
+            self.refusals.append(("hub", error.code))
+            return error
+        return None
+
+    async def attempt(self, by: str, what: Any) -> CandorError | None:
+        """Await something that `by` is to refuse."""
+        try:
+            await what
+        except CandorError as error:
+            self.refusals.append((by, error.code))
+            return error
+        return None
+
+    async def begin(self) -> None:
+        """What honest parties hold from here on is compared with what they hold in the end."""
+        await self.settle()
+        self.began = asyncio.get_running_loop().time()
+        self.before = {party.name: self.holds(party) for party in self.fed.parties}
+
+    # --- what they hold ----------------------------------------------------------------------------------
+
+    def holds(self, party: Party) -> dict[str, str]:
+        """A digest of each table of a node."""
+        return party.node.store.run_sync(_digests)
+
+    def changed(self, party: str) -> set[str]:
+        """Tables of a node that are not as they were at `begin`."""
+        now, then = self.holds(self.party(party)), self.before[party]
+        return {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
+
+    def refused(self, party: str) -> set[str]:
+        """Codes by which `party` refused something, as far as anybody can know."""
+        codes = {code for who, code in self.refusals if who == party}
+        if party == "hub":
+            return codes
+        node = self.party(party).node
+        codes |= set(node.store.run_sync(_inbox_notes)) | set(node.store.run_sync(_refusals_signed))
+        codes |= set(node.store.run_sync(_declined))
+        directory = node.indexes.directory
+        if directory is not None:
+            codes |= {error.code for error in directory.key_troubles.values()}
+            codes |= {error.code for error in directory.head_troubles.values()}
+        return codes
+
+    # --- what people see ---------------------------------------------------------------------------------
+
+    async def shown(self, where: str, at: str = "alpha") -> str:
+        """What a command says, as text."""
+        return await shown(self.party(at).node, where)
+
+    def overall(self) -> list[str]:
+        """Every result that alpha was ever shown, also such as were amended since."""
+        return self.alpha.node.store.run_sync(_results)
+
+
+async def shown(node: Node, where: str) -> str:
+    """What a command of a node says, without ids and times that differ from run to run."""
+    service, context = LocalServicer(node), None
+    match where:
+        case "status":
+            message: Any = await service.Status(pb.StatusRequest(), context)  # type: ignore[arg-type]  # never asked
+        case "lookups show":
+            found = await service.ListLookups(pb.ListLookupsRequest(), context)  # type: ignore[arg-type]
+            message = pb.ListLookupsResponse()
+            for each in found.lookups:
+                one = pb.GetLookupRequest(lookup_id=each.lookup_id)
+                message.lookups.append((await service.GetLookup(one, context)).lookup)  # type: ignore[arg-type]
+        case "requests list":
+            message = await service.ListRequests(pb.ListRequestsRequest(), context)  # type: ignore[arg-type]
+        case "recalls list":
+            recalls = RecallServicer(node)
+            message = await recalls.ListRecalls(recall_local_pb2.ListRecallsRequest(), context)  # type: ignore[arg-type]
+        case "ledger":
+            message = await service.ListLedger(pb.ListLedgerRequest(), context)  # type: ignore[arg-type]
+        case _:
+            raise AssertionError(f"nobody can run {where}")
+    return text_format.MessageToString(message, as_utf8=True)
+
+
+def _digests(db: Database) -> dict[str, str]:
+    names = [
+        row[0]
+        for row in db.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        )
+    ]
+    return {name: _digest(db, name) for name in names}
+
+
+def _digest(db: Database, table: str) -> str:
+    columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+    kept = [column for column in columns if column not in _VOLATILE.get(table, ())]
+    rows = db.execute(f"SELECT {', '.join(kept)} FROM {table}").fetchall()
+    return hashlib.sha256(repr(sorted(map(repr, rows))).encode()).hexdigest()
+
+
+def _inbox_notes(db: Database) -> list[str]:
+    return [row[0] for row in db.execute("SELECT note FROM inbox WHERE note <> ''")]
+
+
+def _refusals_signed(db: Database) -> list[str]:
+    rows = db.execute("SELECT details ->> '$.status' FROM ledger WHERE event = 'lookup.answered'")
+    return [row[0] for row in rows if row[0] != "EVALUATED"]
+
+
+def _declined(db: Database) -> list[str]:
+    """Whether the node declined requests: on the wire, why does not show."""
+    rows = db.execute("SELECT refs ->> '$.requester' FROM ledger WHERE event = 'disclosure.declined'")
+    return ["DECLINED" for (requester,) in rows if requester]
+
+
+def _results(db: Database) -> list[str]:
+    rows = db.execute(
+        "SELECT details ->> '$.overall' FROM ledger WHERE event IN ('lookup.shown', 'lookup.amended')"
+        " ORDER BY number"
+    )
+    return [row[0] for row in rows]
+
+
+ROW = make_row(sharing="GREEN")
+SOMEBODY_ELSE = make_row(
+    agency_record_id="IA-2020-0099",
+    first="Fenella",
+    middle="",
+    last="Greywickstead",
+    birth_date="1971-02-03",
+    ssn4="1199",
+    post_id="B-900001",
+    sharing="GREEN",
+)
+# Somebody of bravo's in whose place nobody is looked for.
+NOT_ASKED = make_row(
+    first="Corwin", middle="", last="Elderbrookman", ssn4="7001", post_id="B-1", sharing="GREEN"
+)
