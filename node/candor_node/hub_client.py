@@ -228,9 +228,13 @@ class HubClient:
     async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
         try:
             with self.line.in_use():
-                return await make()
+                response = await make()
         except grpc.aio.AioRpcError as error:
             raise await self._explain(error) from None
+        # What gRPC hands out in place of octets that are no message.
+        if response is None:
+            raise MalformedMessage("The hub's reply is no message.")
+        return response
 
     async def _explain(self, error: grpc.aio.AioRpcError) -> CandorError:
         known = from_status(error.code(), error.details(), _pairs(error.trailing_metadata()))

@@ -70,8 +70,13 @@ class Envelope:
         return SignedStatement(self.body, self.signature)
 
 
-def refuse_unknown_fields(message: Message) -> None:
-    """Raises MalformedMessage when `message`, or a message inside it, has fields we do not know."""
+def refuse_unknown_fields(message: Message | None) -> None:
+    """Raises MalformedMessage when `message`, or a message inside it, has fields we do not know.
+
+    None is what gRPC hands out in place of octets that are no message.
+    """
+    if message is None:
+        raise MalformedMessage("Octets that are no message.")
     # They are kept, and so they count, until they are discarded.
     octets = message.ByteSize()
     message.DiscardUnknownFields()

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from cryptography.hazmat.primitives.serialization import Encoding
+from google.protobuf.message import DecodeError
 
 from candor_certs.store import read_identity
 from candor_hub.app import Hub
@@ -284,6 +285,14 @@ async def silence() -> None:
 # --- the node's end ------------------------------------------------------------------------------------
 
 
+def _parsed(parse: Callable[[bytes], Any], octets: bytes) -> Any:
+    """As gRPC does it: None in place of octets that are no message."""
+    try:
+        return parse(octets)
+    except DecodeError:
+        return None
+
+
 class Channel:
     """Stands where a node's grpc.aio.Channel does."""
 
@@ -297,7 +306,7 @@ class Channel:
     def unary_unary(self, method: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
         async def call(request: Any, timeout: float | None = None) -> Any:
             (reply,) = await self._call(method, [request_serializer(request)], False, timeout, request)
-            return response_deserializer(reply)
+            return _parsed(response_deserializer, reply)
 
         return call
 
@@ -305,14 +314,14 @@ class Channel:
         async def call(requests: AsyncIterator[Any], timeout: float | None = None) -> Any:
             parts = [request_serializer(request) async for request in requests]
             (reply,) = await self._call(method, parts, True, timeout)
-            return response_deserializer(reply)
+            return _parsed(response_deserializer, reply)
 
         return call
 
     def unary_stream(self, method: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
         async def call(request: Any, timeout: float | None = None) -> AsyncIterator[Any]:
             for reply in await self._call(method, [request_serializer(request)], False, timeout):
-                yield response_deserializer(reply)
+                yield _parsed(response_deserializer, reply)
 
         return call
 
@@ -370,7 +379,7 @@ class StreamCall:
     async def read(self) -> Any:
         octets = None if self._ended is not None and self._to_node.empty() else await self._to_node.get()
         self._channel.alive()
-        return grpc.aio.EOF if octets is None else self._parse(octets)
+        return grpc.aio.EOF if octets is None else _parsed(self._parse, octets)
 
     def cancel(self) -> bool:
         self._end(failure(grpc.StatusCode.CANCELLED, "cancelled"))
@@ -392,11 +401,15 @@ class StreamCall:
 
     async def say(self, frame: hub_pb2.AttachResponse) -> None:
         """Tell the node something of which its hub knows nothing."""
-        await self._to_node.put(frame.SerializeToString())
+        self.say_octets(frame.SerializeToString())
 
     def say_soon(self, frame: hub_pb2.AttachResponse) -> None:
         """As `say`, without waiting."""
-        self._to_node.put_nowait(frame.SerializeToString())
+        self.say_octets(frame.SerializeToString())
+
+    def say_octets(self, octets: bytes) -> None:
+        """Something that may be no frame at all."""
+        self._to_node.put_nowait(octets)
 
     # --- inside ------------------------------------------------------------------------------------------
 

@@ -12,10 +12,15 @@ from tools.vectors import (
     curve,
     directory,
     disclosure,
+    entries,
     heads,
     identifiers,
     index,
     lookups,
+    merkle,
+    notes,
+    policies,
+    proofs,
     recall,
     records,
     rules,
@@ -24,6 +29,7 @@ from tools.vectors import (
     shares,
     signatures,
     slots,
+    witnesses,
 )
 from tools.vectors.book import FOLDER, readme, schema
 
@@ -45,6 +51,12 @@ BOOKS = (
     recall.book,
     directory.book,
     rules.book,
+    merkle.book,
+    notes.book,
+    entries.book,
+    policies.book,
+    witnesses.book,
+    proofs.book,
 )
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from candor_proto import oprf
 from candor_proto.directory import IndexHead
-from candor_proto.exchange import unblind, verify_answer
+from candor_proto.exchange import BlindedSlot, Draft, unblind, verify_answer
+from candor_proto.group import Scalar
 from candor_proto.ids import Digest, FederationName, KeyClass, LookupId, LookupShape, NodeId
+from candor_proto.matchkeys import Slot
 from candor_proto.oprf import Proof
 from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_proto.statements import CLASSES, SLOTS, Answer, AnswerStatus, Evaluation, Left, Lookup, classes_of
@@ -113,9 +115,9 @@ def _decode_answer(given: Given) -> dict[str, Any]:
 @operation(
     "take-answer",
     "7.5",
-    "what the asker checks of an answer of `node` (whose key the directory has) to its lookup, with the head "
-    "that it "
-    "holds; gives the outputs of each person by class, in slot order, when the status is 1, else nothing",
+    "what the asker makes of an evaluated answer of `node` (whose key the directory has) to its lookup (as "
+    "in "
+    "`make-lookup`), with the head that it holds: the outputs of each person by class, in slot order",
     {
         "lookup": fields(
             seed=OCTETS,
@@ -133,29 +135,62 @@ def _decode_answer(given: Given) -> dict[str, Any]:
         "signing_key": OCTETS,
         "head_body": OCTETS,
     },
-    {"status": U8, "outputs": listed(_BY_CLASS)},
+    {"outputs": listed(_BY_CLASS)},
 )
 def _take_answer(given: Given) -> dict[str, Any]:
     draft = draft_of(given["lookup"])
-    assert Lookup.decode(draft.statement.body) == draft.lookup
-    statement = SignedStatement(
-        bytes.fromhex(given["answer"]["body"]), bytes.fromhex(given["answer"]["signature"])
+    outputs = unblind(
+        draft, _checked(given, draft.lookup), IndexHead.decode(bytes.fromhex(given["head_body"]))
     )
-    key = VerifyingKey(bytes.fromhex(given["signing_key"]))
-    answer = verify_answer(statement, draft.lookup, draft.lookup.digest(), NodeId(given["node"]), key)
-    if answer.status is not AnswerStatus.EVALUATED:
-        return {"status": answer.status.value, "outputs": []}
-    outputs = unblind(draft, answer, IndexHead.decode(bytes.fromhex(given["head_body"])))
     return {
-        "status": answer.status.value,
         "outputs": [
             {
                 key_class.letter: [output.hex() for slot, output in person if slot.key_class is key_class]
                 for key_class in CLASSES
             }
             for person in outputs
-        ],
+        ]
     }
+
+
+@operation(
+    "check-answer",
+    "7.5",
+    "whether this is an answer of `node` to the lookup of this body, whose inputs are of this scheme "
+    "version, under the "
+    "head held; its status",
+    {
+        "lookup_body": OCTETS,
+        "scheme_version": U8,
+        "answer": PART,
+        "node": TEXT,
+        "signing_key": OCTETS,
+        "head_body": OCTETS,
+    },
+    {"status": U8},
+)
+def _check_answer(given: Given) -> dict[str, Any]:
+    lookup = Lookup.decode(bytes.fromhex(given["lookup_body"]))
+    answer = _checked(given, lookup)
+    if answer.status is AnswerStatus.EVALUATED:
+        # Nobody knows inputs and blinds here: what comes out is nothing, the proofs are checked all the same.
+        value, blind = bytes([given["scheme_version"]]), Scalar.parse(b"\1" + bytes(31))
+        slots = tuple(
+            BlindedSlot(Slot(key_class, number, None, value), oprf.Blinded(value, blind, element))
+            for key_class in CLASSES
+            for number, element in enumerate(lookup.elements[key_class])
+        )
+        draft = Draft(lookup, SignedStatement(lookup.encode(), b""), (slots,))
+        unblind(draft, answer, IndexHead.decode(bytes.fromhex(given["head_body"])))
+    return {"status": answer.status.value}
+
+
+def _checked(given: Given, lookup: Lookup) -> Answer:
+    statement = SignedStatement(
+        bytes.fromhex(given["answer"]["body"]), bytes.fromhex(given["answer"]["signature"])
+    )
+    key = VerifyingKey(bytes.fromhex(given["signing_key"]))
+    return verify_answer(statement, lookup, lookup.digest(), NodeId(given["node"]), key)
 
 
 def book() -> Book:
@@ -236,26 +271,26 @@ def _taken(found: Book) -> None:
     good = world.answer(draft)
     found.keep("head", head.encode())
     found.keep("head of cedar-post", world.head_of(THIRD, []).encode())
-    base = {
-        "lookup": making(LookupShape.SCREENING, 1),
+    base: dict[str, Any] = {
         "answer": part(world.sign_answer(OWNER, good)),
         "node": OWNER.name,
         "signing_key": OWNER.signing.public.value.hex(),
         "head_body": changed("head"),
     }
-    found.case("take_evaluated", "take-answer", base)
+    found.case("take_evaluated", "take-answer", {**base, "lookup": making(LookupShape.SCREENING, 1)})
     four = world.draft(LookupShape.SCREENING, 4)
-    batch = {
-        "lookup": making(LookupShape.SCREENING, 4),
-        "answer": part(world.sign_answer(OWNER, world.answer(four))),
-    }
+    answer_to_four = part(world.sign_answer(OWNER, world.answer(four)))
+    batch = {"lookup": making(LookupShape.SCREENING, 4), "answer": answer_to_four}
     found.case("take_four_persons", "take-answer", {**base, **batch})
+    found.keep("lookup", draft.statement.body)
+    base |= {"lookup_body": changed("lookup"), "scheme_version": 3}
+    found.case("check_evaluated", "check-answer", base)
     declined = world.sign_answer(OWNER, world.answer(draft, status=AnswerStatus.REFUSED_STANDING))
-    found.case("take_refused", "take-answer", {**base, "answer": part(declined)})
+    found.case("check_refused", "check-answer", {**base, "answer": part(declined)})
     stale = world.sign_answer(OWNER, replace(world.answer(draft, status=AnswerStatus.STALE_EPOCH), epoch=8))
     found.case(
-        "take_stale_epoch",
-        "take-answer",
+        "check_stale_epoch",
+        "check-answer",
         {**base, "answer": part(stale)},
         comment="an answer that evaluates nothing may name another epoch",
     )
@@ -306,7 +341,7 @@ def _taken(found: Book) -> None:
         ("another_digest", {"answer": signed({"lookup": renamed.digest()})}, "identity_mismatch", ""),
         (
             "answer_of_a_batch",
-            {"answer": batch["answer"]},
+            {"answer": answer_to_four},
             "identity_mismatch",
             "an answer to the lookup about four persons",
         ),
@@ -336,8 +371,9 @@ def _taken(found: Book) -> None:
             "",
         ),
         ("head_of_another_scheme", {"head_body": scheme}, "key_mismatch", "inputs of version 3"),
+        ("inputs_of_another_scheme", {"scheme_version": 2}, "key_mismatch", ""),
     ):
-        found.case(f"take_{flaw}", "take-answer", {**base, **change}, comment=comment, refuse=refuse)
+        found.case(f"check_{flaw}", "check-answer", {**base, **change}, comment=comment, refuse=refuse)
     assert good.answered_at == NOW + MINUTE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from candor_proto.errors import CandorError
 from tools.vectors.shapes import DEFINITIONS, Shape, fields
 
 FORMAT = "candor-vectors/1"
+_HEX = re.compile("(?:[0-9a-f]{2})+")
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "vectors" / "protocol"
 
 Given = Mapping[str, Any]
@@ -51,20 +53,45 @@ def perform(name: str, given: Given) -> Mapping[str, Any]:
     return OPERATIONS[name].work(given)
 
 
-def resolved(value: Any, material: Mapping[str, str]) -> Any:
-    """`value` with every reference to material replaced by the octets meant, in hexadecimal."""
+def resolved(value: Any, material: Mapping[str, Any]) -> Any:
+    """`value` with every text and reference to material replaced by the octets meant, in hexadecimal."""
     if isinstance(value, list):
         return [resolved(item, material) for item in value]
     if not isinstance(value, dict):
         return value
+    if set(value) == {"text"} and isinstance(value["text"], str):
+        return value["text"].encode("utf-8").hex()
     if "material" not in value or not set(value) <= {"material", "edits"}:
         return {name: resolved(item, material) for name, item in value.items()}
-    octets = bytes.fromhex(material[value["material"]])
+    octets = bytes.fromhex(resolved(material[value["material"]], {}))
     for edit in value.get("edits", ()):
         at, end = edit["at"], edit["at"] + edit["remove"]
         assert end <= len(octets), "an edit beyond the end"
         octets = octets[:at] + bytes.fromhex(edit["insert"]) + octets[end:]
     return octets.hex()
+
+
+def shown(octets: bytes) -> Any:
+    """Octets as a file states them: as text where that says more."""
+    try:
+        text = octets.decode("ascii" if len(octets) < 64 else "utf-8")
+    except UnicodeDecodeError:
+        return octets.hex()
+    plain = all(character.isprintable() or character == "\n" for character in text)
+    return {"text": text} if "\n" in text and plain else octets.hex()
+
+
+def _readable(value: Any) -> Any:
+    """`value` with longer octets that are lines of text written as text."""
+    if isinstance(value, Mapping):
+        if "material" in value:
+            return dict(value)
+        return {name: _readable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    if isinstance(value, str) and len(value) >= 200 and _HEX.fullmatch(value):
+        return shown(bytes.fromhex(value))
+    return value
 
 
 def edit(at: int, remove: int, insert: bytes = b"") -> dict[str, Any]:
@@ -84,13 +111,13 @@ class Book:
     about: str
     sections: tuple[str, ...]
     made: str
-    material: dict[str, str] = field(default_factory=dict)
+    material: dict[str, Any] = field(default_factory=dict)
     cases: list[dict[str, Any]] = field(default_factory=list)
 
     def keep(self, name: str, octets: bytes) -> bytes:
         """Put octets that several cases use under a name."""
-        assert self.material.get(name, octets.hex()) == octets.hex(), name
-        self.material[name] = octets.hex()
+        assert self.material.get(name, shown(octets)) == shown(octets), name
+        self.material[name] = shown(octets)
         return octets
 
     def case(
@@ -110,7 +137,7 @@ class Book:
             "comment": comment,
             "section": section or OPERATIONS[operation].section,
             "operation": operation,
-            "given": dict(given),
+            "given": _readable(given),
         }
         expected, error = self._done(operation, made["given"])
         said = f"{self.name}: {name}: {error.code if error else 'not refused'}, not {refuse}: {error}"
@@ -171,14 +198,17 @@ def schema() -> str:
             "about": {"type": "string"},
             "sections": {"type": "array", "items": {"type": "string"}},
             "made": {"type": "string"},
-            "material": {"type": "object", "additionalProperties": {"$ref": "#/$defs/hex"}},
+            "material": {
+                "type": "object",
+                "additionalProperties": {"oneOf": [{"$ref": "#/$defs/hex"}, {"$ref": "#/$defs/text"}]},
+            },
             "cases": {"type": "array", "items": {"$ref": "#/$defs/case"}, "minItems": 1},
         },
         "required": ["format", "about", "sections", "made", "cases"],
         "additionalProperties": False,
         "$defs": {**DEFINITIONS, "case": case},
     }
-    return json.dumps(document, indent=1, ensure_ascii=True) + "\n"
+    return json.dumps(document, ensure_ascii=True) + "\n"
 
 
 _BEGIN, _END = "<!-- made by python -m tools.vectors -->\n", "<!-- end -->\n"

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from candor_proto.errors import CandorError
+from candor_proto.tlog.checkpoint import Checkpoint
+from candor_proto.tlog.note import NoteSignature, VerifierKey
+from candor_proto.tlog.signatures import verify_signature
 from tools.vectors.book import FOLDER
+
+_HEX = re.compile(r"(?:[0-9a-f]{2})+")
+_LINE = re.compile("\u2014 ([^ \n]+) ([A-Za-z0-9+/]+=*)\n".encode())
 
 
 @lru_cache(maxsize=1)
@@ -49,3 +59,38 @@ def kept(octets: int, holds: Callable[[bytes], bool], make: Callable[[], bytes])
         if holds(value):
             return value
     return make()
+
+
+@lru_cache(maxsize=1)
+def _lines() -> dict[tuple[str, bytes], list[NoteSignature]]:
+    """Every signature line in some file, by key name and key id, however it is written there."""
+    found: dict[tuple[str, bytes], list[NoteSignature]] = {}
+    for text in known_texts():
+        octets = bytes.fromhex(text) if _HEX.fullmatch(text) else text.encode("utf-8", "replace")
+        for name, material in _LINE.findall(octets):
+            try:
+                raw = base64.b64decode(material, validate=True)
+                line = NoteSignature(name.decode("utf-8"), raw[:4], raw[4:])
+            except (ValueError, CandorError):
+                continue
+            found.setdefault((line.name, line.key_id), []).append(line)
+    return found
+
+
+def line_kept(
+    key: VerifierKey, checkpoint: Checkpoint, at: datetime, make: Callable[[], NoteSignature]
+) -> NoteSignature:
+    """The line of `key` on `checkpoint`, of this time, that a file has and that verifies; or a new one."""
+    cached = _MADE.get((key, checkpoint, at))
+    if cached is not None:
+        return cached
+    for line in dict.fromkeys(_lines().get((key.name, key.key_id), ())):
+        try:
+            if verify_signature(key, checkpoint, line) == at:
+                return _MADE.setdefault((key, checkpoint, at), line)
+        except CandorError:
+            continue
+    return _MADE.setdefault((key, checkpoint, at), make())
+
+
+_MADE: dict[tuple[VerifierKey, Checkpoint, datetime], NoteSignature] = {}

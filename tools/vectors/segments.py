@@ -9,6 +9,7 @@ from candor_proto.sealed_index import EntryKeys, withdrawal_marker
 from candor_proto.segment import Segment, address, padded_count
 from tools.vectors import world
 from tools.vectors.book import Book, Given, changed, edit, operation
+from tools.vectors.draws import draw
 from tools.vectors.index import index_owner
 from tools.vectors.parties import FEDERATION, OWNER
 from tools.vectors.shapes import FLAG, OCTETS, U32, fields, fixed, listed, maybe
@@ -109,8 +110,8 @@ def book() -> Book:
         "Segments: padded counts, a segment of one record, one that withdraws it, and segments that must be "
         "refused.",
         ("6.1", "6.5", "6.6"),
-        "Segment 1 holds the record of the story (README.md) and drawn dummies, segment 2 the marker that "
-        "withdraws it; made "
+        "Segment 1 holds the record of the story (README.md), the marker of another one and drawn dummies; "
+        "made "
         "by candor_proto.segment. The refused ones are segment 1 with edits. Padmé figures agree with PURBs "
         "§4.2.",
     )
@@ -134,9 +135,7 @@ def book() -> Book:
     segment = found.keep("segment 1", world.sealed().segment)
     secrets = world.SECRETS
     marker = withdrawal_marker(secrets.secret, secrets.blob_id)
-    found.keep("segment 2", world.empty_segment(2, [marker]))
     found.case("segment_1", "segment", {"segment": changed("segment 1")})
-    found.case("segment_2", "segment", {"segment": changed("segment 2")})
     for number, (_, output, _) in enumerate(world.sealed().entries[:3]):
         found.case(f"probe_key_{number}", "probe", {"segment": changed("segment 1"), "output": output.hex()})
     first = world.sealed().entries[0]
@@ -150,12 +149,15 @@ def book() -> Book:
         },
         comment="a miss (7.6)",
     )
-    found.case("probe_in_segment_2", "probe", {"segment": changed("segment 2"), "output": first[1].hex()})
+    found.case(
+        "probe_another_output",
+        "probe",
+        {"segment": changed("segment 1"), "output": draw("no output", 64).hex()},
+    )
     given = {"blob_id": secrets.blob_id.hex(), "marker": marker.hex()}
-    for number in (1, 2):
-        found.case(
-            f"find_in_segment_{number}", "find-blob", {**given, "segment": changed(f"segment {number}")}
-        )
+    found.case("find_the_blob", "find-blob", {**given, "segment": changed("segment 1")})
+    given = {"blob_id": world.WITHDRAWN_BLOB.hex(), "marker": world.MARKER.hex()}
+    found.case("find_a_blob_withdrawn", "find-blob", {**given, "segment": changed("segment 1")})
     _refused(found, segment)
     return found
 

@@ -18,11 +18,18 @@ FLAG: Shape = {"type": "boolean"}
 
 DEFINITIONS: Mapping[str, Shape] = {
     "hex": {"type": "string", "pattern": "^([0-9a-f]{2})*$"},
+    "text": {
+        "type": "object",
+        "properties": {"text": {"type": "string"}},
+        "required": ["text"],
+        "additionalProperties": False,
+    },
     "octets": {
-        "description": "lower-case hexadecimal, or material of this file with edits applied one after "
+        "description": "hexadecimal, the UTF-8 of a text, or material of this file with one edit after "
         "another",
         "oneOf": [
             {"$ref": "#/$defs/hex"},
+            {"$ref": "#/$defs/text"},
             {
                 "type": "object",
                 "properties": {

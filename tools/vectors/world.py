@@ -25,6 +25,7 @@ from candor_proto.sealed_index import (
     polynomial,
     seal_blob,
     share_slots,
+    withdrawal_marker,
 )
 from candor_proto.segment import Segment, address, build
 from candor_proto.signing import SignedStatement
@@ -54,6 +55,11 @@ SECRETS = RecordSecrets(
     BlobId(draw("blob id", 16)),
     Handle(draw("handle", 16)),
 )
+
+
+# Of a blob that the owner withdrew before.
+WITHDRAWN_BLOB, WITHDRAWN_SECRET = BlobId(draw("withdrawn blob", 16)), draw("withdrawn secret", 16)
+MARKER = withdrawal_marker(WITHDRAWN_SECRET, WITHDRAWN_BLOB)
 
 
 def drawing(name: str) -> Callable[[int], bytes]:
@@ -112,18 +118,13 @@ def seal_record(
         ),
     )
     blob = seal_blob(made, secrets.secret, secrets.blob_id, INDEX_OWNER, drawing("free field tag"))
-    octets = build(INDEX_OWNER, 1, [one[2] for one in entries], [blob], [], drawing("dummy"))
+    octets = build(INDEX_OWNER, 1, [one[2] for one in entries], [blob], [MARKER], drawing("dummy"))
     return Sealed(made, tuple(entries), blob, octets)
 
 
 @lru_cache(maxsize=1)
 def sealed() -> Sealed:
     return seal_record()
-
-
-def empty_segment(number: int, markers: Sequence[bytes] = ()) -> bytes:
-    """What a tick with nothing to say publishes, but for withdrawal markers."""
-    return build(INDEX_OWNER, number, [], [], markers, drawing(f"dummy of segment {number}"))
 
 
 def head_of(party: Party, segments: Sequence[bytes], sequence: int = 5, epoch: int = EPOCH) -> IndexHead:

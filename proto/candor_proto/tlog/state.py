@@ -440,8 +440,12 @@ class LogState:
         self._new_denied.append(entry.serial)
 
     def _directory(self, shard: Shard, entry: DirectoryEntry) -> Shard:
-        last = shard.directory.version if shard.directory else 0
-        if entry.version != (last if shard.directory_carried else last + 1):
+        if shard.directory is None:
+            # A federation may be older than its log: the first version there is free.
+            if not entry.version:
+                raise MalformedMessage("a directory of version 0.")
+        elif entry.version != shard.directory.version + (not shard.directory_carried):
+            last = shard.directory.version
             raise MalformedMessage(f"directory version {entry.version} does not follow version {last}.")
         if entry.state != self.directory_state():
             raise MalformedMessage(f"directory version {entry.version} is not what the log adds up to.")

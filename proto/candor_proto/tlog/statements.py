@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from candor_proto.canonical import Reader, Writer
 from candor_proto.errors import LimitExceeded, MalformedMessage, NotCanonical
@@ -154,20 +155,40 @@ class Heartbeat:
 
 
 @dataclass(frozen=True)
-class OtherStatement:
-    """A statement of which the log knows no more than whose it is: a pack adoption."""
+class PackAdoption:
+    """That a member took up a pack of rules (docs/packs.md)."""
 
     federation: FederationName
     node: NodeId
+    pack: str
+    version: int
+    pack_digest: bytes
+    adopted_at: datetime
+
+    def encode(self) -> bytes:
+        writer = Writer(PACK_ADOPTION).text(str(self.federation)).text(str(self.node)).text(self.pack)
+        writer.integer(self.version, 4).fixed(self.pack_digest, HASH_OCTETS)
+        return writer.time(self.adopted_at).finish()
+
+    @classmethod
+    def decode(cls, data: bytes) -> PackAdoption:
+        """Raises MalformedMessage or LimitExceeded."""
+        reader = Reader(data, PACK_ADOPTION)
+        federation, node, pack = FederationName(reader.text(64)), NodeId(reader.text(64)), reader.text(256)
+        version, pack_digest, adopted_at = reader.integer(4), reader.fixed(HASH_OCTETS), reader.time()
+        reader.finish()
+        return cls(federation, node, pack, version, pack_digest, adopted_at)
 
 
-def parse_statement(context: str, body: bytes) -> WitnessKeyStatement | Heartbeat | OtherStatement:
+MemberStatement: TypeAlias = WitnessKeyStatement | Heartbeat | PackAdoption
+
+
+def parse_statement(context: str, body: bytes) -> MemberStatement:
     """Raises MalformedMessage or LimitExceeded, also for a context that the log does not take."""
     if context == WITNESS_KEY:
         return WitnessKeyStatement.decode(body)
     if context == HEARTBEAT:
         return Heartbeat.decode(body)
-    if context != PACK_ADOPTION:
-        raise MalformedMessage(f"The log takes no statement of context {context[:40]!r}.")
-    reader = Reader(body, PACK_ADOPTION)
-    return OtherStatement(FederationName(reader.text(64)), NodeId(reader.text(64)))
+    if context == PACK_ADOPTION:
+        return PackAdoption.decode(body)
+    raise MalformedMessage(f"The log takes no statement of context {context[:40]!r}.")

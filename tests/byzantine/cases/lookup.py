@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ from candor_wire.codec import DirectoryChanged, Envelope, MessageKind, Receipt, 
 from candor_wire.v1 import hub_pb2
 from tests.byzantine import forging
 from tests.byzantine.case import Case, Covered, Liar, Play, Refused
-from tests.byzantine.hub import Passing, changing, dropping, flipped
+from tests.byzantine.hub import Passing, Serve, changing, dropping, flipped
 from tests.byzantine.world import World
 from tests.federation import instead
 
@@ -158,6 +158,26 @@ async def garbage_on_the_stream(world: World) -> None:
     await world.lies.streams["alpha"].say(frame)
     await world.settle(0.1)
     await world.attempt("alpha", _ended(world))
+
+
+async def noise_on_the_stream(world: World) -> None:
+    """Octets that are no message at all: gRPC says nothing of them."""
+    world.lies.streams["alpha"].say_octets(b"\xff" * 40)
+    await world.settle(0.1)
+    await world.attempt("alpha", _ended(world))
+
+
+def garbled(method: str, call: Callable[[World], Awaitable[object]]) -> Play:
+    """What the hub replies to a call is no message."""
+
+    async def play(world: World) -> None:
+        async def reply(_: str, parts: list[bytes], serve: Serve) -> list[bytes]:
+            return [b"\xff" * 40]
+
+        world.lies.replies[method] = reply
+        await world.attempt("alpha", call(world))
+
+    return play
 
 
 async def a_flood(world: World) -> None:
@@ -464,6 +484,30 @@ CASES = (
         "says something on the stream that no version knows",
         Refused("malformed_message"),
         garbage_on_the_stream,
+        SECTION,
+    ),
+    Case(
+        "noise on the stream",
+        Liar.HUB,
+        "says octets that are no message",
+        Refused("malformed_message"),
+        noise_on_the_stream,
+        SECTION,
+    ),
+    Case(
+        "a directory that is no message",
+        Liar.HUB,
+        "replies with octets that are no message",
+        Refused("malformed_message"),
+        garbled("GetDirectory", lambda world: world.alpha.node.indexes.refresh()),
+        SECTION,
+    ),
+    Case(
+        "a quota that is no message",
+        Liar.HUB,
+        "the same, to a question about the quota",
+        Refused("malformed_message"),
+        garbled("GetQuota", lambda world: world.alpha.node.hub.quota()),
         SECTION,
     ),
     Case(
