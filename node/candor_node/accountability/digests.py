@@ -58,12 +58,15 @@ class Failed:
 
 
 def make_due(db: Database, now: datetime) -> None:
-    """A digest for every month that is over and has none, from the first one on that this node was used in."""
-    row = db.execute("SELECT max(month) FROM digests").fetchone()
-    first = db.execute("SELECT min(at) FROM ledger").fetchone()[0]
-    if row[0] is None and first is None:
-        return
-    month = Month.parse(row[0]).after if row[0] else Month.of(from_milliseconds(first))
+    """A digest for every month that is over and has none, from the first in which this node was used."""
+    (last,) = db.execute("SELECT max(month) FROM digests").fetchone()
+    if last is not None:
+        month = Month.parse(last).after
+    else:
+        row = db.execute("SELECT at FROM ledger ORDER BY number LIMIT 1").fetchone()
+        if row is None:
+            return
+        month = Month.of(from_milliseconds(row[0]))
     while month.after.start <= now:
         db.execute("INSERT INTO digests (month, made_at) VALUES (?, ?)", [str(month), to_milliseconds(now)])
         ledger.append(db, now, "digest.made", {"month": str(month)})
@@ -133,7 +136,7 @@ def failures(db: Database, month: Month) -> list[Failures]:
 def review(db: Database, month: Month, now: datetime, by: str, note: str, evidence: Sequence[int]) -> Digest:
     """Sign that a digest was read; `evidence` are the numbers of what was made of it.
 
-    From then on nothing hangs on what failed in that month. Raises UnknownObject, AlreadyExists, InputInvalid.
+    What failed in that month is forgotten then. Raises UnknownObject, AlreadyExists, InputInvalid.
     """
     found = find(db, month)
     if found.reviewed_at is not None:

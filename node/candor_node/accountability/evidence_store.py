@@ -6,6 +6,7 @@ evidence is noticed: a heartbeat tells the number of ledger entries (§14.8).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,7 +44,11 @@ class Noticed:
     def identity(self) -> bytes:
         """The same misdeed, noticed again, is not kept again."""
         forms = KEYS[self.kind]
-        written = {name: write_item(item, forms[name]) for name, item in self.items.items()}
+        large = _apart(forms, self.items)
+        written: dict[str, object] = {
+            name: hashlib.sha256(large[name]).hexdigest() if name in large else write_item(item, forms[name])
+            for name, item in self.items.items()
+        }
         text = json.dumps(
             [written, {name: list(where) for name, where in self.wanted.items()}], sort_keys=True
         )

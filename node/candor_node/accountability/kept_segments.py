@@ -55,7 +55,7 @@ class KeptSegments:
         return None
 
     def prune(self, now: datetime, pinned: Iterable[bytes]) -> None:
-        """Remove what was kept for two days and is not pinned; `pinned` runs from the newest to the oldest."""
+        """Remove what was kept for two days and is not pinned; `pinned` runs from newest to oldest."""
         kept, room = set[str](), MAX_PINNED_OCTETS
         for name in pinned:
             with contextlib.suppress(OSError):
@@ -70,7 +70,7 @@ class KeptSegments:
 
 
 def pinned(db: Database, now: datetime) -> list[bytes]:
-    """Addresses that something hangs on, the newest first: failures that nobody has reviewed, and requests."""
+    """Addresses that something hangs on, the newest first: unreviewed failures, and requests."""
     rows = db.execute(
         "SELECT h.body, max(f.noticed_at) FROM failure_digest AS f JOIN held_heads AS h"
         " ON h.node = f.node AND h.epoch = f.epoch AND h.sequence = f.sequence WHERE f.noticed_at > ?"

@@ -16,14 +16,16 @@ from datetime import datetime, timedelta
 
 from candor_node.accountability import evidence_store, held_heads, own_lookups
 from candor_node.accountability.evidence_store import Noticed
+from candor_node.reading import Misdeed
 from candor_node.store import Database
 from candor_node.tlog import contradictions
 from candor_node.tlog.contradictions import Contradiction
 from candor_proto.accountability.evidence import HUB, Item, Kind
 from candor_proto.canonical import to_milliseconds
 from candor_proto.directory import IndexHead
+from candor_proto.disclosure import DisclosureRequest
 from candor_proto.errors import CandorError
-from candor_proto.ids import FederationName, LookupId, NodeId, RequestId
+from candor_proto.ids import BlobId, FederationName, LookupId, NodeId, RequestId
 from candor_proto.signing import SIGNATURE_OCTETS, SignedStatement
 from candor_proto.statements import LOOKUP_LIFE, Lookup
 from candor_proto.tlog.checkpoint import parse_checkpoint
@@ -47,26 +49,18 @@ def owner_member(owner: NodeId) -> dict[str, list[str | int]]:
 # --- at the asker ------------------------------------------------------------------------------------------
 
 
-def answer(
-    db: Database,
-    kind: Kind,
-    asker: NodeId,
-    owner: NodeId,
-    lookup: SignedStatement,
-    statement: SignedStatement,
-    head: IndexHead | None,
-    now: datetime,
-) -> None:
+def answer(db: Database, misdeed: Misdeed, now: datetime) -> None:
     """An answer that contradicts its owner's head (WRONG_KEY) or the lookup (WRONG_EPOCH)."""
-    items: dict[str, Item] = {"lookup": lookup, "answer": statement}
-    wanted = members(asker, owner)
+    kind, head = misdeed.kind, misdeed.head
+    items: dict[str, Item] = {"lookup": misdeed.draft.statement, "answer": misdeed.answer}
+    wanted = members(misdeed.draft.lookup.asker, misdeed.owner)
     if kind is Kind.WRONG_KEY:
         held = None if head is None else held_heads.find(db, head)
         if held is None:
             return
         items["head"] = held.statement
         wanted["head_logged"] = ["head", held.digest.hex()]
-    evidence_store.keep(db, Noticed(kind, str(owner), items, wanted), now)
+    evidence_store.keep(db, Noticed(kind, str(misdeed.owner), items, wanted), now)
 
 
 def heads(db: Database, verified: Iterable[tuple[IndexHead, SignedStatement]], now: datetime) -> None:
@@ -119,31 +113,30 @@ def basis_address(db: Database, request_id: RequestId) -> bytes | None:
 
 def phantom(
     db: Database,
-    asker: NodeId,
-    owner: NodeId,
-    request_id: RequestId,
-    blob_id: bytes,
-    request: SignedStatement,
+    request: DisclosureRequest,
+    asked: SignedStatement,
     response: SignedStatement,
+    blob_id: BlobId | None,
     octets: bytes | None,
     now: datetime,
 ) -> None:
     """A record was released that its blob is not committed to; `octets` are those of the segment."""
     row = db.execute(
-        "SELECT head, secret FROM request_bases WHERE request_id = ?", [request_id.value]
+        "SELECT head, secret FROM request_bases WHERE request_id = ?", [request.request_id.value]
     ).fetchone()
     held = None if row is None else held_heads.by_digest(db, row[0])
-    if held is None or octets is None:
+    if held is None or octets is None or blob_id is None:
         return
     items: dict[str, Item] = {
         "head": held.statement,
         "segment": octets,
-        "blob": blob_id,
+        "blob": blob_id.value,
         "secret": row[1],
-        "request": request,
+        "request": asked,
         "response": response,
     }
-    evidence_store.keep(db, Noticed(Kind.PHANTOM, str(owner), items, members(asker, owner)), now)
+    wanted = members(request.requester, request.owner)
+    evidence_store.keep(db, Noticed(Kind.PHANTOM, str(request.owner), items, wanted), now)
 
 
 # --- at the owner ------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from candor_proto.accountability.opening_file import AuditorKey, OpeningFile, Se
 from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import Expired, IdentityMismatch, NotLogged, UnknownObject
 from candor_proto.ids import FederationName, LookupId, NodeId
-from candor_proto.normalise import Particulars
 from candor_proto.opening import Opening
 from candor_proto.signing import SignedStatement
 
@@ -35,7 +34,7 @@ MONTHS_LOOKED_BACK = 36
 
 
 def opening_of(db: Database, own: OwnLookup) -> tuple[SignedStatement, tuple[Opening, ...]]:
-    """The statement of an own lookup, and what explains each of its persons. Raises Expired, UnknownObject."""
+    """The statement of an own lookup, and what explains each person. Raises Expired, UnknownObject."""
     if own.flight:
         flight = flight_store.load_flight(db, own.lookup_id) if _kept(db, own) else None
         if flight is None:

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from candor_node.store import Database
+from candor_node.targets import TargetRow
 from candor_node.tlog import watching
 from candor_node.tlog.watching import Place
+from candor_proto.accountability.trust import ANSWER_KIND
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import LookupId
+from candor_proto.result import TargetState
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Lookup
-from candor_proto.tlog.entries import request_commitment
+from candor_proto.tlog.entries import receipt_commitment, request_commitment
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ def remember(db: Database, lookup: Lookup, statement: SignedStatement, *, flight
         [commitment, lookup.lookup_id.value, int(flight), to_milliseconds(lookup.issued_at)],
     )
     watching.watch(db, commitment, lookup.issued_at)
+
+
+def answer_taken(db: Database, target: TargetRow, now: datetime) -> None:
+    """In the transaction that stores an answer that verified: where the log holds it is remembered."""
+    if target.answer is not None and target.state is not TargetState.INVALID:
+        answer = target.answer
+        watching.watch(db, receipt_commitment(ANSWER_KIND, answer.body, answer.signature), now)
 
 
 _OWN = (
@@ -80,6 +90,14 @@ def logged_between(
         [to_milliseconds(since) if since else 0, shard, start, end],
     ).fetchall()
     return _read(rows)
+
+
+def count(db: Database) -> tuple[int, int]:
+    """How many are known, and how many of them the log was seen to hold."""
+    row = db.execute(
+        "SELECT count(*), count(w.shard) FROM own_lookups AS o LEFT JOIN tlog_watched AS w USING (commitment)"
+    ).fetchone()
+    return int(row[0]), int(row[1])
 
 
 def forget(db: Database, before: datetime) -> None:

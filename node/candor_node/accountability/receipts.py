@@ -205,7 +205,7 @@ def request_arrived(db: Database, request_id: RequestId, signature: bytes) -> No
 
 
 def response_sent(db: Database, response: DisclosureResponse) -> None:
-    """At the owner: what was answered. What was released is sealed under the record's key, and goes with it."""
+    """At the owner: what was answered. What was released is sealed under the record's key."""
     request_id, body = response.request_id, response.encode()
     key = request_store.record_key(db, request_id.value)
     if response.outcome is not Outcome.RELEASED:
