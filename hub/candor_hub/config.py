@@ -89,6 +89,11 @@ def load_config(path: Path) -> Config:
         raise ConfigInvalid(
             "\n".join(lines), remedy="`candor-hub run --help` lists every setting; correct the file."
         ) from None
+    if bool(settings.log_certificate) != bool(settings.log_key):
+        raise ConfigInvalid(
+            f"{path}: log_certificate and log_key: one of the two is missing.",
+            remedy="Name both, or neither: the log then shows the hub's own certificate.",
+        )
     folder = path.parent
     return Config(
         federation=FederationName(settings.federation),

@@ -31,10 +31,9 @@ from candor_node.clock import Clock
 from candor_node.directory_store import FetchedDirectory
 from candor_node.hub_client import HubClient
 from candor_node.logs import log
-from candor_node.store import Store
+from candor_node.store import Database, Store
 from candor_proto.candidates import NodeIndex
 from candor_proto.directory import (
-    Directory,
     IndexHead,
     SegmentRef,
     VerifiedDirectory,
@@ -81,8 +80,14 @@ class Log(Protocol):
     async def follow(self) -> object:
         """Take up the newest witnessed head."""
 
-    async def admit(self, statement: SignedStatement, chain: Sequence[bytes], seen_before: int = 0) -> None:
+    async def admit(self, fetched: FetchedDirectory, seen_before: int = 0) -> None:
         """Raises unless the log holds this directory."""
+
+    def admitted(self, db: Database, directory: VerifiedDirectory) -> None:
+        """It is taken up, in this transaction."""
+
+    async def contradicted(self, first: FetchedDirectory, second: FetchedDirectory) -> None:
+        """Keep two directories of one version, both signed by the hub."""
 
     def check_open(self) -> None:
         """Raises LogUnwitnessed when the log is too old to be relied on."""
@@ -223,7 +228,7 @@ class IndexClient:
             return
         try:
             directory = await self._verify(fetched)
-            await self._log.admit(fetched.statement, fetched.chain)
+            await self._log.admit(fetched)
             self.directory = directory
         except CandorError as error:
             log.warning("the kept directory does not verify any more", code=error.code)
@@ -239,14 +244,20 @@ class IndexClient:
             try:
                 directory = await self._verify(fetched)
             except Rollback:
-                await self._notice_directory(fetched)
+                if (held := await self._store.run(directory_store.kept)) is not None:
+                    await self._log.contradicted(held, fetched)
                 raise
-            now, heads = self._clock.now(), _signed_heads(directory)
-            await self._store.run(lambda db: noticing.heads(db, heads, now))
+            now, signed = self._clock.now(), _signed_heads(directory)
+            await self._store.run(lambda db: noticing.heads(db, signed, now))
             if directory.version >= logged:
                 await self._log.follow()
-            await self._log.admit(fetched.statement, fetched.chain, logged)
-            await self._store.run(lambda db: directory_store.keep(db, fetched, directory, now))
+            await self._log.admit(fetched, logged)
+
+            def keep(db: Database) -> None:
+                directory_store.keep(db, fetched, directory, now)
+                self._log.admitted(db, directory)
+
+            await self._store.run(keep)
             for node, trouble in (*directory.key_troubles.items(), *directory.head_troubles.items()):
                 log.warning("a member is not as it was", node=str(node), code=trouble.code)
             self.directory = directory
@@ -329,13 +340,6 @@ class IndexClient:
             await self._store.run(lambda db: noticing.segment(db, head, octets, now))
             raise
 
-    async def _notice_directory(self, fetched: FetchedDirectory) -> None:
-        """A directory is not the one of its version that was seen before, or older; its signature is good."""
-        kept, now = await self._store.run(directory_store.kept), self._clock.now()
-        if kept is not None and _version(kept) == _version(fetched):
-            pair, chains = (kept.statement, fetched.statement), (kept.chain, fetched.chain)
-            await self._store.run(lambda db: noticing.two_directories(db, *pair, chains, now))
-
     def _read(self, ref: SegmentRef) -> bytes | None:
         try:
             octets = (self._folder / ref.address.hex()).read_bytes()
@@ -402,7 +406,3 @@ def _signed_heads(directory: VerifiedDirectory) -> list[tuple[IndexHead, SignedS
         except CandorError:
             continue
     return found
-
-
-def _version(fetched: FetchedDirectory) -> int:
-    return Directory.decode(fetched.statement.body).version

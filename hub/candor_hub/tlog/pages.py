@@ -78,11 +78,6 @@ class Pages:
             return Page(self._files.read(path), fixed=True, text=True)
         return Page(self._files.shard(int(found[1])).get(found[2], shown.size), fixed=True, text=False)
 
-    def witnessed_size(self, shard: int) -> int:
-        """Of the newest witnessed head that is shown; 0 if none is."""
-        shown = self._shown.get(shard)
-        return shown.witnessed_size if shown else 0
-
     def load(self, tx: Transaction) -> None:
         """Show what the database has, and put right the files that say something else."""
         shards, kept = tx.log.shards(), dict[str, bytes]()

@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -91,6 +91,8 @@ class Sequencer:
         self._wake = asyncio.Event()
         self._signed_at: datetime | None = None
         self._announced = 0
+        # Up to which size narrower files than needed are gone, by shard.
+        self._pruned: dict[int, int] = {}
         self._on_announced: Callable[[], None] = lambda: None
 
     @property
@@ -121,6 +123,7 @@ class Sequencer:
             start.check_start(self._files, shards)
             for shard in shards:
                 start.tidy(self._files, shard)
+                self._pruned[shard.shard] = shard.witnessed_size
                 self._ring.of(shard)
             self.pages.load(tx)
             self._announced = tx.log.witnessed_directory()
@@ -201,7 +204,10 @@ class Sequencer:
         shard = next(each for each in shards if each.shard == appended.shard)
         self._signed_at = shard.signed_at
         self.pages.show(shards)
-        start.prune(self._files, shard, shard.size - appended.entries, shard.size)
+        # Here alone, where the size is that of the last append: what a newer one needs must not go.
+        before = min(self._pruned.get(shard.shard, 0), shard.size - appended.entries)
+        start.prune(self._files, shard, before, shard.size)
+        self._pruned[shard.shard] = shard.witnessed_size
 
     # --- witnesses --------------------------------------------------------------------------------------
 
@@ -214,19 +220,13 @@ class Sequencer:
         return await asyncio.get_running_loop().run_in_executor(self._posts, partial(post, url, request))
 
     async def _taken(self, head: Head, taken: Taken) -> None:
-        before = {shard.shard: self.pages.witnessed_size(shard.shard) for shard in taken.shards}
-        await self._aside(partial(self._show_taken, taken, before))
+        await self._aside(partial(self.pages.show, taken.shards, taken.kept))
         if taken.directory_version > self._announced:
             self._announced = taken.directory_version
             self._on_announced()
         # A shard that has ended, or a policy that is in force, may be what the next step waits for.
         if taken.policy_changed or any(shard.closed and shard.shard == head.shard for shard in taken.shards):
             self._wake.set()
-
-    def _show_taken(self, taken: Taken, before: Mapping[int, int]) -> None:
-        self.pages.show(taken.shards, taken.kept)
-        for shard in taken.shards:
-            start.prune(self._files, shard, before[shard.shard], shard.witnessed_size)
 
     async def _cosigned(self, head: Head) -> None:
         await self._aside(partial(self.pages.add_cosignatures, head.shard, head.signed))

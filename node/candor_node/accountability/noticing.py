@@ -235,19 +235,6 @@ def _own_statement(db: Database, lookup_id: LookupId, *, flight: bool) -> Signed
 # --- what the follower found -------------------------------------------------------------------------------
 
 
-def two_directories(
-    db: Database,
-    first: SignedStatement,
-    second: SignedStatement,
-    chains: tuple[tuple[bytes, ...], tuple[bytes, ...]],
-    now: datetime,
-) -> None:
-    """One version, two bodies, both verified; nothing follows from them under two chains of certificates."""
-    if chains[0] == chains[1] and first.body != second.body:
-        items: dict[str, Item] = {"first": first, "second": second, "chain": chains[0]}
-        evidence_store.keep(db, Noticed(Kind.TWO_DIRECTORIES, HUB, items, {}), now)
-
-
 def take_contradictions(db: Database, policy: Policy, now: datetime) -> None:
     """What the follower of the log has kept, as evidence; whoever calls it again gets nothing new."""
     for found in contradictions.kept(db):
@@ -261,10 +248,14 @@ def take_contradictions(db: Database, policy: Policy, now: datetime) -> None:
 
 
 def _noticed(db: Database, found: Contradiction, policy: Policy) -> list[Noticed]:
+    items: dict[str, Item]
     if found.kind == Kind.FALSE_DIRECTORY.value:
         return _false_directory(db, found)
+    if found.kind == Kind.TWO_DIRECTORIES.value:
+        items = {"first": _signed(found.first), "second": _signed(found.second), "chain": _chain(found)}
+        return [Noticed(Kind.TWO_DIRECTORIES, HUB, items, {})]
     first, second = (policy.knows(parse_checkpoint(octets)) for octets in (found.first, found.second))
-    items: dict[str, Item] = {"first": first, "second": second}
+    items = {"first": first, "second": second}
     if found.kind == Kind.ROLLED_BACK_LOG.value:
         return [Noticed(Kind.ROLLED_BACK_LOG, HUB, items, {})]
     proof = tuple(base64.b64decode(str(piece)) for piece in _list(found.extra["proof"]))
@@ -286,10 +277,17 @@ def _false_directory(db: Database, found: Contradiction) -> list[Noticed]:
     ).fetchone()
     if row is None:
         return []
-    body, signature = found.first[:-SIGNATURE_OCTETS], found.first[-SIGNATURE_OCTETS:]
-    chain = tuple(bytes.fromhex(str(der)) for der in _list(found.extra["chain"]))
-    items: dict[str, Item] = {"directory": SignedStatement(body, signature), "chain": chain}
+    items: dict[str, Item] = {"directory": _signed(found.first), "chain": _chain(found)}
     return [Noticed(Kind.FALSE_DIRECTORY, HUB, items, {"directory_logged": ["place", row[0], row[1]]})]
+
+
+def _signed(octets: bytes) -> SignedStatement:
+    """A directory as the follower keeps it: body ‖ signature."""
+    return SignedStatement(octets[:-SIGNATURE_OCTETS], octets[-SIGNATURE_OCTETS:])
+
+
+def _chain(found: Contradiction) -> tuple[bytes, ...]:
+    return tuple(base64.b64decode(str(der)) for der in _list(found.extra["chain"]))
 
 
 def _list(value: object) -> list[object]:
