@@ -151,7 +151,7 @@ def test_declining_has_a_receipt_at_both_ends(tmp_path: Path) -> None:
 
 
 def test_a_record_that_was_destroyed_has_no_receipt_any_more(tmp_path: Path) -> None:
-    """The receipt holds the record, so it goes with it: at the owner with its key, at the requester with the copy."""
+    """The receipt holds the record, so it goes with it at both ends."""
 
     async def scene(fed: Federation, alpha: Node, bravo: Node, view: SearchView) -> None:
         request_id = await released(alpha, bravo, view)
