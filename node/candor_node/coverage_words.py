@@ -106,9 +106,13 @@ def _named(names: list[str]) -> str:
 
 
 def sentence(found: Coverage) -> str:
-    """Who answered, and the day of the oldest index: an age would be another one in a minute."""
-    words, oldest = found.words(late=False), found.oldest_index()
-    return words if oldest is None else f"{words}; oldest index {day(oldest)}"
+    """Who answered; the day of the oldest index, for an age would be another one in a minute; a late log."""
+    parts, oldest = [found.words(late=False)], found.oldest_index()
+    if oldest is not None:
+        parts.append(f"oldest index {day(oldest)}")
+    if found.log is not None and found.log.late:
+        parts.append(f"the log was LATE: witnessed {clock(found.log.witnessed_at)}")
+    return "; ".join(parts)
 
 
 def cells(found: Coverage) -> tuple[str, ...]:

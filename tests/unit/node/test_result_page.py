@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -245,6 +246,17 @@ def test_a_history_tells_each_moment_in_order() -> None:
 
 
 # --- cells ---------------------------------------------------------------------------------------------
+
+
+def test_a_row_says_when_the_log_was_late() -> None:
+    """§15.6: it is said wherever the node speaks of the federation's state."""
+    seen = LogSeen("candor.example/log/1", 1_234, NOW - 5 * HOUR, late=True)
+    found = cells(Coverage((report("alpha"),), NOW, 7, seen))
+    assert found[0] == (
+        "1 of 1 nodes answered; oldest index 2026-03-02; the log was LATE: witnessed 2026-03-02 09:30Z"
+    )
+    current = cells(Coverage((report("alpha"),), NOW, 7, replace(seen, late=False)))
+    assert current[0] == "1 of 1 nodes answered; oldest index 2026-03-02"
 
 
 def test_a_cell_about_a_thousand_nodes_fits_a_workbook() -> None:
