@@ -101,7 +101,7 @@ def test_a_late_match_is_told_shown_and_acknowledged_and_nobody_else_hears_of_it
 
             instead(alpha.hub, "submit", counted)
             listed = said(await run("lookups", "list", "--news"))
-            assert "LATE MATCH, not acknowledged; INCOMPLETE -> MATCH; 1 new candidate" in listed
+            assert "LATE MATCH, not acknowledged; INCOMPLETE -> MATCH; 1 new candidate; and 1 more" in listed
             assert "2 late" not in listed
             assert "3 of 3, 1 late" in listed
             status = said(await run("status"))

@@ -44,6 +44,15 @@ def text(message: pb.LookupView, width: int = 100, **options: Any) -> str:
     [
         (report("a"), "answered 2026-03-02 14:30Z; index of 2026-03-02 11:30Z (3 h)"),
         (report("a", late=True), "answered 2026-03-02 14:30Z, late; index of 2026-03-02 11:30Z (3 h)"),
+        (
+            report("a", answered_at=NOW + HOUR),
+            "answered 2026-03-02 15:30Z by its own clock, which is wrong; index of 2026-03-02 11:30Z (3 h)",
+        ),
+        # It waited at the hub while the asker was away.
+        (
+            report("a", answered_at=NOW - 23 * HOUR),
+            "answered 2026-03-01 15:30Z; index of 2026-03-02 11:30Z (3 h)",
+        ),
         # As results of earlier builds have it: what is not known is not said.
         (
             TargetReport(NodeId("a"), TargetState.ANSWERED, NOW - HOUR),
