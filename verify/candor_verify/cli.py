@@ -149,7 +149,7 @@ def _log(options: argparse.Namespace, now: datetime, report: Report) -> None:
 
 
 def _first_policy(source: Source, report: Report) -> None:
-    """The octets of the policy for whoever has none yet, to be compared with a member's by another channel."""
+    """The policy for whoever has none yet, to be compared with a member's by another channel."""
     try:
         report.instead = log.first_policy(source)
     except Refused as error:
