@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from candor_node.accountability import own_lookups
 from candor_node.batch_store import ASKED, WAITING
 from candor_node.flights import Flight, FlightPerson, WaitingRow
 from candor_node.lookup_store import SearchRow
@@ -70,6 +71,7 @@ def add_flight(db: Database, flight: Flight) -> None:
             for position, (person, slots) in enumerate(zip(flight.persons, flight.draft.persons, strict=True))
         ],
     )
+    own_lookups.remember(db, lookup, statement, flight=True)
     for node, target in flight.targets.items():
         set_target(db, lookup.lookup_id, node, target)
     if flight.first is None:
@@ -201,6 +203,25 @@ def targets(db: Database, lookup_id: LookupId) -> dict[NodeId, TargetRow]:
     return {NodeId(node): read_target(found) for node, *found in rows}
 
 
+def answer(db: Database, lookup_id: LookupId, node: NodeId) -> SignedStatement | None:
+    """The answer of a node as it came; None when there is none, or when it was forgotten."""
+    row = db.execute(
+        "SELECT answer_body, answer_signature FROM flight_targets WHERE lookup_id = ? AND node = ?",
+        (lookup_id.value, str(node)),
+    ).fetchone()
+    return None if row is None or row[0] is None else SignedStatement(row[0], row[1])
+
+
+def waiting_for_index(db: Database, now: datetime) -> list[tuple[LookupId, NodeId]]:
+    """Answers that only the index held of their owner kept from counting, of flights that are open (§7.8)."""
+    rows = db.execute(
+        "SELECT lookup_id, node FROM flights AS f JOIN flight_targets AS t USING (lookup_id) WHERE closed = 0"
+        " AND expires_at > ? AND t.state IN (?, ?) AND t.answered_at IS NOT NULL ORDER BY f.rowid, node",
+        (to_milliseconds(now), TargetState.STALE_INDEX.value, TargetState.NO_INDEX.value),
+    ).fetchall()
+    return [(LookupId(lookup_id), NodeId(node)) for lookup_id, node in rows]
+
+
 def targets_beside(
     db: Database, lookup_id: LookupId, own: Mapping[NodeId, TargetRow]
 ) -> dict[NodeId, TargetRow]:
@@ -287,6 +308,27 @@ def load_flight(db: Database, lookup_id: LookupId) -> Flight | None:
         version,
         shown=shown_at is not None,
     )
+
+
+def particulars(db: Database, lookup_id: LookupId) -> list[Particulars]:
+    """Whom a flight was about, in the order of its persons; nothing of those that only fill it up."""
+    rows = db.execute(
+        "SELECT r.person FROM flight_persons AS p JOIN flights AS f USING (lookup_id)"
+        " LEFT JOIN batch_rows AS r ON r.batch_id = f.batch_id AND r.row = p.row"
+        " WHERE p.lookup_id = ? ORDER BY p.position",
+        (lookup_id.value,),
+    ).fetchall()
+    return [Particulars(**json.loads(person)) if person else Particulars() for (person,) in rows]
+
+
+def answers(db: Database, lookup_id: LookupId) -> dict[NodeId, SignedStatement]:
+    """The answers to a flight, as they are kept."""
+    rows = db.execute(
+        "SELECT node, answer_body, answer_signature FROM flight_targets WHERE lookup_id = ?"
+        " AND answer_body IS NOT NULL",
+        (lookup_id.value,),
+    ).fetchall()
+    return {NodeId(node): SignedStatement(body, signature) for node, body, signature in rows}
 
 
 def _secrets(papers: Paperwork, slots: Sequence[BlindedSlot]) -> bytes:

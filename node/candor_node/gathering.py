@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import partial
 
 from candor_node import cases, hit_store, lookup_store, mail_store
+from candor_node.accountability import noticing, own_lookups
 from candor_node.cases import Case, Cases
 from candor_node.clock import Clock
 from candor_node.coverage import Outlook
@@ -23,7 +24,7 @@ from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.lookup_store import SearchRow
 from candor_node.mail_store import InboxRow
-from candor_node.reading import Arrived, Known, Reading, expired, read
+from candor_node.reading import Arrived, Known, Reading, expired, read, read_again
 from candor_node.store import Database, Store
 from candor_node.workers import Lane, Workers, cores
 from candor_proto.errors import UnknownObject
@@ -88,16 +89,43 @@ class Gatherer:
         for case, lookup_id in stale:
             self._on_stale(case, lookup_id)
 
+    async def look_again(self) -> None:
+        """Look up answers that waited only for a fresh index of their owner, once one is held (§7.8)."""
+        found = await self._store.run(partial(lookup_store.waiting_for_index, now=self._clock.now()))
+        for search_id, targets in found.items():
+            now, indexes = self._clock.now(), self._indexes.indexes
+            fresh = [
+                (lookup_id, node)
+                for lookup_id, node in targets
+                if (index := indexes.get(node)) is not None and not index.head.is_stale(now)
+            ]
+            if not fresh:
+                continue
+            case = await self._cases.get(search_id)
+            async with case.lock:
+                known = self._known()
+                reading = await self._workers.run(Lane.SINGLE, read_again, case, fresh, known)
+                stale = await self._keep([case], [reading], known.now)
+                case.changed.set()
+            for _, lookup_id in stale:
+                self._on_stale(case, lookup_id)
+
+    def _known(self) -> Known:
+        indexes, now = self._indexes, self._clock.now()
+        return Known(indexes.directory, dict(indexes.indexes), self._federation, now, indexes.population())
+
     async def _take(self, taken: Sequence[Arrived]) -> list[tuple[Case, LookupId]]:
         """Answers, under the locks of their cases; the lookups some of whose nodes are asked again (§7.9)."""
-        now = self._clock.now()
-        indexes = self._indexes
-        known = Known(indexes.directory, dict(indexes.indexes), self._federation, now, indexes.population())
-        lane = Lane.SINGLE
+        known, lane = self._known(), Lane.SINGLE
         readings = await self._workers.run(
             lane, read, taken, known, threads=cores(), map=self._workers.map(lane)
         )
-        open_cases = [case for case, _ in taken]
+        return await self._keep([case for case, _ in taken], readings, known.now)
+
+    async def _keep(
+        self, open_cases: Sequence[Case], readings: Sequence[Reading], now: datetime
+    ) -> list[tuple[Case, LookupId]]:
+        """Store what was read, then change the cases; the lookups some of whose nodes are asked again."""
         outlooks = [self._cases.outlook(case) for case in open_cases]
 
         def work(db: Database) -> list[SearchRow]:
@@ -171,11 +199,15 @@ def _store(db: Database, case: Case, reading: Reading, now: datetime, outlook: O
     """Store what answers made of a search; the row as it is then."""
     search_id = case.row.search_id
     for lookup_id, node in reading.changed:
-        lookup_store.set_target(db, lookup_id, node, reading.target(lookup_id, node))
+        target = reading.target(lookup_id, node)
+        lookup_store.set_target(db, lookup_id, node, target)
+        own_lookups.answer_taken(db, target, now)
     if reading.found:
         hit_store.add_hits(db, search_id, reading.found, now)
-    for node, failure in reading.failures:
-        hit_store.add_failure(db, search_id, node, failure.blob_id, failure.error.code, now)
+    for head, failure in reading.failures:
+        hit_store.add_failure(db, search_id, head, failure.blob_id, failure.error.code, now)
+    for misdeed in reading.misdeeds:
+        noticing.answer(db, misdeed, now)
     mail_store.settle_all(db, reading.settled)
     if case.row.shown_at is None or not reading.changed:
         return case.row

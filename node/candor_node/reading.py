@@ -22,8 +22,9 @@ from candor_node.coverage import Examined
 from candor_node.lookup_store import Ask, SearchRow
 from candor_node.mail_store import InboxRow
 from candor_node.targets import TargetRow
+from candor_proto.accountability.evidence import Kind
 from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
-from candor_proto.directory import VerifiedDirectory
+from candor_proto.directory import IndexHead, VerifiedDirectory
 from candor_proto.errors import CandorError, Unreachable
 from candor_proto.exchange import TRANSITIONS, Draft, Outputs, TargetEvent
 from candor_proto.ids import FederationName, LookupId, NodeId
@@ -60,6 +61,17 @@ class Known:
         return coverage.examine(draft, node, key, statement, self.indexes.get(node))
 
 
+@dataclass(frozen=True)
+class Misdeed:
+    """An answer that proves something against its owner; `head` is that of the index held (§17.1)."""
+
+    kind: Kind
+    draft: Draft
+    owner: NodeId
+    answer: SignedStatement
+    head: IndexHead | None
+
+
 class Reading:
     """What a search is after some answers: `asks` and `outputs`, and what they opened.
 
@@ -73,7 +85,8 @@ class Reading:
         self.changed: dict[tuple[LookupId, NodeId], None] = {}
         self.settled: list[int] = []
         self.found: list[tuple[Hit, bytes]] = []
-        self.failures: list[tuple[NodeId, LocalFailure]] = []
+        self.failures: list[tuple[IndexHead, LocalFailure]] = []
+        self.misdeeds: list[Misdeed] = []
         self._known = known
 
     def target(self, lookup_id: LookupId, node: NodeId) -> TargetRow:
@@ -88,9 +101,34 @@ class Reading:
             return
         index = self._known.indexes.get(node)
         late = self.row.shown_at is not None
-        self._set(lookup_id, node, target_after(before, seen, row, index, self._known.now, late=late))
+        after = target_after(before, seen, row.statement, index, self._known.now, late=late)
+        self._set(lookup_id, node, after)
+        self._note(lookup_id, node, row.statement, seen)
         if seen.outputs is not None:
             self.outputs[lookup_id, node] = seen.outputs[0]
+
+    def look_again(self, lookup_id: LookupId, node: NodeId) -> None:
+        """An answer that waited only for its owner's index, in the one that is held now (§7.8)."""
+        before, known = self.target(lookup_id, node), self._known
+        if before.answer is None or not waits_for_index(before):
+            return
+        seen = known.examine(self.asks[lookup_id].draft, node, before.answer)
+        self._note(lookup_id, node, before.answer, seen)
+        unread, late = replace(before, state=TargetState.PENDING), self.row.shown_at is not None
+        index = known.indexes.get(node)
+        after = target_after(unread, seen, before.answer, index, known.now, late=late)
+        if after.state not in (TargetState.ANSWERED, TargetState.STALE_EPOCH):
+            return
+        self._set(lookup_id, node, after)
+        if seen.outputs is not None:
+            self.outputs[lookup_id, node] = seen.outputs[0]
+
+    def _note(self, lookup_id: LookupId, node: NodeId, answer: SignedStatement, seen: Examined) -> None:
+        """What an invalid answer proves (§17.1)."""
+        if seen.misdeed is not None:
+            index = self._known.indexes.get(node)
+            head = None if index is None else index.head
+            self.misdeeds.append(Misdeed(seen.misdeed, self.asks[lookup_id].draft, node, answer, head))
 
     def open(self) -> None:
         """Look up what the answers taken have completed."""
@@ -133,7 +171,7 @@ class Reading:
         known = self._known
         findings = find_hits(outputs, index, known.federation, known.now.date(), known.population)
         self.found += [(hit, index.blob_behind(hit)) for hit in findings.hits]
-        self.failures += [(node, failure) for failure in findings.failures]
+        self.failures += [(index.head, failure) for failure in findings.failures]
 
     def _outputs(
         self, lookup_id: LookupId, node: NodeId, target: TargetRow, index: NodeIndex
@@ -179,6 +217,15 @@ def read(
     return readings
 
 
+def read_again(case: Case, targets: Sequence[tuple[LookupId, NodeId]], known: Known) -> Reading:
+    """What a case is once answers that waited for a fresh index are looked up in the one held now."""
+    reading = Reading(case, known)
+    for lookup_id, node in targets:
+        reading.look_again(lookup_id, node)
+    reading.open()
+    return reading
+
+
 def examine_all(
     jobs: Sequence[Job | None], known: Known, *, threads: int = 1, map: SliceMap = in_sequence
 ) -> list[Examined | None]:
@@ -199,10 +246,15 @@ def has_answered(target: TargetRow) -> bool:
     return TRANSITIONS[target.state, TargetEvent.EVALUATED] is target.state
 
 
+def waits_for_index(target: TargetRow) -> bool:
+    """Whether `target` has answered well, and only the index that was held kept it from counting."""
+    return target.state in (TargetState.STALE_INDEX, TargetState.NO_INDEX) and target.answered_at is not None
+
+
 def target_after(
     before: TargetRow,
     seen: Examined,
-    row: InboxRow,
+    statement: SignedStatement,
     index: NodeIndex | None,
     now: datetime,
     *,
@@ -218,7 +270,7 @@ def target_after(
             issued, sequence = index.head.issued_at, index.head.sequence
             if index.head.is_stale(now):
                 state = TargetState.STALE_INDEX
-    return TargetRow(state, seen.reason, issued, row.statement, seen.answered_at, now, sequence, late)
+    return TargetRow(state, seen.reason, issued, statement, seen.answered_at, now, sequence, late)
 
 
 def expired(target: TargetRow) -> TargetRow:
