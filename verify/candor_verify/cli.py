@@ -47,6 +47,8 @@ def run(arguments: Sequence[str], now: datetime, write: Callable[[str], object] 
         options.run(options, now, report)
     except Unreadable as error:
         report.finding(FindingClass.UNREADABLE, options.command, error)
+    except Exception as error:
+        report.finding(FindingClass.UNREADABLE, options.command, f"this verifier failed: {error!r}")
     if report.instead is not None:
         write(report.instead.decode().removesuffix("\n"))
     else:
