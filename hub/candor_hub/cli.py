@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from candor_hub.log_cli import log_group
 from candor_proto.errors import CandorError
 from candor_proto.ids import FederationName, NodeId, Ori
 
@@ -361,6 +362,9 @@ def doctor(config_file: Path | None, as_json: bool) -> None:
                 click.echo(f"      {finding.remedy}")
     if not all(finding.good for finding in findings):
         sys.exit(EXIT_UNHEALTHY)
+
+
+cli.add_command(log_group)
 
 
 class _Office:

@@ -55,7 +55,9 @@ def application(pages: Pages) -> Starlette:
             return Response("The log cannot be read at the moment.\n", 503, media_type="text/plain")
         return Response(page.octets, 200, headers=_headers(page))
 
-    return Starlette(routes=[Route("/log/{path:path}", read, methods=["GET"])])
+    made = Starlette(routes=[Route("/log/{path:path}", read, methods=["GET"])])
+    made.router.redirect_slashes = False
+    return made
 
 
 def _headers(page: Page) -> dict[str, str]:
