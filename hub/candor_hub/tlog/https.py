@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from candor_hub.tlog.pages import Page, Pages
 from candor_proto.errors import ConfigInvalid, MalformedMessage, StoreUnusable, UnknownObject
-from candor_wire.codec import read_log_path
+from candor_wire.log_codec import read_log_path
 from candor_wire.v1 import hub_pb2
 
 MAX_CONNECTIONS = 128
