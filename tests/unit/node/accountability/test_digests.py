@@ -234,7 +234,7 @@ class Wire:
             return await segment(named)
 
         hub.submit = submit  # type: ignore[method-assign]  # recorded
-        hub.get_segment = get_segment  # type: ignore[method-assign]  # recorded
+        hub.get_segment = get_segment  # type: ignore[method-assign, assignment]  # recorded
         assert outbox is not None
 
 

@@ -77,7 +77,7 @@ def commitment(number: int) -> bytes:
 @pytest.fixture(autouse=True)
 def whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the tables of messages."""
-    from candor_node.app import MIGRATIONS
+    from candor_node.founding import MIGRATIONS
     from tests.unit.node.tlog import scenes
 
     monkeypatch.setattr(scenes, "ALL_MIGRATIONS", MIGRATIONS)
