@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from candor_node import lookup_store, mail_store, supervision
+from candor_node import founding, lookup_store, mail_store, supervision
 from candor_node.app import Node
 from candor_node.mail_store import InboxRow
 from candor_proto.errors import ClockWrong, ConfigInvalid, InputInvalid, StoreUnusable
