@@ -97,6 +97,8 @@ class Case:
     # Whether bravo's record is published, whole and well, before the case begins.
     prepared: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
+    # Cases of one name here are played one after the other in one scene: what is refused leaves nothing.
+    together: str = ""
 
     @property
     def ident(self) -> str:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import difflib
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+import traceback
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,6 +27,7 @@ import structlog
 
 from candor_node import local_server
 from tests.byzantine.case import Case, Covered, Expected, Liar, Proved, Refused
+from tests.byzantine.cases import CASES
 from tests.byzantine.evidence import evidence_at, verify
 from tests.byzantine.world import ACCOUNTS, NOT_ASKED, ROW, SOMEBODY_ELSE, ByzantineFederation, World
 from tests.history import Fault, Name
@@ -123,7 +125,17 @@ def differences(seen: Seen, honest: Seen) -> list[str]:
 
 def play(case: Case) -> Verdict:
     """One scene in the simulator, prepared, played and looked at."""
-    return _scene(case.settings, _begun(case.prepared), lambda fed, logs: _played(case, World(fed, logs)))
+    if case.together:
+        return _together(case.together)[case.name]
+    template = _begun(case.prepared)
+    return _scene(case.settings, template, lambda fed, logs: _played([case], fed, logs))[case.name]
+
+
+@lru_cache
+def _together(group: str) -> dict[str, Verdict]:
+    """The verdicts of all cases of a group: nothing of them stays, so that one scene does for all."""
+    cases = [case for case in CASES if case.together == group]
+    return _scene({}, _begun(True), lambda fed, logs: _played(cases, fed, logs))
 
 
 @lru_cache
@@ -181,14 +193,34 @@ async def _running(fed: ByzantineFederation) -> AsyncIterator[None]:
     assert not fed.broken, fed.broken
 
 
-async def _played(case: Case, world: World) -> Verdict:
-    async with _running(world.fed):
-        await world.begin()
+async def _played(cases: Sequence[Case], fed: ByzantineFederation, logs: list[Any]) -> dict[str, Verdict]:
+    """One case after the other, in one federation, whose liar is honest again in between."""
+    verdicts = {}
+    async with _running(fed):
+        for case in cases:
+            fed.network.honest()
+            verdicts[case.name] = await _judged(case, World(fed, logs, _watched(case.expect)))
+    found = fed.look()
+    for case in cases:
+        faults = [str(fault) for fault in found if _inexcusable(fault, case)]
+        verdict = verdicts[case.name]
+        verdicts[case.name] = replace(verdict, complaints=(*verdict.complaints, *faults))
+    return verdicts
+
+
+async def _judged(case: Case, world: World) -> Verdict:
+    await world.begin()
+    try:
         await case.play(world)
-        complaints = [*await _outcome(world, case.expect), *await _never(world, case)]
-        seen = await _seen(world)
-    complaints += [str(fault) for fault in world.fed.look() if _inexcusable(fault, case)]
-    return Verdict(tuple(complaints), seen)
+    except Exception:
+        # Of several cases in one scene the others are to be heard as well.
+        return Verdict((traceback.format_exc(),), await _seen(world))
+    complaints = [*await _outcome(world, case.expect), *await _never(world, case)]
+    return Verdict(tuple(complaints), await _seen(world))
+
+
+def _watched(expect: Expected) -> str:
+    return expect.by if isinstance(expect, Refused) and expect.by != "hub" else ""
 
 
 # --- what was expected ---------------------------------------------------------------------------------
@@ -208,7 +240,7 @@ def _refused(world: World, code: str, by: str, may_change: frozenset[str]) -> li
     complaints, found = [], world.refused(by)
     if code not in found:
         complaints.append(f"{by} did not refuse it by {code}, but by {sorted(found) or 'nothing'}")
-    stored = set() if by == "hub" else world.changed(by) - ACCOUNTS - may_change
+    stored = set() if by == "hub" else world.changed() - ACCOUNTS - may_change
     if stored:
         complaints.append(f"{by} refused it and stored something all the same: {sorted(stored)}")
     return complaints

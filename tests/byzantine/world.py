@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,9 +78,12 @@ class World:
 
     fed: ByzantineFederation
     logs: list[Any]
+    # Whose tables are compared: of whom the case says that it refuses.
+    watched: str = ""
     refusals: list[tuple[str, str]] = field(default_factory=list)
     searches: list[LookupId] = field(default_factory=list)
-    before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)
+    noted: Counter[str] = field(default_factory=Counter)
     began: float = 0.0
 
     # --- who ---------------------------------------------------------------------------------------------
@@ -112,11 +116,11 @@ class World:
 
     # --- what they do ------------------------------------------------------------------------------------
 
-    async def settle(self, seconds: float = 3.0) -> None:
+    async def settle(self, seconds: float = 1.0) -> None:
         """Let what is under way arrive."""
         await asyncio.sleep(seconds)
 
-    async def ask(self, case: str = "REQ-1", *, wait_seconds: float = 30.0, **person: str) -> SearchView:
+    async def ask(self, case: str = "REQ-1", *, wait_seconds: float = 4.0, **person: str) -> SearchView:
         """alpha asks about the officer of whom bravo holds a record, or whoever `person` makes of her."""
         about: dict[str, Any] = dict(person)
         view = await self.fed.ask(self.alpha, case=case, wait_seconds=wait_seconds, **about)
@@ -176,10 +180,12 @@ class World:
         return None
 
     async def begin(self) -> None:
-        """What honest parties hold from here on is compared with what they hold in the end."""
-        await self.settle()
+        """What the watched party holds from here on is compared with what it holds in the end."""
+        await self.settle(3.0)
         self.began = asyncio.get_running_loop().time()
-        self.before = {party.name: self.holds(party) for party in self.fed.parties}
+        if self.watched:
+            self.before = self.holds(self.party(self.watched))
+            self.noted = self.notes(self.watched)
 
     # --- what they hold ----------------------------------------------------------------------------------
 
@@ -187,10 +193,18 @@ class World:
         """A digest of each table of a node."""
         return party.node.store.run_sync(_digests)
 
-    def changed(self, party: str) -> set[str]:
-        """Tables of a node that are not as they were at `begin`."""
-        now, then = self.holds(self.party(party)), self.before[party]
+    def changed(self) -> set[str]:
+        """Tables of the watched node that are not as they were at `begin`."""
+        now, then = self.holds(self.party(self.watched)), self.before
         return {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
+
+    def notes(self, party: str) -> Counter[str]:
+        """What a node wrote down of what it refused: why it dropped, and how it answered instead."""
+
+        def work(db: Database) -> Counter[str]:
+            return Counter((*_inbox_notes(db), *_refusals_signed(db), *_declined(db)))
+
+        return self.party(party).node.store.run_sync(work)
 
     def refused(self, party: str) -> set[str]:
         """Codes by which `party` refused something, as far as anybody can know."""
@@ -198,8 +212,7 @@ class World:
         if party == "hub":
             return codes
         node = self.party(party).node
-        codes |= set(node.store.run_sync(_inbox_notes)) | set(node.store.run_sync(_refusals_signed))
-        codes |= set(node.store.run_sync(_declined))
+        codes |= (self.notes(party) - self.noted).keys()
         directory = node.indexes.directory
         if directory is not None:
             codes |= {error.code for error in directory.key_troubles.values()}

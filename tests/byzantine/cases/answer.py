@@ -125,7 +125,7 @@ async def _held_back(world: World, hours: float) -> None:
     await world.settle(120.0)
     world.lies.honest()
     await world.lies.deliver("alpha", *held)
-    await world.settle(30.0)
+    await world.settle(5.0)
 
 
 async def to_nothing_asked(world: World) -> None:

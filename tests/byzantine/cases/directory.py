@@ -144,7 +144,7 @@ async def days_without_news(world: World) -> None:
 
 
 def refused(name: str, does: str, play: Play, code: str) -> Case:
-    return Case(name, Liar.HUB, does, Refused(code), play, SECTION)
+    return Case(name, Liar.HUB, does, Refused(code), play, SECTION, together="directory")
 
 
 CASES = (

@@ -35,7 +35,7 @@ def delivering(passing: Passing, *states: RequesterState) -> Play:
         view = await world.ask()
         world.lies.delivers = passing
         request_id = await world.request(view)
-        await world.settle(30.0)
+        await world.settle(5.0)
         await world.requested(request_id, *states)
 
     return play
@@ -104,7 +104,7 @@ def responding(lie: Respond, state: RequesterState, **how: Any) -> Play:
     async def play(world: World) -> None:
         responds_with(world.bravo, lie, **how)
         request_id = await world.request(await world.ask())
-        await world.settle(30.0)
+        await world.settle(5.0)
         await world.requested(request_id, state)
 
     return play

@@ -50,7 +50,7 @@ def serving(change: Callable[[bytes, bytes], list[bytes] | None]) -> Play:
 
         world.lies.replies["GetSegment"] = reply
         await world.fed.file(world.bravo, [ROW])
-        await world.settle(10.0)
+        await world.settle(3.0)
         await world.ask()
 
     return play
@@ -60,7 +60,7 @@ async def withheld(world: World) -> None:
     """Of bravo's new segment alpha hears that there is none; charlie gets it."""
     world.lies.refuse("GetSegment", UnknownObject("There is no such segment."), to="alpha")
     await world.fed.file(world.bravo, [ROW])
-    await world.settle(10.0)
+    await world.settle(3.0)
     await world.ask()
 
 
@@ -96,7 +96,7 @@ async def another_owners(world: World) -> None:
 
     world.lies.replies["GetSegment"] = reply
     await world.fed.file(world.bravo, [ROW])
-    await world.settle(10.0)
+    await world.settle(3.0)
     await world.ask()
 
 
@@ -292,7 +292,7 @@ def both(name: str, does: str, play: Play, shown: str, overall: str = "INCOMPLET
 
 
 def member(name: str, does: str, play: Play, code: str, liar: Liar = Liar.MEMBER) -> Case:
-    return Case(name, liar, does, Refused(code, "hub"), play, SECTION)
+    return Case(name, liar, does, Refused(code, "hub"), play, SECTION, together="members")
 
 
 CASES = (
