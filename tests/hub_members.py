@@ -79,6 +79,7 @@ class Member:
     signing_key: SigningKey = field(default_factory=SigningKey.generate)
     disclosure_key: DisclosureKey = field(default_factory=DisclosureKey.generate, repr=False)
     tls_key: TlsPrivateKey = field(default_factory=new_tls_key, repr=False)
+    epoch_keys: dict[int, dict[KeyClass, Element]] = field(default_factory=dict, repr=False)
 
     # --- messages -----------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Member:
             node=node or self.node,
             sequence=sequence,
             epoch=epoch,
-            keys={key_class: _element() for key_class in KeyClass},
+            keys=self.epoch_keys.setdefault(epoch, {key_class: _element() for key_class in KeyClass}),
             threshold=5,
             scheme_version=SCHEME_VERSION,
             segments=tuple(

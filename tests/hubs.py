@@ -60,7 +60,13 @@ __all__ = [
 T = TypeVar("T")
 
 # As in production, only quicker.
-QUICK = Timing(poll_seconds=0.05, heartbeat_seconds=0.5, redelivery_seconds=0.6, hello_deadline_seconds=1.0)
+QUICK = Timing(
+    poll_seconds=0.05,
+    heartbeat_seconds=0.5,
+    redelivery_seconds=0.6,
+    hello_deadline_seconds=1.0,
+    coalesce_seconds=0.005,
+)
 
 
 @dataclass
@@ -85,6 +91,15 @@ class RunningHub:
     @property
     def enrolment_address(self) -> str:
         return f"127.0.0.1:{self.hub.ports.enrolment}"
+
+    async def announced(self, timeout_seconds: float = 10.0) -> int:
+        """Wait until members are told of the newest version of the directory; its number."""
+        async with asyncio.timeout(timeout_seconds):
+            while True:
+                latest = (await asyncio.to_thread(self.hub.directory.latest)).version
+                if self.hub.log.announced >= latest:
+                    return latest
+                await asyncio.sleep(0.005)
 
     def invite(self, node: str | None, ori: str, life: timedelta = timedelta(days=14)) -> Invitation:
         name = f"{node or 'any'} agency"
@@ -233,8 +248,10 @@ class MemberClient(Member):
             response = await self.stub.Submit(request, timeout=20)
         return response.recipients
 
-    async def directory(self, seen_version: int = 0) -> VerifiedDirectory:
-        """The directory, verified up to the root."""
+    async def directory(self, seen_version: int = 0, *, patient: bool = True) -> VerifiedDirectory:
+        """The directory, verified up to the root; the newest one, once it is witnessed, if `patient`."""
+        if patient:
+            await self.hub.announced()
         async with typed_errors():
             body, start = b"", hub_pb2.DirectoryStart()
             async for message in self.stub.GetDirectory(hub_pb2.GetDirectoryRequest(), timeout=20):
@@ -276,6 +293,17 @@ class MemberClient(Member):
         request = hub_pb2.PutHeadRequest(body=statement.body, signature=statement.signature)
         async with typed_errors():
             return (await self.stub.PutHead(request, timeout=20)).directory_version
+
+    async def log_file(self, path: str) -> bytes:
+        """A file of the log; raises the typed error."""
+        async with typed_errors():
+            call = self.stub.GetLog(codec.write_log_path(path), timeout=20)
+            return b"".join([message.chunk async for message in call])
+
+    async def put_statement(self, context: str, statement: SignedStatement) -> None:
+        """Have a statement logged; raises the typed error."""
+        async with typed_errors():
+            await self.stub.PutStatement(codec.write_put_statement(context, statement), timeout=20)
 
     async def quota(self) -> hub_pb2.GetQuotaResponse:
         """What the hub lets this member use; raises the typed error."""

@@ -12,6 +12,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import grpc
 import structlog
@@ -36,6 +37,9 @@ from candor_hub.renewal import Renewal
 from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
 from candor_hub.streams import Streams, Timing, Watch
+from candor_hub.tlog.files import LogFiles
+from candor_hub.tlog.sequencer import Sequencer
+from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
 from candor_proto.errors import CandorError, ConfigInvalid
@@ -45,6 +49,8 @@ log = structlog.get_logger(__name__)
 
 MAINTENANCE_SECONDS = 60.0
 STOP_GRACE_SECONDS = 5.0
+# So long after a lookup has expired may a heartbeat still be about it.
+REQUESTS_KEPT = timedelta(days=1)
 Interceptors = Sequence[grpc.aio.ServerInterceptor]
 
 
@@ -83,12 +89,22 @@ class Hub:
         self.relay = Relay(self._store, config.quota)
         self.renewal = Renewal(self._store, self.keys)
         self.streams = Streams()
-        self.watch = Watch(self.streams, self.directory, timing)
+        self.log = Sequencer(config, self._store, self.streams, self.clock, timing.coalesce_seconds)
+        self.watch = Watch(self.streams, self.directory, timing, lambda: self.log.announced, self.log.look)
+        self.log.on_announced(self.watch.announce)
         self.warden = Warden(self.streams, self.watch, self.clock, timing)
         self.courier = Courier(self.streams, self.mailbox, self.clock, timing)
         self.intake = Intake(self.relay, self.clock, self.courier.accepted)
         self.attachments = Attachments(
-            self.streams, self.watch, self.warden, self.courier, self.intake, self.clock, timing
+            self.streams,
+            self.watch,
+            self.warden,
+            self.courier,
+            self.intake,
+            self.clock,
+            timing,
+            self.log.cosigning,
+            self.log.attached,
         )
         self.ports = Ports(0, 0)
         self._servers: list[grpc.aio.Server] = []
@@ -112,7 +128,7 @@ class Hub:
         self._announce()
         hub_pb2_grpc.add_HubServiceServicer_to_server(self.servicer(), hub_server)
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
-            EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock), enrolment_server
+            EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock, self.log), enrolment_server
         )
         for server in (hub_server, enrolment_server):
             await server.start()
@@ -124,6 +140,7 @@ class Hub:
 
     async def prepare(self) -> None:
         """What has to be known before the first call; raises StoreUnusable."""
+        await asyncio.to_thread(self.log.begin, self.directory.publish)
         await asyncio.to_thread(self._renew)
         await self.watch.look()
         await self.courier.start()
@@ -142,6 +159,9 @@ class Hub:
             self.attachments,
             self.clock,
             self.renewal,
+            self.directory,
+            self.log,
+            Statements(self._store, LogFiles(self.config.log), self.config.federation),
         )
 
     def work(self) -> None:
@@ -153,6 +173,8 @@ class Hub:
             self.courier.collect,
             self.courier.sweep,
             self.intake.run,
+            self.log.run,
+            self.log.witness,
             self._maintain,
         )
         self._tasks = [asyncio.create_task(work()) for work in works]
@@ -166,6 +188,7 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.intake.close()
         await self.courier.close()
+        await self.log.close()
         await asyncio.to_thread(self._store.close)
         if self._servers:
             log.info("stopped")
@@ -178,6 +201,7 @@ class Hub:
             tx.members.set_seen(self.streams.nodes, now)
             tx.enrolments.drop_expired(now - FORGOTTEN_AFTER)
             tx.certificates.drop_ended(now - FORGOTTEN_AFTER)
+            tx.logged.drop_requests(now - REQUESTS_KEPT)
         self._renew()
         log.info("maintained", expired_deliveries=expired, dropped_segments=segments)
 

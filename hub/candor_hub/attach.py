@@ -1,7 +1,8 @@
 """What is said on the one stream that a node holds open (docs/protocol.md §8.3).
 
-    node: hello, then mail: acknowledgements and submissions
-    hub: welcome, then mail (deliveries and receipts), directory_changed and heartbeats, in any order
+    node: hello, then mail (acknowledgements and submissions) and what it answers as a witness
+    hub: welcome, then mail (deliveries and receipts), directory_changed, heartbeats and requests to the
+        node as a witness, in any order
 
 Rules of this file:
 - two tasks share a stream: one reads, one writes. Neither guards it: that is `warden`'s, so that a node which
@@ -28,11 +29,12 @@ from candor_hub.directory import Snapshot
 from candor_hub.enrolment import check_clock
 from candor_hub.intake import Intake
 from candor_hub.streams import Session, Streams, Timing, Watch
+from candor_hub.tlog.cosigning import Cosigning
 from candor_hub.warden import Warden
 from candor_proto.errors import CandorError, LimitExceeded
 from candor_proto.ids import NodeId
 from candor_wire import codec
-from candor_wire.codec import DirectoryChanged, Envelope, Heartbeat, MessageKind, Receipt, Welcome
+from candor_wire.codec import Cosigned, DirectoryChanged, Envelope, Heartbeat, MessageKind, Receipt, Welcome
 from candor_wire.status import to_status
 from candor_wire.v1 import hub_pb2
 
@@ -57,7 +59,10 @@ class Attachments:
         intake: Intake,
         clock: Clock,
         timing: Timing,
+        cosigning: Cosigning,
+        on_attached: Callable[[NodeId], None],
     ) -> None:
+        """`on_attached` hears of each node that has said hello."""
         self._streams = streams
         self._watch = watch
         self._warden = warden
@@ -65,6 +70,8 @@ class Attachments:
         self._intake = intake
         self._clock = clock
         self._timing = timing
+        self._cosigning = cosigning
+        self._on_attached = on_attached
         self._patient: set[Session] = set()
 
     async def run(
@@ -91,10 +98,11 @@ class Attachments:
         session = self._streams.open(node, identity)
         self._warden.welcome(session)
         log.info("attached", node=str(node))
+        self._on_attached(node)
         tasks: list[asyncio.Task[None] | asyncio.Task[bool]] = []
         try:
-            await send(codec.write_frame(Welcome(now, snapshot.version)))
-            session.told_version = snapshot.version
+            session.told_version = self._watch.announced
+            await send(codec.write_frame(Welcome(now, session.told_version)))
             tasks = [
                 asyncio.create_task(self._read(session, frames)),
                 asyncio.create_task(self._write(session, send)),
@@ -108,6 +116,7 @@ class Attachments:
                     task.result()
         finally:
             self._streams.close(session)
+            self._cosigning.gone(session)
             for task in tasks:
                 task.cancel()
             for task in tasks:
@@ -121,7 +130,8 @@ class Attachments:
         """Take mail until the node ends its side."""
         async for frame in frames:
             mail = codec.read_node_frame(frame)
-            if isinstance(mail, codec.Cosigned):
+            if isinstance(mail, Cosigned):
+                self._cosigning.answered(session, mail)
                 continue
             if mail.acknowledged:
                 self._courier.acknowledge(session, mail.acknowledged)
@@ -183,13 +193,15 @@ class Attachments:
         while True:
             await session.wake.wait()
             session.wake.clear()
-            version = self._watch.snapshot.version
+            version = self._watch.announced
             if version > session.told_version:
                 session.told_version = version
                 await send(codec.write_frame(DirectoryChanged(version)))
             if session.heartbeat_due:
                 session.heartbeat_due = False
                 await send(codec.write_frame(Heartbeat(self._clock.now())))
+            while session.cosigns:
+                await send(codec.write_frame(session.cosigns.popleft()))
             if session.may_read:
                 await self._courier.refill(session)
             while True:

@@ -139,7 +139,11 @@ def run(config_file: Path | None, as_json: bool) -> None:
       enrolment_address         where new members enrol, host:port
       public_address            what members are told to dial; default: address
       public_enrolment_address  what invitations say; default: enrolment_address
-      data                      folder of database, keys, segments; default: the file's folder
+      log_address               where anybody reads the log, host:port; default: the port after
+                                the enrolment port
+      log_certificate           PEM file with another certificate for it; default: the hub's own
+      log_key                   PEM file with the key of that certificate
+      data                      folder of database, keys, segments, log; default: the file's folder
       issuing                   folder of the issuing authority; default: authority/issuing
       database_url              another database; default: encrypted SQLite in the data folder
       new_member_wait_hours     how long a new member's lookups are not answered; default: 24

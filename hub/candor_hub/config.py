@@ -41,6 +41,9 @@ class Config:
     enrolment_address: str
     data: Path
     issuing: Path
+    log_address: str = "127.0.0.1:0"
+    log_certificate: Path | None = None
+    log_key: Path | None = None
     public_address: str = ""
     public_enrolment_address: str = ""
     database_url: str = ""
@@ -60,6 +63,16 @@ class Config:
     def segments(self) -> Path:
         return self.data / "segments"
 
+    @property
+    def log(self) -> Path:
+        return self.data / "log"
+
+
+def default_log_address(enrolment_address: str) -> str:
+    """Beside the enrolment port: the next one."""
+    host, _, port = enrolment_address.rpartition(":")
+    return f"{host}:{int(port) + 1 if 0 < int(port) < 65_535 else 0}"
+
 
 def config_path(given: Path | None) -> Path:
     """Where the settings are: as given, else CANDOR_HUB_CONFIG, else ./hub.toml."""
@@ -76,6 +89,11 @@ def load_config(path: Path) -> Config:
         raise ConfigInvalid(
             "\n".join(lines), remedy="`candor-hub run --help` lists every setting; correct the file."
         ) from None
+    if bool(settings.log_certificate) != bool(settings.log_key):
+        raise ConfigInvalid(
+            f"{path}: log_certificate and log_key: one of the two is missing.",
+            remedy="Name both, or neither: the log then shows the hub's own certificate.",
+        )
     folder = path.parent
     return Config(
         federation=FederationName(settings.federation),
@@ -83,6 +101,9 @@ def load_config(path: Path) -> Config:
         enrolment_address=settings.enrolment_address,
         data=folder / settings.data,
         issuing=folder / settings.issuing,
+        log_address=settings.log_address or default_log_address(settings.enrolment_address),
+        log_certificate=folder / settings.log_certificate if settings.log_certificate else None,
+        log_key=folder / settings.log_key if settings.log_key else None,
         public_address=settings.public_address or settings.address,
         public_enrolment_address=settings.public_enrolment_address or settings.enrolment_address,
         database_url=settings.database_url,
@@ -121,6 +142,7 @@ def _check_url(value: str) -> None:
 
 
 _Listen = Annotated[str, Field(min_length=1), _checked(check_listen_address)]
+_OptionalListen = Annotated[str, _checked(check_listen_address)]
 _Public = Annotated[str, _checked(check_address)]
 _Federation = Annotated[str, Field(min_length=1), _checked(_check_federation)]
 
@@ -151,6 +173,9 @@ class _Settings(BaseSettings):
     public_enrolment_address: _Public = ""
     data: Path = Path()
     issuing: Path = Path("authority/issuing")
+    log_address: _OptionalListen = ""
+    log_certificate: Path | None = None
+    log_key: Path | None = None
     database_url: Annotated[str, _checked(_check_url)] = ""
     new_member_wait_hours: float = Field(default=24, ge=0, le=24 * 365)
     nodes: int = Field(default=1_000, ge=1, le=2_000)
@@ -174,8 +199,11 @@ SETTINGS = {
     "enrolment_address": "where new members enrol, host:port",
     "public_address": "what members are told to dial; default: address",
     "public_enrolment_address": "what invitations say; default: enrolment_address",
-    "data": "folder of database, keys and segments; default: the file's folder",
+    "data": "folder of database, keys, segments and log; default: the file's folder",
     "issuing": "folder of the issuing authority; default: authority/issuing",
+    "log_address": "where anybody reads the log, over HTTPS; default: the port after the enrolment port",
+    "log_certificate": "PEM file with another certificate for it; default: the hub's own",
+    "log_key": "PEM file with the key of that certificate",
     "database_url": "another database; default: an encrypted SQLite file in the data folder",
     "new_member_wait_hours": "how long a new member's lookups are not answered; default: 24",
     "nodes": "members to expect, 1-2000; limits connections; default: 1000",

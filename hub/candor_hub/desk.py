@@ -15,6 +15,7 @@ from datetime import datetime
 from candor_hub.directory import CurrentDirectory
 from candor_hub.store import Transaction
 from candor_hub.store.envelopes import Acceptance, Accepted, Asked, Key, Posting, key_of
+from candor_hub.tlog.due import commitment, commitment_row
 from candor_proto.budget import BUCKET, MONTH, Use, bucket
 from candor_proto.directory import MemberStatus
 from candor_proto.ids import Digest, KeyClass, NodeId
@@ -94,7 +95,10 @@ class Desk:
     def accept(self, checked: Checked, nodes: frozenset[NodeId], now: datetime) -> None:
         """Note that `checked` goes to `nodes`."""
         envelope, lookup = checked.envelope, checked.lookup
-        self.accepted.append(Acceptance(envelope, checked.key, checked.body_digest, nodes))
+        named = frozenset(target.node for target in lookup.targets) if lookup is not None else nodes
+        self.accepted.append(
+            Acceptance(envelope, checked.key, checked.body_digest, nodes, named - nodes, commitment(envelope))
+        )
         self.earlier[checked.key] = Accepted(checked.body_digest, len(nodes))
         for node in nodes:
             self.waiting[node] += 1
@@ -111,7 +115,10 @@ class Desk:
         """Write down what was accepted; what will be on its way, if known. Raises StoreUnusable."""
         for asker, wanted in sorted(self.spent.items()):
             tx.quotas.spend(asker, bucket(now), wanted)
-        return tx.envelopes.add(self.accepted, now) if self.accepted else ()
+        if not self.accepted:
+            return ()
+        tx.log.wait((commitment_row(each.envelope, each.commitment) for each in self.accepted), now)
+        return tx.envelopes.add(self.accepted, now)
 
 
 def _statuses(

@@ -19,13 +19,11 @@ from candor_certs.revocation import DenyList
 from candor_hub.keys import HubKeys
 from candor_hub.store import Store, Transaction
 from candor_hub.store.directories import StoredDirectory
+from candor_hub.tlog.due import log_directory
 from candor_proto.directory import Directory, IndexHead, Member, MemberStatus
 from candor_proto.errors import CertificateRevoked, InputInvalid, NotAMember, UnknownObject
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import chain_digest
-
-# Members fetch the latest; the ones before it are for those whose transfer was under way.
-KEPT_VERSIONS = 8
 
 
 @dataclass(frozen=True)
@@ -107,17 +105,46 @@ class DirectoryKeeper:
         """The directory as the database has it now; raises StoreUnusable."""
         read_at = time.monotonic()
         with self._store.read() as tx:
-            version = tx.directories.latest_version()
-            known = self._snapshot
-            if known is not None and known.version == version:
-                fresh = Snapshot(known.stored, known.view, known.serials, read_at)
-            else:
-                fresh = _snapshot(tx.directories.load(version), read_at)
+            return self._seen(self._fresh(tx, read_at))
+
+    def look(self) -> tuple[Snapshot, bool]:
+        """As `latest`, and whether anything waits to be logged; raises StoreUnusable."""
+        read_at = time.monotonic()
+        with self._store.read() as tx:
+            return self._seen(self._fresh(tx, read_at)), tx.log.waits()
+
+    def _fresh(self, tx: Transaction, read_at: float) -> Snapshot:
+        version, known = tx.directories.latest_version(), self._snapshot
+        if known is not None and known.version == version:
+            return Snapshot(known.stored, known.view, known.serials, read_at)
+        return _snapshot(tx.directories.load(version), read_at)
+
+    def _seen(self, fresh: Snapshot) -> Snapshot:
         with self._lock:
             # Two threads may have read at once: what was seen is never taken back.
             if self._snapshot is None or fresh.version >= self._snapshot.version:
                 self._snapshot = fresh
             return self._snapshot
+
+    def shown(self, announced: int, wanted: int | None) -> StoredDirectory:
+        """The version that a member gets: the one wanted, or the newest up to `announced` (§10.4).
+
+        Raises UnknownObject when it is not kept any more, or none is announced yet; StoreUnusable.
+        """
+        known = self._snapshot
+        if known is not None and known.version == (wanted or announced):
+            return known.stored
+        with self._store.read() as tx:
+            version = wanted or tx.directories.kept(announced)
+            stored = tx.directories.find(version) if version else None
+        if stored is None:
+            raise UnknownObject(
+                f"Version {wanted} of the directory is not kept."
+                if wanted
+                else "No version of the directory is witnessed yet.",
+                remedy="Ask for the newest one." if wanted else "Try again in a moment.",
+            )
+        return stored
 
     def publish(self, tx: Transaction, now: datetime) -> int:
         """Sign and store the next version, in the transaction that changed something; its number."""
@@ -133,7 +160,8 @@ class DirectoryKeeper:
         )
         statement = keys.directory_key.sign("directory", directory.encode())
         stored = StoredDirectory(version, statement, keys.directory_chain_der)
-        tx.directories.add(stored, now, KEPT_VERSIONS)
+        tx.directories.add(stored, now, tx.log.witnessed_directory())
+        log_directory(tx, directory, now)
         return version
 
     def publish_if_certified_anew(self, now: datetime) -> int | None:

@@ -20,10 +20,12 @@ from candor_certs.store import (
     write_new_private,
 )
 from candor_hub import keys
-from candor_hub.config import DEFAULT_FILE, Config, check_listen_address, load_config
+from candor_hub.config import DEFAULT_FILE, Config, check_listen_address, default_log_address, load_config
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.driver import KEY_OCTETS
 from candor_hub.store import Store
+from candor_hub.tlog.due import open_first
+from candor_hub.tlog.ring import KeyRing
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import FederationName
 from candor_proto.signing import SigningKey
@@ -41,6 +43,7 @@ class Wishes:
     issuing: Path | None = None
     new_member_wait_hours: float = 24
     nodes: int = 1_000
+    log_address: str = ""
 
 
 def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
@@ -48,7 +51,8 @@ def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
 
     Raises AlreadyExists, StoreUnusable, InputInvalid, MalformedMessage or CertificateRefused.
     """
-    for address in (wishes.address, wishes.enrolment_address):
+    log_address = wishes.log_address or default_log_address(wishes.enrolment_address)
+    for address in (wishes.address, wishes.enrolment_address, log_address):
         check_listen_address(address)
     for address in filter(None, (wishes.public_address, wishes.public_enrolment_address)):
         check_address(address)
@@ -84,7 +88,13 @@ def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
 
 def _create_database(folder: Path, federation: FederationName, now: datetime) -> None:
     key = read_private(folder / "keys" / keys.DATABASE_KEY)
-    Store.create(f"sqlite:///{folder / 'hub.db'}", key, str(federation)).close()
+    log_keys = KeyRing(folder / "keys", federation).make(1)
+    store = Store.create(f"sqlite:///{folder / 'hub.db'}", key, str(federation))
+    try:
+        with store.write() as tx:
+            open_first(tx, federation, log_keys.verifier_keys, now)
+    finally:
+        store.close()
     (folder / "hub.db").chmod(0o600)
 
 
@@ -108,6 +118,7 @@ def _settings(wishes: Wishes, issuing: Path | None) -> str:
         f'federation = "{wishes.federation}"',
         f'address = "{wishes.address}"',
         f'enrolment_address = "{wishes.enrolment_address}"',
+        f'log_address = "{wishes.log_address or default_log_address(wishes.enrolment_address)}"',
     ]
     if wishes.public_address:
         lines.append(f'public_address = "{wishes.public_address}"')

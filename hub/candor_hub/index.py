@@ -21,6 +21,7 @@ from candor_hub.store.segments import SegmentRecord
 from candor_proto.directory import IndexHead, Member, SeenHead, check_progress, verify_head
 from candor_proto.errors import (
     IdentityMismatch,
+    KeyMismatch,
     LimitExceeded,
     MalformedMessage,
     NotYetValid,
@@ -84,7 +85,8 @@ class Index:
     def put_head(self, statement: SignedStatement, member: Member, now: datetime) -> int:
         """Publish the index head of `member`, who is the caller; the directory version that carries it.
 
-        Raises SignatureInvalid, IdentityMismatch, MalformedMessage, Rollback, NotYetValid, UnknownObject.
+        Raises SignatureInvalid, IdentityMismatch, MalformedMessage, Rollback, KeyMismatch, NotYetValid,
+        UnknownObject.
         """
         head = verify_head(statement, member, self._federation)
         if head.issued_at > now + CLOCK_TOLERANCE:
@@ -121,6 +123,12 @@ def _check_newer(head: IndexHead, last: StoredHead | None) -> None:
     if head.epoch < last.epoch:
         raise Rollback(
             f"The index head of {head.node} is of epoch {head.epoch}; {last.epoch} was published before."
+        )
+    # Logged, it would make everybody refuse the log (§14.5), and the other members pay for it.
+    if head.epoch == last.epoch and head.keys != IndexHead.decode(last.statement.body).keys:
+        raise KeyMismatch(
+            f"The index head of {head.node} has other keys than the one before in the same epoch.",
+            remedy="Begin a new epoch: the keys of one never change.",
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from candor_hub.driver import Connection, DBAPIError, Engine, explain, sa, writing
-from candor_hub.tables import envelopes, mailbox, meta, metadata, renewals
+from candor_hub.tables import LOG_TABLES, envelopes, mailbox, meta, metadata, renewals
 from candor_proto.errors import StoreUnusable
 
 _SCHEMA = "schema"
@@ -44,7 +44,13 @@ def _senders_in_the_mailbox(connection: Connection) -> None:
     next(index for index in mailbox.indexes if index.name == "mailbox_by_recipient").create(connection)
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first_schema, _renewals, _senders_in_the_mailbox)
+def _log(connection: Connection) -> None:
+    """The transparency log; the ledger that it was to be made of named nobody else's statements, and goes."""
+    metadata.create_all(connection, tables=LOG_TABLES, checkfirst=True)
+    connection.execute(sa.text("DROP TABLE IF EXISTS ledger"))
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first_schema, _renewals, _senders_in_the_mailbox, _log)
 
 
 def schema_version(connection: Connection) -> int:

@@ -2,17 +2,16 @@
 
 Rules of this file:
 - the hub believes nothing about identity but the certificate: `caller` comes from there;
-- acceptance, quota, ledger and deliveries are one transaction: what was acknowledged is delivered, what was
-  refused has cost nothing. A transaction takes many submissions (`submit_all`), each with an outcome of its
-  own, the same as if it had come alone;
+- acceptance, quota, deliveries and what is to be logged are one transaction: what was acknowledged is
+  delivered, what was refused has cost nothing. A transaction takes many submissions (`submit_all`), each with
+  an outcome of its own, the same as if it had come alone;
 - the same id with the same body is answered as before, whatever happened since; with another it is refused;
 - a body is checked for who and when, never for what: blinded and sealed octets mean nothing here.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,7 +21,6 @@ from candor_hub.desk import Checked, Desk, Submission
 from candor_hub.directory import CurrentDirectory
 from candor_hub.store import Store
 from candor_hub.store.envelopes import Accepted, Posting
-from candor_hub.store.quotas import LedgerEntry
 from candor_proto.budget import BUCKET, MONTH, Quota, check_budget, remaining
 from candor_proto.canonical import digest
 from candor_proto.directory import MemberStatus
@@ -56,7 +54,6 @@ DISCLOSURE_LIFE = timedelta(days=30)
 MAX_ANSWER_OCTETS = answer_octets(LookupShape.DETAILED, MAX_PERSONS)
 # One member alone must not be able to fill another's mailbox.
 MAX_WAITING_FROM_ONE_SENDER = 1_000
-_SALT_OCTETS = 32
 _LIFE = {
     MessageKind.LOOKUP: LOOKUP_LIFE,
     MessageKind.ANSWER: LOOKUP_LIFE,
@@ -126,7 +123,6 @@ class Relay:
                 for each in checked
             ]
             postings = desk.close(tx, now)
-            tx.ledger.append(_entries([each.envelope for each in desk.accepted]), now)
         return outcomes if postings is None else _with_postings(outcomes, postings)
 
     def _judge(self, desk: Desk, checked: Checked, now: datetime) -> Receipt:
@@ -257,11 +253,3 @@ def _recipient(desk: Desk, checked: Checked) -> frozenset[NodeId]:
     ):
         raise LimitExceeded(f"The mailbox of {recipient} is full.", remedy="Try again later.")
     return frozenset({recipient})
-
-
-def _entries(envelopes: Sequence[Envelope]) -> Iterator[LedgerEntry]:
-    salts = secrets.token_bytes(_SALT_OCTETS * len(envelopes))
-    for number, envelope in enumerate(envelopes):
-        salt = salts[number * _SALT_OCTETS : (number + 1) * _SALT_OCTETS]
-        commitment = digest("ledger-entry", salt, envelope.sender.value.encode(), envelope.body)
-        yield LedgerEntry(envelope.sender, envelope.kind.value, salt, commitment)

@@ -3,14 +3,13 @@
 Rules of this file:
 - who asks is known from the certificate of the call, and proves besides that it holds the signing key in the
   directory: a copied TLS key does not certify its successor;
-- certificate, the request it answers, and the ledger entry are one transaction;
+- certificate and the request it answers are one transaction;
 - a reply may be lost, so the very same request is answered with the very same certificate;
 - a member has at most MAX_LIVE_CERTIFICATES at a time, which bounds how often it can renew as well.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from datetime import datetime
 
@@ -23,7 +22,6 @@ from candor_certs.requests import check_request
 from candor_hub.keys import HubKeys
 from candor_hub.store import Store, Transaction
 from candor_hub.store.certificates import CertificateRecord
-from candor_hub.store.quotas import LedgerEntry
 from candor_proto.canonical import digest
 from candor_proto.directory import Member, MemberStatus
 from candor_proto.errors import (
@@ -38,8 +36,6 @@ from candor_proto.possession import check_possession
 
 # A member needs two while it changes from one to the next; more is a program gone wild, or a thief.
 MAX_LIVE_CERTIFICATES = 8
-# Beside the kinds of messages in the ledger.
-LEDGER_CERTIFICATE = 100
 
 
 class Renewal:
@@ -85,12 +81,9 @@ def check_live(tx: Transaction, node: NodeId, now: datetime) -> None:
 
 
 def record_certificate(tx: Transaction, node: NodeId, leaf: x509.Certificate, now: datetime) -> None:
-    """Store a certificate and commit to it in the ledger, in the transaction that issues it."""
+    """Store a certificate, in the transaction that issues it."""
     der = leaf.public_bytes(Encoding.DER)
     tx.members.add_certificate(node, leaf.serial_number, der, now, leaf.not_valid_after_utc)
-    salt = secrets.token_bytes(32)
-    commitment = digest("ledger-entry", salt, str(node).encode(), der)
-    tx.ledger.append([LedgerEntry(node, LEDGER_CERTIFICATE, salt, commitment)], now)
 
 
 def chain_der(keys: HubKeys, leaf: x509.Certificate) -> tuple[bytes, ...]:

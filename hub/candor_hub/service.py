@@ -9,15 +9,17 @@ from typing import Any
 from candor_hub.attach import Attachments
 from candor_hub.clock import Clock
 from candor_hub.config import Config
+from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import Attempts, Enrolment, EnrolmentRequest
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.peer import Context, caller
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
+from candor_hub.tlog.sequencer import Sequencer
+from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_proto.canonical import from_milliseconds
-from candor_proto.errors import UnknownObject
 from candor_proto.ids import NodeId, Ori
 from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_wire import codec
@@ -36,6 +38,9 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         attachments: Attachments,
         clock: Clock,
         renewal: Renewal,
+        directory: DirectoryKeeper,
+        log: Sequencer,
+        statements: Statements,
     ) -> None:
         self._relay = relay
         self._intake = intake
@@ -44,6 +49,9 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self._attachments = attachments
         self._clock = clock
         self._renewal = renewal
+        self._directory = directory
+        self._log = log
+        self._statements = statements
 
     # A coroutine and not a generator, so that `attach` can leave a node that does not read.
     async def Attach(  # type: ignore[override]  # the stub knows generators only
@@ -80,6 +88,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
             who.snapshot.view.member(who.node),
             self._clock.now(),
         )
+        self._log.wake()
         return hub_pb2.PutHeadResponse(directory_version=version)
 
     async def GetQuota(self, request: hub_pb2.GetQuotaRequest, context: Any) -> hub_pb2.GetQuotaResponse:
@@ -89,7 +98,9 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     async def GetDirectory(
         self, request: hub_pb2.GetDirectoryRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetDirectoryResponse]:
-        stored = caller().snapshot.stored
+        stored = await asyncio.to_thread(
+            self._directory.shown, self._log.announced, codec.read_directory_version(request)
+        )
         yield hub_pb2.GetDirectoryResponse(
             start=hub_pb2.DirectoryStart(
                 signature=stored.statement.signature,
@@ -103,14 +114,24 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     async def GetLog(
         self, request: hub_pb2.GetLogRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetLogResponse]:
-        for chunk in codec.chunks(_log_file(codec.read_log_path(request))):
+        page = await asyncio.to_thread(self._log.get, codec.read_log_path(request))
+        for chunk in codec.chunks(page.octets):
             yield hub_pb2.GetLogResponse(chunk=chunk)
 
     async def PutStatement(
         self, request: hub_pb2.PutStatementRequest, context: Any
     ) -> hub_pb2.PutStatementResponse:
-        context_name, _ = codec.read_put_statement(request)
-        raise UnknownObject(f"Nothing of the context {context_name} is logged.")
+        who = caller()
+        signed_for, statement = codec.read_put_statement(request)
+        await asyncio.to_thread(
+            self._statements.put,
+            signed_for,
+            statement,
+            who.snapshot.view.member(who.node),
+            self._clock.now(),
+        )
+        self._log.wake()
+        return hub_pb2.PutStatementResponse()
 
     async def RenewCertificate(
         self, request: hub_pb2.RenewCertificateRequest, context: Any
@@ -127,14 +148,13 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         return hub_pb2.RenewCertificateResponse(certificate_chain=chain)
 
 
-def _log_file(path: str) -> bytes:
-    raise UnknownObject(f"There is no {path} in the log.")
-
-
 class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
     """What a node calls once, before it has a certificate."""
 
-    def __init__(self, enrolment: Enrolment, attempts: Attempts, config: Config, clock: Clock) -> None:
+    def __init__(
+        self, enrolment: Enrolment, attempts: Attempts, config: Config, clock: Clock, log: Sequencer
+    ) -> None:
+        self._log = log
         self._enrolment = enrolment
         self._attempts = attempts
         self._config = config
@@ -160,6 +180,7 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
             ),
             now,
         )
+        self._log.wake()
         return enrolment_pb2.EnrolResponse(
             certificate_chain=chain,
             federation=str(self._config.federation),

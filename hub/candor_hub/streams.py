@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,7 +22,7 @@ from candor_certs.chain import PeerIdentity
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_proto.errors import AlreadyExists, CandorError, Unreachable
 from candor_proto.ids import NodeId
-from candor_wire.codec import Receipt
+from candor_wire.codec import Cosign, Receipt
 from candor_wire.limits import (
     ATTACH_HELLO_DEADLINE_SECONDS,
     FRAME_OCTETS,
@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 # A session that is behind reads again when it has room for so many.
 _REFILL = MAX_DELIVERIES_IN_FLIGHT // 4
 _MAX_RECEIPTS_IN_A_FRAME = 256
+# What is to be logged waits so long for company, unless it is a commitment (`tlog.appender`).
+COALESCE_SECONDS = 0.03
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Timing:
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     redelivery_seconds: float = REDELIVERY_SECONDS
     hello_deadline_seconds: float = ATTACH_HELLO_DEADLINE_SECONDS
+    coalesce_seconds: float = COALESCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Session:
     unanswered: int = 0
     receipts: deque[Receipt] = field(default_factory=deque)
     pending: deque[Parcel] = field(default_factory=deque)
+    cosigns: deque[Cosign] = field(default_factory=deque)
     # By delivery id, oldest first: when it was sent (loop time, seconds), and how large it is.
     in_flight: dict[int, tuple[float, int]] = field(default_factory=dict)
     octets_in_flight: int = 0
@@ -228,25 +232,43 @@ class Streams:
 
 
 class Watch:
-    """Looks into the database once per poll for a directory that another process wrote."""
+    """Looks into the database once per poll for a directory, or something to be logged, of another process.
 
-    def __init__(self, streams: Streams, directory: DirectoryKeeper, timing: Timing) -> None:
+    `announced` says which version of the directory members are told of: it may lie behind the newest, by
+    which they are judged (docs/protocol.md §10.4). `on_look` hears whether anything waits to be logged.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        directory: DirectoryKeeper,
+        timing: Timing,
+        announced: Callable[[], int],
+        on_look: Callable[[bool], None],
+    ) -> None:
         self._streams = streams
         self._directory = directory
         self._timing = timing
-        self._version = 0
+        self._announced = announced
+        self._on_look = on_look
 
     @property
     def snapshot(self) -> Snapshot:
         """The directory as of the last look; its deny list grows stale with it."""
         return self._directory.known
 
+    @property
+    def announced(self) -> int:
+        return self._announced()
+
+    def announce(self) -> None:
+        """Everybody is told of the version that is announced now."""
+        self._streams.wake(self._streams.nodes)
+
     async def look(self) -> None:
         """Raises StoreUnusable."""
-        version = (await asyncio.to_thread(self._directory.latest)).version
-        if version != self._version:
-            self._version = version
-            self._streams.wake(self._streams.nodes)
+        _, waits = await asyncio.to_thread(self._directory.look)
+        self._on_look(waits)
 
     async def run(self) -> None:
         """Look for ever; a failing database is logged, and after five minutes the deny list is stale."""

@@ -176,15 +176,177 @@ quota_uses = sa.Table(
     sa.Column("code", sa.Integer, nullable=False),
 )
 
-# Salted commitments to what was accepted, in order; the transparency log will be built from it.
-ledger = sa.Table(
-    "ledger",
+# Targets that a lookup names and that it did not go to, because their mailbox was full.
+lookup_unreached = sa.Table(
+    "lookup_unreached",
     metadata,
-    sa.Column("sequence", _Number, primary_key=True),
-    sa.Column("at", sa.BigInteger, nullable=False),
-    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("envelope", sa.ForeignKey("envelopes.number", ondelete="CASCADE"), primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+)
+
+# --- the transparency log (docs/protocol.md §14); its entries and hashes are files (`tlog.files`) -----------
+
+# What is to be appended, in order; `opening` rows are the first ones of a shard. Of kinds 10 and 11 a row is
+# one commitment, otherwise an entry.
+log_waiting = sa.Table(
+    "log_waiting",
+    metadata,
+    sa.Column("number", _Number, primary_key=True),
+    sa.Column("opening", sa.Integer, nullable=False),
     sa.Column("kind", sa.Integer, nullable=False),
-    sa.Column("salt", sa.LargeBinary, nullable=False),
-    sa.Column("commitment", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("entry", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# `signed` is the newest checkpoint signed, of `size` and `compact_range`, `witnessed` the newest one with a
+# quorum: both are empty at first. `closed` says that the last entry says so.
+log_shards = sa.Table(
+    "log_shards",
+    metadata,
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("origin", sa.Text, nullable=False, unique=True),
+    sa.Column("ed25519_key", sa.LargeBinary, nullable=False),
+    sa.Column("ml_dsa_key", sa.LargeBinary, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("compact_range", sa.LargeBinary, nullable=False),
+    sa.Column("signed", sa.LargeBinary, nullable=False),
+    sa.Column("signed_at", sa.BigInteger, nullable=False),
+    sa.Column("witnessed", sa.LargeBinary, nullable=False),
+    sa.Column("witnessed_size", sa.BigInteger, nullable=False),
+    sa.Column("witnessed_at", sa.BigInteger, nullable=False),
+    sa.Column("closed", sa.Integer, nullable=False),
+)
+
+# Where the directory versions stand.
+log_directories = sa.Table(
+    "log_directories",
+    metadata,
+    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at_index", sa.BigInteger, nullable=False),
+)
+
+# Where the policies stand (nowhere while they wait), and the checkpoint that put them in force: None before,
+# empty for the first one.
+log_policies = sa.Table(
+    "log_policies",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("made_at", sa.BigInteger, nullable=False),
+    sa.Column("text", sa.LargeBinary, nullable=False),
+    sa.Column("shard", sa.Integer),
+    sa.Column("at_index", sa.BigInteger),
+    sa.Column("checkpoint", sa.LargeBinary),
+)
+
+# The first witnessed checkpoint of each month, such as 2026-11.
+log_draws = sa.Table(
+    "log_draws",
+    metadata,
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("month", sa.Text, primary_key=True),
+    sa.Column("checkpoint", sa.LargeBinary, nullable=False),
+)
+
+# What was logged of each member last, or waits to be: leaf hashes, and which head the second one is about.
+log_members = sa.Table(
+    "log_members",
+    metadata,
+    sa.Column("node", sa.ForeignKey("members.node"), primary_key=True),
+    sa.Column("member_hash", sa.LargeBinary, nullable=False),
+    sa.Column("head_statement", sa.LargeBinary),
+    sa.Column("head_hash", sa.LargeBinary),
+)
+
+log_denied = sa.Table(
+    "log_denied",
+    metadata,
+    sa.Column("serial", sa.ForeignKey("denied.serial"), primary_key=True),
+)
+
+# The witness keys of members, with the statement that says so.
+log_witnesses = sa.Table(
+    "log_witnesses",
+    metadata,
+    sa.Column("node", sa.ForeignKey("members.node"), primary_key=True),
+    sa.Column("ed25519_key", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("ml_dsa_key", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+)
+
+# Every witness key that was ever handed in, by SHA-256: another member cannot take one over.
+log_witness_keys = sa.Table(
+    "log_witness_keys",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("node", sa.ForeignKey("members.node"), nullable=False),
+)
+
+# What the entries of the present shard add up to (candor_proto.tlog.state): rows by kind and name, and of the
+# `requests` entries how many commitments there are up to and with each.
+log_state = sa.Table(
+    "log_state",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+
+log_state_requests = sa.Table(
+    "log_state_requests",
+    metadata,
+    sa.Column("at_index", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+)
+
+# Witnesses that the operator adds to the policy, in their order.
+log_outside = sa.Table(
+    "log_outside",
+    metadata,
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("vkey", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+)
+
+# The last heartbeat of each member in a shard.
+log_heartbeats = sa.Table(
+    "log_heartbeats",
+    metadata,
+    sa.Column("node", sa.ForeignKey("members.node"), primary_key=True),
+    sa.Column("shard", sa.Integer, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+# Which lookup a commitment is about: a heartbeat must not leave out one that lives.
+log_requests = sa.Table(
+    "log_requests",
+    metadata,
+    sa.Column("commitment", sa.LargeBinary, primary_key=True),
+    sa.Column("envelope", sa.ForeignKey("envelopes.number", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+)
+
+LOG_TABLES = (
+    lookup_unreached,
+    log_waiting,
+    log_shards,
+    log_directories,
+    log_policies,
+    log_draws,
+    log_members,
+    log_denied,
+    log_witnesses,
+    log_witness_keys,
+    log_state,
+    log_state_requests,
+    log_outside,
+    log_heartbeats,
+    log_requests,
 )

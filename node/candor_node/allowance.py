@@ -18,7 +18,7 @@ from candor_node.index_client import IndexClient
 from candor_node.mail_store import InboxRow
 from candor_node.outbox import Outbox
 from candor_node.store import Database, Store
-from candor_proto.errors import CandorError
+from candor_proto.errors import CandorError, LogUnwitnessed
 from candor_proto.exchange import Draft, draft_lookup, plan_targets, verify_answer
 from candor_proto.ids import FederationName, KeyClass, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.signing import SigningKey
@@ -133,6 +133,8 @@ class Allowances:
             draft = question.draft
             digest = lookup_digest(draft.statement.body)
             question.said[node] = verify_answer(row.statement, draft.lookup, digest, node, key).left
+        except LogUnwitnessed:
+            raise
         except CandorError as error:
             code = error.code
 

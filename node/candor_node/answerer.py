@@ -29,6 +29,7 @@ from candor_proto.directory import check_standing
 from candor_proto.errors import (
     CandorError,
     IdentityMismatch,
+    LogUnwitnessed,
     MemberSuspended,
     NotYetValid,
     PurposeRefused,
@@ -93,7 +94,7 @@ class Answerer:
     async def process(self, row: InboxRow) -> None:
         """Answer one lookup or drop it: stored before or not, it is stored and settled when this returns.
 
-        Raises StoreUnusable only.
+        Raises StoreUnusable, or LogUnwitnessed with nothing done.
         """
         # A lookup may overtake the announcement of the member that sent it.
         await self._indexes.caught_up(CATCH_UP_SECONDS)
@@ -112,7 +113,7 @@ class Answerer:
             status, answer = self._store.run_sync(
                 lambda db: self._record(db, row, lookup, foreseen, evaluations, now)
             )
-        except StoreUnusable:
+        except (StoreUnusable, LogUnwitnessed):
             raise
         except CandorError as error:
             note, now = error.code, self._clock.now()

@@ -64,15 +64,23 @@ from candor_node.renewal import Renewal
 from candor_node.search import Searcher
 from candor_node.store import ALL_MIGRATIONS, Database, Store, Work
 from candor_node.supervision import Supervisor
+from candor_node.tlog import member
+from candor_node.tlog.folding import Self
+from candor_node.tlog.follower import Follower
+from candor_node.tlog.heartbeats import Heartbeats
+from candor_node.tlog.own_statements import OwnStatements
+from candor_node.tlog.view import LogView
+from candor_node.tlog.witness import Witness
 from candor_node.workers import Lane, Workers
-from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, StoreUnusable
+from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, NotLogged, StoreUnusable
 from candor_proto.ids import LookupId, NodeId, RequestId
 from candor_proto.result import LogSeen
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
+from candor_proto.tlog.age import LogAge
 from candor_records.policy import Policy
 from candor_records.roles import Operation
-from candor_wire.codec import Envelope, MessageKind, Welcome
+from candor_wire.codec import Cosign, Cosigned, Envelope, MessageKind, Welcome
 
 # The desk's come last: they watch tables of all others.
 MIGRATIONS = (
@@ -119,6 +127,7 @@ class Node:
         """`wrap_channel` sees every call to the hub. Raises ConfigInvalid, StoreUnusable or InputInvalid."""
         federation, own = config.federation_name, config.node_id
         self.config = config
+        own_log_policy = config.own_log_policy()
         self.clock = clock or SystemClock()
         self.keys = Keys.load(config)
         identity = read_identity(config.tls_identity_file)
@@ -137,7 +146,22 @@ class Node:
             self.store.close()
             raise
         self.renewal = Renewal(self.hub, config, self.keys.signing, self.roots, self.clock)
-        ready = self.connection.check_ready
+        ready = self.check_ready
+        key = self.keys.signing
+        self.own_log_policy = own_log_policy
+        self.follower = Follower(
+            self.hub.get_log,
+            self.store,
+            federation,
+            Self(own, key.public.value, self.keys.disclosure.public),
+            self.clock,
+            own_log_policy,
+        )
+        self.witness = Witness(self.store, member.MemberRules(), self.clock)
+        self.heartbeats = Heartbeats(self.store, self.hub, federation, own, key, self.clock)
+        self.own_statements = OwnStatements(
+            self.store, self.hub, federation, own, key, self.clock, self.connection.check_ready
+        )
         self.indexes = IndexClient(
             self.hub,
             self.store,
@@ -145,10 +169,10 @@ class Node:
             federation,
             self.roots,
             self.clock,
+            self.follower,
             config.federation_records,
         )
-        self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent)
-        key = self.keys.signing
+        self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent, self.follower.check_open)
         self.workers = Workers()
         self.answerer = Answerer(
             self.store,
@@ -244,7 +268,8 @@ class Node:
             key,
             self.clock,
             config.publish_interval,
-            ready,
+            self.connection.check_ready,
+            self._check_followed,
         )
         self.backups = Backups(self.store, own, self.clock)
         self.aftermath = Aftermath(self.publishing, self.recaller.wake, self.backups)
@@ -258,8 +283,12 @@ class Node:
         return Outlook.of(self.indexes.directory, asked, self.log_seen())
 
     def log_seen(self) -> LogSeen | None:
-        """How far this node has read the federation's log; None while it follows none."""
-        return None
+        """How far this node has read the federation's log; None before it read any of it."""
+        view = self.follower.view
+        if view is None:
+            return None
+        late = view.age(self.clock.now()) is not LogAge.CURRENT
+        return LogSeen(view.origin, view.size, view.time_of_witness, late)
 
     @property
     def identity(self) -> TlsIdentity:
@@ -272,6 +301,8 @@ class Node:
         """Take up work; returns at once, `connection.first_attached` says when the hub was reached."""
         from candor_node.local_server import LocalServer
 
+        federation, own, now = self.config.federation_name, self.config.node_id, self.clock.now()
+        await self.store.run(lambda db: member.own_keys(db, federation, own, now))
         await self.indexes.load()
         self.local = LocalServer(self)
         await self.local.start()
@@ -291,6 +322,9 @@ class Node:
         }
         works: dict[str, Callable[[], Awaitable[None]]] = {
             "attach": self._stay_attached,
+            "log": self._follow,
+            "heartbeats": self.heartbeats.run,
+            "statements": self.own_statements.run,
             "outbox": self.outbox.run,
             "batches": self.batches.run,
             "indexes": lambda: self.indexes.run(self.config.index_refresh_seconds),
@@ -335,6 +369,8 @@ class Node:
         self.connection.trouble = None
         self.connection.hub_time = welcome.hub_time
         self.connection.first_attached.set()
+        self.follower.wake()
+        self.own_statements.wake()
         self.indexes.announce(welcome.directory_version)
         self.publishing.wake()
         self.outbox.reconnected()
@@ -362,7 +398,12 @@ class Node:
             box.wake()
 
     def directory_changed(self, version: int) -> None:
+        self.follower.wake()
         self.indexes.announce(version)
+
+    async def cosign(self, request: Cosign) -> Cosigned:
+        verdict = await self.witness.add_checkpoint(request.request)
+        return Cosigned(request.number, verdict.status, verdict.body)
 
     async def _sent(self, row: OutboxRow, error: CandorError | None, settle: Work[None]) -> None:
         if row.envelope.kind is MessageKind.LOOKUP:
@@ -380,14 +421,41 @@ class Node:
     # --- background work ----------------------------------------------------------------------------------
 
     def _may_judge(self) -> bool:
-        """Not with a wrong clock (§8.4), nor before this run has been attached once and holds the directory
-        that was announced: judged by none or an old one, good messages would be dropped for good.
+        """Not with a wrong clock (§8.4), nor while the log is closed (§15.6), nor before this run has been
+        attached once and holds the directory that was announced: judged by none or an old one, good messages
+        would be dropped for good.
         """
         return (
             not isinstance(self.connection.trouble, ClockWrong)
+            and self.follower.is_open()
             and self.connection.first_attached.is_set()
             and self.indexes.version >= self.indexes.announced
         )
+
+    def check_ready(self) -> None:
+        """Raises when this node must not, or cannot, send lookups now (§8.4, §15.6)."""
+        self.connection.check_ready()
+        self.follower.check_open()
+
+    def _check_followed(self) -> None:
+        """Raises NotLogged before this run has read the log once: it says which index heads went out."""
+        if not self.follower.followed.is_set():
+            raise NotLogged(
+                "The log was not read yet in this run, so nothing is published.",
+                remedy="It is tried again; `candor-node status` says what is wrong with the log.",
+            )
+
+    async def _follow(self) -> None:
+        await self.follower.run(self._followed)
+
+    def _followed(self, view: LogView) -> None:
+        """A newer head was taken up, or the one held was found to be the newest."""
+        if view.directory is not None:
+            # An announcement that was lost is made up for.
+            self.indexes.announce(view.directory.version)
+        self.publishing.wake()
+        self.own_statements.wake()
+        self._wake_inbox()
 
     async def _keep_house(self) -> None:
         while True:

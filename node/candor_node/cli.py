@@ -28,6 +28,7 @@ from candor_node import (
     cli_retention,
     cli_review,
     cli_subject,
+    cli_witness,
 )
 from candor_node.cli_common import guarded
 
@@ -90,6 +91,7 @@ for _command in (
     cli_office.approvals,
     cli_subject.subject,
     cli_review.review,
+    cli_witness.witness,
 ):
     cli.add_command(_command)
 

@@ -22,7 +22,7 @@ from candor_node.cli_common import (
     show_dict,
     table,
 )
-from candor_proto.errors import InputInvalid
+from candor_proto.errors import CandorError, InputInvalid
 from candor_proto.ids import NodeId
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def join(
     """
     from candor_certs.invitation import check_fingerprint, parse_invitation
     from candor_node.clock import SystemClock
+    from candor_node.joining import first_log_policy
     from candor_node.joining import join as enrol
 
     try:
@@ -84,20 +85,37 @@ def join(
         check_fingerprint(invitation, fingerprint)
     else:
         _compare(invitation)
-    joined = asyncio.run(enrol(config_path(config_file), invitation, SystemClock(), rejoin=rejoin))
+    path, clock = config_path(config_file), SystemClock()
+    joined = asyncio.run(enrol(path, invitation, clock, rejoin=rejoin))
+    policy, trouble = "", ""
+    try:
+        policy = asyncio.run(first_log_policy(path, clock))
+    except CandorError as error:
+        trouble = error.message
     show_dict(
         {
             "federation": str(joined.federation),
             "hub_address": joined.hub_address,
             "certificate_ends": joined.certificate_ends.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "log_policy_sha256": policy,
         },
         as_json,
         [
             f"Joined {joined.federation}; the hub is at {joined.hub_address}.",
             f"The certificate ends on {joined.certificate_ends:%Y-%m-%d %H:%M} UTC.",
+            *_log_policy_lines(policy, trouble),
             "Next: candor-node run" + (", or restart it if it runs" if rejoin else ""),
         ],
     )
+
+
+def _log_policy_lines(policy: str, trouble: str) -> list[str]:
+    if not policy:
+        return [f"The log's policy could not be read yet: {trouble} `candor-node status` shows it later."]
+    return [
+        f"SHA-256 of the log's policy: {policy}",
+        "Compare it with what the hub's operator and another member say by telephone or letter.",
+    ]
 
 
 def _compare(invitation: Invitation) -> None:
@@ -172,6 +190,8 @@ def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
             for letter in reply.dead_letters
         ),
         "",
+        *_log_lines(reply.log),
+        "",
         f"directory version {reply.directory_version}",
         *(f"  WARNING: {warning}" for warning in reply.directory_warnings),
     ]
@@ -188,12 +208,30 @@ def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
     return [*shown, *table(rows, ("NODE", "STATUS", "INDEX", "EPOCH", "ISSUED"))]
 
 
+def _log_lines(log: local_pb2.LogStatus) -> list[str]:
+    own = "this node's own" if log.own_policy else ""
+    if log.origin:
+        shown = [
+            f"log {log.origin}: {log.size} entries, witnessed {log.witnessed_at} ({log.age})",
+            f"  policy: {own or log.policy_version}, {log.witnesses} witnesses"
+            + (f"; not signing: {', '.join(log.missing)}" if log.missing else ""),
+        ]
+    else:
+        shown = ["log: NOT followed yet"]
+    if log.policy_sha256:
+        which = "own" if log.own_policy else "first"
+        shown.append(f"  SHA-256 of the {which} policy: {log.policy_sha256}")
+    shown += [f"  {log.notice}"] if log.notice else []
+    shown += [f"  not followed: {log.trouble}"] if log.trouble else []
+    return [*shown, *(f"  ALARM: {alarm}" for alarm in log.alarms)]
+
+
 @click.command()
 @config_option
 @json_option
 @click.pass_context
 def doctor(context: click.Context, config_file: Path | None, as_json: bool) -> None:
-    """Check settings, keys, database, certificate, clock and socket, and say what to do.
+    """Check settings, keys, database, certificate, clock, socket and log, and say what to do.
 
     Works whether or not the node runs. Exit status 1 if anything is not as it should be.
     """

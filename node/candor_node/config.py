@@ -28,6 +28,7 @@ from candor_proto.errors import CandorError, ConfigInvalid, InputInvalid
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 from candor_proto.signing import VerifyingKey
+from candor_proto.tlog.policy import Policy, parse_policy
 
 FILE_NAME = "node.toml"
 ENVIRONMENT_PREFIX = "CANDOR_NODE_"
@@ -67,6 +68,8 @@ class NodeConfig(BaseSettings):
     disclosure_key_file: Path = Path("keys/disclosure.key")
     tls_identity_file: Path = Path("keys/tls.pem")
     root_certificates_file: Path = Path("keys/root.crt")
+    # Whose signatures the log must have: an operator's own tlog-policy file, in place of the log's policies.
+    log_policy: Path | None = None
 
     lookup_wait_seconds: float = Field(30.0, gt=0, le=3600)
     further_lookup_delay_seconds: float = Field(2.0, ge=0, le=60)
@@ -216,6 +219,22 @@ class NodeConfig(BaseSettings):
     def index_folder(self) -> Path:
         return self.data_folder / "index"
 
+    def own_log_policy(self) -> Policy | None:
+        """The policy of the file that `log_policy` names; None without one. Raises ConfigInvalid."""
+        if self.log_policy is None:
+            return None
+        try:
+            return parse_policy(self.log_policy.read_bytes())
+        except OSError as error:
+            raise ConfigInvalid(
+                f"log_policy: {self.log_policy} cannot be read: {error.strerror}.", remedy="Check the path."
+            ) from None
+        except CandorError as error:
+            raise ConfigInvalid(
+                f"log_policy: {self.log_policy} is no policy of a log: {error.message}",
+                remedy="docs/witness.md says what stands in it.",
+            ) from None
+
     def database_key(self) -> bytes:
         """The raw key of the database; raises ConfigInvalid or StoreUnusable. Never print it."""
         if not self.database_key_command:
@@ -277,6 +296,8 @@ def load_config(path: Path) -> NodeConfig:
         config = NodeConfig(**values)
         # Validated once more as absolute paths: a socket's length counts as it will be used.
         absolute = {name: folder / getattr(config, name) for name in _PATHS}
+        if config.log_policy is not None:
+            absolute["log_policy"] = folder / config.log_policy
         return NodeConfig.model_validate({**config.model_dump(), **absolute})
     except ValidationError as error:
         raise _invalid(path, [_sentence(item) for item in error.errors()]) from None
@@ -331,6 +352,8 @@ publish_interval_hours = 168
 # federation_records = 500000
 # Issuers of policy packs who are trusted beside the key of this release (docs/packs.md).
 # pack_issuers = ["64 hexadecimal digits"]
+# Whose signatures a head of the federation's log needs here, in place of what the log says (docs/witness.md).
+# log_policy = "log-policy.txt"
 # Purposes for which GREEN records are released without a person.
 green_purposes = ["J_APPLICANT"]
 # A second person reviews what is filed or imported before it can match: `candor-node records review`.

@@ -37,7 +37,7 @@ from candor_proto.disclosure import (
     requester_after,
     seal_request,
 )
-from candor_proto.errors import AlreadyExists, CandorError, InputInvalid, UnknownObject
+from candor_proto.errors import AlreadyExists, CandorError, InputInvalid, LogUnwitnessed, UnknownObject
 from candor_proto.ids import Digest, FederationName, LookupId, NodeId, RequestId
 from candor_proto.record import CanonicalRecord
 from candor_proto.sealing import DisclosureKey
@@ -91,6 +91,7 @@ class Requester:
             raise InputInvalid(
                 "A disclosure request needs the person who confirms it.", remedy="Name them with --by."
             )
+        self._indexes.require_directory()
         now, indexes = self._clock.now(), self._indexes.indexes
 
         def look(db: Database) -> tuple[SearchRow, StoredHit, Rechecked]:
@@ -183,6 +184,8 @@ class Requester:
             return
         try:
             response, record = await asyncio.to_thread(self._open, known, row)
+        except LogUnwitnessed:
+            raise
         except CandorError as error:
             await self._refuse(known, row, error)
             return

@@ -23,6 +23,8 @@ from candor_proto.errors import (
     CandorError,
     ConfigInvalid,
     Expired,
+    LogInconsistent,
+    LogUnwitnessed,
     NotYetValid,
     StoreUnusable,
     Unreachable,
@@ -61,6 +63,7 @@ async def examine(path: Path, clock: Clock | None = None) -> list[Check]:
         "certificate": lambda: _certificate(config, status, clock),
         "clock": lambda: _clock(config, status, clock),
         "socket": lambda: _socket(config, status),
+        "log": lambda: _log(config, status),
         "users": lambda: _users(status),
         "review": lambda: _review(status),
         "overdue": lambda: _overdue(status),
@@ -151,6 +154,29 @@ async def _clock(config: NodeConfig, status: local_pb2.StatusResponse | None, cl
     finally:
         await hub.close()
     return f"The hub's clock and this machine's differ by {abs(difference).total_seconds():.1f} s."
+
+
+async def _log(config: NodeConfig, status: local_pb2.StatusResponse | None) -> str:
+    """What contradicts itself comes before what is old, and old before who does not sign."""
+    config.own_log_policy()
+    if status is None:
+        return "The running node follows the federation's log; it does not run."
+    log = status.log
+    if log.alarms:
+        raise LogInconsistent(
+            " ".join(log.alarms), remedy="`candor-node status` shows all of it; keep this node's database."
+        )
+    if log.notice:
+        raise LogUnwitnessed(
+            log.notice + (f" It was not followed the last time: {log.trouble}" if log.trouble else ""),
+            remedy="See that the hub can be reached, and call the agencies whose nodes do not sign, or the "
+            "hub's operator.",
+        )
+    missing = f"; not signing: {', '.join(log.missing)}" if log.missing else ""
+    return (
+        f"{log.origin} was read to its {log.size}th entry, witnessed {log.witnessed_at}; {log.witnesses} "
+        f"witnesses{missing}."
+    )
 
 
 async def _users(status: local_pb2.StatusResponse | None) -> str:

@@ -63,10 +63,14 @@ def following(
     now: datetime,
     life: timedelta = LIFE,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    above: int = 0,
 ) -> Epoch:
-    """The epoch that comes next, not stored yet: an index is built under it before it begins."""
+    """The epoch that comes next, not stored yet: an index is built under it before it begins.
+
+    `above` is the last one that others know of, which a database that was restored may not.
+    """
     last = db.execute("SELECT coalesce(max(number), 0) FROM epochs").fetchone()[0]
-    return Epoch(last + 1, now, now + life, None, random_bytes(SEED_BYTES))
+    return Epoch(max(last, above) + 1, now, now + life, None, random_bytes(SEED_BYTES))
 
 
 def begin(db: Database, now: datetime, epoch: Epoch, grace: timedelta = GRACE) -> None:

@@ -39,7 +39,16 @@ from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Left
 from candor_wire import codec, limits
-from candor_wire.codec import DirectoryChanged, Envelope, Heartbeat, Hello, HubMail, Welcome
+from candor_wire.codec import (
+    Cosign,
+    Cosigned,
+    DirectoryChanged,
+    Envelope,
+    Heartbeat,
+    Hello,
+    HubMail,
+    Welcome,
+)
 from candor_wire.status import from_status
 from candor_wire.v1 import hub_pb2
 
@@ -63,6 +72,9 @@ class Handler(Protocol):
 
     def directory_changed(self, version: int) -> None:
         """The hub holds a newer directory."""
+
+    async def cosign(self, request: Cosign) -> Cosigned:
+        """What this node's witness answers to a request of the hub; stored when this returns (§15.3)."""
 
 
 def check_clock(node_time: datetime, hub_time: datetime) -> None:
@@ -183,6 +195,27 @@ class HubClient:
 
         return await self._call(transfer)
 
+    async def get_log(self, path: str) -> bytes:
+        """A file of the log, unverified; raises UnknownObject when the hub has none of that path (§14.6)."""
+
+        async def transfer() -> bytes:
+            assembler = codec.Assembler(limits.MAX_LOG_FILE_BYTES)
+            call = self._stub.GetLog(codec.write_log_path(path), timeout=limits.TRANSFER_DEADLINE_SECONDS)
+            async for part in call:
+                codec.refuse_unknown_fields(part)
+                assembler.add(part.chunk)
+            return assembler.finish()
+
+        return await self._call(transfer)
+
+    async def put_statement(self, context: str, statement: SignedStatement) -> None:
+        """Hand in a statement of this node to be logged: it is stored with what waits for the log (§14.3)."""
+        request = codec.write_put_statement(context, statement)
+        response = await self._call(
+            lambda: self._stub.PutStatement(request, timeout=limits.CALL_DEADLINE_SECONDS)
+        )
+        codec.refuse_unknown_fields(response)
+
     async def renew_certificate(self, request_der: bytes, signature: bytes) -> tuple[bytes, ...]:
         """The chain (DER) with which the hub answers a certificate request, unverified (§8.6)."""
         request = hub_pb2.RenewCertificateRequest(certificate_request=request_der, signature=signature)
@@ -231,7 +264,7 @@ class HubClient:
                 raise MalformedMessage("The hub did not begin with a welcome.")
             check_clock(self._clock.now(), welcome.hub_time)
             handler.attached(welcome)
-            mail = self._mail = StreamMail(call.write, handler.deliver)
+            mail = self._mail = StreamMail(call.write, handler.deliver, handler.cosign)
             tasks = [
                 asyncio.create_task(self._listen(call, handler, mail)),
                 asyncio.create_task(mail.write()),
@@ -269,6 +302,8 @@ class HubClient:
                     await mail.take(frame)
                 case DirectoryChanged(version):
                     handler.directory_changed(version)
+                case Cosign():
+                    mail.cosign(frame)
                 case Heartbeat(hub_time):
                     check_clock(self._clock.now(), hub_time)
                 case _:

@@ -5,7 +5,9 @@ Rules of this file:
   order in which they came, so that the database can write them together;
 - acknowledgements wait a moment for company; submissions hardly, just long enough that an answer goes in one
   frame with the acknowledgement of its lookup;
-- a submission whose receipt does not come is unknown: Unreachable, and it is handed in again, as it is.
+- a submission whose receipt does not come is unknown: Unreachable, and it is handed in again, as it is;
+- requests to this node's witness are answered beside the mail, a few at a time; one that finds no place, or
+  that a witness cannot store, gets no answer: the hub asks again with its next checkpoint (§15.3).
 """
 
 from __future__ import annotations
@@ -16,25 +18,34 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from candor_proto.errors import CandorError, LimitExceeded, Unreachable
+from candor_node.logs import log
+from candor_proto.errors import CandorError, LimitExceeded, StoreUnusable, Unreachable
 from candor_wire import codec, limits
-from candor_wire.codec import Delivery, Envelope, HubMail
+from candor_wire.codec import Cosign, Cosigned, Delivery, Envelope, HubMail
 
 # An acknowledgement waits so long for others, or until there are so many.
 ACKNOWLEDGE_SECONDS = 0.02
 ACKNOWLEDGE_AT_ONCE = 32
 SUBMIT_SECONDS = 0.001
+# Requests to the witness that are being answered; the hub has one or two under way.
+MAX_COSIGNING = 8
 
 Deliver = Callable[[Envelope], Awaitable[None]]
+Witness = Callable[[Cosign], Awaitable[Cosigned]]
 
 
 class StreamMail:
     """The mail of one stream. Made and closed in one event loop."""
 
-    def __init__(self, write: Callable[[Any], Awaitable[None]], deliver: Deliver) -> None:
+    def __init__(
+        self, write: Callable[[Any], Awaitable[None]], deliver: Deliver, witness: Witness | None = None
+    ) -> None:
         """`write` sends a frame; `deliver` returns when an envelope is stored durably."""
         self._write = write
         self._deliver = deliver
+        self._witness = witness
+        self._cosigning: set[asyncio.Task[None]] = set()
+        self._cosigned: deque[Cosigned] = deque()
         self._numbers = itertools.count(1)
         self._places = asyncio.Semaphore(limits.MAX_UNANSWERED_SUBMISSIONS)
         self._outgoing: deque[tuple[int, Envelope]] = deque()
@@ -84,6 +95,8 @@ class StreamMail:
                 await asyncio.sleep(SUBMIT_SECONDS)
             self._wake.clear()
             self._hurry.clear()
+            while self._cosigned:
+                await self._write(codec.write_cosigned(self._cosigned.popleft()))
             while self._stored or self._outgoing:
                 await self._write(self._frame())
 
@@ -131,6 +144,25 @@ class StreamMail:
         if not self.failed.done():
             self.failed.set_exception(error)
 
+    # --- the witness ------------------------------------------------------------------------------------
+
+    def cosign(self, request: Cosign) -> None:
+        """Begin to answer a request to this node's witness (§15.3)."""
+        if self._witness is None or len(self._cosigning) >= MAX_COSIGNING:
+            return
+        task = asyncio.create_task(self._answer(self._witness, request))
+        self._cosigning.add(task)
+        task.add_done_callback(self._cosigning.discard)
+
+    async def _answer(self, witness: Witness, request: Cosign) -> None:
+        try:
+            self._cosigned.append(await witness(request))
+        except StoreUnusable as error:
+            log.warning("a checkpoint was not cosigned", reason=error.message)
+            return
+        self._hurry.set()
+        self._wake.set()
+
     # --- the end ----------------------------------------------------------------------------------------
 
     async def close(self) -> None:
@@ -139,9 +171,10 @@ class StreamMail:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(_broke_off())
-        for task in tuple(self._storing):
+        under_way = (*self._storing, *self._cosigning)
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._storing, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         if self.failed.done():
             self.failed.exception()  # heard, or nobody's business any more
         self.failed.cancel()

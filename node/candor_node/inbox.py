@@ -7,6 +7,7 @@ Rules of this file:
 - what is in hand is remembered in memory alone: a crash leaves it unsettled, and it is processed again;
 - what arrives while there is a free place and nobody waits goes straight into a hand; the database is asked
   only for what had to wait, or was left by the run before;
+- a message that cannot be judged any more, because the log closed while it was in hand, is left as it was;
 - a message that trips a bug of ours is settled with its error, so that those behind it go on; a store that
   cannot be used stops the worker, which its supervisor starts again.
 """
@@ -23,7 +24,7 @@ from candor_node.logs import log
 from candor_node.mail_store import InboxRow
 from candor_node.store import Store
 from candor_node.workers import Lane
-from candor_proto.errors import CandorError, StoreUnusable
+from candor_proto.errors import CandorError, LogUnwitnessed, StoreUnusable
 from candor_proto.ids import NodeId
 from candor_wire.codec import Envelope, MessageKind
 
@@ -58,7 +59,7 @@ class Inbox:
         self._may_judge = may_judge
         self._together = together
         self._wake = asyncio.Event()
-        self._in_hand: dict[Lane, dict[asyncio.Task[None], tuple[int, ...]]] = {lane: {} for lane in Lane}
+        self._in_hand: dict[Lane, dict[asyncio.Task[bool], tuple[int, ...]]] = {lane: {} for lane in Lane}
         # What goes in the next group, once the present one has been processed.
         self._gathered: list[InboxRow] = []
         # Lanes in which stored messages may wait that no hand holds, and those that may take none directly.
@@ -107,10 +108,7 @@ class Inbox:
             return False
         task = self._begin(row.lane, self._one(row), [row])
         await asyncio.wait({task})
-        if task.cancelled():
-            return False
-        task.result()
-        return True
+        return not task.cancelled() and task.result()
 
     def _passes_nobody(self, lane: Lane) -> bool:
         """Whether a message may go on past the database: nobody waits there, and all can be judged."""
@@ -176,14 +174,14 @@ class Inbox:
             self._begin(lane, self._one(row), [row])
 
     def _begin(
-        self, lane: Lane, work: Coroutine[None, None, None], rows: Sequence[InboxRow]
-    ) -> asyncio.Task[None]:
+        self, lane: Lane, work: Coroutine[None, None, bool], rows: Sequence[InboxRow]
+    ) -> asyncio.Task[bool]:
         task = asyncio.create_task(work)
         self._in_hand[lane][task] = tuple(row.number for row in rows)
         task.add_done_callback(partial(self._ended, lane))
         return task
 
-    def _ended(self, lane: Lane, task: asyncio.Task[None]) -> None:
+    def _ended(self, lane: Lane, task: asyncio.Task[bool]) -> None:
         del self._in_hand[lane][task]
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = error
@@ -193,23 +191,34 @@ class Inbox:
         elif lane in self._behind or self._failure is not None:
             self._wake.set()
 
-    async def _group(self, together: Together, rows: Sequence[InboxRow]) -> None:
+    async def _group(self, together: Together, rows: Sequence[InboxRow]) -> bool:
         try:
             await together(rows)
         except StoreUnusable:
             raise
+        except LogUnwitnessed:
+            return self._left()
         except Exception:
             # Which of them it is shows when each goes alone; the others are none the worse for it.
             log.exception("messages could not be processed together", kind=self._kind.name, count=len(rows))
-            for row in rows:
-                await self._one(row)
+            return all([await self._one(row) for row in rows])
+        return True
 
-    async def _one(self, row: InboxRow) -> None:
+    def _left(self) -> bool:
+        """What was in hand is not settled: it is asked for again, in its turn."""
+        self._behind.update(Lane)
+        return False
+
+    async def _one(self, row: InboxRow) -> bool:
+        """Process a message; whether it is settled."""
         try:
             await self._process(row)
         except StoreUnusable:
             raise
+        except LogUnwitnessed:
+            return self._left()
         except Exception:
             log.exception("a message could not be processed", kind=row.envelope.kind.name)
             now = self._clock.now()
             await self._store.run(lambda db: mail_store.finish(db, row, now, CandorError.code))
+        return True

@@ -4,7 +4,9 @@ Rules of this file:
 - every segment of all active members is fetched at start, on announcement and on the calendar: never because
   of a lookup or of what it found, for such a fetch would betray it;
 - a node's index is held whole or not at all: without the last segment it is "no index" in the coverage;
-- octets from disk are compared with their address just like octets from the hub.
+- octets from disk are compared with their address just like octets from the hub;
+- a directory counts when the followed log holds it, fetched or kept (§10.4): till then the one before stays
+  in use, and once the log is closed none does (§15.6).
 
 `directory`, `indexes` and `announced` belong to the event loop.
 """
@@ -14,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -47,7 +50,7 @@ from candor_proto.ids import FederationName, NodeId
 from candor_proto.scheme import SCHEMES
 from candor_proto.scoring import REFERENCE_POPULATION
 from candor_proto.segment import Segment, address
-from candor_proto.signing import VerifyingKey
+from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_wire.codec import chain_digest
 
 FETCHES_AT_ONCE = 4
@@ -58,6 +61,29 @@ FEWEST_RECORDS = REFERENCE_POPULATION
 MAX_INDEX_OCTETS = 1 << 30
 FIRST_RETRY_SECONDS = 5.0
 NEXT_RETRY_SECONDS = 60.0
+
+
+class Log(Protocol):
+    """The part of `candor_node.tlog.follower.Follower` that stands behind the directory."""
+
+    @property
+    def directory_version(self) -> int:
+        """The newest version that the log holds."""
+
+    async def load(self) -> None:
+        """Take up what was followed before a restart."""
+
+    async def follow(self) -> object:
+        """Take up the newest witnessed head."""
+
+    async def admit(self, statement: SignedStatement, chain: Sequence[bytes], seen_before: int = 0) -> None:
+        """Raises unless the log holds this directory."""
+
+    def check_open(self) -> None:
+        """Raises LogUnwitnessed when the log is too old to be relied on."""
+
+    def is_open(self) -> bool:
+        """Whether it is not."""
 
 
 class IndexClient:
@@ -71,9 +97,11 @@ class IndexClient:
         federation: FederationName,
         roots: Sequence[x509.Certificate],
         clock: Clock,
+        followed: Log,
         federation_records: int | None = None,
     ) -> None:
         self._hub = hub
+        self._log = followed
         self._store = store
         self._folder = folder
         self._federation = federation
@@ -95,7 +123,8 @@ class IndexClient:
         return self.directory.version if self.directory else 0
 
     def require_directory(self) -> VerifiedDirectory:
-        """Raises Unreachable before the first directory was fetched."""
+        """Raises Unreachable before the first directory was fetched, LogUnwitnessed with a closed log."""
+        self._log.check_open()
         if self.directory is None:
             raise Unreachable(
                 "This node holds no verified directory yet, so it knows no members.",
@@ -127,6 +156,10 @@ class IndexClient:
     def heads(self) -> dict[NodeId, IndexHead]:
         """Of the indexes held: epoch and scheme under which each node is asked."""
         return {node: index.head for node, index in self.indexes.items()}
+
+    def vouched(self) -> Mapping[NodeId, NodeIndex]:
+        """The indexes held; none while the log is closed, for then nobody vouches for any."""
+        return self.indexes if self._log.is_open() else {}
 
     def population(self) -> int:
         """How many records a lookup reaches, for the probability of what it finds (docs/matching.md §6).
@@ -178,21 +211,29 @@ class IndexClient:
 
     async def load(self) -> None:
         """Take up the directory and the segments that were held before a restart, as far as they verify."""
+        await self._log.load()
         fetched = await self._store.run(directory_store.kept)
         if fetched is None:
             return
         try:
-            self.directory = await self._verify(fetched)
+            directory = await self._verify(fetched)
+            await self._log.admit(fetched.statement, fetched.chain)
+            self.directory = directory
         except CandorError as error:
             log.warning("the kept directory does not verify any more", code=error.code)
             return
         await self._hold_indexes(self.directory, from_hub=False)
 
     async def refresh(self) -> None:
-        """Fetch directory and missing segments now. Raises Unreachable, Rollback, SignatureInvalid …"""
+        """Fetch directory and missing segments now. Raises Unreachable, Rollback, NotLogged …"""
         async with self._lock:
+            # What is fetched now cannot be older than what the log held before.
+            logged = self._log.directory_version
             fetched = await self._hub.get_directory()
             directory = await self._verify(fetched)
+            if directory.version >= logged:
+                await self._log.follow()
+            await self._log.admit(fetched.statement, fetched.chain, logged)
             now = self._clock.now()
             await self._store.run(lambda db: directory_store.keep(db, fetched, directory, now))
             for node, trouble in (*directory.key_troubles.items(), *directory.head_troubles.items()):

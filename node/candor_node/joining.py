@@ -30,6 +30,7 @@ from candor_certs.store import (
     TlsIdentity,
     make_private_folder,
     read_certificates,
+    read_identity,
     read_key,
     read_private,
     refuse_existing,
@@ -38,12 +39,15 @@ from candor_certs.store import (
     write_new_key,
     write_new_private,
 )
-from candor_node.app import MIGRATIONS, Keys
+from candor_node.app import MIGRATIONS, Keys, open_store
 from candor_node.clock import Clock
 from candor_node.config import FILE_NAME, NodeConfig, fill_in, load_config, template
 from candor_node.driver import KEY_OCTETS
-from candor_node.hub_client import diagnose
+from candor_node.hub_client import HubClient, diagnose
 from candor_node.store import Store
+from candor_node.tlog import log_store
+from candor_node.tlog.files import LogFiles
+from candor_node.tlog.follower import fingerprint, first_policy
 from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import (
     AlreadyExists,
@@ -160,6 +164,29 @@ async def join(path: Path, invitation: Invitation, clock: Clock, *, rejoin: bool
         _replace_text(path, fill_in(path.read_text("utf-8"), invitation, hub_address))
     _forget(config)
     return Joined(invitation.federation, hub_address, chain[0].not_valid_after_utc)
+
+
+async def first_log_policy(path: Path, clock: Clock) -> str:
+    """The SHA-256 of the policy that the log's first head is judged by, for people to compare (§15.4).
+
+    What is shown is what the node will use. Raises Unreachable, or what is wrong with the hub's log.
+    """
+    config = load_config(path)
+    own = config.own_log_policy()
+    if own is not None:
+        return fingerprint(own.text)
+    identity = read_identity(config.tls_identity_file)
+    roots = read_certificates(config.root_certificates_file)
+    hub = HubClient(config.hub_address, config.federation_name, identity, roots, clock)
+    try:
+        position, entry = await first_policy(LogFiles(hub.get_log), config.federation_name)
+    finally:
+        await hub.close()
+    with open_store(config) as store:
+        known = await store.run(log_store.first_policy)
+        if known is None:
+            await store.run(lambda db: log_store.keep_policy(db, 1, position, entry))
+    return fingerprint(entry.text if known is None else known.text)
 
 
 def _check_same_federation(config: NodeConfig, invitation: Invitation) -> None:

@@ -40,7 +40,7 @@ from candor_node.store import Database, Store, Work
 from candor_node.targets import TargetRow
 from candor_node.workers import Lane, Workers, slices_in
 from candor_proto.candidates import NodeIndex
-from candor_proto.errors import CandorError, StoreUnusable, UnknownObject
+from candor_proto.errors import CandorError, LogUnwitnessed, StoreUnusable, UnknownObject
 from candor_proto.exchange import LookupEvent, LookupState, TargetEvent, lookup_after
 from candor_proto.ids import FederationName, KeyClass, LookupId, NodeId
 from candor_proto.result import TargetState
@@ -251,6 +251,8 @@ class Landing:
     ) -> Examined:
         try:
             key = self._indexes.require_directory().member(node).signing_key
+        except LogUnwitnessed:
+            raise
         except CandorError as error:
             return Examined(TargetEvent.INVALID, error.code)
         largest = max(SLOTS[flight.draft.lookup.shape][each] for each in KeyClass) * len(flight.persons)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from candor_node.store import Database
+from candor_node.tlog import watching
 from candor_node.workers import Lane, lane_for
 from candor_proto.budget import MONTH, Use, bucket
 from candor_proto.canonical import from_milliseconds, to_milliseconds
@@ -20,6 +21,7 @@ from candor_proto.errors import Replayed
 from candor_proto.ids import KeyClass, LookupId, NodeId
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import AnswerStatus, answer_persons, lookup_persons
+from candor_proto.tlog.entries import request_commitment
 from candor_wire.codec import Envelope, MessageKind
 
 # How long settled messages are remembered, so that a delivery repeated late is still recognised.
@@ -78,6 +80,9 @@ def _insert(
     ).fetchall()
     if len(known) >= MAX_VARIANTS or (content,) in known:
         return 0
+    if envelope.kind is MessageKind.LOOKUP:
+        # From now on a heartbeat says that it came (§14.8).
+        watching.received(db, request_commitment(envelope.statement), now)
     done = db.execute(
         "INSERT INTO inbox (sender, kind, envelope_id, digest, body, signature, expires_at, received_at,"
         " bulk, state, note) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -345,6 +350,16 @@ def answer_once(
         " VALUES (?, ?, ?, ?, 1, ?)",
         (str(asker), lookup_id.value, row, status.value, to_milliseconds(expires_at)),
     )
+    evaluated = status is AnswerStatus.EVALUATED
+    db.execute(
+        "UPDATE tlog_answered SET evaluated = evaluated + ?, refused = refused + ?",
+        [int(evaluated), int(not evaluated)],
+    )
+
+
+def answers_ever(db: Database) -> tuple[int, int]:
+    """Lookups evaluated and refused since this node was made."""
+    return db.execute("SELECT evaluated, refused FROM tlog_answered").fetchone()  # type: ignore[no-any-return]  # two integers
 
 
 def answers_given(db: Database) -> dict[AnswerStatus, int]:

@@ -32,8 +32,10 @@ from candor_proto.errors import (
     ClockWrong,
     DenyListStale,
     LimitExceeded,
+    LogUnwitnessed,
     MemberSuspended,
     NotAuthenticated,
+    NotLogged,
     StoreUnusable,
     Unreachable,
     WrongRecipient,
@@ -59,7 +61,11 @@ _TRANSIENT = (
     CertificateRefused,
     CertificateRevoked,
     MemberSuspended,
+    NotLogged,
+    LogUnwitnessed,
 )
+# What asks others for something: not while nobody vouches for who they are (§15.6).
+_ASKING = (MessageKind.LOOKUP, MessageKind.DISCLOSURE_REQUEST)
 # Told what the hub said, and what is to be done to the row in the transaction in which that is taken in.
 Outcome = Callable[[OutboxRow, CandorError | None, Work[None]], Awaitable[None]]
 
@@ -78,7 +84,17 @@ def _passes(row: OutboxRow, error: CandorError, now: datetime) -> bool:
 class Outbox:
     """The one sender. `on_outcome` hears of each message accepted (None) or refused for good."""
 
-    def __init__(self, store: Store, hub: HubClient, own: NodeId, clock: Clock, on_outcome: Outcome) -> None:
+    def __init__(
+        self,
+        store: Store,
+        hub: HubClient,
+        own: NodeId,
+        clock: Clock,
+        on_outcome: Outcome,
+        check_open: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`check_open` raises while this node may ask nobody (§15.6): what asks waits for its next try."""
+        self._check_open = check_open
         self._store = store
         self._hub = hub
         self._own = own
@@ -128,6 +144,8 @@ class Outbox:
     async def send(self, row: OutboxRow) -> None:
         """Send one message now; raises what the hub refuses it with, after the row was dealt with."""
         try:
+            if row.envelope.kind in _ASKING:
+                self._check_open()
             await self._hub.submit(row.envelope)
         except CandorError as error:
             await self._failed(row, error)

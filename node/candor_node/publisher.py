@@ -3,7 +3,9 @@
 Rules of this file:
 - what is published passed the fair-process gate in this very tick; what no longer passes is withdrawn in it;
 - an epoch's first tick packs everything anew, together with the epoch's beginning in one transaction;
-- a tick is stored whole before any of it is sent. Until `confirm`, `pending` gives the very same octets.
+- a tick is stored whole before any of it is sent. Until `confirm`, `pending` gives the very same octets;
+- sequence and epoch go on from the newest head of this node that the log holds, which a database that was
+  restored does not remember: a sequence is never signed twice.
 
 Curve work is slow (some 60 µs a value, two thirds of a tick), so `tick` does it between two transactions and
 the second one checks that nothing moved meanwhile; `build_tick` does it all inside one.
@@ -22,6 +24,8 @@ from candor_node.epochs import Epoch
 from candor_node.filings import SealedRecord
 from candor_node.packing import Outputs, Packs, Prepared, Published, Sealed
 from candor_node.store import Database, Store
+from candor_node.tlog import log_store
+from candor_node.tlog.log_store import LoggedHead
 from candor_proto import segment
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.directory import MAX_SEGMENTS, IndexHead, SegmentRef
@@ -31,6 +35,7 @@ from candor_proto.ids import Digest, FederationName, Handle, NodeId
 from candor_proto.record import commit
 from candor_proto.scheme import CURRENT, Scheme
 from candor_proto.sealed_index import IndexOwner, RandomBytes, withdrawal_marker
+from candor_proto.statements import CLASSES
 from candor_records.gate import gate, gate_day
 from candor_records.policy import NoPack, Policy
 from candor_records.records import Dcn, Record, canonical
@@ -88,6 +93,7 @@ class Plan:
     """What a tick will do, read in one transaction. Holds record keys and perhaps the next epoch's seed.
 
     `opened` are records that the gate was asked about, by control number, which no two versions share.
+    `sequence` is the last one used; `stored` are the last sequence and epoch that this database knows.
     """
 
     now: datetime
@@ -95,6 +101,7 @@ class Plan:
     epoch: Epoch
     begins: bool
     sequence: int
+    stored: tuple[int, int]
     first_segment: int
     rows: tuple[SealedRecord, ...]
     opened: Mapping[str, Record]
@@ -144,6 +151,8 @@ def tick_due(db: Database, now: datetime, interval: timedelta, settings: Setting
     epoch = epochs.latest(db)
     if row is None or epoch is None or now >= epoch.ends_at or _refits(db, epoch, settings):
         return True
+    if _outlived(epoch, settings, log_store.logged_head(db)):
+        return True
     # A clock that was wrong and was put right must not stop publication.
     on_the_calendar = abs(now - from_milliseconds(row[0])) >= interval
     return on_the_calendar or (head_due(db, now) and _withdrawal_waits(db, epoch))
@@ -164,9 +173,12 @@ def _withdrawal_waits(db: Database, epoch: Epoch) -> bool:
 
 def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = False) -> Plan:
     """Ask the gate again where time may have changed its word, and list what comes and what goes."""
-    epoch = epochs.latest(db)
-    if epoch is None or rotate or _is_over(db, epoch, now, settings):
-        epoch, begins = epochs.following(db, now, settings.epoch_life, settings.random_bytes), True
+    epoch, logged = epochs.latest(db), log_store.logged_head(db)
+    last = epoch.number if epoch else 0
+    if epoch is None or rotate or _is_over(db, epoch, now, settings, logged):
+        above = logged.epoch if logged else 0
+        epoch = epochs.following(db, now, settings.epoch_life, settings.random_bytes, above)
+        begins = True
     else:
         begins = False
     opened: dict[str, Record] = {}
@@ -190,18 +202,33 @@ def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = Fals
         if dcn not in passing
     )
     rows = tuple(row for row in matchable if row.dcn not in indexed)
-    return Plan(now, policy, epoch, begins, state[0] if state else 0, number, rows, opened, withdrawals)
+    own = state[0] if state else 0
+    sequence = max(own, logged.sequence if logged else 0)
+    return Plan(now, policy, epoch, begins, sequence, (own, last), number, rows, opened, withdrawals)
 
 
 _IN_INDEX = "FROM published WHERE epoch = ? AND withdrawn_in IS NULL"
 
 
-def _is_over(db: Database, epoch: Epoch, now: datetime, settings: Settings) -> bool:
-    """Whether a new epoch is due: its time is up, its head is full, or its shares no longer fit."""
+def _is_over(
+    db: Database, epoch: Epoch, now: datetime, settings: Settings, logged: LoggedHead | None
+) -> bool:
+    """Whether a new epoch is due: its time is up, its head is full, its shares no longer fit, or the log
+    holds a later one of this node, or other keys for this one."""
     segments = db.execute("SELECT count(*) FROM segments WHERE epoch = ?", [epoch.number]).fetchone()[0]
     refits = _refits(db, epoch, settings)
     # One tick never needs more than a hundred segments (RECORDS: 10^5 records at most).
-    return now >= epoch.ends_at or refits or segments > MAX_SEGMENTS - 100
+    full = segments > MAX_SEGMENTS - 100
+    return now >= epoch.ends_at or refits or full or _outlived(epoch, settings, logged)
+
+
+def _outlived(epoch: Epoch, settings: Settings, logged: LoggedHead | None) -> bool:
+    """Whether the log holds a later epoch of this node, or other keys for this one: it was restored."""
+    if logged is None or logged.epoch < epoch.number:
+        return False
+    keys = epochs.keys_for(epoch.seed, settings.federation, settings.node, epoch.number)
+    own = b"".join(keys[key_class].public.to_bytes() for key_class in CLASSES)
+    return logged.epoch > epoch.number or logged.keys != own
 
 
 def _refits(db: Database, epoch: Epoch, settings: Settings) -> bool:
@@ -292,9 +319,9 @@ def store_tick(db: Database, planned: Plan, sealed: Sealed, settings: Settings) 
 def _check_unmoved(db: Database, planned: Plan, sealed: Sealed) -> None:
     """Between plan and store a record may have been corrected, or another tick stored."""
     state = db.execute("SELECT sequence FROM index_state").fetchone()
-    latest = epochs.latest(db)
-    expected = planned.epoch.number - planned.begins
-    moved = (state[0] if state else 0) != planned.sequence or (latest.number if latest else 0) != expected
+    latest, logged = epochs.latest(db), log_store.logged_head(db)
+    stored = (state[0] if state else 0, latest.number if latest else 0)
+    moved = stored != planned.stored or (logged is not None and logged.sequence > planned.sequence)
     matchable = {dcn for dcn, matchable in filings.gate_words(db).items() if matchable}
     if moved or any(record.dcn not in matchable for record in sealed.published):
         raise ConflictingResubmission("Records or index changed while the segments were sealed.")
@@ -390,8 +417,9 @@ def refresh_head(db: Database, now: datetime) -> Publication:
     row = db.execute("SELECT head, ticked_at FROM index_state").fetchone()
     if row is None:
         raise UnknownObject("Nothing was published yet.", remedy="Run `candor-node publish` first.")
-    before = IndexHead.decode(row[0])
-    head = replace(before, sequence=before.sequence + 1, issued_at=now)
+    before, logged = IndexHead.decode(row[0]), log_store.logged_head(db)
+    last = max(before.sequence, logged.sequence if logged else 0)
+    head = replace(before, sequence=last + 1, issued_at=now)
     _store_head(db, head, from_milliseconds(row[1]))
     refs = {"epoch": str(head.epoch), "sequence": str(head.sequence)}
     ledger.append(db, now, "index.refreshed", refs)

@@ -16,8 +16,11 @@ from candor_node.hub_client import HubClient
 from candor_node.logs import log
 from candor_node.publisher import Publication, Settings
 from candor_node.store import Database, Store
-from candor_proto.errors import CandorError, Unreachable
+from candor_node.tlog import log_store
+from candor_proto.errors import CandorError, NotLogged, Unreachable
+from candor_proto.merkle import leaf_hash
 from candor_proto.signing import SigningKey
+from candor_proto.tlog.entries import head_entry
 
 CHECK_SECONDS = 60.0
 RETRY_SECONDS = 10.0
@@ -35,7 +38,10 @@ class Publishing:
         clock: Clock,
         interval: timedelta,
         check_ready: Callable[[], None],
+        check_followed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`check_followed` raises while it is not known which heads of this node the log holds."""
+        self._check_followed = check_followed
         self._store = store
         self._hub = hub
         self._settings = settings
@@ -55,6 +61,7 @@ class Publishing:
     async def publish(self, *, rotate: bool = False) -> Publication:
         """A tick now. Raises Unreachable when it is stored but not sent yet; `run` sends it later."""
         async with self._lock:
+            await self._check_known()
             now = self._clock.now()
             publication = await asyncio.to_thread(
                 publisher.tick, self._store, now, self._settings, rotate=rotate
@@ -68,7 +75,7 @@ class Publishing:
             return False
         try:
             await self.publish()
-        except Unreachable as error:
+        except (Unreachable, NotLogged) as error:
             # The records are stored and the tick is sealed: `run` sends it when the hub is back.
             log.warning("publication is late", code=error.code, reason=error.message)
             return False
@@ -99,12 +106,22 @@ class Publishing:
             return RETRY_SECONDS
         return CHECK_SECONDS
 
+    async def _check_known(self) -> None:
+        """Raises NotLogged while a head of this node might be signed twice: above all after a restore."""
+        self._check_followed()
+        if await self._store.run(log_store.restored_at) is not None:
+            raise NotLogged(
+                "This node was restored, and has not read yet what it had published before.",
+                remedy="It publishes as soon as it has read a head of the log that was witnessed since.",
+            )
+
     async def _publish_due(self) -> None:
+        await self._check_known()
         now = self._clock.now()
 
         def due(db: Database) -> tuple[bool, bool, Publication | None]:
             tick = publisher.tick_due(db, now, self._interval, self._settings)
-            return tick, publisher.head_due(db, now), publisher.pending(db)
+            return tick, publisher.head_due(db, now) or self._outrun(db), publisher.pending(db)
 
         tick, head, pending = await self._store.run(due)
         if tick:
@@ -116,10 +133,21 @@ class Publishing:
             async with self._lock:
                 await self._send(pending)
 
+    def _outrun(self, db: Database) -> bool:
+        """Whether the log holds a head of this node that is not below its last one, and another one."""
+        own, logged = publisher.latest_head(db), log_store.logged_head(db)
+        if own is None or logged is None or own.sequence > logged.sequence:
+            return False
+        entry = head_entry(self._key.sign("index-head", own.encode())).encode()
+        return own.sequence < logged.sequence or leaf_hash(entry) != logged.leaf
+
     async def _send(self, publication: Publication) -> None:
         for address, octets in publication.segments:
             await self._hub.put_segment(address, octets)
         statement = self._key.sign("index-head", publication.head.encode())
+        leaf, sequence = leaf_hash(head_entry(statement).encode()), publication.head.sequence
+        # Before it leaves: what the log holds of this node without being known here is an alarm.
+        await self._store.run(lambda db: log_store.signed_head(db, leaf, sequence))
         await self._hub.put_head(statement)
         await self._store.run(lambda db: publisher.confirm(db, publication.head))
         # Destroyed seeds and octets shall not live on in the write-ahead log.

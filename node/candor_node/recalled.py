@@ -36,6 +36,7 @@ from candor_proto.errors import (
     CandorError,
     ConflictingResubmission,
     InputInvalid,
+    LogUnwitnessed,
     StoreUnusable,
     UnknownObject,
 )
@@ -116,7 +117,7 @@ class RecallRecipient:
             notice = await asyncio.to_thread(self._open, row, now)
             digest = notice.digest()
             foreseen = await self._store.run(lambda db: _foresee(db, notice, digest, now))
-        except StoreUnusable:
+        except (StoreUnusable, LogUnwitnessed):
             raise
         except CandorError as error:
             code = error.code

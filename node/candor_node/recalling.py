@@ -21,7 +21,15 @@ from candor_node.mail_store import InboxRow
 from candor_node.outbox import Outbox
 from candor_node.recall_store import Recall
 from candor_node.store import Database, Store
-from candor_proto.errors import CandorError, IllegalTransition, NotAMember, StoreUnusable, UnknownObject
+from candor_proto.errors import (
+    CandorError,
+    IllegalTransition,
+    LogUnwitnessed,
+    NotAMember,
+    StoreUnusable,
+    UnknownObject,
+    Unreachable,
+)
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.recall import (
     RECALL_TRANSITIONS,
@@ -100,6 +108,12 @@ class Recaller:
     async def send_due(self) -> int:
         """Send the recalls that are due now; how many were looked at."""
         now = self._clock.now()
+        try:
+            self._indexes.require_directory()
+        except LogUnwitnessed:
+            return 0  # nobody vouches for whom it would be sealed to
+        except Unreachable:
+            pass
         rows = await self._store.run(lambda db: recall_store.due(db, now, BATCH))
         for recall in rows:
             await self._send(recall, now)
@@ -175,6 +189,8 @@ class Recaller:
         now = self._clock.now()
         try:
             ack = await asyncio.to_thread(self._open, row, now)
+        except LogUnwitnessed:
+            raise
         except CandorError as error:
             code = error.code
             log.warning("an acknowledgement was dropped", sender=str(row.envelope.sender), code=code)

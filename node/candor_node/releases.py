@@ -52,6 +52,7 @@ from candor_proto.errors import (
     Expired,
     GateClosed,
     InputInvalid,
+    LogUnwitnessed,
     UnknownObject,
     WrongRole,
     WrongStanding,
@@ -114,6 +115,8 @@ class Owner:
         now = self._clock.now()
         try:
             request = await asyncio.to_thread(self._open, row, now)
+        except LogUnwitnessed:
+            raise  # not now; what is in it shows later
         except CandorError as error:
             # Nothing in it can be trusted, not even where an answer would go.
             code = error.code
@@ -162,6 +165,8 @@ class Owner:
         try:
             self._check_asked(db, request, now)
             resolved = self._releasable(db, request, now)
+        except LogUnwitnessed:
+            raise
         except CandorError as error:
             return _Judged(OwnerEvent.DECLINES, error.message)
         record = resolved.record

@@ -2,6 +2,8 @@
 
 Rules of this file:
 - keys that have expired are refused; nothing is written over: where it goes there must be no database;
+- the witness keys of the backup are not used again, for what was cosigned since is not known; and no index
+  head is signed before the log has said which ones were;
 - both parts are of one backup (`pair`), but the keys may be newer: they were written anew when something was
   destroyed. A record whose key is not among them was destroyed after the backup, and is buried here too, and
   whoever had received it is told to destroy it: that they heard of it before is lost;
@@ -22,6 +24,7 @@ from pathlib import Path
 from candor_node import backup, filings, history, ledger, publisher, recalls
 from candor_node.desk_migrations import key_tables
 from candor_node.driver import Database, DatabaseError, explain, open_database
+from candor_node.tlog import log_store, witness_store
 from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable
 from candor_records.life import LIVE, Act
 from candor_records.records import Dcn, Standing
@@ -112,6 +115,9 @@ def _join(db: Database, folder: Path, keys: Path, note: backup.Note, now: dateti
     db.conn.execute("BEGIN IMMEDIATE")
     destroyed = _bury_keyless(db, now)
     backup.remember(db, folder, note)
+    if "witness_keys" in db.table_names():  # a backup of an older version has none
+        witness_store.forget(db)
+        log_store.restored(db, now)
     ledger.append(db, now, "store.restored", {"user": BY}, {"destroyed": destroyed})
     db.conn.execute("COMMIT")
     records, versions = _open_all(db)

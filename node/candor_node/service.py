@@ -31,6 +31,7 @@ from candor_node.local_view import moment
 from candor_node.request_store import SentRequest
 from candor_node.service_lookups import LookupMethods, at_most, id_prefix, none_or_many
 from candor_node.store import Database
+from candor_node.tlog import local_status
 from candor_proto.disclosure import OwnerState
 from candor_proto.errors import (
     UnknownObject,
@@ -97,6 +98,9 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
         (records, matchable), mail, waiting, given = await node.store.run(work)
         registered, approvals_waiting, reviews_due = await node.store.run(use)
         policy, overdue, unread, late = await node.store.run(owed)
+        log_status = await node.store.run(
+            lambda db: local_status.log_status(db, node.follower, node.own_log_policy, node.clock.now())
+        )
         trouble, directory_trouble = node.connection.trouble, node.indexes.last_error
         return pb.StatusResponse(
             node=config.node,
@@ -141,6 +145,7 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
             approvals_waiting=approvals_waiting,
             reviews_due=reviews_due,
             renewal_trouble="" if node.renewal.trouble is None else str(node.renewal.trouble),
+            log=log_status,
         )
 
     def _members(self) -> list[pb.MemberStatus]:

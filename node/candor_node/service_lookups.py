@@ -81,7 +81,7 @@ class LookupMethods(BatchMethods):
 
     async def _shown(self, search_id: LookupId, user: str, *, looked: bool = True) -> pb.LookupView:
         """A result as it is now; if `looked`, `user` has seen it from now on."""
-        indexes, now = self._node.indexes.indexes, self._node.clock.now()
+        indexes, now = self._node.indexes.vouched(), self._node.clock.now()
 
         def work(db: Database) -> pb.LookupView:
             view = load_view(db, search_id)

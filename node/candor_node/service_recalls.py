@@ -101,6 +101,7 @@ class RecallServicer(recall_local_pb2_grpc.RecallServiceServicer):
         self, request: pb.RecheckLookupRequest, context: Context
     ) -> pb.RecheckLookupResponse:
         search_id = await self._local.search_id(request.lookup_id, request.row)
+        self._node.follower.check_open()
         indexes, now = self._node.indexes.indexes, self._node.clock.now()
         by = speaking_as(context, request.by)
         found = await self._node.store.run(lambda db: recheck_lookup(db, search_id, indexes, now, by))

@@ -35,6 +35,7 @@ from candor_node.driver import (
 )
 from candor_node.migrations import records_migrations
 from candor_node.subject_migrations import subject_migrations
+from candor_node.tlog.migrations import tlog_migrations, witness_migrations
 from candor_proto.errors import AlreadyExists, CandorError, StoreUnusable
 
 __all__ = [
@@ -50,8 +51,13 @@ __all__ = [
 T = TypeVar("T")
 Work = Callable[[Database], T]
 
-# Of everything that happens with a record. What happens between members has tables of its own.
-ALL_MIGRATIONS: tuple[Migrations, ...] = (records_migrations, subject_migrations)
+# Of everything that happens with a record, and of the log. Messages between members have tables of their own.
+ALL_MIGRATIONS: tuple[Migrations, ...] = (
+    records_migrations,
+    subject_migrations,
+    tlog_migrations,
+    witness_migrations,
+)
 
 # Pieces of work that share one commit: the first of them waits for the last, so there is an end to it.
 MAX_GROUP = 100

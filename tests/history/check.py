@@ -53,25 +53,20 @@ def check(
     return faults
 
 
-# `candor_hub.renewal.LEDGER_CERTIFICATE`, restated: the checker reads what is there.
-CERTIFICATES = 100
-
-
 def _databases(world: World) -> Iterator[Fault]:
     if world.hub.damage:
         yield Fault(Name.DAMAGED, "hub", world.hub.damage)
-    if world.hub.ledger_gaps:
-        yield Fault(Name.BROKEN_LEDGER, "hub", "entries are missing")
-    held = Counter((each.sender, each.kind) for each in world.hub.envelopes)
-    # From 100 on the ledger accounts for certificates, which are no envelopes.
-    accounted = {key for key in world.hub.accounted if key[1] < CERTIFICATES}
-    for key in held.keys() | accounted:
-        entries = world.hub.accounted.get(key, 0)
-        # Envelopes are forgotten 30 days after their acceptance, the ledger never.
-        if entries < held[key] or (entries > held[key] and not world.forgets()):
-            yield Fault(
-                Name.BROKEN_LEDGER, "hub", f"{entries} entries for {held[key]} envelopes of kind {key}"
-            )
+    if world.hub.log_fault:
+        yield Fault(Name.BROKEN_LEDGER, "hub", world.hub.log_fault)
+    lookups = sum(each.kind == LOOKUP for each in world.hub.envelopes)
+    counted = (
+        ("lookups", world.hub.logged_lookups, lookups),
+        ("other envelopes", world.hub.logged_others, len(world.hub.envelopes) - lookups),
+    )
+    for what, logged, held in counted:
+        # Envelopes are forgotten 30 days after their acceptance, the log never.
+        if logged < held or (logged > held and not world.forgets()):
+            yield Fault(Name.BROKEN_LEDGER, "hub", f"the log accounts for {logged} {what} of {held}")
     for node in world.nodes.values():
         if node.damage:
             yield Fault(Name.DAMAGED, node.node, node.damage)

@@ -173,7 +173,9 @@ class HubHolding:
     damage: str = ""
     envelopes: tuple[Envelope, ...] = ()
     uses: tuple[Use, ...] = ()
-    # Entries of the hub's ledger, by sender and kind, and whether its numbers have gaps.
-    accounted: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    ledger_gaps: bool = False
+    # How many commitments to lookups, and to other envelopes, the log holds, or will when what waits is
+    # appended; what whoever reads the log would refuse it for.
+    logged_lookups: int = 0
+    logged_others: int = 0
+    log_fault: str = ""
     heads: Mapping[str, int] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 from candor_certs.store import read_private
@@ -26,6 +27,8 @@ from candor_proto.directory import IndexHead
 from candor_proto.errors import CandorError
 from candor_proto.ids import LookupId, Ori
 from candor_proto.statements import Answer, Lookup
+from candor_proto.tlog.entries import Receipts, Requests, log_origin
+from candor_proto.tlog.note import VerifierKey
 from tests.history.holdings import (
     Decided,
     Entry,
@@ -41,8 +44,11 @@ from tests.history.holdings import (
     Target,
     Use,
 )
+from tests.logs import folder_get, read_log
 
 LOOKUP = 1
+# Heads are read, not judged by their age.
+FAR = datetime(9999, 1, 1, tzinfo=UTC)
 # Kinds of recalls that destroy (docs/protocol.md §9.8).
 DESTROYING = (3, 6, 7)
 _MESSAGES = "event LIKE 'lookup.%' OR event LIKE 'disclosure.%' OR event LIKE 'recall.%'"
@@ -257,27 +263,50 @@ def read_hub(config: Config) -> HubHolding:
     try:
         key = read_private(config.keys / DATABASE_KEY)
         with closing(open_database(path, key).conn) as connection:
-            return _hub(Database(connection, execute_plugins=False), limits)
+            return _hub(Database(connection, execute_plugins=False), limits, config)
     except (CandorError, DatabaseError) as error:
         return HubHolding(limits, damage=f"it cannot be read: {error}")
 
 
-def _hub(db: Database, limits: Limits) -> HubHolding:
+def _hub(db: Database, limits: Limits, config: Config) -> HubHolding:
     broken = damage(db)
     db.execute("BEGIN")
-    first, last, count = db.execute(
-        "SELECT coalesce(min(sequence), 1), coalesce(max(sequence), 0), count(*) FROM ledger"
-    ).fetchone()
-    accounted = db.execute("SELECT sender, kind, count(*) FROM ledger GROUP BY sender, kind").fetchall()
+    requests, receipts, fault = _logged(db, config)
     return HubHolding(
         limits=limits,
         damage=broken,
         envelopes=_envelopes(db),
         uses=tuple(Use(*row) for row in db.execute("SELECT node, hour, weak, match, code FROM quota_uses")),
-        accounted={(sender, kind): number for sender, kind, number in accounted},
-        ledger_gaps=(first, last) != (1, count),
+        logged_lookups=requests,
+        logged_others=receipts,
+        log_fault=fault,
         heads=dict(db.execute("SELECT node, sequence FROM heads").fetchall()),
     )
+
+
+def _logged(db: Database, config: Config) -> tuple[int, int, str]:
+    """Commitments to lookups and to others, logged or waiting to be; what is wrong with the log."""
+    shards = db.execute(
+        "SELECT shard, signed, ed25519_key, ml_dsa_key FROM log_shards ORDER BY shard"
+    ).fetchall()
+    waiting = db.execute("SELECT kind, entry FROM log_waiting WHERE kind IN (10, 11)").fetchall()
+    signed = {f"{shard}/signed": octets for shard, octets, _, _ in shards if octets}
+    commitments = {kind: [entry for one, entry in waiting if one == kind] for kind in (10, 11)}
+    if signed:
+        _, _, ed25519, ml_dsa = shards[0]
+        origin = log_origin(config.federation, 1)
+        keys = (VerifierKey(origin, 0x01, ed25519), VerifierKey(origin, 0x06, ml_dsa))
+        try:
+            reading = read_log(folder_get(config.log, signed), keys, FAR, "signed")
+        except (CandorError, AssertionError) as error:
+            return 0, 0, f"the log: {error}"
+        for entry in reading.entries:
+            if isinstance(entry, Requests | Receipts):
+                commitments[entry.KIND] += entry.commitments
+    for found in commitments.values():
+        if len(set(found)) != len(found):
+            return 0, 0, "a commitment is logged twice"
+    return len(commitments[10]), len(commitments[11]), ""
 
 
 def _envelopes(db: Database) -> tuple[Envelope, ...]:

@@ -236,6 +236,7 @@ def test_heartbeats_and_directory_changes_are_told(tmp_path: Path) -> None:
     async def act() -> None:
         async with running_hub(tmp_path / "hub") as hub:
             alpha = await enrol(hub, "alpha")
+            await hub.announced()
             async with alpha.attached() as stream:
                 assert isinstance(await stream.frame(), codec.Heartbeat)
                 bravo = await enrol(hub, "bravo")

@@ -21,6 +21,7 @@ from candor_proto.errors import (
     WrongRole,
 )
 from candor_proto.ids import NodeId
+from candor_proto.signing import SignedStatement
 from candor_wire.status import ERROR_METADATA_KEY
 from candor_wire.v1 import hub_pb2, hub_pb2_grpc
 from tests.certificates import FlawedCertificates, Presented
@@ -65,10 +66,12 @@ def test_every_method_is_refused_to_the_revoked(tmp_path: Path) -> None:
                 lambda: alpha.put_segment(alpha.segment()),
                 lambda: alpha.get_segment(alpha.head([alpha.segment()]).segments[0].address),
                 lambda: alpha.put_head(alpha.head()),
-                lambda: alpha.directory(),
+                lambda: alpha.directory(patient=False),
                 lambda: attach(alpha),
                 lambda: alpha.renew(),
                 lambda: alpha.quota(),
+                lambda: alpha.log_file("shards"),
+                lambda: alpha.put_statement("heartbeat", SignedStatement(b"body", bytes(64))),
             ]
             assert len(calls) == len(peer.ROLES)
             for call in calls:

@@ -44,7 +44,7 @@ def an_accepted_lookup_deleted_at_the_hub(fed: Federation) -> None:
         fed,
         "DELETE FROM lookup_targets",
         "DELETE FROM envelopes WHERE kind = 1",
-        "DELETE FROM ledger WHERE kind = 1",
+        "DELETE FROM log_waiting WHERE kind = 10",
     )
 
 

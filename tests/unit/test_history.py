@@ -79,12 +79,8 @@ class World:
                 Envelope("bravo", RESPONSE, "r1", "d4", NOW, LIFE, ("alpha",), ()),
             ),
             uses=(Use("alpha", NOW, 4, 12, 24),),
-            accounted={
-                ("alpha", LOOKUP): 1,
-                ("bravo", ANSWER): 1,
-                ("alpha", REQUEST): 1,
-                ("bravo", RESPONSE): 1,
-            },
+            logged_lookups=1,
+            logged_others=3,
             heads={"bravo": 2},
         )
 

@@ -24,9 +24,12 @@ from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
 from candor_hub.store.envelopes import Envelopes
 from candor_hub.store.group import GroupWriter
+from candor_hub.store.log import Log
+from candor_hub.store.log_states import LogStates
+from candor_hub.store.logged import Logged
 from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
-from candor_hub.store.quotas import Ledger, Quotas
+from candor_hub.store.quotas import Quotas
 from candor_hub.store.segments import Segments
 from candor_hub.tables import meta
 from candor_proto.errors import StoreUnusable
@@ -48,7 +51,9 @@ class Transaction:
     envelopes: Envelopes
     mailbox: Mailbox
     quotas: Quotas
-    ledger: Ledger
+    log: Log
+    logged: Logged
+    log_states: LogStates
 
     @classmethod
     def over(cls, connection: Connection) -> Transaction:
@@ -61,7 +66,9 @@ class Transaction:
             Envelopes(connection),
             Mailbox(connection),
             Quotas(connection),
-            Ledger(connection),
+            Log(connection),
+            Logged(connection),
+            LogStates(connection),
         )
 
 

@@ -14,6 +14,8 @@ from candor_proto.signing import SignedStatement
 
 _MAX_CERTIFICATE_OCTETS = 16 * 1024
 _MAX_CHAIN = 4
+KEPT_WITNESSED = 8
+KEPT_LATEST = 64
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,12 @@ class Directories:
         chain = Reader(row["chain"]).sequence(_MAX_CHAIN, lambda read: read.octets(_MAX_CERTIFICATE_OCTETS))
         return StoredDirectory(version, SignedStatement(row["body"], row["signature"]), chain)
 
-    def add(self, directory: StoredDirectory, now: datetime, keep: int) -> None:
-        """Store a version; of all but the latest `keep` only digest and signature stay."""
+    def add(self, directory: StoredDirectory, now: datetime, witnessed: int) -> None:
+        """Store a version; of those that nobody fetches any more only digest and signature stay.
+
+        Members fetch the newest one that a witnessed head holds, `witnessed`: it and those just before it are
+        kept, for transfers under way, and the latest ones, which may become it.
+        """
         chain = Writer().sequence(directory.chain, lambda out, der: out.octets(der)).finish()
         self._connection.execute(
             sa.insert(directories).values(
@@ -65,10 +71,27 @@ class Directories:
                 chain=chain,
             )
         )
-        old = directories.c.version <= directory.version - keep
-        self._connection.execute(
-            sa.update(directories).where(old, directories.c.body != b"").values(body=b"", chain=b"")
+        passed = directories.c.version <= witnessed - KEPT_WITNESSED
+        skipped = (directories.c.version > witnessed) & (
+            directories.c.version <= directory.version - KEPT_LATEST
         )
+        gone = sa.update(directories).where(passed | skipped, directories.c.body != b"")
+        self._connection.execute(gone.values(body=b"", chain=b""))
+
+    def kept(self, up_to: int) -> int:
+        """The newest version up to this one whose octets are kept; 0 if none is."""
+        query = sa.select(sa.func.max(directories.c.version)).where(
+            directories.c.version <= up_to, directories.c.body != b""
+        )
+        return self._connection.execute(query).scalar() or 0
+
+    def find(self, version: int) -> StoredDirectory | None:
+        """The version, if it is kept."""
+        query = sa.select(directories.c.version).where(
+            directories.c.version == version, directories.c.body != b""
+        )
+        known = self._connection.execute(query).first() is not None
+        return self.load(version) if known else None
 
     def head(self, node: NodeId) -> StoredHead | None:
         query = sa.select(heads).where(heads.c.node == str(node)).with_for_update()

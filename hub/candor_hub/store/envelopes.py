@@ -33,12 +33,17 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """An envelope to be stored under its key, and who gets it."""
+    """An envelope to be stored under its key, who gets it, and who is named in it and does not.
+
+    `commitment` is what the log says of it.
+    """
 
     envelope: Envelope
     key: Key
     body_digest: Digest
     nodes: frozenset[NodeId]
+    unreached: frozenset[NodeId]
+    commitment: bytes
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class Envelopes:
         numbers = given or self._numbers(accepted)
         posted = list[tuple[Acceptance, tuple[NodeId, ...]]]()
         deliveries, targets = list[tuple[object, ...]](), list[tuple[object, ...]]()
+        unreached, requests = list[tuple[object, ...]](), list[tuple[object, ...]]()
         for each, number in zip(accepted, numbers, strict=True):
             envelope, nodes = each.envelope, tuple(sorted(each.nodes))
             posted.append((each, nodes))
@@ -104,9 +110,13 @@ class Envelopes:
             deliveries += [(node.value, number, sender, expires_at) for node in nodes]
             if envelope.kind is MessageKind.LOOKUP:
                 targets += [(number, node.value) for node in nodes]
+                unreached += [(number, node.value) for node in sorted(each.unreached)]
+                requests.append((each.commitment, number, expires_at))
         columns = ("recipient", "envelope", "sender", "expires_at")
         ids = insert_many(self._connection, "mailbox", columns, deliveries)
         insert_many(self._connection, "lookup_targets", _TARGET, targets)
+        insert_many(self._connection, "lookup_unreached", _TARGET, unreached)
+        insert_many(self._connection, "log_requests", _REQUEST, requests)
         return None if ids is None else tuple(_postings(posted, ids))
 
     def _numbers(self, accepted: Sequence[Acceptance]) -> list[int]:
@@ -124,6 +134,7 @@ def _postings(posted: Iterable[tuple[Acceptance, tuple[NodeId, ...]]], ids: rang
 
 
 _TARGET = ("envelope", "node")
+_REQUEST = ("commitment", "envelope", "expires_at")
 _COLUMNS = (
     "sender",
     "kind",

@@ -1,13 +1,12 @@
-"""Rows of quota uses in hourly buckets, and of the ledger of what was accepted."""
+"""Rows of quota uses in hourly buckets."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from candor_hub.driver import Connection, batches, insert_many, sa
-from candor_hub.tables import ledger, quota_uses
+from candor_hub.driver import Connection, batches, sa
+from candor_hub.tables import quota_uses
 from candor_proto.budget import Use
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import KeyClass, NodeId
@@ -52,30 +51,3 @@ class Quotas:
         """Forget buckets that no window reaches any more; how many."""
         gone = sa.delete(quota_uses).where(quota_uses.c.hour < to_milliseconds(hour))
         return self._connection.execute(gone).rowcount
-
-
-@dataclass(frozen=True)
-class LedgerEntry:
-    """What is remembered of something that was accepted."""
-
-    sender: NodeId
-    kind: int
-    salt: bytes = field(repr=False)
-    commitment: bytes
-
-
-class Ledger:
-    """Salted commitments to what was accepted, append-only."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def append(self, entries: Iterable[LedgerEntry], now: datetime) -> None:
-        """Add the entries, in their order."""
-        at = to_milliseconds(now)
-        columns = ("at", "sender", "kind", "salt", "commitment")
-        rows = [(at, str(one.sender), one.kind, one.salt, one.commitment) for one in entries]
-        insert_many(self._connection, "ledger", columns, rows)
-
-    def count(self) -> int:
-        return self._connection.execute(sa.select(sa.func.count()).select_from(ledger)).scalar() or 0

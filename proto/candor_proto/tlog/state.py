@@ -8,11 +8,9 @@ and the hub keep it in their databases and write what an entry touched.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Protocol
+from dataclasses import replace
 
 from candor_proto.canonical import Reader, Writer, digest
 from candor_proto.directory import Directory
@@ -26,10 +24,8 @@ from candor_proto.errors import (
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.merkle import leaf_hash
 from candor_proto.signing import VerifyingKey
-from candor_proto.tlog.base64lines import HASH_OCTETS
 from candor_proto.tlog.entries import (
     MAX_SERIAL_OCTETS,
-    NO_ROOT,
     Closed,
     Denied,
     DirectoryEntry,
@@ -47,15 +43,27 @@ from candor_proto.tlog.entries import (
     serial_octets,
 )
 from candor_proto.tlog.note import COSIGNATURE_ML_DSA_44, ED25519, VerifierKey
+from candor_proto.tlog.rows import (
+    NO_HEAD,
+    Changes,
+    HeadRow,
+    HeartbeatRow,
+    ListedCounts,
+    NodeRow,
+    RequestCounts,
+    Shard,
+)
 from candor_proto.tlog.statements import (
     Heartbeat,
     WitnessKeyStatement,
     parse_statement,
-    read_count,
-    write_count,
 )
 
-NO_HEAD = bytes(HASH_OCTETS)
+# The rows are part of what a caller stores and gives back.
+__all__ = [
+    "Changes", "HeadRow", "HeartbeatRow", "ListedCounts", "LogState", "NodeRow", "RequestCounts", "Shard",
+    "directory_state", "state_of",
+]  # fmt: skip
 
 
 def directory_state(
@@ -85,164 +93,6 @@ def state_of(directory: Directory) -> bytes:
     return directory_state(members, heads, directory.denied_serials)
 
 
-class RequestCounts(Protocol):
-    """How many commitments the `requests` entries before an index hold; rows in a database, or a list."""
-
-    def add(self, index: int, count: int) -> None:
-        """Entry `index`, above all before, holds `count` commitments."""
-
-    def before(self, index: int) -> int:
-        """The number of commitments in `requests` entries of a lower index."""
-
-
-class ListedCounts:
-    """`RequestCounts` in memory."""
-
-    def __init__(self, rows: Iterable[tuple[int, int]] = ()) -> None:
-        """`rows`: index and number of commitments up to and with it, in order."""
-        self._indexes: list[int] = []
-        self._totals: list[int] = []
-        for index, total in rows:
-            self._indexes.append(index)
-            self._totals.append(total)
-
-    def add(self, index: int, count: int) -> None:
-        self._totals.append((self._totals[-1] if self._totals else 0) + count)
-        self._indexes.append(index)
-
-    def before(self, index: int) -> int:
-        at = bisect_left(self._indexes, index)
-        return self._totals[at - 1] if at else 0
-
-    def rows(self) -> list[tuple[int, int]]:
-        return list(zip(self._indexes, self._totals, strict=True))
-
-
-@dataclass(frozen=True)
-class HeadRow:
-    """The newest index head of a node."""
-
-    sequence: int
-    epoch: int
-    keys: bytes
-    leaf: bytes
-
-
-@dataclass(frozen=True)
-class HeartbeatRow:
-    """The newest heartbeat of a node: its number and the end of its range."""
-
-    number: int
-    end: int
-
-
-@dataclass(frozen=True)
-class NodeRow:
-    """All that the log says of one member so far."""
-
-    member_leaf: bytes
-    signing_key: bytes
-    disclosure_key_digest: bytes
-    joined_at: datetime
-    head: HeadRow | None = None
-    witness: WitnessKeyStatement | None = None
-    # Digests of every witness key that it handed in: nobody else can take one over.
-    witness_key_digests: tuple[bytes, ...] = ()
-    heartbeat: HeartbeatRow | None = None
-
-    @property
-    def leaves(self) -> bytes:
-        """m_i of §14.4."""
-        return self.member_leaf + (self.head.leaf if self.head else NO_HEAD)
-
-    def encode(self) -> bytes:
-        writer = Writer("log-state-node").fixed(self.member_leaf, 32).fixed(self.signing_key, 32)
-        writer.fixed(self.disclosure_key_digest, 32).time(self.joined_at).integer(self.head is not None, 1)
-        if self.head:
-            write_count(writer, self.head.sequence).integer(self.head.epoch, 4)
-            writer.fixed(self.head.keys, 96).fixed(self.head.leaf, 32)
-        writer.octets(self.witness.encode() if self.witness else b"")
-        writer.sequence(self.witness_key_digests, lambda out, item: out.fixed(item, 32))
-        writer.integer(self.heartbeat is not None, 1)
-        if self.heartbeat:
-            write_count(write_count(writer, self.heartbeat.number), self.heartbeat.end)
-        return writer.finish()
-
-    @classmethod
-    def decode(cls, data: bytes) -> NodeRow:
-        """Raises MalformedMessage."""
-        reader = Reader(data, "log-state-node")
-        leaf, key, disclosure, joined = reader.fixed(32), reader.fixed(32), reader.fixed(32), reader.time()
-        head = heartbeat = None
-        if reader.integer(1):
-            head = HeadRow(read_count(reader), reader.integer(4), reader.fixed(96), reader.fixed(32))
-        statement = reader.octets()
-        digests = reader.sequence(1 << 20, lambda read: read.fixed(32))
-        if reader.integer(1):
-            heartbeat = HeartbeatRow(read_count(reader), read_count(reader))
-        reader.finish()
-        witness = WitnessKeyStatement.decode(statement) if statement else None
-        return cls(leaf, key, disclosure, joined, head, witness, digests, heartbeat)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The part of the state that is one row: which shard, how far, and what stands once."""
-
-    federation: FederationName
-    number: int
-    previous_origin: str = ""
-    previous_size: int = 0
-    previous_root: bytes = NO_ROOT
-    size: int = 0
-    closed: Closed | None = None
-    directory: DirectoryEntry | None = None
-    policy_version: int = 0
-    # Whether `directory` and `policy_version` are still those of the shard before.
-    directory_carried: bool = False
-    policy_carried: bool = False
-
-    @property
-    def origin(self) -> str:
-        return log_origin(self.federation, self.number)
-
-    def encode(self) -> bytes:
-        writer = Writer("log-state").text(str(self.federation)).integer(self.number, 4)
-        write_count(writer.text(self.previous_origin), self.previous_size).fixed(self.previous_root, 32)
-        write_count(writer, self.size).octets(self.closed.encode() if self.closed else b"")
-        writer.octets(self.directory.encode() if self.directory else b"").integer(self.policy_version, 4)
-        return writer.integer(self.directory_carried, 1).integer(self.policy_carried, 1).finish()
-
-    @classmethod
-    def decode(cls, data: bytes) -> Shard:
-        """Raises MalformedMessage."""
-        reader = Reader(data, "log-state")
-        federation, number = FederationName(reader.text(64)), reader.integer(4)
-        origin, size, root = reader.text(), read_count(reader), reader.fixed(32)
-        here, closing, listing = read_count(reader), reader.octets(), reader.octets()
-        policy_version, directory_carried, policy_carried = (reader.integer(octets) for octets in (4, 1, 1))
-        reader.finish()
-        closed = parse_entry(closing) if closing else None
-        directory = parse_entry(listing) if listing else None
-        if not isinstance(closed, Closed | None) or not isinstance(directory, DirectoryEntry | None):
-            raise MalformedMessage("Not the state of a log.")
-        return cls(
-            federation, number, origin, size, root, here, closed, directory, policy_version,
-            bool(directory_carried), bool(policy_carried),
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Changes:
-    """The rows that differ since they were taken last."""
-
-    shard: bytes
-    nodes: Mapping[NodeId, bytes] = field(default_factory=dict)
-    denied: tuple[int, ...] = ()
-    # Index of a `requests` entry, number of commitments in it.
-    requests: tuple[tuple[int, int], ...] = ()
-
-
 class LogState:
     """The state of one shard after `size` entries."""
 
@@ -254,7 +104,8 @@ class LogState:
         counts: RequestCounts | None = None,
     ) -> None:
         """From the rows that were kept; `first` and `successor` begin anew."""
-        self.shard = shard
+        # What every entry changes is not kept in the row: a row is made when it is asked for.
+        self._shard, self._size = shard, shard.size
         self.nodes: dict[NodeId, NodeRow] = dict(nodes or {})
         self.counts: RequestCounts = ListedCounts() if counts is None else counts
         self._order = sorted(self.nodes)
@@ -284,17 +135,24 @@ class LogState:
         return LogState(following, counts=counts)
 
     @property
+    def shard(self) -> Shard:
+        """The row of this shard after the entries so far."""
+        if self._shard.size != self._size:
+            self._shard = replace(self._shard, size=self._size)
+        return self._shard
+
+    @property
     def size(self) -> int:
-        return self.shard.size
+        return self._size
 
     @property
     def origin(self) -> str:
-        return self.shard.origin
+        return self._shard.origin
 
     @property
     def directory(self) -> DirectoryEntry | None:
         """The newest `directory` entry; when a further shard begins, the last one of the shard before."""
-        return self.shard.directory
+        return self._shard.directory
 
     @property
     def denied(self) -> tuple[int, ...]:
@@ -354,18 +212,18 @@ class LogState:
         )
 
     def _take(self, index: int, octets: bytes, entry: Entry) -> None:
-        shard = self.shard
-        if index != shard.size:
-            raise MalformedMessage(f"it is not the next one, which is {shard.size}.")
+        shard = self._shard
+        if index != self._size:
+            raise MalformedMessage(f"it is not the next one, which is {self._size}.")
         if shard.closed is not None:
             raise MalformedMessage("the shard is closed.")
         if isinstance(entry, Opened) != (index == 0):
             raise MalformedMessage("`opened` stands first in a shard, and nowhere else.")
-        following = replace(shard, size=index + 1)
         match entry:
             case Requests():
-                self.counts.add(index, len(entry.commitments))
-                self._new_requests.append((index, len(entry.commitments)))
+                count = len(entry.commitments)
+                self.counts.add(index, count)
+                self._new_requests.append((index, count))
             case HeadEntry():
                 self._head(octets, entry)
             case MemberEntry():
@@ -373,23 +231,23 @@ class LogState:
             case Statement():
                 self._statement(index, entry)
             case DirectoryEntry():
-                following = self._directory(following, entry)
+                self._shard = self._directory(shard, entry)
             case Denied():
                 self._deny(entry)
             case PolicyEntry():
-                following = self._policy(following, entry)
+                self._shard = self._policy(shard, entry)
             case Opened():
                 self._opened(entry)
             case Closed():
                 if entry.next_origin != log_origin(shard.federation, shard.number + 1):
                     raise MalformedMessage("it names another log than the next shard.")
-                following = replace(following, closed=entry)
+                self._shard = replace(shard, closed=entry)
             case _:
                 pass
-        self.shard = following
+        self._size = index + 1
 
     def _opened(self, entry: Opened) -> None:
-        shard = self.shard
+        shard = self._shard
         if (entry.federation, entry.shard) != (shard.federation, shard.number):
             raise MalformedMessage("it opens another shard, or that of another federation.")
         end = (entry.previous_origin, entry.previous_size, entry.previous_root)
@@ -466,7 +324,7 @@ class LogState:
         node = statement.node
         row = self._row(node)
         entry.signed.verify(entry.context, VerifyingKey(row.signing_key), str(node))
-        if statement.federation != self.shard.federation:
+        if statement.federation != self._shard.federation:
             raise MalformedMessage(f"a statement of {node} for another federation.")
         if isinstance(statement, Heartbeat):
             self._store(node, self._heartbeat(index, row, statement))

@@ -148,6 +148,13 @@ def tree_root(reader: TileReader, size: int) -> bytes:
     return _Tree(reader, size).root(0, size)
 
 
+def prefix_root(reader: TileReader, first: int, size: int) -> bytes:
+    """The root that the log had at `first` entries, out of the tiles that it has at `size`."""
+    if not 0 <= first <= size:
+        raise MalformedMessage("A log does not shrink.")
+    return _Tree(reader, size).root(0, first)
+
+
 def inclusion_proof(reader: TileReader, index: int, size: int) -> tuple[bytes, ...]:
     """The proof of entry `index` in the log of `size` entries (RFC 6962 §2.1.1)."""
     if not 0 <= index < size:

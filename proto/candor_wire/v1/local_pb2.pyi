@@ -72,6 +72,7 @@ class StatusResponse(_message.Message):
     OVERDUE_FIELD_NUMBER: _builtins.int
     RECALLS_UNREAD_FIELD_NUMBER: _builtins.int
     LATE_MATCHES_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     federation: _builtins.str
     name: _builtins.str
@@ -123,6 +124,8 @@ class StatusResponse(_message.Message):
     def reviews_due(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Weeks whose use of this node nobody has reviewed, as 2026-W48."""
 
+    @_builtins.property
+    def log(self) -> Global___LogStatus: ...
     def __init__(
         self,
         *,
@@ -157,14 +160,81 @@ class StatusResponse(_message.Message):
         overdue: _builtins.int = ...,
         recalls_unread: _builtins.int = ...,
         late_matches: _builtins.int = ...,
+        log: Global___LogStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["log", b"log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "late_matches", b"late_matches", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "overdue", b"overdue", "policy", b"policy", "recalls_unread", b"recalls_unread", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "late_matches", b"late_matches", "log", b"log", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "overdue", b"overdue", "policy", b"policy", "recalls_unread", b"recalls_unread", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class LogStatus(_message.Message):
+    """Where this node stands with the federation's log (docs/protocol.md §15)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    WITNESSED_AT_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    WITNESSES_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
+    POLICY_SHA256_FIELD_NUMBER: _builtins.int
+    OWN_POLICY_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Empty before the first head was taken up; so are the next five."""
+    size: _builtins.int
+    witnessed_at: _builtins.str
+    """When enough witnesses had signed the newest head."""
+    age: _builtins.str
+    """current, late or closed."""
+    policy_version: _builtins.int
+    witnesses: _builtins.int
+    notice: _builtins.str
+    """What the age means, in words; empty while the log is current."""
+    trouble: _builtins.str
+    """Why it was not followed the last time; empty when it was."""
+    policy_sha256: _builtins.str
+    """Of the first policy of the log, or of the operator's own: compared by another channel."""
+    own_policy: _builtins.bool
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Witnesses of the policy that have not signed the newest head."""
+
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a person must look into: contradictions, and what is said in this node's name."""
+
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        size: _builtins.int = ...,
+        witnessed_at: _builtins.str = ...,
+        age: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
+        witnesses: _builtins.int = ...,
+        notice: _builtins.str = ...,
+        trouble: _builtins.str = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+        alarms: _abc.Iterable[_builtins.str] | None = ...,
+        policy_sha256: _builtins.str = ...,
+        own_policy: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "alarms", b"alarms", "missing", b"missing", "notice", b"notice", "origin", b"origin", "own_policy", b"own_policy", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "size", b"size", "trouble", b"trouble", "witnessed_at", b"witnessed_at", "witnesses", b"witnesses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogStatus: _TypeAlias = LogStatus  # noqa: Y015
 
 @_typing.final
 class MemberStatus(_message.Message):

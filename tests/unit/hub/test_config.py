@@ -39,6 +39,7 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
         'public_address = "hub.example:7443"\npublic_enrolment_address = "hub.example:7444"\n'
         'data = "state"\nissuing = "/safe/issuing"\ndatabase_url = "sqlite:////state/hub.db"\n'
         "new_member_wait_hours = 0\nnodes = 12\n"
+        'log_address = "0.0.0.0:443"\nlog_certificate = "log.pem"\nlog_key = "log.key"\n'
         "[quota]\ntotal = 100\nweak = 10\nmatch = 20\ncode = 30\nday_share = 1\n"
     )
     config = load_config(written(tmp_path, text))
@@ -48,8 +49,27 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
     assert config.database == "sqlite:////state/hub.db"
     assert config.new_member_wait == timedelta(0)
     assert config.nodes == 12
+    assert config.log_address == "0.0.0.0:443"
+    assert (config.log_certificate, config.log_key) == (tmp_path / "log.pem", tmp_path / "log.key")
     assert config.quota == Quota(100, 10, 20, 30, 1)
     assert set(SETTINGS) <= set(text.replace("[quota]", "quota =").replace(" =", "").split())
+
+
+@pytest.mark.parametrize(
+    ("enrolment", "log"), [("0.0.0.0:7444", "0.0.0.0:7445"), ("127.0.0.1:0", "127.0.0.1:0")]
+)
+def test_the_log_is_read_beside_the_enrolment_port(tmp_path: Path, enrolment: str, log: str) -> None:
+    text = SMALLEST.replace(
+        next(line for line in SMALLEST.splitlines() if line.startswith("enrolment_address")),
+        f'enrolment_address = "{enrolment}"',
+    )
+    assert load_config(written(tmp_path, text)).log_address == log
+
+
+@pytest.mark.parametrize("line", ['log_key = "log.key"', 'log_certificate = "log.pem"'])
+def test_a_certificate_of_the_log_comes_with_its_key(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ConfigInvalid, match=line.split()[0]):
+        load_config(written(tmp_path, f"{SMALLEST}{line}\n"))
 
 
 def test_every_mistake_is_reported_at_once_with_file_and_key(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from candor_certs.chain import verify_directory_certificate
-from candor_hub.directory import KEPT_VERSIONS
 from candor_hub.keys import load_keys, renew
+from candor_hub.store.directories import KEPT_LATEST, KEPT_WITNESSED
 from candor_proto.directory import MemberStatus, VerifiedDirectory, verify_directory
 from candor_proto.errors import CertificateRevoked, DenyListStale, NotAMember, UnknownObject
 from candor_proto.ids import NodeId
@@ -20,6 +20,7 @@ from candor_proto.signing import VerifyingKey
 from candor_wire.codec import chain_digest
 from tests.hub_members import FEDERATION
 from tests.unit.hub.offices import Office, office, opened
+from tests.unit.hub.tlog.desks import desk_over
 
 
 @pytest.fixture
@@ -81,17 +82,44 @@ def test_strangers_are_unknown(hub: Office) -> None:
         hub.directory.latest().view.member(NodeId("nobody"))
 
 
-def test_of_old_versions_only_digest_and_signature_stay(hub: Office) -> None:
+def kept(hub: Office) -> set[int]:
+    """Of which versions the octets are kept."""
+    with hub.store.read() as tx:
+        rows = tx.directories._connection.exec_driver_sql(
+            "SELECT version, length(body), length(signature) FROM directories"
+        ).all()
+    assert {signature for _, _, signature in rows} == {64}
+    return {version for version, body, _ in rows if body}
+
+
+def test_of_versions_that_nobody_fetches_only_digest_and_signature_stay(hub: Office) -> None:
     hub.join("alpha")
-    for _ in range(KEPT_VERSIONS + 2):
+    desk = desk_over(hub)
+    desk.settle()
+    witnessed = hub.directory.latest().version
+    for _ in range(KEPT_LATEST + 2):
         hub.directory.set_status(NodeId("alpha"), MemberStatus.ACTIVE, hub.clock.now())
     latest = hub.directory.latest().version
-    with hub.store.read() as tx:
-        sizes = [len(tx.directories.load(version).statement.body or b"") for version in (latest, latest - 7)]
-        assert all(sizes)
-        assert tx.directories._connection.exec_driver_sql(
-            f"SELECT length(body), length(signature) FROM directories WHERE version = {latest - 8}"
-        ).one() == (0, 64)
+    # The witnessed one is what members get, however many came behind it.
+    assert kept(hub) == {*range(1, witnessed + 1), *range(latest - KEPT_LATEST + 1, latest + 1)}
+    desk.settle()
+    hub.directory.set_status(NodeId("alpha"), MemberStatus.ACTIVE, hub.clock.now())
+    assert kept(hub) == set(range(latest - KEPT_WITNESSED + 1, latest + 2))
+
+
+def test_a_member_gets_the_newest_witnessed_version_or_the_one_it_asks_for(hub: Office) -> None:
+    desk = desk_over(hub)
+    with pytest.raises(UnknownObject):
+        hub.directory.shown(0, None)
+    hub.join("alpha")
+    desk.settle()
+    witnessed = hub.directory.latest().version
+    hub.directory.set_status(NodeId("alpha"), MemberStatus.SUSPENDED, hub.clock.now())
+    assert hub.directory.latest().version == witnessed + 1
+    assert hub.directory.shown(witnessed, None).version == witnessed
+    assert hub.directory.shown(witnessed, witnessed + 1).version == witnessed + 1
+    with pytest.raises(UnknownObject):
+        hub.directory.shown(witnessed, witnessed + 2)
 
 
 def test_a_snapshot_that_is_too_old_admits_nobody(hub: Office) -> None:

@@ -13,6 +13,7 @@ from candor_hub import index as index_module
 from candor_proto.directory import IndexHead
 from candor_proto.errors import (
     IdentityMismatch,
+    KeyMismatch,
     LimitExceeded,
     MalformedMessage,
     NotCanonical,
@@ -123,8 +124,18 @@ def test_a_head_that_goes_back_is_refused(hub: Office, alpha: Member) -> None:
 
 def test_a_second_head_of_the_same_sequence_is_refused(hub: Office, alpha: Member) -> None:
     publish(hub, alpha, alpha.head(sequence=5))
+    later = hub.clock.now() + timedelta(minutes=1)
     with pytest.raises(Rollback):
-        publish(hub, alpha, alpha.head(sequence=5))
+        publish(hub, alpha, alpha.head(sequence=5, issued_at=later))
+
+
+def test_a_head_with_other_keys_in_the_same_epoch_is_refused(hub: Office, alpha: Member) -> None:
+    """§14.5: logged, it would make everybody refuse the log."""
+    publish(hub, alpha, alpha.head(sequence=5))
+    alpha.epoch_keys.clear()
+    with pytest.raises(KeyMismatch):
+        publish(hub, alpha, alpha.head(sequence=6))
+    publish(hub, alpha, alpha.head(sequence=6, epoch=2))
 
 
 def test_a_head_from_the_future_is_refused(hub: Office, alpha: Member) -> None:

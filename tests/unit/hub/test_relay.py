@@ -29,6 +29,7 @@ from candor_proto.errors import (
 )
 from candor_proto.ids import LookupShape, NodeId, Purpose
 from candor_proto.signing import SigningKey
+from candor_proto.tlog.entries import receipt_commitment, request_commitment
 from candor_wire.codec import MessageKind
 from tests.hub_members import Member
 from tests.unit.hub.offices import Office, office
@@ -346,15 +347,18 @@ def test_one_sender_cannot_fill_anothers_mailbox(
 # --- what is kept -------------------------------------------------------------------------------------
 
 
-def test_what_was_accepted_is_in_the_ledger_and_what_was_refused_is_not(
+def test_what_was_accepted_waits_to_be_logged_and_what_was_refused_does_not(
     hub: Office, alpha: Member, bravo: Member
 ) -> None:
-    with hub.store.read() as tx:
-        before = tx.ledger.count()
-    lookup = alpha.lookup([bravo])
+    lookup, sealed = alpha.lookup([bravo]), alpha.sealed(bravo.node)
     hub.submit(lookup, alpha)
     hub.submit(lookup, alpha)
+    hub.submit(sealed, alpha)
     with pytest.raises(PurposeRefused):
         hub.submit(alpha.lookup([bravo], purpose=Purpose.C), alpha)
     with hub.store.read() as tx:
-        assert tx.ledger.count() == before + 1
+        waiting = [(each.kind, each.entry) for each in tx.log.waiting(100) if each.kind >= 10]
+    assert waiting == [
+        (10, request_commitment(lookup.statement)),
+        (11, receipt_commitment(3, sealed.body)),
+    ]

@@ -10,7 +10,7 @@ import pytest
 from candor_hub import driver, migrations
 from candor_hub.driver import explain, insert_many, open_engine, sa, writing
 from candor_hub.store import Store
-from candor_hub.tables import ledger, meta
+from candor_hub.tables import log_waiting, meta
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 from candor_proto.ids import NodeId
 from tests.hub_members import ShiftedClock
@@ -194,12 +194,12 @@ def test_an_sqlite_with_the_wal_reset_bug_is_refused(created: Path, monkeypatch:
 
 def test_numbers_of_many_rows_are_those_that_the_database_gave(tmp_path: Path) -> None:
     with office(tmp_path) as hub, hub.store.write() as tx:
-        connection = tx.ledger._connection
-        columns = ("at", "sender", "kind", "salt", "commitment")
-        for count in (1, 3, 700):
-            rows = [(number, "alpha", count, b"", b"") for number in range(count)]
-            given = insert_many(connection, "ledger", columns, rows)
-            found = sa.select(ledger.c.sequence, ledger.c.at).where(ledger.c.kind == count)
+        connection = tx.log._connection
+        columns = ("at", "opening", "kind", "entry")
+        for count in (101, 103, 700):
+            rows = [(number, 0, count, b"") for number in range(count)]
+            given = insert_many(connection, "log_waiting", columns, rows)
+            found = sa.select(log_waiting.c.number, log_waiting.c.at).where(log_waiting.c.kind == count)
             assert given is not None
             rows_found = [tuple(row) for row in connection.execute(found)]
             assert sorted(rows_found) == list(zip(given, range(count), strict=True))

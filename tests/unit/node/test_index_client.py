@@ -53,7 +53,7 @@ class Hub:
 def client(folder: Path, hub: Hub, federation_records: int | None = None) -> IndexClient:
     unused: Any = None
     of_hub: Any = hub
-    return IndexClient(of_hub, unused, folder, FEDERATION, [], SystemClock(), federation_records)
+    return IndexClient(of_hub, unused, folder, FEDERATION, [], SystemClock(), unused, federation_records)
 
 
 def take(folder: Path, hub: Hub, head: IndexHead = HEAD, ref: SegmentRef = REF) -> Any:

@@ -1,0 +1,484 @@
+"""How a node reads the log: what it takes up, and what it does not (docs/protocol.md §14, §15)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from candor_proto.errors import LogInconsistent, LogUnwitnessed, Rollback, SignatureInvalid
+from candor_proto.tlog.policy import parse_policy
+from tests.memory_log import NOW, Log, later
+from tests.unit.node.tlog.scenes import Reader, play
+
+BOTH = ("alpha", "bravo")
+
+
+def test_a_fresh_node_reads_the_whole_log(tmp_path: Path) -> None:
+    log = Log()
+    log.grow(300)
+    log.publish(NOW, *BOTH)
+
+    async def scene(reader: Reader) -> None:
+        view = await reader.follower.follow()
+        assert (view.size, view.shard, view.policy_version) == (log.size, 1, 2)
+        assert view.directory == log.state.directory
+        assert view.time_of_witness == NOW.replace(microsecond=0)
+
+    play(tmp_path, scene, log)
+
+
+def test_a_head_without_its_quorum_changes_nothing(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        before = await reader.follower.follow()
+        log.grow()
+        log.publish(later(minutes=1), "alpha")
+        reader.clock.pass_(minutes=2)
+        error = await reader.refused()
+        assert isinstance(error, LogUnwitnessed)
+        assert reader.follower.view == before
+        assert reader.follower.missing == ("member/bravo", "member/charlie")
+
+    play(tmp_path, scene)
+
+
+def test_cosignatures_of_strangers_count_for_nothing(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log, others = reader.log, Log()
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        log.grow()
+        signed = log.head(later(minutes=1), "alpha")
+        for keys in others.witnesses.values():
+            signed = signed.with_signatures(keys.cosign(signed.checkpoint, NOW)[:1])
+        log.files["1/checkpoint"] = signed.encode()
+        assert isinstance(await reader.refused(), (LogUnwitnessed, SignatureInvalid))
+
+    play(tmp_path, scene)
+
+
+def test_a_cosignature_that_does_not_verify_refuses_the_head(tmp_path: Path) -> None:
+    """Even if the others make the quorum: it says that somebody changed something (§15.5)."""
+
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        of_another_head = log.head(NOW, "charlie").signatures[-2:]
+        log.grow()
+        signed = log.head(later(minutes=1), *BOTH)
+        log.files["1/checkpoint"] = signed.with_signatures(of_another_head).encode()
+        assert isinstance(await reader.refused(), SignatureInvalid)
+
+    play(tmp_path, scene)
+
+
+def test_a_head_below_the_one_seen_is_a_rollback(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.grow(5)
+        log.publish(NOW, *BOTH)
+        view = await reader.follower.follow()
+        log.publish(later(minutes=1), *BOTH, size=log.size - 2)
+        assert isinstance(await reader.refused(), Rollback)
+        assert reader.follower.view == view
+        (kept,) = await reader.contradictions()
+        assert kept.kind == "rolled-back-log"
+
+    play(tmp_path, scene)
+
+
+def test_an_old_head_shown_again_is_a_rollback_and_no_evidence(tmp_path: Path) -> None:
+    """Its signing time is the older one: an honest log signed both."""
+
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        old = log.publish(NOW, *BOTH)
+        log.grow(2)
+        log.publish(later(minutes=1), *BOTH)
+        await reader.follower.follow()
+        log.files["1/checkpoint"] = old.encode()
+        assert isinstance(await reader.refused(), Rollback)
+        assert await reader.contradictions() == []
+
+    play(tmp_path, scene)
+
+
+def test_a_restart_keeps_what_was_seen(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.grow(5)
+        log.publish(NOW, *BOTH)
+        view = await reader.follower.follow()
+        log.publish(later(minutes=1), *BOTH, size=log.size - 2)
+        reader.restart()
+        await reader.follower.load()
+        assert reader.follower.view == view
+        assert isinstance(await reader.refused(), Rollback)
+
+    play(tmp_path, scene)
+
+
+def test_another_root_of_the_same_size_is_a_fork(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log, fork = reader.log, reader.log.fork()
+        log.grow()
+        fork.grow()
+        log.publish(NOW, *BOTH)
+        fork.publish(later(minutes=1), *BOTH)
+        view = await reader.follower.follow()
+        reader.log = fork
+        assert isinstance(await reader.refused(), LogInconsistent)
+        assert reader.follower.view == view
+        (kept,) = await reader.contradictions()
+        assert kept.kind == "forked-log"
+        assert kept.extra["proof"] == []
+        assert any("forked-log" in warning for warning in reader.follower.warnings())
+
+    play(tmp_path, scene)
+
+
+def test_a_larger_head_of_another_branch_is_a_fork_with_its_proof(tmp_path: Path) -> None:
+    """The split view: two members are shown two logs, and one of them is shown the other's (§15.5)."""
+
+    async def scene(reader: Reader) -> None:
+        log, fork = reader.log, reader.log.fork()
+        log.grow(3)
+        fork.grow(7)
+        log.publish(NOW, *BOTH)
+        fork.publish(later(minutes=1), *BOTH)
+        view = await reader.follower.follow()
+        reader.log = fork
+        error = await reader.refused()
+        assert isinstance(error, LogInconsistent)
+        assert "does not continue" in error.message
+        assert reader.follower.view == view
+        (kept,) = await reader.contradictions()
+        assert kept.kind == "forked-log"
+        assert kept.extra["proof"]
+        assert (kept.first, kept.second) == (log.heads[1].encode(), fork.heads[1].encode())
+
+    play(tmp_path, scene)
+
+
+def _changed(octets: bytes) -> bytes:
+    return octets[:-1] + bytes([octets[-1] ^ 1])
+
+
+@pytest.mark.parametrize("how", ["truncated", "lengthened", "changed", "reordered", "replaced"])
+def test_entries_that_are_not_those_of_the_head_are_refused(tmp_path: Path, how: str) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        view = await reader.follower.follow()
+        log.grow(4)
+        log.publish(later(minutes=1), *BOTH)
+        path = f"1/tile/entries/000.p/{log.size}"
+        octets, entries = log.file(path), log.entries[0]
+        assert octets is not None
+        served = {
+            "truncated": octets[:-5],
+            "lengthened": octets + b"\0\0",
+            "changed": _changed(octets),
+            "reordered": _bundle([*entries[:-2], entries[-1], entries[-2]]),
+            "replaced": _bundle([*entries[:-1], entries[-2]]),
+        }
+        log.files[path] = served[how]
+        assert (await reader.refused()).code in ("log_inconsistent", "malformed_message", "not_canonical")
+        assert reader.follower.view == view
+        del log.files[path]
+        assert (await reader.follower.follow()).size == log.size
+
+    play(tmp_path, scene)
+
+
+def _bundle(entries: list[bytes]) -> bytes:
+    from candor_proto.tlog.tiles import encode_bundle
+
+    return encode_bundle(entries)
+
+
+def test_an_entry_that_breaks_a_rule_refuses_the_log(tmp_path: Path) -> None:
+    """Under whatever head: the witnesses vouch for one log, not for its sense (§14.5)."""
+
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        view = await reader.follower.follow()
+        fork = log.fork()
+        fork.force(log.entries[0][0])
+        fork.publish(later(minutes=1), *BOTH)
+        reader.log = fork
+        error = await reader.refused()
+        assert isinstance(error, LogInconsistent)
+        assert "breaks its rules" in error.message
+        assert reader.follower.view == view
+        # Every head above it is refused as well; the one before it still stands.
+        fork.force(log.entries[0][0])
+        fork.publish(later(minutes=2), *BOTH)
+        assert isinstance(await reader.refused(), LogInconsistent)
+        reader.log = log
+        log.grow()
+        log.publish(later(minutes=3), *BOTH)
+        assert (await reader.follower.follow()).size == log.size
+
+    play(tmp_path, scene)
+
+
+def test_a_head_of_the_same_size_is_younger_or_nothing(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(later(minutes=10), *BOTH)
+        reader.clock.pass_(minutes=20)
+        assert (await reader.follower.follow()).time_of_witness == later(minutes=10)
+        log.publish(later(minutes=5), *BOTH)
+        assert (await reader.follower.follow()).time_of_witness == later(minutes=10)
+        log.publish(later(minutes=20), *BOTH)
+        assert (await reader.follower.follow()).time_of_witness == later(minutes=20)
+
+    play(tmp_path, scene)
+
+
+def test_cosignatures_from_the_future_do_not_make_it_younger(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        signed = log.head(NOW, "alpha")
+        for name, minutes in (("bravo", 3), ("charlie", 10)):
+            keys = log.witnesses[log.parties[name].node]
+            signed = signed.with_signatures(keys.cosign(signed.checkpoint, later(minutes=minutes)))
+        log.files["1/checkpoint"] = signed.encode()
+        assert (await reader.follower.follow()).time_of_witness == NOW
+
+    play(tmp_path, scene)
+
+
+def test_the_head_of_another_log_is_refused(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log, other = reader.log, Log()
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        other.grow(3)
+        other.publish(NOW, *BOTH)
+        reader.log = other
+        assert isinstance(await reader.refused(), SignatureInvalid)
+
+    play(tmp_path, scene)
+
+
+# --- policies ---------------------------------------------------------------------------------------
+
+
+def test_a_policy_comes_into_force_under_the_one_before_it(tmp_path: Path) -> None:
+    """A new policy's own witnesses cannot bring it in (§15.4)."""
+
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        log.files.pop("1/policy/3", None)
+        log.add_policy(_alone(log))
+        signed = log.head(later(minutes=1), "charlie")
+        log.files["1/checkpoint"] = signed.encode()
+        assert isinstance(await reader.refused(), LogUnwitnessed)
+        # Nor does a head that the hub says was enough for it.
+        log.files["1/policy/3"] = signed.encode()
+        assert isinstance(await reader.refused(), LogUnwitnessed)
+        assert reader.follower.view is not None
+        assert reader.follower.view.policy_version == 2
+        log.files["1/policy/3"] = log.head(later(minutes=2), *BOTH).encode()
+        view = await reader.follower.follow()
+        assert view.policy_version == 3
+        assert view.policy == parse_policy(_alone(log))
+
+    play(tmp_path, scene)
+
+
+def _alone(log: Log) -> bytes:
+    """A policy that needs charlie and nobody else."""
+    key = log.witnesses[log.parties["charlie"].node].verifier_keys[1]
+    logs = "".join(f"log {key.encode()}\n" for key in log.keys[-1].verifier_keys)
+    return f"{logs}witness only {key.encode()}\nquorum only\n".encode()
+
+
+def test_several_policies_are_taken_one_after_the_other(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        log.add_policy(_alone(log))
+        log.publish(later(minutes=1), *BOTH)
+        log.grow()
+        log.add_policy(log.policy_of("alpha", "bravo", "charlie"))
+        log.publish(later(minutes=2), "charlie")
+        log.grow(3)
+        log.publish(later(minutes=3), *BOTH)
+        view = await reader.follower.follow()
+        assert (view.policy_version, view.size) == (4, log.size)
+
+    play(tmp_path, scene)
+
+
+def test_a_head_that_only_an_older_policy_is_satisfied_with_is_not_enough(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        log.add_policy(_alone(log))
+        log.publish(later(minutes=1), *BOTH)
+        assert (await reader.follower.follow()).policy_version == 3
+        log.grow()
+        log.publish(later(minutes=2), *BOTH)
+        assert isinstance(await reader.refused(), LogUnwitnessed)
+
+    play(tmp_path, scene)
+
+
+def test_an_operators_own_policy_is_used_and_none_of_the_log(tmp_path: Path) -> None:
+    log = Log()
+    own = parse_policy(_alone(log))
+
+    async def scene(reader: Reader) -> None:
+        log.publish(NOW, *BOTH)
+        assert isinstance(await reader.refused(), LogUnwitnessed)
+        log.publish(NOW, "charlie")
+        view = await reader.follower.follow()
+        assert (view.policy_version, view.policy) == (0, own)
+        log.add_policy()
+        log.publish(later(minutes=1), *BOTH)
+        assert isinstance(await reader.refused(), LogUnwitnessed)
+
+    play(tmp_path, scene, log, policy=own)
+
+
+def test_the_first_policy_stays_the_one_that_was_seen_first(tmp_path: Path) -> None:
+    """Who comes with another first policy is another log: people compared this one (§15.4)."""
+
+    async def scene(reader: Reader) -> None:
+        log, other = reader.log, Log(quorum=False)
+        log.publish(NOW, *BOTH)
+        await reader.follower._policy()
+        other.publish(NOW)
+        reader.log = other
+        assert isinstance(await reader.refused(), SignatureInvalid)
+        reader.log = log
+        await reader.follower.follow()
+
+    play(tmp_path, scene)
+
+
+# --- shards -----------------------------------------------------------------------------------------
+
+
+def test_the_next_shard_is_followed_when_this_one_is_closed(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.add_directory()
+        log.publish(NOW, *BOTH)
+        before = await reader.follower.follow()
+        log.rotate(later(minutes=1), *BOTH)
+        # Closed, and nothing of the next one is witnessed yet.
+        view = await reader.follower.follow()
+        assert (view.shard, view.directory) == (1, before.directory)
+        log.publish(later(minutes=2), "alpha")
+        assert isinstance(await reader.refused(), LogUnwitnessed)
+        log.publish(later(minutes=3), *BOTH)
+        view = await reader.follower.follow()
+        assert (view.shard, view.size, view.directory) == (2, log.size, before.directory)
+        log.add_directory()
+        log.publish(later(minutes=4), *BOTH)
+        reader.restart()
+        view = await reader.follower.follow()
+        assert view.directory is not None
+        assert before.directory is not None
+        assert view.directory.version == before.directory.version + 1
+
+    play(tmp_path, scene)
+
+
+def test_a_fresh_node_goes_through_all_shards(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        for minutes in (1, 2):
+            log.rotate(later(minutes=minutes), *BOTH)
+            log.publish(later(minutes=minutes), *BOTH)
+        view = await reader.follower.follow()
+        assert (view.shard, view.size, view.policy_version) == (3, log.size, 4)
+
+    play(tmp_path, scene)
+
+
+def test_a_shard_under_other_keys_than_the_closed_one_names_is_refused(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        fork = log.fork()
+        log.rotate(later(minutes=1), *BOTH)
+        fork.rotate(later(minutes=1), *BOTH)
+        log.publish(later(minutes=2), *BOTH)
+        fork.publish(later(minutes=2), *BOTH)
+        log.files["2/checkpoint"] = fork.files["2/checkpoint"]
+        assert isinstance(await reader.refused(), SignatureInvalid)
+        assert reader.follower.view is not None
+        assert reader.follower.view.shard == 1
+
+    play(tmp_path, scene)
+
+
+# --- a long way -------------------------------------------------------------------------------------
+
+
+def test_a_long_way_is_gone_in_pieces_that_are_all_under_the_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from candor_node.tlog import taking_up
+
+    monkeypatch.setattr(taking_up, "PIECE_ENTRIES", 256)
+    log = Log()
+    log.grow(1_500)
+    log.publish(NOW, *BOTH)
+
+    async def scene(reader: Reader) -> None:
+        path = f"1/tile/entries/005.p/{log.size - 5 * 256}"
+        octets = log.file(path)
+        assert octets is not None
+        log.files[path] = _changed(octets)
+        assert isinstance(await reader.refused(), LogInconsistent)
+        # What was stored is under the head, and it is not said to be witnessed before the end.
+        assert reader.follower.view is None
+        reader.restart()
+        del log.files[path]
+        log.served.clear()
+        assert (await reader.follower.follow()).size == log.size
+        assert "1/tile/entries/000" not in log.served
+
+    play(tmp_path, scene, log)
+
+
+def test_a_head_seen_with_the_first_piece_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that stopped on a long way has seen the head that it was going to (§15.5)."""
+    from candor_node.tlog import taking_up
+
+    monkeypatch.setattr(taking_up, "PIECE_ENTRIES", 256)
+    log = Log()
+    log.grow(900)
+    fork = log.fork()
+    log.grow(100)
+    fork.grow(300)
+    log.publish(NOW, *BOTH)
+
+    async def scene(reader: Reader) -> None:
+        log.files[f"1/tile/entries/003.p/{log.size - 3 * 256}"] = None
+        log.files["1/tile/entries/003"] = None
+        assert (await reader.refused()).code == "unknown_object"
+        reader.restart()
+        log.publish(later(minutes=1), *BOTH, size=800)
+        assert isinstance(await reader.refused(), Rollback)
+        fork.publish(later(minutes=2), *BOTH)
+        reader.log = fork
+        assert isinstance(await reader.refused(), LogInconsistent)
+
+    play(tmp_path, scene, log)
