@@ -29,7 +29,7 @@ from candor_node.clock import Clock
 from candor_node.directory_store import FetchedDirectory
 from candor_node.hub_client import HubClient
 from candor_node.logs import log
-from candor_node.store import Store
+from candor_node.store import Database, Store
 from candor_proto.candidates import NodeIndex
 from candor_proto.directory import (
     IndexHead,
@@ -42,6 +42,7 @@ from candor_proto.errors import (
     CommitmentMismatch,
     IdentityMismatch,
     LimitExceeded,
+    Rollback,
     StoreUnusable,
     Unreachable,
 )
@@ -50,7 +51,7 @@ from candor_proto.ids import FederationName, NodeId
 from candor_proto.scheme import SCHEMES
 from candor_proto.scoring import REFERENCE_POPULATION
 from candor_proto.segment import Segment, address
-from candor_proto.signing import SignedStatement, VerifyingKey
+from candor_proto.signing import VerifyingKey
 from candor_wire.codec import chain_digest
 
 FETCHES_AT_ONCE = 4
@@ -76,8 +77,14 @@ class Log(Protocol):
     async def follow(self) -> object:
         """Take up the newest witnessed head."""
 
-    async def admit(self, statement: SignedStatement, chain: Sequence[bytes], seen_before: int = 0) -> None:
+    async def admit(self, fetched: FetchedDirectory, seen_before: int = 0) -> None:
         """Raises unless the log holds this directory."""
+
+    def admitted(self, db: Database, directory: VerifiedDirectory) -> None:
+        """It is taken up, in this transaction."""
+
+    async def contradicted(self, first: FetchedDirectory, second: FetchedDirectory) -> None:
+        """Keep two directories of one version, both signed by the hub."""
 
     def check_open(self) -> None:
         """Raises LogUnwitnessed when the log is too old to be relied on."""
@@ -217,7 +224,7 @@ class IndexClient:
             return
         try:
             directory = await self._verify(fetched)
-            await self._log.admit(fetched.statement, fetched.chain)
+            await self._log.admit(fetched)
             self.directory = directory
         except CandorError as error:
             log.warning("the kept directory does not verify any more", code=error.code)
@@ -230,12 +237,22 @@ class IndexClient:
             # What is fetched now cannot be older than what the log held before.
             logged = self._log.directory_version
             fetched = await self._hub.get_directory()
-            directory = await self._verify(fetched)
+            try:
+                directory = await self._verify(fetched)
+            except Rollback:
+                if (held := await self._store.run(directory_store.kept)) is not None:
+                    await self._log.contradicted(held, fetched)
+                raise
             if directory.version >= logged:
                 await self._log.follow()
-            await self._log.admit(fetched.statement, fetched.chain, logged)
+            await self._log.admit(fetched, logged)
             now = self._clock.now()
-            await self._store.run(lambda db: directory_store.keep(db, fetched, directory, now))
+
+            def keep(db: Database) -> None:
+                directory_store.keep(db, fetched, directory, now)
+                self._log.admitted(db, directory)
+
+            await self._store.run(keep)
             for node, trouble in (*directory.key_troubles.items(), *directory.head_troubles.items()):
                 log.warning("a member is not as it was", node=str(node), code=trouble.code)
             self.directory = directory

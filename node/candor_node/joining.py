@@ -47,7 +47,7 @@ from candor_node.hub_client import HubClient, diagnose
 from candor_node.store import Store
 from candor_node.tlog import log_store
 from candor_node.tlog.files import LogFiles
-from candor_node.tlog.follower import fingerprint, first_policy
+from candor_node.tlog.policies import fingerprint, first_policy
 from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import (
     AlreadyExists,

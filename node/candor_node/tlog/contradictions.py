@@ -20,13 +20,14 @@ from candor_proto.errors import CandorError
 from candor_proto.tlog.checkpoint import SignedCheckpoint
 from candor_proto.tlog.tiles import consistency_proof, prefix_root
 
-FORKED, ROLLED_BACK, FALSE_DIRECTORY = "forked-log", "rolled-back-log", "false-directory"
+FORKED, ROLLED_BACK = "forked-log", "rolled-back-log"
+FALSE_DIRECTORY, TWO_DIRECTORIES = "false-directory", "two-directories"
 
 
 @dataclass(frozen=True)
 class Contradiction:
     """Two signed things. For checkpoints `first` and `second` are their octets, with all their signatures;
-    for a false directory body ‖ signature[64], and the entry of the log."""
+    of a directory body ‖ signature[64]; of a false one the second is the entry of the log."""
 
     kind: str
     origin: str

@@ -5,8 +5,7 @@ Rules of this file:
   or of what it found;
 - a head that lacks its quorum, contradicts what was seen or breaks a rule changes nothing: what was taken up
   last stays in use, until its age closes it (§15.6);
-- policies come into force one after the other, each under a head that the one before it is satisfied with
-  (§15.4); a shard is left for the next one when its `closed` entry was read (§14.7).
+- a shard is left for the next one when its `closed` entry was read (§14.7).
 
 `view`, `trouble` and `missing` belong to the event loop.
 """
@@ -14,62 +13,36 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from candor_node.clock import Clock
+from candor_node.directory_store import FetchedDirectory
 from candor_node.logs import log
 from candor_node.store import Database, Store
 from candor_node.tlog import contradictions, log_store
-from candor_node.tlog.contradictions import FALSE_DIRECTORY, Contradiction
+from candor_node.tlog.admission import Admission
 from candor_node.tlog.files import Get, LogFiles
 from candor_node.tlog.folding import Observer, Self
-from candor_node.tlog.log_store import DatabaseCounts, FollowedShard, KnownPolicy
-from candor_node.tlog.taking_up import Following, TakingUp, time_of_witness
-from candor_node.tlog.view import LogView, lasting, missing_words
-from candor_proto import merkle
-from candor_proto.directory import Directory
-from candor_proto.errors import (
-    CandorError,
-    LogInconsistent,
-    LogUnwitnessed,
-    MalformedMessage,
-    NotLogged,
-    ProofInvalid,
-    Rollback,
-    UnknownObject,
-)
+from candor_node.tlog.log_store import DatabaseCounts, FollowedShard
+from candor_node.tlog.policies import Policies, both_keys, first_entries, first_shard
+from candor_node.tlog.taking_up import Following, TakingUp
+from candor_node.tlog.view import LogView, closed, late
+from candor_proto.directory import VerifiedDirectory
+from candor_proto.errors import CandorError, LogUnwitnessed, MalformedMessage, UnknownObject
 from candor_proto.ids import FederationName
-from candor_proto.signing import SignedStatement
 from candor_proto.tlog.age import LogAge
 from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
-from candor_proto.tlog.entries import PolicyEntry, log_origin, parse_entry
-from candor_proto.tlog.note import VerifierKey
-from candor_proto.tlog.policy import Policy, parse_policy
+from candor_proto.tlog.entries import Opened, PolicyEntry, log_origin
+from candor_proto.tlog.policy import Policy
 from candor_proto.tlog.signatures import verify_log
-from candor_proto.tlog.state import LogState, state_of
-from candor_proto.tlog.tiles import TILE_WIDTH, consistency_proof
+from candor_proto.tlog.state import LogState, Shard
 
 POLL_SECONDS = 60.0
 RETRY_SECONDS = 5.0
 # Which witnesses sign is looked at so often, and of a head that they were asked about long enough ago.
 LOOK_EVERY = timedelta(minutes=10)
 ASKED_WITHIN = timedelta(seconds=30)
-# The first policy stands among the first entries of a shard; further shards begin with it.
-FIRST_ENTRIES = TILE_WIDTH
-
-
-async def first_policy(files: LogFiles, federation: FederationName) -> tuple[int, PolicyEntry]:
-    """Position and entry of the first policy of shard 1, unverified: it is compared by people (§15.4)."""
-    head = parse_checkpoint(await files.checkpoint(1)).checkpoint
-    if head.origin != log_origin(federation, 1):
-        raise MalformedMessage("The hub serves the log of another federation.")
-    for position, octets in enumerate(await files.bundle(1, 0, min(FIRST_ENTRIES, head.size))):
-        entry = parse_entry(octets)
-        if isinstance(entry, PolicyEntry):
-            return position, entry
-    raise MalformedMessage("The log does not begin with a policy.")
 
 
 class Follower:
@@ -90,8 +63,9 @@ class Follower:
         self._store = store
         self._federation = federation
         self._clock = clock
-        self._own_policy = policy
+        self._policies = Policies(self.files, store, federation, clock, policy)
         self._taking_up = TakingUp(self.files, store, clock, own, self.observers)
+        self._admission = Admission(store, own.node, clock)
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._following: Following | None = None
@@ -118,42 +92,13 @@ class Follower:
     def check_open(self) -> None:
         """Raises LogUnwitnessed when nothing may be sent, answered or judged now (§15.6)."""
         if not self.is_open():
-            raise self._closed()
+            raise closed(self.view, self._clock.now(), self.missing)
 
     def notice(self, now: datetime) -> str:
         """A sentence for people while the log is not current; empty while it is."""
-        view = self.view
-        if view is None:
-            return self._closed().message
-        match view.age(now):
-            case LogAge.CURRENT:
-                return ""
-            case LogAge.CLOSED:
-                return self._closed().message
-            case LogAge.LATE:
-                return (
-                    f"The federation's log was last witnessed at {view.time_of_witness:%Y-%m-%d %H:%M} UTC, "
-                    f"{lasting(now - view.time_of_witness)} ago: members, keys and indexes may have changed "
-                    f"since. At {view.closes_at():%Y-%m-%d %H:%M} UTC this node stops asking and answering."
-                    f"{missing_words(self.missing, view.policy)}"
-                )
-
-    def _closed(self) -> LogUnwitnessed:
-        view, now = self.view, self._clock.now()
-        if view is None:
-            since = "This node has not seen a witnessed head of the federation's log yet"
-            missing = ""
-        else:
-            since = (
-                "No head of the federation's log has been witnessed since "
-                f"{view.time_of_witness:%Y-%m-%d %H:%M} UTC, {lasting(now - view.time_of_witness)} ago"
-            )
-            missing = missing_words(self.missing, view.policy)
-        return LogUnwitnessed(
-            f"{since}. Until one comes this node asks nobody and answers nobody.{missing}",
-            remedy="`candor-node status` says whether the hub is reached and what is wrong with the log. If "
-            "witnesses are missing, their agencies' nodes have to run; otherwise call the hub's operator.",
-        )
+        if self.view is None or self.view.age(now) is LogAge.CLOSED:
+            return closed(self.view, now, self.missing).message
+        return late(self.view, now, self.missing) if self.view.age(now) is LogAge.LATE else ""
 
     def warnings(self) -> list[str]:
         """What a person should look into: contradictions, and what is said in this node's name."""
@@ -172,8 +117,7 @@ class Follower:
             self._wanted.clear()
             try:
                 on_followed(await self.follow())
-                delay = POLL_SECONDS
-                failures = 0
+                delay, failures = POLL_SECONDS, 0
             except CandorError as error:
                 log.warning("the log was not followed", code=error.code, reason=error.message)
                 delay = min(POLL_SECONDS, RETRY_SECONDS * 2 ** min(failures, 10))
@@ -186,8 +130,7 @@ class Follower:
 
     async def load(self) -> None:
         """Take up what was followed before a restart; it has the age that it has."""
-        self.view = await self._store.run(self._stored_view)
-        self._alarms = await self._store.run(_alarms)
+        self.view, self._alarms = await self._store.run(lambda db: (self._stored(db), _alarms(db)))
 
     async def follow(self) -> LogView:
         """Fetch and take up the newest witnessed head now.
@@ -240,84 +183,25 @@ class Follower:
                 break
             except LogUnwitnessed:
                 # Perhaps witnesses have signed whom a policy names that is not in force here yet.
-                if not await self._advance(following):
+                if not await self._policies.advance(self._taking_up, following):
                     await self._look_for_missing(following, signed)
                     raise
-        while await self._advance(following, known=True):
+        while await self._policies.advance(self._taking_up, following, known=True):
             pass
         await self._look_for_missing(following, signed)
 
     async def _take(self, following: Following, signed: SignedCheckpoint, signed_at: datetime) -> None:
         """Take up a head under the policy in force, and put in force what it covers."""
-        in_force = await self._policy()
-        await self._taking_up.take_up(following, signed, signed_at, in_force[1])
-        if self._own_policy is None:
-            version = in_force[0] + 1
-            await self._store.run(lambda db: _cover(db, version))
-
-    async def _advance(self, following: Following, *, known: bool = False) -> bool:
-        """Put the policy after the one in force in force, by the head that the hub kept for it (§15.4).
-
-        `known`: only one of which the entry was read already. False when there is none.
-        """
-        if self._own_policy is not None:
-            return False
-        version, in_force = await self._policy()
-        after = await self._store.run(lambda db: log_store.policy(db, version + 1))
-        if known and after is None:
-            return False
-        number = following.shard.number if after is None else after.shard
-        try:
-            octets = await self.files.policy(number, version + 1)
-        except UnknownObject:
-            return False
-        if after is None:
-            signed, signed_at = await self._taking_up.examine(following, octets)
-            await self._taking_up.take_up(following, signed, signed_at, in_force)
-            return await self._store.run(lambda db: _cover(db, version + 1))
-        return await self._enforced_before(after, octets, in_force)
-
-    async def _enforced_before(self, after: KnownPolicy, octets: bytes, in_force: Policy) -> bool:
-        """Put a policy in force that was read, by a head of this log that satisfies the one before it."""
-        held = await self._store.run(
-            lambda db: log_store.shard_of(db, log_origin(self._federation, after.shard))
-        )
-        signed = parse_checkpoint(octets)
-        if held is None or held.signed is None or signed.checkpoint.origin != held.origin:
-            raise LogInconsistent("The head for a policy is of another log.")
-        signed_at = verify_log(signed, held.keys)
-        time_of_witness(in_force, signed, signed_at, self._clock.now())
-        small, large = sorted((signed.checkpoint, held.signed.checkpoint), key=lambda head: head.size)
-        if signed.checkpoint.size <= after.position:
-            raise LogInconsistent(f"The head for policy {after.version} does not cover it.")
-        proof = await self.files.compute(
-            after.shard, lambda reader: consistency_proof(reader, small.size, large.size)
-        )
-        try:
-            merkle.verify_consistency(small.size, large.size, proof, small.root, large.root)
-        except ProofInvalid:
-            raise LogInconsistent(f"The head for policy {after.version} is of another log.") from None
-        await self._store.run(lambda db: log_store.enforce_policy(db, after.version))
-        return True
-
-    async def _policy(self) -> tuple[int, Policy]:
-        """Version and policy in force; version 0 for the operator's own."""
-        if self._own_policy is not None:
-            return 0, self._own_policy
-        known = await self._store.run(log_store.policy_in_force)
-        if known is None:
-            position, entry = await first_policy(self.files, self._federation)
-            await self._store.run(lambda db: log_store.keep_policy(db, 1, position, entry))
-            log.warning("the first policy of the log was taken as it came", sha256=fingerprint(entry.text))
-            return entry.version, parse_policy(entry.text)
-        return known.version, parse_policy(known.text)
+        version, policy = await self._policies.in_force()
+        await self._taking_up.take_up(following, signed, signed_at, policy)
+        await self._policies.cover(version)
 
     async def _look_for_missing(self, following: Following, signed: SignedCheckpoint) -> None:
         """Which witnesses do not sign: asked of the newest head that was signed, now and then.
 
         The head that has its quorum was shown as soon as it had, and says nothing of those who came later.
         """
-        now, policy = self._clock.now(), (await self._policy())[1]
+        now, (_, policy) = self._clock.now(), await self._policies.in_force()
         if self._looked_at is not None and timedelta(0) <= now - self._looked_at < LOOK_EVERY:
             return
         try:
@@ -334,16 +218,35 @@ class Follower:
 
     async def _begin(self) -> Following:
         """Where this node stopped, or the first shard that it knows the keys of."""
-        stored = await self._store.run(lambda db: (log_store.last_shard(db), log_store.state(db)))
-        shard, held = stored
+        shard, held = await self._store.run(lambda db: (log_store.last_shard(db), log_store.state(db)))
         if shard is not None and held is not None:
             return Following(shard, *held)
-        _, policy = await self._policy()
-        number = 1 if self._own_policy is None else _first_known(policy, self._federation)
+        _, policy = await self._policies.in_force()
+        number = 1 if self._policies.own is None else first_shard(policy, self._federation)
+        keys = both_keys(policy.log_keys(log_origin(self._federation, number)), number)
         counts = DatabaseCounts(number)
-        state = LogState.first(self._federation, counts)
-        keys = policy.log_keys(log_origin(self._federation, number))
-        return Following(FollowedShard(number, _pair(keys, number)), state, counts)
+        return Following(
+            FollowedShard(number, keys), LogState(await self._blank(number), counts=counts), counts
+        )
+
+    async def _blank(self, number: int) -> Shard:
+        """A shard before its first entry; what came before one that is not the first it says itself."""
+        if number == 1:
+            return Shard(self._federation, number)
+        entries = await first_entries(self.files, self._federation, number)
+        policy = next((entry for entry in entries if isinstance(entry, PolicyEntry)), None)
+        if policy is None or not isinstance(entries[0], Opened):
+            raise MalformedMessage(f"Shard {number} of the log does not begin as a shard does.")
+        before = entries[0]
+        return Shard(
+            self._federation,
+            number,
+            before.previous_origin,
+            before.previous_size,
+            before.previous_root,
+            policy_version=policy.version,
+            policy_carried=True,
+        )
 
     async def _further(self, following: Following) -> Following | None:
         """The next shard; None while the hub serves no head of it."""
@@ -359,113 +262,40 @@ class Follower:
 
     # --- the directory -------------------------------------------------------------------------------------
 
-    async def admit(self, statement: SignedStatement, chain: Sequence[bytes], seen_before: int = 0) -> None:
-        """Whether the log holds this directory (§10.4); its signature was verified.
+    async def admit(self, fetched: FetchedDirectory, seen_before: int = 0) -> None:
+        """Whether the log holds this directory (`Admission.admit`)."""
+        try:
+            await self._admission.admit(fetched, self._origin(), seen_before)
+        finally:
+            await self.load()
 
-        `seen_before` is the version that the log held before the directory was asked for. Raises Rollback,
-        NotLogged, or LogInconsistent when the log holds another one of its version.
-        """
-        directory, state = await asyncio.to_thread(_state_of, statement)
-        if directory.version < seen_before:
-            raise Rollback(
-                f"The hub serves directory version {directory.version}; the log holds {seen_before}.",
-                remedy="Report it to the hub operator and to the other members.",
-            )
-        entry = await self._store.run(lambda db: log_store.directory_entry(db, directory.version))
-        if entry is None:
-            raise NotLogged(
-                f"The log does not hold directory version {directory.version} yet.",
-                remedy="It is tried again; if it lasts, report it to the hub operator.",
-            )
-        if (entry.issued_at, entry.chain_digest, entry.state) == (
-            directory.issued_at,
-            directory.chain_digest.value,
-            state,
-        ):
-            return
-        found = Contradiction(
-            FALSE_DIRECTORY,
-            log_origin(self._federation, self.view.shard if self.view else 1),
-            statement.body + statement.signature,
-            entry.encode(),
-            {"chain": [der.hex() for der in chain], "version": directory.version},
-        )
-        now = self._clock.now()
-        await self._store.run(lambda db: contradictions.keep(db, found, now))
-        raise LogInconsistent(
-            f"The hub's directory version {directory.version} is not the one that the log holds.",
-            remedy="It shows other members or keys than it logs. Report it to the other members.",
-        )
+    def admitted(self, db: Database, directory: VerifiedDirectory) -> None:
+        """It is taken up, in this transaction."""
+        self._admission.admitted(db, directory)
+
+    async def contradicted(self, first: FetchedDirectory, second: FetchedDirectory) -> None:
+        """Keep two directories of one version, both signed by the hub."""
+        await self._admission.contradicted(self._origin(), first, second)
+        await self.load()
+
+    def _origin(self) -> str:
+        return self.view.origin if self.view else log_origin(self._federation, 1)
 
     # --- stored --------------------------------------------------------------------------------------------
 
-    def _stored_view(self, db: Database) -> LogView | None:
-        shard = log_store.newest_head(db)
-        if shard is None or shard.signed is None or shard.witnessed_at is None:
+    def _stored(self, db: Database) -> LogView | None:
+        shard, in_force = log_store.newest_head(db), self._policies.stored(db)
+        if shard is None or shard.signed is None or shard.witnessed_at is None or in_force is None:
             return None
-        if self._own_policy is not None:
-            version, policy = 0, self._own_policy
-        else:
-            known = log_store.policy_in_force(db)
-            if known is None:
-                return None
-            version, policy = known.version, parse_policy(known.text)
-        return LogView(
-            shard.number,
-            shard.signed,
-            log_store.newest_directory(db),
-            policy,
-            version,
-            shard.witnessed_at,
-        )
-
-
-def _cover(db: Database, version: int) -> bool:
-    """Put a policy in force whose entry was read: the head over it satisfied the policy before it."""
-    after = log_store.policy(db, version)
-    if after is None:
-        return False
-    log_store.enforce_policy(db, version)
-    return True
+        directory = log_store.newest_directory(db)
+        version, policy = in_force
+        return LogView(shard.number, shard.signed, directory, policy, version, shard.witnessed_at)
 
 
 def _alarms(db: Database) -> tuple[str, ...]:
     found = [
-        f"The hub has signed what contradicts itself ({one.kind}, {one.at:%Y-%m-%d %H:%M} UTC): both are "
-        "kept as evidence; report it to the other members."
+        f"The hub signed what contradicts itself ({one.kind}, {one.at:%Y-%m-%d %H:%M} UTC): both are kept "
+        "as evidence; report it to the other members."
         for one in contradictions.kept(db)
     ]
     return (*found, *log_store.strange(db))
-
-
-def _state_of(statement: SignedStatement) -> tuple[Directory, bytes]:
-    directory = Directory.decode(statement.body)
-    return directory, state_of(directory)
-
-
-def _first_known(policy: Policy, federation: FederationName) -> int:
-    """The lowest shard of this federation that a policy names both keys of; raises MalformedMessage."""
-    prefix = log_origin(federation, 1)[:-1]
-    numbers = {
-        int(each.key.name.removeprefix(prefix))
-        for each in policy.logs
-        if each.key.name.startswith(prefix) and each.key.name.removeprefix(prefix).isdecimal()
-    }
-    known = [number for number in numbers if len(policy.log_keys(log_origin(federation, number))) == 2]
-    if not known:
-        raise MalformedMessage(
-            f"The policy names no log of {federation} with both of its keys.",
-            remedy="Ask the hub's operator for the log's policy; `log_policy` in node.toml names its file.",
-        )
-    return min(known)
-
-
-def _pair(keys: Sequence[VerifierKey], shard: int) -> tuple[VerifierKey, VerifierKey]:
-    if len(keys) != 2:
-        raise MalformedMessage(f"The policy does not name both keys of shard {shard} of the log.")
-    return keys[0], keys[1]
-
-
-def fingerprint(policy: bytes) -> str:
-    """The SHA-256 of a policy's text, as people compare it."""
-    return hashlib.sha256(policy).hexdigest()

@@ -7,7 +7,8 @@ from datetime import datetime
 from candor_node.local_view import moment
 from candor_node.store import Database
 from candor_node.tlog import log_store
-from candor_node.tlog.follower import Follower, fingerprint
+from candor_node.tlog.follower import Follower
+from candor_node.tlog.policies import fingerprint
 from candor_proto.tlog.policy import Policy
 from candor_wire.v1 import local_pb2 as pb
 

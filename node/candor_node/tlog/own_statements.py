@@ -8,6 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -114,7 +115,7 @@ class OwnStatements:
                 continue
             pack = adoption.pack
             writer = Writer(PACK_ADOPTION).text(str(self._federation)).text(str(self._own)).text(pack.name)
-            writer.integer(pack.version, 4).fixed(packs.pack_digest(pack.octets), 32).time(
+            writer.integer(pack.version, 4).fixed(hashlib.sha256(pack.octets).digest(), 32).time(
                 adoption.adopted_at
             )
             found.append((PACK_ADOPTION, self._key.sign(PACK_ADOPTION, writer.finish())))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from candor_proto.errors import LogUnwitnessed
 from candor_proto.tlog.age import MAX_LATE, LogAge, age_of
 from candor_proto.tlog.checkpoint import SignedCheckpoint
 from candor_proto.tlog.entries import DirectoryEntry
@@ -55,9 +56,34 @@ def lasting(span: timedelta) -> str:
     return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
 
 
-def missing_words(missing: Sequence[str], policy: Policy | None) -> str:
-    """A sentence about the witnesses that did not sign, with a space before it; empty without any."""
-    if not missing or policy is None:
+def late(view: LogView, now: datetime, missing: Sequence[str]) -> str:
+    """What is said wherever this node speaks of the federation's state while the log is late."""
+    return (
+        f"The federation's log was last witnessed at {view.time_of_witness:%Y-%m-%d %H:%M} UTC, "
+        f"{lasting(now - view.time_of_witness)} ago: members, keys and indexes may have changed since. "
+        f"At {view.closes_at():%Y-%m-%d %H:%M} UTC this node stops asking and answering."
+        f"{_missing(missing, view)}"
+    )
+
+
+def closed(view: LogView | None, now: datetime, missing: Sequence[str]) -> LogUnwitnessed:
+    """What is raised where the log is too old to be relied on, or was never read."""
+    if view is None:
+        since = "This node has not seen a witnessed head of the federation's log yet"
+    else:
+        since = (
+            f"No head of the federation's log has been witnessed since {view.time_of_witness:%Y-%m-%d %H:%M} "
+            f"UTC, {lasting(now - view.time_of_witness)} ago"
+        )
+    return LogUnwitnessed(
+        f"{since}. Until one comes this node asks nobody and answers nobody.{_missing(missing, view)}",
+        remedy="`candor-node status` says whether the hub is reached and what is wrong with the log. If "
+        "witnesses are missing, their agencies' nodes have to run; otherwise call the hub's operator.",
+    )
+
+
+def _missing(missing: Sequence[str], view: LogView | None) -> str:
+    if not missing or view is None:
         return ""
     shown = ", ".join(missing[:8]) + (" and others" if len(missing) > 8 else "")
-    return f" Of its {len(policy.witnesses)} witnesses these have not signed its newest head: {shown}."
+    return f" Of its {len(view.policy.witnesses)} witnesses these have not signed its newest head: {shown}."

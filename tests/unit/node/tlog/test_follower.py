@@ -358,7 +358,7 @@ def test_the_first_policy_stays_the_one_that_was_seen_first(tmp_path: Path) -> N
     async def scene(reader: Reader) -> None:
         log, other = reader.log, Log(quorum=False)
         log.publish(NOW, *BOTH)
-        await reader.follower._policy()
+        await reader.follower._policies.in_force()
         other.publish(NOW)
         reader.log = other
         assert isinstance(await reader.refused(), SignatureInvalid)
@@ -424,6 +424,24 @@ def test_a_shard_under_other_keys_than_the_closed_one_names_is_refused(tmp_path:
         assert reader.follower.view.shard == 1
 
     play(tmp_path, scene)
+
+
+def test_an_operators_policy_may_begin_with_a_later_shard(tmp_path: Path) -> None:
+    """A shard says itself what came before it: its head is witnessed, and that is all that is relied on."""
+    log = Log()
+    log.rotate(later(minutes=1), *BOTH)
+    log.publish(later(minutes=2), *BOTH)
+
+    async def scene(reader: Reader) -> None:
+        view = await reader.follower.follow()
+        assert (view.shard, view.size, view.directory) == (2, log.size, log.state.directory)
+        assert not any(path.startswith("1/") for path in log.served)
+        log.add_directory()
+        log.rotate(later(minutes=3), *BOTH)
+        log.publish(later(minutes=4), *BOTH)
+        assert (await reader.follower.follow()).shard == 3
+
+    play(tmp_path, scene, log, policy=parse_policy(log.policy_of("alpha", "bravo", "charlie")))
 
 
 # --- a long way -------------------------------------------------------------------------------------
