@@ -29,7 +29,7 @@ from candor_node import local_server
 from tests.byzantine.case import Case, Covered, Expected, Liar, Proved, Refused
 from tests.byzantine.cases import CASES
 from tests.byzantine.evidence import evidence_at, verify
-from tests.byzantine.world import ACCOUNTS, NOT_ASKED, ROW, SOMEBODY_ELSE, ByzantineFederation, World
+from tests.byzantine.world import ACCOUNTS, LOG, NOT_ASKED, ROW, SOMEBODY_ELSE, ByzantineFederation, World
 from tests.history import Fault, Name
 from tests.simulator.faults import Plan
 from tests.simulator.federation import _NoLocalServer
@@ -215,7 +215,7 @@ async def _judged(case: Case, world: World) -> Verdict:
     except Exception:
         # Of several cases in one scene the others are to be heard as well.
         return Verdict((traceback.format_exc(),), await _seen(world))
-    complaints = [*await _outcome(world, case.expect), *await _never(world, case)]
+    complaints = [*await _outcome(world, case), *await _never(world, case)]
     return Verdict(tuple(complaints), await _seen(world))
 
 
@@ -226,10 +226,12 @@ def _watched(expect: Expected) -> str:
 # --- what was expected ---------------------------------------------------------------------------------
 
 
-async def _outcome(world: World, expect: Expected) -> list[str]:
-    match expect:
+async def _outcome(world: World, case: Case) -> list[str]:
+    match case.expect:
         case Refused(code, by, may_change):
-            return _refused(world, code, by, may_change)
+            about_the_log = case.section == "log"
+            moved = _moved(world) if about_the_log else []
+            return [*_refused(world, code, by, may_change if about_the_log else may_change | LOG), *moved]
         case Covered(words, overall, where, at):
             return await _covered(world, words, overall, where, at)
         case Proved(kind, by):
@@ -244,6 +246,12 @@ def _refused(world: World, code: str, by: str, may_change: frozenset[str]) -> li
     if stored:
         complaints.append(f"{by} refused it and stored something all the same: {sorted(stored)}")
     return complaints
+
+
+def _moved(world: World) -> list[str]:
+    """The log that is in use is the one that was in use before."""
+    view = world.party(world.watched).node.follower.view
+    return [] if view == world.view else [f"{world.watched} follows another log: {view}"]
 
 
 async def _covered(world: World, words: str, overall: str, where: str, at: str) -> list[str]:

@@ -27,6 +27,7 @@ from candor_node.request_store import SentRequest
 from candor_node.service import LocalServicer
 from candor_node.service_recalls import RecallServicer
 from candor_node.store import Database
+from candor_node.tlog.view import LogView
 from candor_proto.disclosure import RequesterState
 from candor_proto.errors import CandorError
 from candor_proto.ids import LookupId, RequestId
@@ -42,7 +43,16 @@ from tests.simulator.template import copied_from
 from tests.simulator.virtual_time import VirtualLoop
 
 # Tables that account for messages, whatever became of them, and such as time alone changes.
-ACCOUNTS = frozenset({"inbox", "ledger", "ledger_head", "approvals", "search_traces"})
+ACCOUNTS = frozenset(
+    {"inbox", "ledger", "ledger_head", "approvals", "search_traces", "tlog_received", "witness_cosigned"}
+)
+# What follows the log while it goes on, whatever else happens.
+LOG = frozenset(
+    {
+        *("tlog_shards", "tlog_state", "tlog_requests", "tlog_directories", "tlog_witnessed"),
+        *("tlog_commitments", "tlog_policies", "tlog_watched"),
+    }
+)
 _VOLATILE = {"directory_state": ("received_at",)}
 
 
@@ -84,6 +94,7 @@ class World:
     searches: list[LookupId] = field(default_factory=list)
     before: Mapping[str, str] = field(default_factory=dict)
     noted: Counter[str] = field(default_factory=Counter)
+    view: LogView | None = None
     began: float = 0.0
 
     # --- who ---------------------------------------------------------------------------------------------
@@ -161,6 +172,11 @@ class World:
             return error
         return None
 
+    async def follow(self, party: Party | None = None) -> CandorError | None:
+        """Fetch and take up the newest head now; what it was refused with, if it was."""
+        who = party or self.alpha
+        return await self.attempt(who.name, who.node.follower.follow())
+
     async def submit(self, party: Party, envelope: Envelope) -> CandorError | None:
         """Hand something in that was made by hand; what the hub says."""
         try:
@@ -186,6 +202,7 @@ class World:
         if self.watched:
             self.before = self.holds(self.party(self.watched))
             self.noted = self.notes(self.watched)
+            self.view = self.party(self.watched).node.follower.view
 
     # --- what they hold ----------------------------------------------------------------------------------
 
