@@ -464,6 +464,8 @@ class Node:
                 box.look()
             await self.searcher.send_unsent()
             await self.gatherer.show_forgotten()
+            await self.gatherer.look_again()
+            await self.batches.landing.look_again()
             await self.gatherer.expire()
             await self.batches.landing.expire()
             await self.requester.expire()

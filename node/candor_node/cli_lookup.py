@@ -310,14 +310,19 @@ def lookups_seen(
     request = local_pb2.SeenLookupRequest(lookup_id=lookup_id, row=row or 0, by=person)
     with running_node(config_file, by=person) as node:
         reply = node.SeenLookup(request, timeout=30)
-    show(reply, as_json, lambda: [_acknowledged(reply, person), "", *lines(reply.lookup)])
+    show(reply, as_json, lambda: _acknowledged(reply, person))
 
 
-def _acknowledged(reply: local_pb2.SeenLookupResponse, person: str) -> str:
-    if not reply.acknowledged:
-        return "Nothing of this result that you have looked at waits to be acknowledged."
+def _acknowledged(reply: local_pb2.SeenLookupResponse, person: str) -> list[str]:
     times = f"{reply.acknowledged} amendments" if reply.acknowledged > 1 else "1 amendment"
-    return f"Acknowledged by {person}: the late candidates of {times}."
+    said = [
+        f"Acknowledged by {person}: the late candidates of {times}."
+        if reply.acknowledged
+        else "Nothing of this result that you have looked at waits to be acknowledged."
+    ]
+    if reply.lookup.late_match:
+        said.append(f"There is a newer one: candor-node lookups show {name_of(reply.lookup)}")
+    return said
 
 
 @lookups.command("recheck")

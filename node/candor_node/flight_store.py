@@ -201,6 +201,25 @@ def targets(db: Database, lookup_id: LookupId) -> dict[NodeId, TargetRow]:
     return {NodeId(node): read_target(found) for node, *found in rows}
 
 
+def answer(db: Database, lookup_id: LookupId, node: NodeId) -> SignedStatement | None:
+    """The answer of a node as it came; None when there is none, or when it was forgotten."""
+    row = db.execute(
+        "SELECT answer_body, answer_signature FROM flight_targets WHERE lookup_id = ? AND node = ?",
+        (lookup_id.value, str(node)),
+    ).fetchone()
+    return None if row is None or row[0] is None else SignedStatement(row[0], row[1])
+
+
+def waiting_for_index(db: Database, now: datetime) -> list[tuple[LookupId, NodeId]]:
+    """Answers that only the index held of their owner kept from counting, of flights that are open (§7.8)."""
+    rows = db.execute(
+        "SELECT lookup_id, node FROM flights AS f JOIN flight_targets AS t USING (lookup_id) WHERE closed = 0"
+        " AND expires_at > ? AND t.state IN (?, ?) AND t.answered_at IS NOT NULL ORDER BY f.rowid, node",
+        (to_milliseconds(now), TargetState.STALE_INDEX.value, TargetState.NO_INDEX.value),
+    ).fetchall()
+    return [(LookupId(lookup_id), NodeId(node)) for lookup_id, node in rows]
+
+
 def targets_beside(
     db: Database, lookup_id: LookupId, own: Mapping[NodeId, TargetRow]
 ) -> dict[NodeId, TargetRow]:

@@ -23,7 +23,7 @@ from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.lookup_store import SearchRow
 from candor_node.mail_store import InboxRow
-from candor_node.reading import Arrived, Known, Reading, expired, read
+from candor_node.reading import Arrived, Known, Reading, expired, read, read_again
 from candor_node.store import Database, Store
 from candor_node.workers import Lane, Workers, cores
 from candor_proto.errors import UnknownObject
@@ -88,16 +88,43 @@ class Gatherer:
         for case, lookup_id in stale:
             self._on_stale(case, lookup_id)
 
+    async def look_again(self) -> None:
+        """Look up answers that waited only for a fresh index of their owner, once one is held (§7.8)."""
+        found = await self._store.run(partial(lookup_store.waiting_for_index, now=self._clock.now()))
+        for search_id, targets in found.items():
+            now, indexes = self._clock.now(), self._indexes.indexes
+            fresh = [
+                (lookup_id, node)
+                for lookup_id, node in targets
+                if (index := indexes.get(node)) is not None and not index.head.is_stale(now)
+            ]
+            if not fresh:
+                continue
+            case = await self._cases.get(search_id)
+            async with case.lock:
+                known = self._known()
+                reading = await self._workers.run(Lane.SINGLE, read_again, case, fresh, known)
+                stale = await self._keep([case], [reading], known.now)
+                case.changed.set()
+            for _, lookup_id in stale:
+                self._on_stale(case, lookup_id)
+
+    def _known(self) -> Known:
+        indexes, now = self._indexes, self._clock.now()
+        return Known(indexes.directory, dict(indexes.indexes), self._federation, now, indexes.population())
+
     async def _take(self, taken: Sequence[Arrived]) -> list[tuple[Case, LookupId]]:
         """Answers, under the locks of their cases; the lookups some of whose nodes are asked again (§7.9)."""
-        now = self._clock.now()
-        indexes = self._indexes
-        known = Known(indexes.directory, dict(indexes.indexes), self._federation, now, indexes.population())
-        lane = Lane.SINGLE
+        known, lane = self._known(), Lane.SINGLE
         readings = await self._workers.run(
             lane, read, taken, known, threads=cores(), map=self._workers.map(lane)
         )
-        open_cases = [case for case, _ in taken]
+        return await self._keep([case for case, _ in taken], readings, known.now)
+
+    async def _keep(
+        self, open_cases: Sequence[Case], readings: Sequence[Reading], now: datetime
+    ) -> list[tuple[Case, LookupId]]:
+        """Store what was read, then change the cases; the lookups some of whose nodes are asked again."""
         outlooks = [self._cases.outlook(case) for case in open_cases]
 
         def work(db: Database) -> list[SearchRow]:

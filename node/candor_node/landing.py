@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from candor_node import (
     amendments,
@@ -34,7 +35,7 @@ from candor_node.flights import Flight, RowFindings
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.mail_store import InboxRow
-from candor_node.reading import expired, has_answered, target_after
+from candor_node.reading import expired, has_answered, target_after, waits_for_index
 from candor_node.reports import write_coverage
 from candor_node.store import Database, Store, Work
 from candor_node.targets import TargetRow
@@ -44,6 +45,7 @@ from candor_proto.errors import CandorError, LogUnwitnessed, StoreUnusable, Unkn
 from candor_proto.exchange import LookupEvent, LookupState, TargetEvent, lookup_after
 from candor_proto.ids import FederationName, KeyClass, LookupId, NodeId
 from candor_proto.result import TargetState
+from candor_proto.signing import SignedStatement
 from candor_proto.statements import SLOTS
 
 # Flights in memory whose rows have results: late answers may still amend them.
@@ -148,11 +150,30 @@ class Landing:
             log.warning("an answer to nothing that was asked", sender=str(node))
             await self._store.run(lambda db: mail_store.settle(db, row.number, UnknownObject.code))
             return True
-        now, index = self._clock.now(), self._indexes.indexes.get(node)
+        await self._read(flight, node, row.statement, row.number)
+        return True
+
+    async def look_again(self) -> None:
+        """Look up answers that waited only for a fresh index of their owner, once one is held (§7.8)."""
+        now, indexes = self._clock.now(), self._indexes.indexes
+        for lookup_id, node in await self._store.run(partial(flight_store.waiting_for_index, now=now)):
+            index = indexes.get(node)
+            if index is None or index.head.is_stale(now):
+                continue
+            flight = await self.get(lookup_id)
+            statement = await self._store.run(partial(flight_store.answer, lookup_id=lookup_id, node=node))
+            if flight is not None and statement is not None:
+                await self._read(flight, node, statement)
+
+    async def _read(
+        self, flight: Flight, node: NodeId, statement: SignedStatement, number: int | None = None
+    ) -> None:
+        """An answer, and what comes of it; `number` is its row of the inbox, None when it is read again."""
+        now, index, again = self._clock.now(), self._indexes.indexes.get(node), number is None
         # Outside the lock: answers of several nodes to one flight are opened side by side.
-        seen, found = await self._open(flight, node, row, index, now)
+        seen, found = await self._open(flight, node, statement, index, now, again=again)
         async with flight.lock:
-            moved = await self._take(flight, node, row, index, seen, found)
+            moved = await self._take(flight, node, statement, number, index, seen, found)
         root = await self.root(flight)
         if flight is not root:
             root.asked_beside.discard(node)
@@ -164,15 +185,21 @@ class Landing:
         if root.settled or root.shown:
             await self.show(root)
         self.changed.set()
-        return True
 
     async def _open(
-        self, flight: Flight, node: NodeId, row: InboxRow, index: NodeIndex | None, now: datetime
+        self,
+        flight: Flight,
+        node: NodeId,
+        statement: SignedStatement,
+        index: NodeIndex | None,
+        now: datetime,
+        *,
+        again: bool,
     ) -> tuple[Examined | None, list[RowFindings]]:
         """What an answer says, and the records it opens; None for one that can change nothing."""
-        if has_answered(flight.targets[node]):
+        if not (waits_for_index if again else _is_waited_for)(flight.targets[node]):
             return None, []
-        seen = await self._examine(flight, node, row, index)
+        seen = await self._examine(flight, node, statement, index)
         if seen.outputs is None or index is None or index.head.is_stale(now):
             return seen, []
         found = await self._workers.run(
@@ -191,19 +218,23 @@ class Landing:
         self,
         flight: Flight,
         node: NodeId,
-        row: InboxRow,
+        statement: SignedStatement,
+        number: int | None,
         index: NodeIndex | None,
         seen: Examined | None,
         opened: Sequence[RowFindings],
     ) -> bool:
         """One answer, under the flight's lock; whether its node is to be asked again (§7.9)."""
-        before = flight.targets[node]
-        if seen is None or has_answered(before):
-            await self._store.run(lambda db: mail_store.settle(db, row.number))
+        before, again = flight.targets[node], number is None
+        if seen is None or not (waits_for_index if again else _is_waited_for)(before):
+            await self._store.run(lambda db: _settle(db, number))
             return False
         now, asked = self._clock.now(), 0
-        target = target_after(before, seen, row, index, now)
+        unread = replace(before, state=TargetState.PENDING) if again else before
+        target = target_after(unread, seen, statement, index, now)
         found = opened if target.state is TargetState.ANSWERED else ()
+        if again and target.state not in (TargetState.ANSWERED, TargetState.STALE_EPOCH):
+            return False
 
         def work(db: Database) -> None:
             nonlocal asked, target
@@ -218,7 +249,7 @@ class Landing:
                     hit_store.add_failure(db, search_id, node, failure.blob_id, failure.error.code, now)
             if seen.left is not None:
                 flight_store.state_allowance(db, node, seen.left, now)
-            mail_store.settle(db, row.number)
+            _settle(db, number)
 
         # A worker that is stopped while the database writes must not leave the flight behind it.
         storing = asyncio.ensure_future(self._take_in(flight, node, before, lambda: target, work))
@@ -247,7 +278,7 @@ class Landing:
         self.changed.set()
 
     async def _examine(
-        self, flight: Flight, node: NodeId, row: InboxRow, index: NodeIndex | None
+        self, flight: Flight, node: NodeId, statement: SignedStatement, index: NodeIndex | None
     ) -> Examined:
         try:
             key = self._indexes.require_directory().member(node).signing_key
@@ -262,7 +293,7 @@ class Landing:
             flight.draft,
             node,
             key,
-            row.statement,
+            statement,
             index,
             threads=slices_in(largest),
             map=self._workers.map(Lane.BULK),
@@ -307,8 +338,7 @@ class Landing:
             lookup_store.store_result(db, search_id, own, now, closed=end)
         flight_store.set_result(db, flight.lookup_id, write_coverage(found))
         batch_store.finish_rows(db, flight.batch_id, done)
-        open_still = (TargetState.PENDING, TargetState.INVALID)
-        settled = not any(target.state in open_still for target in targets.values())
+        settled = not any(_is_waited_for(one) or waits_for_index(one) for one in targets.values())
         closed = end or (settled and not flight.asked_beside)
         flight_store.set_flight_shown(db, flight.lookup_id, now, closed=closed)
         if _sent(flight):
@@ -340,6 +370,15 @@ class Landing:
             if flight is not None:
                 await self.show(flight, end=True)
                 self.changed.set()
+
+
+def _is_waited_for(target: TargetRow) -> bool:
+    return not has_answered(target)
+
+
+def _settle(db: Database, number: int | None) -> None:
+    if number is not None:
+        mail_store.settle(db, number)
 
 
 def _heard(task: asyncio.Future[None]) -> None:

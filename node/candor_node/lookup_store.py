@@ -204,6 +204,20 @@ def unsent_searches(db: Database, now: datetime) -> list[LookupId]:
     return [LookupId(value) for (value,) in rows]
 
 
+def waiting_for_index(db: Database, now: datetime) -> dict[LookupId, list[tuple[LookupId, NodeId]]]:
+    """By open search: answers that only the index held of their owner kept from counting (§7.8)."""
+    rows = db.execute(
+        "SELECT s.search_id, lookup_id, node FROM searches AS s JOIN lookups USING (search_id)"
+        " JOIN lookup_targets AS t USING (lookup_id) WHERE batch_id IS NULL AND closed = 0"
+        " AND s.expires_at > ? AND t.state IN (?, ?) AND t.answered_at IS NOT NULL",
+        (to_milliseconds(now), TargetState.STALE_INDEX.value, TargetState.NO_INDEX.value),
+    ).fetchall()
+    found: dict[LookupId, list[tuple[LookupId, NodeId]]] = {}
+    for search_id, lookup_id, node in rows:
+        found.setdefault(LookupId(search_id), []).append((LookupId(lookup_id), NodeId(node)))
+    return found
+
+
 def store_result(db: Database, search_id: LookupId, result: str, shown_at: datetime, closed: bool) -> None:
     db.execute(
         "UPDATE searches SET result = ?, shown_at = coalesce(shown_at, ?), closed = ? WHERE search_id = ?",

@@ -88,7 +88,23 @@ class Reading:
             return
         index = self._known.indexes.get(node)
         late = self.row.shown_at is not None
-        self._set(lookup_id, node, target_after(before, seen, row, index, self._known.now, late=late))
+        after = target_after(before, seen, row.statement, index, self._known.now, late=late)
+        self._set(lookup_id, node, after)
+        if seen.outputs is not None:
+            self.outputs[lookup_id, node] = seen.outputs[0]
+
+    def look_again(self, lookup_id: LookupId, node: NodeId) -> None:
+        """An answer that waited only for its owner's index, in the one that is held now (§7.8)."""
+        before, known = self.target(lookup_id, node), self._known
+        if before.answer is None or not waits_for_index(before):
+            return
+        seen = known.examine(self.asks[lookup_id].draft, node, before.answer)
+        unread, late = replace(before, state=TargetState.PENDING), self.row.shown_at is not None
+        index = known.indexes.get(node)
+        after = target_after(unread, seen, before.answer, index, known.now, late=late)
+        if after.state not in (TargetState.ANSWERED, TargetState.STALE_EPOCH):
+            return
+        self._set(lookup_id, node, after)
         if seen.outputs is not None:
             self.outputs[lookup_id, node] = seen.outputs[0]
 
@@ -179,6 +195,15 @@ def read(
     return readings
 
 
+def read_again(case: Case, targets: Sequence[tuple[LookupId, NodeId]], known: Known) -> Reading:
+    """What a case is once answers that waited for a fresh index are looked up in the one held now."""
+    reading = Reading(case, known)
+    for lookup_id, node in targets:
+        reading.look_again(lookup_id, node)
+    reading.open()
+    return reading
+
+
 def examine_all(
     jobs: Sequence[Job | None], known: Known, *, threads: int = 1, map: SliceMap = in_sequence
 ) -> list[Examined | None]:
@@ -199,10 +224,15 @@ def has_answered(target: TargetRow) -> bool:
     return TRANSITIONS[target.state, TargetEvent.EVALUATED] is target.state
 
 
+def waits_for_index(target: TargetRow) -> bool:
+    """Whether `target` has answered well, and only the index that was held kept it from counting."""
+    return target.state in (TargetState.STALE_INDEX, TargetState.NO_INDEX) and target.answered_at is not None
+
+
 def target_after(
     before: TargetRow,
     seen: Examined,
-    row: InboxRow,
+    statement: SignedStatement,
     index: NodeIndex | None,
     now: datetime,
     *,
@@ -218,7 +248,7 @@ def target_after(
             issued, sequence = index.head.issued_at, index.head.sequence
             if index.head.is_stale(now):
                 state = TargetState.STALE_INDEX
-    return TargetRow(state, seen.reason, issued, row.statement, seen.answered_at, now, sequence, late)
+    return TargetRow(state, seen.reason, issued, statement, seen.answered_at, now, sequence, late)
 
 
 def expired(target: TargetRow) -> TargetRow:

@@ -123,7 +123,7 @@ class LookupMethods(BatchMethods):
             return amendments.acknowledge(db, search_id, by, now)
 
         acknowledged = await self._node.store.run(work)
-        view = await self._shown(search_id, by)
+        view = await self._shown(search_id, by, looked=False)
         return pb.SeenLookupResponse(lookup=view, acknowledged=acknowledged)
 
     async def search_id(self, text: str, row: int = 0) -> LookupId:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,13 +56,21 @@ def perform(name: str, given: Given) -> Mapping[str, Any]:
 
 
 def resolved(value: Any, material: Mapping[str, Any]) -> Any:
-    """`value` with every text and reference to material replaced by the octets meant, in hexadecimal."""
+    """`value` with texts and references to material replaced by the octets meant, in hexadecimal.
+
+    Inside of files (§16.2), `base64` and `join` are replaced by the text that they make.
+    """
     if isinstance(value, list):
         return [resolved(item, material) for item in value]
     if not isinstance(value, dict):
         return value
     if set(value) == {"text"} and isinstance(value["text"], str):
         return value["text"].encode("utf-8").hex()
+    if set(value) == {"base64"}:
+        return base64.b64encode(bytes.fromhex(resolved(value["base64"], material))).decode("ascii")
+    if set(value) == {"join"}:
+        pieces = (item if isinstance(item, str) else _text(item, material) for item in value["join"])
+        return "".join(pieces)
     if "material" not in value or not set(value) <= {"material", "edits"}:
         return {name: resolved(item, material) for name, item in value.items()}
     octets = bytes.fromhex(resolved(material[value["material"]], {}))
@@ -69,6 +79,65 @@ def resolved(value: Any, material: Mapping[str, Any]) -> Any:
         assert end <= len(octets), "an edit beyond the end"
         octets = octets[:at] + bytes.fromhex(edit["insert"]) + octets[end:]
     return octets.hex()
+
+
+def given_of(
+    case: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], material: Mapping[str, Any]
+) -> Given:
+    """What is given in a case, in plain values: files written out, octets in hexadecimal."""
+    given = dict(case["given"])
+    if "file" in given:
+        given["file"] = written_out(given["file"], cases)
+    made: Given = resolved(given, material)
+    return made
+
+
+def written_out(file: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A file that is said to be like that of another case, with what is set and dropped."""
+    if "like" not in file:
+        return dict(file)
+    other = next(case for case in cases if case["name"] == file["like"])
+    made = copy.deepcopy(written_out(other["given"]["file"], cases))
+    for path, value in file.get("set", {}).items():
+        where, key = _place(made, path)
+        where[key] = value
+    for path in file.get("drop", ()):
+        where, key = _place(made, path)
+        del where[key]
+    return made
+
+
+def _place(file: Any, path: str) -> tuple[Any, Any]:
+    """Where a path like `persons/0/case` leads: object or list, and key or number in it."""
+    *above, last = [int(step) if step.isdecimal() else step for step in path.split("/")]
+    for step in above:
+        file = file[step]
+    return file, last
+
+
+def difference(old: Any, new: Any, path: str = "") -> tuple[dict[str, Any], list[str]]:
+    """What to set, and what to drop, to make `new` of `old`, which are not equal."""
+    if isinstance(old, dict) and isinstance(new, dict) and not _ATOMS & (set(old) | set(new)):
+        found: dict[str, Any] = {f"{path}{key}": new[key] for key in new if key not in old}
+        dropped = [f"{path}{key}" for key in old if key not in new]
+        pairs = [(key, old[key], new[key]) for key in old if key in new]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        found, dropped, pairs = {}, [], list(zip(range(len(old)), old, new, strict=True))
+    else:
+        return {path.rstrip("/"): new}, []
+    for key, one, other in pairs:
+        if one != other:
+            below = difference(one, other, f"{path}{key}/")
+            found |= below[0]
+            dropped += below[1]
+    return found, dropped
+
+
+_ATOMS = {"base64", "join", "material", "text"}
+
+
+def _text(octets: Any, material: Mapping[str, Any]) -> str:
+    return bytes.fromhex(resolved(octets, material)).decode("utf-8")
 
 
 def shown(octets: bytes) -> Any:
@@ -84,7 +153,7 @@ def shown(octets: bytes) -> Any:
 def _readable(value: Any) -> Any:
     """`value` with longer octets that are lines of text written as text."""
     if isinstance(value, Mapping):
-        if "material" in value:
+        if set(value) & {"material", "base64", "join"}:
             return dict(value)
         return {name: _readable(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -139,16 +208,32 @@ class Book:
             "operation": operation,
             "given": _readable(given),
         }
-        expected, error = self._done(operation, made["given"])
+        if "file" in given:
+            made["given"]["file"] = self._short(made["given"]["file"])
+        expected, error = self._done(operation, made)
         said = f"{self.name}: {name}: {error.code if error else 'not refused'}, not {refuse}: {error}"
         assert (error.code if error else None) == refuse, said
         made |= {"refuse": refuse} if error else {"expect": expected}
         self.cases.append(made)
         return expected
 
-    def _done(self, operation: str, given: Given) -> tuple[dict[str, Any], CandorError | None]:
+    def _short(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A file as it differs from that of the case from which it differs least, if that is shorter."""
+        best: Mapping[str, Any] = file
+        for case in self.cases:
+            other = case["given"].get("file")
+            if other is None or "like" in other or other == file:
+                continue
+            found, dropped = difference(other, dict(file))
+            if "" in found:
+                continue
+            short = {"like": case["name"], "set": found, **({"drop": dropped} if dropped else {})}
+            best = min(best, short, key=lambda one: len(json.dumps(one)))
+        return best
+
+    def _done(self, operation: str, case: Mapping[str, Any]) -> tuple[dict[str, Any], CandorError | None]:
         try:
-            return dict(perform(operation, resolved(given, self.material))), None
+            return dict(perform(operation, given_of(case, self.cases, self.material))), None
         except CandorError as error:
             return {}, error
 

@@ -30,11 +30,11 @@ from candor_proto.tlog.entries import (
     serial_octets,
 )
 from candor_proto.tlog.state import directory_state, state_of
-from candor_proto.tlog.statements import Heartbeat, WitnessKeyStatement
+from candor_proto.tlog.statements import Heartbeat, PackAdoption, WitnessKeyStatement
 from tools.vectors import logs, world
 from tools.vectors.book import Book, Given, changed, edit, operation
 from tools.vectors.draws import draw
-from tools.vectors.parties import NOW, OWNER, THIRD, moment, ms, part
+from tools.vectors.parties import ASKER, NOW, OWNER, THIRD, moment, ms, part
 from tools.vectors.shapes import FLAG, OCTETS, PART, TEXT, TIME, U8, U32, U64, fields, fixed, listed, maybe
 
 _WITNESS_KEY = {
@@ -288,6 +288,32 @@ def _encode_heartbeat(given: Given) -> dict[str, Any]:
     return {"body": made.encode().hex()}
 
 
+_ADOPTION = {
+    "federation": TEXT,
+    "node": TEXT,
+    "pack": TEXT,
+    "version": U32,
+    "pack_digest": fixed(32),
+    "adopted": TIME,
+}
+
+
+@operation(
+    "encode-pack-adoption", "14.9", "the body of a pack adoption. Two-way", _ADOPTION, {"body": OCTETS}
+)
+def _encode_adoption(given: Given) -> dict[str, Any]:
+    made = PackAdoption(
+        FederationName(given["federation"]),
+        NodeId(given["node"]),
+        given["pack"],
+        given["version"],
+        _hex(given["pack_digest"]),
+        moment(given["adopted"]),
+    )
+    assert PackAdoption.decode(made.encode()) == made
+    return {"body": made.encode().hex()}
+
+
 def shown_heartbeat(made: Heartbeat) -> dict[str, Any]:
     return {
         "federation": str(made.federation),
@@ -347,7 +373,7 @@ def book() -> Book:
     found = Book(
         "log_entries",
         "Entries of every kind, the statements in them, commitments, and the state of the directory.",
-        ("14.3", "14.4", "14.8", "15.2"),
+        ("14.3", "14.4", "14.8", "14.9", "15.2"),
         "The entries of the story's log (README.md); by candor_proto.tlog.",
     )
     for name, octets in logs.first_shard():
@@ -429,6 +455,16 @@ def _statements(found: Book) -> None:
         "issued": ms(keys.issued_at),
     }
     found.case("witness_key", "encode-witness-key", given)
+    adopted = logs.adoption(ASKER)
+    adoption: dict[str, Any] = {
+        "federation": str(adopted.federation),
+        "node": str(adopted.node),
+        "pack": adopted.pack,
+        "version": adopted.version,
+        "pack_digest": adopted.pack_digest.hex(),
+        "adopted": ms(adopted.adopted_at),
+    }
+    found.case("adoption", "encode-pack-adoption", adoption)
     bits = [True, False, True, True, False, False, False, True, True, False]
     found.case("heartbeat", "encode-heartbeat", shown_heartbeat(logs.heartbeat(1, 0, 40, bits)))
     found.case("heartbeat_about_nothing", "encode-heartbeat", shown_heartbeat(logs.heartbeat(7, 12, 12, [])))

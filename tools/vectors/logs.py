@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import lru_cache
 
 from candor_proto import merkle
-from candor_proto.canonical import Writer
 from candor_proto.directory import Directory, MemberStatus
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import AnswerStatus
@@ -33,7 +32,7 @@ from candor_proto.tlog.policy import PolicyWitness, members_policy, parse_policy
 from candor_proto.tlog.proof import LogProof
 from candor_proto.tlog.signatures import LogKeys
 from candor_proto.tlog.state import state_of
-from candor_proto.tlog.statements import Heartbeat, WitnessKeyStatement, received_bits
+from candor_proto.tlog.statements import Heartbeat, PackAdoption, WitnessKeyStatement, received_bits
 from candor_proto.tlog.tiles import inclusion_proof
 from tools.vectors import world
 from tools.vectors.draws import draw
@@ -105,10 +104,12 @@ def sign_heartbeat(made: Heartbeat, party: Party = OWNER) -> Statement:
     return Statement("heartbeat", party.signing.sign("heartbeat", made.encode()))
 
 
+def adoption(party: Party) -> PackAdoption:
+    return PackAdoption(FEDERATION, party.node, "post-common", 3, draw("pack digest", 32), NOW)
+
+
 def pack_adoption(party: Party) -> Statement:
-    """Of which the log reads federation and node only."""
-    body = Writer("pack-adoption").text(str(FEDERATION)).text(party.name).octets(draw("pack", 32)).finish()
-    return Statement("pack-adoption", party.signing.sign("pack-adoption", body))
+    return Statement("pack-adoption", party.signing.sign("pack-adoption", adoption(party).encode()))
 
 
 def lookup_commitments() -> tuple[bytes, ...]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from candor_proto import oprf
 from candor_proto.directory import Directory, IndexHead, Member, MemberStatus, SegmentRef
 from candor_proto.exchange import AskedPerson, Draft, Paperwork, blind_plan, draft_lookup
-from candor_proto.ids import BlobId, Digest, Handle, LookupId, LookupShape, Ori, Purpose
+from candor_proto.ids import BlobId, Handle, LookupId, LookupShape, Ori, Purpose
 from candor_proto.matchkeys import plan_lookup, record_codes, record_keys
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.record import CanonicalRecord, RecordKind, Tier, commit
@@ -30,6 +30,7 @@ from candor_proto.sealed_index import (
 from candor_proto.segment import Segment, address, build
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Answer, AnswerStatus, Evaluation, Left, Target, classes_of
+from tools.vectors.certificates import chain_digest
 from tools.vectors.draws import draw, draw_scalar
 from tools.vectors.parties import ASKER, DAY, EPOCH, FEDERATION, HOUR, MINUTE, NOW, OWNER, THIRD, Party
 from tools.vectors.slots import MIKE
@@ -37,7 +38,7 @@ from tools.vectors.slots import MIKE
 INDEX_OWNER = IndexOwner(FEDERATION, OWNER.node, EPOCH)
 THRESHOLD = 3
 CASE, CONSENT, OFFICER = "REQ-2026-0417", "CONSENT-88", "Sgt. A. Example"
-CHAIN_DIGEST = Digest(draw("certificate chain", 32))
+CHAIN_DIGEST = chain_digest()
 
 RECORD = CanonicalRecord(
     RecordKind.DECERTIFICATION,
@@ -157,10 +158,15 @@ def asked(number: int, shape: LookupShape, particulars: Particulars) -> AskedPer
     return AskedPerson(blind_plan(plan, blinds), papers)
 
 
+def other_person(first: str) -> Particulars:
+    """Of whom the owner has no record."""
+    return replace(MIKE, first=first, ssn4="")
+
+
 @lru_cache(maxsize=8)
 def draft(shape: LookupShape = LookupShape.SCREENING, persons: int = 1) -> Draft:
     """The lookup of the story: about the record's person, and others who have none."""
-    others = [replace(MIKE, first=name, ssn4="") for name in ("Ann", "Juan", "Zoe")]
+    others = [other_person(name) for name in ("Ann", "Juan", "Zoe")]
     people = [asked(number, shape, who) for number, who in enumerate([MIKE, *others][:persons])]
     lookup_id = LookupId(draw(f"lookup id {shape.value} {persons}", 16))
     return draft_lookup(

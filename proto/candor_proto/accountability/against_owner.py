@@ -23,7 +23,6 @@ from candor_proto.disclosure import DisclosureRequest, Outcome
 from candor_proto.errors import (
     CandorError,
     CommitmentMismatch,
-    IdentityMismatch,
     LimitExceeded,
     MalformedMessage,
     NotEvidence,
@@ -192,8 +191,11 @@ def malformed_blob(evidence: Evidence, trust: Trust) -> str:
     head, blob_id = _head(evidence, trust), BlobId(evidence.octets("blob"))
     blob = _blob(_segment(head, evidence.octets("segment")), blob_id)
     owner, secret = _owner(head), evidence.octets("secret")
-    # A blob that says of another secret nothing at all is every honest blob.
-    check_blob_commitment(blob, secret, owner)
+    try:
+        # A blob that says of another secret nothing at all is every honest blob.
+        check_blob_commitment(blob, secret, owner)
+    except SealedDataInvalid as error:
+        raise NotEvidence(f"The secret shown is not the blob's: {error.message}") from None
     try:
         open_blob(blob, secret, owner)
     except SealedDataInvalid as error:
@@ -282,7 +284,7 @@ def two_lookups(evidence: Evidence, trust: Trust) -> str:
     first = signed_lookup(evidence.part("first"), evidence.federation, asker, key)
     second = signed_lookup(evidence.part("second"), evidence.federation, asker, key)
     if first.lookup_id != second.lookup_id:
-        raise IdentityMismatch("Two lookups under two ids are no contradiction.")
+        raise NotEvidence("Two lookups under two ids are no contradiction.")
     if evidence.part("first").body == evidence.part("second").body:
         raise NotEvidence("The two lookups are one.")
     return f"{asker} signed two lookups under the id {first.lookup_id}"

@@ -3,184 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from candor_node import hit_store, lookup_store, mail_store, reading
+from candor_node import hit_store, mail_store, reading
 from candor_node.app import MIGRATIONS
-from candor_node.cases import Cases
-from candor_node.gathering import Gatherer
-from candor_node.hit_store import StoredHit
-from candor_node.lookup_store import Ask, SearchRow
-from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
-from candor_node.targets import TargetRow
-from candor_node.workers import Lane, Workers
 from candor_proto import candidates
 from candor_proto.candidates import Findings, NodeIndex
 from candor_proto.errors import StoreUnusable
-from candor_proto.exchange import AskedPerson, Draft, LookupState, Paperwork, blind_plan, draft_lookup
-from candor_proto.ids import LookupId, LookupShape, NodeId, Purpose
-from candor_proto.matchkeys import plan_lookup
-from candor_proto.normalise import normalise
-from candor_proto.opening import Opening
+from candor_proto.ids import NodeId
 from candor_proto.result import TargetState
-from candor_proto.sealed_index import IndexOwner
-from candor_proto.statements import LOOKUP_LIFE
-from candor_wire.codec import Envelope, MessageKind
-from tests.indexes import index_of, seal_people
-from tests.parties import FEDERATION, MIKE, NOW, Parties
+from tests.gathered import BRAVO, OWNERS, PARTIES, Scene
+from tests.parties import FEDERATION, NOW
 from tests.records import STORE_KEY
-
-ASKER = NodeId("asker")
-BRAVO, *_ = OWNERS = [NodeId(name) for name in ("bravo", "charlie", "delta", "echo")]
-PARTIES = Parties("asker", *map(str, OWNERS))
-
-
-def indexes() -> dict[NodeId, NodeIndex]:
-    """Mike is filed at bravo; nobody else has anybody."""
-    found = {}
-    for node in OWNERS:
-        owner, keys = IndexOwner(FEDERATION, node, 1), PARTIES[str(node)].keys()
-        octets, _ = seal_people([MIKE] if str(node) == "bravo" else [], keys, owner)
-        index = index_of([octets], keys, owner)
-        found[node] = replace(index, head=replace(index.head, issued_at=NOW))
-    return found
-
-
-class Held:
-    """What the gatherer reads of an IndexClient."""
-
-    directory = PARTIES.verified()
-    indexes = indexes()
-    records = 20_000
-
-    def population(self) -> int:
-        return self.records
-
-
-class Clock:
-    def now(self) -> Any:
-        return NOW
-
-
-class Scene:
-    """A gatherer over a store, and lookups that were sent."""
-
-    def __init__(self, store: Store) -> None:
-        self.held = Held()
-        held: Any = self.held
-        self.store = store
-        self.cases = Cases(store)
-        self.workers = Workers(2)
-        self.stale: list[LookupId] = []
-        self.gatherer = Gatherer(
-            store,
-            held,
-            self.cases,
-            self.workers,
-            FEDERATION,
-            Clock(),
-            lambda _, which: self.stale.append(which),
-        )
-        self.works: list[str] = []
-        run_sync = store._transaction
-
-        def counted(jobs: Sequence[Any]) -> Any:
-            self.works += [job.work.__qualname__ for job in jobs]
-            return run_sync(jobs)
-
-        store._transaction = counted  # type: ignore[method-assign]
-
-    def ask(self, number: int) -> Draft:
-        """A lookup about Mike at all owners, stored as sent."""
-        papers = Paperwork.draw(f"REQ-{number}", "C-1", "Roe")
-        plan = plan_lookup(normalise(MIKE), LookupShape.SCREENING, papers.filler_seed)[0]
-        slots = blind_plan(plan)
-        targets = [target for target in PARTIES.targets() if target.node in OWNERS]
-        draft = draft_lookup(
-            [AskedPerson(slots, papers)],
-            LookupShape.SCREENING,
-            Purpose.J_APPLICANT,
-            FEDERATION,
-            ASKER,
-            targets,
-            PARTIES["asker"].signing,
-            NOW,
-        )
-        opening = Opening(
-            MIKE,
-            papers,
-            0,
-            tuple(item.slot.input for item in slots),
-            tuple(item.blinded.blind.to_bytes() for item in slots),
-        )
-        pending = {node: TargetRow(TargetState.PENDING) for node in OWNERS}
-        row = SearchRow(
-            draft.lookup.lookup_id,
-            Purpose.J_APPLICANT,
-            LookupShape.SCREENING,
-            papers.case,
-            "C-1",
-            "Roe",
-            NOW,
-            NOW + LOOKUP_LIFE,
-            1,
-            False,
-            1,
-            (),
-        )
-
-        def work(db: Database) -> None:
-            lookup_store.add_search(db, row)
-            lookup_store.add_ask(db, row.search_id, Ask(draft, opening, 0, LookupState.ACCEPTED, pending))
-
-        self.store.run_sync(work)
-        return draft
-
-    def arrive(self, draft: Draft, node: NodeId, *, spoilt: bool = False) -> InboxRow:
-        """The answer of `node`, delivered and stored."""
-        party = PARTIES[str(node)]
-        statement = party.sign_answer(party.evaluate(draft.lookup))
-        signature = bytes(64) if spoilt else statement.signature
-        envelope = Envelope(
-            draft.lookup.lookup_id.value,
-            MessageKind.ANSWER,
-            node,
-            ASKER,
-            statement.body,
-            signature,
-            NOW + LOOKUP_LIFE,
-        )
-
-        def work(db: Database) -> InboxRow:
-            mail_store.receive(db, envelope, NOW)
-            number = db.execute("SELECT max(number) FROM inbox").fetchone()[0]
-            return InboxRow(number, envelope, Lane.SINGLE)
-
-        return self.store.run_sync(work)
-
-    async def states(self, draft: Draft) -> dict[str, TargetState]:
-        """In memory, which is to be what the database says."""
-        lookup_id = draft.lookup.lookup_id
-        case = await self.cases.get(lookup_id)
-        stored = await self.store.run(lambda db: lookup_store.asks(db, lookup_id))
-        in_memory = {str(node): row.state for node, row in case.asks[lookup_id].targets.items()}
-        assert {str(node): row.state for node, row in stored[0].targets.items()} == in_memory
-        return in_memory
-
-    def found(self, draft: Draft) -> list[StoredHit]:
-        return self.store.run_sync(lambda db: hit_store.hits(db, draft.lookup.lookup_id))
-
-    def hits(self, draft: Draft) -> list[str]:
-        return [str(one.hit.owner) for one in self.found(draft)]
-
-    def waiting(self) -> int:
-        return self.store.run_sync(mail_store.counts).inbox_waiting
 
 
 @pytest.fixture
@@ -207,7 +47,7 @@ def test_answers_that_wait_are_stored_in_one_transaction(scene: Scene) -> None:
             await scene.cases.get(draft.lookup.lookup_id)
         scene.works.clear()
         await scene.gatherer.process_together(rows)
-        assert scene.works == ["Gatherer._take.<locals>.work"]
+        assert scene.works == ["Gatherer._keep.<locals>.work"]
         for draft in (first, second):
             assert set((await scene.states(draft)).values()) == {TargetState.ANSWERED}
             assert scene.hits(draft) == ["bravo"]

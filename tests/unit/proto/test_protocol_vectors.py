@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from candor_proto.errors import CandorError
 from tools.vectors import __main__ as vectors
-from tools.vectors.book import FOLDER, OPERATIONS, perform, resolved
+from tools.vectors.book import FOLDER, OPERATIONS, given_of, perform
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = {path.stem: json.loads(path.read_text("ascii")) for path in sorted(FOLDER.glob("*.json"))}
@@ -33,7 +33,7 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("document", "case"), list(cases()))
 def test_the_production_code_does_what_the_vector_says(document: Any, case: Any) -> None:
-    given = resolved(case["given"], document.get("material", {}))
+    given = given_of(case, document["cases"], document.get("material", {}))
     if "refuse" in case:
         with pytest.raises(CandorError) as refused:
             perform(case["operation"], given)
