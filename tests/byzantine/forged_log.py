@@ -16,13 +16,17 @@ from typing import Any
 
 from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.ring import KeyRing
+from candor_node.directory_store import FetchedDirectory
 from candor_node.tlog import witness_store
 from candor_proto import merkle
+from candor_proto.directory import Directory
 from candor_proto.errors import UnknownObject
 from candor_proto.merkle import leaf_hash
 from candor_proto.tlog import tiles
 from candor_proto.tlog.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
+from candor_proto.tlog.entries import DirectoryEntry, head_entry
 from candor_proto.tlog.signatures import LogKeys, WitnessKeys
+from candor_proto.tlog.state import state_of
 from candor_wire import codec
 from candor_wire.v1 import hub_pb2
 from tests.byzantine.hub import Serve
@@ -81,6 +85,14 @@ class ForgedLog:
     def append(self, *values: Any) -> None:
         self.force(*(value.encode() for value in values))
 
+    def hold(self, directory: Directory) -> None:
+        """The entries of this directory: heads that are new in it, and its version."""
+        held = set(self.entries)
+        heads = [head_entry(member.head).encode() for member in directory.members if member.head]
+        self.force(*(entry for entry in heads if entry not in held))
+        chain, state = directory.chain_digest.value, state_of(directory)
+        self.append(DirectoryEntry(directory.version, directory.issued_at, chain, state))
+
     # --- heads -------------------------------------------------------------------------------------------
 
     def head(self, now: datetime, *witnesses: str, size: int | None = None) -> SignedCheckpoint:
@@ -131,6 +143,17 @@ class ForgedLog:
         if level is not None:
             return self.tiles.tile(level, index, width)
         return tiles.encode_bundle(self.entries[index * 256 : index * 256 + width])
+
+
+async def logged_and_shown(world: World, fetched: FetchedDirectory) -> None:
+    """To alpha: a directory, and a log that holds it, with what members were needed as witnesses."""
+    log = ForgedLog.of(world)
+    log.hold(Directory.decode(fetched.statement.body))
+    log.publish(world.fed.clock.now(), "bravo", "charlie")
+    log.serve(world)
+    world.lies.show_directory(fetched, to="alpha")
+    await world.follow()
+    await world.refresh()
 
 
 def witnessed(world: World) -> SignedCheckpoint:

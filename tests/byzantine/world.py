@@ -44,13 +44,16 @@ from tests.simulator.virtual_time import VirtualLoop
 
 # Tables that account for messages, whatever became of them, and such as time alone changes.
 ACCOUNTS = frozenset(
-    {"inbox", "ledger", "ledger_head", "approvals", "search_traces", "tlog_received", "witness_cosigned"}
+    {
+        *("inbox", "ledger", "ledger_head", "approvals", "search_traces"),
+        *("tlog_received", "tlog_contradictions", "witness_cosigned"),
+    }
 )
 # What follows the log while it goes on, whatever else happens.
 LOG = frozenset(
     {
         *("tlog_shards", "tlog_state", "tlog_requests", "tlog_directories", "tlog_witnessed"),
-        *("tlog_commitments", "tlog_policies", "tlog_watched"),
+        *("tlog_commitments", "tlog_policies", "tlog_watched", "tlog_answered"),
     }
 )
 _VOLATILE = {"directory_state": ("received_at",)}
