@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import partial
 
 from candor_node import epochs, ledger, mail_store
+from candor_node.accountability import noticing
 from candor_node.clock import Clock
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
@@ -34,6 +35,7 @@ from candor_proto.errors import (
     NotYetValid,
     PurposeRefused,
     QuotaSpent,
+    Replayed,
     StaleEpoch,
     StoreUnusable,
 )
@@ -116,6 +118,8 @@ class Answerer:
         except (StoreUnusable, LogUnwitnessed):
             raise
         except CandorError as error:
+            if isinstance(error, Replayed):
+                self._notice_replay(row)
             note, now = error.code, self._clock.now()
             log.warning("lookup dropped", sender=str(row.envelope.sender), code=note)
             self._store.run_sync(lambda db: mail_store.finish(db, row, now, note))
@@ -123,6 +127,11 @@ class Answerer:
         if status is not None:
             log.info("lookup answered", asker=str(lookup.asker), status=status.name)
         return answer
+
+    def _notice_replay(self, row: InboxRow) -> None:
+        """A lookup under an id that was answered before; its signature is good (§17.1)."""
+        lookup, now = Lookup.decode(row.envelope.body), self._clock.now()
+        self._store.run_sync(lambda db: noticing.replayed(db, lookup, row.statement, now))
 
     def _verify(self, row: InboxRow, now: datetime) -> Lookup:
         lookup = verify_lookup(row.statement, self._indexes.require_directory(), self._own, now)
@@ -154,6 +163,7 @@ class Answerer:
         # Others of the same asker may have been answered while this one was evaluated. A refusal stands.
         decision = foreseen if foreseen.seed is None else self._judge(db, lookup, now)
         mail_store.answer_once(db, lookup.asker, lookup.lookup_id, number, decision.status, lookup.expires_at)
+        noticing.answered(db, lookup, row.statement)
         if decision.status is AnswerStatus.EVALUATED:
             mail_store.use_quota(db, lookup.asker, lookup.cost, now)
         else:

@@ -27,6 +27,8 @@ from candor_node import (
     packs,
     shipped_packs,
 )
+from candor_node.accountability.accountant import Accountant
+from candor_node.accountability.migrations import accountability_migrations
 from candor_node.aftermath import Aftermath
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
@@ -89,6 +91,7 @@ MIGRATIONS = (
     office_migrations,
     packs_migrations,
     import_migrations,
+    accountability_migrations,
     desk_migrations,
 )
 HOUSEKEEPING_SECONDS = 60.0
@@ -135,7 +138,7 @@ class Node:
         self.connection = Connection()
         self._inbox: dict[MessageKind, Inbox] = {}
         self._supervisor = Supervisor()
-        for folder in (config.index_folder, config.socket.parent):
+        for folder in (config.index_folder, config.kept_index_folder, config.socket.parent):
             _make_folder(folder)
         self.store = open_store(config)
         try:
@@ -272,6 +275,9 @@ class Node:
             self._check_followed,
         )
         self.backups = Backups(self.store, own, self.clock)
+        self.accountant = Accountant(
+            self.store, self.follower, self.indexes, federation, own, key, self.roots, self.clock
+        )
         self.aftermath = Aftermath(self.publishing, self.recaller.wake, self.backups)
 
     def policy(self, db: Database) -> Policy:
@@ -479,6 +485,7 @@ class Node:
             await self.store.run(lambda db, now=now: due_process.refresh(db, now, self.policy(db)))  # type: ignore[misc]
             # §5.2: a seed ends with its grace, not with the next publication.
             await self.store.run(partial(epochs.destroy_expired, now=now))
+            await self.accountant.keep_house()
             await self.backups.tidy()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 

@@ -10,6 +10,7 @@ import rich_click as click
 
 from candor_node import (
     cli_acts,
+    cli_audit,
     cli_backup,
     cli_batch,
     cli_desk,
@@ -23,6 +24,7 @@ from candor_node import (
     cli_office,
     cli_packs,
     cli_recalls,
+    cli_receipts,
     cli_records,
     cli_requests,
     cli_retention,
@@ -34,6 +36,8 @@ from candor_node.cli_common import guarded
 
 # Their commands belong to the group `records`, which they join when they are imported.
 _MORE_OF_RECORDS = (cli_acts, cli_drafts, cli_retention)
+# And these to `audit`.
+_MORE_OF_AUDIT = (cli_audit,)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -98,6 +102,10 @@ for _command in (
 
 for _command in (cli_export.export, cli_export.attach, cli_export.verify_documents):
     cli_desk.records.add_command(_command)
+
+
+cli_lookup.lookups.add_command(cli_receipts.lookup_receipts)
+cli_requests.requests.add_command(cli_receipts.request_receipt)
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def publish(rotate: bool, config_file: Path | None, as_json: bool) -> None:
 
 @click.group()
 def audit() -> None:
-    """The account of everything asked, answered, released, imported and decided."""
+    """The account of everything asked, answered, released, imported and decided; evidence, and audits."""
 
 
 @audit.command("ledger")

@@ -219,6 +219,11 @@ class NodeConfig(BaseSettings):
     def index_folder(self) -> Path:
         return self.data_folder / "index"
 
+    @property
+    def kept_index_folder(self) -> Path:
+        """Segments that went out of use, for two days or until a digest was reviewed (docs/evidence.md)."""
+        return self.data_folder / "index-kept"
+
     def own_log_policy(self) -> Policy | None:
         """The policy of the file that `log_policy` names; None without one. Raises ConfigInvalid."""
         if self.log_policy is None:

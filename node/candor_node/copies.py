@@ -107,6 +107,13 @@ def held(db: Database, request_id: RequestId) -> Copy | None:
     return Copy(tuple(versions), status, statement) if versions else None
 
 
+def response(db: Database, request_id: RequestId) -> bytes | None:
+    """The response that released the record, as it was signed; None once it was replaced or destroyed."""
+    key = _find_key(db, request_id)
+    held = [] if key is None else _opened(db, request_id, key)
+    return next((octets for number, octets in held if number == _RESPONSE), None)
+
+
 def destroy(db: Database, request_id: RequestId) -> None:
     """Crypto-shredding: overwrite and delete the key, delete what was sealed under it."""
     db.execute("UPDATE copy_keys SET key = zeroblob(32) WHERE request_id = ?", [request_id.value])

@@ -15,9 +15,10 @@ from candor_node.hit_store import StoredHit
 from candor_node.lookup_store import Ask, SearchRow
 from candor_node.targets import TargetRow
 from candor_proto import oprf
+from candor_proto.accountability.evidence import Kind
 from candor_proto.candidates import NodeIndex
 from candor_proto.directory import MemberStatus, VerifiedDirectory
-from candor_proto.errors import CandorError
+from candor_proto.errors import CandorError, KeyMismatch, ProofInvalid
 from candor_proto.exchange import Draft, Outputs, TargetEvent, event_of, unblind, verify_answer
 from candor_proto.ids import LookupId, NodeId
 from candor_proto.oprf import Finalize, SliceMap
@@ -59,13 +60,17 @@ _REFUSALS: Mapping[AnswerStatus, str] = {
 
 @dataclass(frozen=True)
 class Examined:
-    """What one answer is: an event for the table of §7.8, and each person's outputs when it was evaluated."""
+    """What one answer is: an event for the table of §7.8, and each person's outputs when it was evaluated.
+
+    `misdeed` is what an invalid answer proves against its owner, if anything (§17.1).
+    """
 
     event: TargetEvent
     reason: str = ""
     outputs: tuple[Outputs, ...] | None = None
     left: Left | None = None
     answered_at: datetime | None = None
+    misdeed: Kind | None = None
 
 
 def examine(
@@ -86,6 +91,10 @@ def examine(
     lookup = draft.lookup
     try:
         answer = verify_answer(statement, lookup, lookup_digest(draft.statement.body), node, key)
+    except CandorError as error:
+        wrong_epoch = isinstance(error, KeyMismatch)
+        return Examined(TargetEvent.INVALID, error.code, misdeed=Kind.WRONG_EPOCH if wrong_epoch else None)
+    try:
         left, at = answer.left, answer.answered_at
         if answer.status is not AnswerStatus.EVALUATED:
             return Examined(event_of(answer.status), _REFUSALS[answer.status], left=left, answered_at=at)
@@ -98,7 +107,8 @@ def examine(
         outputs = unblind(draft, answer, index.head, threads=threads, map=map, finalize=finalize)
         return Examined(TargetEvent.EVALUATED, outputs=outputs, left=left, answered_at=at)
     except CandorError as error:
-        return Examined(TargetEvent.INVALID, error.code)
+        wrong_key = isinstance(error, ProofInvalid)
+        return Examined(TargetEvent.INVALID, error.code, misdeed=Kind.WRONG_KEY if wrong_key else None)
 
 
 # --- all answers ---------------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+from dataclasses import dataclass
 from datetime import datetime
 
 from candor_node import copies, hit_store, ledger, lookup_store, mail_store, request_store
+from candor_node.accountability import noticing, receipts
 from candor_node.clock import Clock
 from candor_node.hit_store import StoredHit
 from candor_node.index_client import IndexClient
@@ -25,6 +27,8 @@ from candor_node.outbox import Outbox
 from candor_node.rechecking import Rechecked, recheck_hits
 from candor_node.request_store import SentRequest
 from candor_node.store import Database, Store, Work
+from candor_proto.candidates import NodeIndex
+from candor_proto.directory import IndexHead
 from candor_proto.disclosure import (
     REQUEST_LIFE,
     REQUESTER_TRANSITIONS,
@@ -33,15 +37,24 @@ from candor_proto.disclosure import (
     Outcome,
     RequesterEvent,
     RequesterState,
-    open_response,
+    check_response,
+    open_response_statement,
     requester_after,
     seal_request,
 )
-from candor_proto.errors import AlreadyExists, CandorError, InputInvalid, LogUnwitnessed, UnknownObject
+from candor_proto.errors import (
+    AlreadyExists,
+    CandorError,
+    CommitmentMismatch,
+    InputInvalid,
+    LogUnwitnessed,
+    UnknownObject,
+)
 from candor_proto.ids import Digest, FederationName, LookupId, NodeId, RequestId
 from candor_proto.record import CanonicalRecord
+from candor_proto.result import Hit
 from candor_proto.sealing import DisclosureKey
-from candor_proto.signing import SigningKey
+from candor_proto.signing import SignedStatement, SigningKey
 from candor_wire.codec import Envelope, MessageKind
 
 # States in which a second request for the same record would say nothing new.
@@ -55,6 +68,23 @@ _OUTCOME_WORDS = {
 def consent_digest(consent: str) -> Digest:
     """What a request says of the consent document: the digest of its reference as it was typed."""
     return Digest(hashlib.sha256(consent.encode()).digest())
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A response that opened, and what its owner signed."""
+
+    response: DisclosureResponse
+    record: CanonicalRecord | None
+    statement: SignedStatement
+
+
+class _Phantom(Exception):
+    """A response of the owner whose record is not the one committed to."""
+
+    def __init__(self, error: CommitmentMismatch, statement: SignedStatement) -> None:
+        self.error = error
+        self.statement = statement
 
 
 class Requester:
@@ -108,6 +138,7 @@ class Requester:
         reply_key = DisclosureKey.generate()
         request = self._request(row, hit, reply_key, now)
         owner = self._indexes.require_directory().member(request.owner)
+        asked_from = _asked_from(indexes.get(request.owner), hit.hit)
         sealed = await asyncio.to_thread(seal_request, request, self._key, owner.disclosure_key)
 
         def work(db: Database) -> None:
@@ -117,6 +148,8 @@ class Requester:
                     remedy="`candor-node requests list` shows what became of it.",
                 )
             request_store.add_sent(db, search_id, number, request, reply_key.octets(), confirmed_by)
+            if asked_from is not None:
+                noticing.basis(db, request.request_id, *asked_from, hit.hit.secret)
             mail_store.enqueue(db, self._envelope(request, sealed), now)
             ledger.append(
                 db,
@@ -183,28 +216,29 @@ class Requester:
             await self._store.run(lambda db: mail_store.settle(db, row.number, UnknownObject.code))
             return
         try:
-            response, record = await asyncio.to_thread(self._open, known, row)
+            opened = await asyncio.to_thread(self._open, known, row)
         except LogUnwitnessed:
             raise
+        except _Phantom as phantom:
+            await self._refuse(known, row, phantom.error, phantom.statement)
+            return
         except CandorError as error:
             await self._refuse(known, row, error)
             return
-        await self._settle(known, row, response, record)
+        await self._settle(known, row, opened)
 
-    def _open(self, known: SentRequest, row: InboxRow) -> tuple[DisclosureResponse, CanonicalRecord | None]:
+    def _open(self, known: SentRequest, row: InboxRow) -> _Opened:
         owner = self._indexes.require_directory().member(known.request.owner)
-        key = DisclosureKey(known.reply_key)
-        return open_response(row.envelope.body, key, known.request, owner.signing_key)
+        statement = open_response_statement(row.envelope.body, DisclosureKey(known.reply_key), known.request)
+        try:
+            response, record = check_response(statement, known.request, owner.signing_key)
+        except CommitmentMismatch as error:
+            raise _Phantom(error, statement) from None
+        return _Opened(response, record, statement)
 
-    async def _settle(
-        self,
-        known: SentRequest,
-        row: InboxRow,
-        response: DisclosureResponse,
-        record: CanonicalRecord | None,
-    ) -> None:
-        now = self._clock.now()
-        opened = record is not None
+    async def _settle(self, known: SentRequest, row: InboxRow, said: _Opened) -> None:
+        now, response = self._clock.now(), said.response
+        opened = said.record is not None
         event = RequesterEvent.RESPONSE_OPENS if opened else RequesterEvent.RESPONSE_DECLINES
 
         def work(db: Database) -> None:
@@ -222,6 +256,7 @@ class Requester:
             )
             if opened:
                 copies.add_response(db, response)
+            receipts.response_arrived(db, response, said.statement.signature)
             mail_store.settle(db, row.number)
             ledger.append(
                 db,
@@ -233,10 +268,19 @@ class Requester:
 
         await self._store.run(work)
 
-    async def _refuse(self, known: SentRequest, row: InboxRow, error: CandorError) -> None:
-        now = self._clock.now()
+    async def _refuse(
+        self, known: SentRequest, row: InboxRow, error: CandorError, phantom: SignedStatement | None = None
+    ) -> None:
+        """`phantom` is a response that released another record than the one committed to (§9.5)."""
+        now, request = self._clock.now(), known.request
+        address = await self._store.run(lambda db: noticing.basis_address(db, request.request_id))
+        segment = await asyncio.to_thread(self._indexes.kept.read, address) if phantom and address else None
 
         def work(db: Database) -> None:
+            if phantom is not None:
+                asked = self._key.sign("disclosure-request", request.encode())
+                blob = hit_store.blob_of(db, known.search_id, known.hit_number)
+                noticing.phantom(db, request, asked, phantom, blob, segment, now)
             state = _next_state(db, known, RequesterEvent.RESPONSE_INVALID)
             if state is None:
                 mail_store.settle(db, row.number, error.code)
@@ -308,6 +352,16 @@ def _load_hit(db: Database, search_id: LookupId, number: int) -> tuple[SearchRow
         f"The lookup {search_id} has no hit {number}.",
         remedy="`candor-node lookups show` lists its hits with their numbers.",
     )
+
+
+def _asked_from(index: NodeIndex | None, hit: Hit) -> tuple[IndexHead, bytes] | None:
+    """The head and the address of the segment that holds the blob behind a hit, as the index is now."""
+    if index is None or index.head.epoch != hit.epoch:
+        return None
+    for ref, segment in zip(index.head.segments, index.segments, strict=True):
+        if segment.blob(hit.blob_id) is not None:
+            return index.head, ref.address.value
+    return None
 
 
 def _refs(request: DisclosureRequest) -> dict[str, str]:

@@ -188,6 +188,20 @@ _AMENDMENTS = (
 )
 
 
+@exchange_migrations()
+def evidence_of_failures(db: Database) -> None:
+    """Under which head something failed (§7.6), and what opens the blob behind a hit: for evidence (§17)."""
+    for statement in _EVIDENCE:
+        db.execute(statement)
+
+
+_EVIDENCE = (
+    "ALTER TABLE failure_digest ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE failure_digest ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX failure_digest_by_time ON failure_digest (noticed_at)",
+    "ALTER TABLE hits ADD COLUMN secret BLOB NOT NULL DEFAULT x''",
+)
+
 _BANDS = {"same person likely": "strong", "review": "review", "different person": "below threshold"}
 
 

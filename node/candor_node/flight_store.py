@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from candor_node.accountability import own_lookups
 from candor_node.batch_store import ASKED, WAITING
 from candor_node.flights import Flight, FlightPerson, WaitingRow
 from candor_node.lookup_store import SearchRow
@@ -70,6 +71,7 @@ def add_flight(db: Database, flight: Flight) -> None:
             for position, (person, slots) in enumerate(zip(flight.persons, flight.draft.persons, strict=True))
         ],
     )
+    own_lookups.remember(db, lookup, statement, flight=True)
     for node, target in flight.targets.items():
         set_target(db, lookup.lookup_id, node, target)
     if flight.first is None:
@@ -306,6 +308,27 @@ def load_flight(db: Database, lookup_id: LookupId) -> Flight | None:
         version,
         shown=shown_at is not None,
     )
+
+
+def particulars(db: Database, lookup_id: LookupId) -> list[Particulars]:
+    """Whom a flight was about, in the order of its persons; nothing of those that only fill it up."""
+    rows = db.execute(
+        "SELECT r.person FROM flight_persons AS p JOIN flights AS f USING (lookup_id)"
+        " LEFT JOIN batch_rows AS r ON r.batch_id = f.batch_id AND r.row = p.row"
+        " WHERE p.lookup_id = ? ORDER BY p.position",
+        (lookup_id.value,),
+    ).fetchall()
+    return [Particulars(**json.loads(person)) if person else Particulars() for (person,) in rows]
+
+
+def answers(db: Database, lookup_id: LookupId) -> dict[NodeId, SignedStatement]:
+    """The answers to a flight, as they are kept."""
+    rows = db.execute(
+        "SELECT node, answer_body, answer_signature FROM flight_targets WHERE lookup_id = ?"
+        " AND answer_body IS NOT NULL",
+        (lookup_id.value,),
+    ).fetchall()
+    return {NodeId(node): SignedStatement(body, signature) for node, body, signature in rows}
 
 
 def _secrets(papers: Paperwork, slots: Sequence[BlindedSlot]) -> bytes:

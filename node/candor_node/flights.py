@@ -22,6 +22,7 @@ from candor_node.asking import Question, check_question, plans_under
 from candor_node.batch_file import RESULTS
 from candor_node.targets import TargetRow
 from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
+from candor_proto.directory import IndexHead
 from candor_proto.errors import CandorError
 from candor_proto.exchange import (
     AskedPerson,
@@ -209,6 +210,7 @@ class RowFindings:
     """What one node's index holds for a row: hits with their blobs, and what failed (never shown)."""
 
     row: int
+    head: IndexHead
     hits: tuple[tuple[Hit, bytes], ...]
     failures: tuple[LocalFailure, ...]
 
@@ -231,7 +233,7 @@ def probe(
         together = [item for part in parts for item in part]
         findings = find_hits(together, index, federation, now.date(), population)
         blobs = tuple((hit, index.blob_behind(hit)) for hit in findings.hits)
-        found.append(RowFindings(row, blobs, findings.failures))
+        found.append(RowFindings(row, index.head, blobs, findings.failures))
     return found
 
 

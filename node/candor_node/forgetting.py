@@ -1,10 +1,13 @@
 """Results of lookups are forgotten when their time is over (RECORDS.md §4.4).
 
 Rules of this file:
-- a result is kept for `result_days`, at most 45: then what was found goes, hits with what explains them,
-  answers from which it could be computed anew, the results of rows of batches;
-- what was asked stays: the search with its case and officer, its opening for audits, the traces, the ledger.
-  Of a row of a batch the one word of its outcome and its coverage stay, for those are counts;
+- a result is kept for `result_days`, at most 45: then what was found goes, hits with what explains them, the
+  results of rows of batches;
+- what was asked and answered stays: the search with its case and officer, its opening for audits, the signed
+  answers for receipts (both for two years, `accountability.openings`), the traces, the ledger. Of a row of a
+  batch the one word of its outcome and its coverage stay, for those are counts. Answers give a result again
+  only together with the index of their epoch, which is gone from here when that epoch is over;
+- failures that nobody has reviewed stay for their digest (`accountability.digests`);
 - what late answers changed goes with the result; a late candidate that nobody acknowledged is counted;
 - a record that was released upon a hit is a copy of its own and stays until its owner recalls it: of its hit
   stays what names it, so that the subject's report can say what kind of record was obtained;
@@ -60,7 +63,6 @@ def forget_results(db: Database, now: datetime, days: int) -> int:
         return 0
     ids = json.dumps([search_id for (search_id,) in rows])
     hits = _forget_hits(db, ids)
-    _forget_answers(db, ids)
     _forget_rows(db, ids)
     unseen = amendments.forget(db, (LookupId.parse(search_id) for (search_id,) in rows))
     db.execute(
@@ -82,28 +84,10 @@ def _forget_hits(db: Database, ids: str) -> int:
         [ids],
     )
     db.execute(
-        f"UPDATE hits SET labels = '[]', explanation = ?, blob = x'' WHERE {_THESE}",  # noqa: S608
+        f"UPDATE hits SET labels = '[]', explanation = ?, blob = x'', secret = x'' WHERE {_THESE}",  # noqa: S608
         [_NOTHING, ids],
     )
-    db.execute(f"DELETE FROM failure_digest WHERE {_THESE}", [ids])  # noqa: S608
     return int(count)
-
-
-def _forget_answers(db: Database, ids: str) -> None:
-    """With an opening and an old index the answers would give the result again."""
-    db.execute(
-        "UPDATE lookup_targets SET answer_body = NULL, answer_signature = NULL"  # noqa: S608
-        f" WHERE lookup_id IN (SELECT lookup_id FROM lookups WHERE {_THESE})",
-        [ids],
-    )
-    # A flight carries many rows, of one age: its answers go with the first of them that is forgotten.
-    db.execute(
-        "UPDATE flight_targets SET answer_body = NULL, answer_signature = NULL WHERE lookup_id IN"  # noqa: S608
-        " (SELECT lookup_id FROM flight_persons JOIN flights USING (lookup_id) JOIN batch_rows"
-        " ON batch_rows.batch_id = flights.batch_id AND batch_rows.row = flight_persons.row"
-        f" WHERE {_THESE})",
-        [ids],
-    )
 
 
 def _forget_rows(db: Database, ids: str) -> None:

@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import partial
 
 from candor_node import cases, hit_store, lookup_store, mail_store
+from candor_node.accountability import noticing, own_lookups
 from candor_node.cases import Case, Cases
 from candor_node.clock import Clock
 from candor_node.coverage import Outlook
@@ -198,11 +199,15 @@ def _store(db: Database, case: Case, reading: Reading, now: datetime, outlook: O
     """Store what answers made of a search; the row as it is then."""
     search_id = case.row.search_id
     for lookup_id, node in reading.changed:
-        lookup_store.set_target(db, lookup_id, node, reading.target(lookup_id, node))
+        target = reading.target(lookup_id, node)
+        lookup_store.set_target(db, lookup_id, node, target)
+        own_lookups.answer_taken(db, target, now)
     if reading.found:
         hit_store.add_hits(db, search_id, reading.found, now)
-    for node, failure in reading.failures:
-        hit_store.add_failure(db, search_id, node, failure.blob_id, failure.error.code, now)
+    for head, failure in reading.failures:
+        hit_store.add_failure(db, search_id, head, failure.blob_id, failure.error.code, now)
+    for misdeed in reading.misdeeds:
+        noticing.answer(db, misdeed, now)
     mail_store.settle_all(db, reading.settled)
     if case.row.shown_at is None or not reading.changed:
         return case.row

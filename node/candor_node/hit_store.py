@@ -12,6 +12,7 @@ from datetime import datetime
 
 from candor_node.store import Database
 from candor_proto.canonical import to_milliseconds
+from candor_proto.directory import IndexHead
 from candor_proto.errors import StoreUnusable
 from candor_proto.ids import BlobId, Digest, Handle, LookupId, NodeId
 from candor_proto.result import Hit, order_hits
@@ -44,7 +45,7 @@ def add_hits(db: Database, search_id: LookupId, found: Sequence[tuple[Hit, bytes
     for number, (hit, blob) in enumerate(fresh, last + 1):
         explanation = asdict(hit.explanation) | {"band": hit.explanation.band.value}
         db.execute(
-            "INSERT INTO hits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO hits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 search_id.value,
                 number,
@@ -61,6 +62,7 @@ def add_hits(db: Database, search_id: LookupId, found: Sequence[tuple[Hit, bytes
                 blob,
                 hit.marker,
                 to_milliseconds(now),
+                hit.secret,
             ),
         )
     return len(fresh)
@@ -90,17 +92,17 @@ def number_hits(db: Database, search_id: LookupId) -> None:
 def hits(db: Database, search_id: LookupId) -> list[StoredHit]:
     rows = db.execute(
         "SELECT number, owner, epoch, blob_id, handle, com, kind, tier, expires_days, labels, explanation,"
-        " marker, blob FROM hits WHERE search_id = ? ORDER BY number",
+        " marker, blob, secret FROM hits WHERE search_id = ? ORDER BY number",
         (search_id.value,),
     ).fetchall()
     return [_read_hit(row) for row in rows]
 
 
 def _read_hit(
-    row: tuple[int, str, int, bytes, bytes, bytes, int, int, int, str, str, bytes, bytes],
+    row: tuple[int, str, int, bytes, bytes, bytes, int, int, int, str, str, bytes, bytes, bytes],
 ) -> StoredHit:
     number, owner, epoch, blob_id, handle, com, kind, tier, expires_days, labels, explanation = row[:11]
-    marker, blob = row[11:]
+    marker, blob, secret = row[11:]
     hit = Hit(
         NodeId(owner),
         epoch,
@@ -113,6 +115,7 @@ def _read_hit(
         tuple(json.loads(labels)),
         _read_explanation(json.loads(explanation)),
         marker,
+        secret,
     )
     return StoredHit(number, hit, blob)
 
@@ -128,13 +131,30 @@ def _read_explanation(stored: dict[str, object]) -> Explanation:
 _EXPLANATION_LISTS = ("reasons", "agreeing", "differing", "not_known")
 
 
+def blob_of(db: Database, search_id: LookupId, number: int) -> BlobId | None:
+    """Which blob stands behind a hit."""
+    row = db.execute(
+        "SELECT blob_id FROM hits WHERE search_id = ? AND number = ?", (search_id.value, number)
+    ).fetchone()
+    return None if row is None else BlobId(row[0])
+
+
 def add_failure(
-    db: Database, search_id: LookupId, node: NodeId, blob_id: BlobId | None, code: str, now: datetime
+    db: Database, search_id: LookupId, head: IndexHead, blob_id: BlobId | None, code: str, now: datetime
 ) -> None:
-    """Keep a local failure for the calendar digest (§7.6)."""
+    """Keep a local failure in the index under `head` for the calendar digest (§7.6)."""
     db.execute(
-        "INSERT INTO failure_digest (search_id, node, blob_id, code, noticed_at) VALUES (?, ?, ?, ?, ?)",
-        (search_id.value, str(node), blob_id.value if blob_id else b"", code, to_milliseconds(now)),
+        "INSERT INTO failure_digest (search_id, node, blob_id, code, noticed_at, epoch, sequence)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            search_id.value,
+            str(head.node),
+            blob_id.value if blob_id else b"",
+            code,
+            to_milliseconds(now),
+            head.epoch,
+            head.sequence,
+        ),
     )
 
 

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from candor_certs.chain import verify_directory_certificate
 from candor_node import directory_store
+from candor_node.accountability import noticing
+from candor_node.accountability.kept_segments import KeptSegments
 from candor_node.clock import Clock
 from candor_node.directory_store import FetchedDirectory
 from candor_node.hub_client import HubClient
@@ -36,6 +38,7 @@ from candor_proto.directory import (
     SegmentRef,
     VerifiedDirectory,
     verify_directory,
+    verify_head,
 )
 from candor_proto.errors import (
     CandorError,
@@ -51,7 +54,7 @@ from candor_proto.ids import FederationName, NodeId
 from candor_proto.scheme import SCHEMES
 from candor_proto.scoring import REFERENCE_POPULATION
 from candor_proto.segment import Segment, address
-from candor_proto.signing import VerifyingKey
+from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_wire.codec import chain_digest
 
 FETCHES_AT_ONCE = 4
@@ -111,6 +114,7 @@ class IndexClient:
         self._log = followed
         self._store = store
         self._folder = folder
+        self.kept = KeptSegments(folder, kept_folder(folder))
         self._federation = federation
         self._roots = tuple(roots)
         self._clock = clock
@@ -243,10 +247,11 @@ class IndexClient:
                 if (held := await self._store.run(directory_store.kept)) is not None:
                     await self._log.contradicted(held, fetched)
                 raise
+            now, signed = self._clock.now(), _signed_heads(directory)
+            await self._store.run(lambda db: noticing.heads(db, signed, now))
             if directory.version >= logged:
                 await self._log.follow()
             await self._log.admit(fetched, logged)
-            now = self._clock.now()
 
             def keep(db: Database) -> None:
                 directory_store.keep(db, fetched, directory, now)
@@ -318,23 +323,22 @@ class IndexClient:
     # --- segments ------------------------------------------------------------------------------------------
 
     async def _segment(self, head: IndexHead, ref: SegmentRef, from_hub: bool) -> Segment:
-        octets = await asyncio.to_thread(self._read, ref)
-        if octets is None:
-            if not from_hub:
-                raise StoreUnusable("A segment is not on the disk.")
-            octets = await self._hub.get_segment(ref.address)
-            _check_address(ref, octets)
-            await asyncio.to_thread(self._write, ref, octets)
-        segment = await asyncio.to_thread(Segment, octets)
-        header = segment.header
-        if (header.federation, header.node, header.epoch, header.number) != (
-            head.federation,
-            head.node,
-            head.epoch,
-            ref.number,
-        ):
-            raise IdentityMismatch(f"A segment of {head.node} belongs to another index.")
-        return segment
+        held = await asyncio.to_thread(self._read, ref)
+        if held is not None:
+            return await asyncio.to_thread(_parsed, head, ref, held)
+        if not from_hub:
+            raise StoreUnusable("A segment is not on the disk.")
+        octets = await self._hub.get_segment(ref.address)
+        if address(octets) != ref.address:
+            raise CommitmentMismatch(_NOT_NAMED)
+        await asyncio.to_thread(self._write, ref, octets)
+        try:
+            return await asyncio.to_thread(_parsed, head, ref, octets)
+        except CandorError:
+            # Its owner has named these octets: they are its own doing (§17.1).
+            now = self._clock.now()
+            await self._store.run(lambda db: noticing.segment(db, head, octets, now))
+            raise
 
     def _read(self, ref: SegmentRef) -> bytes | None:
         try:
@@ -360,12 +364,45 @@ class IndexClient:
             ) from None
 
     def _forget(self, wanted: set[str]) -> None:
-        """Remove segments that no head names any more, and what a crash left half-written."""
+        """Put away segments that no head names any more, and what a crash left half-written."""
         for path in self._folder.iterdir():
             if path.name not in wanted:
-                path.unlink(missing_ok=True)
+                self.kept.retire(path)
+
+
+def kept_folder(folder: Path) -> Path:
+    """Where segments lie that went out of use, beside the folder of those in use."""
+    return folder.with_name(f"{folder.name}-kept")
+
+
+_NOT_NAMED = "A segment is not the one that its head names."
 
 
 def _check_address(ref: SegmentRef, octets: bytes) -> None:
     if len(octets) != ref.octets or address(octets) != ref.address:
-        raise CommitmentMismatch("A segment is not the one that its head names.")
+        raise CommitmentMismatch(_NOT_NAMED)
+
+
+def _parsed(head: IndexHead, ref: SegmentRef, octets: bytes) -> Segment:
+    """The segment that a head names; raises what keeps it from being that."""
+    _check_address(ref, octets)
+    segment = Segment(octets)
+    header = segment.header
+    named = head.federation, head.node, head.epoch, ref.number
+    if (header.federation, header.node, header.epoch, header.number) != named:
+        raise IdentityMismatch(f"A segment of {head.node} belongs to another index.")
+    return segment
+
+
+def _signed_heads(directory: VerifiedDirectory) -> list[tuple[IndexHead, SignedStatement]]:
+    """Every index head that its member signed, those that are not taken up included."""
+    found = []
+    for member in directory.directory.members:
+        if member.head is None:
+            continue
+        head = directory.head(member.node)
+        try:
+            found.append((head or verify_head(member.head, member, directory.federation), member.head))
+        except CandorError:
+            continue
+    return found

@@ -28,6 +28,7 @@ from candor_node import (
     lookup_store,
     mail_store,
 )
+from candor_node.accountability import noticing, own_lookups
 from candor_node.amendments import Revision
 from candor_node.clock import Clock
 from candor_node.coverage import NOTHING_KNOWN, Examined, Outlook
@@ -35,7 +36,7 @@ from candor_node.flights import Flight, RowFindings
 from candor_node.index_client import IndexClient
 from candor_node.logs import log
 from candor_node.mail_store import InboxRow
-from candor_node.reading import expired, has_answered, target_after, waits_for_index
+from candor_node.reading import Misdeed, expired, has_answered, target_after, waits_for_index
 from candor_node.reports import write_coverage
 from candor_node.store import Database, Store, Work
 from candor_node.targets import TargetRow
@@ -235,6 +236,8 @@ class Landing:
         found = opened if target.state is TargetState.ANSWERED else ()
         if again and target.state not in (TargetState.ANSWERED, TargetState.STALE_EPOCH):
             return False
+        head = None if index is None else index.head
+        misdeed = None if seen.misdeed is None else Misdeed(seen.misdeed, flight.draft, node, statement, head)
 
         def work(db: Database) -> None:
             nonlocal asked, target
@@ -242,11 +245,15 @@ class Landing:
             asked = flight_store.times_asked(db, root, node)
             target = replace(target, late=flight_store.is_shown(db, root))
             flight_store.set_target(db, flight.lookup_id, node, target)
+            own_lookups.answer_taken(db, target, now)
+            if misdeed is not None:
+                noticing.answer(db, misdeed, now)
             for one in found:
                 search_id = flight.searches[one.row]
                 hit_store.add_hits(db, search_id, one.hits, now)
                 for failure in one.failures:
-                    hit_store.add_failure(db, search_id, node, failure.blob_id, failure.error.code, now)
+                    code = failure.error.code
+                    hit_store.add_failure(db, search_id, one.head, failure.blob_id, code, now)
             if seen.left is not None:
                 flight_store.state_allowance(db, node, seen.left, now)
             _settle(db, number)

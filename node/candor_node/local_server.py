@@ -19,6 +19,7 @@ import grpc.aio
 
 from candor_node import (
     service,
+    service_accountability,
     service_intake,
     service_office,
     service_packs,
@@ -29,6 +30,7 @@ from candor_node import (
 from candor_node.doors import Doors, methods
 from candor_node.logs import log
 from candor_node.service import Context, LocalServicer
+from candor_node.service_accountability import AccountabilityServicer
 from candor_node.service_intake import IntakeServicer
 from candor_node.service_office import OfficeServicer
 from candor_node.service_packs import PacksServicer
@@ -41,6 +43,8 @@ from candor_wire import limits
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.status import ERROR_METADATA_KEY, to_status
 from candor_wire.v1 import (
+    accountability_pb2,
+    accountability_pb2_grpc,
     intake_pb2,
     intake_pb2_grpc,
     local_pb2,
@@ -73,6 +77,13 @@ class LocalService:
 
 
 SERVICES = (
+    LocalService(
+        "AccountabilityService",
+        accountability_pb2,
+        accountability_pb2_grpc.add_AccountabilityServiceServicer_to_server,
+        AccountabilityServicer,
+        service_accountability.OPERATIONS,
+    ),
     LocalService(
         "LocalService",
         local_pb2,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
+from candor_node.accountability import own_lookups
 from candor_node.reports import read_missing, write_missing
 from candor_node.store import Database
 from candor_node.targets import TARGET_COLUMNS, TargetRow, bytes_in, int_in, read_target, time_in
@@ -288,6 +289,7 @@ def add_ask(db: Database, search_id: LookupId, ask: Ask) -> None:
             to_milliseconds(lookup.expires_at),
         ),
     )
+    own_lookups.remember(db, lookup, statement, flight=False)
     for node, target in ask.targets.items():
         set_target(db, lookup.lookup_id, node, target)
 

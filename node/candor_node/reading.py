@@ -22,8 +22,9 @@ from candor_node.coverage import Examined
 from candor_node.lookup_store import Ask, SearchRow
 from candor_node.mail_store import InboxRow
 from candor_node.targets import TargetRow
+from candor_proto.accountability.evidence import Kind
 from candor_proto.candidates import LocalFailure, NodeIndex, find_hits
-from candor_proto.directory import VerifiedDirectory
+from candor_proto.directory import IndexHead, VerifiedDirectory
 from candor_proto.errors import CandorError, Unreachable
 from candor_proto.exchange import TRANSITIONS, Draft, Outputs, TargetEvent
 from candor_proto.ids import FederationName, LookupId, NodeId
@@ -60,6 +61,17 @@ class Known:
         return coverage.examine(draft, node, key, statement, self.indexes.get(node))
 
 
+@dataclass(frozen=True)
+class Misdeed:
+    """An answer that proves something against its owner; `head` is that of the index held (§17.1)."""
+
+    kind: Kind
+    draft: Draft
+    owner: NodeId
+    answer: SignedStatement
+    head: IndexHead | None
+
+
 class Reading:
     """What a search is after some answers: `asks` and `outputs`, and what they opened.
 
@@ -73,7 +85,8 @@ class Reading:
         self.changed: dict[tuple[LookupId, NodeId], None] = {}
         self.settled: list[int] = []
         self.found: list[tuple[Hit, bytes]] = []
-        self.failures: list[tuple[NodeId, LocalFailure]] = []
+        self.failures: list[tuple[IndexHead, LocalFailure]] = []
+        self.misdeeds: list[Misdeed] = []
         self._known = known
 
     def target(self, lookup_id: LookupId, node: NodeId) -> TargetRow:
@@ -90,6 +103,7 @@ class Reading:
         late = self.row.shown_at is not None
         after = target_after(before, seen, row.statement, index, self._known.now, late=late)
         self._set(lookup_id, node, after)
+        self._note(lookup_id, node, row.statement, seen)
         if seen.outputs is not None:
             self.outputs[lookup_id, node] = seen.outputs[0]
 
@@ -99,6 +113,7 @@ class Reading:
         if before.answer is None or not waits_for_index(before):
             return
         seen = known.examine(self.asks[lookup_id].draft, node, before.answer)
+        self._note(lookup_id, node, before.answer, seen)
         unread, late = replace(before, state=TargetState.PENDING), self.row.shown_at is not None
         index = known.indexes.get(node)
         after = target_after(unread, seen, before.answer, index, known.now, late=late)
@@ -107,6 +122,13 @@ class Reading:
         self._set(lookup_id, node, after)
         if seen.outputs is not None:
             self.outputs[lookup_id, node] = seen.outputs[0]
+
+    def _note(self, lookup_id: LookupId, node: NodeId, answer: SignedStatement, seen: Examined) -> None:
+        """What an invalid answer proves (§17.1)."""
+        if seen.misdeed is not None:
+            index = self._known.indexes.get(node)
+            head = None if index is None else index.head
+            self.misdeeds.append(Misdeed(seen.misdeed, self.asks[lookup_id].draft, node, answer, head))
 
     def open(self) -> None:
         """Look up what the answers taken have completed."""
@@ -149,7 +171,7 @@ class Reading:
         known = self._known
         findings = find_hits(outputs, index, known.federation, known.now.date(), known.population)
         self.found += [(hit, index.blob_behind(hit)) for hit in findings.hits]
-        self.failures += [(node, failure) for failure in findings.failures]
+        self.failures += [(index.head, failure) for failure in findings.failures]
 
     def _outputs(
         self, lookup_id: LookupId, node: NodeId, target: TargetRow, index: NodeIndex

@@ -23,9 +23,11 @@ from candor_node import (
     publisher,
     record_seals,
     request_store,
+    responses,
     subjects,
     users,
 )
+from candor_node.accountability import receipts
 from candor_node.approvals import Approval, ApprovalId
 from candor_node.clock import Clock
 from candor_node.index_client import IndexClient
@@ -34,17 +36,15 @@ from candor_node.mail_store import InboxRow
 from candor_node.outbox import Outbox
 from candor_node.publisher import Resolved
 from candor_node.request_store import ReceivedRequest
+from candor_node.responses import Said, say
 from candor_node.store import Database, Store, Work
 from candor_proto.directory import check_standing
 from candor_proto.disclosure import (
     DisclosureRequest,
-    DisclosureResponse,
-    Outcome,
     OwnerEvent,
     OwnerState,
-    open_request,
+    open_signed_request,
     owner_after,
-    seal_response,
 )
 from candor_proto.errors import (
     AlreadyExists,
@@ -59,14 +59,13 @@ from candor_proto.errors import (
 )
 from candor_proto.ids import FederationName, NodeId, Purpose, RequestId
 from candor_proto.policy import Release, Sharing, check_purpose, release_by_rule
-from candor_proto.record import SALT_OCTETS, DisputeStatus, Tier
+from candor_proto.record import Tier
 from candor_proto.sealing import DisclosureKey
-from candor_proto.signing import SigningKey
+from candor_proto.signing import SignedStatement, SigningKey
 from candor_records.gate import gate, gate_day
 from candor_records.policy import Policy
-from candor_records.records import Record, canonical
+from candor_records.records import Record
 from candor_records.roles import Operation
-from candor_wire.codec import Envelope, MessageKind
 
 RULE = "standing rule"
 SENSITIVE = "The subject is marked as sensitive here: two people decide."
@@ -114,7 +113,7 @@ class Owner:
         """Take in one request of the inbox; decide it by rule, if the rule decides. Raises StoreUnusable."""
         now = self._clock.now()
         try:
-            request = await asyncio.to_thread(self._open, row, now)
+            request, statement = await asyncio.to_thread(self._open, row, now)
         except LogUnwitnessed:
             raise  # not now; what is in it shows later
         except CandorError as error:
@@ -127,7 +126,7 @@ class Owner:
             await self._store.run(lambda db: mail_store.settle(db, row.number))
             return
         judged = await self._store.run(lambda db: self._judge(db, request, now))
-        sealed = await asyncio.to_thread(self._answer, request, judged.event, judged.resolved, now)
+        said = await asyncio.to_thread(self._answer, request, judged.event, judged.resolved, now)
 
         def work(db: Database) -> bool:
             if request_store.received(db, request.request_id) is not None:
@@ -138,8 +137,9 @@ class Owner:
                 return False
             dcn = str(judged.resolved.record.dcn) if judged.resolved else ""
             request_store.add_received(db, request, OwnerState.RECEIVED, judged.reason, dcn, now)
+            receipts.request_arrived(db, request.request_id, statement.signature)
             ledger.append(db, now, "disclosure.received", _refs(request, dcn), _papers(request))
-            self._enter(db, request, OwnerState.RECEIVED, judged.event, dcn, judged.reason, sealed, now)
+            self._enter(db, request, OwnerState.RECEIVED, judged.event, dcn, judged.reason, said, now)
             mail_store.settle(db, row.number)
             return True
 
@@ -148,9 +148,9 @@ class Owner:
             return
         self._outbox.wake()
 
-    def _open(self, row: InboxRow, now: datetime) -> DisclosureRequest:
+    def _open(self, row: InboxRow, now: datetime) -> tuple[DisclosureRequest, SignedStatement]:
         sender = self._indexes.require_directory().member(row.envelope.sender)
-        return open_request(
+        return open_signed_request(
             row.envelope.body,
             self._disclosure_key,
             self._federation,
@@ -221,9 +221,9 @@ class Owner:
         if str(resolved.record.dcn) != approval.arguments["dcn"]:
             raise WrongStanding("The record was changed since this was proposed.", remedy="Reject it.")
         event = OwnerEvent.PERSON_APPROVES
-        sealed = self._answer(known.request, event, resolved, now)
+        said = self._answer(known.request, event, resolved, now)
         by, second = approval.proposed_by, approval.decided_by
-        self._decide(db, known, event, "released by two people", sealed, now, by, approval.reason, second)
+        self._decide(db, known, event, "released by two people", said, now, by, approval.reason, second)
 
     async def approve(self, request_id: RequestId, by: str, note: str = "") -> ReceivedRequest:
         """Release the record.
@@ -234,7 +234,7 @@ class Owner:
         known = await self._waiting(request_id, by)
         resolved = await self._store.run(lambda db: self._approvable(db, known.request, now))
         event = OwnerEvent.PERSON_APPROVES
-        sealed = await asyncio.to_thread(self._answer, known.request, event, resolved, now)
+        said = await asyncio.to_thread(self._answer, known.request, event, resolved, now)
 
         def work(db: Database) -> None:
             # Between reading and releasing the record may have been withdrawn.
@@ -242,7 +242,7 @@ class Owner:
                 raise GateClosed("The record was changed a moment ago.", remedy="Look at it again.")
             if _sensitive(db, resolved.record):
                 raise WrongRole(SENSITIVE, remedy="Approve it again: it is then put before a second person.")
-            self._decide(db, known, event, "released by a person", sealed, now, by, note)
+            self._decide(db, known, event, "released by a person", said, now, by, note)
 
         return await self._decided(request_id, work)
 
@@ -273,12 +273,12 @@ class Owner:
         now = self._clock.now()
         known = await self._waiting(request_id, by)
         event = OwnerEvent.DECLINES
-        sealed = await asyncio.to_thread(
+        said = await asyncio.to_thread(
             self._answer, known.request, event, None, now, not_same_person=not_same_person
         )
         word = "not the same person" if not_same_person else "declined by a person"
         return await self._decided(
-            request_id, lambda db: self._decide(db, known, event, word, sealed, now, by, reason)
+            request_id, lambda db: self._decide(db, known, event, word, said, now, by, reason)
         )
 
     async def _waiting(self, request_id: RequestId, by: str) -> ReceivedRequest:
@@ -299,7 +299,7 @@ class Owner:
         known: ReceivedRequest,
         event: OwnerEvent,
         reason: str,
-        sealed: bytes | None,
+        said: Said | None,
         now: datetime,
         by: str,
         note: str,
@@ -309,7 +309,7 @@ class Owner:
         if current is None:
             raise UnknownObject("The request is gone.")
         _check_undecided(current)
-        self._enter(db, known.request, current.state, event, known.dcn, reason, sealed, now, by, note, second)
+        self._enter(db, known.request, current.state, event, known.dcn, reason, said, now, by, note, second)
 
     async def _decided(self, request_id: RequestId, work: Work[None]) -> ReceivedRequest:
         await self._store.run(work)
@@ -343,28 +343,9 @@ class Owner:
         now: datetime,
         *,
         not_same_person: bool = False,
-    ) -> bytes | None:
-        """The sealed response; None while a person has to decide."""
-        if event is OwnerEvent.RULE_WAITS:
-            return None
-        released = event in (OwnerEvent.RULE_RELEASES, OwnerEvent.PERSON_APPROVES) and resolved is not None
-        outcome = Outcome.NOT_THE_SAME_PERSON if not_same_person else Outcome.DECLINED
-        response = DisclosureResponse(
-            federation=self._federation,
-            request_id=request.request_id,
-            request=request.digest(),
-            owner=self._own,
-            requester=request.requester,
-            outcome=Outcome.RELEASED if released else outcome,
-            salt=resolved.salt if released and resolved else bytes(SALT_OCTETS),
-            record=canonical(resolved.record).encode() if released and resolved else b"",
-            dispute_status=resolved.record.dispute_status if released and resolved else DisputeStatus.NONE,
-            subject_statement=resolved.record.circumstances.subject_statement
-            if released and resolved
-            else "",
-            issued_at=now,
-        )
-        return seal_response(response, self._key, request.reply_key)
+    ) -> Said | None:
+        """The response; None while a person has to decide."""
+        return say(request, event, resolved, self._key, now, not_same_person=not_same_person)
 
     def _enter(
         self,
@@ -374,7 +355,7 @@ class Owner:
         event: OwnerEvent,
         dcn: str,
         reason: str,
-        sealed: bytes | None,
+        said: Said | None,
         now: datetime,
         by: str = RULE,
         note: str = "",
@@ -386,17 +367,8 @@ class Owner:
         request_store.settle_received(
             db, request.request_id, after, now, reason=reason, by=deciders, note=note
         )
-        if sealed is not None:
-            envelope = Envelope(
-                request.request_id.value,
-                MessageKind.DISCLOSURE_RESPONSE,
-                self._own,
-                request.requester,
-                sealed,
-                b"",
-                request.expires_at,
-            )
-            mail_store.enqueue(db, envelope, now)
+        if said is not None:
+            responses.enqueue(db, request, said, now)
         ledger.append(
             db,
             now,

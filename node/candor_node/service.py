@@ -213,7 +213,7 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
         return await self._node.store.run(work)
 
     async def ShowRequest(self, request: pb.ShowRequestRequest, context: Context) -> pb.ShowRequestResponse:
-        request_id, now = await self._request_id(request.request_id), self._node.clock.now()
+        request_id, now = await self.request_id(request.request_id), self._node.clock.now()
         by = acting(context).user
 
         def work(db: Database) -> pb.RequestView:
@@ -228,7 +228,7 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
     async def DecideRequest(
         self, request: pb.DecideRequestRequest, context: Context
     ) -> pb.DecideRequestResponse:
-        request_id, by = await self._request_id(request.request_id), speaking_as(context, request.by)
+        request_id, by = await self.request_id(request.request_id), speaking_as(context, request.by)
         if request.approve:
             held = await self._node.owner.second(request_id, by, request.reason)
             if held is not None:
@@ -241,7 +241,8 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
             )
         return pb.DecideRequestResponse(request=local_view.received_request(known))
 
-    async def _request_id(self, text: str) -> RequestId:
+    async def request_id(self, text: str) -> RequestId:
+        """Of a request as people name it."""
         prefix = id_prefix(text, "request")
         found = await self._node.store.run(lambda db: request_store.requests_named(db, prefix))
         if len(found) != 1:

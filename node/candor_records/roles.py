@@ -75,6 +75,10 @@ class Operation(Enum):
     DESTROY_RECORDS = "DESTROY_RECORDS"
     VIEW_LEDGER = "VIEW_LEDGER"
     REVIEW_USE = "REVIEW_USE"
+    TAKE_RECEIPTS = "TAKE_RECEIPTS"
+    HANDLE_EVIDENCE = "HANDLE_EVIDENCE"
+    REVIEW_FAILURES = "REVIEW_FAILURES"
+    OPEN_LOOKUPS = "OPEN_LOOKUPS"
     MARK_SENSITIVE = "MARK_SENSITIVE"
     MANAGE_USERS = "MANAGE_USERS"
     GRANT_ROLE = "GRANT_ROLE"
@@ -143,6 +147,10 @@ RULES: Mapping[Operation, OperationRule] = {
     Operation.DESTROY_RECORDS: OperationRule(_CLERK, _APPROVER),
     Operation.VIEW_LEDGER: OperationRule(_AUDITOR | _ADMINISTRATOR),
     Operation.REVIEW_USE: OperationRule(_AUDITOR),
+    Operation.TAKE_RECEIPTS: OperationRule(_INVESTIGATOR | _APPROVER | _AUDITOR),
+    Operation.HANDLE_EVIDENCE: OperationRule(_AUDITOR),
+    Operation.REVIEW_FAILURES: OperationRule(_AUDITOR),
+    Operation.OPEN_LOOKUPS: OperationRule(_AUDITOR),
     Operation.MARK_SENSITIVE: OperationRule(_APPROVER),
     Operation.MANAGE_USERS: OperationRule(_ADMINISTRATOR),
     Operation.GRANT_ROLE: OperationRule(_ADMINISTRATOR, _ADMINISTRATOR | _APPROVER | _AUDITOR),

@@ -221,6 +221,7 @@ def _open(
         labels=tuple(label.name for label in labels),
         explanation=explain(_evidence(outputs, labels, outcomes, scheme), population),
         marker=marker,
+        secret=secret,
     )
 
 

@@ -34,7 +34,7 @@ from candor_proto.sealing import (
     open_statement,
     seal_statement,
 )
-from candor_proto.signing import SigningKey, VerifyingKey
+from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
 from candor_proto.statements import CLOCK_TOLERANCE
 
 REQUEST_LIFE = timedelta(days=30)
@@ -173,14 +173,29 @@ def open_request(
     sender_key: VerifyingKey,
     now: datetime,
 ) -> DisclosureRequest:
-    """The request inside an envelope said to be `sender`'s; checks everything that §9.2 binds.
+    """The request inside an envelope said to be `sender`'s; raises as `open_signed_request`."""
+    parties = federation, request_id, sender, own, sender_key
+    return open_signed_request(sealed, key, *parties, now)[0]
+
+
+def open_signed_request(
+    sealed: bytes,
+    key: DisclosureKey,
+    federation: FederationName,
+    request_id: RequestId,
+    sender: NodeId,
+    own: NodeId,
+    sender_key: VerifyingKey,
+    now: datetime,
+) -> tuple[DisclosureRequest, SignedStatement]:
+    """The request inside an envelope said to be `sender`'s, and what was signed; checks all that §9.2 binds.
 
     Raises SealedDataInvalid, SignatureInvalid, MalformedMessage, IdentityMismatch, WrongRecipient,
     Expired or NotYetValid.
     """
     context = SealContext(federation, SealKind.REQUEST, request_id.value, sender, own)
-    body = open_statement(sealed, key, context).verify("disclosure-request", sender_key, str(sender))
-    request = DisclosureRequest.decode(body)
+    statement = open_statement(sealed, key, context)
+    request = DisclosureRequest.decode(statement.verify("disclosure-request", sender_key, str(sender)))
     if request.requester != sender or request.request_id != request_id or request.federation != federation:
         raise IdentityMismatch("A disclosure request that names another requester than its envelope.")
     if request.owner != own:
@@ -189,7 +204,7 @@ def open_request(
         raise Expired("This disclosure request has expired.")
     if request.issued_at > now + CLOCK_TOLERANCE:
         raise NotYetValid("This disclosure request was issued in the future.")
-    return request
+    return request, statement
 
 
 def seal_response(response: DisclosureResponse, key: SigningKey, reply_key: bytes) -> bytes:
@@ -212,16 +227,27 @@ def open_response(
 
     Raises SealedDataInvalid, SignatureInvalid, MalformedMessage, IdentityMismatch, CommitmentMismatch.
     """
-    wanted = request.digest()
+    return check_response(open_response_statement(sealed, key, request), request, owner_key)
+
+
+def open_response_statement(sealed: bytes, key: DisclosureKey, request: DisclosureRequest) -> SignedStatement:
+    """What is in the envelope of a response to `request`, unverified; raises SealedDataInvalid."""
     context = SealContext(
         request.federation,
         SealKind.RESPONSE,
         request.request_id.value,
         request.owner,
         request.requester,
-        wanted.value,
+        request.digest().value,
     )
-    statement = open_statement(sealed, key, context)
+    return open_statement(sealed, key, context)
+
+
+def check_response(
+    statement: SignedStatement, request: DisclosureRequest, owner_key: VerifyingKey
+) -> tuple[DisclosureResponse, CanonicalRecord | None]:
+    """`open_response` of what was in the envelope."""
+    wanted = request.digest()
     response = DisclosureResponse.decode(
         statement.verify("disclosure-response", owner_key, str(request.owner))
     )

@@ -178,7 +178,8 @@ def age(now: datetime, then: datetime) -> str:
 class Hit:
     """A record behind the gate: a *candidate* until its owner confirms the identity.
 
-    `marker` is what the owner's index holds from the moment on when it is withdrawn (§6.5).
+    `marker` is what the owner's index holds from the moment on when it is withdrawn (§6.5), `secret` what
+    opens the blob: for evidence, should the record not be the one it is committed to (§17.1).
     """
 
     owner: NodeId
@@ -192,6 +193,7 @@ class Hit:
     labels: tuple[str, ...]
     explanation: Explanation
     marker: bytes = field(repr=False)
+    secret: bytes = field(default=b"", repr=False)
 
     @property
     def set_aside(self) -> bool:

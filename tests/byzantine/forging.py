@@ -10,6 +10,7 @@ from typing import Any
 
 from candor_node import epochs, publisher
 from candor_node.app import Node
+from candor_node.responses import Said
 from candor_node.store import Database
 from candor_proto import oprf
 from candor_proto.directory import IndexHead
@@ -203,7 +204,7 @@ def responds_with(party: Party, lie: Respond, *, reply_key: bytes | None = None,
 
     def answer(
         request: DisclosureRequest, event: Any, resolved: Any, now: datetime, *, not_same_person: bool = False
-    ) -> bytes:
+    ) -> Said:
         found = node.store.run_sync(lambda db: publisher.resolve_handle(db, request.epoch, request.handle))
         response = DisclosureResponse(
             federation=request.federation,
@@ -218,9 +219,8 @@ def responds_with(party: Party, lie: Respond, *, reply_key: bytes | None = None,
             subject_statement="",
             issued_at=now,
         )
-        return seal_response(
-            lie(request, response), signer or node.keys.signing, reply_key or request.reply_key
-        )
+        said = lie(request, response)
+        return Said(said, seal_response(said, signer or node.keys.signing, reply_key or request.reply_key))
 
     instead(node.owner, "_answer", answer)
 

@@ -206,7 +206,7 @@ class Evidence:
             "federation": str(self.federation),
             "accused": self.accused,
         }
-        return encode_file(named | {name: _write(self.items[name], form) for name, form in forms.items()})
+        return encode_file(named | {name: write_item(self.items[name], form) for name, form in forms.items()})
 
     # --- items, by what they are ------------------------------------------------------------------------
 
@@ -248,6 +248,11 @@ def parse_evidence(octets: bytes) -> Evidence:
     return Evidence(kind, federation, accused, items)
 
 
+def read_item(value: object, form: Form) -> Item:
+    """An item by itself, as `write_item` writes it."""
+    return _read(Fields("an item", {"item": value}), "item", form)
+
+
 def _read(fields: Fields, name: str, form: Form) -> Item:
     if form is Form.PART:
         return fields.part(name)
@@ -266,7 +271,8 @@ def _read(fields: Fields, name: str, form: Form) -> Item:
     return fields.octets(name, _LENGTHS.get(form))
 
 
-def _write(item: Item, form: Form) -> Value:
+def write_item(item: Item, form: Form) -> Value:
+    """The JSON value of an item; raises MalformedMessage for one of another form."""
     if form is Form.OCTETS_OR_NULL and item is None:
         return None
     if isinstance(item, SignedStatement):

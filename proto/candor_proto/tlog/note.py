@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from candor_proto.errors import LimitExceeded, MalformedMessage, NotCanonical, UnsupportedVersion
 from candor_proto.signing import VerifyingKey
@@ -59,7 +60,7 @@ class VerifierKey:
         if self.kind != COSIGNATURE_ML_DSA_44:
             VerifyingKey(self.key)
 
-    @property
+    @cached_property
     def key_id(self) -> bytes:
         """The first 4 octets of SHA-256(name ‖ newline ‖ type ‖ key)."""
         return hashlib.sha256(_utf8(self.name) + b"\n" + bytes([self.kind]) + self.key).digest()[

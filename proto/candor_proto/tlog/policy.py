@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from candor_proto.errors import LimitExceeded, LogUnwitnessed, MalformedMessage, SignatureInvalid
 from candor_proto.ids import NodeId
@@ -28,6 +29,7 @@ MAX_LOGS, MAX_WITNESSES, MAX_GROUPS = 64, 64, 64
 MAX_MEMBER_WITNESSES = 24
 MIN_MEMBER_WITNESSES = 3
 NONE, MEMBERS, OUTSIDE, BOTH, MEMBER_PREFIX = "none", "members", "outside", "both", "member/"
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _NUMBER = re.compile(r"[1-9][0-9]{0,3}\Z")
 _LOG_KINDS = (ED25519, COSIGNATURE_ML_DSA_44)
 _WITNESS_KINDS = (COSIGNATURE_ED25519, COSIGNATURE_ML_DSA_44)
@@ -152,11 +154,13 @@ def _unwitnessed(reason: str) -> LogUnwitnessed:
     )
 
 
+# The same few policies are read for every head: reading one takes as long as checking thirty signatures.
+@lru_cache(maxsize=32)
 def parse_policy(octets: bytes) -> Policy:
     """Raises MalformedMessage or LimitExceeded; the message names the line."""
     if len(octets) > MAX_POLICY_OCTETS:
         raise LimitExceeded(f"A policy is at most {MAX_POLICY_OCTETS} octets.")
-    if any((octet < 0x20 and octet not in b"\t\n") or octet == 0x7F for octet in octets):
+    if _CONTROL.search(octets):
         raise MalformedMessage("A policy holds a control character.")
     if octets and not octets.endswith(b"\n"):
         raise MalformedMessage("A policy whose last line has no newline.")

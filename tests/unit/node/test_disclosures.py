@@ -530,7 +530,7 @@ def test_a_record_that_does_not_open_its_commitment_is_refused_and_kept(
             made = canonical(record)
             return replace(made, fields={**made.fields, "narrative": "Something worse."})
 
-        monkeypatch.setattr("candor_node.releases.canonical", invented)
+        monkeypatch.setattr("candor_node.responses.canonical", invented)
         request_id = await alpha.requester.send(view.row.search_id, 1, "dana")
         mine = await sent(alpha, request_id)
         assert mine.state is RequesterState.INVALID

@@ -50,10 +50,18 @@ class Hub:
         return self.octets
 
 
+class Forgetful:
+    """A store that keeps nothing."""
+
+    async def run(self, work: object) -> None:
+        return None
+
+
 def client(folder: Path, hub: Hub, federation_records: int | None = None) -> IndexClient:
     unused: Any = None
     of_hub: Any = hub
-    return IndexClient(of_hub, unused, folder, FEDERATION, [], SystemClock(), unused, federation_records)
+    store: Any = Forgetful()
+    return IndexClient(of_hub, store, folder, FEDERATION, [], SystemClock(), unused, federation_records)
 
 
 def take(folder: Path, hub: Hub, head: IndexHead = HEAD, ref: SegmentRef = REF) -> Any:

@@ -159,6 +159,24 @@ def test_no_changed_inclusion_proof_verifies() -> None:
                     merkle.verify_inclusion(leaf, outside, size, proof, root)
 
 
+def test_an_inner_node_does_not_pose_as_the_root_of_a_log() -> None:
+    for size in (2, 3, 7, 8, 100):
+        for index in range(size):
+            proof = NAIVE.path(index, 0, size)
+            for cut in range(len(proof)):
+                # What the hashes that are left lead to.
+                inner = merkle.leaf_hash(ENTRIES[index])
+                at, last = index, size - 1
+                for sibling in proof[:cut]:
+                    right = at & 1 or at == last
+                    inner = merkle.node_hash(sibling, inner) if right else merkle.node_hash(inner, sibling)
+                    while right and not at & 1 and at:
+                        at, last = at >> 1, last >> 1
+                    at, last = at >> 1, last >> 1
+                with pytest.raises(ProofInvalid):
+                    merkle.verify_inclusion(merkle.leaf_hash(ENTRIES[index]), index, size, proof[:cut], inner)
+
+
 def test_no_changed_consistency_proof_verifies() -> None:
     for first, second in ((1, 2), (3, 7), (4, 8), (8, 9), (6, 8), (64, 100), (99, 100)):
         proof, old, new = NAIVE.proof(first, second), NAIVE.root(0, first), NAIVE.root(0, second)

@@ -235,3 +235,12 @@ def test_a_note_is_checked_when_it_is_made() -> None:
     for key_id, payload in ((bytes(3), b"x"), (bytes(5), b"x"), (bytes(4), b"")):
         with pytest.raises(MalformedMessage):
             NoteSignature("a", key_id, payload)
+
+
+def test_a_note_is_checked_for_its_limits_when_it_is_made() -> None:
+    lines = tuple(NoteSignature(f"signer-{number}", bytes(4), b"x") for number in range(65))
+    Note("text\n", lines[:64])
+    with pytest.raises(LimitExceeded):
+        Note("text\n", lines)
+    with pytest.raises(NotCanonical):
+        Note("text\n", (lines[0], lines[0]))

@@ -32,6 +32,8 @@ KEYS = [
 ]
 ED = [keys.verifier_keys[0].encode() for keys in KEYS]
 ML = [keys.verifier_keys[1].encode() for keys in KEYS]
+# One key under two names.
+TWIN = VerifierKey("another.example/log/1", LOG[0].kind, LOG[0].key)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 # The example of tlog-policy, with keys.
@@ -108,6 +110,7 @@ def _policy(*lines: str) -> bytes:
         _policy(f"witness one {LOG[0].encode()}", "quorum none"),
         _policy(f"log {ED[0]}", "quorum none"),
         _policy(f"log {LOG[0].encode()}", f"log {LOG[0].encode()}", "quorum none"),
+        _policy(f"log {LOG[0].encode()}", f"log {TWIN.encode()}", "quorum none"),
         _policy(f"log {LOG[0].encode()[:-4]}AAAA", "quorum none"),
         _policy("log", "quorum none"),
         _policy(f"witness one {ED[0]}", "group g all", "quorum none"),

@@ -157,6 +157,12 @@ def test_a_log_is_verified_under_a_pair_of_keys_of_its_origin_only() -> None:
         verify_in_order(signed, (*LOG.verifier_keys, *WITNESS.verifier_keys))
 
 
+def test_what_a_witness_signs_under_the_name_of_a_log_is_no_signature_of_the_log() -> None:
+    posing = WitnessKeys(ORIGIN, b"\x05" * 32, b"\x06" * 32)
+    with pytest.raises(SignatureInvalid):
+        verify_log(SignedCheckpoint(CHECKPOINT, posing.cosign(CHECKPOINT, NOW)), posing.verifier_keys)
+
+
 def test_keys_sign_for_their_own_log_only() -> None:
     with pytest.raises(MalformedMessage):
         LOG.sign(Checkpoint("test.candor.example/log/2", 0, bytes(32)), NOW)

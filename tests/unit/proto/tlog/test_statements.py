@@ -125,6 +125,15 @@ def test_numbers_that_nobody_reached_are_refused(field: str) -> None:
         heartbeat(**{field: 1 << 63}).encode()
 
 
+def test_numbers_that_nobody_reached_are_not_read() -> None:
+    octets = heartbeat().encode()
+    number = octets.index(heartbeat().origin.encode()) + len(heartbeat().origin)
+    assert octets[number : number + 8] == (1).to_bytes(8, "big")
+    for value in (2**63, 2**64 - 1):
+        with pytest.raises(MalformedMessage):
+            Heartbeat.decode(octets[:number] + value.to_bytes(8, "big") + octets[number + 8 :])
+
+
 def test_bits_stand_from_the_most_significant_one() -> None:
     assert received_bits([]) == b""
     assert received_bits([True]) == b"\x80"
