@@ -28,7 +28,7 @@ import structlog
 from candor_node import local_server
 from tests.byzantine.case import Case, Covered, Expected, Liar, Proved, Refused
 from tests.byzantine.cases import CASES
-from tests.byzantine.evidence import evidence_at, verify
+from tests.byzantine.evidence import evidence_at, objections
 from tests.byzantine.world import ACCOUNTS, LOG, NOT_ASKED, ROW, SOMEBODY_ELSE, ByzantineFederation, World
 from tests.history import Fault, Name
 from tests.simulator.faults import Plan
@@ -101,6 +101,7 @@ def twin() -> Seen:
             honest,
             scene,
             "",
+            local=True,
             no_record=True,
             prepared=False,
         )
@@ -215,8 +216,13 @@ async def _judged(case: Case, world: World) -> Verdict:
     except Exception:
         # Of several cases in one scene the others are to be heard as well.
         return Verdict((traceback.format_exc(),), await _seen(world))
+    seen = await _seen(world)
+    if case.local:
+        await world.month_ends()
+        seen = Seen((*seen.frames, *(later := await _seen(world)).frames), (*seen.screens, *later.screens))
+        await world.review(world.alpha)
     complaints = [*await _outcome(world, case), *await _never(world, case)]
-    return Verdict(tuple(complaints), await _seen(world))
+    return Verdict(tuple(complaints), seen)
 
 
 def _watched(expect: Expected) -> str:
@@ -234,8 +240,11 @@ async def _outcome(world: World, case: Case) -> list[str]:
             return [*_refused(world, code, by, may_change if about_the_log else may_change | LOG), *moved]
         case Covered(words, overall, where, at):
             return await _covered(world, words, overall, where, at)
-        case Proved(kind, by):
-            return await _proved(world, kind, by)
+        case Proved(kind, by, also):
+            seen = [] if also is None else await _outcome(world, replace(case, expect=also))
+            # Nobody asks for it: housekeeping comes by itself.
+            await world.settle(0.0 if case.local else 61.0)
+            return [*seen, *await _proved(world, kind, by)]
 
 
 def _refused(world: World, code: str, by: str, may_change: frozenset[str]) -> list[str]:
@@ -265,10 +274,11 @@ async def _covered(world: World, words: str, overall: str, where: str, at: str) 
 
 
 async def _proved(world: World, kind: str, by: str) -> list[str]:
-    files = [file for file in await evidence_at(world, by) if file.kind == kind]
+    files = [kept for kept in evidence_at(world, by) if kept.kind == kind]
     if not files:
-        return [f"{by} made no evidence of the kind {kind}"]
-    return [complaint for file in files for complaint in verify(world, file)]
+        others = [kept.kind for kept in evidence_at(world, by)]
+        return [f"{by} made no evidence of the kind {kind}, but {others or 'none'}"]
+    return [complaint for kept in files for complaint in await objections(world, by, kept)]
 
 
 # --- what must never happen ----------------------------------------------------------------------------
@@ -287,9 +297,9 @@ async def _never(world: World, case: Case) -> list[str]:
     for party in world.fed.parties:
         if party.life is None or party.name in case.liar.parties():
             continue
-        for file in await evidence_at(world, party.name):
-            if file.accused not in case.liar.may_be_accused():
-                complaints.append(f"{party.name} accuses {file.accused}, who is honest, of {file.kind}")
+        for kept in evidence_at(world, party.name):
+            if kept.accused not in case.liar.may_be_accused():
+                complaints.append(f"{party.name} accuses {kept.accused}, who is honest, of {kept.kind}")
     return complaints
 
 

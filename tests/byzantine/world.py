@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from google.protobuf import text_format
 from candor_hub.app import Hub
 from candor_hub.config import Config
 from candor_node import doors, request_store
+from candor_node.accountability import reviewing
+from candor_node.accountability.reviewing import Reviewed
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.config import NodeConfig
@@ -28,6 +31,7 @@ from candor_node.service import LocalServicer
 from candor_node.service_recalls import RecallServicer
 from candor_node.store import Database
 from candor_node.tlog.view import LogView
+from candor_proto.accountability.draw import Month
 from candor_proto.disclosure import RequesterState
 from candor_proto.errors import CandorError
 from candor_proto.ids import LookupId, RequestId
@@ -39,14 +43,15 @@ from tests.byzantine.hub import LyingNetwork
 from tests.records import make_row
 from tests.simulator.faults import Plan
 from tests.simulator.federation import Federation, Party
-from tests.simulator.template import copied_from
+from tests.simulator.template import copied_from, founded
 from tests.simulator.virtual_time import VirtualLoop
 
 # Tables that account for messages, whatever became of them, and such as time alone changes.
 ACCOUNTS = frozenset(
     {
         *("inbox", "ledger", "ledger_head", "approvals", "search_traces"),
-        *("tlog_received", "tlog_contradictions", "witness_cosigned"),
+        *("tlog_received", "tlog_contradictions", "witness_cosigned", "evidence", "evidence_octets"),
+        *("held_heads", "logged_heads", "logged_members", "seen_lookups"),
     }
 )
 # What follows the log while it goes on, whatever else happens.
@@ -63,6 +68,8 @@ class ByzantineFederation(Federation):
     """The simulator's, with a hub that may lie; `template` is where it begins, if not at its founding."""
 
     network: LyingNetwork
+    # A few hours before a month ends: what waits for the calendar has not long to wait.
+    begins_at = datetime(2026, 3, 31, 18, 0, tzinfo=UTC)
 
     def __init__(
         self,
@@ -77,9 +84,8 @@ class ByzantineFederation(Federation):
         super().__init__(folder, loop, agencies, plan, changes)
 
     def founded(self, folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
-        if self.template is None:
-            return super().founded(folder, agencies)
-        return copied_from(self.template, folder, agencies)
+        template = self.template or Path(founded(agencies, self.begins_at).name)
+        return copied_from(template, folder, agencies)
 
     def network_of(self, plan: Plan) -> LyingNetwork:
         return LyingNetwork(plan, self.hub_dies, now=self._loop.time)
@@ -206,6 +212,24 @@ class World:
             self.before = self.holds(self.party(self.watched))
             self.noted = self.notes(self.watched)
             self.view = self.party(self.watched).node.follower.view
+
+    async def month_ends(self) -> None:
+        """The calendar digest is made, as every month; nobody has opened it."""
+        self.fed.clock.advance(hours=7)
+        await self.settle(130.0)
+
+    async def review(self, party: Party) -> Reviewed:
+        """A person reads the digest of the month that is over, and signs."""
+        node = party.node
+        return await reviewing.review(
+            node.store,
+            node.accountant.kept,
+            node.config.federation_name,
+            Month.of(self.fed.begins_at),
+            self.fed.clock.now(),
+            "chief-1",
+            "",
+        )
 
     # --- what they hold ----------------------------------------------------------------------------------
 

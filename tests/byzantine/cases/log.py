@@ -426,8 +426,8 @@ def broken(name: str, does: str, made: Callable[[World, ForgedLog], list[bytes]]
     return Case(name, Liar.HUB, does, expect, logged(made), SECTION, together="rules")
 
 
-def proved(name: str, does: str, play: Play, kind: str) -> Case:
-    return Case(name, Liar.HUB, does, Proved(kind), play, SECTION)
+def proved(name: str, does: str, play: Play, kind: str, liar: Liar = Liar.HUB) -> Case:
+    return Case(name, liar, does, Proved(kind), play, SECTION)
 
 
 HEADS = (
@@ -617,18 +617,33 @@ PROVED = (
         fewer_entries_signed_anew,
         "rolled-back-log",
     ),
-    proved("another root for one size", "signs two logs of one size", another_root, "forked-log"),
+    proved(
+        "another root for one size",
+        "signs two logs of one size",
+        another_root,
+        "forked-log",
+        Liar.HUB_AND_WITNESSES,
+    ),
+    proved(
+        "two roots cosigned",
+        "signs two logs of one size, and bravo and charlie cosign both",
+        another_root,
+        "two-cosignatures",
+        Liar.HUB_AND_WITNESSES,
+    ),
     proved(
         "another log that is longer",
         "signs a log that does not continue the one that alpha has seen",
         another_log_that_is_longer,
         "forked-log",
+        Liar.HUB_AND_WITNESSES,
     ),
     proved(
         "a member left out",
         "shows alpha a directory without bravo, so that nobody asks there",
         in_place_of_the_next(_without_bravo),
         "false-directory",
+        Liar.HUB_AND_WITNESSES,
     ),
     proved(
         "a member said to be suspended",
@@ -655,4 +670,4 @@ PROVED = (
         "false-directory",
     ),
 )
-CASES = (*HEADS, *FILES, *ENTRIES, *OTHERS)
+CASES = (*HEADS, *FILES, *ENTRIES, *OTHERS, *PROVED)

@@ -15,7 +15,7 @@ from candor_proto.statements import Lookup, Target
 from candor_wire.codec import DirectoryChanged, Envelope, MessageKind, Receipt, Welcome, write_hub_mail
 from candor_wire.v1 import hub_pb2
 from tests.byzantine import forging
-from tests.byzantine.case import Case, Covered, Liar, Play, Refused
+from tests.byzantine.case import Case, Covered, Liar, Play, Proved, Refused
 from tests.byzantine.hub import Passing, Serve, changing, dropping, flipped
 from tests.byzantine.world import World
 from tests.federation import instead
@@ -600,12 +600,13 @@ CASES = (
         "conflicting_resubmission",
     ),
     alone("more than its quota", "asks until nothing is left", more_than_its_quota, "quota_spent"),
-    member(
+    Case(
         "two lookups under one id, past the hub",
-        "the same, with a hub that hands both on",
+        Liar.MEMBER,
+        "the same, with a hub that hands both on: bravo answers the first",
+        Proved("two-lookups", "bravo"),
         two_bodies_past_the_hub,
-        "replayed",
-        "bravo",
+        SECTION,
     ),
     Case(
         "more than a node's quota",
