@@ -5,7 +5,7 @@ from __future__ import annotations
 from candor_verify import entries, names
 from candor_verify.case import Case, Check, NotEvidence
 from candor_verify.checkpoint import Checkpoint
-from candor_verify.errors import Malformed
+from candor_verify.errors import Malformed, NotLogged
 from candor_verify.form import Logged, same
 from candor_verify.merkle import CompactRange, leaf_hash, verify_consistency
 from candor_verify.names import HUB, at, say_time
@@ -25,7 +25,10 @@ def _hub(case: Case) -> None:
 def _dropped_lookup(case: Case) -> list[str]:
     _hub(case)
     part, owner = case.fields.part("lookup"), case.fields.node("owner")
-    asker_member = case.member("asker_member", parse_lookup(part.body, check_elements=False).asker)
+    said = parse_lookup(part.body, check_elements=False)
+    if said.epoch_of(owner) is None:
+        raise NotEvidence("The lookup did not ask the owner.")
+    asker_member = case.member("asker_member", said.asker)
     owner_member = case.member("owner_member", owner)
     lookup = signed_lookup(part, case.federation, asker_member)
     requests, beat_logged = case.fields.logged("request_logged"), case.fields.logged("heartbeat_logged")
@@ -38,7 +41,7 @@ def _dropped_lookup(case: Case) -> list[str]:
         raise Malformed("The logged statement is no heartbeat.")
     commitment = entries.request_commitment(part)
     if commitment not in entry.commitments:
-        raise Malformed("The logged entry does not hold the commitment to the lookup.")
+        raise NotLogged("The logged entry does not hold the commitment to the lookup.")
     statement.part.verify("heartbeat", owner_member.signing_key, owner)
     beat = parse_heartbeat(statement.part.body)
     _check_covers(case, beat, lookup, requests, beat_logged, owner)
@@ -59,8 +62,6 @@ def _check_covers(
     same("parties of the heartbeat", (beat.federation, beat.node), (case.federation, owner))
     origins = (requests.proof.checkpoint.origin, beat_logged.proof.checkpoint.origin)
     same("origin of the heartbeat", beat.origin, *origins)
-    if lookup.epoch_of(owner) is None:
-        raise NotEvidence("The lookup did not ask the owner.")
     if not beat.start <= requests.proof.index < beat.end <= beat_logged.proof.index:
         raise NotEvidence("The heartbeat is not about the entry of the lookup.")
     if beat.issued > lookup.expires - LEAD_MILLISECONDS:
@@ -123,7 +124,8 @@ def _false_directory(case: Case) -> list[str]:
     entry = entries.parse_entry(logged.entry)
     if not isinstance(entry, entries.DirectoryEntry):
         raise Malformed("The logged entry is not that of a directory.")
-    same("version", entry.version, directory.version)
+    if entry.version != directory.version:
+        raise NotEvidence("The logged entry is that of another version.")
     differing = [
         what
         for what, said, held in (

@@ -13,6 +13,7 @@ from candor_verify.errors import (
     ProofInvalid,
     Refused,
     SealedDataInvalid,
+    UnknownObject,
 )
 from candor_verify.form import same
 from candor_verify.heads import IndexHead, parse_head
@@ -35,9 +36,9 @@ def _answered(case: Case) -> tuple[Lookup, Answer, receipt.Parties]:
 
 
 def _own_head(case: Case, part: Part, key: bytes) -> IndexHead:
+    part.verify("index-head", key, case.accused)
     head = parse_head(part.body)
     same("federation and owner of the head", (head.federation, head.node), (case.federation, case.accused))
-    part.verify("index-head", key, case.accused)
     return head
 
 
@@ -92,19 +93,19 @@ def _named_segment(case: Case, head: IndexHead, octets: bytes) -> segment.Segmen
     """A well-formed segment that the head names."""
     fault = _fault_of(case, head, octets)
     if fault is not None:
-        raise Malformed(f"The segment is no segment of the head: {fault}")
+        raise NotEvidence(f"The segment is no segment of the head: {fault}")
     return segment.parse_segment(octets)
 
 
 def _fault_of(case: Case, head: IndexHead, octets: bytes) -> str | None:
     """Why the octets are not the segment that the head says they are, if so.
 
-    Raises Malformed if the head does not name them.
+    Raises NotEvidence if the head does not name them.
     """
     address = segment.address_of(octets)
     refs = [ref for ref in head.segments if ref.address == address]
     if not refs:
-        raise Malformed("The head does not name these octets.")
+        raise NotEvidence("The head does not name these octets.")
     for ref in refs:
         if len(octets) != ref.octets:
             return f"{len(octets)} octets, where the head says {ref.octets}"
@@ -129,12 +130,27 @@ def _malformed_segment(case: Case) -> list[str]:
 
 def _blob(case: Case, head: IndexHead, octets: bytes) -> tuple[bytes, bytes]:
     """The blob named in the file, and the secret."""
-    blob = _named_segment(case, head, octets).blob(case.fields.octets("blob", 16))
-    return blob, case.fields.octets("secret", 16)
+    holder, blob_id = _named_segment(case, head, octets), case.fields.octets("blob", 16)
+    try:
+        return holder.blob(blob_id), case.fields.octets("secret", 16)
+    except UnknownObject as error:
+        raise NotEvidence(str(error)) from None
 
 
 def _open(case: Case, head: IndexHead, blob: bytes, secret: bytes) -> segment.Label:
-    return segment.open_blob(blob, secret, case.federation, case.accused, head.epoch)
+    try:
+        return segment.open_blob(blob, secret, case.federation, case.accused, head.epoch)
+    except CommitmentMismatch as error:
+        raise NotEvidence(str(error)) from None
+
+
+def _open_entry(case: Case, holder: segment.Segment) -> tuple[bytes, tuple[bytes, ...]]:
+    """The entry under the output and counter of the file. Raises SealedDataInvalid if it does not open."""
+    output, counter = case.fields.octets("output", 64), case.fields.number("counter", 256)
+    try:
+        return segment.open_entry(holder, output, counter)
+    except UnknownObject as error:
+        raise NotEvidence(str(error)) from None
 
 
 def _malformed_blob(case: Case) -> list[str]:
@@ -142,8 +158,6 @@ def _malformed_blob(case: Case) -> list[str]:
     blob, secret = _blob(case, head, case.fields.octets("segment"))
     try:
         _open(case, head, blob, secret)
-    except CommitmentMismatch:
-        raise
     except (SealedDataInvalid, Malformed, NotCanonical) as error:
         return [f"blob {blob[:16].hex()} of head {head.sequence}: {error}"]
     raise NotEvidence("The blob opens to what it should.")
@@ -152,9 +166,8 @@ def _malformed_blob(case: Case) -> list[str]:
 def _malformed_entry(case: Case) -> list[str]:
     head = _indexed(case)
     holder = _named_segment(case, head, case.fields.octets("segment"))
-    output, counter = case.fields.octets("output", 64), case.fields.number("counter", 256)
     try:
-        segment.open_entry(holder, output, counter)
+        _open_entry(case, holder)
     except SealedDataInvalid as error:
         return [f"an entry in segment {holder.number} of head {head.sequence}: {error}"]
     raise NotEvidence("The entry opens.")
@@ -171,8 +184,7 @@ def _garbage_shares(case: Case) -> list[str]:
             raise NotCanonical("A segment that is given twice is written once, and null.")
         octets = other
     holder = _named_segment(case, head, octets)
-    counter = case.fields.number("counter", 256)
-    blob_id, slots = segment.open_entry(holder, case.fields.octets("output", 64), counter)
+    blob_id, slots = _open_entry(case, holder)
     if blob_id != blob[:16]:
         raise NotEvidence("The entry names another blob.")
     if slots[0] in segment.first_shares(secret, blob_id, head.threshold):
@@ -193,9 +205,9 @@ def _phantom(case: Case) -> list[str]:
     response = receipt.signed_response(response_part, request_part, request, parties)
     blob, secret = _blob(case, head, case.fields.octets("segment"))
     label = _open(case, head, blob, secret)
-    same("epoch", request.epoch, head.epoch)
-    same("handle", request.handle, label.handle)
-    same("commitment", request.commitment, label.commitment)
+    asked = (request.epoch, request.handle, request.commitment)
+    if asked != (head.epoch, label.handle, label.commitment):
+        raise NotEvidence("The request is not for the record behind the blob.")
     if response.outcome != disclosure.RELEASED:
         raise NotEvidence("The response releases no record.")
     try:

@@ -65,8 +65,8 @@ class Case:
             raise CertificateRefused("This kind of evidence needs the federation's root (--root).")
         directory = parse_directory(part.body)
         same("federation of the directory", directory.federation, self.federation)
-        same("digest of the chain", directory.chain_digest, chain_digest(chain))
         key = directory_key(chain, self.root, self.federation, at(directory.issued))
+        same("digest of the chain", directory.chain_digest, chain_digest(chain))
         part.verify("directory", key, HUB)
         return directory
 

@@ -23,7 +23,7 @@ from candor_verify.policy import MAX_POLICY_OCTETS, parse_policy
 from candor_verify.proof import Judge
 from candor_verify.receipt import Verified, verify_receipt
 from candor_verify.report import Report
-from candor_verify.source import open_source, read_file
+from candor_verify.source import Source, open_source, read_file
 from candor_verify.vectors import check_vectors
 
 MAX_AGE_HOURS = 24
@@ -47,7 +47,12 @@ def run(arguments: Sequence[str], now: datetime, write: Callable[[str], object] 
         options.run(options, now, report)
     except Unreadable as error:
         report.finding(FindingClass.UNREADABLE, options.command, error)
-    write(report.json() if options.json else report.text())
+    except Exception as error:
+        report.finding(FindingClass.UNREADABLE, options.command, f"this verifier failed: {error!r}")
+    if report.instead is not None:
+        write(report.instead.decode().removesuffix("\n"))
+    else:
+        write(report.json() if options.json else report.text())
     return report.status
 
 
@@ -62,8 +67,17 @@ def _parser() -> argparse.ArgumentParser:
     trust = argparse.ArgumentParser(add_help=False, parents=[common])
     trust.add_argument("--policy", type=Path, required=True, help="the witness policy that you rely on")
 
-    one = commands.add_parser("log", parents=[trust], help="the whole log, from a folder or an https address")
+    one = commands.add_parser(
+        "log", parents=[common], help="the whole log, from a folder or an https address"
+    )
     one.add_argument("location")
+    how = one.add_mutually_exclusive_group(required=True)
+    how.add_argument("--policy", type=Path, help="the witness policy that you rely on")
+    how.add_argument(
+        "--first-policy",
+        action="store_true",
+        help="print the log's first policy, unverified, and its SHA-256",
+    )
     one.add_argument(
         "--from-checkpoint", type=Path, action="append", default=[], help="a checkpoint kept earlier"
     )
@@ -117,6 +131,9 @@ def _judge(options: argparse.Namespace, now: datetime) -> Judge:
 
 def _log(options: argparse.Namespace, now: datetime, report: Report) -> None:
     source = open_source(options.location, options.ca)
+    if options.first_policy:
+        _first_policy(source, report)
+        return
     hours = options.max_age if options.max_age is not None else MAX_AGE_HOURS if source.live else None
     wanted = None
     if options.draw is not None:
@@ -131,6 +148,17 @@ def _log(options: argparse.Namespace, now: datetime, report: Report) -> None:
     )
     report.subject = f"log {options.location}, {say_time(now)}"
     log.check_log(source, _judge(options, now).policy, now, report, wish)
+
+
+def _first_policy(source: Source, report: Report) -> None:
+    """The policy for whoever has none yet, to be compared with a member's by another channel."""
+    try:
+        report.instead = log.first_policy(source)
+    except Refused as error:
+        report.finding(FindingClass.INCLUSION, "1", error)
+        return
+    said = f"Nothing was verified. Compare with members, by another channel: SHA-256 {report.instead_digest}"
+    print(said, file=sys.stderr)
 
 
 def _say(verified: Verified, path: Path, report: Report) -> None:

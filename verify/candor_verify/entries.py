@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from candor_verify import names
-from candor_verify.errors import LimitExceeded, Malformed
+from candor_verify.errors import LimitExceeded, Malformed, NotCanonical
 from candor_verify.heads import Directory, Member, head_statement, parse_head, read_member, read_serial
 from candor_verify.merkle import leaf_hash
 from candor_verify.octets import Reader, ascending, digest, domain_label, sized, text, u8, u32, u64
@@ -133,18 +133,20 @@ Entry = (
 )
 _LABEL = domain_label("log-entry")
 _LIST_AT = len(_LABEL) + 1
+_REQUESTS, _RECEIPTS = _LABEL + u8(REQUESTS), _LABEL + u8(RECEIPTS)
 
 
 def parse_entry(octets: bytes) -> Entry:
     """Raises Malformed, NotCanonical or LimitExceeded."""
+    if octets.startswith(_REQUESTS):
+        return Requests(_read_commitments(octets))
+    if octets.startswith(_RECEIPTS):
+        return Receipts(_read_commitments(octets))
     if len(octets) > MAX_ENTRY_OCTETS:
         raise LimitExceeded(f"An entry of {len(octets)} octets; at most {MAX_ENTRY_OCTETS} are read.")
     if not octets.startswith(_LABEL) or len(octets) == len(_LABEL):
         raise Malformed("An entry does not begin as one.")
     kind = octets[len(_LABEL)]
-    if kind in (REQUESTS, RECEIPTS):
-        commitments = _read_commitments(octets)
-        return Requests(commitments) if kind == REQUESTS else Receipts(commitments)
     reader = Reader(octets, "log-entry")
     reader.u8()
     if kind not in _READERS:
@@ -162,9 +164,10 @@ def _read_commitments(octets: bytes) -> tuple[bytes, ...]:
         raise LimitExceeded(f"A list of {count} commitments; it has 1 to {MAX_COMMITMENTS}.")
     if len(octets) != start + 32 * count:
         raise Malformed("A list of commitments is of another length than it says.")
-    commitments = tuple(octets[at : at + 32] for at in range(start, len(octets), 32))
-    ascending(list(commitments), "Commitments", bytes)
-    return commitments
+    commitments = [octets[at : at + 32] for at in range(start, len(octets), 32)]
+    if count > 1 and sorted(set(commitments)) != commitments:
+        raise NotCanonical("Commitments are not sorted and unique.")
+    return tuple(commitments)
 
 
 def _read_opened(reader: Reader) -> Opened:

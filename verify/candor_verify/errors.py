@@ -120,6 +120,12 @@ class IdentityMismatch(Refused):
     code = "identity_mismatch"
 
 
+class UnknownObject(Refused):
+    """There is no such thing."""
+
+    code = "unknown_object"
+
+
 class WrongRecipient(Refused):
     """Is for somebody else."""
 

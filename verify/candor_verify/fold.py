@@ -8,6 +8,7 @@ stand before an index, which heartbeats are measured by (§14.8), lies in a temp
 from __future__ import annotations
 
 import tempfile
+from array import array
 from dataclasses import dataclass, field
 
 from candor_verify import entries
@@ -36,12 +37,12 @@ class Counts:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the state
         self._written = 0
-        self._waiting: list[bytes] = []
+        self._waiting = array("Q")
         self._total = 0
 
     def append(self, commitments: int) -> None:
         """The next entry holds so many."""
-        self._waiting.append(self._total.to_bytes(8, "big"))
+        self._waiting.append(self._total)
         self._total += commitments
         if len(self._waiting) == 4_096:
             self._flush()
@@ -52,13 +53,13 @@ class Counts:
         if index == self._written:
             return self._total
         self._file.seek(8 * index)
-        return int.from_bytes(self._file.read(8), "big")
+        return array("Q", self._file.read(8))[0]
 
     def _flush(self) -> None:
         self._file.seek(8 * self._written)
-        self._file.write(b"".join(self._waiting))
+        self._file.write(self._waiting.tobytes())
         self._written += len(self._waiting)
-        self._waiting.clear()
+        del self._waiting[:]
 
     def close(self) -> None:
         self._file.close()
@@ -105,6 +106,8 @@ class State:
     policy: entries.PolicyEntry | None = None
     closed: entries.Closed | None = None
     counts: Counts = field(default_factory=Counts)
+    lookups: int = 0
+    other_envelopes: int = 0
     tally: dict[str, int] = field(default_factory=dict)
     witness_keys: set[VerifierKey] = field(default_factory=set)  # of members, also those replaced since
     _handed_in: dict[bytes, str] = field(default_factory=dict)
@@ -121,10 +124,12 @@ class State:
         except Refused as error:
             raise LogInconsistent(f"entry {self.size} of {self.origin}: {error}") from None
         held = 0
-        if isinstance(entry, entries.Requests | entries.Receipts):
+        if isinstance(entry, entries.Requests):
             held = len(entry.commitments)
-            self._count("lookups" if isinstance(entry, entries.Requests) else "other envelopes", held)
-        self.counts.append(held if isinstance(entry, entries.Requests) else 0)
+            self.lookups += held
+        elif isinstance(entry, entries.Receipts):
+            self.other_envelopes += len(entry.commitments)
+        self.counts.append(held)
         self.size += 1
         return entry
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from candor_verify import entries, names
 from candor_verify.checkpoint import Checkpoint, parse_checkpoint
-from candor_verify.errors import LimitExceeded, Malformed, NotCanonical, ProofInvalid
+from candor_verify.errors import IdentityMismatch, LimitExceeded, Malformed, NotCanonical
 from candor_verify.heads import Member
 from candor_verify.names import shard_of
 from candor_verify.note import read_base64
@@ -85,18 +85,20 @@ class Logged:
     def verify(self, federation: str, judge: Judge) -> datetime:
         """That a log of this federation holds it; returns the time of witness.
 
-        Raises ProofInvalid, SignatureInvalid or LogUnwitnessed.
+        Raises IdentityMismatch, ProofInvalid, SignatureInvalid or LogUnwitnessed.
         """
         if shard_of(self.proof.checkpoint.origin)[0] != federation:
-            raise ProofInvalid("A proof is about another federation's log.")
+            raise IdentityMismatch("A proof is about another federation's log.")
         return self.proof.verify(self.entry, judge)
 
     def member(self, node: str, federation: str, judge: Judge) -> Member:
-        """The logged member of this name. Raises as `verify`, or Malformed for another entry."""
+        """The logged member of this name. Raises as `verify`, or Malformed for an entry of another kind."""
         self.verify(federation, judge)
         entry = entries.parse_entry(self.entry)
-        if not isinstance(entry, Member) or entry.node != node:
+        if not isinstance(entry, Member):
             raise Malformed(f"A logged entry is not the member entry of {node}.")
+        if entry.node != node:
+            raise IdentityMismatch(f"A logged entry is the member entry of {entry.node}, not of {node}.")
         return entry
 
 
@@ -196,6 +198,6 @@ class Fields:
 
 
 def same(what: str, *values: object) -> None:
-    """Raises Malformed unless all are equal."""
+    """Raises IdentityMismatch unless all are equal."""
     if any(value != values[0] for value in values):
-        raise Malformed(f"The parts do not belong together: {what}.")
+        raise IdentityMismatch(f"The parts do not belong together: {what}.")

@@ -10,6 +10,7 @@ from candor_verify import note
 from candor_verify.chain import PolicyChain
 from candor_verify.checkpoint import Checkpoint, LogKeys, parse_checkpoint
 from candor_verify.draw import WantedDraw
+from candor_verify.entries import PolicyEntry, parse_entry
 from candor_verify.errors import FindingClass, Malformed, Refused, Unreadable
 from candor_verify.fold import End, State
 from candor_verify.names import say_time, shard_of
@@ -17,6 +18,7 @@ from candor_verify.policy import Policy
 from candor_verify.report import Report
 from candor_verify.shard import ShardCheck, Watcher
 from candor_verify.source import Source
+from candor_verify.tiles import MAX_BUNDLE_OCTETS, WIDTH, decode_bundle, tile_path
 
 MAX_SHARDS = 4_096
 _LINE = re.compile(r"([^ ]+) (0|[1-9][0-9]{0,18})\Z")
@@ -129,6 +131,22 @@ def _say_draw(wanted: WantedDraw, report: Report) -> None:
     )
     for index, position, commitment in wanted.found:
         report.fact(f"  {index} {position} {commitment.hex()}")
+
+
+def first_policy(source: Source) -> bytes:
+    """The text of the policy that shard 1 began with, unverified (§15.4). Raises a Refused or Unreadable."""
+    octets = source.read("shards", MAX_SHARDS * 300)
+    if octets is None:
+        raise Unreadable(f"{source.where}: there is no log (no file “shards”)")
+    size = parse_shards(octets)[0][1]
+    width = min(WIDTH, size)
+    bundle = source.read(f"1/{tile_path(None, 0, width)}", MAX_BUNDLE_OCTETS)
+    for entry in map(parse_entry, decode_bundle(bundle or b"", width)):
+        if isinstance(entry, PolicyEntry):
+            if not entry.text.isascii():
+                raise Malformed("The log's first policy is not ASCII.")
+            return entry.text
+    raise Malformed("The log does not begin with a policy.")
 
 
 def _kept(

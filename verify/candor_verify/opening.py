@@ -64,7 +64,7 @@ def verify_opening(octets: bytes, judge: Judge) -> Opened:
     commitment = entries.request_commitment(part)
     position = check_logged_commitment(logged, commitment, entries.Requests, judge, federation)
     if len(persons) != lookup.persons:
-        raise Malformed("The opening shows another number of persons than the lookup has.")
+        raise CommitmentMismatch("The opening shows another number of persons than the lookup has.")
     versions: set[int] = set()
     cases = []
     for number, person in enumerate(persons):
@@ -104,7 +104,7 @@ def _person(person: Fields, lookup: Lookup, number: int, versions: set[int]) -> 
     blinds = person.list_of_octets("blinds", len(slots), 32)
     person.done()
     if len(strings) != len(slots) or len(blinds) != len(slots):
-        raise Malformed("The opening has not one input and one blind for each slot.")
+        raise CommitmentMismatch("The opening has not one input and one blind for each slot.")
     asked = [
         each for group in lookup.elements if group for each in person_slots(group, lookup.persons)[number]
     ]
@@ -113,7 +113,7 @@ def _person(person: Fields, lookup: Lookup, number: int, versions: set[int]) -> 
         is_filler, version = _check_slot(octets, letter, slot, seed)
         only_fillers &= is_filler
         versions.add(version)
-        if voprf.blinded(octets, blind) != element:
+        if not any(blind) or voprf.blinded(octets, blind) != element:
             raise CommitmentMismatch(f"slot {letter} {slot}: the element is not the input under the blind")
     if only_fillers and not any(known) and not any(texts.values()):
         return None

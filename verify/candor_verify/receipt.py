@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from candor_verify import disclosure, entries, voprf
-from candor_verify.errors import Malformed
+from candor_verify.errors import CommitmentMismatch, IdentityMismatch, KeyMismatch, Malformed, NotLogged
 from candor_verify.form import Fields, Logged, parse_file, same
 from candor_verify.heads import IndexHead, Member, parse_head
 from candor_verify.names import at, say_time
@@ -38,6 +39,8 @@ class Verified:
     kind: str
     lines: tuple[str, ...]
     not_checked: tuple[str, ...] = ()
+    status: int | None = None
+    logged_by: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -60,26 +63,26 @@ def read_parties(fields: Fields, federation: str, asker: str, owner: str, judge:
 
 def signed_lookup(part: Part, federation: str, asker: Member) -> Lookup:
     """The asker's own lookup. Raises a Refused."""
+    part.verify("lookup", asker.signing_key, asker.node)
     lookup = parse_lookup(part.body)
     same("federation and asker of the lookup", (lookup.federation, lookup.asker), (federation, asker.node))
-    part.verify("lookup", asker.signing_key, asker.node)
     return lookup
 
 
 def signed_answer(part: Part, parties: Parties) -> Answer:
     """The owner's own answer to that asker. Raises a Refused."""
+    part.verify("answer", parties.owner.signing_key, parties.owner.node)
     answer = parse_answer(part.body)
     named = (answer.federation, answer.node, answer.asker)
     same("parties of the answer", named, (parties.federation, parties.owner.node, parties.asker.node))
-    part.verify("answer", parties.owner.signing_key, parties.owner.node)
     return answer
 
 
 def signed_head(part: Part, federation: str, owner: Member) -> IndexHead:
     """The owner's own head. Raises a Refused."""
+    part.verify("index-head", owner.signing_key, owner.node)
     head = parse_head(part.body)
     same("federation and owner of the head", (head.federation, head.node), (federation, owner.node))
-    part.verify("index-head", owner.signing_key, owner.node)
     return head
 
 
@@ -87,16 +90,17 @@ def check_head_logged(logged: Logged, part: Part, federation: str, judge: Judge)
     """That the log holds the entry of this very head. Raises a Refused."""
     logged.verify(federation, judge)
     if logged.entry != entries.head_entry(part):
-        raise Malformed("The logged entry is not that of the head.")
+        raise NotLogged("The logged entry is not that of the head.")
 
 
 def check_answers(answer: Answer, lookup: Lookup, body: bytes) -> None:
     """That an answer is one to this lookup (§7.5), whatever its status. Raises Malformed."""
     same("lookup id", answer.lookup_id, lookup.lookup_id)
     same("digest of the lookup", answer.lookup_digest, lookup_digest(body))
-    same("shape and persons", (answer.shape, answer.persons), (lookup.shape, lookup.persons))
+    if (answer.shape, answer.persons) != (lookup.shape, lookup.persons):
+        raise Malformed("The answer is of another shape, or about another number of persons.")
     if lookup.epoch_of(answer.node) is None:
-        raise Malformed("The lookup did not ask the owner.")
+        raise IdentityMismatch("The lookup did not ask the owner.")
 
 
 def check_proofs(answer: Answer, lookup: Lookup, head: IndexHead) -> None:
@@ -116,7 +120,7 @@ def check_logged_commitment(
     if not isinstance(entry, kind) or not isinstance(entry, entries.Requests | entries.Receipts):
         raise Malformed("A logged entry is not the list of commitments that it stands for.")
     if commitment not in entry.commitments:
-        raise Malformed("The log's entry does not hold the commitment.")
+        raise NotLogged("The log's entry does not hold the commitment.")
     return entry.commitments.index(commitment)
 
 
@@ -161,6 +165,8 @@ def _answer(fields: Fields, judge: Judge) -> Verified:
             f"  latest witness {say_time(witnessed_at)}",
         ),
         ("who was asked about, and whether anything matched: only the asker can open that",),
+        answer.status,
+        witnessed_at,
     )
 
 
@@ -173,7 +179,8 @@ def _head(fields: Fields, answer: Answer, lookup: Lookup, parties: Parties, judg
         return []
     part = fields.part("head")
     head = signed_head(part, parties.federation, parties.owner)
-    same("epoch", answer.epoch, head.epoch, lookup.epoch_of(answer.node))
+    if not answer.epoch == head.epoch == lookup.epoch_of(answer.node):
+        raise KeyMismatch("Answer, head and lookup are not of one epoch.")
     check_head_logged(fields.logged("head_logged"), part, parties.federation, judge)
     check_proofs(answer, lookup, head)
     count = sum(map(len, answer.elements))
@@ -203,10 +210,10 @@ def _disclosure(fields: Fields, judge: Judge) -> Verified:
 
 def signed_request(part: Part, parties: Parties) -> disclosure.Request:
     """The asker's own request to that owner. Raises a Refused."""
+    part.verify("disclosure-request", parties.asker.signing_key, parties.asker.node)
     request = disclosure.parse_request(part.body)
     named = (request.federation, request.requester, request.owner)
     same("parties of the request", named, (parties.federation, parties.asker.node, parties.owner.node))
-    part.verify("disclosure-request", parties.asker.signing_key, parties.asker.node)
     return request
 
 
@@ -214,10 +221,11 @@ def signed_response(
     part: Part, request_part: Part, request: disclosure.Request, parties: Parties
 ) -> disclosure.Response:
     """The owner's own response to this very request. Raises a Refused."""
+    part.verify("disclosure-response", parties.owner.signing_key, parties.owner.node)
     response = disclosure.parse_response(part.body)
     named = (response.federation, response.owner, response.requester)
     same("parties of the response", named, (parties.federation, parties.owner.node, parties.asker.node))
     same("request id", response.request_id, request.request_id)
-    same("digest of the request", response.request_digest, disclosure.request_digest(request_part.body))
-    part.verify("disclosure-response", parties.owner.signing_key, parties.owner.node)
+    if response.request_digest != disclosure.request_digest(request_part.body):
+        raise CommitmentMismatch("The response is to another request of that id.")
     return response

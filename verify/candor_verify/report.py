@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 
@@ -27,7 +28,12 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     left_out: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    instead: bytes | None = None  # octets to be written in place of the report
     _kinds: set[FindingClass] = field(default_factory=set)
+
+    @property
+    def instead_digest(self) -> str:
+        return hashlib.sha256(self.instead or b"").hexdigest()
 
     def fact(self, text: str) -> None:
         """Something that was verified."""

@@ -21,6 +21,7 @@ from candor_verify.errors import (
     Malformed,
     NotCanonical,
     SealedDataInvalid,
+    UnknownObject,
 )
 from candor_verify.octets import Reader, derive, digest, text, u8, u16, u32
 
@@ -46,11 +47,11 @@ class Segment:
     markers: tuple[bytes, ...]
 
     def blob(self, blob_id: bytes) -> bytes:
-        """The blob of this id. Raises Malformed if there is none."""
+        """The blob of this id. Raises UnknownObject if there is none."""
         return _find(self.blobs, blob_id, "blob")
 
     def entry(self, tag: bytes) -> bytes:
-        """The entry of this tag. Raises Malformed if there is none."""
+        """The entry of this tag. Raises UnknownObject if there is none."""
         return _find(self.entries, tag, "entry")
 
 
@@ -111,7 +112,7 @@ def padded(count: int, least: int) -> int:
 def _find(items: tuple[bytes, ...], start: bytes, what: str) -> bytes:
     at = bisect_left(items, start)
     if at == len(items) or not items[at].startswith(start):
-        raise Malformed(f"The segment holds no such {what}.")
+        raise UnknownObject(f"The segment holds no such {what}.")
     return items[at]
 
 
@@ -164,7 +165,7 @@ def entry_keys(
 def open_entry(segment: Segment, output: bytes, counter: int) -> tuple[bytes, tuple[bytes, ...]]:
     """Blob id and share slots of the entry under F.
 
-    Raises Malformed if there is none, or SealedDataInvalid.
+    Raises UnknownObject if there is none, or SealedDataInvalid.
     """
     keys = entry_keys(output, segment.federation, segment.node, segment.epoch, segment.number, counter)
     return unseal_entry(segment.entry(keys[0]), keys)

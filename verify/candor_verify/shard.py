@@ -127,12 +127,13 @@ class ShardCheck:
             self._report.finding(FindingClass.RULE, self.origin, error)
             self._stop(f"{self.origin}: the rules of entries behind {index}")
             return
-        if isinstance(entry, entries.Opened):
+        if isinstance(entry, entries.Requests):
+            if self._wanted is not None:
+                self._wanted.see(self.origin, index, entry)
+        elif isinstance(entry, entries.Opened):
             self._draws(entry)
         elif isinstance(entry, entries.PolicyEntry):
             self._policy(index, entry)
-        elif isinstance(entry, entries.Requests) and self._wanted is not None:
-            self._wanted.see(self.origin, index, entry)
         if self._watcher is not None:
             self._watcher(self.origin, index, octets, entry)
 
@@ -218,8 +219,11 @@ class ShardCheck:
         for name, (head, _) in self._heads.items():
             try:
                 for line in unknown_lines(head, self._keys, known):
-                    what = f"has a line of “{line.name}” ({line.key_id.hex()}), whose key nobody knows"
-                    self._report.finding(FindingClass.SIGNATURE, name, what)
+                    what = f"a line of “{line.name}” ({line.key_id.hex()})"
+                    if self._broken:  # the log may name the key further on
+                        self._report.unchecked(f"{name}: {what}")
+                    else:
+                        self._report.finding(FindingClass.SIGNATURE, name, f"{what}, whose key nobody knows")
                 if head is not checkpoint and not name.startswith(self._name("draw/")):
                     continue
                 witnessed_at = self._chain.judge(head, self._keys)
@@ -244,6 +248,8 @@ class ShardCheck:
                 f"  newest with a quorum: size {self.newest.size}, root {self.newest.root.hex()}"
             )
         self._report.count("entries", self.state.size)
+        self._report.count("lookups", self.state.lookups)
+        self._report.count("other envelopes", self.state.other_envelopes)
         for what, number in self.state.tally.items():
             self._report.count(what, number)
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from candor_verify import heads, segment
-from candor_verify.errors import GateClosed, LimitExceeded, Malformed, Refused, SealedDataInvalid
+from candor_verify.errors import (
+    GateClosed,
+    LimitExceeded,
+    Refused,
+    SealedDataInvalid,
+    UnknownObject,
+)
 from candor_verify.octets import derive
 from candor_verify.vectors_basic import Given, Outcome
 
@@ -45,7 +51,7 @@ def probe(given: Given) -> Outcome:
             blob_id, slots = segment.open_entry(parsed, given.octets("output"), counter)
         except SealedDataInvalid:
             found.append(None)
-        except Malformed:
+        except UnknownObject:
             break
         else:
             found.append({"blob_id": blob_id.hex(), "slots": [slot.hex() for slot in slots]})
@@ -148,7 +154,7 @@ def find_blob(given: Given) -> Outcome:
     parsed = segment.parse_segment(given.octets("segment"))
     try:
         blob = parsed.blob(given.octets("blob_id")).hex()
-    except Malformed:
+    except UnknownObject:
         blob = ""
     return {"blob": blob or None, "withdrawn": given.octets("marker") in parsed.markers}
 

@@ -88,22 +88,20 @@ class Walk:
 
     def _leaves(self, number: int, width: int) -> list[bytes] | None:
         """The leaf hashes of one bundle, compared with those of its tile."""
-        bundle, entries = self._bundle(number, width)
+        entries = self._bundle(number, width)
         stored = self._tile(0, number, width)
+        kept = None if stored is None else tiles.decode_tile(stored, width)
         hashes = None if entries is None else [sha256(b"\x00" + entry).digest() for entry in entries]
-        if stored is not None:
-            self._leftovers(0, number, width, stored, HASH)
-        if bundle is not None and entries is not None:
-            self._leftover_bundles(number, width, bundle, entries)
-        if hashes is None or entries is None:
-            return None if stored is None else tiles.decode_tile(stored, width)
-        if stored is not None and b"".join(hashes) != stored:
-            kept = tiles.decode_tile(stored, width)
-            if self._bundle_is_damaged(number, width, hashes, kept):
-                return kept
-        for offset, entry in enumerate(entries):
+        differ = hashes is not None and kept is not None and hashes != kept
+        if differ and self._bundle_is_damaged(number, width, hashes or [], kept or []):
+            entries = None
+        believed = kept if entries is None else hashes
+        if believed is not None:
+            self._leftovers(0, number, believed)
+            self._leftover_bundles(number, believed)
+        for offset, entry in enumerate(entries or ()):
             self._take(number * WIDTH + offset, entry)
-        return hashes
+        return believed
 
     def _bundle_is_damaged(self, number: int, width: int, hashes: list[bytes], kept: list[bytes]) -> bool:
         """Name what is damaged where bundle and tile disagree; true if the tile is to be believed."""
@@ -137,16 +135,16 @@ class Walk:
         border.extend(hashes)
         return border.root()
 
-    def _bundle(self, number: int, width: int) -> tuple[bytes | None, list[bytes] | None]:
+    def _bundle(self, number: int, width: int) -> list[bytes] | None:
         octets = self._read(None, number, width)
         if octets is None:
             self._lost(tile_path(None, number, width), "missing")
-            return None, None
+            return None
         try:
-            return octets, tiles.decode_bundle(octets, width)
+            return tiles.decode_bundle(octets, width)
         except Malformed as error:
             self._lost(tile_path(None, number, width), f"damaged: {error}")
-            return None, None
+            return None
 
     def _tile(self, level: int, number: int, width: int) -> bytes | None:
         octets = self._read(level, number, width)
@@ -225,23 +223,25 @@ class Walk:
                 self._prefix + tile_path(level, number, len(computed)),
                 f"damaged: hash {position} is not that of the tile below it",
             )
-        self._leftovers(level, number, len(computed), octets, HASH)
+        self._leftovers(level, number, computed)
 
-    def _leftovers(self, level: int, number: int, width: int, octets: bytes, step: int) -> None:
+    def _leftovers(self, level: int, number: int, hashes: list[bytes]) -> None:
         """Partial tiles of earlier sizes, where a folder still has them, are its beginning."""
-        for earlier in self._partial_widths(level, number, width):
+        for earlier in self._partial_widths(level, number, len(hashes)):
             path = self._prefix + tile_path(level, number, earlier)
-            if self._source.read(path, tiles.TILE_OCTETS) != octets[: earlier * step]:
-                self.damaged += 1
-                self._report.finding(FindingClass.INCLUSION, path, "damaged: not the beginning of its tile")
+            if self._source.read(path, tiles.TILE_OCTETS) != b"".join(hashes[:earlier]):
+                self._lost(tile_path(level, number, earlier), "damaged: not the beginning of its tile")
 
-    def _leftover_bundles(self, number: int, width: int, octets: bytes, entries: list[bytes]) -> None:
-        for earlier in self._partial_widths(None, number, width):
-            path = self._prefix + tile_path(None, number, earlier)
-            length = sum(2 + len(entry) for entry in entries[:earlier])
-            if self._source.read(path, tiles.MAX_BUNDLE_OCTETS) != octets[:length]:
-                self.damaged += 1
-                self._report.finding(FindingClass.INCLUSION, path, "damaged: not the beginning of its bundle")
+    def _leftover_bundles(self, number: int, hashes: list[bytes]) -> None:
+        for earlier in self._partial_widths(None, number, len(hashes)):
+            path = tile_path(None, number, earlier)
+            try:
+                octets = self._source.read(self._prefix + path, tiles.MAX_BUNDLE_OCTETS) or b""
+                held = [sha256(b"\x00" + entry).digest() for entry in tiles.decode_bundle(octets, earlier)]
+            except Malformed:
+                held = []
+            if held != hashes[:earlier]:
+                self._lost(path, "damaged: not the beginning of its bundle")
 
     def _partial_widths(self, level: int | None, number: int, width: int) -> list[int]:
         names = self._source.names(self._prefix + tile_path(level, number) + ".p")

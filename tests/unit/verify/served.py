@@ -42,19 +42,20 @@ MINUTE = timedelta(minutes=1)
 class ServedLog:
     """Shards with three members who witness; everything an honest hub would keep, in `folder`."""
 
-    def __init__(self, folder: Path, now: datetime = NOW) -> None:
+    def __init__(self, folder: Path, now: datetime = NOW, names: tuple[str, ...] = NAMES) -> None:
         self.folder = folder
         self.now = now
-        self.parties = Parties(*NAMES)
-        self.witnesses = [WitnessKeys.generate(witness_name(FEDERATION, NodeId(name))) for name in NAMES]
+        self.names = names
+        self.parties = Parties(*names)
+        self.witnesses = [WitnessKeys.generate(witness_name(FEDERATION, NodeId(name))) for name in self.names]
         self.shard = 0
         self.sizes: list[tuple[str, int]] = []
         self.directory_version = 1
         self.policy_version = 0
         self.policy = b""
         self.denied: list[int] = []
-        self.heads = {name: self.parties[name].signed_head() for name in NAMES}
-        self.beats = dict.fromkeys(NAMES, (-1, 0))
+        self.heads = {name: self.parties[name].signed_head() for name in self.names}
+        self.beats = dict.fromkeys(self.names, (-1, 0))
         self._begin(LogKeys.generate(log_origin(FEDERATION, 1)))
         self.append([Opened(FEDERATION, 1, self.now).encode()])
         self.first_policy = self.make_policy(witnesses=0)
@@ -86,7 +87,7 @@ class ServedLog:
         keys = [key for each in (self.keys, *also) for key in each.verifier_keys]
         members = [
             (NodeId(name), witness.verifier_keys[1])
-            for name, witness in zip(NAMES[:witnesses], self.witnesses[:witnesses], strict=True)
+            for name, witness in zip(self.names[:witnesses], self.witnesses[:witnesses], strict=True)
         ]
         self.policy = members_policy(keys, members)
         self.policy_version += 1
@@ -97,7 +98,7 @@ class ServedLog:
         self.append([Rules(self.now, {"quota_all": 40_000, "quota_w": 10_000}).encode()])
 
     def _members(self) -> None:
-        for name, witness in zip(NAMES, self.witnesses, strict=True):
+        for name, witness in zip(self.names, self.witnesses, strict=True):
             party = self.parties[name]
             keys = WitnessKeyStatement(
                 FEDERATION, party.node, witness.verifier_keys[0].key, witness.verifier_keys[1].key, NOW
@@ -119,7 +120,7 @@ class ServedLog:
         self.append([Denied(serial, NodeId("beta"), self.now).encode()])
 
     def directory(self, version: int) -> Directory:
-        members = [replace(self.parties[name].member(), head=self.heads[name]) for name in NAMES]
+        members = [replace(self.parties[name].member(), head=self.heads[name]) for name in self.names]
         return Directory(
             FEDERATION, version, self.now, tuple(members), tuple(sorted(self.denied)), Digest(bytes(32))
         )
@@ -210,8 +211,17 @@ class ServedLog:
         for serial in self.denied:
             self.append([Denied(serial, NodeId("beta"), self.now).encode()])
         self.direct(self.directory_version)
-        self.beats = dict.fromkeys(NAMES, (-1, 0))
+        self.beats = dict.fromkeys(self.names, (-1, 0))
         self.publish()
+
+
+def tiny(folder: Path) -> ServedLog:
+    """One member, no witnesses, eleven entries: small enough to try every change of it."""
+    log = ServedLog(folder, names=("alpha",))
+    log.mail(2)
+    log.deny(7)
+    log.keep("draw/2026-03", log.publish(witnesses=()))
+    return log
 
 
 def small(folder: Path) -> ServedLog:
