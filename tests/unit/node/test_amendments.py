@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from candor_node import amendments, batch_results, cases, coverage_words, forgetting, ledger, lookup_store
 from candor_node.amendments import AMENDED, LATE_MATCH, NOT_LOOKED, Account, Revision
-from candor_node.app import MIGRATIONS
 from candor_node.batch_file import RESULTS
 from candor_node.cases import SearchView
 from candor_node.coverage import Outlook
 from candor_node.driver import Migrations
 from candor_node.exchange_migrations import batches, initial
+from candor_node.founding import MIGRATIONS
 from candor_node.store import ALL_MIGRATIONS, Database, Store
 from candor_proto.canonical import to_milliseconds
 from candor_proto.directory import MAX_HEAD_AGE
