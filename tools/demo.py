@@ -151,10 +151,11 @@ class Demo:
         self.command(
             "candor-certs", "issuing", "create", "--root", str(root), "--out", str(issuing), show=True
         )
-        address, enrolment = (f"127.0.0.1:{port}" for port in free_ports(2))
+        address, enrolment, log_address = (f"127.0.0.1:{port}" for port in free_ports(3))
         made = self.command(
             "candor-hub", "init", "--dir", str(self.hub_folder), "--federation", FEDERATION,
-            "--address", address, "--enrolment-address", enrolment, "--issuing", str(issuing), show=True,
+            "--address", address, "--enrolment-address", enrolment, "--log-address", log_address,
+            "--issuing", str(issuing), show=True,
         )  # fmt: skip
         words = [
             sys.executable, "-m", "tools.recording", "hub",

@@ -9,13 +9,10 @@ await node.stop()
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
+from candor_certs.store import TlsIdentity, read_certificates, read_identity
 from candor_node import (
     approvals,
     deferrals,
@@ -28,7 +25,6 @@ from candor_node import (
     shipped_packs,
 )
 from candor_node.accountability.accountant import Accountant
-from candor_node.accountability.migrations import accountability_migrations
 from candor_node.aftermath import Aftermath
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
@@ -42,9 +38,8 @@ from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
 from candor_node.connection import Connection
 from candor_node.coverage import Outlook
-from candor_node.desk_migrations import desk_migrations
 from candor_node.disclosures import Requester
-from candor_node.exchange_migrations import exchange_migrations
+from candor_node.founding import Keys, make_folder, open_store
 from candor_node.gathering import Gatherer
 from candor_node.hub_client import HubClient, stay_attached
 from candor_node.inbox import Inbox
@@ -53,10 +48,7 @@ from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
 from candor_node.name_search import NameSearch
 from candor_node.office import EXECUTORS, AllowedLookups
-from candor_node.office_migrations import office_migrations
 from candor_node.outbox import Outbox
-from candor_node.packs import packs_migrations
-from candor_node.profile_store import import_migrations
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
 from candor_node.recalled import RecallRecipient
@@ -64,7 +56,7 @@ from candor_node.recalling import Recaller
 from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
-from candor_node.store import ALL_MIGRATIONS, Database, Store, Work
+from candor_node.store import Database, Work
 from candor_node.supervision import Supervisor
 from candor_node.tlog import member
 from candor_node.tlog.folding import Self
@@ -74,48 +66,15 @@ from candor_node.tlog.own_statements import OwnStatements
 from candor_node.tlog.view import LogView
 from candor_node.tlog.witness import Witness
 from candor_node.workers import Lane, Workers
-from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, NotLogged, StoreUnusable
+from candor_proto.errors import CandorError, ClockWrong, NotLogged
 from candor_proto.ids import LookupId, NodeId, RequestId
 from candor_proto.result import LogSeen
-from candor_proto.sealing import DisclosureKey
-from candor_proto.signing import SigningKey
 from candor_proto.tlog.age import LogAge
 from candor_records.policy import Policy
 from candor_records.roles import Operation
 from candor_wire.codec import Cosign, Cosigned, Envelope, MessageKind, Welcome
 
-# The desk's come last: they watch tables of all others.
-MIGRATIONS = (
-    *ALL_MIGRATIONS,
-    exchange_migrations,
-    office_migrations,
-    packs_migrations,
-    import_migrations,
-    accountability_migrations,
-    desk_migrations,
-)
 HOUSEKEEPING_SECONDS = 60.0
-
-
-def open_store(config: NodeConfig) -> Store:
-    """The node's database; raises StoreUnusable or ConfigInvalid."""
-    return Store.open(config.database_file, config.database_key(), MIGRATIONS)
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The node's long-lived keys."""
-
-    signing: SigningKey
-    disclosure: DisclosureKey
-
-    @classmethod
-    def load(cls, config: NodeConfig) -> Keys:
-        """Raises StoreUnusable or MalformedMessage."""
-        return cls(
-            SigningKey(read_private(config.signing_key_file)),
-            DisclosureKey(read_private(config.disclosure_key_file)),
-        )
 
 
 class Node:
@@ -139,7 +98,7 @@ class Node:
         self._inbox: dict[MessageKind, Inbox] = {}
         self._supervisor = Supervisor()
         for folder in (config.index_folder, config.kept_index_folder, config.socket.parent):
-            _make_folder(folder)
+            make_folder(folder)
         self.store = open_store(config)
         try:
             self.hub = HubClient(
@@ -488,19 +447,3 @@ class Node:
             await self.accountant.keep_house()
             await self.backups.tidy()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-
-
-def _make_folder(path: Path) -> None:
-    """A folder that only this user may enter; raises StoreUnusable or ConfigInvalid."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.stat()
-    except OSError as error:
-        raise StoreUnusable(
-            f"The folder {path} cannot be made: {error.strerror}.", remedy="Check the disk and its owner."
-        ) from None
-    if status.st_mode & 0o077 or status.st_uid != os.geteuid():
-        raise ConfigInvalid(
-            f"The folder {path} may be opened by others than the user that runs candor-node.",
-            remedy=f"Run: chmod 700 {path}",
-        )

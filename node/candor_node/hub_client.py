@@ -38,7 +38,7 @@ from candor_proto.ids import Digest, FederationName
 from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Left
-from candor_wire import codec, limits
+from candor_wire import codec, limits, log_codec
 from candor_wire.codec import (
     Cosign,
     Cosigned,
@@ -200,7 +200,7 @@ class HubClient:
 
         async def transfer() -> bytes:
             assembler = codec.Assembler(limits.MAX_LOG_FILE_BYTES)
-            call = self._stub.GetLog(codec.write_log_path(path), timeout=limits.TRANSFER_DEADLINE_SECONDS)
+            call = self._stub.GetLog(log_codec.write_log_path(path), timeout=limits.TRANSFER_DEADLINE_SECONDS)
             async for part in call:
                 codec.refuse_unknown_fields(part)
                 assembler.add(part.chunk)
@@ -210,7 +210,7 @@ class HubClient:
 
     async def put_statement(self, context: str, statement: SignedStatement) -> None:
         """Hand in a statement of this node to be logged: it is stored with what waits for the log (§14.3)."""
-        request = codec.write_put_statement(context, statement)
+        request = log_codec.write_put_statement(context, statement)
         response = await self._call(
             lambda: self._stub.PutStatement(request, timeout=limits.CALL_DEADLINE_SECONDS)
         )

@@ -20,8 +20,8 @@ from candor_hub.enrolment import EnrolmentRequest
 from candor_hub.founding import Wishes
 from candor_hub.founding import found as found_hub
 from candor_node import joining
-from candor_node.app import Keys
 from candor_node.config import NodeConfig, load_config
+from candor_node.founding import Keys
 from candor_proto.ids import FederationName, NodeId, Ori
 from candor_wire.v1 import enrolment_pb2
 from tests.federation import NAMES, ori_for

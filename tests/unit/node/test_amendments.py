@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from candor_node import amendments, coverage_words, forgetting, ledger, lookup_store
 from candor_node.amendments import AMENDED, LATE_MATCH, NOT_LOOKED, Account, Revision
-from candor_node.app import MIGRATIONS
 from candor_node.cases import SearchView
 from candor_node.coverage import Outlook
+from candor_node.founding import MIGRATIONS
 from candor_node.store import Store
 from candor_proto.directory import MAX_HEAD_AGE
 from candor_proto.errors import InputInvalid

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from candor_node import backup, epochs, filings, ledger, lifecycle, record_seals
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.restore import Restored, restore
 from candor_node.store import Store
 from candor_node.tlog import log_store, witness_store

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from candor_node import mail_store
-from candor_node.app import MIGRATIONS
 from candor_node.clock import SystemClock
+from candor_node.founding import MIGRATIONS
 from candor_node.inbox import MAX_GROUP, PLACES, Inbox
 from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from candor_node import mail_store
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
 from candor_node.store import Store, Work

@@ -254,6 +254,18 @@ def test_a_head_without_its_quorum_is_found(tmp_path: Path) -> None:
 
 def test_cosignatures_of_the_future_do_not_count(tmp_path: Path) -> None:
     log = grown(tmp_path)
+    signed = log.sign(witnesses=[0])
+    for witness in log.witnesses[1:]:
+        signed = signed.with_signatures(witness.cosign(signed.checkpoint, log.now + timedelta(hours=1)))
+    log.show(signed)
+    report = check(FolderSource(tmp_path), log.first_policy, now=log.now)
+    assert kinds(report) == {FindingClass.QUORUM}
+    assert "in the future" in report.findings[0].what
+    assert check(FolderSource(tmp_path), log.first_policy, now=log.now + timedelta(hours=1)).findings == []
+
+
+def test_a_log_signed_in_the_future_does_not_count(tmp_path: Path) -> None:
+    log = grown(tmp_path)
     report = check(FolderSource(tmp_path), log.first_policy, now=NOW - timedelta(hours=1))
     assert kinds(report) == {FindingClass.QUORUM}
 
