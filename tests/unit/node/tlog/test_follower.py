@@ -217,6 +217,7 @@ def test_an_entry_that_breaks_a_rule_refuses_the_log(tmp_path: Path) -> None:
         log.publish(NOW, *BOTH)
         view = await reader.follower.follow()
         fork = log.fork()
+        fork.grow(2)
         fork.force(log.entries[0][0])
         fork.publish(later(minutes=1), *BOTH)
         reader.log = fork
@@ -232,6 +233,10 @@ def test_an_entry_that_breaks_a_rule_refuses_the_log(tmp_path: Path) -> None:
         log.grow()
         log.publish(later(minutes=3), *BOTH)
         assert (await reader.follower.follow()).size == log.size
+        # What came before the broken entry left nothing behind.
+        held = await reader.store.run(log_store.state)
+        assert held is not None
+        assert held[0].shard == log.state.shard
 
     play(tmp_path, scene)
 
