@@ -52,7 +52,7 @@ INEXCUSABLE = frozenset(
     }
 )
 # What people at the asking agency can look at.
-SCREENS = ("lookups show", "requests list", "status", "ledger")
+SCREENS = ("lookups show", "requests list", "status", "ledger", "audit status")
 # Drawn from the operating system's generator: ids, and when a certificate is renewed.
 _DRAWN = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32})\b|(?<=certificate_renewal: )\S+")
 
