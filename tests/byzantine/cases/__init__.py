@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from tests.byzantine.case import Case
-from tests.byzantine.cases import answer, directory, disclosure, index, log, lookup, recall, segments, witness
+from tests.byzantine.cases import (
+    answer,
+    audit,
+    directory,
+    disclosure,
+    index,
+    log,
+    lookup,
+    recall,
+    segments,
+    witness,
+)
 
 CASES: tuple[Case, ...] = (
     *directory.CASES,
@@ -15,4 +26,5 @@ CASES: tuple[Case, ...] = (
     *recall.CASES,
     *log.CASES,
     *witness.CASES,
+    *audit.CASES,
 )
