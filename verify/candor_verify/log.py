@@ -16,7 +16,7 @@ from candor_verify.fold import End, State
 from candor_verify.names import say_time, shard_of
 from candor_verify.policy import Policy
 from candor_verify.report import Report
-from candor_verify.shard import ShardCheck, Watcher
+from candor_verify.shard import ShardCheck, Watcher, class_of
 from candor_verify.source import Source
 from candor_verify.tiles import MAX_BUNDLE_OCTETS, WIDTH, decode_bundle, tile_path
 
@@ -109,6 +109,8 @@ def check_log(
         _check_age(check, now, wish.max_age, report)
     elif wish.only_shard > len(shards):
         report.finding(FindingClass.UNREADABLE, "shards", f"there is no shard {wish.only_shard}")
+    for name, head, keys in chain.deferred:
+        _judge_deferred(chain, name, head, keys, report)
     if chain.version is None and check is not None:
         report.fact("The policy given is none of the log's own: it alone was used, for every head.")
     elif chain.version is not None:
@@ -117,6 +119,17 @@ def check_log(
         _say_draw(wish.draw, report)
     _check_files(source, shards, report)
     return outcome
+
+
+def _judge_deferred(chain: PolicyChain, name: str, head: Checkpoint, keys: LogKeys, report: Report) -> None:
+    """A head of an ended shard, now that it is known what the policy given is."""
+    if chain.version is not None:
+        report.unchecked(f"{name}: its quorum; it is older than the policy given")
+        return
+    try:
+        chain.judge(head, keys)
+    except Refused as error:
+        report.finding(class_of(error), name, error)
 
 
 def _say_draw(wanted: WantedDraw, report: Report) -> None:
