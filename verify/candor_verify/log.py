@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from candor_verify import note
@@ -14,6 +14,7 @@ from candor_verify.entries import PolicyEntry, parse_entry
 from candor_verify.errors import FindingClass, Malformed, Refused, Unreadable
 from candor_verify.fold import End, State
 from candor_verify.names import say_time, shard_of
+from candor_verify.note import VerifierKey
 from candor_verify.policy import Policy
 from candor_verify.report import Report
 from candor_verify.shard import ShardCheck, Watcher, class_of
@@ -42,6 +43,8 @@ class Outcome:
     heads: dict[str, Checkpoint]
     last: State | None
     time_of_witness: datetime | None
+    logs: dict[str, LogKeys] = field(default_factory=dict)
+    known: set[VerifierKey] = field(default_factory=set)
 
 
 def parse_shards(octets: bytes) -> list[tuple[str, int]]:
@@ -102,6 +105,8 @@ def check_log(
         if check.newest is not None:
             outcome.heads[origin] = check.newest
         outcome.last = check.state
+        outcome.logs[origin] = keys
+        outcome.known |= check.state.witness_keys
     if check is None:
         report.finding(FindingClass.SIGNATURE, "policy", "names the keys of none of these shards")
     elif wish.only_shard in (None, len(shards)):
@@ -109,6 +114,7 @@ def check_log(
         _check_age(check, now, wish.max_age, report)
     elif wish.only_shard > len(shards):
         report.finding(FindingClass.UNREADABLE, "shards", f"there is no shard {wish.only_shard}")
+    outcome.known |= chain.known
     for name, head, keys in chain.deferred:
         _judge_deferred(chain, name, head, keys, report)
     if chain.version is None and check is not None:
