@@ -225,7 +225,7 @@ def _check_files(source: Source, shards: list[tuple[str, int]], report: Report) 
     strange: list[str] = []
     for path in source.files():
         number, _, rest = path.partition("/")
-        known = path == "shards" or (
+        known = path in ("shards", "lock") or (
             number.isascii()
             and number.isdigit()
             and number[0] != "0"
