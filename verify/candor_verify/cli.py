@@ -47,6 +47,8 @@ def run(arguments: Sequence[str], now: datetime, write: Callable[[str], object] 
         options.run(options, now, report)
     except Unreadable as error:
         report.finding(FindingClass.UNREADABLE, options.command, error)
+    except Exception as error:
+        report.finding(FindingClass.UNREADABLE, options.command, f"this verifier failed: {error!r}")
     if report.instead is not None:
         write(report.instead.decode().removesuffix("\n"))
     else:
@@ -149,7 +151,7 @@ def _log(options: argparse.Namespace, now: datetime, report: Report) -> None:
 
 
 def _first_policy(source: Source, report: Report) -> None:
-    """The octets of the policy for whoever has none yet, to be compared with a member's by another channel."""
+    """The policy for whoever has none yet, to be compared with a member's by another channel."""
     try:
         report.instead = log.first_policy(source)
     except Refused as error:

@@ -242,3 +242,13 @@ def test_a_report_cannot_move_the_cursor() -> None:
     assert "\x1b" not in report.text()
     assert "\nVerdict: VERIFIED" not in report.text()
     assert printable("a\u202eb") == "a\\x202eb"
+
+
+def test_a_failure_of_the_verifier_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(cli, "check_vectors", fail)
+    status, said = run("protocol-vectors", "/nowhere")
+    assert status == 2
+    assert "this verifier failed: KeyError('x')" in said

@@ -29,9 +29,11 @@ from candor_proto.tlog.entries import (
 from candor_proto.tlog.signatures import WitnessKeys
 from candor_proto.tlog.state import state_of
 from candor_proto.tlog.statements import WitnessKeyStatement
+from candor_verify.checkpoint import LogKeys, parse_checkpoint, verify_log
 from candor_verify.draw import WantedDraw
-from candor_verify.errors import FindingClass
+from candor_verify.errors import FindingClass, SignatureInvalid
 from candor_verify.log import Wish, check_log
+from candor_verify.note import VerifierKey
 from candor_verify.policy import parse_policy
 from candor_verify.report import Report
 from candor_verify.source import FolderSource, Source
@@ -254,6 +256,18 @@ def test_a_head_without_its_quorum_is_found(tmp_path: Path) -> None:
 
 def test_cosignatures_of_the_future_do_not_count(tmp_path: Path) -> None:
     log = grown(tmp_path)
+    signed = log.sign(witnesses=[0])
+    for witness in log.witnesses[1:]:
+        signed = signed.with_signatures(witness.cosign(signed.checkpoint, log.now + timedelta(hours=1)))
+    log.show(signed)
+    report = check(FolderSource(tmp_path), log.first_policy, now=log.now)
+    assert kinds(report) == {FindingClass.QUORUM}
+    assert "in the future" in report.findings[0].what
+    assert check(FolderSource(tmp_path), log.first_policy, now=log.now + timedelta(hours=1)).findings == []
+
+
+def test_a_log_signed_in_the_future_does_not_count(tmp_path: Path) -> None:
+    log = grown(tmp_path)
     report = check(FolderSource(tmp_path), log.first_policy, now=NOW - timedelta(hours=1))
     assert kinds(report) == {FindingClass.QUORUM}
 
@@ -293,6 +307,23 @@ def test_a_known_line_that_fails_is_found_though_the_quorum_stands(tmp_path: Pat
     log.show(SignedCheckpoint(signed.checkpoint, (*lines, spoilt)))
     report = check(FolderSource(tmp_path), log.first_policy)
     assert kinds(report) == {FindingClass.SIGNATURE}
+
+
+def test_both_signatures_of_the_log_stand_in_their_places(tiny_log: ServedLog) -> None:
+    head = parse_checkpoint((tiny_log.folder / "1/checkpoint").read_bytes())
+    keys = LogKeys(*(VerifierKey(key.name, key.kind, key.key) for key in tiny_log.keys.verifier_keys))
+    verify_log(head, keys)
+    ed25519, ml_dsa = head.signatures
+    for lines in (
+        (replace(ed25519, payload=changed(ed25519.payload, 5)), ml_dsa),
+        (ed25519, replace(ml_dsa, payload=changed(ml_dsa.payload, 500))),
+        (ed25519, replace(ml_dsa, payload=bytes(8) + ml_dsa.payload[8:])),
+        (ml_dsa, ed25519),
+        (ed25519,),
+        (ml_dsa,),
+    ):
+        with pytest.raises(SignatureInvalid):
+            verify_log(replace(head, signatures=lines), keys)
 
 
 def test_another_logs_keys_are_not_taken(tmp_path: Path, log: ServedLog) -> None:
