@@ -14,6 +14,6 @@ from tests.campaign.log import SCENES, deaths
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_log_that_died_goes_on_as_if_it_had_not(tmp_path: Path, scene: str) -> None:
-    seen = list(deaths(tmp_path, scene, every=13, seed=5))
-    assert len(seen) > 20
+    seen = list(deaths(tmp_path, scene, every=37, seed=5))
+    assert len(seen) >= 7
     assert [death for death in seen if death.faults] == []
