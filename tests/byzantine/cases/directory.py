@@ -14,8 +14,8 @@ from candor_wire.limits import MAX_DIRECTORY_BYTES
 from candor_wire.v1 import hub_pb2
 from tests.byzantine.case import Case, Covered, Liar, Play, Refused
 from tests.byzantine.hub import Serve, altered, flipped, shown_by, with_head
+from tests.byzantine.patching import instead
 from tests.byzantine.world import World
-from tests.federation import instead
 
 SECTION = "directory"
 
