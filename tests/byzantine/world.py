@@ -298,7 +298,7 @@ async def shown(
     node: Node, where: str, searches: Sequence[LookupId] = (), requests: Sequence[RequestId] = ()
 ) -> str:
     """What a command of a node says; of `searches` and `requests` alone, if any are given."""
-    service, context, named = LocalServicer(node), None, {str(one) for one in (*searches, *requests)}
+    service, context, named = LocalServicer(node), None, {str(one) for one in searches}
     doors._entered.set(Entered(Actor("roe", ALL_ROLES), signed_in=False))
     match where:
         case "status":
@@ -312,7 +312,8 @@ async def shown(
         case "requests list":
             listed = await service.ListRequests(pb.ListRequestsRequest(), context)  # type: ignore[arg-type]
             message = pb.ListRequestsResponse(received=listed.received)
-            message.sent.extend(each for each in listed.sent if not named or each.request_id in named)
+            asked = {str(one) for one in requests}
+            message.sent.extend(each for each in listed.sent if not asked or each.request_id in asked)
         case "recalls list":
             recalls = RecallServicer(node)
             message = await recalls.ListRecalls(recall_local_pb2.ListRecallsRequest(), context)  # type: ignore[arg-type]

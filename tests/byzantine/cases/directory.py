@@ -148,9 +148,9 @@ async def an_old_one_beside_a_newer_log(world: World) -> None:
 async def days_without_a_head(world: World) -> None:
     """bravo's index is two days old; the log goes on."""
     instead(world.bravo.node.publishing, "_publish_due", _nothing_due)
-    for _ in range(10):
-        world.fed.clock.advance(hours=4)
-        await world.settle(70.0)
+    for _ in range(3):
+        world.fed.clock.advance(hours=13)
+        await world.settle(65.0)
     await world.ask()
 
 
