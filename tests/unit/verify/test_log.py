@@ -115,6 +115,10 @@ def test_every_changed_octet_of_a_log_is_found(part: int, tiny_log: ServedLog) -
     for path, octets in source.held.items():
         for at in range(part, len(octets), PARTS):
             report = check(source.changed(path, changed(octets, at)), tiny_log.first_policy)
+            if path == "shards" and not report.findings:
+                # It is signed by nobody. A smaller size hides nothing: the heads are read besides.
+                assert any("shards" in line for line in report.not_checked), (path, at)
+                continue
             assert report.findings, f"{path}: octet {at}"
             assert any(path in (each.where, *each.what.split()) for each in report.findings), (path, at)
 
@@ -124,7 +128,8 @@ def test_changed_octets_of_a_log_with_witnesses_are_found(log: ServedLog) -> Non
     for path, octets in source.held.items():
         for at in chance.sample(range(len(octets)), min(SAMPLE, len(octets))):
             other = changed(octets, at, chance.choice((0x01, 0x20, 0x80)))
-            assert check(source.changed(path, other), log.first_policy).findings, f"{path}: octet {at}"
+            report = check(source.changed(path, other), log.first_policy)
+            assert report.findings or (path == "shards" and report.not_checked), f"{path}: octet {at}"
 
 
 @pytest.mark.parametrize("cut", [0, 1, -1])
@@ -559,3 +564,43 @@ def test_a_log_that_breaks_a_rule_is_refused(name: str, tmp_path: Path) -> None:
     assert kinds(report) == {FindingClass.RULE}, report.text()
     assert report.status == 6
     assert f"entry {len(log.entries) - 1} " in report.findings[0].what
+
+
+def test_heads_older_than_the_policy_given_are_left_aside(tmp_path: Path) -> None:
+    """A reviewer who has today's policy alone is not told that a log without witnesses lacked them."""
+    log = ServedLog(tmp_path)
+    log.keep("draw/2026-03", log.publish(witnesses=()))
+    log.make_policy()
+    log.keep("policy/2", log.publish(witnesses=()))
+    log.mail(1)
+    log.publish()
+    report = check(FolderSource(tmp_path), log.policy)
+    assert report.findings == []
+    assert report.not_checked == ["1/draw/2026-03: its quorum; it is older than the policy given"]
+    assert check(FolderSource(tmp_path), log.first_policy).not_checked == []
+
+
+def test_a_policy_of_a_later_shard_leaves_the_heads_of_earlier_ones_aside(tmp_path: Path) -> None:
+    log = grown(tmp_path)
+    before = log.keys
+    log.rotate()
+    later = log.make_policy(witnesses=1, also=[before])
+    log.keep(f"policy/{log.policy_version}", log.publish())
+    report = check(FolderSource(tmp_path), later)
+    assert report.findings == [], report.text()
+    assert "1/checkpoint: its quorum; it is older than the policy given" in report.not_checked
+
+
+def test_a_log_copied_while_it_grew_verifies_up_to_its_head(tmp_path: Path) -> None:
+    """The head was copied first, wider files later; those of its own size are gone."""
+    log = grown(tmp_path)
+    source = MemorySource.of(tmp_path)
+    size = len(log.entries)
+    log.mail(1)
+    log.publish()
+    later = MemorySource.of(tmp_path).held
+    heads = {path: source.held[path] for path in ("shards", "1/checkpoint", "1/signed")}
+    files = {path: octets for path, octets in later.items() if not path.endswith(f".p/{size}")}
+    report = check(MemorySource({**files, **heads}), log.first_policy)
+    assert report.findings == []
+    assert report.counts["entries"] == size
