@@ -81,10 +81,13 @@ def draws_now(node: Node, month: Month) -> None:
 
 async def by_verifier(*words: str | Path) -> tuple[int, str]:
     """candor-verify shares no code with the node."""
-    done = await asyncio.to_thread(
-        subprocess.run, [VERIFY, *map(str, words)], capture_output=True, text=True, timeout=120
-    )
-    return done.returncode, done.stdout + done.stderr
+
+    def verify() -> tuple[int, str]:
+        command = [str(VERIFY), *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout + done.stderr
+
+    return await asyncio.to_thread(verify)
 
 
 # --- receipts --------------------------------------------------------------------------------------------
