@@ -70,6 +70,7 @@ from candor_proto.errors import CandorError, ClockWrong, NotLogged
 from candor_proto.ids import LookupId, NodeId, RequestId
 from candor_proto.result import LogSeen
 from candor_proto.tlog.age import LogAge
+from candor_proto.tlog.witness import NOT_FOUND
 from candor_records.policy import Policy
 from candor_records.roles import Operation
 from candor_wire.codec import Cosign, Cosigned, Envelope, MessageKind, Welcome
@@ -368,6 +369,9 @@ class Node:
 
     async def cosign(self, request: Cosign) -> Cosigned:
         verdict = await self.witness.add_checkpoint(request.request)
+        if verdict.status == NOT_FOUND:
+            # Perhaps the next shard, whose keys stand in the last entry of this one.
+            self.follower.wake()
         return Cosigned(request.number, verdict.status, verdict.body)
 
     async def _sent(self, row: OutboxRow, error: CandorError | None, settle: Work[None]) -> None:

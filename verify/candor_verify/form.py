@@ -62,7 +62,7 @@ def _check_depth(octets: bytes) -> None:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise Malformed("An object of the file has a key twice.")
+        raise NotCanonical("An object of the file has a key twice.")
     return found
 
 

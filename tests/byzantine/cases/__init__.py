@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.byzantine.case import Case
-from tests.byzantine.cases import answer, directory, disclosure, index, lookup, recall, segments
+from tests.byzantine.cases import answer, directory, disclosure, index, log, lookup, recall, segments
 
 CASES: tuple[Case, ...] = (
     *directory.CASES,
@@ -13,4 +13,5 @@ CASES: tuple[Case, ...] = (
     *segments.CASES,
     *disclosure.CASES,
     *recall.CASES,
+    *log.CASES,
 )

@@ -21,6 +21,7 @@ from candor_wire import limits
 from candor_wire.v1 import hub_pb2
 from tests.byzantine import forging
 from tests.byzantine.case import Case, Covered, Liar, Play, Refused
+from tests.byzantine.forged_log import logged_and_shown
 from tests.byzantine.hub import Serve, flipped, with_head
 from tests.byzantine.world import ROW, World
 from tests.simulator.federation import Party
@@ -50,7 +51,7 @@ def serving(change: Callable[[bytes, bytes], list[bytes] | None]) -> Play:
 
         world.lies.replies["GetSegment"] = reply
         await world.fed.file(world.bravo, [ROW])
-        await world.settle(10.0)
+        await world.settle(3.0)
         await world.ask()
 
     return play
@@ -60,7 +61,7 @@ async def withheld(world: World) -> None:
     """Of bravo's new segment alpha hears that there is none; charlie gets it."""
     world.lies.refuse("GetSegment", UnknownObject("There is no such segment."), to="alpha")
     await world.fed.file(world.bravo, [ROW])
-    await world.settle(10.0)
+    await world.settle(3.0)
     await world.ask()
 
 
@@ -96,7 +97,7 @@ async def another_owners(world: World) -> None:
 
     world.lies.replies["GetSegment"] = reply
     await world.fed.file(world.bravo, [ROW])
-    await world.settle(10.0)
+    await world.settle(3.0)
     await world.ask()
 
 
@@ -109,7 +110,7 @@ async def _segment_of(world: World, node: str) -> bytes:
 
 
 def head_shown(change: Callable[[World, IndexHead], Awaitable[IndexHead]]) -> Play:
-    """bravo signs another head, and the hub shows it to alpha without having checked it."""
+    """bravo signs another head, and the hub logs it and shows it to alpha without having checked it."""
 
     async def play(world: World) -> None:
         node = world.bravo.node
@@ -117,8 +118,7 @@ def head_shown(change: Callable[[World, IndexHead], Awaitable[IndexHead]]) -> Pl
             world, replace(forging.head_of(node), sequence=forging.head_of(node).sequence + 1)
         )
         signed = forging.signed_head(node, head)
-        world.lies.show_directory(with_head(world.hub, "bravo", signed, ahead=1), to="alpha")
-        await world.refresh()
+        await logged_and_shown(world, with_head(world.hub, "bravo", signed, ahead=1))
         await world.ask()
 
     return play
@@ -292,7 +292,7 @@ def both(name: str, does: str, play: Play, shown: str, overall: str = "INCOMPLET
 
 
 def member(name: str, does: str, play: Play, code: str, liar: Liar = Liar.MEMBER) -> Case:
-    return Case(name, liar, does, Refused(code, "hub"), play, SECTION)
+    return Case(name, liar, does, Refused(code, "hub"), play, SECTION, together="members")
 
 
 CASES = (

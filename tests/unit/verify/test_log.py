@@ -29,9 +29,11 @@ from candor_proto.tlog.entries import (
 from candor_proto.tlog.signatures import WitnessKeys
 from candor_proto.tlog.state import state_of
 from candor_proto.tlog.statements import WitnessKeyStatement
+from candor_verify.checkpoint import LogKeys, parse_checkpoint, verify_log
 from candor_verify.draw import WantedDraw
-from candor_verify.errors import FindingClass
+from candor_verify.errors import FindingClass, SignatureInvalid
 from candor_verify.log import Wish, check_log
+from candor_verify.note import VerifierKey
 from candor_verify.policy import parse_policy
 from candor_verify.report import Report
 from candor_verify.source import FolderSource, Source
@@ -305,6 +307,23 @@ def test_a_known_line_that_fails_is_found_though_the_quorum_stands(tmp_path: Pat
     log.show(SignedCheckpoint(signed.checkpoint, (*lines, spoilt)))
     report = check(FolderSource(tmp_path), log.first_policy)
     assert kinds(report) == {FindingClass.SIGNATURE}
+
+
+def test_both_signatures_of_the_log_stand_in_their_places(tiny_log: ServedLog) -> None:
+    head = parse_checkpoint((tiny_log.folder / "1/checkpoint").read_bytes())
+    keys = LogKeys(*(VerifierKey(key.name, key.kind, key.key) for key in tiny_log.keys.verifier_keys))
+    verify_log(head, keys)
+    ed25519, ml_dsa = head.signatures
+    for lines in (
+        (replace(ed25519, payload=changed(ed25519.payload, 5)), ml_dsa),
+        (ed25519, replace(ml_dsa, payload=changed(ml_dsa.payload, 500))),
+        (ed25519, replace(ml_dsa, payload=bytes(8) + ml_dsa.payload[8:])),
+        (ml_dsa, ed25519),
+        (ed25519,),
+        (ml_dsa,),
+    ):
+        with pytest.raises(SignatureInvalid):
+            verify_log(replace(head, signatures=lines), keys)
 
 
 def test_another_logs_keys_are_not_taken(tmp_path: Path, log: ServedLog) -> None:
