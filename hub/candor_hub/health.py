@@ -63,7 +63,8 @@ def _log(config: Config, now: datetime) -> Finding:
         _compare(config, shards)
         ring = KeyRing(config.keys, config.federation)
         for shard in shards:
-            ring.of(shard)
+            if not shard.ended:
+                ring.of(shard)
     except CandorError as error:
         return _bad("log", error)
     finally:

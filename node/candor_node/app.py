@@ -66,10 +66,8 @@ from candor_node.tlog.own_statements import OwnStatements
 from candor_node.tlog.view import LogView
 from candor_node.tlog.witness import Witness
 from candor_node.workers import Lane, Workers
-from candor_proto.errors import CandorError, ClockWrong, NotLogged
+from candor_proto.errors import CandorError, ClockWrong
 from candor_proto.ids import LookupId, NodeId, RequestId
-from candor_proto.result import LogSeen
-from candor_proto.tlog.age import LogAge
 from candor_proto.tlog.witness import NOT_FOUND
 from candor_records.policy import Policy
 from candor_records.roles import Operation
@@ -232,7 +230,7 @@ class Node:
             self.clock,
             config.publish_interval,
             self.connection.check_ready,
-            self._check_followed,
+            self.follower.check_followed,
         )
         self.backups = Backups(self.store, own, self.clock)
         self.accountant = Accountant(
@@ -246,15 +244,7 @@ class Node:
 
     def outlook(self, asked: Iterable[NodeId]) -> Outlook:
         """What is known of the federation now, for the coverage of a lookup of `asked`."""
-        return Outlook.of(self.indexes.directory, asked, self.log_seen())
-
-    def log_seen(self) -> LogSeen | None:
-        """How far this node has read the federation's log; None before it read any of it."""
-        view = self.follower.view
-        if view is None:
-            return None
-        late = view.age(self.clock.now()) is not LogAge.CURRENT
-        return LogSeen(view.origin, view.size, view.time_of_witness, late)
+        return Outlook.of(self.indexes.directory, asked, self.follower.seen())
 
     @property
     def identity(self) -> TlsIdentity:
@@ -405,14 +395,6 @@ class Node:
         """Raises when this node must not, or cannot, send lookups now (§8.4, §15.6)."""
         self.connection.check_ready()
         self.follower.check_open()
-
-    def _check_followed(self) -> None:
-        """Raises NotLogged before this run has read the log once: it says which index heads went out."""
-        if not self.follower.followed.is_set():
-            raise NotLogged(
-                "The log was not read yet in this run, so nothing is published.",
-                remedy="It is tried again; `candor-node status` says what is wrong with the log.",
-            )
 
     async def _follow(self) -> None:
         await self.follower.run(self._followed)

@@ -16,8 +16,9 @@ import pytest
 
 from candor_certs import mtls
 from candor_certs.store import TlsIdentity
-from candor_node import hub_client, hub_mail
-from candor_node.hub_client import HubClient, check_clock, diagnose, retry_delay, stay_attached
+from candor_node import diagnosis, hub_client, hub_mail
+from candor_node.diagnosis import diagnose
+from candor_node.hub_client import HubClient, check_clock, retry_delay, stay_attached
 from candor_node.hub_mail import ACKNOWLEDGE_SECONDS
 from candor_proto.errors import (
     CandorError,
@@ -580,4 +581,4 @@ def test_keepalive_and_diagnosis_together_notice_a_black_hole_within_thirty_seco
         pings, waits = options["grpc.keepalive_time_ms"], options["grpc.http2.ping_timeout_ms"]
         assert isinstance(pings, int)
         assert isinstance(waits, int)
-        assert (pings + waits) / 1000 + hub_client.PROBE_SECONDS <= 29
+        assert (pings + waits) / 1000 + diagnosis.PROBE_SECONDS <= 29

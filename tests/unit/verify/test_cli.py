@@ -157,7 +157,7 @@ def test_evidence_counts_only_with_the_key_that_the_whole_log_knows(
     file = write(tmp_path / "heads", MISDEEDS["two_heads_of_one_sequence"](court).encode())
     status, said = run("evidence", file, "--policy", policy, "--log", log.folder, now=LATER)
     assert status != 0
-    assert "does not know owner under the key in this file" in said
+    assert "[evidence does not hold]" in said
 
 
 def test_openings(court: Court, policy: Path, tmp_path: Path) -> None:

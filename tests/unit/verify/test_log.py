@@ -559,3 +559,28 @@ def test_a_log_that_breaks_a_rule_is_refused(name: str, tmp_path: Path) -> None:
     assert kinds(report) == {FindingClass.RULE}, report.text()
     assert report.status == 6
     assert f"entry {len(log.entries) - 1} " in report.findings[0].what
+
+
+def test_heads_older_than_the_policy_given_are_left_aside(tmp_path: Path) -> None:
+    """A reviewer who has today's policy alone is not told that a log without witnesses lacked them."""
+    log = ServedLog(tmp_path)
+    log.keep("draw/2026-03", log.publish(witnesses=()))
+    log.make_policy()
+    log.keep("policy/2", log.publish(witnesses=()))
+    log.mail(1)
+    log.publish()
+    report = check(FolderSource(tmp_path), log.policy)
+    assert report.findings == []
+    assert report.not_checked == ["1/draw/2026-03: its quorum; it is older than the policy given"]
+    assert check(FolderSource(tmp_path), log.first_policy).not_checked == []
+
+
+def test_a_policy_of_a_later_shard_leaves_the_heads_of_earlier_ones_aside(tmp_path: Path) -> None:
+    log = grown(tmp_path)
+    before = log.keys
+    log.rotate()
+    later = log.make_policy(witnesses=1, also=[before])
+    log.keep(f"policy/{log.policy_version}", log.publish())
+    report = check(FolderSource(tmp_path), later)
+    assert report.findings == [], report.text()
+    assert "1/checkpoint: its quorum; it is older than the policy given" in report.not_checked
