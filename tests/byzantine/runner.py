@@ -38,6 +38,8 @@ from tests.simulator.virtual_time import VirtualLoop, run
 
 T = TypeVar("T")
 SEED = 7
+# Who refuses and holds nothing that could be compared here.
+ELSEWHERE = ("hub", "auditor")
 AGENCIES = 3
 # Faults that no liar can excuse at whoever is honest.
 INEXCUSABLE = frozenset(
@@ -52,7 +54,7 @@ INEXCUSABLE = frozenset(
     }
 )
 # What people at the asking agency can look at.
-SCREENS = ("lookups show", "requests list", "status", "ledger")
+SCREENS = ("lookups show", "requests list", "status", "ledger", "audit status")
 # Drawn from the operating system's generator: ids, and when a certificate is renewed.
 _DRAWN = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32})\b|(?<=certificate_renewal: )\S+")
 
@@ -226,7 +228,7 @@ async def _judged(case: Case, world: World) -> Verdict:
 
 
 def _watched(expect: Expected) -> str:
-    return expect.by if isinstance(expect, Refused) and expect.by != "hub" else ""
+    return expect.by if isinstance(expect, Refused) and expect.by not in ELSEWHERE else ""
 
 
 # --- what was expected ---------------------------------------------------------------------------------
@@ -236,7 +238,7 @@ async def _outcome(world: World, case: Case) -> list[str]:
     match case.expect:
         case Refused(code, by, may_change):
             about_the_log = case.section == "log"
-            moved = _moved(world) if about_the_log else []
+            moved = _moved(world) if about_the_log and by not in ELSEWHERE else []
             return [*_refused(world, code, by, may_change if about_the_log else may_change | LOG), *moved]
         case Covered(words, overall, where, at):
             return await _covered(world, words, overall, where, at)
@@ -251,7 +253,7 @@ def _refused(world: World, code: str, by: str, may_change: frozenset[str]) -> li
     complaints, found = [], world.refused(by)
     if code not in found:
         complaints.append(f"{by} did not refuse it by {code}, but by {sorted(found) or 'nothing'}")
-    stored = set() if by == "hub" else world.changed() - ACCOUNTS - may_change
+    stored = set() if by in ELSEWHERE else world.changed() - ACCOUNTS - may_change
     if stored:
         complaints.append(f"{by} refused it and stored something all the same: {sorted(stored)}")
     return complaints

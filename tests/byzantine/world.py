@@ -28,6 +28,7 @@ from candor_node.config import NodeConfig
 from candor_node.doors import Entered
 from candor_node.request_store import SentRequest
 from candor_node.service import LocalServicer
+from candor_node.service_accountability import AccountabilityServicer
 from candor_node.service_recalls import RecallServicer
 from candor_node.store import Database
 from candor_node.tlog.view import LogView
@@ -37,8 +38,8 @@ from candor_proto.errors import CandorError
 from candor_proto.ids import LookupId, RequestId
 from candor_records.roles import ALL_ROLES, Actor
 from candor_wire.codec import Envelope
+from candor_wire.v1 import accountability_pb2, recall_local_pb2
 from candor_wire.v1 import local_pb2 as pb
-from candor_wire.v1 import recall_local_pb2
 from tests.byzantine.hub import LyingNetwork
 from tests.records import make_row
 from tests.simulator.faults import Plan
@@ -253,7 +254,7 @@ class World:
     def refused(self, party: str) -> set[str]:
         """Codes by which `party` refused something, as far as anybody can know."""
         codes = {code for who, code in self.refusals if who == party}
-        if party == "hub":
+        if party in ("hub", "auditor"):
             return codes
         node = self.party(party).node
         codes |= (self.notes(party) - self.noted).keys()
@@ -292,6 +293,9 @@ async def shown(node: Node, where: str) -> str:
         case "recalls list":
             recalls = RecallServicer(node)
             message = await recalls.ListRecalls(recall_local_pb2.ListRecallsRequest(), context)  # type: ignore[arg-type]
+        case "audit status":
+            audit = AccountabilityServicer(node)
+            message = await audit.AuditStatus(accountability_pb2.AuditStatusRequest(), context)  # type: ignore[arg-type]
         case "ledger":
             message = await service.ListLedger(pb.ListLedgerRequest(), context)  # type: ignore[arg-type]
         case _:

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from tests.byzantine.case import Case
-from tests.byzantine.cases import answer, directory, disclosure, index, log, lookup, recall, segments
+from tests.byzantine.cases import (
+    answer,
+    audit,
+    directory,
+    disclosure,
+    index,
+    log,
+    lookup,
+    recall,
+    segments,
+    witness,
+)
 
 CASES: tuple[Case, ...] = (
     *directory.CASES,
@@ -14,4 +25,6 @@ CASES: tuple[Case, ...] = (
     *disclosure.CASES,
     *recall.CASES,
     *log.CASES,
+    *witness.CASES,
+    *audit.CASES,
 )
