@@ -587,12 +587,13 @@ OTHERS = (
         "log_unwitnessed",
         together="",
     ),
-    refused(
+    Case(
         "a directory ahead of the log",
+        Liar.HUB,
         "shows a version, without bravo, that it never logged",
+        Refused("not_logged"),
         a_directory_ahead_of_the_log,
-        "not_logged",
-        together="",
+        "directory",
     ),
     Case(
         "a frozen log",
