@@ -3,7 +3,7 @@
 Of every case, whatever it expects:
 - no result was ever "no record", unless that is the truth and everybody who was asked has answered;
 - nobody but the liar is accused, in the evidence of any party;
-- databases and ledgers of all who are honest verify, and no quota was charged or exceeded wrongly;
+- databases, ledgers and the log of all who are honest verify, and no quota was charged or exceeded wrongly;
 - of a local failure nothing shows: the asker's frames (kinds, counts, sizes, order, times) and what its
   commands say are those of the twin, in which the owner has no such record.
 """
@@ -28,7 +28,7 @@ import structlog
 from candor_node import local_server
 from tests.byzantine.case import Case, Covered, Expected, Liar, Proved, Refused
 from tests.byzantine.cases import CASES
-from tests.byzantine.evidence import evidence_at, objections
+from tests.byzantine.evidence import evidence_at, log_findings, objections
 from tests.byzantine.patching import undo
 from tests.byzantine.world import ACCOUNTS, LOG, NOT_ASKED, ROW, SOMEBODY_ELSE, ByzantineFederation, World
 from tests.history import Fault, Name
@@ -210,11 +210,11 @@ async def _played(cases: Sequence[Case], fed: ByzantineFederation, logs: list[An
                 verdicts[case.name] = await _judged(case, World(fed, logs, _watched(case.expect)))
             finally:
                 undo()
-    found = fed.look()
+    found, log = fed.look(), log_findings(fed)
     for case in cases:
         faults = [str(fault) for fault in found if _inexcusable(fault, case)]
         verdict = verdicts[case.name]
-        verdicts[case.name] = replace(verdict, complaints=(*verdict.complaints, *faults))
+        verdicts[case.name] = replace(verdict, complaints=(*verdict.complaints, *faults, *log))
     return verdicts
 
 

@@ -62,6 +62,16 @@ async def altered(world: World) -> None:
     assert (await recalled(world, request)).state is RecallState.SENT
 
 
+async def acknowledgement_altered(world: World) -> None:
+    """A bit of what alpha says is another one: bravo asks again."""
+    request = await held(world)
+    spoil = changing(ACK, lambda one: replace(one, body=flipped(one.body, 1500)))
+    world.lies.delivers = spoil
+    assert (await recalled(world, request)).state is RecallState.SENT
+    world.refusals += [("bravo", note) for note in world.notes("bravo")]
+    await world.begin()
+
+
 async def held_back_for_days(world: World) -> None:
     """The notice is kept for two days; it is sent again, and acted on then."""
     request = await held(world)
@@ -181,6 +191,14 @@ CASES = (
         Refused("sealed_data_invalid", "alpha"),
         altered,
         SECTION,
+    ),
+    forger(
+        "an acknowledgement altered",
+        "changes a bit of the sealed acknowledgement: bravo asks again",
+        acknowledgement_altered,
+        "sealed_data_invalid",
+        Liar.HUB,
+        "bravo",
     ),
     forger(
         "a recall that nobody sent",
