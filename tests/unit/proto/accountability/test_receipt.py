@@ -85,9 +85,12 @@ def _lookup_of_other_targets(court: Court) -> AnswerReceipt:
 
 
 def _lookup_in_anothers_name(court: Court) -> AnswerReceipt:
-    statement = court.asker.signing.sign("lookup", replace(court.draft.lookup, asker=OTHER).encode())
+    """The asker signs it, and it says somebody else asks; the owner answers to that other."""
+    lookup = replace(court.draft.lookup, asker=OTHER)
+    statement = court.asker.signing.sign("lookup", lookup.encode())
     court.enter("forged", Requests((request_commitment(statement),)).encode())
-    return court.answer_receipt(lookup=statement, request_logged=court.part("forged"))
+    receipt = _answer(court, asker=OTHER, lookup=lookup.digest())
+    return replace(receipt, lookup=statement, request_logged=court.part("forged"))
 
 
 WRONG: dict[str, tuple[Change, type[CandorError]]] = {
