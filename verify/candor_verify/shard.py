@@ -50,6 +50,8 @@ class ShardCheck:
         self._heads: dict[str, tuple[Checkpoint, datetime]] = {}
         self._walk: Walk | None = None
         self._broken = False
+        # Of the newest head with a quorum: what stands behind it may be written otherwise yet.
+        self._shown = 0
 
     def run(self, listed: int, kept: list[Checkpoint], *, is_last: bool) -> End | None:
         """All of it; returns where the shard ended, None if it did not end or cannot be relied on."""
@@ -58,6 +60,7 @@ class ShardCheck:
         size = max((head.size for head in (checkpoint, signed) if head is not None), default=None)
         if size is None:
             return None
+        self._shown = 0 if checkpoint is None else checkpoint.size
         walk = self._walk = Walk(self._source, self._number, size, self._report, self._take)
         for number, head in enumerate(kept, 1):
             self._add(f"the checkpoint kept ({number})", head)
@@ -134,7 +137,7 @@ class ShardCheck:
             self._draws(entry)
         elif isinstance(entry, entries.PolicyEntry):
             self._policy(index, entry)
-        if self._watcher is not None:
+        if self._watcher is not None and index < self._shown:
             self._watcher(self.origin, index, octets, entry)
 
     def _stop(self, what: str) -> None:

@@ -114,9 +114,7 @@ def test_a_hub_that_contradicts_itself_without_end_does_not_fill_the_disk(tmp_pa
             len(await reader.contradictions()) == len(reader.follower.warnings()) == contradictions.MAX_KEPT
         )
         other = contradictions.Contradiction("forked-log", view.origin, b"one", b"two")
-        large = contradictions.Contradiction(
-            "forked-log", view.origin, b"one", b"2" * contradictions.MAX_OCTETS
-        )
+        large = replace(other, second=bytes(contradictions.MAX_OCTETS))
         for found in (other, large):
             await store.run(lambda db, found=found: contradictions.keep(db, found, NOW))  # type: ignore[misc]
         assert [one.second for one in await reader.contradictions() if one.kind == other.kind] == [b"two"]
