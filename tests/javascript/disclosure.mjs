@@ -1,5 +1,5 @@
 // What the parties of a disclosure and of a recall check, and what a receiver takes from a directory (protocol.md 9, 10.2).
-import { demand, fromHex, hex, refusalOf, refuse, same, sha256 } from "./octets.mjs";
+import { demand, fromHex, refusalOf, same, sha256 } from "./octets.mjs";
 import { verifyStatement } from "./ed25519.mjs";
 import { checkTimes } from "./lookup.mjs";
 import { canonicalRecord, directory, disclosureRequest, disclosureResponse, indexHead, recallAck, recallKind, recallNotice, recordCommitment, requestDigest } from "./statements.mjs";
@@ -109,5 +109,3 @@ export function verifyDirectory({ directory: part, directory_key: key, chain_dig
   }
   return taken;
 }
-
-export { hex, refuse };

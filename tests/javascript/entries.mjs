@@ -1,10 +1,10 @@
 // Entries of the log, the state, and the rules by which a log is read (protocol.md 14.3 to 14.5).
 import { H, as, demand, fromHex, hex, same, u8 as octet, utf8, zeros } from "./octets.mjs";
-import { code, element, federation, fixed, list, message, node, octets, record, text, time, u32Type as u32, u63, u8, where } from "./canonical.mjs";
+import { code, federation, fixed, list, message, node, octets, record, text, time, u32Type as u32, u63, u8, where } from "./canonical.mjs";
 import { verifyStatement } from "./ed25519.mjs";
 import { leafHash, root } from "./merkle.mjs";
 import { readPolicy } from "./policy.mjs";
-import { MEMBER, bySerial, directory, heartbeat, heartbeatBits, indexHead, packAdoption, segmentsRoot, serial, serials, witnessKey } from "./statements.mjs";
+import { MEMBER, bySerial, heartbeat, heartbeatBits, indexHead, packAdoption, segmentsRoot, serial, serials, witnessKey } from "./statements.mjs";
 
 const MOST = 65535;
 export const [OPENED, CLOSED, MEMBER_ENTRY, HEAD, DENIED, DIRECTORY, POLICY, RULES, STATEMENT, REQUESTS, RECEIPTS] = Array.from({ length: 11 }, (_, index) => index + 1);
@@ -30,7 +30,7 @@ const KINDS = {
   [CLOSED]: [["closed", time], ["next_origin", origin], ["next_ed25519_key", fixed(32)], ["next_ml_dsa_44_key", fixed(1312)]],
   [MEMBER_ENTRY]: memberKeys,
   [HEAD]: [
-    ["node", node], ["sequence", u63], ["epoch", u32], ...octetKeys, ["threshold", code(3, 8)], ["scheme_version", code(1, 255)],
+    ["node", node], ["sequence", u63], ["epoch", u32], ...octetKeys, ["threshold", u8], ["scheme_version", u8],
     ["segments", u32], ["octets", u63], ["root", fixed(32)], ["issued", time], ["statement", fixed(32)],
   ],
   [DENIED]: [["serial", serial], ["node", noneOr], ["denied", time]],
@@ -210,4 +210,4 @@ export function foldLog(name, shards) {
   return read;
 }
 
-export { DIRECTORY as DIRECTORY_ENTRY, element, directory, list };
+export { DIRECTORY as DIRECTORY_ENTRY };

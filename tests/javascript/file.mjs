@@ -1,10 +1,9 @@
 // The file form of receipts, evidence and openings (protocol.md 16.2, 16.3).
-import { demand, fromHex, hex, refuse, textOf, utf8 } from "./octets.mjs";
+import { demand, fromHex, hex, refuse, same, textOf, utf8 } from "./octets.mjs";
 import { checkIdentifier } from "./identifiers.mjs";
 import { DIRECTORY_ENTRY, HEAD, MEMBER_ENTRY, decodeEntry, headEntry } from "./entries.mjs";
 import { base64, checkKeyName, readCheckpoint } from "./note.mjs";
 import { readProof, verifyProof } from "./witness.mjs";
-import { same } from "./octets.mjs";
 
 const MOST = 96 * 1024 * 1024;
 const SHORT = { 8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\" };
