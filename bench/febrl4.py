@@ -67,10 +67,11 @@ class Bench(Demo):
         root, issuing = self.folder / "root-authority", self.folder / "issuing-authority"
         self.command("candor-certs", "root", "create", "--federation", FEDERATION, "--out", str(root))
         self.command("candor-certs", "issuing", "create", "--root", str(root), "--out", str(issuing))
-        address, enrolment = (f"127.0.0.1:{port}" for port in free_ports(2))
+        address, enrolment, log_address = (f"127.0.0.1:{port}" for port in free_ports(3))
         made = self.command(
             "candor-hub", "init", "--dir", str(self.hub_folder), "--federation", FEDERATION,
-            "--address", address, "--enrolment-address", enrolment, "--issuing", str(issuing),
+            "--address", address, "--enrolment-address", enrolment, "--log-address", log_address,
+            "--issuing", str(issuing),
         )  # fmt: skip
         settings = self.hub_folder / "hub.toml"
         settings.write_text(settings.read_text("utf-8").rstrip("\n") + "\n" + _HUB_QUOTA, "utf-8")

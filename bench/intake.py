@@ -31,9 +31,9 @@ import grpc.aio
 
 from bench.harness import machine, print_table, versions, write
 from candor_node import cli_import, table_out
-from candor_node.app import MIGRATIONS
 from candor_node.badge import signed_in
 from candor_node.doors import Doors, methods
+from candor_node.founding import MIGRATIONS
 from candor_node.mapping import REQUIRED
 from candor_node.service_intake import OPERATIONS, IntakeServicer
 from candor_node.store import Store

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from candor_node import lifecycle
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.lifecycle import Doing, LifeEvent
 from candor_node.store import Store
 from candor_records.policy import NoPack, Policy

@@ -40,7 +40,7 @@ from candor_proto.ids import Digest, NodeId, Ori
 from candor_proto.possession import sign_certificate_request
 from candor_proto.segment import address
 from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
-from candor_wire import codec
+from candor_wire import codec, log_codec
 from candor_wire.status import from_status
 from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc, hub_pb2, hub_pb2_grpc
 from tests.hub_members import FEDERATION, Member, ShiftedClock, ori_for
@@ -297,13 +297,13 @@ class MemberClient(Member):
     async def log_file(self, path: str) -> bytes:
         """A file of the log; raises the typed error."""
         async with typed_errors():
-            call = self.stub.GetLog(codec.write_log_path(path), timeout=20)
+            call = self.stub.GetLog(log_codec.write_log_path(path), timeout=20)
             return b"".join([message.chunk async for message in call])
 
     async def put_statement(self, context: str, statement: SignedStatement) -> None:
         """Have a statement logged; raises the typed error."""
         async with typed_errors():
-            await self.stub.PutStatement(codec.write_put_statement(context, statement), timeout=20)
+            await self.stub.PutStatement(log_codec.write_put_statement(context, statement), timeout=20)
 
     async def quota(self) -> hub_pb2.GetQuotaResponse:
         """What the hub lets this member use; raises the typed error."""

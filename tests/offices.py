@@ -11,7 +11,8 @@ from typing import Any
 import grpc.aio
 
 from candor_node import badge, users
-from candor_node.app import MIGRATIONS, Node
+from candor_node.app import Node
+from candor_node.founding import MIGRATIONS
 from candor_node.store import Database, Store
 from candor_node.users import NewUser
 from candor_records.roles import ALL_ROLES, Actor, Role

@@ -58,7 +58,9 @@ class Founded:
 async def found_federation(folder: Path, names: tuple[str, ...], **node_settings: Any) -> Founded:
     """Make a hub and nodes in `folder`; quotas are as good as none, and publication is at once."""
     address, enrolment = (f"127.0.0.1:{port}" for port in free_ports(2))
-    wishes = Wishes(FEDERATION, address, enrolment, new_member_wait_hours=0, nodes=50)
+    wishes = Wishes(
+        FEDERATION, address, enrolment, new_member_wait_hours=0, nodes=50, log_address="127.0.0.1:0"
+    )
     config = await asyncio.to_thread(found_hub, folder / "hub", wishes, datetime.now(UTC))
     hub_file = folder / "hub" / "hub.toml"
     quota = "".join(f"{name} = {PLENTY}\n" for name in ("total", "weak", "match", "code"))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.store import Store
 from candor_proto.ids import NodeId, Ori
 from candor_records.content import ALL_FIELDS, CONTENT_FIELDS, DUE_PROCESS_FIELDS, Content

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from candor_node import lifecycle, lookup_store, request_store, subjects
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.lifecycle import Doing
 from candor_node.lookup_store import SearchRow
 from candor_node.store import Database, Store

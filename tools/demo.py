@@ -31,6 +31,7 @@ from typing import Any
 from rich.table import Table
 
 from candor_hub.attach import PATIENCE_SECONDS
+from tools.demo_log import check_as_a_stranger
 from tools.demo_withdrawal import withdraw
 from tools.generate_officers import Planted, generate, planted
 from tools.recording import Frame, load, search
@@ -151,10 +152,11 @@ class Demo:
         self.command(
             "candor-certs", "issuing", "create", "--root", str(root), "--out", str(issuing), show=True
         )
-        address, enrolment = (f"127.0.0.1:{port}" for port in free_ports(2))
+        address, enrolment, log_address = (f"127.0.0.1:{port}" for port in free_ports(3))
         made = self.command(
             "candor-hub", "init", "--dir", str(self.hub_folder), "--federation", FEDERATION,
-            "--address", address, "--enrolment-address", enrolment, "--issuing", str(issuing), show=True,
+            "--address", address, "--enrolment-address", enrolment, "--log-address", log_address,
+            "--issuing", str(issuing), show=True,
         )  # fmt: skip
         words = [
             sys.executable, "-m", "tools.recording", "hub",
@@ -362,7 +364,18 @@ def tell(demo: Demo) -> None:
     ]
     expect(not left, "a later lookup does not find it any more")
 
-    step(10, "What the hub saw")
+    step(10, "A stranger checks all of it, with public keys and nothing else")
+    hub_config = str(demo.hub_folder / "hub.toml")
+    check_as_a_stranger(
+        demo.folder / "stranger",
+        demo.hub_folder / "log",
+        demo.command("candor-hub", "log", "policy", "--config", hub_config)["text"],
+        functools.partial(demo.node, ASKER),
+        hit_lookup["lookup_id"],
+        demo.scripts / "candor-verify",
+    )
+
+    step(11, "What the hub saw")
     show_hub_view(demo, cases, record, hit_frames, clean_frames)
     say(f"[dim]{time.monotonic() - started:.0f} s for the whole story[/dim]")
 
@@ -437,8 +450,8 @@ def kinds(frames: Sequence[Frame]) -> Iterator[tuple[str, int, int, int]]:
 
 
 def exchanged(frames: Sequence[Frame]) -> list[Frame]:
-    """Not the clock's doing: heartbeats and the directory fetched every quarter of an hour."""
-    by_clock = ("heartbeat", "Directory", "Segment")
+    """Not the clock's doing: heartbeats, the directory and the log that are fetched on the calendar."""
+    by_clock = ("heartbeat", "Directory", "Segment", "Log", "osign", "Statement")
     return [frame for frame in frames if not any(what in frame.what for what in by_clock)]
 
 

@@ -285,7 +285,7 @@ async def _run_hub(config_file: pathlib.Path, out: pathlib.Path) -> None:
     from candor_hub.config import load_config
     from candor_hub.running import serve
 
-    def ready(hub_address: str, enrolment_address: str) -> None:
+    def ready(hub_address: str, enrolment_address: str, log_address: str) -> None:
         print(f"candor-hub: ready on {hub_address}, recorded", flush=True)
 
     await serve(load_config(config_file), ready, [RecordingServerInterceptor(Recorder(out, "hub"))])

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
@@ -29,7 +30,7 @@ from candor_hub.founding import open_store
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
-from candor_hub.keys import HubKeys, load_keys, renew
+from candor_hub.keys import TLS, HubKeys, load_keys, renew
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
 from candor_hub.relay import Relay
@@ -44,6 +45,9 @@ from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
+
+if TYPE_CHECKING:
+    from candor_hub.tlog.https import LogServer
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +64,7 @@ class Ports:
 
     hub: int
     enrolment: int
+    log: int
 
 
 class Hub:
@@ -106,7 +111,8 @@ class Hub:
             self.log.cosigning,
             self.log.attached,
         )
-        self.ports = Ports(0, 0)
+        self.ports = Ports(0, 0, 0)
+        self.log_server: LogServer | None = None
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -124,7 +130,8 @@ class Hub:
         enrolment_server, enrolment_port = self._server(
             admit_anybody, self.config.enrolment_address, require_client=False
         )
-        self.ports = Ports(hub_port, enrolment_port)
+        log_port = await self._serve_log()
+        self.ports = Ports(hub_port, enrolment_port, log_port)
         self._announce()
         hub_pb2_grpc.add_HubServiceServicer_to_server(self.servicer(), hub_server)
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
@@ -134,7 +141,8 @@ class Hub:
             await server.start()
             self._servers.append(server)
         self.work()
-        log.info("started", federation=str(self.config.federation), hub=hub_port, enrolment=enrolment_port)
+        ports = asdict(self.ports)
+        log.info("started", federation=str(self.config.federation), **ports)
 
     # What `start` is made of besides listening: whoever brings calls here in another way uses these.
 
@@ -182,6 +190,8 @@ class Hub:
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Let calls finish, end streams, close the database."""
         self.streams.stop()
+        if self.log_server is not None:
+            await self.log_server.stop()
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
         for task in self._tasks:
             task.cancel()
@@ -215,8 +225,18 @@ class Hub:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             try:
                 await asyncio.to_thread(self.maintain)
+                if self.log_server is not None:
+                    self.log_server.refresh()
             except CandorError as error:
                 log.error("maintenance failed", code=error.code, message=error.message)
+
+    async def _serve_log(self) -> int:
+        # Here, because whoever calls the hub in another way needs no web server.
+        from candor_hub.tlog.https import LogServer
+
+        own = self.config.keys / TLS
+        self.log_server = LogServer(self.log.pages, self.config.log_certificate or own, self.config.log_key)
+        return await self.log_server.start(self.config.log_address)
 
     def _server(self, admit: Admit, address: str, *, require_client: bool) -> tuple[grpc.aio.Server, int]:
         _check_bindable(address)

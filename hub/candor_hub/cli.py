@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from candor_hub.log_cli import log_group
 from candor_proto.errors import CandorError
 from candor_proto.ids import FederationName, NodeId, Ori
 
@@ -67,6 +68,7 @@ def cli() -> None:
 @click.option("--federation", required=True, help="Name of the federation: exchange.example.org. For good.")
 @click.option("--address", required=True, help="Where members connect: host:port to listen on.")
 @click.option("--enrolment-address", required=True, help="Where they enrol: host:port to listen on.")
+@click.option("--log-address", default="", help="Where anybody reads the log; default: the next port.")
 @click.option("--public-address", default="", help="What members dial, if not --address.")
 @click.option("--public-enrolment-address", default="", help="What invitations say, likewise.")
 @click.option("--issuing", type=_FOLDER, help="Issuing authority made by `candor-certs issuing create`.")
@@ -80,6 +82,7 @@ def init(
     federation: str,
     address: str,
     enrolment_address: str,
+    log_address: str,
     public_address: str,
     public_enrolment_address: str,
     issuing: Path | None,
@@ -107,6 +110,7 @@ def init(
         issuing,
         new_member_wait_hours,
         nodes,
+        log_address,
     )
     config = found(folder, wishes, _now())
     root = load_keys(config.keys, config.issuing, config.federation).root.public_bytes(Encoding.DER)
@@ -157,9 +161,14 @@ def run(config_file: Path | None, as_json: bool) -> None:
 
     config = _load(config_file)
 
-    def ready(hub_address: str, enrolment_address: str) -> None:
-        line = f"candor-hub: ready on {hub_address}, enrolment on {enrolment_address}"
-        report = {"ready": True, "address": hub_address, "enrolment_address": enrolment_address}
+    def ready(hub_address: str, enrolment_address: str, log_address: str) -> None:
+        line = f"candor-hub: ready on {hub_address}, enrolment on {enrolment_address}, log on {log_address}"
+        report = {
+            "ready": True,
+            "address": hub_address,
+            "enrolment_address": enrolment_address,
+            "log_address": log_address,
+        }
         click.echo(json.dumps(report) if as_json else line)
         sys.stdout.flush()
 
@@ -353,6 +362,9 @@ def doctor(config_file: Path | None, as_json: bool) -> None:
                 click.echo(f"      {finding.remedy}")
     if not all(finding.good for finding in findings):
         sys.exit(EXIT_UNHEALTHY)
+
+
+cli.add_command(log_group)
 
 
 class _Office:

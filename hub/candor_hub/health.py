@@ -14,7 +14,12 @@ from candor_hub.config import Config, load_config
 from candor_hub.driver import sqlite_version
 from candor_hub.founding import open_store
 from candor_hub.keys import HubKeys, load_keys
-from candor_proto.errors import CandorError
+from candor_hub.store.log import ShardRecord
+from candor_hub.tlog.files import Lock, LogFiles
+from candor_hub.tlog.ring import KeyRing
+from candor_hub.tlog.start import check_start
+from candor_hub.tlog.status import log_status
+from candor_proto.errors import CandorError, StoreUnusable
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,49 @@ def examine(path: Path, now: datetime) -> list[Finding]:
     except CandorError as error:
         return [*findings, _bad("keys", error)]
     findings.append(Finding("keys", True, f"{config.keys}, readable by this user alone"))
-    return findings + _certificates(keys, now)
+    return [*findings, _log(config, now), *_certificates(keys, now)]
+
+
+def _log(config: Config, now: datetime) -> Finding:
+    """Whether the log goes on; `candor-hub log fsck` reads all of it."""
+    try:
+        store = open_store(config)
+    except CandorError as error:
+        return _bad("log", error)
+    try:
+        with store.read() as tx:
+            found, shards = log_status(tx, now), tx.log.shards()
+        _compare(config, shards)
+        ring = KeyRing(config.keys, config.federation)
+        for shard in shards:
+            if not shard.ended:
+                ring.of(shard)
+    except CandorError as error:
+        return _bad("log", error)
+    finally:
+        store.close()
+    last = found.last
+    if last is None:
+        return Finding("log", True, "begins when the hub runs")
+    troubles = found.troubles(now)
+    if troubles:
+        return Finding("log", False, " ".join(troubles), "See `candor-hub log status` and docs/log.md.")
+    return Finding(
+        "log", True, f"{last.origin}: {last.size:,} entries, witnessed as of {last.time_of_witness:%H:%M} UTC"
+    )
+
+
+def _compare(config: Config, shards: tuple[ShardRecord, ...]) -> None:
+    """Files against database, unless a hub runs: it compared them when it began, and appends meanwhile."""
+    lock = Lock(config.log)
+    try:
+        lock.take()
+    except StoreUnusable:
+        return
+    try:
+        check_start(LogFiles(config.log), shards)
+    finally:
+        lock.give_back()
 
 
 def _database(config: Config) -> Finding:

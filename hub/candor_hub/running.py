@@ -41,8 +41,10 @@ def set_up_process() -> None:
     )
 
 
-async def serve(config: Config, ready: Callable[[str, str], None], interceptors: Interceptors = ()) -> None:
-    """Run until SIGTERM or SIGINT; `ready` hears both addresses once they answer.
+async def serve(
+    config: Config, ready: Callable[[str, str, str], None], interceptors: Interceptors = ()
+) -> None:
+    """Run until SIGTERM or SIGINT; `ready` hears the addresses of members, enrolment and log.
 
     Raises StoreUnusable, ConfigInvalid, InputInvalid or CertificateRefused.
     """
@@ -54,7 +56,12 @@ async def serve(config: Config, ready: Callable[[str, str], None], interceptors:
     hub = Hub(config, interceptors=interceptors)
     try:
         await hub.start()
-        ready(_real(config.address, hub.ports.hub), _real(config.enrolment_address, hub.ports.enrolment))
+        ports = hub.ports
+        ready(
+            _real(config.address, ports.hub),
+            _real(config.enrolment_address, ports.enrolment),
+            _real(config.log_address, ports.log),
+        )
         await stopping.wait()
     finally:
         await hub.stop()

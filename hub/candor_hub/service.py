@@ -22,7 +22,7 @@ from candor_hub.uploads import Uploads
 from candor_proto.canonical import from_milliseconds
 from candor_proto.ids import NodeId, Ori
 from candor_proto.signing import SignedStatement, VerifyingKey
-from candor_wire import codec
+from candor_wire import codec, log_codec
 from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc, hub_pb2, hub_pb2_grpc
 
 
@@ -99,7 +99,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self, request: hub_pb2.GetDirectoryRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetDirectoryResponse]:
         stored = await asyncio.to_thread(
-            self._directory.shown, self._log.announced, codec.read_directory_version(request)
+            self._directory.shown, self._log.announced, log_codec.read_directory_version(request)
         )
         yield hub_pb2.GetDirectoryResponse(
             start=hub_pb2.DirectoryStart(
@@ -114,7 +114,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     async def GetLog(
         self, request: hub_pb2.GetLogRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetLogResponse]:
-        page = await asyncio.to_thread(self._log.get, codec.read_log_path(request))
+        page = await asyncio.to_thread(self._log.get, log_codec.read_log_path(request))
         for chunk in codec.chunks(page.octets):
             yield hub_pb2.GetLogResponse(chunk=chunk)
 
@@ -122,7 +122,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self, request: hub_pb2.PutStatementRequest, context: Any
     ) -> hub_pb2.PutStatementResponse:
         who = caller()
-        signed_for, statement = codec.read_put_statement(request)
+        signed_for, statement = log_codec.read_put_statement(request)
         await asyncio.to_thread(
             self._statements.put,
             signed_for,

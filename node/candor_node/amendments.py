@@ -246,7 +246,8 @@ def look(db: Database, search_id: LookupId, user: str, revision: int, now: datet
 class Account:
     """How a result came to be what it is, as somebody who asks for it sees it.
 
-    `looked` is what they saw last; `concerned`: they are the officer in charge. A row of a batch says which.
+    `looked` is what they saw last; `concerned`: they asked, or are the officer in charge. A row of a batch
+    says which.
     """
 
     revisions: tuple[Revision, ...] = ()
@@ -287,26 +288,34 @@ def account(db: Database, row: SearchRow, user: str) -> Account:
     return Account(
         tuple(revisions(db, row.search_id)),
         last_look(db, row.search_id, user),
-        row.shown_at is not None and row.forgotten_at is None and same_user(row.officer, user),
+        row.shown_at is not None
+        and row.forgotten_at is None
+        and (same_user(row.officer, user) or same_user(_asked_by(db, row.search_id), user)),
         *(own or (b"", 0)),
     )
+
+
+def _asked_by(db: Database, search_id: LookupId) -> str:
+    row = db.execute("SELECT user_id FROM search_subjects WHERE search_id = ?", (search_id.value,)).fetchone()
+    return "" if row is None else str(row[0])
 
 
 def news(db: Database, user: str, limit: int) -> list[LookupId]:
     """Searches of which there is something new for `user`: alarms first, then the last amended."""
     rows = db.execute(
-        "SELECT s.search_id, s.officer, EXISTS (SELECT 1 FROM result_changes AS c"
+        "SELECT s.search_id, s.officer, coalesce(a.user_id, ''), EXISTS (SELECT 1 FROM result_changes AS c"
         "  WHERE c.search_id = s.search_id AND c.candidates > 0 AND c.seen_at IS NULL) AS alarm,"
         " l.revision IS NULL AS unseen FROM searches AS s"
         " LEFT JOIN result_looks AS l ON l.search_id = s.search_id AND l.user_id = ?"
+        " LEFT JOIN search_subjects AS a ON a.search_id = s.search_id"
         " WHERE s.shown_at IS NOT NULL AND s.forgotten_at IS NULL AND (alarm OR l.revision < s.revision"
         "  OR (unseen AND s.batch_id IS NULL))"
         " ORDER BY alarm DESC, coalesce(s.amended_at, s.shown_at) DESC, s.search_id",
         (user,),
     )
     found: list[LookupId] = []
-    for search_id, officer, alarm, unseen in rows:
-        if alarm or not unseen or same_user(officer, user):
+    for search_id, officer, asked_by, alarm, unseen in rows:
+        if alarm or not unseen or same_user(officer, user) or same_user(asked_by, user):
             found.append(LookupId(search_id))
         if len(found) == limit:
             break

@@ -9,13 +9,10 @@ await node.stop()
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from candor_certs.store import TlsIdentity, read_certificates, read_identity, read_private
+from candor_certs.store import TlsIdentity, read_certificates, read_identity
 from candor_node import (
     approvals,
     deferrals,
@@ -28,7 +25,6 @@ from candor_node import (
     shipped_packs,
 )
 from candor_node.accountability.accountant import Accountant
-from candor_node.accountability.migrations import accountability_migrations
 from candor_node.aftermath import Aftermath
 from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
@@ -42,9 +38,8 @@ from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
 from candor_node.connection import Connection
 from candor_node.coverage import Outlook
-from candor_node.desk_migrations import desk_migrations
 from candor_node.disclosures import Requester
-from candor_node.exchange_migrations import exchange_migrations
+from candor_node.founding import Keys, make_folder, open_store
 from candor_node.gathering import Gatherer
 from candor_node.hub_client import HubClient, stay_attached
 from candor_node.inbox import Inbox
@@ -53,10 +48,7 @@ from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
 from candor_node.name_search import NameSearch
 from candor_node.office import EXECUTORS, AllowedLookups
-from candor_node.office_migrations import office_migrations
 from candor_node.outbox import Outbox
-from candor_node.packs import packs_migrations
-from candor_node.profile_store import import_migrations
 from candor_node.publisher import Settings
 from candor_node.publishing import Publishing
 from candor_node.recalled import RecallRecipient
@@ -64,7 +56,7 @@ from candor_node.recalling import Recaller
 from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
-from candor_node.store import ALL_MIGRATIONS, Database, Store, Work
+from candor_node.store import Database, Work
 from candor_node.supervision import Supervisor
 from candor_node.tlog import member
 from candor_node.tlog.folding import Self
@@ -74,48 +66,14 @@ from candor_node.tlog.own_statements import OwnStatements
 from candor_node.tlog.view import LogView
 from candor_node.tlog.witness import Witness
 from candor_node.workers import Lane, Workers
-from candor_proto.errors import CandorError, ClockWrong, ConfigInvalid, NotLogged, StoreUnusable
+from candor_proto.errors import CandorError, ClockWrong
 from candor_proto.ids import LookupId, NodeId, RequestId
-from candor_proto.result import LogSeen
-from candor_proto.sealing import DisclosureKey
-from candor_proto.signing import SigningKey
-from candor_proto.tlog.age import LogAge
+from candor_proto.tlog.witness import NOT_FOUND
 from candor_records.policy import Policy
 from candor_records.roles import Operation
 from candor_wire.codec import Cosign, Cosigned, Envelope, MessageKind, Welcome
 
-# The desk's come last: they watch tables of all others.
-MIGRATIONS = (
-    *ALL_MIGRATIONS,
-    exchange_migrations,
-    office_migrations,
-    packs_migrations,
-    import_migrations,
-    accountability_migrations,
-    desk_migrations,
-)
 HOUSEKEEPING_SECONDS = 60.0
-
-
-def open_store(config: NodeConfig) -> Store:
-    """The node's database; raises StoreUnusable or ConfigInvalid."""
-    return Store.open(config.database_file, config.database_key(), MIGRATIONS)
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The node's long-lived keys."""
-
-    signing: SigningKey
-    disclosure: DisclosureKey
-
-    @classmethod
-    def load(cls, config: NodeConfig) -> Keys:
-        """Raises StoreUnusable or MalformedMessage."""
-        return cls(
-            SigningKey(read_private(config.signing_key_file)),
-            DisclosureKey(read_private(config.disclosure_key_file)),
-        )
 
 
 class Node:
@@ -139,7 +97,7 @@ class Node:
         self._inbox: dict[MessageKind, Inbox] = {}
         self._supervisor = Supervisor()
         for folder in (config.index_folder, config.kept_index_folder, config.socket.parent):
-            _make_folder(folder)
+            make_folder(folder)
         self.store = open_store(config)
         try:
             self.hub = HubClient(
@@ -272,7 +230,7 @@ class Node:
             self.clock,
             config.publish_interval,
             self.connection.check_ready,
-            self._check_followed,
+            self.follower.check_followed,
         )
         self.backups = Backups(self.store, own, self.clock)
         self.accountant = Accountant(
@@ -286,15 +244,7 @@ class Node:
 
     def outlook(self, asked: Iterable[NodeId]) -> Outlook:
         """What is known of the federation now, for the coverage of a lookup of `asked`."""
-        return Outlook.of(self.indexes.directory, asked, self.log_seen())
-
-    def log_seen(self) -> LogSeen | None:
-        """How far this node has read the federation's log; None before it read any of it."""
-        view = self.follower.view
-        if view is None:
-            return None
-        late = view.age(self.clock.now()) is not LogAge.CURRENT
-        return LogSeen(view.origin, view.size, view.time_of_witness, late)
+        return Outlook.of(self.indexes.directory, asked, self.follower.seen())
 
     @property
     def identity(self) -> TlsIdentity:
@@ -404,11 +354,14 @@ class Node:
             box.wake()
 
     def directory_changed(self, version: int) -> None:
-        self.follower.wake()
+        # Taking it up reads the log as far as it is (§10.4).
         self.indexes.announce(version)
 
     async def cosign(self, request: Cosign) -> Cosigned:
         verdict = await self.witness.add_checkpoint(request.request)
+        if verdict.status == NOT_FOUND:
+            # Perhaps the next shard, whose keys stand in the last entry of this one.
+            self.follower.wake()
         return Cosigned(request.number, verdict.status, verdict.body)
 
     async def _sent(self, row: OutboxRow, error: CandorError | None, settle: Work[None]) -> None:
@@ -442,14 +395,6 @@ class Node:
         """Raises when this node must not, or cannot, send lookups now (§8.4, §15.6)."""
         self.connection.check_ready()
         self.follower.check_open()
-
-    def _check_followed(self) -> None:
-        """Raises NotLogged before this run has read the log once: it says which index heads went out."""
-        if not self.follower.followed.is_set():
-            raise NotLogged(
-                "The log was not read yet in this run, so nothing is published.",
-                remedy="It is tried again; `candor-node status` says what is wrong with the log.",
-            )
 
     async def _follow(self) -> None:
         await self.follower.run(self._followed)
@@ -488,19 +433,3 @@ class Node:
             await self.accountant.keep_house()
             await self.backups.tidy()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-
-
-def _make_folder(path: Path) -> None:
-    """A folder that only this user may enter; raises StoreUnusable or ConfigInvalid."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.stat()
-    except OSError as error:
-        raise StoreUnusable(
-            f"The folder {path} cannot be made: {error.strerror}.", remedy="Check the disk and its owner."
-        ) from None
-    if status.st_mode & 0o077 or status.st_uid != os.geteuid():
-        raise ConfigInvalid(
-            f"The folder {path} may be opened by others than the user that runs candor-node.",
-            remedy=f"Run: chmod 700 {path}",
-        )

@@ -228,7 +228,7 @@ def lookups_list(
             str(len(view.hits)),
             view.purpose,
             view.case_number,
-            "; ".join([view.news, *view.changed]) if view.news else "",
+            _news(view),
         )
         for view in reply.lookups
     ]
@@ -238,6 +238,14 @@ def lookups_list(
 
 
 _NONE = "There are no lookups yet."
+
+
+def _news(view: local_pb2.LookupView) -> str:
+    """What is new, and of what changed the two gravest: `lookups show` has all of it."""
+    if not view.news:
+        return ""
+    more = [f"and {len(view.changed) - 2} more"] if len(view.changed) > 2 else []
+    return "; ".join([view.news, *view.changed[:2], *more])
 
 
 def _answered(view: local_pb2.LookupView) -> str:

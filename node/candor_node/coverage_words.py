@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from candor_proto.errors import (
     IdentityMismatch,
@@ -21,6 +21,7 @@ from candor_proto.errors import (
     Unreachable,
 )
 from candor_proto.result import Coverage, TargetReport, TargetState, age
+from candor_proto.statements import CLOCK_TOLERANCE, LOOKUP_LIFE
 
 # Nodes that a cell of a batch names; a workbook's cell ends at 32,767 characters.
 MOST_IN_A_CELL = 20
@@ -61,18 +62,27 @@ def line(report: TargetReport) -> str:
     late = ", late" if report.late else ""
     index = _index(report)
     if report.answered:
-        said = f"answered {clock(report.answered_at)}" if report.answered_at else "answered"
+        said = f"answered {_own_time(report)}" if report.answered_at else "answered"
         return f"{said}{late}{index}"
     words = _WHY[report.state]
     if reason := _INVALID.get(report.reason, report.reason):
         words += f": {reason}"
     if report.answered_at is not None:
-        words += f" ({clock(report.answered_at)}{late})"
+        words += f" ({_own_time(report)}{late})"
     elif report.late:
         words += " (late)"
     if (since := report.stale_since) is not None:
         words += f"; stale since {clock(since)}"
     return words + index
+
+
+def _own_time(report: TargetReport) -> str:
+    """When it answered, by its own word; one that cannot be is marked as such."""
+    if report.answered_at is None:
+        return ""
+    apart = timedelta(0) if report.as_of is None else report.as_of - report.answered_at
+    believable = -CLOCK_TOLERANCE <= apart <= LOOKUP_LIFE + CLOCK_TOLERANCE
+    return clock(report.answered_at) + ("" if believable else " by its own clock, which is wrong")
 
 
 def _index(report: TargetReport) -> str:
@@ -106,9 +116,13 @@ def _named(names: list[str]) -> str:
 
 
 def sentence(found: Coverage) -> str:
-    """Who answered, and the day of the oldest index: an age would be another one in a minute."""
-    words, oldest = found.words(late=False), found.oldest_index()
-    return words if oldest is None else f"{words}; oldest index {day(oldest)}"
+    """Who answered; the day of the oldest index, for an age would be another one in a minute; a late log."""
+    parts, oldest = [found.words(late=False)], found.oldest_index()
+    if oldest is not None:
+        parts.append(f"oldest index {day(oldest)}")
+    if found.log is not None and found.log.late:
+        parts.append(f"the log was LATE: witnessed {clock(found.log.witnessed_at)}")
+    return "; ".join(parts)
 
 
 def cells(found: Coverage) -> tuple[str, ...]:

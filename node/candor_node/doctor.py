@@ -14,10 +14,10 @@ import grpc
 from candor_certs.profiles import overdue_time, renewal_time
 from candor_certs.store import read_certificates, read_identity
 from candor_node import backup
-from candor_node.app import Keys
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig, load_config
 from candor_node.driver import DatabaseError, explain, open_database
+from candor_node.founding import Keys
 from candor_node.hub_client import HubClient
 from candor_proto.errors import (
     CandorError,

@@ -18,10 +18,12 @@ from datetime import datetime, timedelta
 
 from candor_node import ledger
 from candor_node.store import Database
+from candor_node.tlog.log_store import LoggedHead
 from candor_proto.canonical import Writer, from_milliseconds, to_milliseconds
 from candor_proto.errors import StaleEpoch
 from candor_proto.ids import FederationName, KeyClass, NodeId
 from candor_proto.oprf import SEED_BYTES, KeyPair, derive_key_pair
+from candor_proto.statements import CLASSES
 
 LIFE = timedelta(days=30)
 GRACE = timedelta(hours=24)
@@ -139,6 +141,15 @@ def keys_for(seed: bytes, federation: FederationName, node: NodeId, epoch: int) 
     """The epoch's key pair of each class (§5.2); some 60 µs each."""
     context = Writer("epoch-key").text(str(federation)).text(str(node)).integer(epoch, 4).finish()
     return {key_class: derive_key_pair(seed, context + bytes([key_class.value])) for key_class in KeyClass}
+
+
+def is_outlived(epoch: Epoch, logged: LoggedHead | None, federation: FederationName, node: NodeId) -> bool:
+    """Whether the log holds a later epoch of this node, or other keys for this one: it was restored."""
+    if logged is None or logged.epoch < epoch.number:
+        return False
+    keys = keys_for(epoch.seed, federation, node, epoch.number)
+    own = b"".join(keys[key_class].public.to_bytes() for key_class in CLASSES)
+    return logged.epoch > epoch.number or logged.keys != own
 
 
 _EPOCH = (

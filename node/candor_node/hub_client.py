@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -24,12 +22,12 @@ from candor_certs import mtls
 from candor_certs.store import TlsIdentity
 from candor_node.channel import Line, WrapChannel
 from candor_node.clock import Clock
+from candor_node.diagnosis import diagnose
 from candor_node.directory_store import FetchedDirectory
 from candor_node.hub_mail import StreamMail
 from candor_node.logs import log
 from candor_proto.errors import (
     CandorError,
-    CertificateRefused,
     ClockWrong,
     MalformedMessage,
     Unreachable,
@@ -38,7 +36,7 @@ from candor_proto.ids import Digest, FederationName
 from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Left
-from candor_wire import codec, limits
+from candor_wire import codec, limits, log_codec
 from candor_wire.codec import (
     Cosign,
     Cosigned,
@@ -55,7 +53,6 @@ from candor_wire.v1 import hub_pb2
 T = TypeVar("T")
 SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
-PROBE_SECONDS = 3.0
 
 
 class Handler(Protocol):
@@ -200,7 +197,7 @@ class HubClient:
 
         async def transfer() -> bytes:
             assembler = codec.Assembler(limits.MAX_LOG_FILE_BYTES)
-            call = self._stub.GetLog(codec.write_log_path(path), timeout=limits.TRANSFER_DEADLINE_SECONDS)
+            call = self._stub.GetLog(log_codec.write_log_path(path), timeout=limits.TRANSFER_DEADLINE_SECONDS)
             async for part in call:
                 codec.refuse_unknown_fields(part)
                 assembler.add(part.chunk)
@@ -210,7 +207,7 @@ class HubClient:
 
     async def put_statement(self, context: str, statement: SignedStatement) -> None:
         """Hand in a statement of this node to be logged: it is stored with what waits for the log (§14.3)."""
-        request = codec.write_put_statement(context, statement)
+        request = log_codec.write_put_statement(context, statement)
         response = await self._call(
             lambda: self._stub.PutStatement(request, timeout=limits.CALL_DEADLINE_SECONDS)
         )
@@ -374,78 +371,3 @@ async def stay_attached(
         failures += 1
         log.info("attach again", in_seconds=round(delay, 1), failures=failures)
         await asyncio.sleep(delay)
-
-
-# --- why a connection fails ----------------------------------------------------------------------------
-
-
-async def diagnose(
-    address: str, clock: Clock, identity: TlsIdentity | None = None, details: str = ""
-) -> CandorError:
-    """The most helpful sentence for a connection to the hub that failed without saying why."""
-    now = clock.now()
-    if identity is not None:
-        own = identity.chain[0]
-        if now < own.not_valid_before_utc:
-            return _clock_behind("this node's certificate", own, now)
-        if now > own.not_valid_after_utc:
-            return CertificateRefused(
-                f"This node's certificate ended on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; this "
-                f"machine's clock says {now:%Y-%m-%d %H:%M} UTC.",
-                remedy="If the clock is right, ask the hub's operator for an invitation to join again, and "
-                "use `candor-node join --rejoin`; if not, set the clock.",
-            )
-    try:
-        hub = await asyncio.to_thread(_probe, address)
-    except ssl.SSLError:
-        return Unreachable(
-            f"What answers at {address} is not a Candor hub: it does not speak TLS 1.3.",
-            remedy="Check the address and port.",
-        )
-    except OSError as error:
-        reason = error.strerror or str(error) or "no answer"
-        return Unreachable(
-            f"Cannot reach the hub at {address}: {reason.lower()}.",
-            remedy="Check the address, this machine's network, and whether the hub runs.",
-        )
-    if hub is not None and now < hub.not_valid_before_utc:
-        return _clock_behind("the hub's certificate", hub, now)
-    if hub is not None and now > hub.not_valid_after_utc:
-        return ClockWrong(
-            f"The hub's certificate ended on {hub.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, but this "
-            f"machine's clock says {now:%Y-%m-%d %H:%M} UTC.",
-            remedy="Check this machine's clock; if it is right, tell the hub's operator.",
-        )
-    if "CERTIFICATE_VERIFY_FAILED" in details or "certificate" in details.lower():
-        return Unreachable(
-            f"The hub at {address} shows a certificate that this federation's root does not vouch for.",
-            remedy="Check the address; if it is right, call the hub's operator before trying again.",
-        )
-    return Unreachable(
-        f"The hub at {address} answers, but the connection broke off.",
-        remedy="It is tried again; if it lasts, ask the hub's operator whether this node is still admitted.",
-    )
-
-
-def _clock_behind(whose: str, certificate: x509.Certificate, now: datetime) -> ClockWrong:
-    return ClockWrong(
-        f"This machine's clock is probably wrong: it says {now:%Y-%m-%d %H:%M:%S} UTC, but {whose} begins on "
-        f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC.",
-        remedy="Set this machine's clock (for example `timedatectl set-ntp true`) and try again.",
-    )
-
-
-def _probe(address: str) -> x509.Certificate | None:
-    """The certificate shown at `address`, unverified: only its times are used, to explain a failure."""
-    host, _, port = address.rpartition(":")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["h2"])
-    with (
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS) as plain,
-        context.wrap_socket(plain) as secured,
-    ):
-        der = secured.getpeercert(binary_form=True)
-    return x509.load_der_x509_certificate(der) if der else None

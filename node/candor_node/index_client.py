@@ -207,9 +207,11 @@ class IndexClient:
             try:
                 async with asyncio.timeout(delay):
                     await self._wanted.wait()
+                self._wanted.clear()
+                if self._refreshed_once and self.version >= self.announced:
+                    continue  # it was announced while it was being fetched
             except TimeoutError:
                 pass
-            self._wanted.clear()
             try:
                 await self.refresh()
                 delay = interval_seconds if self.complete() else min(interval_seconds, NEXT_RETRY_SECONDS)

@@ -25,7 +25,6 @@ from candor_node.filings import SealedRecord
 from candor_node.packing import Outputs, Packs, Prepared, Published, Sealed
 from candor_node.store import Database, Store
 from candor_node.tlog import log_store
-from candor_node.tlog.log_store import LoggedHead
 from candor_proto import segment
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.directory import MAX_SEGMENTS, IndexHead, SegmentRef
@@ -35,7 +34,6 @@ from candor_proto.ids import Digest, FederationName, Handle, NodeId
 from candor_proto.record import commit
 from candor_proto.scheme import CURRENT, Scheme
 from candor_proto.sealed_index import IndexOwner, RandomBytes, withdrawal_marker
-from candor_proto.statements import CLASSES
 from candor_records.gate import gate, gate_day
 from candor_records.policy import NoPack, Policy
 from candor_records.records import Dcn, Record, canonical
@@ -151,8 +149,6 @@ def tick_due(db: Database, now: datetime, interval: timedelta, settings: Setting
     epoch = epochs.latest(db)
     if row is None or epoch is None or now >= epoch.ends_at or _refits(db, epoch, settings):
         return True
-    if _outlived(epoch, settings, log_store.logged_head(db)):
-        return True
     # A clock that was wrong and was put right must not stop publication.
     on_the_calendar = abs(now - from_milliseconds(row[0])) >= interval
     return on_the_calendar or (head_due(db, now) and _withdrawal_waits(db, epoch))
@@ -175,7 +171,7 @@ def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = Fals
     """Ask the gate again where time may have changed its word, and list what comes and what goes."""
     epoch, logged = epochs.latest(db), log_store.logged_head(db)
     last = epoch.number if epoch else 0
-    if epoch is None or rotate or _is_over(db, epoch, now, settings, logged):
+    if epoch is None or rotate or _is_over(db, epoch, now, settings):
         above = logged.epoch if logged else 0
         epoch = epochs.following(db, now, settings.epoch_life, settings.random_bytes, above)
         begins = True
@@ -210,33 +206,23 @@ def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = Fals
 _IN_INDEX = "FROM published WHERE epoch = ? AND withdrawn_in IS NULL"
 
 
-def _is_over(
-    db: Database, epoch: Epoch, now: datetime, settings: Settings, logged: LoggedHead | None
-) -> bool:
-    """Whether a new epoch is due: its time is up, its head is full, its shares no longer fit, or the log
-    holds a later one of this node, or other keys for this one."""
+def _is_over(db: Database, epoch: Epoch, now: datetime, settings: Settings) -> bool:
+    """Whether a new epoch is due: its time is up, its head is full, or it no longer fits."""
     segments = db.execute("SELECT count(*) FROM segments WHERE epoch = ?", [epoch.number]).fetchone()[0]
     refits = _refits(db, epoch, settings)
     # One tick never needs more than a hundred segments (RECORDS: 10^5 records at most).
-    full = segments > MAX_SEGMENTS - 100
-    return now >= epoch.ends_at or refits or full or _outlived(epoch, settings, logged)
-
-
-def _outlived(epoch: Epoch, settings: Settings, logged: LoggedHead | None) -> bool:
-    """Whether the log holds a later epoch of this node, or other keys for this one: it was restored."""
-    if logged is None or logged.epoch < epoch.number:
-        return False
-    keys = epochs.keys_for(epoch.seed, settings.federation, settings.node, epoch.number)
-    own = b"".join(keys[key_class].public.to_bytes() for key_class in CLASSES)
-    return logged.epoch > epoch.number or logged.keys != own
+    return now >= epoch.ends_at or refits or segments > MAX_SEGMENTS - 100
 
 
 def _refits(db: Database, epoch: Epoch, settings: Settings) -> bool:
-    """Whether an epoch's index was packed under another threshold or scheme than it would be now."""
+    """Whether an epoch's index was packed under another threshold or scheme than it would be now, or the log
+    has left it behind."""
     threshold, version = db.execute(
         "SELECT threshold, scheme_version FROM epochs WHERE number = ?", [epoch.number]
     ).fetchone()
-    packed = threshold is not None
+    packed, logged = threshold is not None, log_store.logged_head(db)
+    if epochs.is_outlived(epoch, logged, settings.federation, settings.node):
+        return True
     return packed and (threshold, version) != (settings.threshold, settings.scheme.version)
 
 

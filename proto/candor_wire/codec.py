@@ -5,15 +5,12 @@ Every `read_*` is strict: unknown fields, missing fields, wrong lengths and over
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
-
-from google.protobuf.message import Message
 
 from candor_proto.canonical import digest, from_milliseconds, to_milliseconds
 from candor_proto.errors import CandorError, LimitExceeded, MalformedMessage, UnsupportedVersion
@@ -22,7 +19,13 @@ from candor_proto.sealing import SealKind
 from candor_proto.signing import SIGNATURE_OCTETS, SignedStatement
 from candor_proto.statements import MAX_LOOKUP_OCTETS
 from candor_wire import limits
+from candor_wire.log_codec import Cosign as Cosign
+from candor_wire.log_codec import Cosigned as Cosigned
+from candor_wire.log_codec import read_cosign, read_cosigned
+from candor_wire.log_codec import write_cosigned as write_cosigned
 from candor_wire.status import from_refusal, to_refusal
+from candor_wire.strict import exactly
+from candor_wire.strict import refuse_unknown_fields as refuse_unknown_fields
 from candor_wire.v1 import hub_pb2
 
 
@@ -42,8 +45,6 @@ class MessageKind(Enum):
         return self in (MessageKind.LOOKUP, MessageKind.ANSWER)
 
 
-_LOG_PATH = re.compile(r"[a-z0-9][a-z0-9.-]*(?:/[a-z0-9][a-z0-9.-]*)*")
-_CONTEXT = re.compile(r"[a-z][a-z-]{0,63}")
 _KINDS = {kind.value: kind for kind in MessageKind}
 _SEALED_OCTETS = {
     MessageKind.DISCLOSURE_REQUEST: SealKind.REQUEST.sealed_octets,
@@ -68,26 +69,6 @@ class Envelope:
     @property
     def statement(self) -> SignedStatement:
         return SignedStatement(self.body, self.signature)
-
-
-def refuse_unknown_fields(message: Message | None) -> None:
-    """Raises MalformedMessage when `message`, or a message inside it, has fields we do not know.
-
-    None is what gRPC hands out in place of octets that are no message.
-    """
-    if message is None:
-        raise MalformedMessage("Octets that are no message.")
-    # They are kept, and so they count, until they are discarded.
-    octets = message.ByteSize()
-    message.DiscardUnknownFields()
-    if message.ByteSize() != octets:
-        raise MalformedMessage("A message with unknown fields.")
-
-
-def _exactly(octets: bytes, count: int, what: str) -> bytes:
-    if len(octets) != count:
-        raise MalformedMessage(f"{what} is {count} octets, got {len(octets)}.")
-    return octets
 
 
 def write_envelope(envelope: Envelope) -> hub_pb2.Envelope:
@@ -140,18 +121,18 @@ def read_known_envelope(message: hub_pb2.Envelope) -> Envelope:
     if kind is None:
         raise MalformedMessage("An envelope of an unknown kind.")
     if kind in _SEALED_OCTETS:
-        _exactly(body, _SEALED_OCTETS[kind], "A sealed body")
+        exactly(body, _SEALED_OCTETS[kind], "A sealed body")
     elif not 0 < len(body) <= MAX_LOOKUP_OCTETS:
         raise LimitExceeded("The body of an envelope is empty or over its limit.")
     if kind is not MessageKind.LOOKUP and not recipient:
         raise MalformedMessage("An envelope without a recipient.")
     return Envelope(
-        envelope_id=_exactly(message.envelope_id, 16, "An envelope id"),
+        envelope_id=exactly(message.envelope_id, 16, "An envelope id"),
         kind=kind,
         sender=_node(message.sender),
         recipient=_node(recipient) if recipient else None,
         body=body,
-        signature=_exactly(
+        signature=exactly(
             message.signature, SIGNATURE_OCTETS if kind.signed else 0, "The signature of this kind"
         ),
         expires_at=from_milliseconds(message.expires_at_milliseconds),
@@ -204,23 +185,6 @@ class NodeMail:
     submissions: tuple[tuple[int, Envelope | CandorError], ...] = ()
 
 
-@dataclass(frozen=True)
-class Cosign:
-    """A tlog-witness add-checkpoint request; `number` is the hub's own (docs/protocol.md §15.3)."""
-
-    number: int
-    request: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Cosigned:
-    """The response to the request of this number; `status` is as over HTTP."""
-
-    number: int
-    status: int
-    body: bytes = field(repr=False)
-
-
 def read_node_frame(message: hub_pb2.AttachRequest) -> NodeMail | Cosigned:
     """What a node says after its hello; raises MalformedMessage or LimitExceeded.
 
@@ -231,23 +195,9 @@ def read_node_frame(message: hub_pb2.AttachRequest) -> NodeMail | Cosigned:
         case "mail":
             return _read_node_mail(message.mail)
         case "cosigned":
-            return _read_cosigned(message.cosigned)
+            return read_cosigned(message.cosigned)
         case _:
             raise MalformedMessage("After its hello a node sends mail and cosignatures only.")
-
-
-def _read_cosigned(message: hub_pb2.Cosigned) -> Cosigned:
-    if message.status not in limits.WITNESS_STATUSES:
-        raise MalformedMessage("A response of a witness with a status that it cannot have.")
-    if len(message.body) > limits.MAX_COSIGNED_BYTES:
-        raise LimitExceeded("A response of a witness is over its limit.")
-    return Cosigned(message.number, message.status, message.body)
-
-
-def write_cosigned(cosigned: Cosigned) -> hub_pb2.AttachRequest:
-    return hub_pb2.AttachRequest(
-        cosigned=hub_pb2.Cosigned(number=cosigned.number, status=cosigned.status, body=cosigned.body)
-    )
 
 
 def _read_node_mail(mail: hub_pb2.NodeMail) -> NodeMail:
@@ -421,15 +371,9 @@ def read_frame(message: hub_pb2.AttachResponse) -> HubFrame:
         case "heartbeat":
             return Heartbeat(from_milliseconds(message.heartbeat.hub_time_milliseconds))
         case "cosign":
-            return _read_cosign(message.cosign)
+            return read_cosign(message.cosign)
         case _:
             raise MalformedMessage("A frame of an unknown kind.")
-
-
-def _read_cosign(message: hub_pb2.Cosign) -> Cosign:
-    if not 0 < len(message.request) <= limits.MAX_COSIGN_BYTES:
-        raise LimitExceeded("A request to a witness is empty or over its limit.")
-    return Cosign(message.number, message.request)
 
 
 def _read_hub_mail(mail: hub_pb2.HubMail) -> HubMail:
@@ -480,45 +424,7 @@ class Assembler:
 
 
 def read_address(octets: bytes) -> Digest:
-    return Digest(_exactly(octets, 32, "A segment address"))
-
-
-def read_directory_version(message: hub_pb2.GetDirectoryRequest) -> int | None:
-    """The version asked for, None for the newest witnessed one; raises MalformedMessage."""
-    refuse_unknown_fields(message)
-    if message.version >= 1 << 63:
-        raise MalformedMessage("A directory version that cannot be.")
-    return message.version or None
-
-
-def read_log_path(message: hub_pb2.GetLogRequest) -> str:
-    """The path of a file of the log below `/log`, such as `1/tile/0/x001/234`; raises MalformedMessage.
-
-    A path has no empty part and none that begins with a dot: it leads nowhere else.
-    """
-    refuse_unknown_fields(message)
-    if len(message.path) > limits.MAX_LOG_PATH_BYTES or not _LOG_PATH.fullmatch(message.path):
-        raise MalformedMessage("This is no path of the log.")
-    return message.path
-
-
-def write_log_path(path: str) -> hub_pb2.GetLogRequest:
-    return hub_pb2.GetLogRequest(path=path)
-
-
-def read_put_statement(message: hub_pb2.PutStatementRequest) -> tuple[str, SignedStatement]:
-    """Context and statement; raises MalformedMessage or LimitExceeded."""
-    refuse_unknown_fields(message)
-    if not 0 < len(message.body) <= limits.MAX_LOGGED_STATEMENT_BYTES:
-        raise LimitExceeded("A statement is empty or over its limit.")
-    if not _CONTEXT.fullmatch(message.context):
-        raise MalformedMessage("This is no context of a signature.")
-    signature = _exactly(message.signature, SIGNATURE_OCTETS, "The signature of a statement")
-    return message.context, SignedStatement(message.body, signature)
-
-
-def write_put_statement(context: str, statement: SignedStatement) -> hub_pb2.PutStatementRequest:
-    return hub_pb2.PutStatementRequest(context=context, body=statement.body, signature=statement.signature)
+    return Digest(exactly(octets, 32, "A segment address"))
 
 
 def read_chain(certificates: list[bytes]) -> tuple[bytes, ...]:

@@ -20,6 +20,7 @@ class Liar(Enum):
     MEMBER = "member"
     WITNESS = "witness"
     HUB_AND_OWNER = "hub and owner"
+    HUB_AND_WITNESSES = "hub and witnesses"
     THIEF = "thief of a TLS key"
 
     def may_be_accused(self) -> frozenset[str]:
@@ -31,6 +32,7 @@ class Liar(Enum):
             Liar.MEMBER: frozenset({"charlie"}),
             Liar.WITNESS: frozenset({"charlie"}),
             Liar.HUB_AND_OWNER: frozenset({"hub", "bravo"}),
+            Liar.HUB_AND_WITNESSES: frozenset({"hub", "bravo", "charlie"}),
             Liar.THIEF: frozenset[str](),
         }[self]
 
@@ -66,12 +68,13 @@ class Covered:
 class Proved:
     """Evidence of this kind against the liar, made by itself at `by`, accepted by `candor-verify`.
 
-    `review`: it waits for the calendar digest and for a person (§17.2); until then nothing shows.
+    Until then, or besides, the case is `shown`: a local failure (§7.6) waits for the calendar digest and for
+    a person, and shows nothing before.
     """
 
     kind: str
     by: str = "alpha"
-    review: bool = False
+    shown: Covered | None = None
 
 
 Expected = Refused | Covered | Proved
@@ -97,6 +100,8 @@ class Case:
     # Whether bravo's record is published, whole and well, before the case begins.
     prepared: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
+    # Cases of one name here are played one after the other in one scene: what is refused leaves nothing.
+    together: str = ""
 
     @property
     def ident(self) -> str:

@@ -15,9 +15,9 @@ from candor_node.store import Database
 from candor_proto import oprf
 from candor_proto.directory import IndexHead
 from candor_proto.disclosure import DisclosureRequest, DisclosureResponse, Outcome, seal_response
-from candor_proto.exchange import AskedPerson, Draft, Paperwork, blind_plan, draft_lookup
+from candor_proto.exchange import AskedPerson, BlindedSlot, Draft, Paperwork, blind_plan, draft_lookup
 from candor_proto.ids import Digest, KeyClass, LookupId, LookupShape, NodeId, Purpose, RecallId
-from candor_proto.matchkeys import plan_lookup
+from candor_proto.matchkeys import LookupPlan, Slot, plan_lookup
 from candor_proto.normalise import Particulars, normalise
 from candor_proto.recall import (
     AckLevel,
@@ -68,6 +68,36 @@ def drafted(
         node.clock.now(),
         lookup_id,
     )
+
+
+def planned(node: Node) -> tuple[Draft, Paperwork, LookupPlan, tuple[BlindedSlot, ...]]:
+    """A lookup about the officer, with all that explains it."""
+    paperwork = Paperwork.draw("REQ-9", "CONSENT-9", "Inv. Roe")
+    plan = plan_lookup(normalise(Particulars(**OFFICER)), SHAPE, paperwork.filler_seed)[0]
+    blinded = blind_plan(plan)
+    return redrafted(node, paperwork, blinded), paperwork, plan, blinded
+
+
+def redrafted(node: Node, paperwork: Paperwork, blinded: tuple[BlindedSlot, ...]) -> Draft:
+    """A lookup of these elements, signed by hand."""
+    targets = [Target(name, head.epoch) for name, head in sorted(node.indexes.heads().items())]
+    asked, config = AskedPerson(blinded, paperwork), node.config
+    return draft_lookup(
+        [asked],
+        SHAPE,
+        Purpose.J_APPLICANT,
+        config.federation_name,
+        config.node_id,
+        targets,
+        node.keys.signing,
+        node.clock.now(),
+    )
+
+
+def blinded_slot(guess: Slot, place: BlindedSlot) -> BlindedSlot:
+    """A key of somebody else in the place of a filler."""
+    slot = replace(place.slot, input=guess.input)
+    return BlindedSlot(slot, oprf.blind(slot.input))
 
 
 def lookup_envelope(lookup: Lookup, statement: SignedStatement, sender: str = "") -> Envelope:

@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ class LyingNetwork(Network):
         self._now = now
         self._numbers = itertools.count(_FORGED)
         self._forged: set[int] = set()
+        self._cosigns: dict[int, asyncio.Future[int]] = {}
         self.sent: list[Sent] = []
         # What passes, for replays: (who was to get it, envelope); envelopes handed in by (who, envelope).
         self.delivered: list[tuple[str, Envelope]] = []
@@ -69,6 +71,9 @@ class LyingNetwork(Network):
 
     def from_node(self, party: str, frame: hub_pb2.AttachRequest) -> Iterable[hub_pb2.AttachRequest]:
         parts = tuple((part.point, len(part.octets)) for part in parts_to_hub(frame))
+        if frame.WhichOneof("frame") == "cosigned" and frame.cosigned.number in self._cosigns:
+            self._cosigns.pop(frame.cosigned.number).set_result(frame.cosigned.status)
+            return
         self.sent.append(Sent(party, self._now(), parts))
         if frame.WhichOneof("frame") != "mail":
             yield frame
@@ -121,6 +126,15 @@ class LyingNetwork(Network):
         ids = self._forged_ids()
         numbered = [(next(ids), codec.envelope_octets(each)) for each in envelopes]
         await self.streams[party].say(codec.write_hub_mail(numbered))
+
+    async def ask_witness(self, party: str, request: bytes) -> int:
+        """Ask a member to cosign, of which the hub's honest half knows nothing; the status of its answer."""
+        number = next(self._numbers)
+        answer = self._cosigns[number] = asyncio.get_running_loop().create_future()
+        await self.tell(party, codec.Cosign(number, request))
+        async with asyncio.timeout(30.0):
+            status: int = await answer
+        return status
 
     async def tell(self, party: str, frame: codec.HubFrame) -> None:
         await self.streams[party].say(codec.write_frame(frame))

@@ -183,6 +183,12 @@ def garble_shares(bench: Bench) -> None:
         bench.seal_entry(output, tuple(secrets.token_bytes(16) for _ in range(3)))
 
 
+def garble_one_share(bench: Bench) -> None:
+    """Good shares enough to open the blob, and one entry whose shares are noise."""
+    _, output = next(bench.key_outputs())
+    bench.seal_entry(output, tuple(secrets.token_bytes(16) for _ in range(3)))
+
+
 def shares_of_another_polynomial(bench: Bench) -> None:
     """Shares of a secret of which the blob knows nothing."""
     coefficients = bench.coefficients(secrets.token_bytes(16))

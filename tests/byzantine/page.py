@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tests.byzantine.case import Case, Covered, Proved, Refused
@@ -67,6 +68,7 @@ def _outcome(case: Case) -> str:
         case Covered(shown, overall, where, at):
             result = f"; {overall}" if overall else ""
             return f"shown by `{where}` at {at}: `{shown}`{result}"
-        case Proved(kind, by, review):
-            after = ", once a person has reviewed the digest" if review else ""
-            return f"evidence `{kind}` at {by}{after}"
+        case Proved(kind, by, also):
+            after = ", once a person has reviewed the digest" if case.local else ""
+            shown = "" if also is None else f"; {_outcome(replace(case, expect=also))}"
+            return f"evidence `{kind}` at {by}{after}{shown}"

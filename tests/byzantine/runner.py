@@ -13,7 +13,8 @@ from __future__ import annotations
 import difflib
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+import traceback
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,8 +27,9 @@ import structlog
 
 from candor_node import local_server
 from tests.byzantine.case import Case, Covered, Expected, Liar, Proved, Refused
-from tests.byzantine.evidence import evidence_at, verify
-from tests.byzantine.world import ACCOUNTS, NOT_ASKED, ROW, SOMEBODY_ELSE, ByzantineFederation, World
+from tests.byzantine.cases import CASES
+from tests.byzantine.evidence import evidence_at, objections
+from tests.byzantine.world import ACCOUNTS, LOG, NOT_ASKED, ROW, SOMEBODY_ELSE, ByzantineFederation, World
 from tests.history import Fault, Name
 from tests.simulator.faults import Plan
 from tests.simulator.federation import _NoLocalServer
@@ -36,6 +38,8 @@ from tests.simulator.virtual_time import VirtualLoop, run
 
 T = TypeVar("T")
 SEED = 7
+# Who refuses and holds nothing that could be compared here.
+ELSEWHERE = ("hub", "auditor")
 AGENCIES = 3
 # Faults that no liar can excuse at whoever is honest.
 INEXCUSABLE = frozenset(
@@ -50,7 +54,7 @@ INEXCUSABLE = frozenset(
     }
 )
 # What people at the asking agency can look at.
-SCREENS = ("lookups show", "requests list", "status", "ledger")
+SCREENS = ("lookups show", "requests list", "status", "ledger", "audit status")
 # Drawn from the operating system's generator: ids, and when a certificate is renewed.
 _DRAWN = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32})\b|(?<=certificate_renewal: )\S+")
 
@@ -99,6 +103,7 @@ def twin() -> Seen:
             honest,
             scene,
             "",
+            local=True,
             no_record=True,
             prepared=False,
         )
@@ -123,7 +128,17 @@ def differences(seen: Seen, honest: Seen) -> list[str]:
 
 def play(case: Case) -> Verdict:
     """One scene in the simulator, prepared, played and looked at."""
-    return _scene(case.settings, _begun(case.prepared), lambda fed, logs: _played(case, World(fed, logs)))
+    if case.together:
+        return _together(case.together)[case.name]
+    template = _begun(case.prepared)
+    return _scene(case.settings, template, lambda fed, logs: _played([case], fed, logs))[case.name]
+
+
+@lru_cache
+def _together(group: str) -> dict[str, Verdict]:
+    """The verdicts of all cases of a group: nothing of them stays, so that one scene does for all."""
+    cases = [case for case in CASES if case.together == group]
+    return _scene({}, _begun(True), lambda fed, logs: _played(cases, fed, logs))
 
 
 @lru_cache
@@ -181,37 +196,73 @@ async def _running(fed: ByzantineFederation) -> AsyncIterator[None]:
     assert not fed.broken, fed.broken
 
 
-async def _played(case: Case, world: World) -> Verdict:
-    async with _running(world.fed):
-        await world.begin()
+async def _played(cases: Sequence[Case], fed: ByzantineFederation, logs: list[Any]) -> dict[str, Verdict]:
+    """One case after the other, in one federation, whose liar is honest again in between."""
+    verdicts = {}
+    async with _running(fed):
+        for case in cases:
+            fed.network.honest()
+            verdicts[case.name] = await _judged(case, World(fed, logs, _watched(case.expect)))
+    found = fed.look()
+    for case in cases:
+        faults = [str(fault) for fault in found if _inexcusable(fault, case)]
+        verdict = verdicts[case.name]
+        verdicts[case.name] = replace(verdict, complaints=(*verdict.complaints, *faults))
+    return verdicts
+
+
+async def _judged(case: Case, world: World) -> Verdict:
+    await world.begin()
+    try:
         await case.play(world)
-        complaints = [*await _outcome(world, case.expect), *await _never(world, case)]
-        seen = await _seen(world)
-    complaints += [str(fault) for fault in world.fed.look() if _inexcusable(fault, case)]
+    except Exception:
+        # Of several cases in one scene the others are to be heard as well.
+        return Verdict((traceback.format_exc(),), await _seen(world))
+    seen = await _seen(world)
+    if case.local:
+        await world.month_ends()
+        seen = Seen((*seen.frames, *(later := await _seen(world)).frames), (*seen.screens, *later.screens))
+        await world.review(world.alpha)
+    complaints = [*await _outcome(world, case), *await _never(world, case)]
     return Verdict(tuple(complaints), seen)
+
+
+def _watched(expect: Expected) -> str:
+    return expect.by if isinstance(expect, Refused) and expect.by not in ELSEWHERE else ""
 
 
 # --- what was expected ---------------------------------------------------------------------------------
 
 
-async def _outcome(world: World, expect: Expected) -> list[str]:
-    match expect:
+async def _outcome(world: World, case: Case) -> list[str]:
+    match case.expect:
         case Refused(code, by, may_change):
-            return _refused(world, code, by, may_change)
+            about_the_log = case.section == "log"
+            moved = _moved(world) if about_the_log and by not in ELSEWHERE else []
+            return [*_refused(world, code, by, may_change if about_the_log else may_change | LOG), *moved]
         case Covered(words, overall, where, at):
             return await _covered(world, words, overall, where, at)
-        case Proved(kind, by):
-            return await _proved(world, kind, by)
+        case Proved(kind, by, also):
+            seen = [] if also is None else await _outcome(world, replace(case, expect=also))
+            # Nobody asks for it: housekeeping comes by itself.
+            await world.settle(0.0 if case.local else 61.0)
+            return [*seen, *await _proved(world, kind, by)]
 
 
 def _refused(world: World, code: str, by: str, may_change: frozenset[str]) -> list[str]:
     complaints, found = [], world.refused(by)
     if code not in found:
         complaints.append(f"{by} did not refuse it by {code}, but by {sorted(found) or 'nothing'}")
-    stored = set() if by == "hub" else world.changed(by) - ACCOUNTS - may_change
+    stored = set() if by in ELSEWHERE else world.changed() - ACCOUNTS - may_change
     if stored:
         complaints.append(f"{by} refused it and stored something all the same: {sorted(stored)}")
     return complaints
+
+
+def _moved(world: World) -> list[str]:
+    """The log that is in use is the one that was in use before."""
+    view = world.party(world.watched).node.follower.view
+    return [] if view == world.view else [f"{world.watched} follows another log: {view}"]
 
 
 async def _covered(world: World, words: str, overall: str, where: str, at: str) -> list[str]:
@@ -225,10 +276,11 @@ async def _covered(world: World, words: str, overall: str, where: str, at: str) 
 
 
 async def _proved(world: World, kind: str, by: str) -> list[str]:
-    files = [file for file in await evidence_at(world, by) if file.kind == kind]
+    files = [kept for kept in evidence_at(world, by) if kept.kind == kind]
     if not files:
-        return [f"{by} made no evidence of the kind {kind}"]
-    return [complaint for file in files for complaint in verify(world, file)]
+        others = [kept.kind for kept in evidence_at(world, by)]
+        return [f"{by} made no evidence of the kind {kind}, but {others or 'none'}"]
+    return [complaint for kept in files for complaint in await objections(world, by, kept)]
 
 
 # --- what must never happen ----------------------------------------------------------------------------
@@ -247,9 +299,9 @@ async def _never(world: World, case: Case) -> list[str]:
     for party in world.fed.parties:
         if party.life is None or party.name in case.liar.parties():
             continue
-        for file in await evidence_at(world, party.name):
-            if file.accused not in case.liar.may_be_accused():
-                complaints.append(f"{party.name} accuses {file.accused}, who is honest, of {file.kind}")
+        for kept in evidence_at(world, party.name):
+            if kept.accused not in case.liar.may_be_accused():
+                complaints.append(f"{party.name} accuses {kept.accused}, who is honest, of {kept.kind}")
     return complaints
 
 

@@ -14,13 +14,13 @@ from candor_proto.errors import SealedDataInvalid
 from tests.byzantine import runner
 from tests.byzantine.case import Case, Covered, Play, Proved, Refused
 from tests.byzantine.cases import CASES
-from tests.byzantine.evidence import File
+from tests.byzantine.evidence import Kept
 from tests.byzantine.runner import judge
 from tests.byzantine.world import World
 
 
 def named(name: str) -> Case:
-    return next(case for case in CASES if case.name == name)
+    return replace(next(case for case in CASES if case.name == name), together="")
 
 
 def complaints(case: Case) -> str:
@@ -68,8 +68,8 @@ def test_no_record_although_somebody_has_not_answered() -> None:
 
 
 def test_an_honest_party_accused() -> None:
-    async def evidence_at(_: World, party: str) -> list[File]:
-        return [File("two-lookups", "charlie", b"")] if party == "bravo" else []
+    def evidence_at(_: World, party: str) -> list[Kept]:
+        return [Kept(1, "two-lookups", "charlie")] if party == "bravo" else []
 
     with patch.object(runner, "evidence_at", evidence_at):
         assert "bravo accuses charlie, who is honest" in complaints(named("an answer dropped"))
@@ -107,7 +107,7 @@ def telling(tell: Callable[[World], None]) -> Play:
 
 
 def test_an_asker_that_sends_something_because_of_a_garbage_entry() -> None:
-    case = replace(named(LOCAL), play=telling(lambda world: world.alpha.node.indexes._wanted.set()))
+    case = replace(named(LOCAL), play=telling(lambda world: world.alpha.node.follower.wake()))
     assert "frames are not those of the twin" in complaints(case)
 
 

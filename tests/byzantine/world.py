@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +20,48 @@ from google.protobuf import text_format
 from candor_hub.app import Hub
 from candor_hub.config import Config
 from candor_node import doors, request_store
+from candor_node.accountability import reviewing
+from candor_node.accountability.reviewing import Reviewed
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.config import NodeConfig
 from candor_node.doors import Entered
 from candor_node.request_store import SentRequest
 from candor_node.service import LocalServicer
+from candor_node.service_accountability import AccountabilityServicer
 from candor_node.service_recalls import RecallServicer
 from candor_node.store import Database
+from candor_node.tlog.view import LogView
+from candor_proto.accountability.draw import Month
 from candor_proto.disclosure import RequesterState
 from candor_proto.errors import CandorError
 from candor_proto.ids import LookupId, RequestId
 from candor_records.roles import ALL_ROLES, Actor
 from candor_wire.codec import Envelope
+from candor_wire.v1 import accountability_pb2, recall_local_pb2
 from candor_wire.v1 import local_pb2 as pb
-from candor_wire.v1 import recall_local_pb2
 from tests.byzantine.hub import LyingNetwork
 from tests.records import make_row
 from tests.simulator.faults import Plan
 from tests.simulator.federation import Federation, Party
-from tests.simulator.template import copied_from
+from tests.simulator.template import copied_from, founded
 from tests.simulator.virtual_time import VirtualLoop
 
 # Tables that account for messages, whatever became of them, and such as time alone changes.
-ACCOUNTS = frozenset({"inbox", "ledger", "ledger_head", "approvals", "search_traces"})
+ACCOUNTS = frozenset(
+    {
+        *("inbox", "ledger", "ledger_head", "approvals", "search_traces"),
+        *("tlog_received", "tlog_contradictions", "witness_cosigned", "evidence", "evidence_octets"),
+        *("held_heads", "logged_heads", "logged_members", "seen_lookups"),
+    }
+)
+# What follows the log while it goes on, whatever else happens.
+LOG = frozenset(
+    {
+        *("tlog_shards", "tlog_state", "tlog_requests", "tlog_directories", "tlog_witnessed"),
+        *("tlog_commitments", "tlog_policies", "tlog_watched", "tlog_answered"),
+    }
+)
 _VOLATILE = {"directory_state": ("received_at",)}
 
 
@@ -49,6 +69,8 @@ class ByzantineFederation(Federation):
     """The simulator's, with a hub that may lie; `template` is where it begins, if not at its founding."""
 
     network: LyingNetwork
+    # A few hours before a month ends: what waits for the calendar has not long to wait.
+    begins_at = datetime(2026, 3, 31, 18, 0, tzinfo=UTC)
 
     def __init__(
         self,
@@ -63,9 +85,8 @@ class ByzantineFederation(Federation):
         super().__init__(folder, loop, agencies, plan, changes)
 
     def founded(self, folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
-        if self.template is None:
-            return super().founded(folder, agencies)
-        return copied_from(self.template, folder, agencies)
+        template = self.template or Path(founded(agencies, self.begins_at).name)
+        return copied_from(template, folder, agencies)
 
     def network_of(self, plan: Plan) -> LyingNetwork:
         return LyingNetwork(plan, self.hub_dies, now=self._loop.time)
@@ -77,9 +98,13 @@ class World:
 
     fed: ByzantineFederation
     logs: list[Any]
+    # Whose tables are compared: of whom the case says that it refuses.
+    watched: str = ""
     refusals: list[tuple[str, str]] = field(default_factory=list)
     searches: list[LookupId] = field(default_factory=list)
-    before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)
+    noted: Counter[str] = field(default_factory=Counter)
+    view: LogView | None = None
     began: float = 0.0
 
     # --- who ---------------------------------------------------------------------------------------------
@@ -112,11 +137,11 @@ class World:
 
     # --- what they do ------------------------------------------------------------------------------------
 
-    async def settle(self, seconds: float = 3.0) -> None:
+    async def settle(self, seconds: float = 1.0) -> None:
         """Let what is under way arrive."""
         await asyncio.sleep(seconds)
 
-    async def ask(self, case: str = "REQ-1", *, wait_seconds: float = 30.0, **person: str) -> SearchView:
+    async def ask(self, case: str = "REQ-1", *, wait_seconds: float = 4.0, **person: str) -> SearchView:
         """alpha asks about the officer of whom bravo holds a record, or whoever `person` makes of her."""
         about: dict[str, Any] = dict(person)
         view = await self.fed.ask(self.alpha, case=case, wait_seconds=wait_seconds, **about)
@@ -157,6 +182,11 @@ class World:
             return error
         return None
 
+    async def follow(self, party: Party | None = None) -> CandorError | None:
+        """Fetch and take up the newest head now; what it was refused with, if it was."""
+        who = party or self.alpha
+        return await self.attempt(who.name, who.node.follower.follow())
+
     async def submit(self, party: Party, envelope: Envelope) -> CandorError | None:
         """Hand something in that was made by hand; what the hub says."""
         try:
@@ -176,10 +206,31 @@ class World:
         return None
 
     async def begin(self) -> None:
-        """What honest parties hold from here on is compared with what they hold in the end."""
-        await self.settle()
+        """What the watched party holds from here on is compared with what it holds in the end."""
+        await self.settle(3.0)
         self.began = asyncio.get_running_loop().time()
-        self.before = {party.name: self.holds(party) for party in self.fed.parties}
+        if self.watched:
+            self.before = self.holds(self.party(self.watched))
+            self.noted = self.notes(self.watched)
+            self.view = self.party(self.watched).node.follower.view
+
+    async def month_ends(self) -> None:
+        """The calendar digest is made, as every month; nobody has opened it."""
+        self.fed.clock.advance(hours=7)
+        await self.settle(130.0)
+
+    async def review(self, party: Party) -> Reviewed:
+        """A person reads the digest of the month that is over, and signs."""
+        node = party.node
+        return await reviewing.review(
+            node.store,
+            node.accountant.kept,
+            node.config.federation_name,
+            Month.of(self.fed.begins_at),
+            self.fed.clock.now(),
+            "chief-1",
+            "",
+        )
 
     # --- what they hold ----------------------------------------------------------------------------------
 
@@ -187,19 +238,26 @@ class World:
         """A digest of each table of a node."""
         return party.node.store.run_sync(_digests)
 
-    def changed(self, party: str) -> set[str]:
-        """Tables of a node that are not as they were at `begin`."""
-        now, then = self.holds(self.party(party)), self.before[party]
+    def changed(self) -> set[str]:
+        """Tables of the watched node that are not as they were at `begin`."""
+        now, then = self.holds(self.party(self.watched)), self.before
         return {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
+
+    def notes(self, party: str) -> Counter[str]:
+        """What a node wrote down of what it refused: why it dropped, and how it answered instead."""
+
+        def work(db: Database) -> Counter[str]:
+            return Counter((*_inbox_notes(db), *_refusals_signed(db), *_declined(db)))
+
+        return self.party(party).node.store.run_sync(work)
 
     def refused(self, party: str) -> set[str]:
         """Codes by which `party` refused something, as far as anybody can know."""
         codes = {code for who, code in self.refusals if who == party}
-        if party == "hub":
+        if party in ("hub", "auditor"):
             return codes
         node = self.party(party).node
-        codes |= set(node.store.run_sync(_inbox_notes)) | set(node.store.run_sync(_refusals_signed))
-        codes |= set(node.store.run_sync(_declined))
+        codes |= (self.notes(party) - self.noted).keys()
         directory = node.indexes.directory
         if directory is not None:
             codes |= {error.code for error in directory.key_troubles.values()}
@@ -235,6 +293,9 @@ async def shown(node: Node, where: str) -> str:
         case "recalls list":
             recalls = RecallServicer(node)
             message = await recalls.ListRecalls(recall_local_pb2.ListRecallsRequest(), context)  # type: ignore[arg-type]
+        case "audit status":
+            audit = AccountabilityServicer(node)
+            message = await audit.AuditStatus(accountability_pb2.AuditStatusRequest(), context)  # type: ignore[arg-type]
         case "ledger":
             message = await service.ListLedger(pb.ListLedgerRequest(), context)  # type: ignore[arg-type]
         case _:

@@ -241,7 +241,7 @@ def main() -> int:
             wrong.append(f"a single lookup took {slower:.2f} times its quiet time ({len(busy)} measured)")
         if growth > GROWTH_MEGABYTES:
             wrong.append(f"the node grew by {growth:.0f} MB")
-        matches = whole.count(b",MATCH,")
+        matches = sum(row["outcome"] == "MATCH" for row in whole)
     meanwhile = statistics.median(busy) if busy else 0.0
     print(
         f"interrupted: {ROWS:,} rows, {count} interruptions, {matches} matches, "

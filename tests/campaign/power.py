@@ -32,8 +32,8 @@ import candor_node.driver
 from candor_hub.config import Config as HubConfig
 from candor_hub.founding import open_store as open_hub_store
 from candor_node import ledger
-from candor_node.app import open_store
 from candor_node.config import NodeConfig, load_config
+from candor_node.founding import open_store
 from candor_node.store import Database
 from candor_proto.errors import CandorError
 from candor_proto.ids import Digest

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from candor_node.cli import cli
 from candor_node.cli_common import EXIT_INCOMPLETE
 from candor_proto.errors import InputInvalid, UnknownObject
 from candor_wire.codec import Envelope
-from tests.federation import OFFICER, Federation, federation, instead
+from tests.federation import OFFICER, Federation, federation, instead, question
 from tests.records import make_row
 
 Run = Callable[..., Awaitable[Result]]
@@ -83,6 +84,9 @@ def test_a_late_match_is_told_shown_and_acknowledged_and_nobody_else_hears_of_it
         assert reports["alpha"]["index_issued"] != ""
         assert reports["alpha"]["index_sequence"] >= 1
         assert reports["charlie"]["name"]
+        log = first["coverage"]["log"]
+        assert log["size"] > 0
+        assert (log["late"], log["witnessed_at"] != "") == (False, True)
         assert said(await run("lookups", "list", "--news")) == "Nothing is new to you.\n"
 
         again = await back(fed, bravo)
@@ -97,7 +101,7 @@ def test_a_late_match_is_told_shown_and_acknowledged_and_nobody_else_hears_of_it
 
             instead(alpha.hub, "submit", counted)
             listed = said(await run("lookups", "list", "--news"))
-            assert "LATE MATCH, not acknowledged; INCOMPLETE -> MATCH; 1 new candidate" in listed
+            assert "LATE MATCH, not acknowledged; INCOMPLETE -> MATCH; 1 new candidate; and 1 more" in listed
             assert "2 late" not in listed
             assert "3 of 3, 1 late" in listed
             status = said(await run("status"))
@@ -143,6 +147,24 @@ def test_a_late_match_is_told_shown_and_acknowledged_and_nobody_else_hears_of_it
             await again.stop()
 
     play(tmp_path, scene)
+
+
+def test_who_asked_and_was_never_shown_the_result_is_told(tmp_path: Path) -> None:
+    """The terminal was closed while the lookup waited."""
+
+    async def scene(fed: Federation, run: Run) -> None:
+        alpha, *_ = fed.nodes
+        view = await alpha.searcher.ask(replace(question(), user="dana"), 10.0)
+        name = str(view.row.search_id)[:12]
+        (told,) = (await json_of(run, "lookups", "list", "--news"))["lookups"]
+        assert (told["lookup_id"][:12], told["news"]) == (name, "you have not looked yet")
+        officer = (await json_of(run, "lookups", "list", "--news", user="Inv. Dana Roe"))["lookups"]
+        assert [one["lookup_id"] for one in officer] == [told["lookup_id"]]
+        assert said(await run("lookups", "list", "--news", user="kim")) == "Nothing is new to you.\n"
+        said(await run("lookups", "show", name))
+        assert said(await run("lookups", "list", "--news")) == "Nothing is new to you.\n"
+
+    play(tmp_path, scene, agencies=1)
 
 
 def test_lookups_of_a_case_are_found_by_its_number(tmp_path: Path) -> None:

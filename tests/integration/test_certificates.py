@@ -19,7 +19,7 @@ from candor_certs.profiles import TlsPrivateKey
 from candor_hub.founding import open_directory, open_store
 from candor_hub.streams import Timing
 from candor_node.app import Node
-from candor_node.hub_client import _probe
+from candor_node.diagnosis import _probe
 from candor_proto.errors import CertificateRefused, CertificateRevoked, SignatureInvalid
 from candor_proto.result import Overall
 from candor_proto.signing import SigningKey

@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 
-from candor_hub.store import Transaction
-from candor_hub.tables import heads, members
 from candor_node.app import Node
 from candor_node.directory_store import FetchedDirectory
+from candor_node.hub_client import HubClient
 from candor_proto.directory import Directory
-from candor_proto.errors import KeyMismatch, Rollback
+from candor_proto.errors import CandorError, LogInconsistent, Rollback
 from candor_proto.ids import NodeId
 from candor_proto.result import Overall
 from candor_proto.sealing import DisclosureKey
-from candor_proto.signing import SigningKey
+from candor_proto.signing import SignedStatement, SigningKey
 from candor_wire.v1 import local_pb2
 from tests.federation import Federation, federation, instead, local, until
 from tests.records import make_row
@@ -36,96 +35,116 @@ def play(folder: Path, scene: Callable[[Federation], Awaitable[None]]) -> None:
     asyncio.run(whole())
 
 
-async def by_a_dishonest_hub(fed: Federation, change: Callable[[Transaction], Any], *nodes: Node) -> None:
-    """Change the hub's rows, sign the outcome, and wait until the nodes have it."""
-
-    def work() -> int:
-        keeper = fed.hub.hub.directory
-        with fed.hub.hub._store.write() as tx:
-            change(tx)
-            return keeper.publish(tx, fed.hub.clock.now())
-
-    version = await asyncio.to_thread(work)
-    await until(lambda: all(node.indexes.version == version for node in nodes))
+Change = Callable[[Directory], Directory]
 
 
-async def warnings(node: Node) -> list[str]:
-    async with local(node) as stub:
-        return list((await stub.Status(local_pb2.StatusRequest())).directory_warnings)
+def serves(fed: Federation, node: Node, change: Change) -> None:
+    """From now on the hub shows `node` what `change` makes of its newest directory, and signs it."""
+    honest = node.hub.get_directory
+
+    async def dishonest() -> FetchedDirectory:
+        fetched = await honest()
+        changed = change(Directory.decode(fetched.statement.body))
+        signed = fed.hub.hub.keys().directory_key.sign("directory", changed.encode())
+        return FetchedDirectory(signed, fetched.chain)
+
+    instead(node.hub, "get_directory", dishonest)
 
 
-def set_bravo(table: Any, **values: object) -> Callable[[Transaction], Any]:
-    def change(tx: Transaction) -> None:
-        tx.members._connection.execute(table.update().where(table.c.node == "bravo").values(**values))
+def with_bravo(**changes: Any) -> Change:
+    def change(directory: Directory) -> Directory:
+        members = tuple(
+            replace(member, **changes) if member.node == BRAVO else member for member in directory.members
+        )
+        return replace(directory, members=members)
 
     return change
 
 
-def test_a_key_put_in_a_members_place_is_not_used_and_is_shown(tmp_path: Path) -> None:
-    """Else the hub could read the requests that are sealed to it."""
+async def refused(node: Node) -> CandorError:
+    with pytest.raises(CandorError) as caught:
+        await node.indexes.refresh()
+    return caught.value
+
+
+async def shown(node: Node) -> local_pb2.StatusResponse:
+    async with local(node) as stub:
+        return await stub.Status(local_pb2.StatusRequest())  # type: ignore[no-any-return]  # grpc's stub
+
+
+async def newer(fed: Federation) -> None:
+    """A newer version, which alpha has not fetched yet."""
+    instead(fed.nodes[0].indexes, "announce", lambda version: None)
+    await fed.file(fed.nodes[1], [make_row(agency_record_id="B-2")], settle=False)
+    newest = fed.hub.hub.directory.latest().version
+    await until(lambda: fed.nodes[1].indexes.version == newest)
+
+
+@pytest.mark.parametrize("kind", ["disclosure_key", "signing_key", "tls_subject"])
+def test_what_is_put_in_a_members_place_is_not_used_and_is_shown(tmp_path: Path, kind: str) -> None:
+    """Else the hub could read the requests that are sealed to it: the log holds another directory (§10.4)."""
 
     async def scene(fed: Federation) -> None:
-        alpha, bravo = fed.nodes
-        assert await warnings(alpha) == []
+        alpha, _ = fed.nodes
+        assert not (await shown(alpha)).log.alarms
         known = alpha.indexes.require_directory().member(BRAVO)
-        false = DisclosureKey.generate()
-        await by_a_dishonest_hub(fed, set_bravo(members, disclosure_key=false.public), alpha, bravo)
-        assert alpha.indexes.require_directory().member(BRAVO).disclosure_key == known.disclosure_key
-        (warning,) = await warnings(alpha)
-        assert "bravo" in warning
-        assert "call bravo" in warning
+        false = {
+            "disclosure_key": DisclosureKey.generate().public,
+            "signing_key": SigningKey.generate().public,
+            "tls_subject": "spiffe://elsewhere.example/node/bravo",
+        }
+        await newer(fed)
+        serves(fed, alpha, with_bravo(**{kind: false[kind]}))
+        assert type(await refused(alpha)) is LogInconsistent
+        assert getattr(alpha.indexes.require_directory().member(BRAVO), kind) == getattr(known, kind)
+        status = await shown(alpha)
+        assert "false-directory" in status.log.alarms[0]
         # Everything else goes on, and a restart forgets nothing.
         view = await fed.ask(alpha)
         assert view.result is not None
         assert view.result.overall is Overall.MATCH
         await fed.stop(alpha)
         again = Node(alpha.config, fed.hub.clock)
-        await again.start()
-        await until(lambda: again.indexes.version > 0)
-        directory = again.indexes.require_directory()
-        assert directory.member(BRAVO).disclosure_key == known.disclosure_key
-        assert type(directory.key_troubles[BRAVO]) is KeyMismatch
+        await again.indexes.load()
+        assert getattr(again.indexes.require_directory().member(BRAVO), kind) == getattr(known, kind)
+        assert "false-directory" in again.follower.warnings()[0]
         await again.stop()
 
     play(tmp_path, scene)
 
 
-def test_a_signing_key_put_in_a_members_place_makes_its_index_stand_still(tmp_path: Path) -> None:
+def test_a_head_by_a_thief_is_not_taken_up(tmp_path: Path) -> None:
+    """A false key and a head that fits it, of a higher sequence."""
+
     async def scene(fed: Federation) -> None:
         alpha, _ = fed.nodes
-        held = alpha.indexes.indexes[BRAVO].head
-        thief = SigningKey.generate()
-
-        def change(tx: Transaction) -> None:
-            newer = replace(held, sequence=held.sequence + 1, segments=())
-            signed = thief.sign("index-head", newer.encode())
-            set_bravo(members, signing_key=thief.public.value)(tx)
-            set_bravo(heads, body=signed.body, signature=signed.signature)(tx)
-
-        await by_a_dishonest_hub(fed, change, alpha)
+        held, thief = alpha.indexes.indexes[BRAVO].head, SigningKey.generate()
+        false = replace(held, sequence=held.sequence + 1, segments=())
+        await newer(fed)
+        serves(
+            fed,
+            alpha,
+            with_bravo(signing_key=thief.public, head=thief.sign("index-head", false.encode())),
+        )
+        assert type(await refused(alpha)) is LogInconsistent
         assert alpha.indexes.indexes[BRAVO].head == held
-        assert len(await warnings(alpha)) == 2
 
     play(tmp_path, scene)
 
 
-def test_one_head_that_cannot_be_read_does_not_freeze_the_directory(tmp_path: Path) -> None:
+def test_a_head_that_cannot_be_read_is_not_taken_up(tmp_path: Path) -> None:
     async def scene(fed: Federation) -> None:
-        alpha, bravo = fed.nodes
-        honest = alpha.indexes.require_directory().member(BRAVO).head
+        alpha, _ = fed.nodes
         held = alpha.indexes.indexes[BRAVO].head
-        assert honest is not None
-        spoilt = set_bravo(heads, body=b"unreadable", signature=bytes(64))
-        # The hub itself could not sign a directory around it either, if it looked; a dishonest one does not.
-        await by_a_dishonest_hub(fed, spoilt, alpha)
-        (warning,) = await warnings(alpha)
-        assert "The index of bravo is not taken up" in warning
-        assert alpha.indexes.indexes[BRAVO].head == held  # the last good one, until its age shows
-        await fed.file(alpha, [make_row()], settle=False)  # other members' news still arrive
-        await until(lambda: alpha.indexes.indexes[alpha.config.node_id].head.sequence > 1)
-        mended = set_bravo(heads, body=honest.body, signature=honest.signature)
-        await by_a_dishonest_hub(fed, mended, alpha, bravo)
-        await until(lambda: not alpha.indexes.warnings())
+        await newer(fed)
+        serves(fed, alpha, with_bravo(head=SignedStatement(b"unreadable", bytes(64))))
+        await refused(alpha)
+        assert alpha.indexes.indexes[BRAVO].head == held
+        # An honest hub again: what was missed is made up for.
+        honest = HubClient.get_directory
+        instead(alpha.hub, "get_directory", lambda: honest(alpha.hub))
+        await alpha.indexes.refresh()
+        assert alpha.indexes.indexes[BRAVO].head.sequence > held.sequence
 
     play(tmp_path, scene)
 
@@ -149,6 +168,7 @@ def test_a_second_directory_of_the_same_version_is_noticed(tmp_path: Path, resta
         instead(asking.hub, "get_directory", answer)
         with pytest.raises(Rollback, match="two directories"):
             await asking.indexes.refresh()
+        assert "two-directories" in asking.follower.warnings()[0]
         if restarted:
             await asking.stop()
 

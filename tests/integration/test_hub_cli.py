@@ -41,11 +41,11 @@ def hub(*arguments: object, status: int = 0, **environment: str) -> subprocess.C
 
 def init(folder: Path, *more: object) -> Path:
     """The configuration of a hub made by the command, on ports that nobody has."""
-    address, enrolment = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    address, enrolment, log = (f"127.0.0.1:{free_port()}" for _ in range(3))
     hub(
         "init",
         *("--dir", folder, "--federation", "demo.example"),
-        *("--address", address, "--enrolment-address", enrolment, *more),
+        *("--address", address, "--enrolment-address", enrolment, "--log-address", log, *more),
     )
     return folder / "hub.toml"
 

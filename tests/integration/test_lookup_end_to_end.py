@@ -146,6 +146,7 @@ def test_a_target_that_has_moved_to_a_new_epoch_is_asked_again(tmp_path: Path) -
         # Alpha has not heard of bravo's new epoch, and the grace of the old one is over.
         instead(alpha.indexes, "announce", lambda version: None)
         await bravo.publishing.publish(rotate=True)
+        await until(lambda: bravo.indexes.indexes[NodeId("bravo")].head.epoch == 2)
         await bravo.store.run(
             lambda db: db.execute("UPDATE epochs SET grace_ends_at = 0 WHERE number = 1") and None
         )

@@ -20,8 +20,9 @@ import grpc.aio
 import pytest
 
 from candor_node import backup, filings, history, record_seals, request_store, restore
-from candor_node.app import MIGRATIONS, Node
+from candor_node.app import Node
 from candor_node.driver import open_database
+from candor_node.founding import MIGRATIONS
 from candor_node.shipped_packs import shipped
 from candor_node.store import Database, Store
 from candor_records.codes import Missing

@@ -100,11 +100,13 @@ class _NoLocalServer:
 class Federation:
     """A hub and its members in one loop; everything that happens to them is asked of `plan` first."""
 
+    begins_at = START
+
     def __init__(
         self, folder: Path, loop: VirtualLoop, agencies: int, plan: Plan, changes: dict[str, Any]
     ) -> None:
         self._loop = loop
-        self.clock = VirtualClock(loop, START)
+        self.clock = VirtualClock(loop, self.begins_at)
         self.plan = plan
         self.network = self.network_of(plan)
         self.history = History()

@@ -20,8 +20,8 @@ from candor_hub.enrolment import EnrolmentRequest
 from candor_hub.founding import Wishes
 from candor_hub.founding import found as found_hub
 from candor_node import joining
-from candor_node.app import Keys
 from candor_node.config import NodeConfig, load_config
+from candor_node.founding import Keys
 from candor_proto.ids import FederationName, NodeId, Ori
 from candor_wire.v1 import enrolment_pb2
 from tests.federation import NAMES, ori_for
@@ -40,12 +40,13 @@ def new_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 @lru_cache
-def _founded(agencies: int) -> tempfile.TemporaryDirectory[str]:
+def founded(agencies: int, start: datetime = START) -> tempfile.TemporaryDirectory[str]:
+    """A federation as its members founded it at `start`; none of its parties runs."""
     holder = new_folder()
     folder = Path(holder.name)
     loop = VirtualLoop(random.Random(0))
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(_found(folder, agencies, VirtualClock(loop, START)))
+        runner.run(_found(folder, agencies, VirtualClock(loop, start)))
     return holder
 
 
@@ -82,7 +83,7 @@ async def _found(folder: Path, agencies: int, clock: VirtualClock) -> None:
 
 def copied(folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
     """A federation of this size in `folder`: the hub's settings and the nodes'."""
-    return copied_from(Path(_founded(agencies).name), folder, agencies)
+    return copied_from(Path(founded(agencies).name), folder, agencies)
 
 
 def copied_from(template: Path, folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:

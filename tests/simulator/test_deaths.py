@@ -326,7 +326,7 @@ def test_a_target_that_moved_on_is_asked_again_though_the_asker_died(simulator: 
 
 @pytest.mark.parametrize("trouble", FAILURES)
 @pytest.mark.parametrize(
-    "step", ["Searcher._store_and_send", "Searcher.sent", "Outbox", "Gatherer._take", "Searcher.ask"]
+    "step", ["Searcher._store_and_send", "Searcher.sent", "Outbox", "Gatherer._keep", "Searcher.ask"]
 )
 def test_an_asker_whose_disk_fails_at_any_step_shows_what_it_holds(
     simulator: Simulator, step: str, trouble: Trouble

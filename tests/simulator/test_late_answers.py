@@ -91,6 +91,7 @@ def test_a_node_that_was_away_for_days_counts_once_its_head_is_fresh(simulator: 
         await fed.settled()
         await fed.stop_node(bravo)
         fed.clock.advance(hours=38)
+        await fed.until(lambda: all(party.node.follower.is_open() for party in (alpha, charlie)), 3600.0)
         await fed.publish(alpha)
         await fed.publish(charlie)
         view = await fed.ask(alpha, case="REQ-1", wait_seconds=60.0)

@@ -165,7 +165,7 @@ def _two_cosignatures(case: Case) -> list[str]:
         raise NotEvidence("The heads are not of one size with two roots.")
     for head in (first, second):
         lines = [line for line in head.signatures[2:] if line.name == case.accused]
-        if not any(key.made(line) for key in case.judge.policy.witnesses.values() for line in lines):
+        if not any(key.made(line) for key in case.judge.witness_keys() for line in lines):
             raise NotEvidence("One of the heads is not cosigned by the accused.")
     return [f"{first.origin}: two roots of size {first.size} were cosigned by {case.accused}"]
 

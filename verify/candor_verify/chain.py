@@ -25,6 +25,8 @@ class PolicyChain:
     given: Policy
     now: datetime
     version: int | None = None
+    deferred: list[tuple[str, Checkpoint, LogKeys]] = field(default_factory=list)
+    _anchor: tuple[int, int] = (0, 0)
     _steps: list[tuple[int, int, Policy]] = field(default_factory=list)
     known: set[VerifierKey] = field(default_factory=set)
 
@@ -35,13 +37,13 @@ class PolicyChain:
     def in_force(self) -> Policy:
         return self._steps[-1][2] if self._steps else self.given
 
-    def see(self, entry: PolicyEntry) -> bool:
+    def see(self, entry: PolicyEntry, shard: int, index: int) -> bool:
         """A policy entry was read; returns whether the head that brought it into force is to be shown."""
         policy = parse_policy(entry.text)
         self.known |= {*policy.logs, *policy.witnesses.values()}
         if self.version is None:
             if entry.text == self.given.text:
-                self.version = entry.version
+                self.version, self._anchor = entry.version, (shard, index)
             return False
         return entry.version > self.version
 
@@ -52,6 +54,10 @@ class PolicyChain:
         self.in_force.time_of_witness(head, keys, self.now)
         self._steps.append((shard_of(head.origin)[1], head.size, parse_policy(entry.text)))
         self.version = entry.version
+
+    def predates(self, head: Checkpoint) -> bool:
+        """Whether a head is older than the policy given, which then says nothing of it."""
+        return self.version is not None and (shard_of(head.origin)[1], head.size) <= self._anchor
 
     def judge(self, head: Checkpoint, keys: LogKeys) -> datetime:
         """Time of witness of a head under the policy that was in force for it.

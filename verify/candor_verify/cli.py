@@ -9,18 +9,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from candor_verify import draw, index, log, opening
-from candor_verify.case import Case
 from candor_verify.certificates import read_root
 from candor_verify.draw import WantedDraw
 from candor_verify.entries import Entry
 from candor_verify.errors import FindingClass, Malformed, NotLogged, Refused, Unreadable
-from candor_verify.evidence import check_bindings, verify_evidence
-from candor_verify.form import MAX_FILE_OCTETS
+from candor_verify.evidence import verify_evidence
+from candor_verify.form import MAX_FILE_OCTETS, places_in
 from candor_verify.log import Wish
 from candor_verify.names import say_time
 from candor_verify.note import MAX_NOTE_OCTETS
 from candor_verify.policy import MAX_POLICY_OCTETS, parse_policy
 from candor_verify.proof import Judge
+from candor_verify.reading import Reading
 from candor_verify.receipt import Verified, verify_receipt
 from candor_verify.report import Report
 from candor_verify.source import Source, open_source, read_file
@@ -47,6 +47,8 @@ def run(arguments: Sequence[str], now: datetime, write: Callable[[str], object] 
         options.run(options, now, report)
     except Unreadable as error:
         report.finding(FindingClass.UNREADABLE, options.command, error)
+    except Exception as error:
+        report.finding(FindingClass.UNREADABLE, options.command, f"this verifier failed: {error!r}")
     if report.instead is not None:
         write(report.instead.decode().removesuffix("\n"))
     else:
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("receipt", parents=[trust], help="receipts of answers and disclosures")
     one.add_argument("file", type=Path, nargs="+")
+    _log_options(one)
     one.set_defaults(run=_receipt)
 
     one = commands.add_parser(
@@ -108,15 +111,21 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("index", parents=[trust], help="an index head and its segments")
     one.add_argument("file", type=Path, help="a receipt of an answer, or a signed head")
     one.add_argument("--segments", type=Path, help="a folder with the segments, whatever their names")
-    one.add_argument("--log", metavar="LOCATION", help="the log, folder or https address")
     one.add_argument("--proof", type=Path, help="a file with owner_member and head_logged")
-    one.add_argument("--ca", type=Path, help="certificate of the authority of the log's server, in PEM")
+    _log_options(one)
     one.set_defaults(run=_index)
 
     one = commands.add_parser("protocol-vectors", parents=[common], help="the vectors of the protocol")
     one.add_argument("folder", type=Path)
     one.set_defaults(run=_vectors)
     return parser
+
+
+def _log_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log", metavar="LOCATION", help="read the whole log, too, and judge by what it holds"
+    )
+    parser.add_argument("--ca", type=Path, help="certificate of the authority of the log's server, in PEM")
 
 
 def _judge(options: argparse.Namespace, now: datetime) -> Judge:
@@ -149,7 +158,7 @@ def _log(options: argparse.Namespace, now: datetime, report: Report) -> None:
 
 
 def _first_policy(source: Source, report: Report) -> None:
-    """The octets of the policy for whoever has none yet, to be compared with a member's by another channel."""
+    """The policy for whoever has none yet, to be compared with a member's by another channel."""
     try:
         report.instead = log.first_policy(source)
     except Refused as error:
@@ -167,10 +176,23 @@ def _say(verified: Verified, path: Path, report: Report) -> None:
         report.unchecked(text)
 
 
-def _receipt(options: argparse.Namespace, now: datetime, report: Report) -> None:
+def _judge_files(options: argparse.Namespace, now: datetime, files: list[bytes], report: Report) -> Judge:
+    """By the policy; with --log, by the whole log, which is read first."""
     judge = _judge(options, now)
-    for path in options.file:
-        octets = read_file(path, MAX_FILE_OCTETS)
+    if options.log is None:
+        return judge
+    reading = Reading(places_in(files))
+    source = open_source(options.log, options.ca)
+    outcome = log.check_log(source, judge.policy, judge.now, report, watcher=reading.see)
+    if outcome is not None:
+        reading.logs, reading.known = outcome.logs, outcome.known
+    return Judge(judge.policy, judge.now, reading)
+
+
+def _receipt(options: argparse.Namespace, now: datetime, report: Report) -> None:
+    files = [(path, read_file(path, MAX_FILE_OCTETS)) for path in options.file]
+    judge = _judge_files(options, now, [octets for _, octets in files], report)
+    for path, octets in files:
         try:
             verified = verify_receipt(octets, judge)
         except Refused as error:
@@ -178,20 +200,22 @@ def _receipt(options: argparse.Namespace, now: datetime, report: Report) -> None
         else:
             _say(verified, path, report)
             report.count("receipts", 1)
-    report.unchecked("whether the log that the receipts rest on keeps its rules: candor-verify log")
+    if options.log is None:
+        report.unchecked("whether the log that the receipts rest on keeps its rules: give --log")
 
 
 def _evidence(options: argparse.Namespace, now: datetime, report: Report) -> None:
     if not options.file and not options.opening:
         raise Unreadable("give evidence files, or --opening")
-    judge = _judge(options, now)
     try:
         root = None if options.root is None else read_root(read_file(options.root, 64 * 1024))
     except Refused as error:
         raise Unreadable(f"{options.root}: {error}") from None
-    cases = []
-    for path in options.file:
-        octets = read_file(path, MAX_FILE_OCTETS)
+    files = [(path, read_file(path, MAX_FILE_OCTETS)) for path in options.file]
+    openings = [(path, read_file(path, MAX_FILE_OCTETS)) for path in options.opening]
+    shown = [octets for _, octets in (*files, *openings)]
+    judge = _judge_files(options, now, shown, report)
+    for path, octets in files:
         try:
             verified, case = verify_evidence(octets, judge, root)
         except Refused as error:
@@ -199,41 +223,21 @@ def _evidence(options: argparse.Namespace, now: datetime, report: Report) -> Non
         else:
             _say(verified, path, report)
             report.count("pieces of evidence", 1)
-            cases.append((path, case))
-    _check_keys(options, judge, cases, report)
-    _openings(options, judge, report)
+            if case.members and options.log is None:
+                report.unchecked("that the log names no other key for these members: give --log")
+    _openings(options, judge, openings, report)
 
 
-def _check_keys(
-    options: argparse.Namespace, judge: Judge, cases: list[tuple[Path, Case]], report: Report
+def _openings(
+    options: argparse.Namespace, judge: Judge, files: list[tuple[Path, bytes]], report: Report
 ) -> None:
-    """Whether the whole log binds each key that the evidence rests on to its member."""
-    if options.log is None:
-        if any(case.members for _, case in cases):
-            report.unchecked(
-                "that the log never named other keys for these members: give --log, or see candor-verify log"
-            )
-        return
-    source = open_source(options.log, options.ca)
-    outcome = log.check_log(source, judge.policy, judge.now, report)
-    state = None if outcome is None else outcome.last
-    keys = {} if state is None else {node: known.member.signing_key for node, known in state.members.items()}
-    for path, case in cases:
-        try:
-            check_bindings(case, keys)
-        except Refused as error:
-            report.finding(FindingClass.EVIDENCE, str(path), error)
-
-
-def _openings(options: argparse.Namespace, judge: Judge, report: Report) -> None:
     register = None
     if options.cases is not None:
         try:
             register = opening.read_register(read_file(options.cases, MAX_REGISTER_OCTETS))
         except Malformed as error:
             raise Unreadable(f"{options.cases}: {error}") from None
-    for path in options.opening:
-        octets = read_file(path, MAX_FILE_OCTETS)
+    for path, octets in files:
         try:
             opened = opening.verify_opening(octets, judge)
         except Refused as error:

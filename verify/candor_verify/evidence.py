@@ -7,7 +7,7 @@ from cryptography import x509
 
 from candor_verify import against_others, against_owner, names
 from candor_verify.case import Case
-from candor_verify.errors import KeyMismatch, Malformed
+from candor_verify.errors import Malformed
 from candor_verify.form import Fields, parse_file
 from candor_verify.proof import Judge
 from candor_verify.receipt import Verified
@@ -32,13 +32,3 @@ def verify_evidence(
         raise Malformed("There is no evidence of this kind.")
     fields.done()
     return Verified(kind, (f"{kind}: {accused} of {federation}", *(f"  {line}" for line in lines))), case
-
-
-def check_bindings(case: Case, keys: dict[str, bytes]) -> None:
-    """That the whole log, read by the reviewer, has each member under the key that the file shows.
-
-    Raises KeyMismatch: then whoever keeps the log may have made the member up.
-    """
-    for node, member in case.members.items():
-        if keys.get(node) != member.signing_key:
-            raise KeyMismatch(f"The log as a whole does not know {node} under the key in this file.")

@@ -6,12 +6,13 @@ JSON in one canonical form; each object has exactly the keys that its reader nam
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from candor_verify import entries, names
 from candor_verify.checkpoint import Checkpoint, parse_checkpoint
-from candor_verify.errors import IdentityMismatch, LimitExceeded, Malformed, NotCanonical
+from candor_verify.errors import IdentityMismatch, LimitExceeded, Malformed, NotCanonical, Refused
 from candor_verify.heads import Member
 from candor_verify.names import shard_of
 from candor_verify.note import read_base64
@@ -62,7 +63,7 @@ def _check_depth(octets: bytes) -> None:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise Malformed("An object of the file has a key twice.")
+        raise NotCanonical("An object of the file has a key twice.")
     return found
 
 
@@ -201,3 +202,30 @@ def same(what: str, *values: object) -> None:
     """Raises IdentityMismatch unless all are equal."""
     if any(value != values[0] for value in values):
         raise IdentityMismatch(f"The parts do not belong together: {what}.")
+
+
+def places_in(files: Iterable[bytes]) -> frozenset[tuple[str, int]]:
+    """Where the entries stand that the files show; what is no file is passed over, to be refused later."""
+    found: set[tuple[str, int]] = set()
+    for octets in files:
+        try:
+            _gather(parse_file(octets), found)
+        except Refused:
+            continue
+    return frozenset(found)
+
+
+def _gather(value: object, found: set[tuple[str, int]]) -> None:
+    if isinstance(value, dict):
+        text = value.get("proof")
+        if isinstance(text, str):
+            try:
+                proof = parse_proof(text.encode("utf-8", "replace"))
+                found.add((proof.checkpoint.origin, proof.index))
+            except Refused:
+                pass
+        for each in value.values():
+            _gather(each, found)
+    elif isinstance(value, list):
+        for each in value:
+            _gather(each, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from candor_verify import note
@@ -14,9 +14,10 @@ from candor_verify.entries import PolicyEntry, parse_entry
 from candor_verify.errors import FindingClass, Malformed, Refused, Unreadable
 from candor_verify.fold import End, State
 from candor_verify.names import say_time, shard_of
+from candor_verify.note import VerifierKey
 from candor_verify.policy import Policy
 from candor_verify.report import Report
-from candor_verify.shard import ShardCheck, Watcher
+from candor_verify.shard import ShardCheck, Watcher, class_of
 from candor_verify.source import Source
 from candor_verify.tiles import MAX_BUNDLE_OCTETS, WIDTH, decode_bundle, tile_path
 
@@ -42,6 +43,8 @@ class Outcome:
     heads: dict[str, Checkpoint]
     last: State | None
     time_of_witness: datetime | None
+    logs: dict[str, LogKeys] = field(default_factory=dict)
+    known: set[VerifierKey] = field(default_factory=set)
 
 
 def parse_shards(octets: bytes) -> list[tuple[str, int]]:
@@ -102,6 +105,8 @@ def check_log(
         if check.newest is not None:
             outcome.heads[origin] = check.newest
         outcome.last = check.state
+        outcome.logs[origin] = keys
+        outcome.known |= check.state.witness_keys
     if check is None:
         report.finding(FindingClass.SIGNATURE, "policy", "names the keys of none of these shards")
     elif wish.only_shard in (None, len(shards)):
@@ -109,6 +114,9 @@ def check_log(
         _check_age(check, now, wish.max_age, report)
     elif wish.only_shard > len(shards):
         report.finding(FindingClass.UNREADABLE, "shards", f"there is no shard {wish.only_shard}")
+    outcome.known |= chain.known
+    for name, head, keys in chain.deferred:
+        _judge_deferred(chain, name, head, keys, report)
     if chain.version is None and check is not None:
         report.fact("The policy given is none of the log's own: it alone was used, for every head.")
     elif chain.version is not None:
@@ -117,6 +125,17 @@ def check_log(
         _say_draw(wish.draw, report)
     _check_files(source, shards, report)
     return outcome
+
+
+def _judge_deferred(chain: PolicyChain, name: str, head: Checkpoint, keys: LogKeys, report: Report) -> None:
+    """A head of an ended shard, now that it is known what the policy given is."""
+    if chain.version is not None:
+        report.unchecked(f"{name}: its quorum; it is older than the policy given")
+        return
+    try:
+        chain.judge(head, keys)
+    except Refused as error:
+        report.finding(class_of(error), name, error)
 
 
 def _say_draw(wanted: WantedDraw, report: Report) -> None:
@@ -206,7 +225,7 @@ def _check_files(source: Source, shards: list[tuple[str, int]], report: Report) 
     strange: list[str] = []
     for path in source.files():
         number, _, rest = path.partition("/")
-        known = path == "shards" or (
+        known = path in ("shards", "lock") or (
             number.isascii()
             and number.isdigit()
             and number[0] != "0"

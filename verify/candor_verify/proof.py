@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from candor_verify.checkpoint import Checkpoint, LogKeys, parse_checkpoint, verify_log
 from candor_verify.errors import LimitExceeded, Malformed, NotCanonical
 from candor_verify.merkle import leaf_hash, verify_inclusion
-from candor_verify.note import MAX_NOTE_OCTETS, read_decimal, read_hash
+from candor_verify.note import MAX_NOTE_OCTETS, VerifierKey, read_decimal, read_hash
 from candor_verify.policy import Policy
+from candor_verify.reading import Reading
 
 FIRST_LINE = "c2sp.org/tlog-proof@v1"
 MAX_HASHES = 63
@@ -19,10 +20,15 @@ MAX_HASHES = 63
 
 @dataclass(frozen=True)
 class Judge:
-    """What a verifier is given: the reviewer's policy, and the moment of checking."""
+    """What a verifier is given: the reviewer's policy, the moment of checking, and perhaps the whole log."""
 
     policy: Policy
     now: datetime
+    reading: Reading | None = None
+
+    def witness_keys(self) -> Collection[VerifierKey]:
+        """Whose cosignatures are known."""
+        return self.policy.witnesses.values() if self.reading is None else self.reading.known
 
 
 @dataclass(frozen=True)
@@ -46,27 +52,35 @@ class LogProof:
 
         Raises SignatureInvalid, LogUnwitnessed or ProofInvalid.
         """
-        keys = check_lines(self.checkpoint, judge.policy)
-        witnessed_at = judge.policy.time_of_witness(self.checkpoint, keys, judge.now)
+        keys = check_lines(self.checkpoint, judge)
         head = self.checkpoint
+        if judge.reading is None:
+            witnessed_at = judge.policy.time_of_witness(head, keys, judge.now)
+        else:
+            # The quorum stood when the log was read: what counts here is that it holds the entry.
+            witnessed_at = verify_log(head, keys)
+            judge.reading.check_entry(head.origin, self.index, entry)
         verify_inclusion(leaf_hash(entry), self.index, head.size, self.hashes, head.root)
         return witnessed_at
 
 
-def check_lines(checkpoint: Checkpoint, policy: Policy) -> LogKeys:
+def check_lines(checkpoint: Checkpoint, judge: Judge) -> LogKeys:
     """The strict form of §16.1: the log's two lines, then known ones only, by key name and key id.
 
-    Raises SignatureInvalid or NotCanonical.
+    Each of them is verified. Raises SignatureInvalid or NotCanonical.
     """
-    keys = policy.log_keys(checkpoint.origin)
+    known = judge.policy if judge.reading is None else judge.reading
+    keys = known.log_keys(checkpoint.origin)
     verify_log(checkpoint, keys)
     others = checkpoint.signatures[2:]
-    witnesses = policy.witnesses.values()
+    witnesses = judge.witness_keys()
     if not all(any(key.made(line) for key in witnesses) for line in others):
         raise NotCanonical("A checkpoint carries a signature that the policy does not know.")
     order = [(line.name.encode(), line.key_id) for line in others]
     if order != sorted(order):
         raise NotCanonical("The signatures of a checkpoint are not in the order of their key names.")
+    for line in others:
+        checkpoint.verify(next(key for key in witnesses if key.made(line)), line)
     return keys
 
 

@@ -68,7 +68,7 @@ class ShardCheck:
             self._stop(f"{self.origin}: the rules of entries from {self.state.size} on")
         self._compare(walk)
         self._compare_sizes(listed, size, checkpoint, signed, is_last=is_last)
-        self._judge(checkpoint)
+        self._judge(checkpoint, is_last=is_last)
         self._summary(size)
         end = None if self._broken else self.state.end(walk.root)
         self.state.counts.close()
@@ -151,7 +151,7 @@ class ShardCheck:
 
     def _policy(self, index: int, entry: entries.PolicyEntry) -> None:
         """The head that brought it into force."""
-        shown = self._chain.see(entry)
+        shown = self._chain.see(entry, self._number, index)
         path = f"policy/{entry.version}"
         head = self._mark(path)
         if not shown:
@@ -165,7 +165,7 @@ class ShardCheck:
         try:
             self._chain.advance(entry, index, head, self._keys)
         except Refused as error:
-            self._report.finding(_class_of(error), self._name(path), error)
+            self._report.finding(class_of(error), self._name(path), error)
 
     def _compare(self, walk: Walk) -> None:
         """Heads with the entries, and with each other."""
@@ -202,9 +202,11 @@ class ShardCheck:
         if signed is not None and signed.size < shown:
             what = "older than the newest head with a quorum"
             self._report.finding(FindingClass.CONSISTENCY, self._name(SIGNED), what)
-        if listed > shown or (listed < shown and not self._source.live):
-            what = f"says {listed} entries of {self.origin}; the head with a quorum has {shown}"
+        what = f"says {listed} entries of {self.origin}; the head with a quorum has {shown}"
+        if listed > shown:
             self._report.finding(FindingClass.INCLUSION, "shards", what)
+        elif listed < shown and not self._source.live:
+            self._report.unchecked(f"shards: {what}; was it copied while the log grew?")
         if shown < size:
             if not is_last:
                 what = f"covers {shown} of {size} entries of a shard that ended"
@@ -213,7 +215,7 @@ class ShardCheck:
                 f"{self.origin}: entries {shown} to {size - 1} are signed, but not witnessed yet"
             )
 
-    def _judge(self, checkpoint: Checkpoint | None) -> None:
+    def _judge(self, checkpoint: Checkpoint | None, *, is_last: bool) -> None:
         """Cosignatures and quorum, now that every key is known."""
         known = self._chain.known | self.state.witness_keys
         for name, (head, _) in self._heads.items():
@@ -226,9 +228,16 @@ class ShardCheck:
                         self._report.finding(FindingClass.SIGNATURE, name, f"{what}, whose key nobody knows")
                 if head is not checkpoint and not name.startswith(self._name("draw/")):
                     continue
+                if self._chain.predates(head):
+                    self._report.unchecked(f"{name}: its quorum; it is older than the policy given")
+                    continue
+                if self._chain.version is None and not is_last:
+                    # The policy given may be one that the log comes to further on.
+                    self._chain.deferred.append((name, head, self._keys))
+                    continue
                 witnessed_at = self._chain.judge(head, self._keys)
             except Refused as error:
-                self._report.finding(_class_of(error), name, error)
+                self._report.finding(class_of(error), name, error)
                 continue
             month = name.rpartition("/")[2]
             if head is checkpoint:
@@ -254,5 +263,6 @@ class ShardCheck:
             self._report.count(what, number)
 
 
-def _class_of(error: Refused) -> FindingClass:
+def class_of(error: Refused) -> FindingClass:
+    """Of what is wrong with a head."""
     return FindingClass.QUORUM if isinstance(error, LogUnwitnessed) else FindingClass.SIGNATURE

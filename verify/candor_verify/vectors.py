@@ -16,7 +16,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from candor_verify import vectors_basic, vectors_files, vectors_index, vectors_log, vectors_statements
+from candor_verify import (
+    vectors_basic,
+    vectors_entries,
+    vectors_files,
+    vectors_index,
+    vectors_log,
+    vectors_statements,
+)
 from candor_verify.errors import FindingClass, Refused, Unreadable
 from candor_verify.report import Report
 from candor_verify.source import read_file
@@ -38,6 +45,7 @@ FORWARD: Mapping[str, Operation] = {
     **vectors_index.FORWARD,
     **vectors_statements.FORWARD,
     **vectors_log.FORWARD,
+    **vectors_entries.FORWARD,
     **vectors_files.FORWARD,
 }
 # Done backwards: from what is expected to what was given.
@@ -46,6 +54,7 @@ BACKWARD: Mapping[str, Callable[[Given, Given], object]] = {
     **vectors_index.BACKWARD,
     **vectors_statements.BACKWARD,
     **vectors_log.BACKWARD,
+    **vectors_entries.BACKWARD,
     **vectors_files.BACKWARD,
 }
 

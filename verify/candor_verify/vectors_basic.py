@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -77,6 +77,11 @@ class Given:
 
 
 Outcome = dict[str, object]
+
+
+def hexes(values: Iterable[bytes]) -> list[str]:
+    """Octets as the vectors write them."""
+    return [each.hex() for each in values]
 
 
 # --- §2 ------------------------------------------------------------------------------------------------

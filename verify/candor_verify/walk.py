@@ -161,12 +161,13 @@ class Walk:
         self._report.finding(FindingClass.INCLUSION, self._prefix + path, what)
 
     def _read(self, level: int | None, number: int, width: int) -> bytes | None:
-        """A tile or bundle; of a partial one that is gone, the beginning of the full one."""
+        """A tile or bundle; of a partial one that is gone, the beginning of a wider or the full one."""
         limit = tiles.MAX_BUNDLE_OCTETS if level is None else tiles.TILE_OCTETS
         octets = self._source.read(self._prefix + tile_path(level, number, width), limit)
         if octets is not None or width == WIDTH:
             return octets
-        octets = self._source.read(self._prefix + tile_path(level, number), limit)
+        wider = [each for each in self._partial_widths(level, number) if each > width]
+        octets = self._source.read(self._prefix + tile_path(level, number, min(wider, default=WIDTH)), limit)
         if octets is None or level is not None:
             return None if octets is None else octets[: width * HASH]
         position = 0
@@ -227,13 +228,13 @@ class Walk:
 
     def _leftovers(self, level: int, number: int, hashes: list[bytes]) -> None:
         """Partial tiles of earlier sizes, where a folder still has them, are its beginning."""
-        for earlier in self._partial_widths(level, number, len(hashes)):
+        for earlier in self._earlier_widths(level, number, len(hashes)):
             path = self._prefix + tile_path(level, number, earlier)
             if self._source.read(path, tiles.TILE_OCTETS) != b"".join(hashes[:earlier]):
                 self._lost(tile_path(level, number, earlier), "damaged: not the beginning of its tile")
 
     def _leftover_bundles(self, number: int, hashes: list[bytes]) -> None:
-        for earlier in self._partial_widths(None, number, len(hashes)):
+        for earlier in self._earlier_widths(None, number, len(hashes)):
             path = tile_path(None, number, earlier)
             try:
                 octets = self._source.read(self._prefix + path, tiles.MAX_BUNDLE_OCTETS) or b""
@@ -243,7 +244,10 @@ class Walk:
             if held != hashes[:earlier]:
                 self._lost(path, "damaged: not the beginning of its bundle")
 
-    def _partial_widths(self, level: int | None, number: int, width: int) -> list[int]:
+    def _earlier_widths(self, level: int | None, number: int, width: int) -> list[int]:
+        return [each for each in self._partial_widths(level, number) if each < width]
+
+    def _partial_widths(self, level: int | None, number: int) -> list[int]:
         names = self._source.names(self._prefix + tile_path(level, number) + ".p")
-        widths = [int(name) for name in names if name.isascii() and name.isdigit() and name[0] != "0"]
-        return [each for each in widths if each < width]
+        digits = [name for name in names if name.isascii() and name.isdigit() and name[0] != "0"]
+        return [int(name) for name in digits if len(name) <= 3 and int(name) < WIDTH]

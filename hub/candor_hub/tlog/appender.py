@@ -214,11 +214,13 @@ class Appender:
             self._counts = StoredCounts(self._store)
             with self._store.read() as tx:
                 state = tx.log_states.load(self._counts)
-                before = [each for each in tx.log.shards() if each.shard == shard.shard - 1]
             if state is None:
                 state = LogState.first(self._federation, self._counts)
-            elif state.shard.number == shard.shard - 1 and before:
-                state = state.successor(before[0].range.root(), self._counts)
+        if state.shard.number == shard.shard - 1 and not shard.size:
+            with self._store.read() as tx:
+                before = next(each for each in tx.log.shards() if each.shard == shard.shard - 1)
+            self._counts = StoredCounts(self._store)
+            state = state.successor(before.range.root(), self._counts)
         if (state.shard.number, state.size) != (shard.shard, shard.size):
             raise StoreUnusable(
                 f"The database contradicts itself about the log: its state is that of {state.size} entries "

@@ -124,7 +124,8 @@ class Sequencer:
             for shard in shards:
                 start.tidy(self._files, shard)
                 self._pruned[shard.shard] = shard.witnessed_size
-                self._ring.of(shard)
+                if not shard.ended:
+                    self._ring.of(shard)
             self.pages.load(tx)
             self._announced = tx.log.witnessed_directory()
         with self._store.write() as tx:

@@ -29,8 +29,9 @@ from candor_node.tlog.policies import Policies, both_keys, first_entries, first_
 from candor_node.tlog.taking_up import Following, TakingUp
 from candor_node.tlog.view import LogView, closed, late
 from candor_proto.directory import VerifiedDirectory
-from candor_proto.errors import CandorError, LogUnwitnessed, MalformedMessage, UnknownObject
+from candor_proto.errors import CandorError, LogUnwitnessed, MalformedMessage, NotLogged, UnknownObject
 from candor_proto.ids import FederationName
+from candor_proto.result import LogSeen
 from candor_proto.tlog.age import LogAge
 from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.entries import Opened, PolicyEntry, log_origin
@@ -93,6 +94,22 @@ class Follower:
         """Raises LogUnwitnessed when nothing may be sent, answered or judged now (§15.6)."""
         if not self.is_open():
             raise closed(self.view, self._clock.now(), self.missing)
+
+    def check_followed(self) -> None:
+        """Raises NotLogged before this run has read the log once: it says which index heads went out."""
+        if not self.followed.is_set():
+            raise NotLogged(
+                "The log was not read yet in this run, so nothing is published.",
+                remedy="It is tried again; `candor-node status` says what is wrong with the log.",
+            )
+
+    def seen(self) -> LogSeen | None:
+        """How far this node has read the log, for results; None before it read any of it."""
+        view = self.view
+        if view is None:
+            return None
+        late_now = view.age(self._clock.now()) is not LogAge.CURRENT
+        return LogSeen(view.origin, view.size, view.time_of_witness, late_now)
 
     def notice(self, now: datetime) -> str:
         """A sentence for people while the log is not current; empty while it is."""

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 from candor_node.clock import Clock
 from candor_node.store import Database, Store
-from candor_node.tlog import contradictions, log_store
+from candor_node.tlog import contradictions, log_store, witness_store
 from candor_node.tlog.contradictions import ROLLED_BACK, Contradiction
 from candor_node.tlog.files import LogFiles
 from candor_node.tlog.folding import Observer, RuleBroken, Self, fold
@@ -33,7 +33,7 @@ from candor_proto.errors import (
 )
 from candor_proto.merkle import CompactRange, leaf_hash
 from candor_proto.statements import CLOCK_TOLERANCE
-from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
+from candor_proto.tlog.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.policy import NONE, Policy
 from candor_proto.tlog.signatures import verify_log
 from candor_proto.tlog.state import LogState
@@ -122,9 +122,7 @@ class TakingUp:
     async def _read(self, following: Following, signed: SignedCheckpoint, witnessed_at: datetime) -> None:
         """Read and fold the entries up to a head, in pieces."""
         number, head = following.shard.number, signed.checkpoint
-        # A head that was taken up and not read to its end: what is read must lead over it.
-        held = following.shard.signed
-        over = held.checkpoint if held and not following.shard.whole else None
+        over = await self._heads_on_the_way(following.shard, head)
         first = following.shard.entries.size // TILE_WIDTH
         last = -(-head.size // TILE_WIDTH)
         ahead: dict[int, asyncio.Task[tuple[bytes, ...]]] = {}
@@ -137,9 +135,8 @@ class TakingUp:
                         ahead[coming] = asyncio.create_task(self._files.bundle(number, coming, width))
                 bundle = (await ahead.pop(index))[entered.size - index * TILE_WIDTH :]
                 hashes = [leaf_hash(one) for one in bundle]
-                if over is not None and entered.size + len(bundle) >= over.size:
-                    await self._check_leads_over(following, entered, hashes, signed)
-                    over = None
+                while over and over[0].checkpoint.size <= entered.size + len(bundle):
+                    await self._check_leads_over(following, over.pop(0), entered, hashes, signed)
                 entered = entered.extend(hashes)
                 entries += bundle
                 octets += sum(map(len, bundle))
@@ -155,18 +152,28 @@ class TakingUp:
             raise await self._contradicted(following, signed)
         await self._store_piece(following, entries, entered, signed, witnessed_at)
 
+    async def _heads_on_the_way(self, shard: FollowedShard, head: Checkpoint) -> list[SignedCheckpoint]:
+        """What this node has seen signed beyond the entries that it read, by size: reading leads over it.
+
+        A head that was taken up and not read to its end, and the one that its own witness has cosigned.
+        """
+        known = [] if shard.whole or shard.signed is None else [shard.signed]
+        cosigned = await self._store.run(lambda db: witness_store.cosigned(db, shard.origin))
+        known += [] if cosigned is None else [cosigned]
+        beyond = [one for one in known if shard.entries.size < one.checkpoint.size <= head.size]
+        return sorted(beyond, key=lambda one: one.checkpoint.size)
+
     async def _check_leads_over(
         self,
         following: Following,
+        seen: SignedCheckpoint,
         entered: CompactRange,
         hashes: Sequence[bytes],
         signed: SignedCheckpoint,
     ) -> None:
-        held = following.shard.signed
-        assert held is not None
-        passed = entered.extend(hashes[: held.checkpoint.size - entered.size])
-        if passed.root() != held.checkpoint.root:
-            raise await self._contradicted(following, signed)
+        passed = entered.extend(hashes[: seen.checkpoint.size - entered.size])
+        if passed.root() != seen.checkpoint.root:
+            raise await self._contradicted(following, signed, seen)
 
     async def _check_continues(
         self, following: Following, entered: CompactRange, signed: SignedCheckpoint
@@ -181,11 +188,16 @@ class TakingUp:
         except ProofInvalid:
             raise await self._contradicted(following, signed) from None
 
-    async def _contradicted(self, following: Following, signed: SignedCheckpoint) -> LogInconsistent:
+    async def _contradicted(
+        self, following: Following, signed: SignedCheckpoint, seen: SignedCheckpoint | None = None
+    ) -> LogInconsistent:
         """What to raise for entries that do not lead to a head; keeps the proof of a fork, if any."""
-        held = following.shard.signed
+        held = seen or following.shard.signed
         if held is not None:
-            found = await contradictions.forked(self._files, following.shard.number, held, signed)
+            if held.checkpoint.size == signed.checkpoint.size:
+                found = contradictions.two_roots(held, signed)
+            else:
+                found = await contradictions.forked(self._files, following.shard.number, held, signed)
             if found is not None:
                 await self._keep(found)
                 return LogInconsistent(

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from tests.byzantine.case import Case
-from tests.byzantine.cases import answer, directory, disclosure, index, lookup, recall, segments
+from tests.byzantine.cases import (
+    answer,
+    audit,
+    directory,
+    disclosure,
+    index,
+    log,
+    lookup,
+    recall,
+    segments,
+    witness,
+)
 
 CASES: tuple[Case, ...] = (
     *directory.CASES,
@@ -13,4 +24,7 @@ CASES: tuple[Case, ...] = (
     *segments.CASES,
     *disclosure.CASES,
     *recall.CASES,
+    *log.CASES,
+    *witness.CASES,
+    *audit.CASES,
 )

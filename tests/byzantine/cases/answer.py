@@ -11,7 +11,7 @@ from candor_proto.ids import Digest, KeyClass, LookupId, LookupShape, NodeId
 from candor_proto.statements import Answer, AnswerStatus, Evaluation, Lookup
 from candor_wire.codec import Envelope, MessageKind
 from tests.byzantine import forging
-from tests.byzantine.case import Case, Covered, Liar, Play, Refused
+from tests.byzantine.case import Case, Covered, Liar, Play, Proved, Refused
 from tests.byzantine.forging import Lie, answers_with, answers_with_octets, fields, first_element
 from tests.byzantine.hub import Passing, changing, dropping, flipped
 from tests.byzantine.world import World
@@ -125,7 +125,7 @@ async def _held_back(world: World, hours: float) -> None:
     await world.settle(120.0)
     world.lies.honest()
     await world.lies.deliver("alpha", *held)
-    await world.settle(30.0)
+    await world.settle(5.0)
 
 
 async def to_nothing_asked(world: World) -> None:
@@ -232,6 +232,10 @@ def owner(name: str, does: str, play: Play, shown: str = INVALID, overall: str =
     return Case(name, Liar.OWNER, does, Covered(shown, overall), play, SECTION)
 
 
+def proved(name: str, does: str, play: Play, kind: str) -> Case:
+    return Case(name, Liar.OWNER, does, Proved(kind, shown=Covered(INVALID)), play, SECTION)
+
+
 HUB = (
     hub(
         "an answer dropped",
@@ -324,26 +328,30 @@ HUB = (
     ),
 )
 OWNER = (
-    owner(
+    proved(
         "a key for one asker alone",
         "evaluates alpha's lookups under a key of their own",
         a_key_for_alpha_alone,
+        "wrong-key",
     ),
-    owner(
+    proved(
         "a wrong key in one class",
         "evaluates the field codes under another key",
         lying(forging.one_class_under(bytes(32), KeyClass.CODE)),
+        "wrong-key",
     ),
-    owner("elements permuted", "puts right elements in another order", lying(forging.permuted)),
-    owner(
+    proved("elements permuted", "puts right elements in another order", lying(forging.permuted), "wrong-key"),
+    proved(
         "evaluated under the epoch before",
         "answers of an epoch that the lookup did not name",
         under_the_epoch_before,
+        "wrong-epoch",
     ),
-    owner(
+    proved(
         "an old key under a new epoch",
         "evaluates under last epoch's keys and says that it did not",
         old_key_new_epoch,
+        "wrong-key",
     ),
     owner(
         "the identity in an answer",

@@ -15,6 +15,7 @@ from candor_wire.v1 import hub_pb2
 from tests.byzantine.case import Case, Covered, Liar, Play, Refused
 from tests.byzantine.hub import Serve, altered, flipped, shown_by, with_head
 from tests.byzantine.world import World
+from tests.federation import instead
 
 SECTION = "directory"
 
@@ -111,9 +112,9 @@ async def an_older_head(world: World) -> None:
     assert old is not None
     await world.fed.publish(world.bravo)
     await world.fed.settled()
+    await world.begin()
     world.lies.show_directory(with_head(world.hub, "bravo", old, ahead=1), to="alpha")
     await world.refresh()
-    await world.ask()
 
 
 def _without_a_beginning(_: World, messages: list[bytes]) -> list[bytes]:
@@ -134,17 +135,31 @@ def _nothing(_: World, messages: list[bytes]) -> list[bytes]:
     return []
 
 
-async def days_without_news(world: World) -> None:
-    """The hub shows the directory of the day before yesterday for ever, and announces nothing."""
-    frozen = shown_by(world.hub)
-    world.lies.show_directory(frozen)
-    world.lies.frames = lambda _, frame: () if frame.WhichOneof("frame") == "directory_changed" else (frame,)
-    world.fed.clock.advance(hours=40)
+async def an_old_one_beside_a_newer_log(world: World) -> None:
+    """alpha hears of a newer version by the log alone, and is shown the one before."""
+    world.lies.show_directory(shown_by(world.hub), to="alpha")
+    await world.fed.publish(world.bravo)
+    await world.settle(3.0)
+    await world.begin()
+    await world.follow()
+    await world.refresh()
+
+
+async def days_without_a_head(world: World) -> None:
+    """bravo's index is two days old; the log goes on."""
+    instead(world.bravo.node.publishing, "_publish_due", _nothing_due)
+    for _ in range(10):
+        world.fed.clock.advance(hours=4)
+        await world.settle(70.0)
     await world.ask()
 
 
+async def _nothing_due() -> None:
+    return None
+
+
 def refused(name: str, does: str, play: Play, code: str) -> Case:
-    return Case(name, Liar.HUB, does, Refused(code), play, SECTION)
+    return Case(name, Liar.HUB, does, Refused(code), play, SECTION, together="directory")
 
 
 CASES = (
@@ -220,17 +235,25 @@ CASES = (
     Case(
         "an older index head",
         Liar.HUB,
-        "puts a head that bravo signed earlier into a directory of today",
-        Covered("The index head of bravo has sequence", overall="MATCH", where="status"),
+        "puts a head that bravo signed earlier into a directory of today, which no log can hold",
+        Refused("not_logged"),
         an_older_head,
         SECTION,
     ),
     Case(
-        "nothing new for days",
+        "yesterday's directory beside today's log",
         Liar.HUB,
-        "shows one directory for ever and announces no other",
-        Covered("stale index"),
-        days_without_news,
+        "shows a directory of a lower version than the log holds",
+        Refused("rollback"),
+        an_old_one_beside_a_newer_log,
+        SECTION,
+    ),
+    Case(
+        "an index that is not kept up",
+        Liar.OWNER,
+        "signs no head for two days",
+        Covered("1 stale index (bravo)"),
+        days_without_a_head,
         SECTION,
     ),
 )

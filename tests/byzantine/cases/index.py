@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.byzantine import owner
-from tests.byzantine.case import Case, Covered, Liar, Play
+from tests.byzantine.case import Case, Covered, Liar, Play, Proved
 from tests.byzantine.owner import Spoil, spoiling
 from tests.byzantine.world import ROW, World
 
@@ -24,9 +24,10 @@ def asked_after(spoil: Spoil) -> Play:
     return play
 
 
-def local(name: str, does: str, spoil: Spoil) -> Case:
-    """A local failure: a miss, of which nothing shows."""
-    expect = Covered("complete: true", overall="NO_RECORD")
+def local(name: str, does: str, spoil: Spoil, kind: str = "") -> Case:
+    """A local failure: a miss, of which nothing shows; what a person can prove of it in the end."""
+    miss = Covered("complete: true", overall="NO_RECORD")
+    expect = Proved(kind, shown=miss) if kind else miss
     return Case(
         name,
         Liar.OWNER,
@@ -47,8 +48,19 @@ def shown(name: str, does: str, spoil: Spoil, words: str, overall: str) -> Case:
 
 
 LOCAL = (
-    local("noise under good tags", "seals noise under the tags of one person's keys", owner.garble_entries),
+    local(
+        "noise under good tags",
+        "seals noise under the tags of one person's keys",
+        owner.garble_entries,
+        "malformed-entry",
+    ),
     local("garbage shares", "puts noise where the shares of one person's record stand", owner.garble_shares),
+    local(
+        "one garbage share among good ones",
+        "puts noise where the shares of one of a person's keys stand",
+        owner.garble_one_share,
+        "garbage-shares",
+    ),
     local(
         "shares of another secret",
         "puts the shares of a secret that opens nothing into one person's entries",
@@ -57,7 +69,9 @@ LOCAL = (
     local(
         "entries for a blob that is not there", "lets one person's entries name no blob", owner.name_no_blob
     ),
-    local("garbage blob", "seals noise under a blob's id and commitment", owner.garble_blob),
+    local(
+        "garbage blob", "seals noise under a blob's id and commitment", owner.garble_blob, "malformed-blob"
+    ),
     local(
         "a blob committed to another key",
         "writes a commitment into a blob that no secret fits",
@@ -67,8 +81,14 @@ LOCAL = (
         "a blob that opens to something else",
         "seals octets that are no label, under the right secret",
         owner.malformed_plaintext,
+        "malformed-blob",
     ),
-    local("field tags out of order", "lets the order of a label's tags say something", owner.unsorted_tags),
+    local(
+        "field tags out of order",
+        "lets the order of a label's tags say something",
+        owner.unsorted_tags,
+        "malformed-blob",
+    ),
     local("a record of no kind", "writes a kind into a label that does not exist", owner.unknown_kind),
     local(
         "a weak label that opens alone",

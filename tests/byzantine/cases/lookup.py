@@ -15,7 +15,7 @@ from candor_proto.statements import Lookup, Target
 from candor_wire.codec import DirectoryChanged, Envelope, MessageKind, Receipt, Welcome, write_hub_mail
 from candor_wire.v1 import hub_pb2
 from tests.byzantine import forging
-from tests.byzantine.case import Case, Covered, Liar, Play, Refused
+from tests.byzantine.case import Case, Covered, Liar, Play, Proved, Refused
 from tests.byzantine.hub import Passing, Serve, changing, dropping, flipped
 from tests.byzantine.world import World
 from tests.federation import instead
@@ -88,7 +88,7 @@ async def held_back_for_a_day(world: World) -> None:
     await world.settle(120.0)
     world.lies.honest()
     await world.lies.deliver("bravo", *held)
-    await world.settle(30.0)
+    await world.settle(5.0)
 
 
 def _to_charlie(envelope: Envelope) -> Envelope:
@@ -135,7 +135,7 @@ async def clock_of_another_day(world: World) -> None:
 
     world.lies.frames = frames
     await world.fed.restart(world.alpha)
-    await world.settle(30.0)
+    await world.settle(5.0)
     await world.begin()
     await world.attempt("alpha", world.ask())
 
@@ -215,7 +215,7 @@ def past_the_hub(made: Callable[[World], Envelope]) -> Play:
 
     async def play(world: World) -> None:
         await world.lies.deliver("bravo", replace(made(world), recipient=None))
-        await world.settle(12.0)
+        await world.settle(2.0)
 
     return play
 
@@ -315,7 +315,7 @@ async def two_bodies_past_the_hub(world: World) -> None:
     await world.settle()
     await world.begin()
     await world.lies.deliver("bravo", forging.lookup_envelope(second.lookup, second.statement))
-    await world.settle(12.0)
+    await world.settle(2.0)
 
 
 async def more_than_its_quota(world: World) -> None:
@@ -324,7 +324,7 @@ async def more_than_its_quota(world: World) -> None:
     instead(world.hub.relay, "_quota", Quota(total=1_600, weak=160, match=480, code=960))
     for _ in range(5):
         await world.submit(world.charlie, _plain(world))
-    await world.settle(30.0)
+    await world.settle(5.0)
 
 
 async def quota_of_a_node(world: World) -> None:
@@ -367,7 +367,14 @@ def hub(name: str, does: str, play: Play, shown: str, overall: str = "INCOMPLETE
 
 
 def member(name: str, does: str, play: Play, code: str, by: str = "hub") -> Case:
-    return Case(name, Liar.MEMBER, does, Refused(code, by), play, SECTION)
+    return Case(
+        name, Liar.MEMBER, does, Refused(code, by), play, SECTION, together="members" if by == "hub" else ""
+    )
+
+
+def alone(name: str, does: str, play: Play, code: str) -> Case:
+    """Of which something stays."""
+    return Case(name, Liar.MEMBER, does, Refused(code, "hub"), play, SECTION)
 
 
 CASES = (
@@ -586,19 +593,20 @@ CASES = (
         "wrong_recipient",
         "bravo",
     ),
-    member(
+    alone(
         "two lookups under one id",
         "asks two things under one id",
         two_bodies_under_one_id,
         "conflicting_resubmission",
     ),
-    member("more than its quota", "asks until nothing is left", more_than_its_quota, "quota_spent"),
-    member(
+    alone("more than its quota", "asks until nothing is left", more_than_its_quota, "quota_spent"),
+    Case(
         "two lookups under one id, past the hub",
-        "the same, with a hub that hands both on",
+        Liar.MEMBER,
+        "the same, with a hub that hands both on: bravo answers the first",
+        Proved("two-lookups", "bravo"),
         two_bodies_past_the_hub,
-        "replayed",
-        "bravo",
+        SECTION,
     ),
     Case(
         "more than a node's quota",
@@ -608,7 +616,7 @@ CASES = (
         quota_of_a_node,
         SECTION,
     ),
-    member(
+    alone(
         "a suspended member asks on", "asks after the operator suspended it", suspended, "member_suspended"
     ),
     Case(

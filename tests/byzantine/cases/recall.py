@@ -37,7 +37,7 @@ async def recalled(world: World, request: DisclosureRequest) -> Recall:
     known = await world.bravo.node.store.run(lambda db: request_store.received(db, request.request_id))
     assert known is not None
     await seal(world.bravo, Dcn(known.dcn))
-    await world.settle(30.0)
+    await world.settle(5.0)
     (recall,) = await world.bravo.node.store.run(lambda db: recall_store.list_sent(db, 9))
     return recall
 

@@ -20,7 +20,8 @@ from candor_records.records import Dcn
 from candor_wire import limits
 from candor_wire.v1 import hub_pb2
 from tests.byzantine import forging
-from tests.byzantine.case import Case, Covered, Liar, Play, Refused
+from tests.byzantine.case import Case, Covered, Liar, Play, Proved, Refused
+from tests.byzantine.forged_log import logged_and_shown
 from tests.byzantine.hub import Serve, flipped, with_head
 from tests.byzantine.world import ROW, World
 from tests.simulator.federation import Party
@@ -50,7 +51,7 @@ def serving(change: Callable[[bytes, bytes], list[bytes] | None]) -> Play:
 
         world.lies.replies["GetSegment"] = reply
         await world.fed.file(world.bravo, [ROW])
-        await world.settle(10.0)
+        await world.settle(3.0)
         await world.ask()
 
     return play
@@ -60,7 +61,7 @@ async def withheld(world: World) -> None:
     """Of bravo's new segment alpha hears that there is none; charlie gets it."""
     world.lies.refuse("GetSegment", UnknownObject("There is no such segment."), to="alpha")
     await world.fed.file(world.bravo, [ROW])
-    await world.settle(10.0)
+    await world.settle(3.0)
     await world.ask()
 
 
@@ -96,7 +97,7 @@ async def another_owners(world: World) -> None:
 
     world.lies.replies["GetSegment"] = reply
     await world.fed.file(world.bravo, [ROW])
-    await world.settle(10.0)
+    await world.settle(3.0)
     await world.ask()
 
 
@@ -109,7 +110,7 @@ async def _segment_of(world: World, node: str) -> bytes:
 
 
 def head_shown(change: Callable[[World, IndexHead], Awaitable[IndexHead]]) -> Play:
-    """bravo signs another head, and the hub shows it to alpha without having checked it."""
+    """bravo signs another head, and the hub logs it and shows it to alpha without having checked it."""
 
     async def play(world: World) -> None:
         node = world.bravo.node
@@ -117,8 +118,7 @@ def head_shown(change: Callable[[World, IndexHead], Awaitable[IndexHead]]) -> Pl
             world, replace(forging.head_of(node), sequence=forging.head_of(node).sequence + 1)
         )
         signed = forging.signed_head(node, head)
-        world.lies.show_directory(with_head(world.hub, "bravo", signed, ahead=1), to="alpha")
-        await world.refresh()
+        await logged_and_shown(world, with_head(world.hub, "bravo", signed, ahead=1))
         await world.ask()
 
     return play
@@ -136,6 +136,48 @@ async def _too_much(world: World, head: IndexHead) -> IndexHead:
 
 async def _of_an_unknown_scheme(world: World, head: IndexHead) -> IndexHead:
     return replace(head, scheme_version=77)
+
+
+def two_heads(change: Callable[[World, IndexHead], IndexHead]) -> Play:
+    """bravo has signed the head that alpha holds, and another one, which the hub shows to alpha alone."""
+
+    async def play(world: World) -> None:
+        node = world.bravo.node
+        signed = forging.signed_head(node, change(world, forging.head_of(node)))
+        world.lies.show_directory(with_head(world.hub, "bravo", signed, ahead=1), to="alpha")
+        await world.refresh()
+
+    return play
+
+
+def _of_one_sequence(world: World, head: IndexHead) -> IndexHead:
+    return replace(head, segments=())
+
+
+def _with_other_keys(world: World, head: IndexHead) -> IndexHead:
+    keys = world.alpha.node.indexes.heads()[NodeId("charlie")].keys
+    return replace(head, sequence=head.sequence + 1, keys=keys)
+
+
+def _of_an_earlier_epoch(world: World, head: IndexHead) -> IndexHead:
+    return replace(head, sequence=head.sequence + 1, epoch=head.epoch - 1)
+
+
+async def a_segment_that_is_none(world: World) -> None:
+    """bravo signs a head over noise; the hub takes it unread."""
+    noise = secrets.token_bytes(5_000)
+    head = forging.head_of(world.bravo.node)
+    refs = (SegmentRef(0, address(noise), len(noise)),)
+    signed = forging.signed_head(world.bravo.node, replace(head, sequence=head.sequence + 1, segments=refs))
+
+    async def reply(party: str, parts: list[bytes], serve: Serve) -> list[bytes]:
+        if hub_pb2.GetSegmentRequest.FromString(parts[0]).address != address(noise).value:
+            return await serve(parts)
+        return [hub_pb2.GetSegmentResponse(chunk=noise).SerializeToString()]
+
+    world.lies.replies["GetSegment"] = reply
+    await logged_and_shown(world, with_head(world.hub, "bravo", signed, ahead=1))
+    await world.ask()
 
 
 # --- an owner that changes its mind --------------------------------------------------------------------
@@ -291,8 +333,12 @@ def both(name: str, does: str, play: Play, shown: str, overall: str = "INCOMPLET
     return Case(name, Liar.HUB_AND_OWNER, does, Covered(shown, overall), play, SECTION)
 
 
+def contradicting(name: str, does: str, change: Callable[[World, IndexHead], IndexHead]) -> Case:
+    return Case(name, Liar.HUB_AND_OWNER, does, Proved("two-heads"), two_heads(change), SECTION)
+
+
 def member(name: str, does: str, play: Play, code: str, liar: Liar = Liar.MEMBER) -> Case:
-    return Case(name, liar, does, Refused(code, "hub"), play, SECTION)
+    return Case(name, liar, does, Refused(code, "hub"), play, SECTION, together="members")
 
 
 CASES = (
@@ -321,6 +367,21 @@ CASES = (
         "signs, and shows, a head of scheme 77",
         head_shown(_of_an_unknown_scheme),
         "1 unknown scheme (bravo)",
+    ),
+    contradicting(
+        "an index of its own for each asker",
+        "signs two heads of one sequence, and shows alpha the other one",
+        _of_one_sequence,
+    ),
+    contradicting("two sets of keys in one epoch", "signs a head with other keys", _with_other_keys),
+    contradicting("an epoch taken back", "signs a later head of an earlier epoch", _of_an_earlier_epoch),
+    Case(
+        "a head over noise",
+        Liar.HUB_AND_WITNESSES,
+        "bravo signs, and the hub shows, a segment that is none",
+        Proved("malformed-segment", shown=Covered(NO_INDEX)),
+        a_segment_that_is_none,
+        SECTION,
     ),
     Case(
         "withdrawn after it was seen",

@@ -13,16 +13,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from candor_node import amendments, coverage_words, forgetting, ledger, lookup_store
+from candor_node import amendments, batch_results, cases, coverage_words, forgetting, ledger, lookup_store
 from candor_node.amendments import AMENDED, LATE_MATCH, NOT_LOOKED, Account, Revision
-from candor_node.app import MIGRATIONS
+from candor_node.batch_file import RESULTS
 from candor_node.cases import SearchView
 from candor_node.coverage import Outlook
-from candor_node.store import Store
+from candor_node.driver import Migrations
+from candor_node.exchange_migrations import batches, initial
+from candor_node.founding import MIGRATIONS
+from candor_node.store import ALL_MIGRATIONS, Database, Store
+from candor_proto.canonical import to_milliseconds
 from candor_proto.directory import MAX_HEAD_AGE
 from candor_proto.errors import InputInvalid
 from candor_proto.exchange import Draft
-from candor_proto.ids import NodeId
+from candor_proto.ids import LookupId, NodeId
 from candor_proto.result import Overall, TargetReport, TargetState
 from candor_proto.statements import AnswerStatus
 from tests.gathered import BRAVO, INDEXES, OWNERS, Scene
@@ -465,3 +469,60 @@ def test_what_changed_names_no_person(scene: Scene) -> None:
             assert name not in text
 
     play(work)
+
+
+# --- what an earlier build left ------------------------------------------------------------------------
+
+
+def test_results_of_an_earlier_build_are_read_and_amended(tmp_path: Path) -> None:
+    """What was not known of them is not said, and nothing of it is an amendment."""
+    before, key, path = Migrations("exchange"), STORE_KEY, tmp_path / "node.db"
+    for step in (initial, batches):
+        before()(step)
+    search, flight = bytes(16), bytes([1] * 16)
+    stored = {
+        "as_of": to_milliseconds(NOW),
+        "directory_version": 7,
+        "reports": [["bravo", "answered", to_milliseconds(NOW), ""], ["charlie", "pending", None, ""]],
+    }
+    results = ["INCOMPLETE", "", "0", "", "", "1 of 2 nodes answered", ""]
+
+    def fill(db: Database) -> None:
+        db.execute(
+            "INSERT INTO searches (search_id, purpose, shape, case_number, consent, officer, created_at,"
+            " expires_at, plans, incomplete, directory_version, missing, shown_at, result)"
+            " VALUES (?, 1, 2, 'REQ-1', 'C-1', 'Roe', 0, 0, 1, 0, 7, '[]', 1, ?)",
+            [search, json.dumps(stored)],
+        )
+        db.execute(
+            "INSERT INTO batches (batch_id, digest, generation, state, purpose, shape, columns, wait_seconds,"
+            " created_at) VALUES (?, ?, 1, 'done', 1, 2, '[]', 1, 0)",
+            [flight, flight],
+        )
+        db.execute(
+            "INSERT INTO batch_rows VALUES (?, 2, 'done', '[]', '{}', 'REQ-1', 'C-1', 'Roe', ?, ?)",
+            [flight, search, json.dumps(results)],
+        )
+
+    with Store.create(path, key, (*ALL_MIGRATIONS, before)) as store:
+        store.run_sync(fill)
+    with Store.open(path, key, MIGRATIONS) as store:
+        view = store.run_sync(lambda db: cases.load_view(db, LookupId(search)))
+        result = view.result
+        assert result is not None
+        assert (view.row.revision, view.row.amended_at) == (0, None)
+        line = line_of(view, BRAVO)
+        assert (line.answered, line.answered_at, line.as_of, line.late) == (True, None, None, False)
+        assert coverage_words.line(line) == "answered; index of 2026-03-02 14:30Z"
+        unasked = ("",) * len(RESULTS)
+        (row,) = store.run_sync(lambda db: batch_results.result_rows(db, flight, 0, 10, unasked))
+        found = dict(zip(RESULTS, row.results, strict=True))
+        assert (found["outcome"], found["coverage"]) == ("INCOMPLETE", "1 of 2 nodes answered")
+        assert (found["as_of"], found["error"], row.revision) == ("", "", 0)
+        answered, pending = result.coverage.reports
+        refused = replace(pending, state=TargetState.REFUSED, late=True)
+        after = replace(result, coverage=replace(result.coverage, reports=(answered, refused)))
+        assert store.run_sync(lambda db: amendments.amend(db, result, result, LATER, closed=False)) is None
+        revision = store.run_sync(lambda db: amendments.amend(db, result, after, LATER, closed=False))
+        assert revision is not None
+        assert revision.words() == ("charlie: pending -> refused",)

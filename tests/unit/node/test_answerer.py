@@ -13,7 +13,7 @@ import pytest
 
 from candor_node import epochs, ledger, mail_store
 from candor_node.answerer import Answerer
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.mail_store import InboxRow, OutboxRow
 from candor_node.outbox import OWN_SENDER_SECONDS, Outbox
 from candor_node.store import Database, Store, Work

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from candor_node import app, lookup_store, mail_store, supervision
+from candor_node import founding, lookup_store, mail_store, supervision
 from candor_node.app import Node
 from candor_node.mail_store import InboxRow
 from candor_proto.errors import ClockWrong, ConfigInvalid, InputInvalid, StoreUnusable
@@ -159,8 +159,8 @@ def test_a_full_disk_is_waited_for_however_long_and_does_not_end_the_node(
 
 def test_a_folder_that_others_may_open_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    app._make_folder(folder)
+    founding.make_folder(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o755)
     with pytest.raises(ConfigInvalid, match="may be opened by others"):
-        app._make_folder(folder)
+        founding.make_folder(folder)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from candor_node import backup, epochs, filings, ledger, lifecycle, record_seals
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.restore import Restored, restore
 from candor_node.store import Store
+from candor_node.tlog import log_store, witness_store
 from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable
 from candor_records.records import Record
 from tests.desk import desk_store, doing, filed
@@ -243,3 +244,19 @@ def test_a_destroyed_key_leaves_the_log_too_once_nobody_reads_it_any_more(
 def test_keys_live_for_a_time_that_ends(store: Store, tmp_path: Path, days: int) -> None:
     with pytest.raises(InputInvalid, match="between"):
         backup.write(store, NODE, tmp_path / "backup", NOW, timedelta(days=days))
+
+
+def test_a_restored_node_cosigns_with_no_key_of_the_backup_and_waits_for_the_log(
+    store: Store, tmp_path: Path
+) -> None:
+    """What was cosigned and published since is not known: neither is done a second time in another way."""
+    store.run_sync(lambda db: witness_store.make_keys(db, "alpha/witness", NOW))
+    _write(store, tmp_path / "backup")
+    _, again = _restore(tmp_path / "backup", tmp_path, LATER)
+    with again:
+        assert again.run_sync(witness_store.keys) is None
+        assert again.run_sync(log_store.restored_at) == LATER
+        again.run_sync(lambda db: log_store.caught_up(db, LATER))
+        assert again.run_sync(log_store.restored_at) == LATER
+        again.run_sync(lambda db: log_store.caught_up(db, LATER + timedelta(seconds=1)))
+        assert again.run_sync(log_store.restored_at) is None

@@ -8,10 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from candor_node import directory_store
-from candor_node.app import MIGRATIONS
 from candor_node.directory_store import FetchedDirectory
 from candor_node.driver import Migrations
 from candor_node.exchange_migrations import initial
+from candor_node.founding import MIGRATIONS
 from candor_node.store import ALL_MIGRATIONS, Store
 from candor_proto.directory import MemberKeys, Seen, SeenHead, statement_digest
 from candor_proto.ids import NodeId

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from candor_node import batch_store, flight_store
-from candor_node.app import MIGRATIONS
 from candor_node.batch_file import read
 from candor_node.batch_store import BatchRecord
 from candor_node.drafting import Drafter
 from candor_node.flights import Flight, PlannedRow, plan_row
+from candor_node.founding import MIGRATIONS
 from candor_node.store import Store
 from candor_node.targets import TargetRow
 from candor_node.workers import Workers

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from candor_node import hit_store, mail_store, reading
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.store import Database, Store
 from candor_proto import candidates
 from candor_proto.candidates import Findings, NodeIndex

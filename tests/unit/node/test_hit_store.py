@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from candor_node import exchange_migrations, hit_store, lookup_store
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.lookup_store import SearchRow
 from candor_node.store import Database, Store
 from candor_proto.ids import BlobId, Digest, Handle, LookupId, LookupShape, NodeId, Purpose

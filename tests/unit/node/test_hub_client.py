@@ -16,8 +16,9 @@ import pytest
 
 from candor_certs import mtls
 from candor_certs.store import TlsIdentity
-from candor_node import hub_client
-from candor_node.hub_client import HubClient, check_clock, diagnose, retry_delay, stay_attached
+from candor_node import diagnosis, hub_client, hub_mail
+from candor_node.diagnosis import diagnose
+from candor_node.hub_client import HubClient, check_clock, retry_delay, stay_attached
 from candor_node.hub_mail import ACKNOWLEDGE_SECONDS
 from candor_proto.errors import (
     CandorError,
@@ -25,10 +26,13 @@ from candor_proto.errors import (
     ClockWrong,
     MalformedMessage,
     QuotaSpent,
+    StoreUnusable,
+    UnknownObject,
     Unreachable,
 )
 from candor_proto.ids import Digest, NodeId
 from candor_proto.sealing import SealKind
+from candor_proto.signing import SignedStatement
 from candor_wire import codec
 from candor_wire.codec import Envelope, HubFrame, MessageKind, Welcome
 from candor_wire.status import ERROR_METADATA_KEY, to_status
@@ -57,6 +61,8 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
         self.hellos: list[codec.Hello] = []
         self.acknowledged: list[int] = []
         self.streams = 0
+        self.cosigned: list[codec.Cosigned] = []
+        self.statements: list[tuple[str, bytes, bytes]] = []
         self.submitted: list[tuple[int, Envelope]] = []
         # What becomes of a submission; None: no receipt comes.
         self.judge: Callable[[Envelope], int | CandorError | None] = lambda envelope: 3
@@ -69,7 +75,9 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
             yield codec.write_frame(frame)
         async for message in request_iterator:
             mail = codec.read_node_frame(message)
-            assert isinstance(mail, codec.NodeMail)
+            if isinstance(mail, codec.Cosigned):
+                self.cosigned.append(mail)
+                continue
             self.acknowledged.extend(mail.acknowledged)
             for number, one in mail.submissions:
                 assert isinstance(one, Envelope)
@@ -99,12 +107,16 @@ class FakeHub(hub_pb2_grpc.HubServiceServicer):
     async def GetQuota(self, request: Any, context: Any) -> Any:
         return hub_pb2.GetQuotaResponse(total=1)
 
-    async def PutStatement(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
     async def GetLog(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        for chunk in (b"one", b"two"):
+        if request.path != "1/checkpoint":
+            status, details, code = to_status(UnknownObject("There is no such file in the log."))
+            await context.abort(status, details, ((ERROR_METADATA_KEY, code),))
+        for chunk in (b"a head", b" of the log"):
             yield hub_pb2.GetLogResponse(chunk=chunk)
+
+    async def PutStatement(self, request: Any, context: Any) -> Any:
+        self.statements.append((request.context, request.body, request.signature))
+        return hub_pb2.PutStatementResponse()
 
     async def GetSegment(self, request: Any, context: Any) -> AsyncIterator[Any]:
         for chunk in (b"one", b"two"):
@@ -132,6 +144,11 @@ class Taker:
 
     def directory_changed(self, version: int) -> None:
         self.announced.append(version)
+
+    async def cosign(self, request: codec.Cosign) -> codec.Cosigned:
+        if request.request == b"full disk":
+            raise StoreUnusable("The disk is full.")
+        return codec.Cosigned(request.number, 200, b"signed " + request.request)
 
 
 def envelope() -> Envelope:
@@ -344,6 +361,66 @@ def test_deliveries_are_stored_at_the_same_time_and_acknowledged_together() -> N
     asyncio.run(scene())
 
 
+def test_requests_to_the_witness_are_answered_on_the_stream() -> None:
+    """§15.3: under the hub's number; one that could not be stored gets no answer, and the stream goes on."""
+
+    async def scene() -> None:
+        hub = FakeHub()
+        hub.frames = [codec.Cosign(7, b"a head"), codec.Cosign(8, b"full disk"), codec.Cosign(9, b"another")]
+        async with connected(hub) as client:
+            await attach_until(client, Taker(), lambda: len(hub.cosigned) == 2)
+        assert sorted(hub.cosigned, key=lambda one: one.number) == [
+            codec.Cosigned(7, 200, b"signed a head"),
+            codec.Cosigned(9, 200, b"signed another"),
+        ]
+
+    asyncio.run(scene())
+
+
+def test_a_hub_that_asks_too_much_at_a_time_gets_no_more_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_mail, "MAX_COSIGNING", 2)
+
+    async def scene() -> None:
+        held = asyncio.Event()
+
+        class Slow(Taker):
+            async def cosign(self, request: codec.Cosign) -> codec.Cosigned:
+                await held.wait()
+                return await super().cosign(request)
+
+        hub = FakeHub()
+        hub.frames = [codec.Cosign(number, b"a head") for number in range(5)]
+        hub.frames.append(codec.DirectoryChanged(9))
+        taker = Slow()
+        async with connected(hub) as client:
+            attaching = asyncio.create_task(client.attach(taker))
+            async with asyncio.timeout(10):
+                while not taker.announced:
+                    await asyncio.sleep(0.01)
+                held.set()
+                while len(hub.cosigned) < 2:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            attaching.cancel()
+            await asyncio.gather(attaching, return_exceptions=True)
+        assert {one.number for one in hub.cosigned} == {0, 1}
+
+    asyncio.run(scene())
+
+
+def test_files_of_the_log_are_put_together_and_statements_handed_in() -> None:
+    async def scene() -> None:
+        hub = FakeHub()
+        async with connected(hub) as client:
+            assert await client.get_log("1/checkpoint") == b"a head of the log"
+            with pytest.raises(UnknownObject):
+                await client.get_log("1/policy/2")
+            await client.put_statement("witness-key", SignedStatement(b"body", bytes(64)))
+        assert hub.statements == [("witness-key", b"body", bytes(64))]
+
+    asyncio.run(scene())
+
+
 def test_segments_are_put_together() -> None:
     async def scene() -> None:
         async with connected(FakeHub()) as client:
@@ -504,4 +581,4 @@ def test_keepalive_and_diagnosis_together_notice_a_black_hole_within_thirty_seco
         pings, waits = options["grpc.keepalive_time_ms"], options["grpc.http2.ping_timeout_ms"]
         assert isinstance(pings, int)
         assert isinstance(waits, int)
-        assert (pings + waits) / 1000 + hub_client.PROBE_SECONDS <= 29
+        assert (pings + waits) / 1000 + diagnosis.PROBE_SECONDS <= 29

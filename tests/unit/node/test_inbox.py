@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from candor_node import mail_store
-from candor_node.app import MIGRATIONS
 from candor_node.clock import SystemClock
+from candor_node.founding import MIGRATIONS
 from candor_node.inbox import MAX_GROUP, PLACES, Inbox
 from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
 from candor_node.workers import Lane
-from candor_proto.errors import StoreUnusable
+from candor_proto.errors import LogUnwitnessed, StoreUnusable
 from candor_proto.ids import NodeId
 from candor_proto.statements import LOOKUP_LIFE
 from candor_wire.codec import Envelope, MessageKind
@@ -354,3 +354,54 @@ def test_what_arrives_while_a_group_is_processed_goes_in_the_next_one_without_be
 
     asyncio.run(scene())
     assert groups == [1, 3]
+
+
+def test_what_cannot_be_judged_any_more_is_left_as_it_is(store: Store) -> None:
+    """The log closed while a message was in hand (§15.6): nothing is dropped for it."""
+    arrive(store, lookup_from("asker"))
+    closed, seen = [True], list[int]()
+
+    async def process(row: InboxRow) -> None:
+        seen.append(row.number)
+        if closed[0]:
+            closed[0] = False
+            raise LogUnwitnessed("The log is closed.")
+        await store.run(lambda db: mail_store.settle(db, row.number))
+
+    asyncio.run(work_off(store, process, lambda: len(seen) > 1))
+    assert seen == [1, 1]
+    assert store.run_sync(mail_store.counts).inbox_dropped == 0
+
+
+def test_what_was_not_stored_and_cannot_be_judged_is_not_taken(store: Store) -> None:
+    async def process(row: InboxRow) -> None:
+        raise LogUnwitnessed("The log is closed.")
+
+    async def scene() -> bool:
+        inbox = Inbox(MessageKind.LOOKUP, store, OWN, SystemClock(), process, lambda: True)
+        running = asyncio.create_task(inbox.run())
+        await asyncio.sleep(0.05)
+        taken = await inbox.take(mail_store.unstored(lookup_from("asker")))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return taken
+
+    assert asyncio.run(scene()) is False
+
+
+def test_a_group_that_cannot_be_judged_any_more_is_left_whole(store: Store) -> None:
+    arrive(store, lookup_from("asker"), lookup_from("busy"))
+    closed, seen = [True], list[int]()
+
+    async def process(row: InboxRow) -> None:
+        raise AssertionError("they go together")
+
+    async def together(rows: Sequence[InboxRow]) -> None:
+        seen.append(len(rows))
+        if closed[0]:
+            closed[0] = False
+            raise LogUnwitnessed("The log is closed.")
+        await store.run(lambda db: mail_store.settle_all(db, [row.number for row in rows]))
+
+    asyncio.run(work_off(store, process, lambda: len(seen) > 1, together))
+    assert seen == [2, 2]

@@ -195,3 +195,28 @@ def test_a_small_federation_counts_as_one_in_which_a_record_is_no_likelier(
 @pytest.mark.parametrize("said", [1, 500_000])
 def test_what_the_operator_says_goes_before_every_estimate(tmp_path: Path, said: int) -> None:
     assert holding(tmp_path, 900, 600, federation_records=said).population() == said
+
+
+def test_in_place_of_a_head_that_does_not_stand_up_the_last_good_index_stays(tmp_path: Path) -> None:
+    async def scene() -> NodeIndex | None:
+        taking, troubled = client(tmp_path, Hub(OCTETS)), Troubled()
+        good: Any = OneMember(HEAD)
+        await taking._hold_indexes(good, from_hub=True)
+        await taking._hold_indexes(troubled, from_hub=True)  # type: ignore[arg-type]  # all that it reads
+        return taking.indexes.get(NODE)
+
+    held = asyncio.run(scene())
+    assert held is not None
+    assert held.head == HEAD
+
+
+class Troubled:
+    """A directory whose one head does not verify."""
+
+    head_troubles: dict[NodeId, Exception] = {NODE: IdentityMismatch("another node's")}
+
+    def nodes(self) -> tuple[NodeId, ...]:
+        return (NODE,)
+
+    def head(self, node: NodeId) -> None:
+        return None

@@ -13,12 +13,18 @@ from typing import Any
 import pytest
 
 from candor_node import mail_store
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
 from candor_node.store import Store, Work
 from candor_proto import errors
-from candor_proto.errors import CandorError, ConflictingResubmission, QuotaSpent, Unreachable
+from candor_proto.errors import (
+    CandorError,
+    ConflictingResubmission,
+    LogUnwitnessed,
+    QuotaSpent,
+    Unreachable,
+)
 from candor_proto.ids import NodeId
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import until
@@ -245,3 +251,37 @@ def test_what_says_nothing_of_the_message_is_tried_again(kind: type[CandorError]
 )
 def test_what_is_wrong_with_the_message_is_final(kind: type[CandorError]) -> None:
     assert is_final(kind("…"))
+
+
+def test_nothing_is_asked_while_the_log_is_closed(scene: Scene) -> None:
+    """What waits from before is not sent either: nobody vouches for who they are (§15.6)."""
+    kinds = (MessageKind.LOOKUP, MessageKind.DISCLOSURE_REQUEST, MessageKind.DISCLOSURE_RESPONSE)
+    for number, kind in enumerate(kinds, 1):
+        envelope = replace(ENVELOPE, kind=kind, envelope_id=bytes([number]) * 16)
+        scene.store.run_sync(lambda db, one=envelope: mail_store.enqueue(db, one, NOW))  # type: ignore[misc]
+    submitted: list[MessageKind] = []
+    submit = scene.submit
+
+    async def watched(envelope: Envelope) -> int:
+        submitted.append(envelope.kind)
+        return await submit(envelope)
+
+    closed = True
+
+    def check_open() -> None:
+        if closed:
+            raise LogUnwitnessed("The log is closed.")
+
+    hub: Any = scene
+    hub.submit = watched
+    outbox = Outbox(scene.store, hub, OWN, hub, scene.outcome, check_open)
+    for row in scene.due():
+        with suppress(LogUnwitnessed):
+            asyncio.run(outbox.send(row))
+    assert submitted == [MessageKind.ANSWER, MessageKind.DISCLOSURE_RESPONSE]
+    assert scene.counts().outbox_waiting == 2
+    closed = False
+    scene.moment += timedelta(hours=1)
+    for row in scene.due():
+        asyncio.run(outbox.send(row))
+    assert submitted[2:] == [MessageKind.LOOKUP, MessageKind.DISCLOSURE_REQUEST]

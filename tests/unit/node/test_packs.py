@@ -11,8 +11,8 @@ from typing import TypeVar
 import pytest
 
 from candor_node import due_process, filings, ledger, lifecycle, packs
-from candor_node.app import MIGRATIONS
 from candor_node.config import load_config
+from candor_node.founding import MIGRATIONS
 from candor_node.lifecycle import Doing
 from candor_node.shipped_packs import release_key, shipped, trusted_keys
 from candor_node.store import Database, IntegrityError, Store, Work

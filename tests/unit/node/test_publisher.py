@@ -17,6 +17,7 @@ from candor_node import epochs, filings, importer, ledger, lifecycle, packing, p
 from candor_node.lifecycle import Doing
 from candor_node.publisher import Publication, Settings, build_tick, resolve_handle, tick
 from candor_node.store import Database, Store
+from candor_node.tlog import log_store
 from candor_proto import oprf, sealed_index, segment
 from candor_proto.candidates import NodeIndex, find_hits
 from candor_proto.directory import IndexHead
@@ -28,6 +29,7 @@ from candor_proto.record import CanonicalRecord, open_commitment
 from candor_proto.result import Hit
 from candor_proto.scheme import CURRENT
 from candor_proto.segment import Segment
+from candor_proto.statements import CLASSES
 from candor_records.content import content_fields
 from candor_records.gate import GateDecision, gate, gate_day
 from candor_records.policy import NoPack
@@ -836,3 +838,52 @@ def test_versions_of_one_record_never_stand_in_one_index_together(store: Store, 
     hub.take(tick(store, NOW, SETTINGS))
     (hit,) = hub.hits()
     assert store.run_sync(lambda db: resolve_handle(db, 1, hit.handle)).record.version == 2
+
+
+# --- after a restore ---------------------------------------------------------------------------------
+
+
+def logged(store: Store, sequence: int, epoch: int, keys: bytes = bytes(96)) -> None:
+    """The log holds this head of the node, which its database does not remember."""
+    head = log_store.LoggedHead(sequence, epoch, keys, bytes(32))
+    store.run_sync(lambda db: log_store.keep_logged_head(db, head))
+
+
+def own_keys(head: IndexHead) -> bytes:
+    return b"".join(head.keys[key_class].to_bytes() for key_class in CLASSES)
+
+
+def test_a_sequence_goes_on_above_the_logged_one(store: Store) -> None:
+    first = tick(store, NOW, SETTINGS).head
+    logged(store, 9, first.epoch, own_keys(first))
+    assert tick(store, NOW, SETTINGS).head.sequence == 10
+    logged(store, 30, first.epoch, own_keys(first))
+    assert store.run_sync(lambda db: publisher.refresh_head(db, NOW)).head.sequence == 31
+
+
+def test_a_logged_head_that_is_read_while_sealing_is_not_overlooked(store: Store) -> None:
+    first = tick(store, NOW, SETTINGS).head
+    planned = store.run_sync(lambda db: publisher.plan(db, NOW, SETTINGS))
+    logged(store, 9, first.epoch, own_keys(first))
+    with pytest.raises(ConflictingResubmission):
+        store.run_sync(
+            lambda db: publisher.store_tick(db, planned, publisher.seal(planned, SETTINGS), SETTINGS)
+        )
+
+
+@pytest.mark.parametrize(("epoch", "next_epoch"), [(1, 2), (7, 8)], ids=["other keys", "later epoch"])
+def test_an_epoch_that_the_log_has_left_behind_is_over(store: Store, epoch: int, next_epoch: int) -> None:
+    """A database that was restored may hold an older epoch, or none of this one's keys (§14.5)."""
+    tick(store, NOW, SETTINGS)
+    assert not store.run_sync(lambda db: publisher.tick_due(db, NOW, DAY, SETTINGS))
+    logged(store, 9, epoch)
+    assert store.run_sync(lambda db: publisher.tick_due(db, NOW, DAY, SETTINGS))
+    head = tick(store, NOW, SETTINGS).head
+    assert (head.epoch, head.sequence) == (next_epoch, 10)
+
+
+def test_the_own_logged_head_changes_nothing(store: Store) -> None:
+    head = tick(store, NOW, SETTINGS).head
+    logged(store, head.sequence, head.epoch, own_keys(head))
+    assert not store.run_sync(lambda db: publisher.tick_due(db, NOW, DAY, SETTINGS))
+    assert tick(store, NOW, SETTINGS).head.epoch == head.epoch

@@ -22,7 +22,7 @@ from candor_node import (
     request_store,
     restore,
 )
-from candor_node.app import MIGRATIONS
+from candor_node.founding import MIGRATIONS
 from candor_node.lifecycle import Doing, LifeEvent
 from candor_node.recalling import next_sending
 from candor_node.store import Database, Store

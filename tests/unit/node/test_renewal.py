@@ -18,8 +18,8 @@ from candor_certs.names import PeerName, Role
 from candor_certs.requests import certificate_request
 from candor_certs.store import read_certificates, read_identity, replace_identity
 from candor_node import renewal as renewal_module
-from candor_node.app import Keys
 from candor_node.config import NodeConfig
+from candor_node.founding import Keys
 from candor_node.hub_client import HubClient
 from candor_node.joining import join
 from candor_node.renewal import Renewal, pending_file, retry_seconds

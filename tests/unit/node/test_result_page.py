@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -43,6 +44,15 @@ def text(message: pb.LookupView, width: int = 100, **options: Any) -> str:
     [
         (report("a"), "answered 2026-03-02 14:30Z; index of 2026-03-02 11:30Z (3 h)"),
         (report("a", late=True), "answered 2026-03-02 14:30Z, late; index of 2026-03-02 11:30Z (3 h)"),
+        (
+            report("a", answered_at=NOW + HOUR),
+            "answered 2026-03-02 15:30Z by its own clock, which is wrong; index of 2026-03-02 11:30Z (3 h)",
+        ),
+        # It waited at the hub while the asker was away.
+        (
+            report("a", answered_at=NOW - 23 * HOUR),
+            "answered 2026-03-01 15:30Z; index of 2026-03-02 11:30Z (3 h)",
+        ),
         # As results of earlier builds have it: what is not known is not said.
         (
             TargetReport(NodeId("a"), TargetState.ANSWERED, NOW - HOUR),
@@ -245,6 +255,17 @@ def test_a_history_tells_each_moment_in_order() -> None:
 
 
 # --- cells ---------------------------------------------------------------------------------------------
+
+
+def test_a_row_says_when_the_log_was_late() -> None:
+    """§15.6: it is said wherever the node speaks of the federation's state."""
+    seen = LogSeen("candor.example/log/1", 1_234, NOW - 5 * HOUR, late=True)
+    found = cells(Coverage((report("alpha"),), NOW, 7, seen))
+    assert found[0] == (
+        "1 of 1 nodes answered; oldest index 2026-03-02; the log was LATE: witnessed 2026-03-02 09:30Z"
+    )
+    current = cells(Coverage((report("alpha"),), NOW, 7, replace(seen, late=False)))
+    assert current[0] == "1 of 1 nodes answered; oldest index 2026-03-02"
 
 
 def test_a_cell_about_a_thousand_nodes_fits_a_workbook() -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -51,13 +56,19 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize(("name", "text"), [pytest.param(*one, id=one[0]) for one in vectors.files()])
-def test_the_files_are_what_the_generator_makes(name: str, text: str) -> None:
-    assert (FOLDER / name).read_text("utf-8") == text, "run python -m tools.vectors"
+@lru_cache(maxsize=1)
+def made() -> dict[str, str]:
+    """What the generator makes. Not when tests are collected: with a guard off it cannot."""
+    return dict(vectors.files())
 
 
-def test_every_file_is_made_and_every_operation_used() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {name for name, _ in vectors.files()}
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.iterdir()))
+def test_the_files_are_what_the_generator_makes(name: str) -> None:
+    assert (FOLDER / name).read_text("utf-8") == made()[name], "run python -m tools.vectors"
+
+
+def test_every_file_is_there_and_every_operation_used() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == set(made())
     used = {case["operation"] for document in FILES.values() for case in document["cases"]}
     assert used == set(OPERATIONS)
 
@@ -185,3 +196,120 @@ def test_slots_can_be_filled_from_the_keys_alone(case: Any) -> None:
         for number in range(needed)
     ]
     assert lookups == case["expect"]["lookups"]
+
+
+def test_a_sealed_message_opens_by_hand() -> None:
+    """§4.3 as written: X-Wing's secret, the key schedule of RFC 9180 §5.1 (base mode), AES-128-GCM."""
+    document = FILES["sealing"]
+    case = expected("sealing", "opens")
+    given = given_of(case, document["cases"], document["material"])
+    sealed, private = bytes.fromhex(given["sealed"]), bytes.fromhex(given["private_key"])
+    suite = b"HPKE" + bytes.fromhex("647a00010001")
+
+    def extract(label: bytes, ikm: bytes, salt: bytes = bytes(32)) -> bytes:
+        return hmac.digest(salt, b"HPKE-v1" + suite + label + ikm, "sha256")
+
+    def expand(secret: bytes, label: bytes, info: bytes, octets: int) -> bytes:
+        labelled = struct.pack(">H", octets) + b"HPKE-v1" + suite + label + info
+        return hmac.digest(secret, labelled + b"\x01", "sha256")[:octets]
+
+    ml_kem = MLKEM768PrivateKey.from_seed_bytes(private[:64]).decapsulate(sealed[:1088])
+    x25519 = X25519PrivateKey.from_private_bytes(private[64:])
+    shared = x25519.exchange(X25519PublicKey.from_public_bytes(sealed[1088:1120]))
+    own = x25519.public_key().public_bytes_raw()
+    secret = hashlib.sha3_256(
+        ml_kem + shared + sealed[1088:1120] + own + bytes.fromhex("5c2e2f2f5e5c")
+    ).digest()
+    assert secret.hex() == case["expect"]["kem_shared_secret"]
+
+    names = [given[name].encode() for name in ("federation", "kind", "sender", "recipient")]
+    parts = [names[0], names[1], bytes.fromhex(given["envelope_id"]), names[2], names[3], b""]
+    info = hashlib.sha256(
+        b"\x0ecandor/v1/seal" + b"".join(struct.pack(">I", len(part)) + part for part in parts)
+    ).digest()
+    schedule = b"\x00" + extract(b"psk_id_hash", b"") + extract(b"info_hash", info)
+    scheduled = extract(b"secret", b"", secret)
+    key, nonce = expand(scheduled, b"key", schedule, 16), expand(scheduled, b"base_nonce", schedule, 12)
+    padded = AESGCM(key).decrypt(nonce, sealed[1120:], b"")
+
+    statement = bytes.fromhex(case["expect"]["body"])
+    inside = struct.pack(">I", len(statement)) + statement + bytes.fromhex(case["expect"]["signature"])
+    whole = struct.pack(">I", len(inside)) + inside
+    assert padded == whole + bytes(1024 - len(whole))
+
+
+# --- the tables of the text --------------------------------------------------------------------------------
+
+
+def tables() -> list[list[list[str]]]:
+    """Every table of docs/protocol.md, as rows of cells."""
+    found: list[list[list[str]]] = [[]]
+    for line in (ROOT / "docs" / "protocol.md").read_text("utf-8").splitlines():
+        if line.startswith("|"):
+            found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+        elif found[-1]:
+            found.append([])
+    return [table for table in found if table]
+
+
+def transitions(first_row: str) -> set[tuple[str, str, str]]:
+    """State, event and next state of each cell of the table that begins so."""
+    header, _, *rows = next(table for table in tables() if table[0][0:2] == first_row.split("|"))
+    events = [re.sub(r" \(.*\)", "", event) for event in header[1:]]
+    return {
+        (row[0].lower(), event, re.sub(r" \(.*\)", "", after).lower())
+        for row in rows
+        for event, after in zip(events, row[1:], strict=True)
+        if after != "–"
+    }
+
+
+@pytest.mark.parametrize(
+    ("machine", "first_row"),
+    [
+        ("lookup", "state|store"),
+        ("disclosure_owner", "state (owner)|rule releases"),
+        ("disclosure_requester", "state (requester)|response opens"),
+        ("recall_owner", "state (owner)|sends"),
+        ("recall_recipient", "state (recipient)|the notice again"),
+    ],
+)
+def test_state_tables_are_those_of_the_text(machine: str, first_row: str) -> None:
+    rows = expected("rules", f"states_of_{machine}")["expect"]["transitions"]
+    assert {(row["state"], row["event"], row["next"]) for row in rows} == transitions(first_row)
+
+
+def test_the_states_of_a_target_are_those_of_the_text() -> None:
+    rows = expected("rules", "states_of_target")["expect"]["transitions"]
+    found = {(row["state"], row["event"]): row["next"] for row in rows}
+    moves = {
+        "evaluated": "answered",
+        "refused": "refused",
+        "quota": "quota",
+        "stale epoch": "stale epoch",
+        "invalid": "invalid answer",
+        "expires": "expired",
+    }
+    moving = ("pending", "invalid answer")
+    states = {state for state, _ in found}
+    assert found == {
+        (state, event): after if state in moving else state
+        for state in states
+        for event, after in moves.items()
+    }
+    assert {"stale index", "no index", "unknown scheme"} < states
+
+
+def test_errors_are_those_of_the_text() -> None:
+    table = next(table for table in tables() if table[0][:2] == ["code", "gRPC status"])
+    stated = {code: row[1] for row in table[2:] for code in re.findall(r"`([a-z_]+)`", row[0])}
+    given = {
+        case["given"]["code"]: case["expect"]["status"]
+        for case in FILES["rules"]["cases"]
+        if case["operation"] == "error-status"
+    }
+    assert stated == given
+    refusals = {
+        case["refuse"] for document in FILES.values() for case in document["cases"] if "refuse" in case
+    }
+    assert refusals <= set(stated)

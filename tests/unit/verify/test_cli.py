@@ -157,7 +157,7 @@ def test_evidence_counts_only_with_the_key_that_the_whole_log_knows(
     file = write(tmp_path / "heads", MISDEEDS["two_heads_of_one_sequence"](court).encode())
     status, said = run("evidence", file, "--policy", policy, "--log", log.folder, now=LATER)
     assert status != 0
-    assert "does not know owner under the key in this file" in said
+    assert "[evidence does not hold]" in said
 
 
 def test_openings(court: Court, policy: Path, tmp_path: Path) -> None:
@@ -242,3 +242,13 @@ def test_a_report_cannot_move_the_cursor() -> None:
     assert "\x1b" not in report.text()
     assert "\nVerdict: VERIFIED" not in report.text()
     assert printable("a\u202eb") == "a\\x202eb"
+
+
+def test_a_failure_of_the_verifier_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(cli, "check_vectors", fail)
+    status, said = run("protocol-vectors", "/nowhere")
+    assert status == 2
+    assert "this verifier failed: KeyError('x')" in said

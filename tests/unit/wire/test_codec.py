@@ -20,7 +20,7 @@ from candor_proto.errors import (
 from candor_proto.ids import NodeId
 from candor_proto.sealing import SealKind
 from candor_proto.signing import SignedStatement
-from candor_wire import codec, limits
+from candor_wire import codec, limits, log_codec
 from candor_wire.codec import (
     Assembler,
     Cosign,
@@ -198,7 +198,7 @@ def test_what_is_said_to_witnesses_is_bounded() -> None:
     "path", ["shards", "1/checkpoint", "1/tile/0/x001/234.p/5", "12/tile/entries/000", "1/draw/2026-11"]
 )
 def test_a_path_of_the_log_survives_the_wire(path: str) -> None:
-    assert codec.read_log_path(codec.write_log_path(path)) == path
+    assert log_codec.read_log_path(log_codec.write_log_path(path)) == path
 
 
 @pytest.mark.parametrize(
@@ -207,12 +207,12 @@ def test_a_path_of_the_log_survives_the_wire(path: str) -> None:
 )
 def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
     with pytest.raises(MalformedMessage):
-        codec.read_log_path(codec.write_log_path(path))
+        log_codec.read_log_path(log_codec.write_log_path(path))
 
 
 def test_a_statement_to_be_logged_survives_the_wire() -> None:
     statement = SignedStatement(b"body", bytes(64))
-    assert codec.read_put_statement(codec.write_put_statement("heartbeat", statement)) == (
+    assert log_codec.read_put_statement(log_codec.write_put_statement("heartbeat", statement)) == (
         "heartbeat",
         statement,
     )
@@ -233,14 +233,14 @@ def test_a_malformed_statement_is_refused(
 ) -> None:
     message = hub_pb2.PutStatementRequest(context=context, body=body, signature=signature)
     with pytest.raises(error):
-        codec.read_put_statement(message)
+        log_codec.read_put_statement(message)
 
 
 def test_a_directory_is_asked_for_by_its_version_or_none() -> None:
-    assert codec.read_directory_version(hub_pb2.GetDirectoryRequest()) is None
-    assert codec.read_directory_version(hub_pb2.GetDirectoryRequest(version=7)) == 7
+    assert log_codec.read_directory_version(hub_pb2.GetDirectoryRequest()) is None
+    assert log_codec.read_directory_version(hub_pb2.GetDirectoryRequest(version=7)) == 7
     with pytest.raises(MalformedMessage):
-        codec.read_directory_version(hub_pb2.GetDirectoryRequest(version=1 << 63))
+        log_codec.read_directory_version(hub_pb2.GetDirectoryRequest(version=1 << 63))
 
 
 def test_a_refusal_on_the_stream_is_the_typed_error() -> None:

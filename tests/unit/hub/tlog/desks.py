@@ -84,7 +84,9 @@ class LogDesk:
             before = self.progress()
             self.witness()
             if not moved and before == self.progress() and not self.waiting():
-                return
+                break
+        for shard in self.shards():
+            start.prune(self.files, shard, 0, shard.size)
 
     def progress(self) -> list[tuple[int, int, bool]]:
         return [(shard.size, shard.witnessed_size, shard.closed) for shard in self.shards()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from candor_proto.directory import MemberStatus
+from candor_proto.segment import address
 from candor_proto.tlog.entries import (
     Denied,
     DirectoryEntry,
@@ -24,8 +25,6 @@ def test_a_federation_is_logged_as_it_grows(tmp_path: Path) -> None:
         hub = desk.hub
         alpha, bravo = hub.join("alpha"), hub.join("bravo")
         segment = alpha.segment()
-        from candor_proto.segment import address
-
         hub.index.put_segment(address(segment), segment, alpha.node, desk.now)
         statement = alpha.signing_key.sign("index-head", alpha.head([segment]).encode())
         hub.index.put_head(statement, desk.entry(alpha), desk.now)

@@ -11,7 +11,6 @@ import pytest
 
 from candor_node import directory_store
 from candor_node.directory_store import FetchedDirectory
-from candor_node.exchange_migrations import exchange_migrations
 from candor_node.index_client import IndexClient
 from candor_proto.directory import Directory, MemberStatus, VerifiedDirectory, verify_directory
 from candor_proto.errors import CandorError, LogInconsistent, LogUnwitnessed, NotLogged, Rollback
@@ -64,18 +63,6 @@ async def refused(client: IndexClient) -> CandorError:
     except CandorError as error:
         return error
     raise AssertionError("it was taken up")
-
-
-@pytest.fixture
-def exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory's own tables as well."""
-    from candor_node.store import ALL_MIGRATIONS
-    from tests.unit.node.tlog import scenes
-
-    monkeypatch.setattr(scenes, "ALL_MIGRATIONS", (*ALL_MIGRATIONS, exchange_migrations))
-
-
-pytestmark = pytest.mark.usefixtures("exchange")
 
 
 def test_a_logged_directory_is_taken_up(tmp_path: Path) -> None:

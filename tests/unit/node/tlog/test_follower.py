@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from candor_proto.errors import LogInconsistent, LogUnwitnessed, Rollback, SignatureInvalid
+from candor_node.tlog import log_store, taking_up
+from candor_proto.errors import (
+    IdentityMismatch,
+    LogInconsistent,
+    LogUnwitnessed,
+    Rollback,
+    SignatureInvalid,
+)
+from candor_proto.tlog.checkpoint import parse_checkpoint
+from candor_proto.tlog.entries import PolicyEntry
 from candor_proto.tlog.policy import parse_policy
 from tests.memory_log import NOW, Log, later
 from tests.unit.node.tlog.scenes import Reader, play
@@ -208,6 +217,7 @@ def test_an_entry_that_breaks_a_rule_refuses_the_log(tmp_path: Path) -> None:
         log.publish(NOW, *BOTH)
         view = await reader.follower.follow()
         fork = log.fork()
+        fork.grow(2)
         fork.force(log.entries[0][0])
         fork.publish(later(minutes=1), *BOTH)
         reader.log = fork
@@ -223,6 +233,10 @@ def test_an_entry_that_breaks_a_rule_refuses_the_log(tmp_path: Path) -> None:
         log.grow()
         log.publish(later(minutes=3), *BOTH)
         assert (await reader.follower.follow()).size == log.size
+        # What came before the broken entry left nothing behind.
+        held = await reader.store.run(log_store.state)
+        assert held is not None
+        assert held[0].shard == log.state.shard
 
     play(tmp_path, scene)
 
@@ -265,6 +279,51 @@ def test_the_head_of_another_log_is_refused(tmp_path: Path) -> None:
         assert isinstance(await reader.refused(), SignatureInvalid)
 
     play(tmp_path, scene)
+
+
+def test_the_head_of_another_shard_is_refused(tmp_path: Path) -> None:
+    """Also one of the same federation, and before its signatures are looked at."""
+
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        fork = log.fork()
+        fork.rotate(later(minutes=1), *BOTH)
+        fork.publish(later(minutes=2), *BOTH)
+        log.files["1/checkpoint"] = fork.files["2/checkpoint"]
+        assert isinstance(await reader.refused(), IdentityMismatch)
+
+    play(tmp_path, scene)
+
+
+def test_without_a_quorum_a_known_cosignature_must_still_verify(tmp_path: Path) -> None:
+    log = Log(quorum=False)
+    key = log.witnesses[log.parties["alpha"].node].verifier_keys[1]
+    own = log.policy_without_witnesses.replace(b"quorum", f"witness a {key.encode()}\nquorum".encode())
+
+    async def scene(reader: Reader) -> None:
+        of_another_head = log.head(NOW, "alpha").signatures[-1:]
+        log.grow()
+        signed = log.head(NOW)
+        log.files["1/checkpoint"] = signed.with_signatures(of_another_head).encode()
+        assert isinstance(await reader.refused(), SignatureInvalid)
+        log.publish(NOW, "alpha")
+        await reader.follower.follow()
+
+    play(tmp_path, scene, log, policy=parse_policy(own))
+
+
+def test_without_a_quorum_a_head_from_the_future_does_not_count(tmp_path: Path) -> None:
+    log = Log(quorum=False)
+
+    async def scene(reader: Reader) -> None:
+        log.publish(later(minutes=6))
+        assert isinstance(await reader.refused(), LogUnwitnessed)
+        reader.clock.pass_(minutes=2)
+        await reader.follower.follow()
+
+    play(tmp_path, scene, log)
 
 
 # --- policies ---------------------------------------------------------------------------------------
@@ -368,6 +427,108 @@ def test_the_first_policy_stays_the_one_that_was_seen_first(tmp_path: Path) -> N
     play(tmp_path, scene)
 
 
+def test_a_policy_that_was_read_on_the_way_is_not_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece is under the head, but the head was not taken up: its policy judges nothing yet."""
+    monkeypatch.setattr(taking_up, "PIECE_ENTRIES", 256)
+
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        log.add_policy(_alone(log))
+        log.grow(600)
+        log.publish(later(minutes=1), *BOTH)
+        log.files[f"1/tile/entries/002.p/{log.size - 512}"] = log.files["1/tile/entries/002"] = None
+        assert (await reader.refused()).code == "unknown_object"
+        reader.restart()
+        await reader.follower.load()
+        assert reader.follower.view is not None
+        assert reader.follower.view.policy_version == 2
+
+    play(tmp_path, scene)
+
+
+def two_policies(log: Log) -> None:
+    """Policies 3 and 4 under one head, which 2 is satisfied with and 3 is not."""
+    for number in (3, 4):
+        log.files[f"1/policy/{number}"] = None
+    log.add_policy(_alone(log))
+    log.add_policy(log.policy_of("alpha", "bravo", "charlie"))
+    log.grow()
+    log.publish(later(minutes=1), *BOTH)
+
+
+def test_two_policies_under_one_head_come_in_one_by_one(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        two_policies(log)
+        assert (await reader.follower.follow()).policy_version == 3
+        assert (await reader.refused()).code == "log_unwitnessed"
+        log.files["1/policy/4"] = log.head(later(minutes=2), "charlie").encode()
+        assert (await reader.follower.follow()).policy_version == 4
+
+    play(tmp_path, scene)
+
+
+def test_the_head_kept_for_a_policy_may_be_below_the_one_held(tmp_path: Path) -> None:
+    """The hub had it before: it is of this log, and satisfies the policy before (§15.4)."""
+
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        two_policies(log)
+        log.files["1/policy/4"] = log.head(later(minutes=1), "charlie", size=log.size - 1).encode()
+        assert (await reader.follower.follow()).policy_version == 4
+
+    play(tmp_path, scene)
+
+
+def test_the_head_kept_for_a_policy_needs_the_quorum_before_it(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        two_policies(log)
+        log.files["1/policy/4"] = log.head(later(minutes=1), *BOTH, size=log.size - 1).encode()
+        assert isinstance(await reader.refused(), LogUnwitnessed)
+
+    play(tmp_path, scene)
+
+
+def test_the_head_kept_for_a_policy_covers_it(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        two_policies(log)
+        log.files["1/policy/4"] = log.head(later(minutes=1), "charlie", size=log.size - 2).encode()
+        assert "does not cover it" in (await reader.refused()).message
+
+    play(tmp_path, scene)
+
+
+def test_the_head_kept_for_a_policy_is_of_this_log(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        fork = log.fork()
+        two_policies(log)
+        fork.grow(9)
+        log.files["1/policy/4"] = fork.head(later(minutes=1), "charlie").encode()
+        log.files.update({f"1/tile/0/000.p/{fork.size}": fork.file(f"1/tile/0/000.p/{fork.size}")})
+        assert isinstance(await reader.refused(), LogInconsistent)
+        assert reader.follower.view is not None
+        assert reader.follower.view.policy_version == 3
+
+    play(tmp_path, scene)
+
+
 # --- shards -----------------------------------------------------------------------------------------
 
 
@@ -444,14 +605,28 @@ def test_an_operators_policy_may_begin_with_a_later_shard(tmp_path: Path) -> Non
     play(tmp_path, scene, log, policy=parse_policy(log.policy_of("alpha", "bravo", "charlie")))
 
 
+def test_a_further_shard_repeats_the_policy_to_the_octet(tmp_path: Path) -> None:
+    """Under one version nobody is brought in who was not there (§14.7)."""
+
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.rotate(later(minutes=1), *BOTH)
+        other = PolicyEntry(log.policy_version, NOW, _alone(log)).encode()
+        log.entries[1][1] = other
+        log.publish(later(minutes=2), *BOTH)
+        error = await reader.refused()
+        assert isinstance(error, LogInconsistent)
+        assert "two texts" in error.message
+
+    play(tmp_path, scene)
+
+
 # --- a long way -------------------------------------------------------------------------------------
 
 
 def test_a_long_way_is_gone_in_pieces_that_are_all_under_the_head(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from candor_node.tlog import taking_up
-
     monkeypatch.setattr(taking_up, "PIECE_ENTRIES", 256)
     log = Log()
     log.grow(1_500)
@@ -478,8 +653,6 @@ def test_a_head_seen_with_the_first_piece_is_not_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that stopped on a long way has seen the head that it was going to (§15.5)."""
-    from candor_node.tlog import taking_up
-
     monkeypatch.setattr(taking_up, "PIECE_ENTRIES", 256)
     log = Log()
     log.grow(900)
@@ -498,5 +671,53 @@ def test_a_head_seen_with_the_first_piece_is_not_forgotten(
         fork.publish(later(minutes=2), *BOTH)
         reader.log = fork
         assert isinstance(await reader.refused(), LogInconsistent)
+
+    play(tmp_path, scene, log)
+
+
+def test_a_piece_that_the_head_does_not_continue_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking_up, "PIECE_ENTRIES", 256)
+    log = Log()
+    other = log.fork()
+    log.grow(700)
+    other.grow(700)
+    log.publish(NOW, *BOTH)
+
+    async def scene(reader: Reader) -> None:
+        log.files["1/tile/entries/000"] = other.file("1/tile/entries/000")
+        assert isinstance(await reader.refused(), LogInconsistent)
+        assert await reader.store.run(log_store.last_shard) is None
+
+    play(tmp_path, scene, log)
+
+
+def test_what_is_read_leads_over_the_head_seen_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that stopped on its way to a head is not led past it on another branch (§15.5)."""
+    monkeypatch.setattr(taking_up, "PIECE_ENTRIES", 256)
+    log = Log()
+    log.grow(400)
+    fork = log.fork()
+    log.grow(200)
+    fork.grow(500)
+    log.publish(NOW, *BOTH)
+    fork.publish(later(minutes=1), *BOTH)
+
+    async def scene(reader: Reader) -> None:
+        log.files[f"1/tile/entries/001.p/{log.size - 256}"] = log.files["1/tile/entries/001"] = None
+        log.files[f"1/tile/entries/002.p/{log.size - 512}"] = log.files["1/tile/entries/002"] = None
+        await reader.refused()
+        held = await reader.store.run(log_store.last_shard)
+        assert held is not None
+        assert (held.entries.size, held.seen_size) == (256, log.size)
+        reader.log = fork
+        signed = parse_checkpoint(await fork.get("1/checkpoint"))
+        following = await reader.follower._begin()
+        policy = parse_policy(fork.policy_of("alpha", "bravo", "charlie"))
+        with pytest.raises(LogInconsistent):
+            await reader.follower._taking_up.take_up(following, signed, NOW, policy)
 
     play(tmp_path, scene, log)

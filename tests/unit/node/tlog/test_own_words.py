@@ -74,15 +74,6 @@ def commitment(number: int) -> bytes:
     return request_commitment(envelope(number).statement)
 
 
-@pytest.fixture(autouse=True)
-def whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the tables of messages."""
-    from candor_node.app import MIGRATIONS
-    from tests.unit.node.tlog import scenes
-
-    monkeypatch.setattr(scenes, "ALL_MIGRATIONS", MIGRATIONS)
-
-
 # --- heartbeats --------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,13 @@ from candor_node.tlog.member import MemberRules
 from candor_node.tlog.witness import PolicyRules, Witness
 from candor_node.tlog.witness_folder import StandingWitness, look, make
 from candor_node.tlog.witness_http import Listen, serving
-from candor_proto.errors import AlreadyExists, ConfigInvalid, InputInvalid, StoreUnusable
+from candor_proto.errors import (
+    AlreadyExists,
+    ConfigInvalid,
+    InputInvalid,
+    LogInconsistent,
+    StoreUnusable,
+)
 from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.policy import parse_policy
 from candor_proto.tlog.signatures import verify_signature
@@ -434,6 +440,31 @@ def test_a_member_does_not_cosign_over_an_entry_that_breaks_the_rules(tmp_path: 
         verdict = await witness.add_checkpoint(asked(log, size + 2))
         assert verdict.status == 422
         assert b"breaks its rules" in verdict.body
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("more", [0, 4], ids=["same size", "larger"])
+def test_a_member_is_not_led_past_what_it_cosigned_itself(tmp_path: Path, more: int) -> None:
+    """The hub has one branch cosigned, and serves another one with enough other witnesses (§15.5)."""
+
+    async def scene(reader: Reader) -> None:
+        log, witness = reader.log, await with_keys(reader)
+        log.publish(NOW, *BOTH)
+        await reader.follower.follow()
+        fork, size = log.fork(), log.size
+        fork.grow(2)
+        assert (await witness.add_checkpoint(asked(fork, size))).status == 200
+        log.grow(2 + more)
+        log.publish(later(minutes=1), "bravo", "charlie")
+        assert isinstance(await reader.refused(), LogInconsistent)
+        (kept,) = await reader.contradictions()
+        assert kept.kind == "forked-log"
+        # What it cosigned is what it goes on with.
+        reader.log = fork
+        fork.grow()
+        fork.publish(later(minutes=2), *BOTH)
+        assert (await reader.follower.follow()).size == fork.size
 
     play(tmp_path, scene)
 

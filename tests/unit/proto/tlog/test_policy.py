@@ -132,6 +132,8 @@ def _policy(*lines: str) -> bytes:
         b"quorum none\x00\n",
         b"# \x7f\nquorum none\n",
     ],
+    # The keys are drawn: as names of tests they would differ from worker to worker.
+    ids=map(str, itertools.count(1)),
 )
 def test_what_is_no_policy_is_refused(octets: bytes) -> None:
     with pytest.raises(MalformedMessage):

@@ -1,0 +1,62 @@
+"""Witnesses that the operator adds to the policy, beside the members (docs/protocol.md §15.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from candor_hub.store import Transaction
+from candor_hub.tlog import due
+from candor_hub.tlog.post import WitnessUrl
+from candor_proto.errors import InputInvalid, MalformedMessage
+from candor_proto.ids import FederationName
+from candor_proto.tlog.note import VerifierKey, parse_vkey
+from candor_proto.tlog.policy import PolicyWitness
+
+# With the members' 24 witnesses, two signatures each, and the log's own two they fill 64 lines.
+MAX_OUTSIDE = 14
+
+
+def read_outside(text: str) -> tuple[PolicyWitness, ...]:
+    """The `witness <name> <vkey> <url>` lines of a file; empty lines and `#` comments are passed over.
+
+    Raises InputInvalid naming the line.
+    """
+    found: list[PolicyWitness] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        items = line.split()
+        if not items or items[0].startswith("#"):
+            continue
+        if items[0] != "witness" or len(items) != 4:
+            raise InputInvalid(
+                f"Line {number} is no witness.", remedy="Write: witness NAME VKEY URL, one a line."
+            )
+        try:
+            key: VerifierKey = parse_vkey(items[2])
+            WitnessUrl.parse(items[3])
+        except (MalformedMessage, InputInvalid) as error:
+            raise InputInvalid(f"Line {number}: {error.message}", remedy=error.remedy) from None
+        found.append(PolicyWitness(items[1], key, items[3]))
+    if len(found) > MAX_OUTSIDE:
+        raise InputInvalid(f"At most {MAX_OUTSIDE} witnesses can be added.")
+    return tuple(found)
+
+
+def set_outside(
+    tx: Transaction,
+    federation: FederationName,
+    witnesses: Sequence[PolicyWitness],
+    needed: int,
+    now: datetime,
+) -> int | None:
+    """Ask these from now on, and need the signatures of `needed` of them besides the members' quorum.
+
+    The version of the policy that says so, None if it has to wait for another one to come into force, or
+    changes nothing. Raises InputInvalid or MalformedMessage.
+    """
+    if not 0 <= needed <= len(witnesses):
+        raise InputInvalid(f"Of {len(witnesses)} witnesses at most {len(witnesses)} can be needed.")
+    tx.log.set_outside(witnesses)
+    tx.log.set_fact(due.OUTSIDE_THRESHOLD, str(needed) if needed else "")
+    due.policy_text(tx, federation, tx.log.shards())
+    return due.log_policy(tx, federation, now)
