@@ -39,6 +39,7 @@ from candor_certs.requests import certificate_request
 from candor_certs.store import key_pem
 from candor_hub.app import Hub
 from candor_hub.config import Config, load_config
+from candor_hub.driver import single
 from candor_hub.founding import Wishes, found, open_directory, open_store
 from candor_hub.running import set_up_process
 from candor_proto.budget import Quota
@@ -230,8 +231,10 @@ async def _start_hub(folder: Path) -> tuple[str, Callable[[], dict[str, float]],
 
     def figures() -> dict[str, float]:
         with hub._store.read() as tx:
-            ledger, waiting = tx.ledger.count(), sum(tx.mailbox.waiting_counts().values())
-        return {"commits": hub._store.commits, "ledger": ledger, "waiting": waiting}
+            # Every envelope accepted has a number, one after the other.
+            accepted = single(tx.envelopes._connection, "SELECT max(number) FROM envelopes") or 0
+            waiting = sum(tx.mailbox.waiting_counts().values())
+        return {"commits": hub._store.commits, "accepted": accepted, "waiting": waiting}
 
     return f"127.0.0.1:{hub.ports.hub}", figures, hub.stop
 

@@ -174,7 +174,7 @@ async def hub_client(address: str, folder: Path, rounds: int, figures: Any) -> d
         "kilobytes_per_stream": (attached["kilobytes"] - before["kilobytes"]) / len(nodes),
         "server_cpu_seconds": end["cpu_seconds"] - start["cpu_seconds"],
         "commits": end["commits"] - start["commits"],
-        "ledger": end["ledger"] - start["ledger"],
+        "ledger": end["accepted"] - start["accepted"],
         "waiting": end["waiting"],
     }
 

@@ -349,6 +349,16 @@ def tell(demo: Demo) -> None:
         partial["coverage"]["sentence"],
     )
     demo.start_node(off)
+    deadline = time.monotonic() + READY_SECONDS
+    while not (told := demo.node(ASKER, "lookups", "list", "--news")["lookups"]):
+        if time.monotonic() > deadline:
+            raise StepFailed(f"the answer of {off.node} did not amend the lookup in {READY_SECONDS} s")
+        time.sleep(0.3)
+    expect(
+        told[0]["lookup_id"] == partial["lookup_id"] and told[0]["overall"] == "NO_RECORD",
+        "its machine is on again: the late answer amends the result, and whoever asked is told",
+    )
+    say(f"{told[0]['news']}: {'; '.join(told[0]['changed'])}")
 
     step(9, "The decision falls: the record is voided, and every copy with it")
     withdraw(

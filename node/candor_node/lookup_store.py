@@ -376,6 +376,9 @@ def _write_opening(opening: Opening) -> str:
 
 
 def _read_opening(text: str) -> Opening:
+    """Raises Expired once it was destroyed (`accountability.openings`)."""
+    if not text:
+        raise Expired("What this lookup asked was destroyed: its two years are over.")
     stored = json.loads(text)
     return Opening(
         Particulars(**stored["particulars"]),

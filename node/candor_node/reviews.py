@@ -184,6 +184,7 @@ def build(db: Database, week: Week, now: datetime) -> Review:
         _use(inside),
         _approvals(db, week),
         _marks(db, week),
+        _late_matches(entries),
         _counted("Changes of users", "Who was registered, given or denied access.", entries, _USER_CHANGES),
         _counted("Administrators' views", "What administrators looked at.", entries, _VIEWS),
         _counted(
@@ -342,6 +343,28 @@ def _marks(db: Database, week: Week) -> Section:
         if each.removed_at is not None and week.start <= each.removed_at < week.end:
             rows.append(("mark removed", each.mark_id, each.removed_by))
     return Section("Sensitive subjects", "Marks set and taken away.", ("WHAT", "MARK", "BY"), tuple(rows))
+
+
+def _late_matches(entries: Iterable[Entry]) -> Section:
+    """Out of the ledger, which says the same in every later week."""
+    what = {"lookup.late_match": "came late", "lookup.seen": "acknowledged"}
+    rows = [
+        (
+            entry.refs.get("search_id", "-")[:12],
+            what[entry.event],
+            entry.at.strftime("%Y-%m-%d %H:%MZ"),
+            str(entry.details.get("by", "-")),
+        )
+        for entry in entries
+        if entry.event in what
+    ]
+    return Section(
+        "Late matches",
+        "Candidates that came after a result had been shown, and who said that they had seen them. What "
+        "nobody has acknowledged by now is under `lookups list --news`.",
+        ("LOOKUP", "WHAT", "WHEN", "BY"),
+        tuple(rows),
+    )
 
 
 def _counted(title: str, words: str, entries: Iterable[Entry], events: Sequence[str]) -> Section:

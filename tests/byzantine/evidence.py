@@ -20,11 +20,14 @@ from candor_node.tlog import log_store
 from candor_proto.errors import CandorError
 from candor_verify.errors import Refused
 from candor_verify.evidence import verify_evidence
+from candor_verify.log import check_log, first_policy
 from candor_verify.policy import parse_policy
 from candor_verify.proof import Judge
+from candor_verify.report import Report
+from candor_verify.source import FolderSource
 
 if TYPE_CHECKING:
-    from tests.byzantine.world import World
+    from tests.byzantine.world import ByzantineFederation, World
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,13 @@ def judged(world: World, octets: bytes, kept: Kept) -> list[str]:
     if (case.kind, case.accused.rpartition("/")[2]) != (kept.kind, kept.accused):
         return [f"candor-verify takes it for {case.kind} against {case.accused}"]
     return []
+
+
+def log_findings(fed: ByzantineFederation) -> list[str]:
+    """What `candor-verify log` finds in the files of the hub's honest half, from its first policy on."""
+    source, report = FolderSource(fed.hub_config.log), Report("the log")
+    check_log(source, parse_policy(first_policy(source)), fed.clock.now(), report)
+    return [f"the log does not verify: {finding}" for finding in report.findings]
 
 
 def policy(world: World) -> bytes:

@@ -34,7 +34,8 @@ from candor_proto.signing import SignedStatement
 from candor_proto.statements import Answer, Evaluation, Lookup, Target, classes_of
 from candor_records.records import canonical
 from candor_wire.codec import Envelope, MessageKind
-from tests.federation import OFFICER, instead
+from tests.byzantine.patching import instead
+from tests.federation import OFFICER
 from tests.simulator.federation import Party
 
 SHAPE = LookupShape.DETAILED

@@ -165,7 +165,9 @@ class LyingNetwork(Network):
         self.replies["GetDirectory"] = replying
 
     def honest(self) -> None:
-        """It has had enough of lying."""
+        """It has had enough of lying, and has forgotten what passed."""
+        self.delivered.clear()
+        self.handed_in.clear()
         self.delivers = self.takes = everything
         self.replies.clear()
         self.frames = None

@@ -3,7 +3,7 @@
 Of every case, whatever it expects:
 - no result was ever "no record", unless that is the truth and everybody who was asked has answered;
 - nobody but the liar is accused, in the evidence of any party;
-- databases and ledgers of all who are honest verify, and no quota was charged or exceeded wrongly;
+- databases, ledgers and the log of all who are honest verify, and no quota was charged or exceeded wrongly;
 - of a local failure nothing shows: the asker's frames (kinds, counts, sizes, order, times) and what its
   commands say are those of the twin, in which the owner has no such record.
 """
@@ -28,7 +28,8 @@ import structlog
 from candor_node import local_server
 from tests.byzantine.case import Case, Covered, Expected, Liar, Proved, Refused
 from tests.byzantine.cases import CASES
-from tests.byzantine.evidence import evidence_at, objections
+from tests.byzantine.evidence import evidence_at, log_findings, objections
+from tests.byzantine.patching import undo
 from tests.byzantine.world import ACCOUNTS, LOG, NOT_ASKED, ROW, SOMEBODY_ELSE, ByzantineFederation, World
 from tests.history import Fault, Name
 from tests.simulator.faults import Plan
@@ -73,6 +74,9 @@ class Verdict:
 
     complaints: tuple[str, ...]
     seen: Seen
+
+
+NOTHING = Seen((), ())
 
 
 def judge(case: Case) -> Verdict:
@@ -202,12 +206,15 @@ async def _played(cases: Sequence[Case], fed: ByzantineFederation, logs: list[An
     async with _running(fed):
         for case in cases:
             fed.network.honest()
-            verdicts[case.name] = await _judged(case, World(fed, logs, _watched(case.expect)))
-    found = fed.look()
+            try:
+                verdicts[case.name] = await _judged(case, World(fed, logs, _watched(case.expect)))
+            finally:
+                undo()
+    found, log = fed.look(), log_findings(fed)
     for case in cases:
         faults = [str(fault) for fault in found if _inexcusable(fault, case)]
         verdict = verdicts[case.name]
-        verdicts[case.name] = replace(verdict, complaints=(*verdict.complaints, *faults))
+        verdicts[case.name] = replace(verdict, complaints=(*verdict.complaints, *faults, *log))
     return verdicts
 
 
@@ -217,8 +224,8 @@ async def _judged(case: Case, world: World) -> Verdict:
         await case.play(world)
     except Exception:
         # Of several cases in one scene the others are to be heard as well.
-        return Verdict((traceback.format_exc(),), await _seen(world))
-    seen = await _seen(world)
+        return Verdict((traceback.format_exc(),), NOTHING)
+    seen = await _seen(world) if case.local else NOTHING
     if case.local:
         await world.month_ends()
         seen = Seen((*seen.frames, *(later := await _seen(world)).frames), (*seen.screens, *later.screens))
@@ -269,9 +276,8 @@ async def _covered(world: World, words: str, overall: str, where: str, at: str) 
     complaints, said = [], await world.shown(where, at)
     if words not in said:
         complaints.append(f"{where} at {at} does not say {words!r}:\n{said}")
-    results = world.overall()
-    if overall and (not results or results[-1] != overall):
-        complaints.append(f"the result is not {overall}: {results}")
+    if overall and world.overall() != overall:
+        complaints.append(f"the result is not {overall}: {world.overall() or 'none'}")
     return complaints
 
 
@@ -288,7 +294,7 @@ async def _proved(world: World, kind: str, by: str) -> list[str]:
 
 async def _never(world: World, case: Case) -> list[str]:
     complaints = []
-    if "NO_RECORD" in (results := world.overall()) and not case.no_record:
+    if "NO_RECORD" in (results := world.results()) and not case.no_record:
         complaints.append(f"silently no record: {results}")
     if (
         case.no_record

@@ -15,6 +15,7 @@ from tests.byzantine import runner
 from tests.byzantine.case import Case, Covered, Play, Proved, Refused
 from tests.byzantine.cases import CASES
 from tests.byzantine.evidence import Kept
+from tests.byzantine.hub import flipped
 from tests.byzantine.runner import judge
 from tests.byzantine.world import World
 
@@ -85,6 +86,16 @@ def test_a_ledger_that_does_not_verify() -> None:
         world.charlie.node.store.run_sync(spoil)
 
     assert "broken ledger at charlie" in complaints(replace(named("an answer dropped"), play=play))
+
+
+def test_a_log_that_does_not_verify() -> None:
+    async def play(world: World) -> None:
+        await named("an answer dropped").play(world)
+        for bundle in (world.hub.config.log / "1/tile/entries").rglob("*"):
+            if bundle.is_file():
+                bundle.write_bytes(flipped(bundle.read_bytes(), -1))
+
+    assert "the log does not verify" in complaints(replace(named("an answer dropped"), play=play))
 
 
 LOCAL = "garbage shares"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from google.protobuf import text_format
 
 from candor_hub.app import Hub
 from candor_hub.config import Config
-from candor_node import doors, request_store
+from candor_node import doors, ledger, request_store
 from candor_node.accountability import reviewing
 from candor_node.accountability.reviewing import Reviewed
 from candor_node.app import Node
@@ -102,6 +103,9 @@ class World:
     watched: str = ""
     refusals: list[tuple[str, str]] = field(default_factory=list)
     searches: list[LookupId] = field(default_factory=list)
+    requests: list[RequestId] = field(default_factory=list)
+    # The last entry of alpha's ledger before the case.
+    entries: int = 0
     before: Mapping[str, str] = field(default_factory=dict)
     noted: Counter[str] = field(default_factory=Counter)
     view: LogView | None = None
@@ -150,7 +154,9 @@ class World:
 
     async def request(self, view: SearchView) -> RequestId:
         """alpha asks for the record behind the first hit."""
-        return await self.fed.disclose(self.alpha, view.row.search_id, 1)
+        request_id = await self.fed.disclose(self.alpha, view.row.search_id, 1)
+        self.requests.append(request_id)
+        return request_id
 
     async def requested(
         self, request_id: RequestId, *states: RequesterState, seconds: float = 600.0
@@ -209,6 +215,7 @@ class World:
         """What the watched party holds from here on is compared with what it holds in the end."""
         await self.settle(3.0)
         self.began = asyncio.get_running_loop().time()
+        self.entries = (await self.alpha.node.store.run(ledger.head))[0]
         if self.watched:
             self.before = self.holds(self.party(self.watched))
             self.noted = self.notes(self.watched)
@@ -268,16 +275,30 @@ class World:
 
     async def shown(self, where: str, at: str = "alpha") -> str:
         """What a command says, as text."""
-        return await shown(self.party(at).node, where)
+        return await shown(self.party(at).node, where, self.searches, self.requests)
 
-    def overall(self) -> list[str]:
-        """Every result that alpha was ever shown, also such as were amended since."""
-        return self.alpha.node.store.run_sync(_results)
+    def results(self) -> list[str]:
+        """Every result that alpha was shown since the case began, whatever it was amended to since."""
+        return [
+            overall for _, overall in self.alpha.node.store.run_sync(partial(_results, after=self.entries))
+        ]
+
+    def overall(self) -> str:
+        """What alpha is shown of the lookup that the case made last, or of the last one there is."""
+        shown = self.alpha.node.store.run_sync(partial(_results, after=self.entries))
+        own = [
+            overall
+            for search_id, overall in shown
+            if not self.searches or search_id == str(self.searches[-1])
+        ]
+        return own[-1] if own else ""
 
 
-async def shown(node: Node, where: str) -> str:
-    """What a command of a node says, without ids and times that differ from run to run."""
-    service, context = LocalServicer(node), None
+async def shown(
+    node: Node, where: str, searches: Sequence[LookupId] = (), requests: Sequence[RequestId] = ()
+) -> str:
+    """What a command of a node says; of `searches` and `requests` alone, if any are given."""
+    service, context, named = LocalServicer(node), None, {str(one) for one in searches}
     doors._entered.set(Entered(Actor("roe", ALL_ROLES), signed_in=False))
     match where:
         case "status":
@@ -285,11 +306,14 @@ async def shown(node: Node, where: str) -> str:
         case "lookups show":
             found = await service.ListLookups(pb.ListLookupsRequest(), context)  # type: ignore[arg-type]
             message = pb.ListLookupsResponse()
-            for each in found.lookups:
+            for each in (each for each in found.lookups if not named or each.lookup_id in named):
                 one = pb.GetLookupRequest(lookup_id=each.lookup_id, in_passing=True)
                 message.lookups.append((await service.GetLookup(one, context)).lookup)  # type: ignore[arg-type]
         case "requests list":
-            message = await service.ListRequests(pb.ListRequestsRequest(), context)  # type: ignore[arg-type]
+            listed = await service.ListRequests(pb.ListRequestsRequest(), context)  # type: ignore[arg-type]
+            message = pb.ListRequestsResponse(received=listed.received)
+            asked = {str(one) for one in requests}
+            message.sent.extend(each for each in listed.sent if not asked or each.request_id in asked)
         case "recalls list":
             recalls = RecallServicer(node)
             message = await recalls.ListRecalls(recall_local_pb2.ListRecallsRequest(), context)  # type: ignore[arg-type]
@@ -335,12 +359,13 @@ def _declined(db: Database) -> list[str]:
     return ["DECLINED" for (requester,) in rows if requester]
 
 
-def _results(db: Database) -> list[str]:
+def _results(db: Database, after: int) -> list[tuple[str, str]]:
     rows = db.execute(
-        "SELECT details ->> '$.overall' FROM ledger WHERE event IN ('lookup.shown', 'lookup.amended')"
-        " ORDER BY number"
+        "SELECT refs ->> '$.search_id', details ->> '$.overall' FROM ledger"
+        " WHERE event IN ('lookup.shown', 'lookup.amended') AND number > ? ORDER BY number",
+        [after],
     )
-    return [row[0] for row in rows]
+    return rows.fetchall()
 
 
 ROW = make_row(sharing="GREEN")

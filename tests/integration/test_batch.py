@@ -7,6 +7,8 @@ import csv
 import io
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from candor_node import batch_file, batch_results, flight_store
 from candor_node.app import Node
 from candor_node.batch_store import DONE, BatchRecord
 from candor_node.batches import Order
+from candor_node.mail_store import InboxRow
 from candor_proto.ids import LookupShape, Purpose
-from tests.federation import OFFICER, Federation, eventually, federation, question
+from tests.federation import OFFICER, Federation, eventually, federation, instead, question
 from tests.records import make_row
 
 ORDER = Order(Purpose.J_APPLICANT, LookupShape.DETAILED, "REQ-2026-17", "CONSENT-88", "Inv. Dana Roe", 10.0)
@@ -265,6 +268,47 @@ def test_a_node_that_is_away_leaves_rows_incomplete_and_amends_them_when_it_is_b
             await back.stop()
 
     play(tmp_path, scene, agencies=2)
+
+
+def test_a_row_whose_answer_waited_for_a_fresh_index_has_its_match_once_there_is_one(tmp_path: Path) -> None:
+    """§7.8: nobody is asked for it a second time."""
+    go = asyncio.Event()
+
+    def hold(node: Node) -> None:
+        if node.config.node == "bravo":
+            process = node.answerer.process
+
+            async def wait(row: InboxRow) -> None:
+                await go.wait()
+                await process(row)
+
+            instead(node.answerer, "process", wait)
+
+    async def scene(fed: Federation) -> None:
+        alpha, bravo = fed.nodes
+        await fed.file(bravo, [make_row(**_filed(0))])
+        order = Order(**{**vars(ORDER), "wait_seconds": 1.0})
+        record = await alpha.batches.start(order, file_of([person(0)]))
+        await finished(alpha, record.batch_id)
+        node, indexes = bravo.config.node_id, alpha.indexes.indexes
+        fresh = indexes[node]
+        old = replace(fresh.head, issued_at=fresh.head.issued_at - timedelta(hours=37))
+        indexes[node] = replace(fresh, head=old)
+        go.set()
+        (row,) = await eventually(
+            lambda: written(alpha, record.batch_id), lambda rows: "stale index" in rows[0]["coverage"], 30
+        )
+        assert (row["outcome"], row["not_answered"]) == ("INCOMPLETE", "bravo (stale index)")
+        before = await sent(alpha)
+        await alpha.batches.landing.look_again()
+        assert (await written(alpha, record.batch_id))[0]["outcome"] == "INCOMPLETE"
+        indexes[node] = fresh
+        await alpha.batches.landing.look_again()
+        (row,) = await written(alpha, record.batch_id)
+        assert (row["outcome"], row["owners"], row["late"]) == ("MATCH", "bravo", "bravo")
+        assert await sent(alpha) == before
+
+    play(tmp_path, scene, agencies=2, wrap=hold)
 
 
 def test_what_is_left_of_quotas_is_asked_before_a_batch_and_shows_in_its_rows(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ VECTORS = ROOT / "tests" / "vectors" / "protocol"
 READER = ROOT / "tests" / "javascript" / "read.mjs"
 SECONDS = 300
 
-# What needs the tables of matching.md §1, which stand in our Python modules only (protocol-gaps.md 64).
+# What needs the tables of matching.md §1, which stand in our Python modules only (protocol-gaps.md 70).
 NOT_COVERED = {
     ("check-opening", "opening_not_another_person"),
     ("check-opening", "opening_not_another_plan"),
@@ -39,7 +39,14 @@ def node() -> str:
 def _read(node: str, folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:
     """Exit status, and the reader's report of each file of a folder of vectors."""
     command = [node, str(READER), "--json", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,  # with a terminal of another job's behind it Node.js stops
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
     assert done.stdout, done.stderr
     return done.returncode, {report["file"]: report for report in json.loads(done.stdout)["files"]}
 

@@ -104,8 +104,15 @@ class Log:
         insert_many(self._connection, "log_waiting", ("opening", "kind", "at", "entry"), rows)
 
     def waits(self) -> bool:
-        """Whether anything does."""
-        return single(self._connection, "SELECT number FROM log_waiting LIMIT 1") is not None
+        """Whether anything does, or a rotation that was asked for has its next step to take."""
+        return (
+            single(
+                self._connection,
+                "SELECT 1 WHERE EXISTS (SELECT 1 FROM log_waiting)"
+                " OR EXISTS (SELECT 1 FROM meta WHERE name = 'log-rotation')",
+            )
+            is not None
+        )
 
     def waiting_count(self) -> int:
         return single(self._connection, "SELECT count(*) FROM log_waiting") or 0

@@ -38,7 +38,7 @@ from candor_proto.tlog.entries import (
     request_commitment,
 )
 from candor_proto.tlog.note import COSIGNATURE_ML_DSA_44, VerifierKey
-from candor_proto.tlog.policy import members_policy
+from candor_proto.tlog.policy import PolicyWitness, members_policy
 from candor_proto.tlog.state import directory_state
 from candor_proto.tlog.statements import WITNESS_KEY, witness_name
 from candor_wire.codec import Envelope, MessageKind
@@ -132,13 +132,24 @@ def log_policy(tx: Transaction, federation: FederationName, now: datetime) -> in
 
 def policy_text(tx: Transaction, federation: FederationName, shards: Sequence[ShardRecord]) -> bytes:
     """The policy of this moment (§15.4): the newest shard, and the one before it or the one to come."""
+    threshold = int(tx.log.fact(OUTSIDE_THRESHOLD) or 0)
+    return policy_with(tx, federation, shards, tx.log.outside(), threshold)
+
+
+def policy_with(
+    tx: Transaction,
+    federation: FederationName,
+    shards: Sequence[ShardRecord],
+    outside: Sequence[PolicyWitness],
+    threshold: int,
+) -> bytes:
+    """The policy with these witnesses of the operator; raises MalformedMessage or LimitExceeded."""
     keys = [key for shard in shards[-2:] for key in shard.verifier_keys]
     witnesses = [
         (one.node, VerifierKey(witness_name(federation, one.node), COSIGNATURE_ML_DSA_44, one.ml_dsa_key))
         for one in tx.logged.active_witnesses()
     ]
-    threshold = int(tx.log.fact(OUTSIDE_THRESHOLD) or 0)
-    return members_policy(keys, witnesses, tx.log.outside(), threshold)
+    return members_policy(keys, witnesses, outside, threshold)
 
 
 def log_rules(tx: Transaction, values: Mapping[str, int], now: datetime) -> None:

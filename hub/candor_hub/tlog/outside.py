@@ -56,7 +56,7 @@ def set_outside(
     """
     if not 0 <= needed <= len(witnesses):
         raise InputInvalid(f"Of {len(witnesses)} witnesses at most {len(witnesses)} can be needed.")
+    due.policy_with(tx, federation, tx.log.shards(), witnesses, needed)
     tx.log.set_outside(witnesses)
     tx.log.set_fact(due.OUTSIDE_THRESHOLD, str(needed) if needed else "")
-    due.policy_text(tx, federation, tx.log.shards())
     return due.log_policy(tx, federation, now)

@@ -178,10 +178,9 @@ class Openings:
 
     async def _draw(self, shard: int, name: str, before: Month, rate: int) -> Drawn | None:
         try:
-            signed = await self._proofs.checkpoint(shard, f"draw/{name}")
+            signed = await self._proofs.draw(shard, name)
         except UnknownObject:
             return None
-        await self._proofs.check_seen(shard, signed)
         start = await self._size_before(shard, before)
         draw = Draw(signed.checkpoint, min(start, signed.checkpoint.size), rate)
         own = await self._store.run(lambda db: own_lookups.logged_between(db, shard, draw.start, draw.end))
@@ -192,10 +191,7 @@ class Openings:
         """The size of the newest draw of a shard up to this month; 0 without any."""
         for _ in range(MONTHS_LOOKED_BACK):
             try:
-                signed = await self._proofs.checkpoint(shard, f"draw/{month}")
+                return (await self._proofs.draw(shard, str(month))).checkpoint.size
             except UnknownObject:
                 month = month.before
-                continue
-            await self._proofs.check_seen(shard, signed)
-            return signed.checkpoint.size
         return 0

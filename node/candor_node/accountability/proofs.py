@@ -16,19 +16,27 @@ from candor_certs.chain import verify_directory_certificate
 from candor_node.accountability import held_heads
 from candor_node.clock import Clock
 from candor_node.store import Store
-from candor_node.tlog import watching
+from candor_node.tlog import log_store, watching
 from candor_node.tlog.follower import Follower
 from candor_node.tlog.view import LogView
 from candor_node.tlog.watching import Place
 from candor_proto import merkle
 from candor_proto.accountability.file_form import LoggedPart
 from candor_proto.accountability.trust import DirectoryKey, Trust
-from candor_proto.errors import LogInconsistent, LogUnwitnessed, NotLogged, ProofInvalid, UnknownObject
+from candor_proto.errors import (
+    CandorError,
+    LogInconsistent,
+    LogUnwitnessed,
+    NotLogged,
+    ProofInvalid,
+    UnknownObject,
+)
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.merkle import CompactRange
 from candor_proto.signing import VerifyingKey
 from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.entries import log_origin
+from candor_proto.tlog.policy import Policy, parse_policy
 from candor_proto.tlog.proof import LogProof
 from candor_proto.tlog.tiles import TILE_WIDTH, TileReader, consistency_proof, inclusion_proof, tile_width
 
@@ -150,16 +158,35 @@ class Proofs:
 
     async def checkpoint(self, shard: int, name: str) -> SignedCheckpoint:
         """A checkpoint that the hub keeps, verified under the policy in force. Raises UnknownObject."""
+        signed = await self._kept(shard, name)
+        self.view().policy.verify(signed, self._clock.now())
+        return signed
+
+    async def draw(self, shard: int, name: str) -> SignedCheckpoint:
+        """The checkpoint of a draw: one of the log that was followed, witnessed by the policy of its time.
+
+        Raises UnknownObject, LogUnwitnessed, and as `_check_seen`.
+        """
+        signed, now = await self._kept(shard, f"draw/{name}"), self._clock.now()
+        size = signed.checkpoint.size
+        # A head that brings a policy into force is judged by the one before (§15.4).
+        known = await self._store.run(lambda db: log_store.policies_before(db, shard, size))
+        *others, last = [self.view().policy, *(parse_policy(each.text) for each in reversed(known))]
+        if not any(_stands(policy, signed, now) for policy in others):
+            last.verify(signed, now)
+        await self._check_seen(shard, signed)
+        return signed
+
+    async def _kept(self, shard: int, name: str) -> SignedCheckpoint:
         try:
             signed = parse_checkpoint(await self._follower.files.get(f"{shard}/{name}"))
         except UnknownObject:
             raise UnknownObject(f"The hub keeps no checkpoint {name} of shard {shard} of the log.") from None
         if signed.checkpoint.origin != log_origin(self._federation, shard):
             raise LogInconsistent("The hub serves a checkpoint of another log.")
-        self.view().policy.verify(signed, self._clock.now())
         return signed
 
-    async def check_seen(self, shard: int, signed: SignedCheckpoint) -> None:
+    async def _check_seen(self, shard: int, signed: SignedCheckpoint) -> None:
         """Whether a checkpoint is one of the log that was followed; raises LogInconsistent or NotLogged."""
         view, small = self.view(), signed.checkpoint
         large = (await self._head(shard, view)).checkpoint
@@ -172,6 +199,14 @@ class Proofs:
             merkle.verify_consistency(small.size, large.size, proof, small.root, large.root)
         except ProofInvalid:
             raise LogInconsistent("The checkpoint is not one of the log that was followed here.") from None
+
+
+def _stands(policy: Policy, signed: SignedCheckpoint, now: datetime) -> bool:
+    try:
+        policy.verify(signed, now)
+    except CandorError:
+        return False
+    return True
 
 
 def subtree_roots(reader: TileReader, size: int, tree_size: int) -> tuple[bytes, ...]:

@@ -263,6 +263,14 @@ def first_policy(db: Database) -> KnownPolicy | None:
     return KnownPolicy(*row) if row else None
 
 
+def policies_before(db: Database, shard: int, size: int) -> list[KnownPolicy]:
+    """The two newest policies that stand before this size of a shard, the newest first."""
+    rows = db.execute(
+        f"{_POLICY} shard < ?1 OR (shard = ?1 AND position < ?2) ORDER BY version DESC LIMIT 2", [shard, size]
+    ).fetchall()
+    return [KnownPolicy(*row) for row in rows]
+
+
 def enforce_policy(db: Database, version: int) -> None:
     """A head that the policy before satisfies covers this one's entry."""
     db.execute("UPDATE tlog_policies SET in_force = 1 WHERE version = ?", [version])

@@ -14,8 +14,8 @@ from tests.byzantine import forging
 from tests.byzantine.case import Case, Covered, Liar, Play, Proved, Refused
 from tests.byzantine.forging import Lie, answers_with, answers_with_octets, fields, first_element
 from tests.byzantine.hub import Passing, changing, dropping, flipped
+from tests.byzantine.patching import instead
 from tests.byzantine.world import World
-from tests.federation import instead
 
 SECTION = "answer"
 ANSWER = MessageKind.ANSWER
@@ -225,11 +225,13 @@ def _screening(answer: Answer) -> Answer:
 
 
 def hub(name: str, does: str, play: Play, shown: str, overall: str = "INCOMPLETE") -> Case:
-    return Case(name, Liar.HUB, does, Covered(shown, overall), play, SECTION)
+    moves_time = play in (late, after_its_life)
+    together = "" if moves_time else "lookups"
+    return Case(name, Liar.HUB, does, Covered(shown, overall), play, SECTION, together=together)
 
 
 def owner(name: str, does: str, play: Play, shown: str = INVALID, overall: str = "INCOMPLETE") -> Case:
-    return Case(name, Liar.OWNER, does, Covered(shown, overall), play, SECTION)
+    return Case(name, Liar.OWNER, does, Covered(shown, overall), play, SECTION, together="answers")
 
 
 def proved(name: str, does: str, play: Play, kind: str) -> Case:

@@ -14,8 +14,8 @@ from candor_wire.limits import MAX_DIRECTORY_BYTES
 from candor_wire.v1 import hub_pb2
 from tests.byzantine.case import Case, Covered, Liar, Play, Refused
 from tests.byzantine.hub import Serve, altered, flipped, shown_by, with_head
+from tests.byzantine.patching import instead
 from tests.byzantine.world import World
-from tests.federation import instead
 
 SECTION = "directory"
 
@@ -148,9 +148,9 @@ async def an_old_one_beside_a_newer_log(world: World) -> None:
 async def days_without_a_head(world: World) -> None:
     """bravo's index is two days old; the log goes on."""
     instead(world.bravo.node.publishing, "_publish_due", _nothing_due)
-    for _ in range(10):
-        world.fed.clock.advance(hours=4)
-        await world.settle(70.0)
+    for _ in range(3):
+        world.fed.clock.advance(hours=13)
+        await world.settle(65.0)
     await world.ask()
 
 

@@ -221,11 +221,15 @@ async def request_handed_on(world: World) -> None:
 
 
 def hub(name: str, does: str, play: Play, shown: str) -> Case:
-    return Case(name, Liar.HUB, does, Covered(shown, "MATCH", REQUESTS), play, SECTION)
+    together = "" if play is request_out_of_its_life else "disclosures"
+    return Case(name, Liar.HUB, does, Covered(shown, "MATCH", REQUESTS), play, SECTION, together=together)
 
 
 def owners(name: str, does: str, play: Play, shown: str, **how: Any) -> Case:
-    return Case(name, Liar.OWNER, does, Covered(shown, "MATCH", REQUESTS), play, SECTION, **how)
+    together = "disclosures" if how.get("prepared", True) else ""
+    return Case(
+        name, Liar.OWNER, does, Covered(shown, "MATCH", REQUESTS), play, SECTION, together=together, **how
+    )
 
 
 def proved(name: str, does: str, play: Play, **how: Any) -> Case:

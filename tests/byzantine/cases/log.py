@@ -328,6 +328,26 @@ def _unsorted_commitments(world: World, log: ForgedLog) -> list[bytes]:
     return [entry[:-64] + entry[-32:] + entry[-64:-32]]
 
 
+def _too_many_commitments(world: World, log: ForgedLog) -> list[bytes]:
+    entry = Requests((bytes(32),)).encode()
+    many = b"".join(number.to_bytes(32, "big") for number in range(300))
+    return [entry[:-36] + (300).to_bytes(4, "big") + many]
+
+
+async def two_worlds(world: World) -> None:
+    """alpha and charlie are shown two logs, each with a quorum; one day alpha is shown charlie's."""
+    fork = _grown(ForgedLog.of(world))
+    fork.publish(_now(world), *HELPERS)
+    fork.serve(world)
+    assert await world.follow() is None
+    await world.ask()
+    world.lies.honest()
+    await world.fed.publish(world.bravo)
+    await world.fed.publish(world.charlie)
+    await world.settle(5.0)
+    await world.follow()
+
+
 # --- policies --------------------------------------------------------------------------------------------
 
 
@@ -576,6 +596,7 @@ ENTRIES = tuple(
             _statement_of_nobody,
         ),
         ("an entry of no kind", "logs an entry of a kind that does not exist", _no_entry),
+        ("too many commitments", "logs 300 lookups in one entry", _too_many_commitments),
         ("commitments out of order", "logs lookups in an order that says something", _unsorted_commitments),
     )
 )
@@ -587,12 +608,13 @@ OTHERS = (
         "log_unwitnessed",
         together="",
     ),
-    refused(
+    Case(
         "a directory ahead of the log",
+        Liar.HUB,
         "shows a version, without bravo, that it never logged",
+        Refused("not_logged"),
         a_directory_ahead_of_the_log,
-        "not_logged",
-        together="",
+        "directory",
     ),
     Case(
         "a frozen log",
@@ -621,6 +643,13 @@ PROVED = (
         "another root for one size",
         "signs two logs of one size",
         another_root,
+        "forked-log",
+        Liar.HUB_AND_WITNESSES,
+    ),
+    proved(
+        "a split view",
+        "shows alpha and charlie two logs, until they meet",
+        two_worlds,
         "forked-log",
         Liar.HUB_AND_WITNESSES,
     ),

@@ -17,8 +17,8 @@ from candor_wire.v1 import hub_pb2
 from tests.byzantine import forging
 from tests.byzantine.case import Case, Covered, Liar, Play, Proved, Refused
 from tests.byzantine.hub import Passing, Serve, changing, dropping, flipped
+from tests.byzantine.patching import instead
 from tests.byzantine.world import World
-from tests.federation import instead
 
 SECTION = "lookup"
 # A refusal is a signed answer as well: the replay table and the outbox hold it.
@@ -67,7 +67,6 @@ async def denied_for_good(world: World) -> None:
 async def replayed(world: World) -> None:
     """The same lookup to bravo once more, in an envelope that is not the same octet for octet."""
     await world.ask()
-    await world.begin()
     (envelope,) = [one for to, one in world.lies.delivered if to == "bravo" and one.kind is LOOKUP]
     await world.lies.deliver("bravo", envelope, envelope)
     await world.settle()
@@ -363,7 +362,9 @@ def _plain(world: World) -> Envelope:
 
 
 def hub(name: str, does: str, play: Play, shown: str, overall: str = "INCOMPLETE") -> Case:
-    return Case(name, Liar.HUB, does, Covered(shown, overall), play, SECTION)
+    lasts = play in (held_back_for_a_day, a_version_that_never_comes)
+    together = "" if lasts else "lookups"
+    return Case(name, Liar.HUB, does, Covered(shown, overall), play, SECTION, together=together)
 
 
 def member(name: str, does: str, play: Play, code: str, by: str = "hub") -> Case:

@@ -62,17 +62,27 @@ async def altered(world: World) -> None:
     assert (await recalled(world, request)).state is RecallState.SENT
 
 
+async def acknowledgement_altered(world: World) -> None:
+    """A bit of what alpha says is another one: bravo asks again."""
+    request = await held(world)
+    spoil = changing(ACK, lambda one: replace(one, body=flipped(one.body, 1500)))
+    world.lies.delivers = spoil
+    assert (await recalled(world, request)).state is RecallState.SENT
+    world.refusals += [("bravo", note) for note in world.notes("bravo")]
+    await world.begin()
+
+
 async def held_back_for_days(world: World) -> None:
-    """The notice is kept for four days; it is sent again, and acted on then."""
+    """The notice is kept for two days; it is sent again, and acted on then."""
     request = await held(world)
     world.lies.delivers = dropping(NOTICE)
     await recalled(world, request)
-    for _ in range(4):
-        world.fed.clock.advance(hours=23)
-        await world.settle(120.0)
+    for _ in range(2):
+        world.fed.clock.advance(hours=20)
+        await world.settle(70.0)
     world.lies.honest()
-    world.fed.clock.advance(hours=72)
-    await world.settle(120.0)
+    world.fed.clock.advance(hours=20)
+    await world.settle(70.0)
     (recall,) = await world.bravo.node.store.run(lambda db: recall_store.list_sent(db, 9))
     assert recall.state is RecallState.ACTED
 
@@ -158,7 +168,7 @@ CASES = (
     ),
     hub(
         "a recall delayed by days",
-        "keeps the notice for four days: alpha forgets when it comes",
+        "keeps the notice for two days: alpha forgets when it comes",
         held_back_for_days,
         'state: "acted"',
     ),
@@ -181,6 +191,14 @@ CASES = (
         Refused("sealed_data_invalid", "alpha"),
         altered,
         SECTION,
+    ),
+    forger(
+        "an acknowledgement altered",
+        "changes a bit of the sealed acknowledgement: bravo asks again",
+        acknowledgement_altered,
+        "sealed_data_invalid",
+        Liar.HUB,
+        "bravo",
     ),
     forger(
         "a recall that nobody sent",

@@ -113,6 +113,19 @@ def test_nobody_who_was_asked_about_stands_in_a_review(store: Store) -> None:
     assert "laceholderson" not in told
 
 
+def test_late_matches_show_and_who_acknowledged_them(store: Store) -> None:
+    refs = {"search_id": "ab" * 16}
+
+    def happen(db: Database) -> None:
+        ledger.append(db, NOW, "lookup.late_match", refs, {"revision": 1, "candidates": 1})
+        ledger.append(db, NOW + MINUTE, "lookup.seen", refs, {"revisions": 1, "by": ASKER})
+
+    store.run_sync(happen)
+    late, seen = rows(opened(store), "Late matches")
+    assert (late[0], late[1], late[3]) == ("abababababab", "came late", "-")
+    assert (seen[0], seen[1], seen[3]) == ("abababababab", "acknowledged", ASKER)
+
+
 def test_failed_sign_ins_disabled_users_and_leavers_show(store: Store) -> None:
     def happen(db: Database) -> None:
         users.sign_in(db, NOW, CLERK, "wrong", Operation.VIEW_STATUS)

@@ -16,7 +16,7 @@ from candor_node.tlog import contradictions
 from candor_node.tlog.contradictions import Contradiction
 from candor_proto.accountability.evidence import Item, Kind
 from candor_proto.disclosure import RequesterState
-from candor_proto.errors import CandorError, NotLogged, UnknownObject
+from candor_proto.errors import CandorError, NotEvidence, NotLogged, UnknownObject
 from candor_proto.segment import address
 from candor_proto.tlog.checkpoint import Checkpoint
 from candor_proto.tlog.statements import HEARTBEAT, Heartbeat, received_bits
@@ -219,6 +219,21 @@ def test_evidence_whose_parts_are_not_logged_is_not_exported(tmp_path: Path) -> 
             await exported(alpha, one.number)
         with pytest.raises(UnknownObject):
             await exported(alpha, 99)
+
+    play(tmp_path, scene)
+
+
+def test_evidence_that_does_not_hold_is_not_exported(tmp_path: Path) -> None:
+    """Nobody is accused of what would not convince a stranger."""
+
+    async def scene(fed: Federation, alpha: Node, bravo: Node) -> None:
+        statement = bravo.keys.signing.sign("index-head", Planted(bravo, []).head.encode())
+        items: dict[str, Item] = {"first": statement, "second": statement}
+        noticed = Noticed(Kind.TWO_HEADS, "bravo", items, noticing.owner_member(bravo.config.node_id))
+        now = alpha.clock.now()
+        number = await alpha.store.run(lambda db: evidence_store.keep(db, noticed, now))
+        with pytest.raises(NotEvidence):
+            await exported(alpha, number)
 
     play(tmp_path, scene)
 

@@ -17,7 +17,7 @@ from candor_proto.accountability.judgement import verify_evidence
 from candor_proto.accountability.trust import Trust
 from candor_proto.directory import MemberStatus
 from candor_proto.disclosure import Outcome
-from candor_proto.errors import CandorError
+from candor_proto.errors import CandorError, NotEvidence
 from candor_proto.ids import FederationName, LookupShape
 from candor_proto.merkle import EMPTY_ROOT, root
 from candor_proto.record import commit
@@ -27,11 +27,13 @@ from candor_proto.statements import AnswerStatus, Target
 from candor_proto.tlog import tiles
 from candor_proto.tlog.checkpoint import Checkpoint
 from candor_proto.tlog.entries import (
+    MemberEntry,
     Requests,
     Statement,
     head_entry,
     log_origin,
     member_entry,
+    parse_entry,
     request_commitment,
 )
 from candor_proto.tlog.policy import parse_policy
@@ -542,6 +544,21 @@ def forked_log_by_a_log_of_the_accuser(court: Court) -> Evidence:
 
 
 @framing
+def forked_log_under_the_signatures_of_another_head(court: Court) -> Evidence:
+    honest = court.log.signed(3)
+    made = replace(honest, checkpoint=Checkpoint(court.log.origin, 3, bytes(32)))
+    return honest_pair(court, 3, 3, second=made, prefix_root=bytes(32))
+
+
+@framing
+def forked_log_under_one_signature_of_the_log(court: Court) -> Evidence:
+    """Who broke the classical key of the log alone accuses nobody."""
+    made = court.log.keys.sign(Checkpoint(court.log.origin, 3, bytes(32)), NOW)
+    one = replace(made, signatures=made.signatures[:1])
+    return honest_pair(court, 3, 3, second=one, prefix_root=bytes(32))
+
+
+@framing
 def forked_log_of_two_shards(court: Court) -> Evidence:
     other = LogScene(shard=2, names=court.log.names, entries=[b"opened", b"one", b"two"])
     return honest_pair(court, 3, 3, second=other.signed(), prefix_root=root(other.entries))
@@ -638,6 +655,25 @@ def two_lookups_one_of_them_by_the_accuser(court: Court) -> Evidence:
 
 
 @framing
+def two_lookups_under_the_member_entry_of_the_accuser(court: Court) -> Evidence:
+    """The accuser signs both in the other's name, and shows the own key."""
+    found = misdeeds.two_lookups(court)
+    parts = {name: court.owner.signing.sign("lookup", found.part(name).body) for name in ("first", "second")}
+    return changed(found, **parts, asker_member=court.part("member owner"))
+
+
+@framing
+def two_lookups_under_a_member_entry_that_was_never_logged(court: Court) -> Evidence:
+    """The accuser makes an entry that gives the other's name its own key."""
+    found = misdeeds.two_lookups(court)
+    parts = {name: court.owner.signing.sign("lookup", found.part(name).body) for name in ("first", "second")}
+    entry = parse_entry(found.logged("asker_member").entry)
+    assert isinstance(entry, MemberEntry)
+    made = replace(entry, signing_key=court.owner.signing.public.value)
+    return changed(found, **parts, asker_member=replace(found.logged("asker_member"), entry=made.encode()))
+
+
+@framing
 def two_lookups_of_two_askers(court: Court) -> Evidence:
     """Somebody else takes the id that this asker drew."""
     made = court.parties.draft("other", lookup_id=court.draft.lookup.lookup_id)
@@ -717,6 +753,26 @@ class LogElsewhere(LogScene):
         super().__post_init__()
         self.origin = "elsewhere.example/log/1"
         self.keys = LogKeys.generate(self.origin)
+
+
+def test_a_log_that_went_on_in_another_shard_contradicts_nothing() -> None:
+    """After a rotation a policy names the logs of both shards, and the later one is smaller (§14.7)."""
+    court = Court()
+    second = LogScene(shard=2, names=(), entries=[b"opened", b"one", b"two"])
+    text = "".join(
+        f"log {key.encode()}\n" for key in (*court.log.keys.verifier_keys, *second.keys.verifier_keys)
+    )
+    trust = Trust(parse_policy(f"{text}quorum none\n".encode()), LATER)
+    rolled_back: dict[str, Item] = {"first": court.log.signed(), "second": second.signed(now=LATER)}
+    forked: dict[str, Item] = {
+        "first": court.log.signed(3),
+        "second": second.signed(),
+        "proof": (),
+        "prefix_root": root(second.entries),
+    }
+    for kind, items in ((Kind.ROLLED_BACK_LOG, rolled_back), (Kind.FORKED_LOG, forked)):
+        with pytest.raises(NotEvidence, match="two logs"):
+            verify_evidence(court.evidence(kind, items, "hub"), trust)
 
 
 def test_a_namesake_in_another_federation_accuses_nobody() -> None:

@@ -84,6 +84,15 @@ def _lookup_of_other_targets(court: Court) -> AnswerReceipt:
     return replace(receipt, lookup=statement, request_logged=court.part("other lookup"))
 
 
+def _lookup_in_anothers_name(court: Court) -> AnswerReceipt:
+    """The asker signs it, and it says somebody else asks; the owner answers to that other."""
+    lookup = replace(court.draft.lookup, asker=OTHER)
+    statement = court.asker.signing.sign("lookup", lookup.encode())
+    court.enter("forged", Requests((request_commitment(statement),)).encode())
+    receipt = _answer(court, asker=OTHER, lookup=lookup.digest())
+    return replace(receipt, lookup=statement, request_logged=court.part("forged"))
+
+
 WRONG: dict[str, tuple[Change, type[CandorError]]] = {
     "the answer of another owner": (lambda court: _receipt_of(court, owner=OTHER), IdentityMismatch),
     "the lookup of another asker": (lambda court: _receipt_of(court, asker=OTHER), IdentityMismatch),
@@ -133,6 +142,13 @@ WRONG: dict[str, tuple[Change, type[CandorError]]] = {
             court, evaluations=replace(court.owner, seed=bytes(32)).evaluate(court.draft.lookup).evaluations
         ),
         ProofInvalid,
+    ),
+    "a lookup in another agency's name": (_lookup_in_anothers_name, IdentityMismatch),
+    "an answer in another agency's name": (lambda court: _answer(court, node=OTHER), IdentityMismatch),
+    "an answer to another asker": (lambda court: _answer(court, asker=OTHER), IdentityMismatch),
+    "an answer in another federation": (
+        lambda court: _answer(court, federation=FederationName("elsewhere.example")),
+        IdentityMismatch,
     ),
     "an owner that was not asked": (_lookup_of_other_targets, IdentityMismatch),
 }
