@@ -38,7 +38,7 @@ def test_twice_around_and_every_state_is_the_same(tmp_path: Path) -> None:
             desk.make_witness(member)
         desk.settle()
         get = get_of(desk)
-        for shard in (2, 3):
+        for shard in range(2, 7):
             before = desk.read().last
             desk.hub.directory.revoke(members[shard - 2].node, desk.now) if shard == 3 else None
             rotate(desk)
@@ -54,7 +54,8 @@ def test_twice_around_and_every_state_is_the_same(tmp_path: Path) -> None:
                 ended.signed.checkpoint.root,
             )
             origins = {log.key.name for log in parse_policy(policy.text).logs}
-            assert origins == {ended.signed.checkpoint.origin, begun.signed.checkpoint.origin}
+            # §15.4: of the newest four, so that what an auditor asks for after two years can be proved.
+            assert origins == {one.signed.checkpoint.origin for one in reading.shards[-4:]}
             assert begun.state.directory == ended.state.directory
             assert begun.state.directory_state() == ended.state.directory_state()
             assert begun.state.witness_keys() == ended.state.witness_keys()
