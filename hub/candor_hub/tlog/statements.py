@@ -107,9 +107,10 @@ class Statements:
                 return
             if known is not None and said.issued_at <= known.issued_at:
                 raise Rollback(f"{node} has handed in a younger witness key already.")
-            others = {one.key.key for one in tx.log.outside()}
-            if tx.logged.witness_key_is_taken(node, held) or others & set(held):
-                raise AlreadyExists("Another witness has this key.", remedy="Make new ones.")
+            if tx.logged.witness_key_is_taken(node, held):
+                raise AlreadyExists("Another member has this witness key.", remedy="Make new ones.")
+            if {one.key.key for one in tx.log.outside()} & set(held):
+                raise AlreadyExists("A witness of the operator has this key.", remedy="Make new ones.")
             tx.logged.set_witness(
                 WitnessRecord(node, said.ed25519_key, said.ml_dsa_key, said.issued_at, statement)
             )
