@@ -37,7 +37,7 @@ def test_a_file_of_too_many_items_is_refused(read: Callable[[bytes], object], it
     octets = b'{\n "a": [\n  ' + b",\n  ".join([item] * count) + b"\n ]\n}\n"
     with pytest.raises((CandorError, Refused)) as refused:
         read(octets)
-    assert refused.value.code == "limit_exceeded"
+    assert getattr(refused.value, "code", "") == "limit_exceeded"
 
 
 @pytest.mark.parametrize("read", READERS)
