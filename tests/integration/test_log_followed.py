@@ -105,7 +105,7 @@ def test_a_node_that_reads_no_head_for_a_day_asks_nobody_and_answers_nobody(tmp_
         )
         assert waiting.inbox_dropped == 0
         reconnect(bravo)
-        await bravo.follower.follow()
+        bravo.follower.wake()
         answered = (await asking).result
         assert answered is not None
         assert answered.coverage.complete
