@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 MAX_FILE_OCTETS = 96 * 1024 * 1024
 # Far above what a file of ours has; what is read of one must fit a small machine.
-MAX_ITEMS, MAX_CONTAINERS = 1 << 21, 100_000
+MAX_ITEMS, MAX_CONTAINERS = 2_000_000, 100_000
 MAX_TEXT_CHARACTERS = 4096
 Value = None | str | int | Sequence["Value"] | Mapping[str, "Value"]
 
