@@ -93,7 +93,7 @@ class Gatherer:
         """Look up answers that waited only for a fresh index of their owner, once one is held (§7.8)."""
         found = await self._store.run(partial(lookup_store.waiting_for_index, now=self._clock.now()))
         for search_id, targets in found.items():
-            now, indexes = self._clock.now(), self._indexes.indexes
+            now, indexes = self._clock.now(), self._indexes.vouched()
             fresh = [
                 (lookup_id, node)
                 for lookup_id, node in targets

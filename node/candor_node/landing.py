@@ -156,7 +156,7 @@ class Landing:
 
     async def look_again(self) -> None:
         """Look up answers that waited only for a fresh index of their owner, once one is held (§7.8)."""
-        now, indexes = self._clock.now(), self._indexes.indexes
+        now, indexes = self._clock.now(), self._indexes.vouched()
         for lookup_id, node in await self._store.run(partial(flight_store.waiting_for_index, now=now)):
             index = indexes.get(node)
             if index is None or index.head.is_stale(now):

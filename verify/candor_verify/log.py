@@ -162,6 +162,8 @@ def first_policy(source: Source) -> bytes:
     bundle = source.read(f"1/{tile_path(None, 0, width)}", MAX_BUNDLE_OCTETS)
     for entry in map(parse_entry, decode_bundle(bundle or b"", width)):
         if isinstance(entry, PolicyEntry):
+            if entry.version != 1:
+                raise Malformed(f"The log begins with policy version {entry.version}, and not with 1.")
             if not entry.text.isascii():
                 raise Malformed("The log's first policy is not ASCII.")
             return entry.text

@@ -20,6 +20,8 @@ from candor_proto.errors import CandorError
 from candor_proto.tlog.checkpoint import SignedCheckpoint
 from candor_proto.tlog.tiles import consistency_proof, prefix_root
 
+# A hub that contradicts itself without end proves it no better, and must not fill the disk.
+MAX_KEPT, MAX_OCTETS = 20, 64 * 1024 * 1024
 FORKED, ROLLED_BACK = "forked-log", "rolled-back-log"
 FALSE_DIRECTORY, TWO_DIRECTORIES = "false-directory", "two-directories"
 
@@ -39,7 +41,14 @@ class Contradiction:
 
 
 def keep(db: Database, found: Contradiction, now: datetime) -> None:
-    """Remember it; the same pair once."""
+    """Remember it; the same pair once, and of each kind no more than the limits above."""
+    rows, octets = db.execute(
+        "SELECT count(*), coalesce(sum(length(first) + length(second)), 0) FROM tlog_contradictions"
+        " WHERE kind = ?",
+        [found.kind],
+    ).fetchone()
+    if rows >= MAX_KEPT or (rows and octets + len(found.first) + len(found.second) > MAX_OCTETS):
+        return
     db.execute(
         "INSERT INTO tlog_contradictions (kind, origin, first, second, extra, at) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
@@ -63,6 +72,12 @@ def kept(db: Database) -> list[Contradiction]:
         Contradiction(kind, origin, first, second, json.loads(extra), number, from_milliseconds(at))
         for kind, origin, first, second, extra, number, at in rows
     ]
+
+
+def kinds(db: Database) -> list[tuple[str, datetime]]:
+    """Kind and time of all of them, the oldest first."""
+    rows = db.execute("SELECT kind, at FROM tlog_contradictions ORDER BY number").fetchall()
+    return [(kind, from_milliseconds(at)) for kind, at in rows]
 
 
 def two_roots(first: SignedCheckpoint, second: SignedCheckpoint) -> Contradiction | None:

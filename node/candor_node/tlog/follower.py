@@ -311,8 +311,8 @@ class Follower:
 
 def _alarms(db: Database) -> tuple[str, ...]:
     found = [
-        f"The hub signed what contradicts itself ({one.kind}, {one.at:%Y-%m-%d %H:%M} UTC): both are kept "
+        f"The hub signed what contradicts itself ({kind}, {at:%Y-%m-%d %H:%M} UTC): both are kept "
         "as evidence; report it to the other members."
-        for one in contradictions.kept(db)
+        for kind, at in contradictions.kinds(db)
     ]
     return (*found, *log_store.strange(db))

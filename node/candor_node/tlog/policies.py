@@ -45,9 +45,14 @@ async def first_entries(files: LogFiles, federation: FederationName, shard: int)
 async def first_policy(
     files: LogFiles, federation: FederationName, shard: int = 1
 ) -> tuple[int, PolicyEntry]:
-    """Position and entry of a shard's first policy, unverified: that of shard 1 is compared by people."""
+    """Position and entry of a shard's first policy, unverified: that of shard 1 is compared by people.
+
+    That one has version 1 (§14.5). Under another number it would stay in force, and never meet the log's own.
+    """
     for position, entry in enumerate(await first_entries(files, federation, shard)):
         if isinstance(entry, PolicyEntry):
+            if shard == 1 and entry.version != 1:
+                raise LogInconsistent(f"The log begins with policy version {entry.version}, and not with 1.")
             return position, entry
     raise MalformedMessage("The log does not begin with a policy.")
 

@@ -70,6 +70,11 @@ def closed(view: LogView | None, now: datetime, missing: Sequence[str]) -> LogUn
     """What is raised where the log is too old to be relied on, or was never read."""
     if view is None:
         since = "This node has not seen a witnessed head of the federation's log yet"
+    elif view.time_of_witness > now:
+        since = (
+            f"The newest head of the federation's log was witnessed at {view.time_of_witness:%Y-%m-%d %H:%M} "
+            f"UTC, and this machine's clock says {now:%Y-%m-%d %H:%M}: how old it is cannot be told"
+        )
     else:
         since = (
             f"No head of the federation's log has been witnessed since {view.time_of_witness:%Y-%m-%d %H:%M} "

@@ -23,6 +23,8 @@ from candor_proto.tlog.proof import LogProof, parse_proof
 T = TypeVar("T")
 
 MAX_FILE_OCTETS = 96 * 1024 * 1024
+# Far above what a file of ours has; what is read of one must fit a small machine.
+MAX_ITEMS, MAX_CONTAINERS = 1 << 21, 100_000
 MAX_TEXT_CHARACTERS = 4096
 Value = None | str | int | Sequence["Value"] | Mapping[str, "Value"]
 
@@ -37,7 +39,7 @@ class LoggedPart:
 
 def encode_file(value: Mapping[str, Value]) -> bytes:
     """The one spelling; raises LimitExceeded for a file above 96 MiB."""
-    octets = (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode("ascii")
+    octets = (_FORM.encode(value) + "\n").encode("ascii")
     if len(octets) > MAX_FILE_OCTETS:
         raise _too_large()
     return octets
@@ -47,14 +49,29 @@ def parse_file(octets: bytes) -> Fields:
     """The keys of a file, still to be read one by one."""
     if len(octets) > MAX_FILE_OCTETS:
         raise _too_large()
+    if octets.count(b",") > MAX_ITEMS or octets.count(b"[") + octets.count(b"{") > MAX_CONTAINERS:
+        raise LimitExceeded("A file with more items than any receipt, piece of evidence or opening has.")
     try:
         value = json.loads(octets.decode("ascii"))
-        again = (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode("ascii")
+        canonical = _is_form_of(octets, value)
     except (ValueError, RecursionError):
         raise MalformedMessage("The file is no JSON text in ASCII.") from None
-    if again != octets:
+    if not canonical:
         raise NotCanonical("The file does not re-encode to itself: it was changed, or is not of Candor.")
     return Fields("the file", value)
+
+
+_FORM = json.JSONEncoder(sort_keys=True, indent=1, ensure_ascii=True)
+
+
+def _is_form_of(octets: bytes, value: object) -> bool:
+    """Whether `octets` are the one spelling, piece by piece: one of deep lists can be of any size."""
+    at = 0
+    for piece in _FORM.iterencode(value):
+        if not octets.startswith(piece.encode("ascii"), at):
+            return False
+        at += len(piece)
+    return octets[at:] == b"\n"
 
 
 def _too_large() -> LimitExceeded:

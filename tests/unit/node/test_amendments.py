@@ -296,6 +296,10 @@ def test_an_answer_that_waits_for_a_fresh_index_counts_once_there_is_one(scene: 
         scene.held.indexes[BRAVO] = replace(
             INDEXES[BRAVO], head=replace(old, issued_at=LATER, sequence=old.sequence + 1)
         )
+        scene.held.open = False  # nothing is judged while the log is closed (§15.6)
+        await scene.gatherer.look_again()
+        assert line_of(await scene.view(draft), BRAVO).state is TargetState.STALE_INDEX
+        scene.held.open = True
         await scene.gatherer.look_again()
         after = await scene.view(draft)
         assert after.result is not None

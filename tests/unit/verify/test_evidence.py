@@ -19,7 +19,11 @@ from candor_verify.proof import Judge
 from tests.accountable import Court
 from tests.misdeeds import MISDEEDS, wrong_epoch
 from tests.parties import FEDERATION, NOW
-from tests.unit.proto.accountability.test_framing import FRAMINGS, LogElsewhere
+from tests.unit.proto.accountability.test_framing import (
+    FRAMINGS,
+    LogElsewhere,
+    a_witness_that_was_restored,
+)
 from tests.unit.verify.memory_source import remembered_signatures
 from tests.unit.verify.scene import Chain, chained, court_of, judge_of
 
@@ -46,6 +50,12 @@ def test_an_honest_party_is_not_accused(name: str, court: Court) -> None:
     evidence = FRAMINGS[name](court)
     with pytest.raises(Refused):
         verify_evidence(evidence.encode(), judge_of(court), CHAIN.root)
+
+
+def test_a_witness_that_was_restored_is_not_accused_by_its_two_keys(court: Court) -> None:
+    evidence, policy = a_witness_that_was_restored(court)
+    with pytest.raises(Refused, match="with one key"):
+        verify_evidence(evidence.encode(), Judge(parse_policy(policy), NOW), CHAIN.root)
 
 
 @pytest.mark.parametrize("name", MISDEEDS)

@@ -347,6 +347,22 @@ def test_a_size_beyond_all_files_ends_at_once(tmp_path: Path) -> None:
     assert len(report.findings) < 100
 
 
+def test_a_draw_is_of_the_month_of_the_logs_own_time(tmp_path: Path) -> None:
+    """A witness's clock may be a little behind it, and the month just begun (§18.1)."""
+    log = ServedLog(tmp_path)
+    log.make_policy()
+    log.keep("policy/2", log.publish(witnesses=()))
+    log.mail(1)
+    checkpoint = log.publish().checkpoint
+    drawn = log.keys.sign(checkpoint, log.now)
+    for witness in log.witnesses:
+        drawn = drawn.with_signatures(witness.cosign(checkpoint, log.now - timedelta(days=3)))
+    log.keep("draw/2026-03", drawn)
+    assert check(FolderSource(tmp_path), log.first_policy).findings == []
+    log.keep("draw/2026-02", drawn)
+    assert kinds(check(FolderSource(tmp_path), log.first_policy)) == {FindingClass.RULE}
+
+
 def test_a_head_signed_beyond_what_is_shown_is_a_roll_back(tmp_path: Path) -> None:
     log = grown(tmp_path)
     log.mail(1)

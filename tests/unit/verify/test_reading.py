@@ -107,6 +107,23 @@ def test_a_key_that_the_log_names_once_more_frames_nobody(log: ServedLog, tmp_pa
     assert "[evidence does not hold]" in said
 
 
+def test_an_entry_that_no_quorum_has_witnessed_yet_is_no_ground(log: ServedLog, tmp_path: Path) -> None:
+    """The hub's own signature over it is in `signed`: it may still be written otherwise (§14.6)."""
+    renamed = replace(log.parties["alpha"].member(), name="Alpha, renamed")
+    witnessed = log.publish()
+    log.append([member_entry(renamed).encode()])
+    signed = log.publish(witnesses=())
+    log.show(witnessed)
+    log.keep("signed", signed)
+    octets = two_heads(log, part(log, len(log.entries) - 1, log.sign(witnesses=())))
+    status, said = judged(log, octets, tmp_path, "--log", str(log.folder))
+    assert status == 9, said
+    assert "does not hold this entry" in said
+    log.publish()
+    status, said = judged(log, octets, tmp_path, "--log", str(log.folder))
+    assert status == 0, said
+
+
 def test_a_cosignature_of_nobody_known_is_refused(log: ServedLog, tmp_path: Path) -> None:
     logged = part(log, place_of_alpha(log))
     lines = logged.proof.signed.signatures

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from candor_node.tlog import log_store, taking_up
+from candor_node.tlog import contradictions, log_store, taking_up
 from candor_proto.errors import (
     IdentityMismatch,
     LogInconsistent,
@@ -17,6 +18,7 @@ from candor_proto.errors import (
 from candor_proto.tlog.checkpoint import parse_checkpoint
 from candor_proto.tlog.entries import PolicyEntry
 from candor_proto.tlog.policy import parse_policy
+from candor_proto.tlog.tiles import encode_bundle
 from tests.memory_log import NOW, Log, later
 from tests.unit.node.tlog.scenes import Reader, play
 
@@ -95,6 +97,27 @@ def test_a_head_below_the_one_seen_is_a_rollback(tmp_path: Path) -> None:
         assert reader.follower.view == view
         (kept,) = await reader.contradictions()
         assert kept.kind == "rolled-back-log"
+
+    play(tmp_path, scene)
+
+
+def test_a_hub_that_contradicts_itself_without_end_does_not_fill_the_disk(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        log, store = reader.log, reader.store
+        log.grow(40)
+        log.publish(NOW, *BOTH)
+        view = await reader.follower.follow()
+        for number in range(1, contradictions.MAX_KEPT + 3):
+            log.publish(later(minutes=number), *BOTH, size=log.size - number)
+            assert isinstance(await reader.refused(), Rollback)
+        assert (
+            len(await reader.contradictions()) == len(reader.follower.warnings()) == contradictions.MAX_KEPT
+        )
+        other = contradictions.Contradiction("forked-log", view.origin, b"one", b"two")
+        large = replace(other, second=bytes(contradictions.MAX_OCTETS))
+        for found in (other, large):
+            await store.run(lambda db, found=found: contradictions.keep(db, found, NOW))  # type: ignore[misc]
+        assert [one.second for one in await reader.contradictions() if one.kind == other.kind] == [b"two"]
 
     play(tmp_path, scene)
 
@@ -423,6 +446,24 @@ def test_the_first_policy_stays_the_one_that_was_seen_first(tmp_path: Path) -> N
         assert isinstance(await reader.refused(), SignatureInvalid)
         reader.log = log
         await reader.follower.follow()
+
+    play(tmp_path, scene)
+
+
+def test_a_first_policy_under_another_number_is_refused(tmp_path: Path) -> None:
+    """It would stay in force beside the log's first one, which people compare and find right (§15.4)."""
+
+    async def scene(reader: Reader) -> None:
+        log = reader.log
+        log.publish(NOW, *BOTH)
+        false = PolicyEntry(1_000, NOW, log.policy_without_witnesses)
+        path = f"1/tile/entries/000.p/{log.size}"
+        log.files[path] = encode_bundle([log.entries[0][0], *[false.encode()] * (log.size - 1)])
+        assert isinstance(await reader.refused(), LogInconsistent)
+        assert await reader.store.run(log_store.policy_in_force) is None
+        del log.files[path]
+        view = await reader.follower.follow()
+        assert (view.policy_version, view.policy.text) == (2, log.policy_of("alpha", "bravo", "charlie"))
 
     play(tmp_path, scene)
 

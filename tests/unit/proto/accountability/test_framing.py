@@ -711,6 +711,30 @@ def two_cosignatures_by_a_key_of_the_accuser(court: Court) -> Evidence:
     return changed(evidence, second=signed)
 
 
+def a_witness_that_was_restored(court: Court) -> tuple[Evidence, bytes]:
+    """It has new keys since, and forgot what it cosigned with the old ones; the policy knows both."""
+    old, new = court.log.witnesses[1], WitnessKeys.generate(witness_name(FEDERATION, OTHER))
+    logs = "".join(f"log {key.encode()}\n" for key in court.log.keys.verifier_keys)
+    lines = "".join(
+        f"witness {name} {keys.verifier_keys[1].encode()}\n"
+        for name, keys in zip("ab", (old, new), strict=True)
+    )
+    text = f"{logs}{lines}quorum none\n".encode()
+    items: dict[str, Item] = {}
+    for name, keys, head_root in (("first", old, root(court.log.entries)), ("second", new, bytes(32))):
+        checkpoint = Checkpoint(court.log.origin, len(court.log.entries), head_root)
+        signed = court.log.keys.sign(checkpoint, NOW).with_signatures(keys.cosign(checkpoint, NOW))
+        items[name] = parse_policy(text).knows(signed)
+    return court.evidence(Kind.TWO_COSIGNATURES, items, witness_name(FEDERATION, OTHER)), text
+
+
+def test_a_witness_that_was_restored_is_not_accused_by_its_two_keys() -> None:
+    court = Court()
+    evidence, policy = a_witness_that_was_restored(court)
+    with pytest.raises(NotEvidence):
+        verify_evidence(evidence, Trust(parse_policy(policy), NOW))
+
+
 # --- whatever the kind ---------------------------------------------------------------------------------
 
 

@@ -15,6 +15,8 @@ SECOND = timedelta(seconds=1)
 @pytest.mark.parametrize(
     ("behind", "age"),
     [
+        (timedelta(days=-30), LogAge.CLOSED),
+        (timedelta(minutes=-5) - SECOND, LogAge.CLOSED),
         (timedelta(minutes=-5), LogAge.CURRENT),
         (timedelta(0), LogAge.CURRENT),
         (timedelta(hours=1), LogAge.CURRENT),
