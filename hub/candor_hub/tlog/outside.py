@@ -10,8 +10,9 @@ from candor_hub.tlog import due
 from candor_hub.tlog.post import WitnessUrl
 from candor_proto.errors import InputInvalid, MalformedMessage
 from candor_proto.ids import FederationName
+from candor_proto.tlog.checkpoint import parse_checkpoint
 from candor_proto.tlog.note import VerifierKey, parse_vkey
-from candor_proto.tlog.policy import PolicyWitness
+from candor_proto.tlog.policy import PolicyWitness, parse_policy
 
 # With the members' 24 witnesses, two signatures each, and the log's own two they fill 64 lines.
 MAX_OUTSIDE = 14
@@ -56,7 +57,28 @@ def set_outside(
     """
     if not 0 <= needed <= len(witnesses):
         raise InputInvalid(f"Of {len(witnesses)} witnesses at most {len(witnesses)} can be needed.")
+    _refuse_strangers(tx, witnesses, needed)
     due.policy_with(tx, federation, tx.log.shards(), witnesses, needed)
     tx.log.set_outside(witnesses)
     tx.log.set_fact(due.OUTSIDE_THRESHOLD, str(needed) if needed else "")
     return due.log_policy(tx, federation, now)
+
+
+def _refuse_strangers(tx: Transaction, witnesses: Sequence[PolicyWitness], needed: int) -> None:
+    """A policy that needs who never signs can be ended by nobody: the next one needs them, too.
+
+    Raises InputInvalid unless `needed` of them signed the newest witnessed head (of a log that has one).
+    """
+    heads = [shard.witnessed for shard in tx.log.shards() if shard.witnessed]
+    in_force = tx.log.policy_in_force()
+    if not needed or not heads or in_force is None:
+        return
+    policy = parse_policy(in_force.text)
+    signed_by = policy.cosignatures(parse_checkpoint(heads[-1]))
+    known = {witness.key.key for witness in policy.witnesses if witness.name in signed_by}
+    signing = sum(witness.key.key in known for witness in witnesses)
+    if signing < needed:
+        raise InputInvalid(
+            f"Only {signing} of these witnesses signed the newest head, so {needed} cannot be needed yet.",
+            remedy="Set the list without --need first; with it once `candor-hub log status` says `signed`.",
+        )
