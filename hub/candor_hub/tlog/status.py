@@ -72,9 +72,9 @@ class LogStatus:
             found.append("Checkpoints carry a time that has not come: this machine's clock was set back.")
         behind = None if last.time_of_witness is None else now - last.time_of_witness
         if behind is None or behind > MAX_CURRENT:
-            since = f"since {last.time_of_witness:%Y-%m-%d %H:%M} UTC" if last.time_of_witness else "ever"
+            since = f"since {last.time_of_witness:%Y-%m-%d %H:%M} UTC" if last.time_of_witness else "yet"
             end = " Members ask and answer nothing any more." if behind and behind > MAX_LATE else ""
-            found.append(f"No head has its quorum of witnesses {since}.{end}")
+            found.append(f"No head of {last.origin} has its quorum of witnesses {since}.{end}")
         return found
 
     def as_json(self) -> dict[str, Any]:
