@@ -42,13 +42,16 @@ def examine(path: Path, now: datetime) -> list[Finding]:
     except CandorError as error:
         return [_bad("configuration", error)]
     findings = [Finding("configuration", True, f"{path}, federation {config.federation}")]
-    findings.append(_database(config))
+    database = _database(config)
+    findings.append(database)
     try:
         keys = load_keys(config.keys, config.issuing, config.federation)
     except CandorError as error:
         return [*findings, _bad("keys", error)]
     findings.append(Finding("keys", True, f"{config.keys}, readable by this user alone"))
-    return [*findings, _log(config, now), *_certificates(keys, now)]
+    if database.good:
+        findings.append(_log(config, now))
+    return [*findings, *_certificates(keys, now)]
 
 
 def _log(config: Config, now: datetime) -> Finding:

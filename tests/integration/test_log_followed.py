@@ -105,7 +105,7 @@ def test_a_node_that_reads_no_head_for_a_day_asks_nobody_and_answers_nobody(tmp_
         )
         assert waiting.inbox_dropped == 0
         reconnect(bravo)
-        await bravo.follower.follow()
+        bravo.follower.wake()
         answered = (await asking).result
         assert answered is not None
         assert answered.coverage.complete
@@ -215,7 +215,8 @@ def test_a_node_restored_from_an_old_backup_publishes_above_what_it_forgot(tmp_p
         await again.connection.first_attached.wait()
         keys = await again.store.run(witness_store.keys)
         assert keys is not None
-        # Whatever the hub logs next is witnessed after the restore.
+        # Whatever the hub logs next is witnessed after the restore; times of witness are whole seconds.
+        clock.advance(seconds=2)
         await fed.file(alpha, [make_row(agency_record_id="A-1")], settle=False)
         await eventually(lambda: again.store.run(log_store.restored_at), lambda at: at is None, seconds=20.0)
         await again.publishing.publish()

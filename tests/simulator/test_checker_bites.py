@@ -101,7 +101,8 @@ def a_search_asked_twice(fed: Federation) -> None:
     at_node(
         fed.parties[0],
         "INSERT INTO searches SELECT zeroblob(16), purpose, shape, case_number, consent, officer, created_at,"
-        " expires_at, plans, incomplete, directory_version, missing, NULL, 1, NULL, NULL, NULL FROM searches",
+        " expires_at, plans, incomplete, directory_version, missing, NULL, 1, NULL, NULL, NULL, 0, NULL"
+        " FROM searches",
     )
 
 

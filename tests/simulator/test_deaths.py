@@ -192,6 +192,7 @@ def test_an_owners_quota_holds_over_restarts_and_against_lookups_at_once(simulat
         await fed.stop_node(bravo)
         bravo.config = bravo.config.model_copy(update={"quota_elements": 160, "quota_day_share": 1})
         await fed.start_node(bravo)
+        await fed.until(bravo.node.follower.followed.is_set)
         await filed(fed, bravo)
         states: Counter[TargetState] = Counter()
         for batch in range(3):

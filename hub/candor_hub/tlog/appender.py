@@ -140,7 +140,8 @@ class Appender:
         return Appended(shard.shard, signed, 0, shard.closed)
 
     def close(self, now: datetime) -> Appended | None:
-        """Append everything that waits, then the end of the shard; None when that is more than one append.
+        """Append everything that waits, then the end of the shard; None when that is more than one append,
+        or a policy of this shard is not in force yet.
 
         What the next shard begins with waits from the same transaction on (§14.7). Raises StoreUnusable.
         """
@@ -169,6 +170,9 @@ class Appender:
     def _close(self, tx: Transaction, now: datetime) -> Appended | None:
         shards = tx.log.shards()
         shard, following = shards[-2], shards[-1]
+        policy = tx.log.newest_policy()
+        if policy is None or not policy.in_force:
+            return None  # the next shard begins with the last policy of this one
         waiting = tx.log.waiting(MAX_ENTRIES)
         batch = pack(waiting, now, all_of_it=True)
         if len(batch.numbers) < tx.log.waiting_count() or len(batch.entries) >= MAX_ENTRIES:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -29,7 +30,7 @@ from candor_proto.ids import FederationName, NodeId
 from candor_proto.statements import CLOCK_TOLERANCE
 from candor_proto.tlog.checkpoint import SignedCheckpoint
 from candor_proto.tlog.note import COSIGNATURE_ED25519, NoteSignature, VerifierKey
-from candor_proto.tlog.policy import PolicyWitness
+from candor_proto.tlog.policy import Policy, PolicyWitness
 from candor_proto.tlog.signatures import verify_signature
 from candor_proto.tlog.statements import witness_name
 from candor_proto.tlog.tiles import consistency_proof
@@ -164,6 +165,9 @@ class Asking:
                 except CandorError as error:
                     log.error("witnesses could not be asked", code=error.code, message=error.message)
                     self._again(RETRY_SECONDS)
+                except Exception as error:
+                    log.error("witnesses could not be asked", exc_info=error)
+                    self._again(RETRY_SECONDS)
         finally:
             for task in self._under_way.values():
                 task.cancel()
@@ -186,7 +190,7 @@ class Asking:
             self._known_until = loop.time() + RETRY_SECONDS
         if self._known is None:
             return
-        came = self._take_answers(head, loop.time())
+        came = self._take_answers(head, self._known.policies.in_force, loop.time())
         self._ask_all(head, self._known, loop.time())
         if came:
             await self._on_cosigned(head)
@@ -246,7 +250,7 @@ class Asking:
             task = asyncio.create_task(self._ask(witness, known.keys_of(witness), head), name=_name(head))
             self._under_way[key] = task
 
-    def _take_answers(self, head: Head, moment: float) -> bool:
+    def _take_answers(self, head: Head, policy: Policy, moment: float) -> bool:
         """Take up what came; whether it has brought signatures for `head`."""
         answers, self._answers = self._answers, []
         came = False
@@ -257,7 +261,7 @@ class Asking:
                 self._not_before[key] = moment + RETRY_SECONDS
             elif answer.head.signed.checkpoint == head.signed.checkpoint:
                 head.signed_by.add(key)
-                head.signed = _with(head.signed, answer.signatures)
+                head.signed = _with(head.signed, answer.signatures, policy)
                 came = True
         return came
 
@@ -325,9 +329,11 @@ def _verified(
     return tuple(found)
 
 
-def _with(signed: SignedCheckpoint, signatures: Sequence[NoteSignature]) -> SignedCheckpoint:
-    try:
-        return signed.with_signatures(signatures)
-    except LimitExceeded:
-        # What the policy asks for has room; a second signature of a member need not.
-        return signed.with_signatures(signatures[:1])
+def _with(signed: SignedCheckpoint, signatures: Sequence[NoteSignature], policy: Policy) -> SignedCheckpoint:
+    """A checkpoint has 64 lines: when they are full, what the policy in force does not name makes room."""
+    for some in (signatures, signatures[:1]):
+        with suppress(LimitExceeded):
+            return signed.with_signatures(some)
+    keys = [witness.key for witness in policy.witnesses]
+    named = [line for line in signatures if any(line.is_by(key) for key in keys)]
+    return policy.knows(signed).with_signatures(named)

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+import structlog
+
 from candor_hub.store import Transaction
 from candor_hub.store.log import ShardRecord
 from candor_hub.store.logged import NO_HEAD, LoggedMember
 from candor_proto.canonical import digest
 from candor_proto.directory import Directory, Member
-from candor_proto.errors import LimitExceeded
+from candor_proto.errors import LimitExceeded, MalformedMessage
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.merkle import leaf_hash
 from candor_proto.tlog.entries import (
@@ -35,6 +37,7 @@ from candor_proto.tlog.entries import (
     head_entry,
     log_origin,
     member_entry,
+    parse_entry,
     receipt_commitment,
     request_commitment,
 )
@@ -43,6 +46,8 @@ from candor_proto.tlog.policy import PolicyWitness, members_policy
 from candor_proto.tlog.state import directory_state
 from candor_proto.tlog.statements import WITNESS_KEY, witness_name
 from candor_wire.codec import Envelope, MessageKind
+
+log = structlog.get_logger(__name__)
 
 # §15.4: of how many shards, the one to come included, the policy holds the keys.
 NAMED_SHARDS, FEWEST_NAMED_SHARDS = 4, 2
@@ -85,6 +90,9 @@ def log_directory(tx: Transaction, directory: Directory, now: datetime) -> None:
     state = _state(logged, directory.denied_serials)
     entry = DirectoryEntry(directory.version, directory.issued_at, directory.chain_digest.value, state)
     rows.append((DirectoryEntry.KIND, entry.encode()))
+    for _, octets in rows:
+        # Logged, what does not parse would end the log; here it undoes what it stands for.
+        parse_entry(octets)
     tx.logged.set_members(changed)
     tx.logged.add_denied(denied)
     tx.log.wait(rows, now)
@@ -120,12 +128,20 @@ def _state(logged: Mapping[NodeId, LoggedMember], denied: Iterable[int]) -> byte
 
 
 def log_policy(tx: Transaction, federation: FederationName, now: datetime) -> int | None:
-    """Make a policy if its text would change and the last one is in force; its version."""
+    """Make a policy if its text would change and the last one is in force; its version.
+
+    Nothing is raised when none can be made: the last one stays.
+    """
     last = tx.log.newest_policy()
     shards = tx.log.shards()
     if last is None or not last.in_force or not shards:
         return None
-    text = policy_text(tx, federation, shards)
+    try:
+        text = policy_text(tx, federation, shards)
+    except (LimitExceeded, MalformedMessage) as error:
+        # A policy that cannot be made must not keep anybody from joining, or a head from being taken up.
+        log.error("the witness policy stays as it is", code=error.code, message=error.message)
+        return None
     if text == last.text:
         return None
     version = last.version + 1

@@ -6,16 +6,25 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from candor_hub.store import Transaction
+from candor_hub.store.log import ShardRecord
 from candor_hub.tlog import due
 from candor_hub.tlog.post import WitnessUrl
-from candor_proto.errors import InputInvalid, MalformedMessage
-from candor_proto.ids import FederationName
+from candor_proto.errors import InputInvalid, LimitExceeded, MalformedMessage
+from candor_proto.ids import FederationName, NodeId
 from candor_proto.tlog.checkpoint import parse_checkpoint
-from candor_proto.tlog.note import VerifierKey, parse_vkey
-from candor_proto.tlog.policy import PolicyWitness, parse_policy
+from candor_proto.tlog.note import COSIGNATURE_ML_DSA_44, KEY_OCTETS, VerifierKey, parse_vkey
+from candor_proto.tlog.policy import (
+    MAX_MEMBER_WITNESSES,
+    MAX_POLICY_OCTETS,
+    PolicyWitness,
+    members_policy,
+    parse_policy,
+)
+from candor_proto.tlog.statements import witness_name
 
 # With the members' 24 witnesses, two signatures each, and the log's own two they fill 64 lines.
 MAX_OUTSIDE = 14
+_LONGEST_NUMBER = 10
 
 
 def read_outside(text: str) -> tuple[PolicyWitness, ...]:
@@ -43,6 +52,28 @@ def read_outside(text: str) -> tuple[PolicyWitness, ...]:
     return tuple(found)
 
 
+def _check_room(
+    federation: FederationName, shard: ShardRecord, witnesses: Sequence[PolicyWitness], needed: int
+) -> None:
+    """Raises InputInvalid unless the policy has room for the lines of as many members as it may name."""
+    members = []
+    for number in range(MAX_MEMBER_WITNESSES):
+        node, key = NodeId(f"{number:040}"), number.to_bytes(KEY_OCTETS[COSIGNATURE_ML_DSA_44], "big")
+        name = witness_name(federation, node)
+        members.append((node, VerifierKey(name, COSIGNATURE_ML_DSA_44, key)))
+    # The lines of the next shard are those of this one, with a number that may be longer.
+    lines = sum(len(f"log {key.encode()}\n") + _LONGEST_NUMBER for key in shard.verifier_keys)
+    try:
+        octets = len(members_policy(shard.verifier_keys, members, witnesses, needed)) + lines
+    except LimitExceeded:
+        octets = MAX_POLICY_OCTETS + 1
+    if octets > MAX_POLICY_OCTETS:
+        raise InputInvalid(
+            f"With these witnesses a policy would have no room for {MAX_MEMBER_WITNESSES} members.",
+            remedy="Name fewer witnesses, or the Ed25519 keys of some: a line is shorter by 1,700 octets.",
+        )
+
+
 def set_outside(
     tx: Transaction,
     federation: FederationName,
@@ -57,8 +88,13 @@ def set_outside(
     """
     if not 0 <= needed <= len(witnesses):
         raise InputInvalid(f"Of {len(witnesses)} witnesses at most {len(witnesses)} can be needed.")
+    shards = tx.log.shards()
+    held = {key for one in tx.logged.witnesses() for key in (one.ed25519_key, one.ml_dsa_key)}
+    if any(witness.key.key in held for witness in witnesses):
+        raise InputInvalid("A member has the key of one of these witnesses.")
     _refuse_strangers(tx, witnesses, needed)
-    due.policy_with(tx, federation, tx.log.shards(), witnesses, needed)
+    due.policy_with(tx, federation, shards, witnesses, needed)
+    _check_room(federation, shards[-1], witnesses, needed)
     tx.log.set_outside(witnesses)
     tx.log.set_fact(due.OUTSIDE_THRESHOLD, str(needed) if needed else "")
     return due.log_policy(tx, federation, now)

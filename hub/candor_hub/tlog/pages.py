@@ -14,11 +14,15 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import structlog
+
 from candor_hub.store import Transaction
 from candor_hub.store.log import ShardRecord
 from candor_hub.tlog.files import CHECKPOINT, DRAW, POLICY, SHARDS, SIGNED, LogFiles
-from candor_proto.errors import UnknownObject
+from candor_proto.errors import StoreUnusable, UnknownObject
 from candor_proto.tlog.checkpoint import SignedCheckpoint
+
+log = structlog.get_logger(__name__)
 
 END = "end"
 _SHARD_PATH = re.compile(r"([1-9][0-9]{0,8})/(.+)\Z")
@@ -64,6 +68,8 @@ class Pages:
         # Replaced whole, never changed.
         self._shown: Mapping[int, _Shown] = {}
         self._texts: Mapping[str, bytes] = {}
+        # Files that could not be written, for instance because the disk was full.
+        self._owed: Mapping[str, bytes] = {}
 
     def get(self, path: str) -> Page:
         """The file of this path below `/log`; raises UnknownObject or StoreUnusable."""
@@ -75,7 +81,8 @@ class Pages:
         if found is None or shown is None:
             raise UnknownObject(f"There is no {path} in the log.")
         if _KEPT.match(found[2]):
-            return Page(self._files.read(path), fixed=True, text=True)
+            owed = self._owed.get(path)
+            return Page(owed or self._files.read(path), fixed=True, text=True)
         return Page(self._files.shard(int(found[1])).get(found[2], shown.size), fixed=True, text=False)
 
     def load(self, tx: Transaction) -> None:
@@ -114,7 +121,15 @@ class Pages:
 
     def _write(self, texts: Mapping[str, bytes]) -> None:
         # Not durable by themselves: the database is, and each start writes them again.
-        self._files.write(texts, durable=False)
+        owed = {**self._owed, **texts}
+        try:
+            self._files.write(owed, durable=False)
+        except StoreUnusable as error:
+            # What they say is in the database: a head goes on to its witnesses, and members read it here.
+            self._owed = owed
+            log.error("files of the log could not be written", message=error.message, remedy=error.remedy)
+        else:
+            self._owed = {}
 
 
 def _texts(shown: Mapping[int, _Shown]) -> dict[str, bytes]:

@@ -47,17 +47,19 @@ def post(url: WitnessUrl, request: bytes, context: ssl.SSLContext | None = None)
 
     Redirects are not followed: whom the policy names is asked, and nobody else.
     """
-    connection = http.client.HTTPSConnection(
+    connection = _Bounded(
         url.host, url.port, timeout=POST_SECONDS, context=context or ssl.create_default_context()
     )
     # The timeout of a socket begins anew with each octet that comes; this one does not.
-    deadline = threading.Timer(POST_SECONDS, _cut, (connection,))
+    deadline = threading.Timer(POST_SECONDS, connection.cut)
     deadline.daemon = True
     deadline.start()
     try:
         connection.request("POST", url.prefix + _PATH, request, {"Content-Type": "text/plain; charset=utf-8"})
         response = connection.getresponse()
         body = response.read(MAX_COSIGNED_BYTES + 1)
+        if connection.ended:
+            raise TimeoutError
     except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
         raise Unreachable(f"The witness at {url.host} could not be asked ({type(error).__name__}).") from None
     finally:
@@ -68,8 +70,28 @@ def post(url: WitnessUrl, request: bytes, context: ssl.SSLContext | None = None)
     return response.status, body
 
 
-def _cut(connection: http.client.HTTPSConnection) -> None:
-    held = connection.sock
-    if held is not None:
-        with suppress(OSError):
-            held.shutdown(socket.SHUT_RDWR)
+class _Bounded(http.client.HTTPSConnection):
+    """A connection that another thread can end, whatever it waits for."""
+
+    _held: socket.socket | None = None
+    ended = False
+
+    def __init__(self, host: str, port: int, *, timeout: float, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=timeout, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        plain = socket.create_connection((self.host, self.port), self.timeout)
+        # Held before the handshake, and when `sock` is given up to the response.
+        held = self._tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+        self._held = self.sock = held
+        if self.ended:
+            raise TimeoutError
+        held.do_handshake()
+
+    def cut(self) -> None:
+        self.ended = True
+        if self._held is not None:
+            with suppress(OSError):
+                # Not `SSLSocket.shutdown`, which drops the TLS state that the other thread is using.
+                socket.socket.shutdown(self._held, socket.SHUT_RDWR)

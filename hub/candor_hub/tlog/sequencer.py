@@ -90,6 +90,8 @@ class Sequencer:
         self._posts = ThreadPoolExecutor(URL_THREADS, "log-witness")
         self._wake = asyncio.Event()
         self._signed_at: datetime | None = None
+        # The newest head that `_work` has made and nobody is asked about yet.
+        self._made: Head | None = None
         self._announced = 0
         # Up to which size narrower files than needed are gone, by shard.
         self._pruned: dict[int, int] = {}
@@ -164,15 +166,22 @@ class Sequencer:
             await self._wake.wait()
             await asyncio.sleep(self._coalesce_seconds)
             self._wake.clear()
+            failed = True
             try:
-                head = await self._in_thread(self._work)
+                await self._in_thread(self._work)
+                failed = False
             except CandorError as error:
                 log.error("the log could not be written", code=error.code, message=error.message)
-                await asyncio.sleep(RETRY_SECONDS)
-                self._wake.set()
-                continue
+            except Exception as error:
+                # Without this task nothing would be logged any more, and everything accepted.
+                log.error("the log could not be written", exc_info=error)
+            # What was signed and stored wants witnesses, whatever failed behind it.
+            head, self._made = self._made, None
             if head is not None:
                 self._asking.newest(head)
+            if failed:
+                await asyncio.sleep(RETRY_SECONDS)
+                self._wake.set()
 
     async def witness(self) -> None:
         """Have heads witnessed, for ever."""
@@ -183,23 +192,21 @@ class Sequencer:
             self._signed_at - CLOCK_TOLERANCE <= now < self._signed_at + SIGNED_ANEW_AFTER
         )
 
-    def _work(self) -> Head | None:
-        """Append what is due, take a step of a rotation, sign anew if nothing was; the newest head."""
-        now, newest = self._clock.now(), None
+    def _work(self) -> None:
+        """Append what is due, take a step of a rotation, sign anew if nothing was."""
+        now = self._clock.now()
         while (appended := self._appender.append(now)) is not None:
-            newest = appended
             self._show(appended)
         closed = self._rotation.step(now)
         if closed is not None:
-            newest = closed
             self._show(closed)
-        if newest is None and self._is_due(now):
-            newest = self._appender.sign_again(now)
-            if newest is not None:
-                self._show(newest)
-        return None if newest is None else Head(newest.shard, newest.signed)
+        if self._made is None and self._is_due(now):
+            signed = self._appender.sign_again(now)
+            if signed is not None:
+                self._show(signed)
 
     def _show(self, appended: Appended) -> None:
+        self._made = Head(appended.shard, appended.signed)
         with self._store.read() as tx:
             shards = tx.log.shards()
         shard = next(each for each in shards if each.shard == appended.shard)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from candor_hub.store import Store, Transaction
 from candor_hub.store.log import ShardRecord
@@ -41,7 +42,7 @@ from candor_proto.tlog.statements import (
     WitnessKeyStatement,
     parse_statement,
 )
-from candor_proto.tlog.tiles import MAX_ENTRY_OCTETS
+from candor_proto.tlog.tiles import MAX_ENTRY_OCTETS, TILE_WIDTH
 
 # One an hour is what a node makes; whoever hands in more only makes the log grow.
 MAX_STATEMENTS_AN_HOUR = 60
@@ -108,6 +109,8 @@ class Statements:
                 raise Rollback(f"{node} has handed in a younger witness key already.")
             if tx.logged.witness_key_is_taken(node, held):
                 raise AlreadyExists("Another member has this witness key.", remedy="Make new ones.")
+            if {one.key.key for one in tx.log.outside()} & set(held):
+                raise AlreadyExists("A witness of the operator has this key.", remedy="Make new ones.")
             tx.logged.set_witness(
                 WitnessRecord(node, said.ed25519_key, said.ml_dsa_key, said.issued_at, statement)
             )
@@ -125,11 +128,12 @@ class Statements:
             )
         with self._store.read() as tx:
             shard = _check_shard(present_shard(tx), said)
-            covered = tx.log_states.requests_between(said.start, said.end, MAX_COVERED)
+            before = tx.log_states.requests_before
+            said.check_covers(before(said.end) - before(said.start))
             live = tx.logged.live_requests(said.node, now)
+            covered = tx.log_states.requests_between(said.start, said.end, MAX_COVERED) if live else []
         # Read outside of the transaction: what is logged does not change.
         commitments = self._commitments(shard, covered)
-        said.check_covers(len(commitments))
         for position, commitment in enumerate(commitments):
             if commitment in live and not said.has_received(position):
                 raise WrongStanding(
@@ -152,11 +156,14 @@ class Statements:
     def _commitments(self, shard: ShardRecord, indexes: list[int]) -> list[bytes]:
         """The commitments of the `requests` entries at these indexes, in order."""
         reader, found = self._files.shard(shard.shard), list[bytes]()
-        for index in indexes:
-            (octets,) = reader.entries(index, index + 1)
-            entry = parse_entry(octets)
-            if isinstance(entry, Requests):
-                found += entry.commitments
+        for bundle, some in groupby(indexes, lambda index: index // TILE_WIDTH):
+            # Once for all of its entries: a range may name 65,536 of them.
+            first, held = bundle * TILE_WIDTH, tuple(some)
+            entries = reader.bundle(bundle, held[-1] - first + 1)
+            for index in held:
+                entry = parse_entry(entries[index - first])
+                if isinstance(entry, Requests):
+                    found += entry.commitments
         return found
 
 

@@ -366,3 +366,46 @@ def test_a_failing_database_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
         assert failed
 
     play(tmp_path, act)
+
+
+def test_lines_that_the_policy_in_force_does_not_name_make_room_for_others(
+    tmp_path: Path,
+) -> None:
+    """With a policy to come there may be more witnesses than lines; nobody's answer is lost for that."""
+    with log_desk(tmp_path) as desk:
+        members = [desk.hub.join(name) for name in NAMES]
+        desk.settle()
+        for member in members:
+            desk.make_witness(member)
+        desk.settle()
+        with desk.hub.store.read() as tx:
+            record = tx.log.policy_in_force()
+        assert record is not None
+        policy, signed = parse_policy(record.text), parse_checkpoint(desk.shard().signed)
+        for number in range(80):
+            lines = WitnessKeys.generate(f"coming-{number}.example").cosign(signed.checkpoint, desk.now)
+            signed = asking._with(signed, lines[:1], policy)
+        for name in NAMES:
+            signed = asking._with(signed, desk.witnesses[name].cosign(signed.checkpoint, desk.now), policy)
+        assert policy.verify(signed, desk.now)
+        assert len(policy.cosignatures(signed)) == 3
+
+
+def test_a_bug_in_a_step_does_not_end_the_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "RETRY_SECONDS", 0.05)
+
+    async def act(scene: Scene) -> None:
+        read, failed = scene.asking._read, list[int]()
+
+        def once() -> Any:
+            if not failed:
+                failed.append(1)
+                raise RuntimeError("a bug of ours")
+            return read()
+
+        instead(scene.asking, "_read", once)
+        head = scene.grow()
+        await scene.until(lambda: head.taken)
+        assert failed
+
+    play(tmp_path, act)

@@ -102,6 +102,33 @@ def test_nothing_is_closed_before_its_witnesses_know_the_next_keys(tmp_path: Pat
         desk.read()
 
 
+def test_nothing_is_closed_while_a_policy_waits_to_come_into_force(tmp_path: Path) -> None:
+    """§14.7: the next shard repeats the last policy of this one, which has to be the one in force."""
+    with log_desk(tmp_path) as desk:
+        members = [desk.hub.join(name) for name in ("alpha", "bravo", "charlie", "delta")]
+        desk.settle()
+        for member in members:
+            desk.make_witness(member)
+        desk.settle()
+        with desk.hub.store.write() as tx:
+            ask_for(tx)
+        desk.rotation.step(desk.now)
+        desk.append()
+        # Made after the policy that names both shards, and logged once that one is in force.
+        desk.hub.directory.set_status(members[3].node, MemberStatus.SUSPENDED, desk.now)
+        desk.append()
+        assert desk.witness() is not None
+        assert desk.rotation.step(desk.now) is None
+        desk.append()
+        assert desk.rotation.step(desk.now) is None
+        desk.settle()
+        assert [shard.closed for shard in desk.shards()] == [True, False]
+        begun = desk.read().last
+        policy = begun.entries[1]
+        assert isinstance(policy, PolicyEntry)
+        assert b"member/delta" not in policy.text
+
+
 def test_an_empty_log_is_not_rotated(tmp_path: Path) -> None:
     with log_desk(tmp_path) as desk, pytest.raises(WrongStanding), desk.hub.store.write() as tx:
         ask_for(tx)

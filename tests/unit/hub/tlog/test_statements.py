@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from candor_hub.tlog import statements
+from candor_hub.tlog import due, outside, statements
+from candor_hub.tlog.files import ShardFiles
 from candor_proto.canonical import Writer
 from candor_proto.errors import (
     AlreadyExists,
     ClockWrong,
     IdentityMismatch,
+    InputInvalid,
     MalformedMessage,
     NotCanonical,
     NotYetValid,
@@ -27,6 +29,8 @@ from candor_proto.errors import (
 from candor_proto.ids import FederationName
 from candor_proto.signing import SigningKey
 from candor_proto.tlog.entries import Requests, Statement
+from candor_proto.tlog.note import COSIGNATURE_ML_DSA_44, VerifierKey
+from candor_proto.tlog.policy import MAX_POLICY_OCTETS, PolicyWitness
 from candor_proto.tlog.signatures import WitnessKeys
 from candor_proto.tlog.statements import HEARTBEAT, WITNESS_KEY, Heartbeat, received_bits, witness_name
 from tests.hub_members import FEDERATION, Member
@@ -242,5 +246,85 @@ def test_a_lookup_that_does_not_name_the_member_needs_no_bit(desk: LogDesk, alph
     desk.hub.submit(alpha.lookup([alpha]), alpha)
     desk.settle()
     put(desk, bravo, heartbeat(desk, bravo, received=b"\x00"))
+    desk.settle()
+    desk.read()
+
+
+def test_a_heartbeat_over_many_entries_reads_each_bundle_once(
+    desk: LogDesk, alpha: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range may name 65,536 entries: read one by one, a member would keep the hub busy for minutes."""
+    with desk.hub.store.write() as tx:
+        shard = desk.shard()
+        first = shard.size
+        for number in range(600):
+            tx.log.wait([(Requests.KIND, number.to_bytes(32, "big"))], desk.now)
+    for _ in range(3):
+        desk.append()
+    read = list[int]()
+    original = ShardFiles.bundle
+
+    def bundle(reader: ShardFiles, index: int, width: int) -> tuple[bytes, ...]:
+        read.append(index)
+        return original(reader, index, width)
+
+    monkeypatch.setattr(ShardFiles, "bundle", bundle)
+    found = desk.statements._commitments(desk.shard(), list(range(first, desk.shard().size)))
+    assert found == [number.to_bytes(32, "big") for number in range(600)]
+    assert len(read) == len(set(read))
+    # Nothing lives that names this member: its count is in the database.
+    read.clear()
+    put(desk, alpha, heartbeat_of(desk, alpha, 600))
+    assert read == []
+
+
+def heartbeat_of(desk: LogDesk, member: Member, count: int) -> Heartbeat:
+    bits, size = received_bits([True] * count), desk.shard().size
+    return Heartbeat(
+        FEDERATION, member.node, desk.shard().origin, 1, 0, size, bits, 0, 0, 0, bytes(32), desk.now
+    )
+
+
+# --- policies ------------------------------------------------------------------------------------------
+
+
+def outsiders(count: int) -> list[PolicyWitness]:
+    keys = [WitnessKeys.generate(f"w{number}.example").verifier_keys[1] for number in range(count)]
+    return [PolicyWitness(key.name, key, f"https://{key.name}/log") for key in keys]
+
+
+def test_the_key_of_an_operators_witness_is_no_members(desk: LogDesk, alpha: Member) -> None:
+    """Handed in while a policy waits, it would keep the next one from being made, and heads from counting."""
+    keys = WitnessKeys.generate(witness_name(FEDERATION, alpha.node))
+    theirs = PolicyWitness(
+        "theirs", VerifierKey("theirs", COSIGNATURE_ML_DSA_44, keys.verifier_keys[1].key), "https://w.example"
+    )
+    with desk.hub.store.write() as tx:
+        outside.set_outside(tx, FEDERATION, [theirs], 0, desk.now)
+    with pytest.raises(AlreadyExists):
+        desk.statements.put(WITNESS_KEY, desk.witness_statement(alpha, keys), desk.entry(alpha), desk.now)
+    desk.settle()
+    with desk.hub.store.write() as tx:
+        outside.set_outside(tx, FEDERATION, [], 0, desk.now)
+    desk.settle()
+    desk.statements.put(WITNESS_KEY, desk.witness_statement(alpha, keys), desk.entry(alpha), desk.now)
+    with pytest.raises(InputInvalid), desk.hub.store.write() as tx:
+        outside.set_outside(tx, FEDERATION, [theirs], 0, desk.now)
+
+
+def test_an_operators_witnesses_leave_room_for_the_members(desk: LogDesk) -> None:
+    with desk.hub.store.write() as tx:
+        assert outside.set_outside(tx, FEDERATION, outsiders(4), 1, desk.now) is not None
+    with pytest.raises(InputInvalid), desk.hub.store.write() as tx:
+        outside.set_outside(tx, FEDERATION, outsiders(12), 1, desk.now)
+
+
+def test_a_policy_that_cannot_be_made_keeps_nobody_from_joining(desk: LogDesk, alpha: Member) -> None:
+    desk.make_witness(alpha)
+    desk.settle()
+    with desk.hub.store.write() as tx:
+        tx.log.set_outside(outsiders(MAX_POLICY_OCTETS // 1_700 + 1))
+        assert due.log_policy(tx, FEDERATION, desk.now) is None
+    desk.make_witness(desk.hub.join("bravo"))
     desk.settle()
     desk.read()
