@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -126,7 +127,7 @@ def init(
             f"The root key is in {report['root_key']}: whoever has it can invent members.",
             "Move it to an offline medium now; the hub runs without it.",
         ]
-    lines.append(f"Start it with: candor-hub run --config {report['config']}")
+    lines.append(f"Start it with: candor-hub run --config {shlex.quote(str(report['config']))}")
     _print(report, as_json, lines)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from candor_hub.tlog.status import LogStatus
 
 EXIT_FINDINGS = 1
+# An ML-DSA-44 key has 1,800 characters; `log policy` and `--json` have them all.
+MAX_SHOWN_KEY = 120
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _config_option = click.option(
     "--config", "config_file", type=_FILE, help="Settings; default: CANDOR_HUB_CONFIG, else ./hub.toml."
@@ -33,12 +35,14 @@ def log_group() -> None:
 @_json_option
 def status(config_file: Path | None, as_json: bool) -> None:
     """Say how far the log is and who has witnessed it. Exit status 1 if something is wrong."""
-    from candor_hub.tlog.status import log_status
+    from candor_hub.tlog.files import LogFiles
+    from candor_hub.tlog.status import log_status, with_waiting_head
 
-    _, store = _open(config_file)
+    config, store = _open(config_file)
     try:
         with store.read() as tx:
             found = log_status(tx, _now())
+        found = with_waiting_head(found, LogFiles(config.log))
     finally:
         store.close()
     troubles = found.troubles(_now())
@@ -61,13 +65,16 @@ def _print_status(found: LogStatus) -> None:
         if shard.time_of_witness:
             click.echo(f"  witnessed as of {shard.time_of_witness:%Y-%m-%d %H:%M:%S} UTC")
         for key in shard.verifier_keys:
-            click.echo(f"  key {key}")
+            click.echo(f"  key {key if len(key) <= MAX_SHOWN_KEY else key[:MAX_SHOWN_KEY] + '…'}")
     coming = f", version {found.coming_version} waits for its quorum" if found.coming_version else ""
     click.echo(f"policy version {found.policy_version}{coming}")
     witnesses = found.policy.witnesses if found.policy else ()
-    click.echo(f"witnesses: {len(witnesses)}, of the newest witnessed head: {len(found.witnessed_by)}")
+    names, head = found.witnessed_by, "the newest witnessed head"
+    if found.waits_signed_by is not None:
+        names, head = found.waits_signed_by, "the newest head, which waits for its quorum"
+    click.echo(f"witnesses: {len(witnesses)}, of {head}: {len(names)}")
     for witness in witnesses:
-        signed = "signed " if witness.name in found.witnessed_by else "missing"
+        signed = "signed " if witness.name in names else "missing"
         click.echo(f"  {signed}  {witness.name} {witness.url}".rstrip())
     click.echo(f"directory version {found.directory_version}, witnessed {found.witnessed_directory}")
     click.echo(f"waiting to be logged: {found.waiting}")
@@ -198,9 +205,10 @@ def policy(outside: Path | None, need: int | None, config_file: Path | None, as_
     if as_json:
         click.echo(json.dumps(report, indent=2))
         return
-    click.echo(f"# policy version {report['version']}, SHA-256 {report['sha256']}")
+    # Standard output holds the policy and nothing else: a file of it has the SHA-256 that is said.
+    click.echo(f"policy version {report['version']}, SHA-256 {report['sha256']}", err=True)
     if coming is not None:
-        click.echo(f"# version {coming} waits for the quorum of this one")
+        click.echo(f"version {coming} waits for the quorum of this one", err=True)
     click.echo(str(report["text"]), nl=False)
 
 

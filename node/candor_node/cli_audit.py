@@ -228,8 +228,17 @@ def open_(
     The file is sealed to the auditor's key: nobody else reads it, not who makes it either. LOOKUP is the id
     from `audit draw`, or its beginning. It is in the ledger.
     """
+    from candor_proto.accountability.opening_file import parse_auditor_key
+    from candor_proto.errors import InputInvalid, MalformedMessage
     from candor_wire.v1 import accountability_pb2 as pb
 
+    key = auditor.read_bytes()
+    try:
+        parse_auditor_key(key)
+    except MalformedMessage:
+        raise InputInvalid(
+            f"{auditor} is no auditor's public key.", remedy="Ask the auditor for the file that ends in .pub."
+        ) from None
     person, said = person_in_charge(by), list[Any]()
 
     def parts(replies: Any) -> Any:
@@ -238,7 +247,7 @@ def open_(
                 said.append(reply)
             yield reply.octets
 
-    request = pb.OpenLookupRequest(lookup_id=lookup, auditor_key=auditor.read_bytes(), by=person)
+    request = pb.OpenLookupRequest(lookup_id=lookup, auditor_key=key, by=person)
     with running_node(config_file, by=person, stub=stub()) as node:
         size = write_parts(out, parts(node.OpenLookup(request, timeout=_LONG_SECONDS)), replace=force)
     report = {"lookup_id": said[0].lookup_id, "auditor": said[0].auditor, "file": str(out), "octets": size}

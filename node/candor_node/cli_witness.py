@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -58,7 +59,8 @@ def init_(folder: Path, name: str, policy_file: Path, as_json: bool) -> None:
         [
             f"The witness {name} is in {folder}. Give its second key and its address to the hub's operator:",
             *lines,
-            f"Next: candor-node witness run --dir {folder} --listen 0.0.0.0:8443 --certificate … --key …",
+            f"Next: candor-node witness run --dir {quote(str(folder))}"
+            " --listen 0.0.0.0:8443 --certificate … --key …",
         ],
     )
 

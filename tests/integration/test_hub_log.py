@@ -272,6 +272,35 @@ def test_one_address_cannot_take_all_connections(tmp_path: Path, monkeypatch: py
     play(tmp_path, act)
 
 
+def test_who_does_not_even_greet_cannot_take_all_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open files are the hub's too: who only connects must not use them up."""
+    monkeypatch.setattr(https, "MAX_CONNECTIONS_FROM_ONE_ADDRESS", 3)
+
+    def silent(hub: RunningHub) -> int:
+        held = [socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=5) for _ in range(6)]
+        ended = 0
+        for one in held[3:]:
+            ended += one.recv(1) == b""
+        for one in held:
+            one.close()
+        return ended
+
+    async def act(hub: RunningHub) -> None:
+        assert await asyncio.to_thread(silent, hub) == 3
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    status, _, _ = await asyncio.to_thread(request, hub, "/log/shards")
+                    break
+                except (OSError, http.client.HTTPException):
+                    await asyncio.sleep(0.05)
+        assert status == 200
+
+    play(tmp_path, act)
+
+
 def test_another_certificate_is_shown_and_its_renewal_taken_up(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate, key = tmp_path / "log.pem", tmp_path / "log.key"

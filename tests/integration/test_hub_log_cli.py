@@ -110,3 +110,19 @@ def test_witnesses_of_other_operators_are_set_and_shown(tmp_path: Path) -> None:
         assert shown["text"].endswith("quorum outside\n")
         status = hub("log", "status", "--config", config).stdout
         assert "missing  outside-one https://witness.example.org/log" in status
+    printed = hub("log", "policy", "--config", config)
+    assert printed.stdout == shown["text"]
+    assert shown["sha256"] in printed.stderr
+
+
+def test_a_witness_that_signs_nothing_yet_cannot_be_needed(tmp_path: Path) -> None:
+    config = init(tmp_path / "hub")
+    with running(config):
+        settled(config)
+    key = WitnessKeys.generate("witness.example.org").verifier_keys[1].encode()
+    file = tmp_path / "witnesses.txt"
+    file.write_text(f"witness outside-one {key} https://witness.example.org/log")
+    words = ("log", "policy", "--outside", file, "--config", config)
+    assert "Only 0 of these witnesses" in hub(*words, "--need", "1", status=2).stderr
+    assert log("policy", "--config", config)["coming"] is None
+    assert log("policy", "--outside", file, "--config", config)["coming"] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -50,7 +51,12 @@ def run(arguments: Sequence[str], now: datetime, write: Callable[[str], object] 
     except Exception as error:
         report.finding(FindingClass.UNREADABLE, options.command, f"this verifier failed: {error!r}")
     if report.instead is not None:
-        write(report.instead.decode().removesuffix("\n"))
+        policy = report.instead.decode()
+        told = {"policy": policy, "sha256": report.instead_digest}
+        write(json.dumps(told, indent=1) if options.json else policy.removesuffix("\n"))
+    elif vars(options).get("first_policy") and not options.json:
+        # Standard output is where the policy goes: to a file, as a rule.
+        print(report.text(), file=sys.stderr)
     else:
         write(report.json() if options.json else report.text())
     return report.status
@@ -81,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--from-checkpoint", type=Path, action="append", default=[], help="a checkpoint kept earlier"
     )
-    one.add_argument("--ca", type=Path, help="certificate of the authority of the server, in PEM")
+    _server_options(one)
     one.add_argument("--shard", type=int, help="this shard alone")
     one.add_argument(
         "--max-age", type=int, metavar="HOURS", help="of the newest witnessed head (24 for an address)"
@@ -103,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--log", metavar="LOCATION", help="read this log too: does it bind every key in the files?"
     )
-    one.add_argument("--ca", type=Path, help="certificate of the authority of the log's server, in PEM")
+    _server_options(one)
     one.add_argument("--opening", type=Path, action="append", default=[], help="an opening, unsealed")
     one.add_argument("--cases", type=Path, help="the agency's register of cases, one a line")
     one.set_defaults(run=_evidence)
@@ -125,7 +131,16 @@ def _log_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log", metavar="LOCATION", help="read the whole log, too, and judge by what it holds"
     )
+    _server_options(parser)
+
+
+def _server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ca", type=Path, help="certificate of the authority of the log's server, in PEM")
+    parser.add_argument(
+        "--server-name",
+        metavar="NAME",
+        help="name in the server's certificate; a hub's own has hub.FEDERATION (default: as in the address)",
+    )
 
 
 def _judge(options: argparse.Namespace, now: datetime) -> Judge:
@@ -137,7 +152,7 @@ def _judge(options: argparse.Namespace, now: datetime) -> Judge:
 
 
 def _log(options: argparse.Namespace, now: datetime, report: Report) -> None:
-    source = open_source(options.location, options.ca)
+    source = open_source(options.location, options.ca, options.server_name)
     if options.first_policy:
         _first_policy(source, report)
         return
@@ -182,7 +197,7 @@ def _judge_files(options: argparse.Namespace, now: datetime, files: list[bytes],
     if options.log is None:
         return judge
     reading = Reading(places_in(files))
-    source = open_source(options.log, options.ca)
+    source = open_source(options.log, options.ca, options.server_name)
     outcome = log.check_log(source, judge.policy, judge.now, report, watcher=reading.see)
     if outcome is not None:
         reading.logs, reading.known = outcome.logs, outcome.known
@@ -285,7 +300,7 @@ def _index_in_log(options: argparse.Namespace, judge: Judge, file: index.HeadFil
     def see(origin: str, number: int, octets: bytes, entry: Entry) -> None:
         watcher.see(origin, number, octets, entry)
 
-    source = open_source(options.log, options.ca)
+    source = open_source(options.log, options.ca, options.server_name)
     outcome = log.check_log(source, judge.policy, judge.now, report, watcher=see)
     state = None if outcome is None else outcome.last
     if watcher.place is None or state is None:

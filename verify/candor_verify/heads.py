@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from candor_verify import merkle, names, ristretto
-from candor_verify.disclosure import check_disclosure_key
 from candor_verify.errors import LimitExceeded, Malformed, NotCanonical
 from candor_verify.note import check_ed25519_key
 from candor_verify.octets import Reader, ascending, digest, u32
@@ -166,7 +165,6 @@ def parse_directory(body: bytes) -> Directory:
 def _read_listed(reader: Reader) -> tuple[Member, Part | None]:
     member = read_member(reader)
     check_ed25519_key(member.signing_key)
-    check_disclosure_key(member.disclosure_key)
     body, signature = reader.octets(MAX_SEGMENTS * 40 + 512), reader.octets(64)
     if not body and not signature:
         return member, None

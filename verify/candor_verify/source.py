@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import ssl
 import stat
 import zlib
@@ -75,29 +76,49 @@ class FolderSource:
                 yield Path(folder, name).relative_to(self._folder).as_posix()
 
 
+_CERTIFICATE_REMEDY = (
+    "(a hub that shows its own certificate: --ca the federation's root, --server-name hub.FEDERATION)"
+)
+
+
+class _Connection(http.client.HTTPSConnection):
+    """HTTPS to a server whose certificate may be for another name than its address."""
+
+    def __init__(self, host: str, port: int | None, context: ssl.SSLContext, name: str) -> None:
+        super().__init__(host, port, timeout=TIMEOUT_SECONDS, context=context)
+        self._tls, self._name = context, name
+
+    def connect(self) -> None:
+        plain = socket.create_connection((self.host, self.port), TIMEOUT_SECONDS)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self._name)
+
+
 class UrlSource:
     """A log where it is served."""
 
     live = True
 
-    def __init__(self, url: str, authority: Path | None) -> None:
-        """`authority`: the certificate that the server's hangs from, in PEM; else the system's are good."""
+    def __init__(self, url: str, authority: Path | None, name: str | None = None) -> None:
+        """`authority`: the certificate that the server's hangs from, in PEM; else the system's are good.
+
+        `name`: the one that stands in the server's certificate; else the address's host.
+        """
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname or parts.query or parts.username:
             raise Unreadable("A log is read from a folder or an https address.")
         try:
             context = ssl.create_default_context(cafile=None if authority is None else str(authority))
             port = parts.port
-        except (OSError, ValueError) as error:
-            raise Unreadable(
-                f"The certificate given with --ca, or the port, cannot be used: {error}"
-            ) from None
+        except ssl.SSLError:
+            raise Unreadable(f"--ca {authority}: no certificate in PEM") from None
+        except OSError as error:
+            raise Unreadable(f"--ca {authority}: {error.strerror}") from None
+        except ValueError as error:
+            raise Unreadable(f"{url}: {error}") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.where = url
         self._base = parts.path.rstrip("/")
-        self._connection = http.client.HTTPSConnection(
-            parts.hostname, port, timeout=TIMEOUT_SECONDS, context=context
-        )
+        self._connection = _Connection(parts.hostname, port, context, name or parts.hostname)
 
     def read(self, path: str, limit: int) -> bytes | None:
         try:
@@ -107,6 +128,8 @@ class UrlSource:
         # A connection that was kept may have ended meanwhile: once more, on a new one.
         try:
             return self._get(path, limit)
+        except ssl.SSLCertVerificationError as error:
+            raise Unreadable(f"{path}: {error.verify_message} {_CERTIFICATE_REMEDY}") from None
         except (http.client.HTTPException, OSError) as error:
             raise Unreadable(f"{path}: {error}") from None
 
@@ -136,10 +159,10 @@ class UrlSource:
         return iter(())
 
 
-def open_source(location: str, authority: Path | None = None) -> Source:
+def open_source(location: str, authority: Path | None = None, name: str | None = None) -> Source:
     """Raises Unreadable."""
     if "://" in location:
-        return UrlSource(location, authority)
+        return UrlSource(location, authority, name)
     folder = Path(location)
     if not folder.is_dir():
         raise Unreadable(f"{location}: no such folder")

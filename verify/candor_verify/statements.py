@@ -255,7 +255,7 @@ def parse_pack_adoption(body: bytes) -> PackAdoption:
     statement = PackAdoption(
         federation=names.federation(reader),
         node=names.node(reader),
-        pack=reader.text(),
+        pack=reader.text(256),
         version=reader.u32(),
         pack_digest=reader.exactly(32),
         adopted=reader.time(),

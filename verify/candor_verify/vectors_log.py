@@ -201,22 +201,26 @@ def read_policy(given: Given) -> Outcome:
     found = policy.parse_policy(given.octets("policy"))
     return {
         "logs": [
-            {"vkey": key.encode(), "url": url.decode()}
+            {"vkey": key.encode(), "url": url.decode("utf-8", "backslashreplace")}
             for key, url in zip(found.logs, found.log_urls, strict=True)
         ],
         "witnesses": [
-            {"name": name.decode(), "vkey": key.encode(), "url": found.witness_urls[name].decode()}
+            {
+                "name": name.decode("utf-8", "backslashreplace"),
+                "vkey": key.encode(),
+                "url": found.witness_urls[name].decode("utf-8", "backslashreplace"),
+            }
             for name, key in found.witnesses.items()
         ],
         "groups": [
             {
-                "name": name.decode(),
+                "name": name.decode("utf-8", "backslashreplace"),
                 "threshold": group.threshold,
-                "members": [each.decode() for each in group.members],
+                "members": [each.decode("utf-8", "backslashreplace") for each in group.members],
             }
             for name, group in found.groups.items()
         ],
-        "quorum": found.quorum.decode(),
+        "quorum": found.quorum.decode("utf-8", "backslashreplace"),
     }
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
@@ -79,13 +79,19 @@ class _Known:
 
     policies: Policies
     ed25519: Mapping[str, VerifierKey]
+    # Where the operator says that a key is asked. A policy with a wrong address would ask in vain for ever:
+    # the next one needs the signature that never comes.
+    addresses: Mapping[bytes, str]
 
     @property
     def witnesses(self) -> dict[bytes, PolicyWitness]:
         """Whom to ask, by key."""
         coming = self.policies.coming
         both = (*self.policies.in_force.witnesses, *(coming.witnesses if coming else ()))
-        return {witness.key.key: witness for witness in both}
+        return {
+            key: replace(witness, url=self.addresses.get(key, witness.url))
+            for key, witness in ((each.key.key, each) for each in both)
+        }
 
     def keys_of(self, witness: PolicyWitness) -> tuple[VerifierKey, ...]:
         second = self.ed25519.get(witness.key.name)
@@ -126,6 +132,7 @@ class Asking:
         self._newest: Head | None = None
         self._present: Head | None = None
         self._known: _Known | None = None
+        self._known_until = 0.0
         self._event = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: dict[bytes, asyncio.Task[None]] = {}
@@ -177,8 +184,10 @@ class Asking:
         head = self._turn(loop.time())
         if head is None:
             return
-        if self._known is None:
+        # While heads wait the operator may have corrected an address.
+        if self._known is None or loop.time() >= self._known_until:
             self._known = await self._in_thread(self._read)
+            self._known_until = loop.time() + RETRY_SECONDS
         if self._known is None:
             return
         came = self._take_answers(head, self._known.policies.in_force, loop.time())
@@ -211,6 +220,7 @@ class Asking:
     def _read(self) -> _Known | None:
         with self._store.read() as tx:
             policies, records = present_policies(tx), tx.logged.witnesses()
+            addresses = {witness.key.key: witness.url for witness in tx.log.outside()}
         if policies is None:
             return None
         names = {record.node: witness_name(self._federation, record.node) for record in records}
@@ -218,7 +228,7 @@ class Asking:
             names[record.node]: VerifierKey(names[record.node], COSIGNATURE_ED25519, record.ed25519_key)
             for record in records
         }
-        return _Known(policies, ed25519)
+        return _Known(policies, ed25519, addresses)
 
     async def _take(self, head: Head, now: datetime) -> None:
         signed = head.signed

@@ -6,6 +6,7 @@ The event loop owns everything here. A member that does not answer costs its own
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from candor_hub.streams import Session, Streams
 from candor_proto.errors import Unreachable
@@ -32,7 +33,8 @@ class Cosigning:
         number = self._last
         answer: asyncio.Future[Cosigned] = asyncio.get_running_loop().create_future()
         self._asked[number] = session, answer
-        session.cosigns.append(Cosign(number, request))
+        frame = Cosign(number, request)
+        session.cosigns.append(frame)
         session.wake.set()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -41,6 +43,9 @@ class Cosigning:
             raise Unreachable(f"{node} did not answer as a witness.") from None
         finally:
             del self._asked[number]
+            # A member that does not read its stream must not have the hub keep what nobody waits for.
+            with suppress(ValueError):
+                session.cosigns.remove(frame)
         return response.status, response.body
 
     def answered(self, session: Session, response: Cosigned) -> None:

@@ -11,9 +11,12 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -103,7 +106,10 @@ class LogServer:
         self._shown = b""
         self._context: ssl.SSLContext | None = None
         self._state = ServerState()
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._held: set[asyncio.Task[None]] = set()
+        self._addresses: Counter[str] = Counter()
 
     async def start(self, address: str) -> int:
         """The port that it listens on; raises ConfigInvalid."""
@@ -112,7 +118,7 @@ class LogServer:
         self._shown = self._files()
         config = uvicorn.Config(
             application(self._pages),
-            http=_bounded(Counter()),
+            http=Bounded,
             ws="none",
             lifespan="off",
             access_log=False,
@@ -126,27 +132,59 @@ class LogServer:
         config.load()
         loop = asyncio.get_running_loop()
 
-        def connected() -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
-                config=config, server_state=self._state, app_state={}, _loop=loop
-            )
+        def connected() -> Bounded:
+            return Bounded(config=config, server_state=self._state, app_state={}, _loop=loop)
 
         try:
-            self._server = await loop.create_server(
-                connected,
-                host.strip("[]"),
-                int(port),
-                ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                backlog=MAX_CONNECTIONS,
-            )
+            place = (
+                await loop.getaddrinfo(
+                    host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                )
+            )[0]
+            self._listening = socket.create_server(place[4][:2], family=place[0], backlog=MAX_CONNECTIONS)
         except OSError as error:
             raise ConfigInvalid(
                 f"The log cannot be served on {address}: {error.strerror or error}.",
                 remedy="End the program that listens there, or set another `log_address`.",
             ) from None
-        listening: int = self._server.sockets[0].getsockname()[1]
+        self._listening.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept(self._listening, connected))
+        listening: int = self._listening.getsockname()[1]
         return listening
+
+    async def _accept(self, listening: socket.socket, connected: Callable[[], Bounded]) -> None:
+        """Take connections, for ever; one too many is closed before its handshake costs anything."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                held, place = await loop.sock_accept(listening)
+            except OSError:
+                await asyncio.sleep(1.0)  # no descriptor is free
+                continue
+            address = place[0]
+            if (
+                len(self._held) >= MAX_CONNECTIONS
+                or self._addresses[address] >= MAX_CONNECTIONS_FROM_ONE_ADDRESS
+            ):
+                held.close()
+                continue
+            self._addresses[address] += 1
+            task = asyncio.create_task(self._hold(held, address, connected))
+            self._held.add(task)
+            task.add_done_callback(self._held.discard)
+
+    async def _hold(self, held: socket.socket, address: str, connected: Callable[[], Bounded]) -> None:
+        try:
+            _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
+                connected, held, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+            await protocol.lost
+        except OSError:
+            held.close()
+        finally:
+            self._addresses[address] -= 1
+            if self._addresses[address] <= 0:
+                del self._addresses[address]
 
     def refresh(self) -> None:
         """Show the certificate that is in the files now; raises ConfigInvalid, and the old one stays."""
@@ -163,37 +201,36 @@ class LogServer:
 
     async def stop(self) -> None:
         """Cut who is connected."""
-        if self._server is not None:
-            self._server.close()
-            for connection in tuple(self._state.connections):
-                connection.transport.abort()
-            await self._server.wait_closed()
+        if self._listening is None or self._accepting is None:
+            return
+        self._accepting.cancel()
+        for task in self._held:
+            task.cancel()
+        for connection in tuple(self._state.connections):
+            connection.transport.abort()
+        await asyncio.gather(self._accepting, *self._held, return_exceptions=True)
+        self._listening.close()
 
 
-def _bounded(addresses: Counter[str]) -> type[H11Protocol]:
-    """The protocol of a connection that ends after LIFE_SECONDS, and of few from one address."""
+class Bounded(H11Protocol):
+    """A connection that ends after LIFE_SECONDS; `lost` is done when it has."""
 
-    class Bounded(H11Protocol):
-        _end: asyncio.TimerHandle | None = None
-        _address = ""
+    _end: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-            super().connection_made(transport)
-            self._address = self.client[0] if self.client else ""
-            addresses[self._address] += 1
-            if addresses[self._address] > MAX_CONNECTIONS_FROM_ONE_ADDRESS:
-                transport.abort()
-            self._end = self.loop.call_later(LIFE_SECONDS, transport.abort)
-            # A connection that says nothing is over sooner.
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.lost: asyncio.Future[None] = self.loop.create_future()
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            if self._end is not None:
-                self._end.cancel()
-            addresses[self._address] -= 1
-            if addresses[self._address] <= 0:
-                del addresses[self._address]
-            super().connection_lost(exc)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._end = self.loop.call_later(LIFE_SECONDS, transport.abort)
+        # A connection that says nothing is over sooner.
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
 
-    return Bounded
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._end is not None:
+            self._end.cancel()
+        if not self.lost.done():
+            self.lost.set_result(None)
+        super().connection_lost(exc)

@@ -11,8 +11,15 @@ from candor_hub.tlog import due
 from candor_hub.tlog.post import WitnessUrl
 from candor_proto.errors import InputInvalid, LimitExceeded, MalformedMessage
 from candor_proto.ids import FederationName, NodeId
+from candor_proto.tlog.checkpoint import parse_checkpoint
 from candor_proto.tlog.note import COSIGNATURE_ML_DSA_44, KEY_OCTETS, VerifierKey, parse_vkey
-from candor_proto.tlog.policy import MAX_MEMBER_WITNESSES, MAX_POLICY_OCTETS, PolicyWitness, members_policy
+from candor_proto.tlog.policy import (
+    MAX_MEMBER_WITNESSES,
+    MAX_POLICY_OCTETS,
+    PolicyWitness,
+    members_policy,
+    parse_policy,
+)
 from candor_proto.tlog.statements import witness_name
 
 # With the members' 24 witnesses, two signatures each, and the log's own two they fill 64 lines.
@@ -85,8 +92,33 @@ def set_outside(
     held = {key for one in tx.logged.witnesses() for key in (one.ed25519_key, one.ml_dsa_key)}
     if any(witness.key.key in held for witness in witnesses):
         raise InputInvalid("A member has the key of one of these witnesses.")
+    _refuse_strangers(tx, witnesses, needed)
     due.policy_with(tx, federation, shards, witnesses, needed)
     _check_room(federation, shards[-1], witnesses, needed)
     tx.log.set_outside(witnesses)
     tx.log.set_fact(due.OUTSIDE_THRESHOLD, str(needed) if needed else "")
     return due.log_policy(tx, federation, now)
+
+
+def _refuse_strangers(tx: Transaction, witnesses: Sequence[PolicyWitness], needed: int) -> None:
+    """A policy that needs who never signs can be ended by nobody: the next one needs them, too.
+
+    Raises InputInvalid unless `needed` of them signed the newest witnessed head (of a log that has one), or
+    the same keys are needed already: then an address is corrected.
+    """
+    same = {each.key.key for each in witnesses} == {each.key.key for each in tx.log.outside()}
+    if same and needed <= int(tx.log.fact(due.OUTSIDE_THRESHOLD) or 0):
+        return
+    heads = [shard.witnessed for shard in tx.log.shards() if shard.witnessed]
+    in_force = tx.log.policy_in_force()
+    if not needed or not heads or in_force is None:
+        return
+    policy = parse_policy(in_force.text)
+    signed_by = policy.cosignatures(parse_checkpoint(heads[-1]))
+    known = {witness.key.key for witness in policy.witnesses if witness.name in signed_by}
+    signing = sum(witness.key.key in known for witness in witnesses)
+    if signing < needed:
+        raise InputInvalid(
+            f"Only {signing} of these witnesses signed the newest head, so {needed} cannot be needed yet.",
+            remedy="Set the list without --need first; with it once `candor-hub log status` says `signed`.",
+        )

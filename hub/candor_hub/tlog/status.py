@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from candor_hub.store import Transaction
 from candor_hub.store.log import ShardRecord
+from candor_hub.tlog.files import SIGNED, LogFiles
 from candor_hub.tlog.rotation import is_under_way
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import CandorError
@@ -48,6 +49,8 @@ class LogStatus:
     directory_version: int
     witnessed_directory: int
     rotating: bool
+    # By whom the newest head is signed that waits for its quorum; None: none waits.
+    waits_signed_by: tuple[str, ...] | None = None
 
     @property
     def last(self) -> ShardStatus | None:
@@ -69,9 +72,9 @@ class LogStatus:
             found.append("Checkpoints carry a time that has not come: this machine's clock was set back.")
         behind = None if last.time_of_witness is None else now - last.time_of_witness
         if behind is None or behind > MAX_CURRENT:
-            since = f"since {last.time_of_witness:%Y-%m-%d %H:%M} UTC" if last.time_of_witness else "ever"
+            since = f"since {last.time_of_witness:%Y-%m-%d %H:%M} UTC" if last.time_of_witness else "yet"
             end = " Members ask and answer nothing any more." if behind and behind > MAX_LATE else ""
-            found.append(f"No head has its quorum of witnesses {since}.{end}")
+            found.append(f"No head of {last.origin} has its quorum of witnesses {since}.{end}")
         return found
 
     def as_json(self) -> dict[str, Any]:
@@ -95,6 +98,7 @@ class LogStatus:
             "policy_coming": self.coming_version,
             "witnesses": len(self.policy.witnesses) if self.policy else 0,
             "witnessed_by": list(self.witnessed_by),
+            "waits_signed_by": None if self.waits_signed_by is None else list(self.waits_signed_by),
             "directory_version": self.directory_version,
             "witnessed_directory": self.witnessed_directory,
             "rotating": self.rotating,
@@ -123,6 +127,18 @@ def log_status(tx: Transaction, now: datetime) -> LogStatus:
         witnessed_directory=tx.log.witnessed_directory(),
         rotating=is_under_way(tx),
     )
+
+
+def with_waiting_head(found: LogStatus, files: LogFiles) -> LogStatus:
+    """Also who has signed the head that waits: its file alone holds that (§14.6)."""
+    last = found.last
+    if last is None or last.size <= last.witnessed_size or found.policy is None:
+        return found
+    try:
+        names = sorted(found.policy.cosignatures(parse_checkpoint(files.read(f"{last.shard}/{SIGNED}"))))
+    except CandorError:  # `fsck` says what is wrong with the file
+        names = []
+    return replace(found, waits_signed_by=tuple(names))
 
 
 def _shard(shard: ShardRecord, policy: Policy | None, now: datetime) -> ShardStatus:

@@ -10,7 +10,7 @@ from typing import Any
 from candor_proto.accountability.file_form import encode_file, parse_file
 from candor_proto.accountability.opening_file import AuditorKey, parse_opening, parse_sealed_opening
 from candor_proto.accountability.trust import Trust
-from candor_proto.errors import IdentityMismatch, InputInvalid
+from candor_proto.errors import IdentityMismatch, InputInvalid, MalformedMessage
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.sealing import PRIVATE_KEY_OCTETS, DisclosureKey
 from candor_proto.tlog.base64lines import encode_octets
@@ -50,9 +50,16 @@ def make_key(auditor: str, federation: str) -> tuple[bytes, bytes]:
 
 
 def unseal(sealed_file: bytes, private_file: bytes) -> bytes:
-    """The opening inside; raises IdentityMismatch, SealedDataInvalid, MalformedMessage."""
-    sealed, fields = parse_sealed_opening(sealed_file), parse_file(private_file)
-    fields.expect("format", PRIVATE_FORMAT)
+    """The opening inside; raises InputInvalid, IdentityMismatch, SealedDataInvalid, MalformedMessage."""
+    sealed = parse_sealed_opening(sealed_file)
+    try:
+        fields = parse_file(private_file)
+        fields.expect("format", PRIVATE_FORMAT)
+    except MalformedMessage:
+        raise InputInvalid(
+            "This is no auditor's private key.",
+            remedy="Give the file that `audit auditor-key --out` named; the one in .pub is the public half.",
+        ) from None
     names = fields.federation(), fields.node("auditor")
     key = DisclosureKey(fields.octets("private", PRIVATE_KEY_OCTETS))
     fields.finish()

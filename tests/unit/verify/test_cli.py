@@ -87,7 +87,17 @@ def test_log_with_a_draw_and_a_kept_checkpoint(log: ServedLog) -> None:
 def test_the_first_policy_is_shown_for_comparison(log: ServedLog, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = run("log", log.folder, "--first-policy")
     assert (status, said + "\n") == (0, log.first_policy.decode())
-    assert hashlib.sha256(log.first_policy).hexdigest() in capsys.readouterr().err
+    digest = hashlib.sha256(log.first_policy).hexdigest()
+    assert digest in capsys.readouterr().err
+    status, said = run("log", log.folder, "--first-policy", "--json")
+    assert json.loads(said) == {"policy": log.first_policy.decode(), "sha256": digest}
+
+
+def test_a_first_policy_that_cannot_be_had_leaves_nothing_in_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("log", tmp_path / "nothing", "--first-policy") == (2, "")
+    assert "no such folder" in capsys.readouterr().err
 
 
 def test_a_damaged_log_says_what_is_damaged(log: ServedLog, tmp_path: Path) -> None:

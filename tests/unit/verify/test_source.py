@@ -83,6 +83,23 @@ def test_a_server_that_nobody_certified_is_not_read(served: tuple[str, Path]) ->
         UrlSource(url, None).read("shards", 100)
 
 
+def test_a_certificate_may_be_for_another_name_than_the_address(served: tuple[str, Path]) -> None:
+    url, authority = served
+    address = url.replace("localhost", "127.0.0.1")
+    with pytest.raises(Unreadable, match=r"127\.0\.0\.1.*--server-name"):
+        UrlSource(address, authority).read("shards", 100)
+    assert UrlSource(address, authority, "localhost").read("shards", 10_000)
+    with pytest.raises(Unreadable, match="--server-name"):
+        UrlSource(url, authority, "elsewhere.example").read("shards", 100)
+
+
+def test_an_authority_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no certificate")
+    for name, sentence in (("missing", "missing: No such file"), ("text", "text: no certificate")):
+        with pytest.raises(Unreadable, match=sentence):
+            UrlSource("https://localhost/log", tmp_path / name)
+
+
 def test_an_address_is_not_redirected(served: tuple[str, Path]) -> None:
     url, authority = served
     with pytest.raises(Unreadable, match="302"):

@@ -12,6 +12,7 @@ import pytest
 
 from candor_hub.tlog import asking
 from candor_hub.tlog.asking import Asking, Head
+from candor_hub.tlog.outside import set_outside
 from candor_hub.tlog.witnessed import Taken, Witnessed
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import CandorError, Unreachable
@@ -303,6 +304,46 @@ def test_a_policy_is_in_force_only_by_the_quorum_of_the_one_before(tmp_path: Pat
             now = tx.log.policy_in_force()
         assert now is not None
         assert now.version == coming.version
+
+    play(tmp_path, act)
+
+
+def test_a_wrong_address_of_a_needed_witness_is_corrected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("candor_hub.tlog.asking.RETRY_SECONDS", 0.05)
+
+    async def act(scene: Scene) -> None:
+        court = Witness(WitnessKeys.generate("court.example"), scene.desk)
+        to_members = scene._send
+
+        async def send(witness: PolicyWitness, request: bytes) -> tuple[int, bytes]:
+            if witness.name != "court":
+                return await to_members(witness, request)
+            if witness.url != "https://right.example":
+                raise Unreachable("Nobody there.")
+            return await court(request)
+
+        scene.asking._send = send
+
+        def listed(url: str, needed: int) -> None:
+            ours = PolicyWitness("court", court.keys.verifier_keys[1], url)
+            with scene.desk.hub.store.write() as tx:
+                set_outside(tx, FEDERATION, [ours], needed, scene.desk.now)
+
+        listed("https://right.example", 0)
+        first = scene.grow()
+        await scene.until(lambda: first.taken)
+        second = scene.grow()
+        await scene.until(lambda: second.taken and "court" in witnessed_by(scene))
+        listed("https://wrong.example", 1)
+        third = scene.grow()
+        await scene.until(lambda: third.taken)
+        fourth = scene.grow()
+        await asyncio.sleep(0.2)
+        assert not fourth.taken
+        listed("https://right.example", 1)
+        await scene.until(lambda: fourth.taken)
 
     play(tmp_path, act)
 
