@@ -137,6 +137,8 @@ def fsck(repair: bool, config_file: Path | None, as_json: bool) -> None:
             click.echo(
                 "What can be made again is, by `candor-hub log fsck --repair` while the hub is stopped."
             )
+        if any(not finding.repairable for finding in report.findings):
+            click.echo("What cannot be made again has to come from a backup or a reader: docs/log.md, 7.")
     if not report.good:
         sys.exit(EXIT_FINDINGS)
 

@@ -70,6 +70,7 @@ def test_a_damaged_log_is_said_to_be_and_repaired_where_it_can_be(tmp_path: Path
     entries = bundle.read_bytes()
     bundle.write_bytes(entries[:-1] + b"?")
     assert not log("fsck", "--repair", "--config", config, status=1)["good"]
+    assert "from a backup or a reader" in hub("log", "fsck", "--config", config, status=1).stdout
     bundle.write_bytes(entries)
     with running(config):
         settled(config)
