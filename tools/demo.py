@@ -525,7 +525,7 @@ def stay_up(demo: Demo) -> None:
     console.print(
         f"  {demo.scripts / 'candor-hub'} agencies --config {demo.hub_folder / 'hub.toml'}", soft_wrap=True
     )
-    console.print("\nCtrl-C ends it and removes the folder.")
+    console.print("\nCtrl-C ends it, and removes the folder unless --keep was given.")
     while True:
         time.sleep(3600)
 
