@@ -40,10 +40,17 @@ class Kept:
 
 
 def evidence_at(world: World, party: str) -> list[Kept]:
-    """Everything in the evidence store of a party."""
-    rows = world.party(party).node.store.run_sync(evidence_store.kept)
+    """What came into the evidence store of a party since the case began."""
+    before = world.evidence.get(party, 0)
+    rows = world.party(party).node.store.run_sync(evidence_store.kept)[before:]
     # A witness is accused under its key name, whose last part is the node.
     return [Kept(row.number, row.kind.value, row.accused.rpartition("/")[2]) for row in rows]
+
+
+def counted(world: World) -> dict[str, int]:
+    """How much evidence each party that runs has."""
+    running = [party for party in world.fed.parties if party.life is not None]
+    return {party.name: len(party.node.store.run_sync(evidence_store.kept)) for party in running}
 
 
 async def objections(world: World, party: str, kept: Kept) -> list[str]:

@@ -28,7 +28,7 @@ import structlog
 from candor_node import local_server
 from tests.byzantine.case import Case, Covered, Expected, Liar, Proved, Refused
 from tests.byzantine.cases import CASES
-from tests.byzantine.evidence import evidence_at, log_findings, objections
+from tests.byzantine.evidence import counted, evidence_at, log_findings, objections
 from tests.byzantine.patching import undo
 from tests.byzantine.world import ACCOUNTS, LOG, NOT_ASKED, ROW, SOMEBODY_ELSE, ByzantineFederation, World
 from tests.history import Fault, Name
@@ -220,6 +220,7 @@ async def _played(cases: Sequence[Case], fed: ByzantineFederation, logs: list[An
 
 async def _judged(case: Case, world: World) -> Verdict:
     await world.begin()
+    world.evidence = counted(world)
     try:
         await case.play(world)
     except Exception:
@@ -251,8 +252,9 @@ async def _outcome(world: World, case: Case) -> list[str]:
             return await _covered(world, words, overall, where, at)
         case Proved(kind, by, also):
             seen = [] if also is None else await _outcome(world, replace(case, expect=also))
-            # Nobody asks for it: housekeeping comes by itself.
-            await world.settle(0.0 if case.local else 61.0)
+            if case.section in ("log", "directory"):
+                # Nobody asks for it: housekeeping takes what the follower found, by itself.
+                await world.settle(61.0)
             return [*seen, *await _proved(world, kind, by)]
 
 

@@ -104,8 +104,9 @@ class World:
     refusals: list[tuple[str, str]] = field(default_factory=list)
     searches: list[LookupId] = field(default_factory=list)
     requests: list[RequestId] = field(default_factory=list)
-    # The last entry of alpha's ledger before the case.
+    # The last entry of alpha's ledger before the case, and by party how much evidence there was.
     entries: int = 0
+    evidence: Mapping[str, int] = field(default_factory=dict)
     before: Mapping[str, str] = field(default_factory=dict)
     noted: Counter[str] = field(default_factory=Counter)
     view: LogView | None = None
@@ -224,7 +225,7 @@ class World:
     async def month_ends(self) -> None:
         """The calendar digest is made, as every month; nobody has opened it."""
         self.fed.clock.advance(hours=7)
-        await self.settle(130.0)
+        await self.settle(65.0)
 
     async def review(self, party: Party) -> Reviewed:
         """A person reads the digest of the month that is over, and signs."""

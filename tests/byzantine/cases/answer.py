@@ -235,7 +235,9 @@ def owner(name: str, does: str, play: Play, shown: str = INVALID, overall: str =
 
 
 def proved(name: str, does: str, play: Play, kind: str) -> Case:
-    return Case(name, Liar.OWNER, does, Proved(kind, shown=Covered(INVALID)), play, SECTION)
+    rotates = play in (under_the_epoch_before, old_key_new_epoch)
+    expect, together = Proved(kind, shown=Covered(INVALID)), "" if rotates else "answers"
+    return Case(name, Liar.OWNER, does, expect, play, SECTION, together=together)
 
 
 HUB = (

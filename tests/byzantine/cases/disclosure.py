@@ -235,7 +235,8 @@ def owners(name: str, does: str, play: Play, shown: str, **how: Any) -> Case:
 def proved(name: str, does: str, play: Play, **how: Any) -> Case:
     """A record was released that is not the one committed to: the blob holds something else, a phantom."""
     expect = Proved("phantom", shown=Covered('state: "invalid"', "MATCH", REQUESTS))
-    return Case(name, Liar.OWNER, does, expect, play, SECTION, **how)
+    together = "disclosures" if how.get("prepared", True) else ""
+    return Case(name, Liar.OWNER, does, expect, play, SECTION, together=together, **how)
 
 
 def requester(name: str, does: str, play: Play, expect: Refused) -> Case:

@@ -447,7 +447,8 @@ def broken(name: str, does: str, made: Callable[[World, ForgedLog], list[bytes]]
 
 
 def proved(name: str, does: str, play: Play, kind: str, liar: Liar = Liar.HUB) -> Case:
-    return Case(name, liar, does, Proved(kind), play, SECTION)
+    together = "directories" if kind == "false-directory" else ""
+    return Case(name, liar, does, Proved(kind), play, SECTION, together=together)
 
 
 HEADS = (
@@ -530,42 +531,42 @@ FILES = (
         "serves an entry with another bit",
         spoilt(in_bundles(_flipped)),
         "log_inconsistent",
-        together="",
+        together="files",
     ),
     refused(
         "entries out of order",
         "serves two entries in each other's place",
         spoilt(in_bundles(_reordered)),
         "log_inconsistent",
-        together="",
+        together="files",
     ),
     refused(
         "an entry in another's place",
         "serves an entry twice and another one not at all",
         spoilt(in_bundles(_repeated)),
         "log_inconsistent",
-        together="",
+        together="files",
     ),
     refused(
         "a bundle cut off",
         "serves a bundle without its last octet",
         spoilt(in_bundles(lambda octets: octets[:-1])),
         "malformed_message",
-        together="",
+        together="files",
     ),
     refused(
         "a bundle too large",
         "serves more than 256 entries can be",
         spoilt(in_bundles(lambda octets: bytes(MAX_LOG_FILE_BYTES + 1))),
         "limit_exceeded",
-        together="",
+        together="files",
     ),
     refused(
         "a bundle withheld",
         "says that there are no such entries",
         spoilt(lambda path, octets: None if path.startswith("tile/") else octets),
         "unknown_object",
-        together="",
+        together="files",
     ),
 )
 ENTRIES = tuple(

@@ -485,6 +485,7 @@ CASES = (
         Refused("malformed_message"),
         welcomed_twice,
         SECTION,
+        together="stream",
     ),
     Case(
         "an unknown frame",
@@ -493,6 +494,7 @@ CASES = (
         Refused("malformed_message"),
         garbage_on_the_stream,
         SECTION,
+        together="stream",
     ),
     Case(
         "noise on the stream",
@@ -501,6 +503,7 @@ CASES = (
         Refused("malformed_message"),
         noise_on_the_stream,
         SECTION,
+        together="stream",
     ),
     Case(
         "a directory that is no message",
@@ -509,6 +512,7 @@ CASES = (
         Refused("malformed_message"),
         garbled("GetDirectory", lambda world: world.alpha.node.indexes.refresh()),
         SECTION,
+        together="stream",
     ),
     Case(
         "a quota that is no message",
@@ -517,6 +521,7 @@ CASES = (
         Refused("malformed_message"),
         garbled("GetQuota", lambda world: world.alpha.node.hub.quota()),
         SECTION,
+        together="stream",
     ),
     Case(
         "a flood of deliveries",

@@ -156,7 +156,12 @@ def hub(name: str, does: str, play: Play, shown: str) -> Case:
 
 
 def forger(name: str, does: str, play: Play, code: str, liar: Liar = Liar.MEMBER, by: str = "alpha") -> Case:
-    return Case(name, liar, does, Refused(code, by), play, SECTION)
+    together = "recalls" if by == "alpha" and play not in ALONE else ""
+    return Case(name, liar, does, Refused(code, by), play, SECTION, together=together)
+
+
+# What leaves a recall behind, of which others would find two.
+ALONE = (two_notices_of_one_id, altered)
 
 
 CASES = (

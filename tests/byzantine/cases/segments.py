@@ -334,7 +334,9 @@ def both(name: str, does: str, play: Play, shown: str, overall: str = "INCOMPLET
 
 
 def contradicting(name: str, does: str, change: Callable[[World, IndexHead], IndexHead]) -> Case:
-    return Case(name, Liar.HUB_AND_OWNER, does, Proved("two-heads"), two_heads(change), SECTION)
+    return Case(
+        name, Liar.HUB_AND_OWNER, does, Proved("two-heads"), two_heads(change), SECTION, together="heads"
+    )
 
 
 def member(name: str, does: str, play: Play, code: str, liar: Liar = Liar.MEMBER) -> Case:

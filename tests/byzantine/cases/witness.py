@@ -306,7 +306,7 @@ HEARTBEATS = (
         beating(_nothing_received),
         "wrong_standing",
         Liar.OWNER,
-        "",
+        "heartbeats",
     ),
     member(
         "tomorrow's heartbeat",
@@ -314,7 +314,7 @@ HEARTBEATS = (
         beating(_of_tomorrow),
         "clock_wrong",
         Liar.OWNER,
-        "",
+        "heartbeats",
     ),
     member(
         "a heartbeat beyond the log",
@@ -322,7 +322,7 @@ HEARTBEATS = (
         beating(_beyond_the_log),
         "wrong_standing",
         Liar.OWNER,
-        "",
+        "heartbeats",
     ),
     member(
         "a heartbeat of another length",
@@ -330,7 +330,7 @@ HEARTBEATS = (
         beating(_too_many_bits),
         "not_canonical",
         Liar.OWNER,
-        "",
+        "heartbeats",
     ),
     member(
         "a heartbeat in another's name",
@@ -338,7 +338,7 @@ HEARTBEATS = (
         beating(_alphas),
         "identity_mismatch",
         Liar.OWNER,
-        "",
+        "heartbeats",
     ),
     member(
         "heartbeats of a node that is cut off",
