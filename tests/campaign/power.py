@@ -237,7 +237,7 @@ def cuts(log: Path, machine: str, every: int, seed: int) -> Iterator[Cut]:
 def lost(cut: Cut, machine: str, site: Path, config: NodeConfig | HubConfig) -> list[str]:
     """What of the promised is not there; raises CandorError when the state does not even open."""
     for path in [*site.rglob("*.db*"), *site.rglob("segments/*/*")]:
-        path.unlink()
+        path.unlink(missing_ok=True)
     for name, octets in cut.files.items():
         inner = name.partition("/")[2]
         if (".db" in name and not name.endswith(("-shm", ".lock"))) or "/segments/" in name:
