@@ -56,6 +56,9 @@ class FolderSource:
         except OSError as error:
             raise Unreadable(f"{path}: {error.strerror}") from None
         with os.fdopen(handle, "rb") as file:
+            # O_NOFOLLOW speaks of the last part of a path only.
+            if any((self._folder / above).is_symlink() for above in Path(path).parents[:-1]):
+                raise Unreadable(f"{path}: a link leads there")
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise Unreadable(f"{path}: not a plain file")
             try:

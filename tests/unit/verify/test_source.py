@@ -137,6 +137,11 @@ def test_links_and_pipes_of_a_folder_are_not_followed(tmp_path: Path) -> None:
             source.read(name, 10)
     assert source.read("missing", 10) is None
     assert source.read("link/below", 10) is None
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/file").write_bytes(b"x")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unreadable):
+        source.read("linked/file", 10)
 
 
 def test_a_file_too_long_is_refused(tmp_path: Path) -> None:
