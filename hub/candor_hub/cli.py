@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from candor_hub.log_cli import log_group
+from candor_hub.succession_cli import succession_group
 from candor_proto.errors import CandorError
 from candor_proto.ids import FederationName, NodeId, Ori
 
@@ -366,6 +367,7 @@ def doctor(config_file: Path | None, as_json: bool) -> None:
 
 
 cli.add_command(log_group)
+cli.add_command(succession_group)
 
 
 class _Office:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,8 +47,12 @@ class Wishes:
     log_address: str = ""
 
 
-def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
-    """Make everything in `folder`; the configuration that was written.
+# What a new hub's log begins with: called with its folder, keys and database.
+Begin = Callable[[Path, keys.HubKeys, Store], None]
+
+
+def found(folder: Path, wishes: Wishes, now: datetime, begin: Begin | None = None) -> Config:
+    """Make everything in `folder`; the configuration that was written. `begin` begins the log, if not anew.
 
     Raises AlreadyExists, StoreUnusable, InputInvalid, MalformedMessage or CertificateRefused.
     """
@@ -81,18 +86,26 @@ def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
     keys.issue_tls(key_folder, authority, now)
     # The file comes last: while it is missing, the hub is not there yet and `init` says what is in the way.
     text = _settings(wishes, issuing if wishes.issuing else None)
-    _create_database(folder, wishes.federation, now)
+    held = keys.load_keys(key_folder, issuing, wishes.federation)
+    _create_database(folder, held, begin or _begin_anew(wishes.federation, now))
     write_new_private(file, text.encode())
     return load_config(file)
 
 
-def _create_database(folder: Path, federation: FederationName, now: datetime) -> None:
-    key = read_private(folder / "keys" / keys.DATABASE_KEY)
-    log_keys = KeyRing(folder / "keys", federation).make(1)
-    store = Store.create(f"sqlite:///{folder / 'hub.db'}", key, str(federation))
-    try:
+def _begin_anew(federation: FederationName, now: datetime) -> Begin:
+    def begin(folder: Path, held: keys.HubKeys, store: Store) -> None:
+        log_keys = KeyRing(held.folder, federation).make(1)
         with store.write() as tx:
             open_first(tx, federation, log_keys.verifier_keys, now)
+
+    return begin
+
+
+def _create_database(folder: Path, held: keys.HubKeys, begin: Begin) -> None:
+    key = read_private(folder / "keys" / keys.DATABASE_KEY)
+    store = Store.create(f"sqlite:///{folder / 'hub.db'}", key, str(held.authority.federation))
+    try:
+        begin(folder, held, store)
     finally:
         store.close()
     (folder / "hub.db").chmod(0o600)
