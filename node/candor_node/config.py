@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import subprocess
 import tomllib
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from candor_certs import store
 from candor_certs.invitation import Invitation, check_address
 from candor_proto.budget import Quota
-from candor_proto.errors import CandorError, ConfigInvalid, InputInvalid
+from candor_proto.errors import CandorError, ConfigInvalid, InputInvalid, StoreUnusable
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 from candor_proto.signing import VerifyingKey
@@ -366,6 +368,28 @@ review_filings = false
 """
 
 
+def replace_setting(path: Path, key: str, value: str) -> None:
+    """Write one text setting into the settings file in one step; the rest stays. Raises StoreUnusable."""
+    replace_text(path, _with_lines(path.read_text("utf-8"), [(key, json.dumps(value))]))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace the settings file in one step."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreUnusable(
+            f"{path} cannot be written: {error.strerror}.", remedy="Make room or permissions, and join again."
+        ) from None
+
+
 def template(node: NodeId) -> str:
     """The settings file that `init` writes."""
     return _TEMPLATE.format(node=json.dumps(str(node)))
@@ -373,12 +397,17 @@ def template(node: NodeId) -> str:
 
 def fill_in(text: str, invitation: Invitation, hub_address: str) -> str:
     """`text` with what the invitation and the hub say; comments and other settings stay as they are."""
-    for key, value in (
+    lines = [
         ("hub_address", json.dumps(hub_address)),
         ("oris", json.dumps([str(invitation.ori)])),
         ("name", json.dumps(invitation.agency_name, ensure_ascii=False)),
         ("federation", json.dumps(str(invitation.federation))),
-    ):
+    ]
+    return _with_lines(text, lines)
+
+
+def _with_lines(text: str, lines: Sequence[tuple[str, str]]) -> str:
+    for key, value in lines:
         line = f"{key} = {value}"
         found = re.search(rf"^{key}\s*=.*$", text, re.MULTILINE)
         # A key that somebody removed goes to the top, before any table.
