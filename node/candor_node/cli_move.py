@@ -71,7 +71,9 @@ def move(
         )
     )
     done = "This node had consented before; its settings name the successor now."
-    said = {**asdict(prospect), "members": [list(map(str, one)) for one in prospect.members]} if prospect else {}
+    said = (
+        {**asdict(prospect), "members": [list(map(str, one)) for one in prospect.members]} if prospect else {}
+    )
     if prospect is not None:
         said["consented"] = [str(node) for node in prospect.consented]
         done = f"This node has gone over to the hub at {prospect.hub_address}."
@@ -124,7 +126,9 @@ def log_group() -> None:
 
 
 @log_group.command("copy")
-@click.option("--out", required=True, type=FOLDER, help="Folder for the copy; one that is there is continued.")
+@click.option(
+    "--out", required=True, type=FOLDER, help="Folder for the copy; one that is there is continued."
+)
 @config_option
 @json_option
 def copy(out: Path, config_file: Path | None, as_json: bool) -> None:
@@ -154,5 +158,7 @@ def copy(out: Path, config_file: Path | None, as_json: bool) -> None:
     show_dict(
         said,
         as_json,
-        [f"{out}: {copied.shards} shard(s), {copied.entries:,} entries; {copied.fetched} files were fetched."],
+        [
+            f"{out}: {copied.shards} shard(s), {copied.entries:,} entries; {copied.fetched} files were fetched."
+        ],
     )

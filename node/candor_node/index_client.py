@@ -263,7 +263,9 @@ class IndexClient:
                 self._log.admitted(db, directory)
 
             await self._store.run(keep)
-            await asyncio.to_thread(_keep_file, self._folder.parent / DIRECTORY_FILE, self._federation, fetched)
+            await asyncio.to_thread(
+                _keep_file, self._folder.parent / DIRECTORY_FILE, self._federation, fetched
+            )
             for node, trouble in (*directory.key_troubles.items(), *directory.head_troubles.items()):
                 log.warning("a member is not as it was", node=str(node), code=trouble.code)
             self.directory = directory

@@ -80,7 +80,9 @@ class LogCopy:
                 elif isinstance(entry, Opened):
                     opened_at = entry.opened_at
         if entered.root() != head.root:
-            raise LogInconsistent(f"The entries of shard {number} are not those of its head; nothing is kept.")
+            raise LogInconsistent(
+                f"The entries of shard {number} are not those of its head; nothing is kept."
+            )
         for level, index, width in new_tiles(0, head.size):
             place = tile_path(level, index, width)
             if not self._has(f"{number}/{place}"):
