@@ -1,4 +1,4 @@
-"""`candor-node move`, `directory`, `log copy`: what a member needs when its hub is gone (docs/succession.md)."""
+"""`candor-node move`, `directory`, `log copy`: for the day when the hub is gone (docs/succession.md)."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def move(
 ) -> None:
     """Go over to the successor of a hub that is gone. Stop the node first.
 
-    The successor has a copy of the federation's log and one member's directory. This node reads its log, refuses
-    one that does not continue what it has seen, shows who is a member and who witnesses from now on, and signs
-    its consent when you agree. It keeps its records, its keys and its place. A move that failed can be repeated.
+    The successor has a copy of the federation's log and one member's directory. This node reads its log,
+    refuses one that does not continue what it has seen, shows who is a member and who witnesses from now on,
+    and signs its consent when you agree. It keeps its records, its keys and its place. A move that failed can
+    be repeated.
     """
     from candor_node.cli_node import read_invitation
     from candor_node.clock import SystemClock
@@ -52,8 +53,8 @@ def move(
         if policy_sha256 is not None:
             if policy_sha256.strip().casefold() != prospect.policy_sha256:
                 raise InputInvalid(
-                    f"The successor's first policy has the SHA-256 {prospect.policy_sha256}: nothing was agreed.",
-                    remedy="Compare it with what the operator and another member say.",
+                    f"The successor's first policy has the SHA-256 {prospect.policy_sha256}.",
+                    remedy="Nothing was agreed. Compare it with what the operator and another member say.",
                 )
             return
         click.echo("\n".join(_lines(prospect)), err=True)
@@ -71,10 +72,9 @@ def move(
         )
     )
     done = "This node had consented before; its settings name the successor now."
-    said = (
-        {**asdict(prospect), "members": [list(map(str, one)) for one in prospect.members]} if prospect else {}
-    )
+    said: dict[str, object] = {}
     if prospect is not None:
+        said = {**asdict(prospect), "members": [list(map(str, one)) for one in prospect.members]}
         said["consented"] = [str(node) for node in prospect.consented]
         done = f"This node has gone over to the hub at {prospect.hub_address}."
     show_dict(said, as_json, [done, "Next: candor-node run. It publishes its index anew by itself."])
@@ -101,7 +101,7 @@ def _lines(prospect: Prospect) -> list[str]:
 @config_option
 @json_option
 def directory(out: Path, config_file: Path | None, as_json: bool) -> None:
-    """Write the directory that this node took up last, for whoever founds a successor. It holds no secrets."""
+    """Write the directory that this node took up last, for whoever founds a successor. No secrets."""
     from candor_certs.store import refuse_existing
     from candor_node.index_client import DIRECTORY_FILE
     from candor_proto.directory_file import DirectoryFile
@@ -158,7 +158,5 @@ def copy(out: Path, config_file: Path | None, as_json: bool) -> None:
     show_dict(
         said,
         as_json,
-        [
-            f"{out}: {copied.shards} shard(s), {copied.entries:,} entries; {copied.fetched} files were fetched."
-        ],
+        [f"{out}: {copied.shards} shard(s), {copied.entries:,} entries; {copied.fetched} files fetched."],
     )

@@ -176,7 +176,7 @@ class Follower:
             return self.view
 
     async def read_to_end(self, *, unwitnessed: bool = False) -> tuple[Following, LogUnwitnessed | None]:
-        """Follow closed shards only, up to the head that the log ends with; and what its quorum lacks, if it does.
+        """Follow closed shards only, up to the head that the log ends with; and what its quorum lacks.
 
         With `unwitnessed` a last head without its quorum is taken up all the same: a person said so (§19.4).
         Raises as `follow`.

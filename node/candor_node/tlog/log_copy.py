@@ -1,7 +1,7 @@
 """A copy of the whole log in a folder, as the hub serves it (docs/succession.md).
 
-Whoever has one can check the log when the hub is gone, and found a successor from it. Anybody may copy it over
-HTTPS with any tool; a member gets it over its own connection.
+Whoever has one can check the log when the hub is gone, and found a successor from it. Anybody may copy it
+over HTTPS with any tool; a member gets it over its own connection.
 
 Rules of this file:
 - what is there already and cannot change is not fetched again: full bundles and tiles, ended shards' heads;
@@ -80,9 +80,7 @@ class LogCopy:
                 elif isinstance(entry, Opened):
                     opened_at = entry.opened_at
         if entered.root() != head.root:
-            raise LogInconsistent(
-                f"The entries of shard {number} are not those of its head; nothing is kept."
-            )
+            raise LogInconsistent(f"The entries of shard {number} are not those of its head.")
         for level, index, width in new_tiles(0, head.size):
             place = tile_path(level, index, width)
             if not self._has(f"{number}/{place}"):
