@@ -9,14 +9,18 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from candor_hub.tlog.files import LogFiles
+from candor_hub.tlog.fsck import fsck
 from candor_node.app import Node
 from candor_node.config import load_config
-from candor_node.tlog import succession_store
+from candor_node.tlog import log_store, succession_store
 from candor_proto.result import Overall
+from candor_proto.tlog.statements import SUCCESSION
+from candor_verify.cli import run as verify
 from tests.federation import WAIT_SECONDS, Federation, eventually, federation, new_node, ori_for, until
-from tests.hubs import ShiftedClock, running_hub
+from tests.hubs import FEDERATION, ShiftedClock, running_hub
 from tests.records import make_row
-from tests.successions import copy_log, directory_of, found_successor, go_over, hub_is_gone
+from tests.successions import copy_log, directory_of, found_successor, go_over, hub_is_gone, read_copy
 
 
 async def start_again(fed: Federation, node: Node, clock: ShiftedClock) -> Node:
@@ -79,6 +83,24 @@ def test_a_new_hub_is_founded_from_the_log_and_every_member_goes_on_where_it_was
                     members = {one.node: one for one in alpha.indexes.require_directory().directory.members}
                     # Nobody waits as a new member would, and nobody has become another.
                     assert {node: one.joined_at for node, one in members.items()} == joined_at
+
+                    # A stranger who believes the first policy alone reads over the end of the old hub.
+                    await eventually(
+                        lambda: charlie.store.run(lambda db: log_store.is_logged(db, SUCCESSION)),
+                        lambda logged: logged,
+                    )
+                    await until(lambda: hub.hub.log.announced == alpha.indexes.version)
+                    await copy_log(charlie, tmp_path / "copy-after")
+                    policy = tmp_path / "policy.txt"
+                    policy.write_bytes(read_copy(tmp_path / "copy", clock).policies[0].text)
+                    said: list[str] = []
+                    arguments = ["log", str(tmp_path / "copy-after"), "--policy", str(policy)]
+                    assert verify(arguments, clock.now(), said.append) == 0, said[0]
+                    assert "consented to: alpha, bravo, charlie" in said[0]
+                    found = await asyncio.to_thread(
+                        fsck, hub.hub._store, LogFiles(hub.config.log), FEDERATION, running=True
+                    )
+                    assert found.findings == []
 
                     # Who joins now was asked by nobody: most members chose this successor.
                     clock.advance(hours=2)

@@ -32,7 +32,7 @@ from candor_proto.tlog.tiles import (
     tile_path,
 )
 
-CHECKPOINT, SHARDS = "checkpoint", "shards"
+CHECKPOINT, SIGNED, SHARDS = "checkpoint", "signed", "shards"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ class LogCopy:
             if not self._has(f"{number}/{name}"):
                 with suppress(UnknownObject):
                     await self._fetch(f"{number}/{name}")
-        self._write(f"{number}/{CHECKPOINT}", octets)
+        # The copy knows of no newer head than the one that it was compared with.
+        for name in (SIGNED, CHECKPOINT):
+            self._write(f"{number}/{name}", octets)
         return head.size
 
     async def _bundle(self, number: int, index: int, width: int) -> tuple[bytes, ...]:
