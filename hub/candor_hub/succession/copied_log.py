@@ -75,7 +75,8 @@ class CopiedLog:
     shards: tuple[CopiedShard, ...]
     policies: tuple[CopiedPolicy, ...]
     directory: DirectoryEntry
-    directory_index: int
+    # Where each version stands: version, shard, index.
+    directories: tuple[tuple[int, int, int], ...] = field(repr=False)
     members: dict[NodeId, tuple[bytes, MemberEntry]] = field(repr=False)
     heads: dict[NodeId, tuple[bytes, HeadEntry]] = field(repr=False)
     witnesses: dict[NodeId, tuple[Statement, WitnessKeyStatement]] = field(repr=False)
@@ -141,7 +142,8 @@ class LogCopy:
         self._now = now
         self._policies: list[CopiedPolicy] = []
         self._found = _Members()
-        self._directory: tuple[DirectoryEntry, int] | None = None
+        self._directory: DirectoryEntry | None = None
+        self._directories: list[tuple[int, int, int]] = []
 
     def read(self) -> CopiedLog:
         """All of it. Raises InputInvalid when it is no whole copy, LogInconsistent when it breaks a rule."""
@@ -161,12 +163,12 @@ class LogCopy:
                 "The log holds no directory: nobody had joined.", remedy="Found a new federation instead."
             )
         self._put_in_force(shards)
-        directory, index = self._directory
         found = self._found
         witnesses = {node: one for node, one in found.witnesses.items() if node in found.members}
         return CopiedLog(
-            self._federation, tuple(shards), tuple(self._policies), directory, index, found.members,
-            found.heads, witnesses, tuple(found.denied), state, self._lack_of_quorum(shards[-1]),
+            self._federation, tuple(shards), tuple(self._policies), self._directory,
+            tuple(self._directories), found.members, found.heads, witnesses, tuple(found.denied), state,
+            self._lack_of_quorum(shards[-1]),
         )  # fmt: skip
 
     # --- shards -----------------------------------------------------------------------------------------
@@ -201,7 +203,8 @@ class LogCopy:
     def _take(self, number: int, index: int, octets: bytes, entry: Entry) -> None:
         self._found.take(octets, entry)
         if isinstance(entry, DirectoryEntry):
-            self._directory = entry, index
+            self._directory = entry
+            self._directories.append((entry.version, number, index))
         elif isinstance(entry, PolicyEntry) and entry.version not in {one.version for one in self._policies}:
             self._policies.append(
                 CopiedPolicy(entry.version, entry.text, entry.issued_at, number, index, None, False)

@@ -124,7 +124,8 @@ def fill(
     tx.log.add_policy(version, text, now, in_force=True)
     stored = StoredDirectory(directory.version, file.statement, file.chain)
     tx.directories.add(stored, directory.issued_at, 0)
-    tx.log.add_directory(directory.version, last.number, copy.directory_index)
+    for number, shard, index in copy.directories:
+        tx.log.add_directory(number, shard, index)
     begun = copy.state.succeeded(last.range.size, last.range.root())
     tx.log_states.save(begun.take_changes(), anew=True)
     tx.log.wait(_opening(copy, version, text, now), now, opening=True)
