@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -47,6 +48,7 @@ class Config:
     public_address: str = ""
     public_enrolment_address: str = ""
     database_url: str = ""
+    database_password_file: Path | None = None
     quota: Quota = field(default_factory=Quota)
     new_member_wait: timedelta = timedelta(hours=24)
     nodes: int = 1_000
@@ -107,6 +109,9 @@ def load_config(path: Path) -> Config:
         public_address=settings.public_address or settings.address,
         public_enrolment_address=settings.public_enrolment_address or settings.enrolment_address,
         database_url=settings.database_url,
+        database_password_file=(
+            folder / settings.database_password_file if settings.database_password_file else None
+        ),
         quota=Quota(**settings.quota.model_dump()),
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
@@ -136,9 +141,19 @@ def _check_federation(value: str) -> None:
     hub_dns_name(FederationName(value))
 
 
-def _check_url(value: str) -> None:
+def check_database_url(value: str) -> None:
     if "://" not in value:
-        raise ConfigInvalid("this is no database URL, such as sqlite:////var/lib/candor/hub.db.")
+        raise ConfigInvalid("this is no database URL, such as postgresql://candor@db.example.org/candor.")
+    if _holds_password(value):
+        # The value is in no message: whoever asks for help would show it.
+        raise ConfigInvalid("a password has no place in a URL; name a file in `database_password_file`.")
+
+
+def _holds_password(url: str) -> bool:
+    """Whether libpq would find one, before or behind the host."""
+    parts = urlsplit(url)
+    people = parts.netloc.rpartition("@")[0]
+    return ":" in people or any("password" in name for name, _ in parse_qsl(parts.query))
 
 
 _Listen = Annotated[str, Field(min_length=1), _checked(check_listen_address)]
@@ -176,7 +191,8 @@ class _Settings(BaseSettings):
     log_address: _OptionalListen = ""
     log_certificate: Path | None = None
     log_key: Path | None = None
-    database_url: Annotated[str, _checked(_check_url)] = ""
+    database_url: Annotated[str, _checked(check_database_url)] = ""
+    database_password_file: Path | None = None
     new_member_wait_hours: float = Field(default=24, ge=0, le=24 * 365)
     nodes: int = Field(default=1_000, ge=1, le=2_000)
     quota: _Quota = _Quota()
@@ -204,7 +220,8 @@ SETTINGS = {
     "log_address": "where anybody reads the log, over HTTPS; default: the port after the enrolment port",
     "log_certificate": "PEM file with another certificate for it; default: the hub's own",
     "log_key": "PEM file with the key of that certificate",
-    "database_url": "another database; default: an encrypted SQLite file in the data folder",
+    "database_url": "postgresql://user@host:5432/name; default: an encrypted SQLite file in the data folder",
+    "database_password_file": "file with the password of that user, if it has one",
     "new_member_wait_hours": "how long a new member's lookups are not answered; default: 24",
     "nodes": "members to expect, 1-2000; limits connections; default: 1000",
     "quota": "table of element limits per asker: total, weak, match, code in 30 days; day_share",
