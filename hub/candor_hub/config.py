@@ -5,7 +5,8 @@ Rules of this file:
 - an environment variable `CANDOR_HUB_<KEY>` stands above the file (`CANDOR_HUB_QUOTA__TOTAL` for a key of a
   table), so that a container needs no file of its own;
 - paths are relative to the folder of the file;
-- secrets are in files of their own, never here.
+- secrets are in files of their own, never here: a `database_url` with a password comes as the credential
+  `database.url` of the service manager, which stands above file and environment.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from candor_certs.invitation import check_address
 from candor_certs.names import hub_dns_name
+from candor_certs.service_manager import DATABASE_URL, credential
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_proto.ids import FederationName
@@ -125,7 +127,7 @@ def load_config(path: Path) -> Config:
         log_key=folder / settings.log_key if settings.log_key else None,
         public_address=settings.public_address or settings.address,
         public_enrolment_address=settings.public_enrolment_address or settings.enrolment_address,
-        database_url=settings.database_url,
+        database_url=_secret_url(path) or settings.database_url,
         quota=Quota(**settings.quota.model_dump()),
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
@@ -134,6 +136,22 @@ def load_config(path: Path) -> Config:
         log_level=settings.log_level,
         traces_endpoint=settings.traces_endpoint,
     )
+
+
+def _secret_url(path: Path) -> str:
+    """The database's URL as the service manager passes it; raises ConfigInvalid or StoreUnusable."""
+    passed = credential(DATABASE_URL)
+    if passed is None:
+        return ""
+    try:
+        url = passed.decode("ascii").strip()
+        _check_url(url)
+    except (UnicodeDecodeError, ConfigInvalid):
+        raise ConfigInvalid(
+            f"{path}: the credential {DATABASE_URL} is no database URL.",
+            remedy="It holds one line, such as postgresql://candor:password@db.example.org/candor.",
+        ) from None
+    return url
 
 
 def check_listen_address(address: str) -> str:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from candor_certs.authority import create_issuing, create_root
 from candor_certs.folders import load_issuing, save_issuing, save_root
 from candor_certs.invitation import check_address
+from candor_certs.service_manager import DATABASE_KEY, credential, key_octets
 from candor_certs.store import (
     make_private_folder,
     read_private,
@@ -100,8 +101,16 @@ def _create_database(folder: Path, federation: FederationName, now: datetime) ->
 
 def open_store(config: Config, *, upgrade: bool = False) -> Store:
     """The hub's database; raises StoreUnusable."""
-    key = read_private(config.keys / keys.DATABASE_KEY)
-    return Store.open(config.database, key, str(config.federation), upgrade=upgrade)
+    return Store.open(config.database, database_key(config), str(config.federation), upgrade=upgrade)
+
+
+def database_key(config: Config) -> bytes:
+    """The raw key of the database: as the service manager passes it, else from its file. Never print it.
+
+    Raises StoreUnusable.
+    """
+    passed = credential(DATABASE_KEY)
+    return key_octets(passed) if passed is not None else read_private(config.keys / keys.DATABASE_KEY)
 
 
 def open_directory(config: Config, store: Store, now: datetime) -> tuple[keys.HubKeys, DirectoryKeeper]:

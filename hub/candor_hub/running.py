@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from candor_certs import service_manager
 from candor_hub.app import Hub, Interceptors
 from candor_hub.config import Config
 from candor_watch import logs
@@ -50,7 +51,11 @@ async def serve(
             _real(config.enrolment_address, ports.enrolment),
             _real(config.log_address, ports.log),
         )
+        service_manager.notify("READY=1", f"STATUS=hub of {config.federation}, port {ports.hub}")
+        watchdog = asyncio.create_task(service_manager.feed_watchdog())
         await stopping.wait()
+        service_manager.notify("STOPPING=1")
+        watchdog.cancel()
     finally:
         await hub.stop()
 

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from candor_certs import store
 from candor_certs.invitation import Invitation, check_address
+from candor_certs.service_manager import DATABASE_KEY, credential, key_octets
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid, InputInvalid
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
@@ -198,7 +199,7 @@ class NodeConfig(BaseSettings):
         if not self.federation or not self.hub_address:
             raise ConfigInvalid(
                 f"{self.node} has not joined a federation yet.",
-                remedy="Ask the hub's operator for an invitation, then `candor-node join --invitation FILE`.",
+                remedy="Ask the hub's operator for an invitation, then `candor-node join FILE`.",
             )
         return FederationName(self.federation)
 
@@ -268,9 +269,13 @@ class NodeConfig(BaseSettings):
             ) from None
 
     def database_key(self) -> bytes:
-        """The raw key of the database; raises ConfigInvalid or StoreUnusable. Never print it."""
+        """The raw key of the database: of the command, else of the service manager, else of the file.
+
+        Raises ConfigInvalid or StoreUnusable. Never print it.
+        """
         if not self.database_key_command:
-            return store.read_private(self.database_key_file)
+            passed = credential(DATABASE_KEY)
+            return key_octets(passed) if passed is not None else store.read_private(self.database_key_file)
         try:
             done = subprocess.run(  # noqa: S602 - the operator's own command, from the operator's own file
                 self.database_key_command,
@@ -289,9 +294,7 @@ class NodeConfig(BaseSettings):
                 f"database_key_command ended with status {done.returncode}.",
                 remedy="Run it by hand; it must print the key, 64 hexadecimal digits or 32 raw octets.",
             )
-        if re.fullmatch(rb"\s*[0-9a-fA-F]{64}\s*", done.stdout):
-            return bytes.fromhex(done.stdout.strip().decode())
-        return done.stdout
+        return key_octets(done.stdout)
 
 
 def _passed(check: Any, value: str) -> str:
@@ -378,8 +381,9 @@ name = ""
 oris = []
 hub_address = ""
 
-# The database is encrypted. Its key comes from a file, or from a command that prints it:
-# database_key_command = "systemd-creds cat candor-database-key"
+# The database is encrypted. Its key comes from a file, from the service manager (a credential with the name
+# database.key stands above the file; docs/operations.md), or from a command that prints it:
+# database_key_command = "pass show candor/database-key"
 database_key_file = "keys/database.key"
 
 # How long a lookup waits for answers before it is shown; late answers amend it for 24 hours.
