@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from candor_certs.authority import create_issuing, create_root
 from candor_certs.folders import load_issuing, save_issuing, save_root
 from candor_certs.invitation import check_address
+from candor_certs.service_manager import DATABASE_KEY, credential, key_octets
 from candor_certs.store import (
     make_private_folder,
     read_private,
@@ -27,6 +28,7 @@ from candor_hub.config import (
     check_listen_address,
     default_log_address,
     load_config,
+    password_in,
 )
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.driver import KEY_OCTETS
@@ -101,7 +103,10 @@ def _create_database(folder: Path, wishes: Wishes, now: datetime) -> None:
     key = read_private(folder / "keys" / keys.DATABASE_KEY)
     log_keys = KeyRing(folder / "keys", wishes.federation).make(1)
     url = wishes.database_url or f"sqlite:///{folder / 'hub.db'}"
-    store = Store.create(url, key, str(wishes.federation), password_file=wishes.database_password_file)
+    file = wishes.database_password_file
+    store = Store.create(
+        url, key, str(wishes.federation), password=lambda: None if file is None else password_in(file)
+    )
     try:
         with store.write() as tx:
             open_first(tx, wishes.federation, log_keys.verifier_keys, now)
@@ -113,14 +118,22 @@ def _create_database(folder: Path, wishes: Wishes, now: datetime) -> None:
 
 def open_store(config: Config, *, upgrade: bool = False) -> Store:
     """The hub's database; raises StoreUnusable."""
-    key = read_private(config.keys / keys.DATABASE_KEY)
     return Store.open(
         config.database,
-        key,
+        database_key(config),
         str(config.federation),
         upgrade=upgrade,
-        password_file=config.database_password_file,
+        password=config.database_password,
     )
+
+
+def database_key(config: Config) -> bytes:
+    """The raw key of the database: as the service manager passes it, else from its file. Never print it.
+
+    Raises StoreUnusable.
+    """
+    passed = credential(DATABASE_KEY)
+    return key_octets(passed) if passed is not None else read_private(config.keys / keys.DATABASE_KEY)
 
 
 def open_directory(config: Config, store: Store, now: datetime) -> tuple[keys.HubKeys, DirectoryKeeper]:

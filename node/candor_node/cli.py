@@ -50,9 +50,8 @@ def cli() -> None:
 
     \b
     First day:
-      candor-node init --dir node --node example-sheriff
-      cd node
-      candor-node join --invitation ../invitation.txt
+      mkdir node && cd node
+      candor-node join ../invitation.txt            (makes the node, and asks you to compare a fingerprint)
       candor-node run                               (keep it running; a service does that)
       candor-node import records.csv
 

@@ -8,6 +8,7 @@ Rules of this package:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -54,14 +55,16 @@ __all__ = [
 FAILURES = (DBAPIError, NoConnectionFree, MemoryError)
 
 
-def open_engine(url: str, key: bytes, *, create: bool = False, password_file: Path | None = None) -> Engine:
+def open_engine(
+    url: str, key: bytes, *, create: bool = False, password: Callable[[], str | None] = lambda: None
+) -> Engine:
     """Connect to the database at `url`; the file of an embedded one must exist unless `create`.
 
-    `key` is 32 octets and opens an embedded database; `password_file` holds the password at a server.
+    `key` is 32 octets and opens an embedded database; `password` says that of a server.
     Raises StoreUnusable or ConfigInvalid.
     """
     if url.partition("://")[0] in postgresql.SCHEMES:
-        return postgresql.open_server(postgresql.parse_url(url, password_file))
+        return postgresql.open_server(postgresql.parse_url(url, password))
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -27,7 +26,6 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from candor_certs.store import read_private
 from candor_hub.driver.done import Done
 from candor_hub.driver.options import SERVER, WRITES
 from candor_proto.errors import ConfigInvalid, StoreUnusable
@@ -90,7 +88,7 @@ class Server:
     """Where the database is, and how a session is opened there."""
 
     parameters: Mapping[str, str] = field(repr=False)
-    password_file: Path | None = None
+    password: Callable[[], str | None] = field(default=lambda: None, repr=False)
 
     @property
     def name(self) -> str:
@@ -103,13 +101,12 @@ class Server:
         return f"{places}/{self.parameters.get('dbname') or self.parameters.get('user') or ''}"
 
     def arguments(self) -> dict[str, str]:
-        """For `connect` of psycopg, with the password if a file holds it: never to be printed."""
+        """For `connect` of psycopg, with the password if there is one: never to be printed."""
         found = {**_CLIENT, "application_name": f"candor-hub {socket.gethostname()}", **self.parameters}
         # The primary alone, of all hosts that are named.
         found["target_session_attrs"] = "read-write"
-        if self.password_file is not None:
-            found["password"] = read_private(self.password_file).decode("utf-8", "replace").rstrip("\r\n")
-        return found
+        password = self.password()
+        return found if password is None else {**found, "password": password}
 
     def connect(self, *, autocommit: bool = False) -> Session:
         """A session on the primary, checked; the caller closes it.
@@ -166,8 +163,11 @@ def check_session(cursor: Any, name: str) -> None:
         )
 
 
-def parse_url(url: str, password_file: Path | None = None) -> Server:
-    """`postgresql://user@host:port,host:port/name?sslmode=…` as libpq reads it; raises ConfigInvalid."""
+def parse_url(url: str, password: Callable[[], str | None] = lambda: None) -> Server:
+    """`postgresql://user@host:port,host:port/name?sslmode=…` as libpq reads it; raises ConfigInvalid.
+
+    `password` says the password, if there is one, for each session.
+    """
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES:
         raise ConfigInvalid("database_url is no URL of a PostgreSQL database.")
@@ -194,7 +194,7 @@ def parse_url(url: str, password_file: Path | None = None) -> Server:
         pairs = [host.rpartition(":") if ":" in host else (host, "", "5432") for host in hosts]
         parameters |= {"host": ",".join(host for host, _, _ in pairs)}
         parameters |= {"port": ",".join(port for _, _, port in pairs)}
-    return Server(parameters, password_file)
+    return Server(parameters, password)
 
 
 def open_server(server: Server) -> Engine:
@@ -346,7 +346,7 @@ def _refused(name: str, error: BaseException) -> StoreUnusable:
 def _no_connection(server: Server, error: psycopg.OperationalError) -> StoreUnusable:
     """No session could be had, or it was lost; what libpq says of it names hosts, users and reasons."""
     said = " ".join(str(error).split())[:400]
-    password = server.arguments().get("password") if server.password_file else None
+    password = server.password()
     if password and password in said:
         said = "…"
     return StoreUnusable(

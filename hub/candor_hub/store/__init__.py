@@ -13,10 +13,9 @@ Rules of this package:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from candor_hub.driver import (
     FAILURES,
@@ -98,12 +97,14 @@ class Store:
         self._group = GroupWriter(writing(engine))
 
     @classmethod
-    def create(cls, url: str, key: bytes, federation: str, *, password_file: Path | None = None) -> Store:
+    def create(
+        cls, url: str, key: bytes, federation: str, *, password: Callable[[], str | None] = lambda: None
+    ) -> Store:
         """A new database: a file, or the tables in an empty database of a server.
 
         Raises AlreadyExists, StoreUnusable.
         """
-        engine = open_engine(url, key, create=True, password_file=password_file)
+        engine = open_engine(url, key, create=True, password=password)
         try:
             migrate(engine)
             store = cls(engine)
@@ -127,10 +128,10 @@ class Store:
         federation: str,
         *,
         upgrade: bool = False,
-        password_file: Path | None = None,
+        password: Callable[[], str | None] = lambda: None,
     ) -> Store:
         """The database of `federation`; raises StoreUnusable."""
-        engine = open_engine(url, key, password_file=password_file)
+        engine = open_engine(url, key, password=password)
         try:
             if upgrade:
                 migrate(engine)
