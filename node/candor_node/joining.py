@@ -39,11 +39,12 @@ from candor_certs.store import (
     write_new_private,
 )
 from candor_node.clock import Clock
-from candor_node.config import FILE_NAME, NodeConfig, fill_in, load_config, replace_text, template
+from candor_node.config import FILE_NAME, NodeConfig, load_config
 from candor_node.diagnosis import diagnose
 from candor_node.driver import KEY_OCTETS
 from candor_node.founding import MIGRATIONS, Keys, open_store
 from candor_node.hub_client import HubClient
+from candor_node.settings_file import fill_in, replace_text, template
 from candor_node.store import Store
 from candor_node.tlog import log_store
 from candor_node.tlog.files import LogFiles

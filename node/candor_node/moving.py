@@ -32,9 +32,10 @@ from candor_certs.store import (
 )
 from candor_node import directory_store, joining
 from candor_node.clock import Clock
-from candor_node.config import NodeConfig, load_config, replace_setting
+from candor_node.config import NodeConfig, load_config
 from candor_node.founding import Keys, open_store
 from candor_node.hub_client import HubClient
+from candor_node.settings_file import replace_setting
 from candor_node.store import Database, Store
 from candor_node.tlog import log_store, succession_store
 from candor_node.tlog.folding import Self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -71,13 +72,13 @@ def scene(*members: MemberEntry) -> Scene:
     return Scene(entries, read_successor(FEDERATION, 2, entries))
 
 
-def consent(successor: Successor, name: str, by: str = "", **changes: object) -> Statement:
+def consent(successor: Successor, name: str, /, *, by: str = "", **changes: Any) -> Statement:
     ed25519, ml_dsa = successor.keys
     said = SuccessionConsent(
         FEDERATION, NodeId(name), 1, 17, ROOT, hashlib.sha256(b"root").digest(), ed25519.key, ml_dsa.key,
         successor.policy_digest, NOW,
     )  # fmt: skip
-    body = replace(said, **changes).encode()  # type: ignore[arg-type]
+    body = replace(said, **changes).encode()
     return Statement(SUCCESSION, SIGNING[NodeId(by or name)].sign(SUCCESSION, body))
 
 
@@ -128,7 +129,7 @@ def test_a_consent_counts_under_the_key_that_the_old_shard_names_alone() -> None
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_consent_to_another_successor_is_nobodys(changes: dict[str, object]) -> None:
+def test_a_consent_to_another_successor_is_nobodys(changes: dict[str, Any]) -> None:
     found = scene()
     assert consents(found.successor, [consent(found.successor, "alpha", **changes)], key_of) == frozenset()
 
