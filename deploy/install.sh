@@ -80,6 +80,9 @@ print(importlib.metadata.version("candor-exchange"))'
 [ "$("$new/bin/python" -I -c "$starts")" = "$version" ] ||
     die "What was installed does not start here, see above; what was installed before is as it was."
 
+mkdir -p "$new/share/doc"
+cp "$here/LICENSE" "$here/NOTICE" "$here/CHANGELOG.md" "$here/operations.md" "$new/share/doc"
+
 # A virtual environment names its own folder in its commands.
 find "$new/bin" -type f -exec grep -lI -e "$new" {} + | while IFS= read -r file; do
     sed -i "s|$new|$place|g" "$file"
@@ -110,7 +113,7 @@ wrapper candor-verify ""
 # --- users, folders, units ------------------------------------------------------------------------------
 
 if [ $service = yes ]; then
-    for name in candor-node candor-hub; do
+    for name in candor-node candor-hub candor-witness; do
         id "$name" >/dev/null 2>&1 ||
             useradd --system --user-group --no-create-home --home-dir "$state/$name" \
                 --shell /usr/sbin/nologin "$name"
