@@ -223,33 +223,26 @@ def fetch_wheels(lock: Path, out: Path, epoch: int) -> None:
         raise ReleaseRefused(f"The wheels of {lock.name} cannot be had: {done.stderr.strip()[-2000:]}")
 
 
-def write_bundle(
-    out: Path,
-    version: str,
-    epoch: int,
-    wheels: Iterable[Path],
-    extras: Iterable[Path] = (),
-    deploy: Path = DEPLOY,
-) -> Path:
+def write_bundle(out: Path, source: Source, wheels: Iterable[Path], extras: Iterable[Path] = ()) -> Path:
     """The bundle as `<out>/<name>.tar.gz` with its SHA-256 beside it; the same octets from the same wheels.
 
     `wheels` are installed, `extras` (for object storage and traces) lie beside them.
     """
-    name = bundle_name(version)
+    version, root = source.version, source.folder
     content: dict[str, bytes] = {}
     for path in sorted({*wheels, *extras}):
         content[f"wheels/{path.name}"] = path.read_bytes()
     content["requirements.txt"] = _requirements(wheels)
     content["requirements-extras.txt"] = _requirements({*wheels, *extras})
-    for path in (deploy / "install.sh", *sorted((deploy / "systemd").iterdir())):
-        content[str(path.relative_to(deploy))] = path.read_bytes()
-    for path in (ROOT / "LICENSE", ROOT / "NOTICE", ROOT / "CHANGELOG.md", ROOT / "docs/operations.md"):
-        content[path.name] = path.read_bytes()
+    for path in (root / "deploy/install.sh", *sorted((root / "deploy/systemd").iterdir())):
+        content[str(path.relative_to(root / "deploy"))] = path.read_bytes()
+    for name in ("LICENSE", "NOTICE", "CHANGELOG.md", "docs/operations.md"):
+        content[Path(name).name] = (root / name).read_bytes()
     content["VERSION"] = f"{version}\n".encode()
     content["PYTHON"] = "{}.{}\n".format(*sys.version_info[:2]).encode()
     out.mkdir(parents=True, exist_ok=True)
-    archive = out / f"{name}.tar.gz"
-    archive.write_bytes(_packed(f"candor-exchange-{version}", content, epoch))
+    archive = out / f"{bundle_name(version)}.tar.gz"
+    archive.write_bytes(_packed(f"candor-exchange-{version}", content, source.epoch))
     (out / f"{archive.name}.sha256").write_text(f"{sha256(archive)}  {archive.name}\n")
     return archive
 
@@ -411,7 +404,7 @@ def make_bundle(out: Path, commit: str = "HEAD", *, with_extras: bool = False) -
             extras = {path for path in more.glob("*.whl") if not (house / path.name).exists()}
         else:
             extras = set()
-        return write_bundle(out, source.version, source.epoch, wheels, extras, deploy)
+        return write_bundle(out, source, wheels, extras)
 
 
 if __name__ == "__main__":
