@@ -2,9 +2,13 @@
 # Installs Candor from the folder that this file is in: sudo sh install.sh
 #
 #   --prefix DIR      where the program goes; root: /opt/candor, others: ~/.local/share/candor
+#   --bin DIR         where the commands go; root: /usr/local/bin, others: ~/.local/bin
+#   --state DIR       where nodes and hubs live; root: /var/lib, others: ~/.local/state
 #   --python PATH     the interpreter, of the version that this bundle is for (the file PYTHON says which)
 #   --with-extras     object storage and traces too, in a bundle that has their wheels
 #   --no-service      neither users nor systemd units
+#
+# The environment may say the same: CANDOR_PREFIX, CANDOR_BIN, CANDOR_STATE, CANDOR_SERVICE=no.
 #
 # Rules of this file:
 # - nothing is fetched, and no wheel is taken whose SHA-256 is not the one that requirements.txt names;
@@ -18,7 +22,8 @@ version=$(cat "$here/VERSION")
 wanted=$(cat "$here/PYTHON")
 root=no
 [ "$(id -u)" != 0 ] || root=yes
-prefix= python= requirements=requirements.txt service=$root
+prefix=${CANDOR_PREFIX:-} bin=${CANDOR_BIN:-} state=${CANDOR_STATE:-} service=${CANDOR_SERVICE:-$root}
+python= requirements=requirements.txt
 
 say() { printf 'install: %s\n' "$*"; }
 die() {
@@ -29,6 +34,8 @@ die() {
 while [ $# -gt 0 ]; do
     case $1 in
         --prefix) prefix=${2:?--prefix needs a folder} && shift ;;
+        --bin) bin=${2:?--bin needs a folder} && shift ;;
+        --state) state=${2:?--state needs a folder} && shift ;;
         --python) python=${2:?--python needs a path} && shift ;;
         --with-extras) requirements=requirements-extras.txt ;;
         --no-service) service=no ;;
@@ -37,13 +44,15 @@ while [ $# -gt 0 ]; do
     shift
 done
 if [ $root = yes ]; then
-    : "${prefix:=/opt/candor}"
-    bin=/usr/local/bin state=/var/lib
+    : "${prefix:=/opt/candor}" "${bin:=/usr/local/bin}" "${state:=/var/lib}"
 else
-    : "${prefix:=$HOME/.local/share/candor}"
-    bin=$HOME/.local/bin state=$HOME/.local/state
+    : "${prefix:=$HOME/.local/share/candor}" "${bin:=$HOME/.local/bin}" "${state:=$HOME/.local/state}"
 fi
-case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
+for folder in "$prefix" "$bin" "$state"; do
+    case $folder in /*) ;; *) die "$folder is to be a whole path, from the first / on." ;; esac
+    # What is written into commands and units must mean there what it means here.
+    case $folder in *[!A-Za-z0-9._/+@-]*) die "$folder has letters in it that a unit of systemd would not read." ;; esac
+done
 
 fits() { [ "$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$wanted" ]; }
 if [ -z "$python" ]; then
@@ -121,7 +130,7 @@ if [ $service = yes ]; then
     done
     mkdir -p /etc/systemd/system
     for unit in "$here"/systemd/*.service; do
-        sed "s|/opt/candor/|$prefix/|g" "$unit" >"/etc/systemd/system/${unit##*/}"
+        sed -e "s|/opt/candor/|$prefix/|g" -e "s|/var/lib/|$state/|g" "$unit" >"/etc/systemd/system/${unit##*/}"
     done
     if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 else

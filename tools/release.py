@@ -294,9 +294,9 @@ def check_kept(folder: Path = RELEASES) -> None:
     there = {path.name for path in folder.iterdir()} - {SUMS}
     faults = [f"{name} is not there" for name in sorted(set(named) - there)]
     faults += [f"{name} is not named in {SUMS}" for name in sorted(there - set(named))]
-    faults += [
-        f"{name} was changed" for name in sorted(there & set(named)) if sha256(folder / name) != named[name]
-    ]
+    for name in sorted(there & set(named)):
+        if sha256(folder / name) != named[name]:
+            faults.append(f"{name} was changed")
     if faults:
         raise ReleaseRefused("deploy/releases: " + "; ".join(faults))
 
