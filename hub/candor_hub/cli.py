@@ -25,6 +25,7 @@ from candor_hub.office import read_config as _read_config
 from candor_hub.office import settings_path as _config_path
 from candor_proto.errors import CandorError
 from candor_proto.ids import FederationName, NodeId, Ori
+from candor_watch.uncaught import tell_shortly
 
 EXIT_ERROR = 2
 EXIT_UNHEALTHY = 1
@@ -75,6 +76,8 @@ def cli() -> None:
     "--new-member-wait-hours", default=24.0, show_default=True, help="Before a new member is answered."
 )
 @click.option("--nodes", default=1_000, show_default=True, help="Members to expect, at most 2000.")
+@click.option("--database-url", default="", help="Empty PostgreSQL database: postgresql://user@host/name.")
+@click.option("--database-password-file", type=_FILE, help="File with the password of that user.")
 @_json_option
 def init(
     folder: Path,
@@ -87,6 +90,8 @@ def init(
     issuing: Path | None,
     new_member_wait_hours: float,
     nodes: int,
+    database_url: str,
+    database_password_file: Path | None,
     as_json: bool,
 ) -> None:
     """Make a hub: settings, keys, encrypted database. Nothing is overwritten.
@@ -111,6 +116,8 @@ def init(
         new_member_wait_hours,
         nodes,
         log_address,
+        database_url,
+        database_password_file,
     )
     work_as_owner(folder)
     config = found(folder, wishes, _now())
@@ -150,9 +157,16 @@ def run(config_file: Path | None, as_json: bool) -> None:
       log_key                   PEM file with the key of that certificate
       data                      folder of database, keys, segments, log; default: the file's folder
       issuing                   folder of the issuing authority; default: authority/issuing
-      database_url              another database; default: encrypted SQLite in the data folder
+      database_url              postgresql://user@host:5432/name, several hosts divided by commas;
+                                default: encrypted SQLite in the data folder
+      database_password_file    file with the password of that user, if it has one
       new_member_wait_hours     how long a new member's lookups are not answered; default: 24
       nodes                     members to expect, 1-2000; default: 1000
+      metrics_address           where metrics and health are read, over HTTP; "off": nowhere;
+                                default: 127.0.0.1, the port after the log's
+      metrics_allow_remote      whether other machines may reach that address; default: false
+      log_level                 debug, info, warning or error; default: info
+      traces_endpoint           OTLP collector for traces, http(s)://host:port; default: none
       quota.total .weak .match .code    elements per asker in 30 days
       quota.day_share           the part of it that a day may take: 10 means a tenth
     """
@@ -395,6 +409,7 @@ def main() -> None:
     """Entry point."""
     # gRPC's core writes lines of its own to standard error; what matters comes as an exception.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    tell_shortly("candor-hub")
     try:
         cli.main(standalone_mode=False)
     except CandorError as error:
