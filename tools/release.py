@@ -100,13 +100,22 @@ def unpack_commit(commit: str, folder: Path, root: Path = ROOT) -> Source:
 
 def copy_checkout(folder: Path, root: Path = ROOT, epoch: int = 1_800_000_000) -> Source:
     """The checkout as it is, without what git ignores: to try things, not to release them."""
-    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", root=root).decode()
-    files = tuple(sorted(name for name in set(listed.split("\0")) if name and (root / name).is_file()))
+    files = tuple(sorted(name for name in _known_files(root) if (root / name).is_file()))
     for name in files:
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, place)
     return Source(folder, files, epoch)
+
+
+def _known_files(root: Path) -> set[str]:
+    try:
+        listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", root=root).decode()
+    except ReleaseRefused:  # a source archive: no repository, so no list
+        made = re.compile(r"\.git|\.venv.*|__pycache__|\..*_cache|\.hypothesis|dist|build|.*\.pyc")
+        paths = (path.relative_to(root) for path in root.rglob("*"))
+        return {path.as_posix() for path in paths if not any(made.fullmatch(part) for part in path.parts)}
+    return set(listed.split("\0")) - {""}
 
 
 # --- wheel --------------------------------------------------------------------------------------------
