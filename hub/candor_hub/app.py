@@ -9,6 +9,7 @@ await hub.stop()
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,11 +36,12 @@ from candor_hub.mailbox import MailboxKeeper
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
+from candor_hub.replica import Replica
 from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
 from candor_hub.streams import Streams, Timing, Watch
 from candor_hub.tlog.files import LogFiles
-from candor_hub.tlog.sequencer import Sequencer
+from candor_hub.tlog.hub_log import HubLog
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
@@ -87,17 +89,21 @@ class Hub:
         self._keys = load_keys(config.keys, config.issuing, config.federation)
         self._store = open_store(config, upgrade=True)
         timing = timing or Timing()
-        self.directory = DirectoryKeeper(self._store, self.keys)
+        self.streams = Streams()
+        self.replica = Replica(self._store, self.streams, self.clock, timing, version())
+        self.directory = DirectoryKeeper(self._store, self.keys, self.replica.vouched_at)
         self.enrolment = Enrolment(config, self._store, self.keys, self.directory)
         self.index = Index(self._store, SegmentFiles(config.segments), self.directory, config.federation)
         self.mailbox = MailboxKeeper(self._store)
         self.relay = Relay(self._store, config.quota)
         self.renewal = Renewal(self._store, self.keys)
-        self.streams = Streams()
-        self.log = Sequencer(config, self._store, self.streams, self.clock, timing.coalesce_seconds)
+        self.log = HubLog(
+            config, self._store, self.streams, self.clock, self.directory.publish, timing.coalesce_seconds
+        )
         self.watch = Watch(self.streams, self.directory, timing, lambda: self.log.announced, self.log.look)
         self.log.on_announced(self.watch.announce)
         self.warden = Warden(self.streams, self.watch, self.clock, timing)
+        self.watch.on_changed(self.warden.round)
         self.courier = Courier(self.streams, self.mailbox, self.clock, timing)
         self.intake = Intake(self.relay, self.clock, self.courier.accepted)
         self.attachments = Attachments(
@@ -109,6 +115,7 @@ class Hub:
             self.clock,
             timing,
             self.log.cosigning,
+            self.replica,
             self.log.attached,
         )
         self.ports = Ports(0, 0, 0)
@@ -148,7 +155,8 @@ class Hub:
 
     async def prepare(self) -> None:
         """What has to be known before the first call; raises StoreUnusable."""
-        await asyncio.to_thread(self.log.begin, self.directory.publish)
+        await self.replica.begin()
+        await self.log.begin()
         await asyncio.to_thread(self._renew)
         await self.watch.look()
         await self.courier.start()
@@ -183,6 +191,11 @@ class Hub:
             self.intake.run,
             self.log.run,
             self.log.witness,
+            self.log.follow,
+            self.log.keep,
+            self.replica.run,
+            self.replica.write,
+            self.replica.watch,
             self._maintain,
         )
         self._tasks = [asyncio.create_task(work()) for work in works]
@@ -199,6 +212,7 @@ class Hub:
         await self.intake.close()
         await self.courier.close()
         await self.log.close()
+        await self.replica.close()
         await asyncio.to_thread(self._store.close)
         if self._servers:
             log.info("stopped")
@@ -267,6 +281,11 @@ class Hub:
             ),
         )
         self.enrolment.announce(self.config)
+
+
+def version() -> str:
+    """Of this program."""
+    return importlib.metadata.version("candor-exchange")
 
 
 def _check_bindable(address: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from candor_hub.driver import Connection, DBAPIError, Engine, explain, sa, writing
-from candor_hub.tables import LOG_TABLES, envelopes, mailbox, meta, metadata, renewals
+from candor_hub.tables import LOG_TABLES, REPLICA_TABLES, envelopes, mailbox, meta, metadata, renewals
 from candor_proto.errors import StoreUnusable
 
 _SCHEMA = "schema"
@@ -50,7 +50,18 @@ def _log(connection: Connection) -> None:
     connection.execute(sa.text("DROP TABLE IF EXISTS ledger"))
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first_schema, _renewals, _senders_in_the_mailbox, _log)
+def _replicas(connection: Connection) -> None:
+    """Several processes on one database."""
+    metadata.create_all(connection, tables=REPLICA_TABLES, checkfirst=True)
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (
+    _first_schema,
+    _renewals,
+    _senders_in_the_mailbox,
+    _log,
+    _replicas,
+)
 
 
 def schema_version(connection: Connection) -> int:

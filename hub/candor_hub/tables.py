@@ -350,3 +350,64 @@ LOG_TABLES = (
     log_heartbeats,
     log_requests,
 )
+
+# --- several replicas on one database (docs/replicas.md) ----------------------------------------------------
+
+# One row: how often the log was taken over. Who appends checks that the term is still its own.
+log_fence = sa.Table(
+    "log_fence",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("term", sa.BigInteger, nullable=False),
+)
+
+# Each process of the hub writes its row over and over while it runs; on PostgreSQL by the database's clock.
+replicas = sa.Table(
+    "replicas",
+    metadata,
+    sa.Column("replica", sa.Text, primary_key=True),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+)
+
+# Which process holds a node's stream; `replica` is empty when none does. The row stays, so that generations
+# never go back: the stream of the highest one is the node's newest.
+attachments = sa.Table(
+    "attachments",
+    metadata,
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("replica", sa.Text, nullable=False, index=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+)
+
+# One row: the head that all replicas ask their witnesses about, signed by the log alone.
+log_round = sa.Table(
+    "log_round",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("shard", sa.Integer, nullable=False),
+    sa.Column("signed", sa.LargeBinary, nullable=False),
+)
+
+# What witnesses have signed of it, by ML-DSA-44 key: a checkpoint with their lines.
+log_cosignatures = sa.Table(
+    "log_cosignatures",
+    metadata,
+    sa.Column("round", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("witness", sa.LargeBinary, primary_key=True),
+    sa.Column("lines", sa.LargeBinary, nullable=False),
+)
+
+# Attempts to enrol within the last minute: their bound holds over all replicas.
+enrolment_attempts = sa.Table(
+    "enrolment_attempts",
+    metadata,
+    sa.Column("number", _Number, primary_key=True),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False, index=True),
+)
+
+REPLICA_TABLES = (log_fence, replicas, attachments, log_round, log_cosignatures, enrolment_attempts)

@@ -14,8 +14,9 @@ Rules of this package:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from candor_hub.driver import Connection, DBAPIError, Engine, explain, open_engine, sa, writing
 from candor_hub.migrations import check_schema, migrate
@@ -23,18 +24,22 @@ from candor_hub.store.certificates import Certificates
 from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
 from candor_hub.store.envelopes import Envelopes
+from candor_hub.store.fence import Fence
 from candor_hub.store.group import GroupWriter
 from candor_hub.store.log import Log
 from candor_hub.store.log_states import LogStates
 from candor_hub.store.logged import Logged
 from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
+from candor_hub.store.notices import Notices
 from candor_hub.store.quotas import Quotas
+from candor_hub.store.replicas import Replicas
+from candor_hub.store.rounds import LogRounds
 from candor_hub.store.segments import Segments
 from candor_hub.tables import meta
 from candor_proto.errors import StoreUnusable
 
-__all__ = ["Store", "Transaction"]
+__all__ = ["Store", "Transaction", "Transactions"]
 
 _FEDERATION = "federation"
 
@@ -54,6 +59,10 @@ class Transaction:
     log: Log
     logged: Logged
     log_states: LogStates
+    fence: Fence
+    rounds: LogRounds
+    replicas: Replicas
+    notices: Notices
 
     @classmethod
     def over(cls, connection: Connection) -> Transaction:
@@ -69,7 +78,19 @@ class Transaction:
             Log(connection),
             Logged(connection),
             LogStates(connection),
+            Fence(connection),
+            LogRounds(connection),
+            Replicas(connection),
+            Notices(connection),
         )
+
+
+class Transactions(Protocol):
+    """Where transactions come from: a Store, or one that is fenced (`tlog.fenced`)."""
+
+    def read(self) -> AbstractContextManager[Transaction]: ...
+
+    def write(self) -> AbstractContextManager[Transaction]: ...
 
 
 class Store:
@@ -77,6 +98,7 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.server: object | None = None
         self._writing = writing(engine)
         # SQLite has one writer at a time: bodies take turns here, which is fair and does not spin, unlike its
         # busy handler. PostgreSQL has many, and groups commits by itself.

@@ -384,9 +384,9 @@ def test_lines_that_the_policy_in_force_does_not_name_make_room_for_others(
         policy, signed = parse_policy(record.text), parse_checkpoint(desk.shard().signed)
         for number in range(80):
             lines = WitnessKeys.generate(f"coming-{number}.example").cosign(signed.checkpoint, desk.now)
-            signed = asking._with(signed, lines[:1], policy)
+            signed = asking.merged(signed, lines[:1], policy)
         for name in NAMES:
-            signed = asking._with(signed, desk.witnesses[name].cosign(signed.checkpoint, desk.now), policy)
+            signed = asking.merged(signed, desk.witnesses[name].cosign(signed.checkpoint, desk.now), policy)
         assert policy.verify(signed, desk.now)
         assert len(policy.cosignatures(signed)) == 3
 
