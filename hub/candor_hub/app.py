@@ -12,7 +12,7 @@ import asyncio
 import importlib.metadata
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -148,8 +148,13 @@ class Hub:
             await server.start()
             self._servers.append(server)
         self.work()
-        ports = asdict(self.ports)
-        log.info("started", federation=str(self.config.federation), **ports)
+        log.info(
+            "started",
+            federation=str(self.config.federation),
+            hub_port=hub_port,
+            enrolment_port=enrolment_port,
+            log_port=log_port,
+        )
 
     # What `start` is made of besides listening: whoever brings calls here in another way uses these.
 
