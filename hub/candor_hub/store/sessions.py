@@ -2,8 +2,8 @@
 
 Rules of this file:
 - both are watched: that a connection broke is seen at once, that the other side fell silent within seconds;
-- who listens may have missed something while it did not: it is told to look at everything when it listens again;
-- the lock is the session's. A process that stands still is not seen by the server, so the session has to speak
+- who did not listen may have missed something: it is told to look at everything when it listens again;
+- the lock is the session's. The server does not see that a process stands still, so the session has to speak
   once a second, or the server ends it and gives the lock to another: what the process does when it goes on is
   stopped by the term (`fence`), not here.
 """
