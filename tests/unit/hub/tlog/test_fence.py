@@ -1,4 +1,4 @@
-"""A sequencer whose term is over stores nothing, and nothing that it signed leaves it (docs/replicas.md §4)."""
+"""A sequencer whose term is over stores nothing; what it signed leaves it never (docs/replicas.md §4)."""
 
 from __future__ import annotations
 
