@@ -9,7 +9,7 @@ from candor_hub.driver import Connection, sa, single
 from candor_hub.tables import log_fence
 from candor_proto.errors import StoreUnusable
 
-_ONLY = log_fence.c.only == 1
+_ONE = log_fence.c.one == 1
 
 
 class Deposed(StoreUnusable):
@@ -30,14 +30,14 @@ class Fence:
 
     def term(self) -> int:
         """How often the log was taken over."""
-        return single(self._connection, "SELECT term FROM log_fence WHERE only = 1") or 0
+        return single(self._connection, "SELECT term FROM log_fence WHERE one = 1") or 0
 
     def advance(self) -> int:
         """Begin a term of one's own: its number. Whoever had the one before stores nothing any more."""
         term = self.term() + 1
-        changed = self._connection.execute(sa.update(log_fence).where(_ONLY).values(term=term)).rowcount
+        changed = self._connection.execute(sa.update(log_fence).where(_ONE).values(term=term)).rowcount
         if not changed:
-            self._connection.execute(sa.insert(log_fence).values(only=1, term=term))
+            self._connection.execute(sa.insert(log_fence).values(one=1, term=term))
         return term
 
     def check(self, term: int) -> None:

@@ -34,11 +34,11 @@ class LogRounds:
         self._connection.execute(sa.delete(log_cosignatures))
         self._connection.execute(sa.delete(log_round))
         self._connection.execute(
-            sa.insert(log_round).values(only=1, number=number, shard=shard, signed=signed)
+            sa.insert(log_round).values(one=1, number=number, shard=shard, signed=signed)
         )
         return number
 
-    def add(self, number: int, witness: bytes, lines: bytes) -> None:
+    def add(self, number: int, witness: str, lines: bytes) -> None:
         """What a witness signed; a later signature of one takes the place of the earlier."""
         own = (log_cosignatures.c.round == number) & (log_cosignatures.c.witness == witness)
         self._connection.execute(sa.delete(log_cosignatures).where(own))
@@ -46,9 +46,9 @@ class LogRounds:
             sa.insert(log_cosignatures).values(round=number, witness=witness, lines=lines)
         )
 
-    def cosigned(self, number: int) -> dict[bytes, bytes]:
-        """Checkpoints with the lines of each witness, by its key."""
+    def cosigned(self, number: int) -> dict[str, bytes]:
+        """Checkpoints with the lines of each witness, by what it is called in `add`."""
         query = sa.select(log_cosignatures.c.witness, log_cosignatures.c.lines).where(
             log_cosignatures.c.round == number
         )
-        return {bytes(witness): lines for witness, lines in self._connection.execute(query)}
+        return {row.witness: row.lines for row in self._connection.execute(query)}

@@ -27,7 +27,7 @@ from candor_hub.store import Store
 from candor_hub.store.log import ShardRecord
 from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.head import Head, merged, verified
-from candor_hub.tlog.rounds import Round, Rounds
+from candor_hub.tlog.rounds import Round, Rounds, named
 from candor_hub.tlog.witnessed import Policies, Taken, Witnessed, has_quorum, present_policies
 from candor_proto.errors import CandorError, LogInconsistent, Unreachable
 from candor_proto.ids import FederationName, NodeId
@@ -261,12 +261,12 @@ class Asking:
             if others is None:
                 head.taken = True
                 return False
-            for key in shared:
-                head.unshared.pop(key, None)
+            for witness in shared:
+                head.unshared.pop(witness, None)
             head.heard.update(others)
         heard, head.heard = head.heard, {}
-        for key, signatures in heard.items():
-            head.signed_by.add(key)
+        for witness, signatures in heard.items():
+            head.signed_by.add(witness)
             head.signed = merged(head.signed, signatures, policy)
         return True
 
@@ -306,7 +306,7 @@ class Asking:
     def _ask_all(self, head: Head, known: _Known, moment: float) -> None:
         for key, witness in known.witnesses.items():
             waits = self._not_before.get(key, 0.0) > moment
-            if key in self._under_way or key in head.signed_by or waits or not self._reaches(witness):
+            if key in self._under_way or named(key) in head.signed_by or waits or not self._reaches(witness):
                 continue
             task = asyncio.create_task(self._ask(witness, known.keys_of(witness), head), name=_name(head))
             self._under_way[key] = task
@@ -321,10 +321,10 @@ class Asking:
             if answer.error is not None:
                 self._not_before[key] = moment + RETRY_SECONDS
             elif answer.head.signed.checkpoint == head.signed.checkpoint:
-                head.signed_by.add(key)
+                head.signed_by.add(named(key))
                 head.signed = merged(head.signed, answer.signatures, policy)
                 if self._rounds is not None:
-                    head.unshared[key] = answer.signatures
+                    head.unshared[named(key)] = answer.signatures
                 came = True
         return came
 

@@ -23,19 +23,19 @@ class Head:
     """A head to be witnessed, with what witnesses said so far; `until` is when another may take its turn.
 
     `signed` is by the log alone at first, and `base` stays so. Among several replicas `round` is the number
-    of its round, 0 before it has one; by key, `unshared` is what witnesses signed here and the others do not
-    know yet, `heard` what they signed elsewhere.
+    of its round, 0 before it has one; by witness, `unshared` is what was signed here and the others do not
+    know yet, `heard` what was signed elsewhere.
     """
 
     shard: int
     signed: SignedCheckpoint
-    signed_by: set[bytes] = field(default_factory=set)
+    signed_by: set[str] = field(default_factory=set)
     taken: bool = False
     stored: int = 0
     until: float = 0.0
     round: int = 0
-    unshared: dict[bytes, tuple[NoteSignature, ...]] = field(default_factory=dict)
-    heard: dict[bytes, tuple[NoteSignature, ...]] = field(default_factory=dict)
+    unshared: dict[str, tuple[NoteSignature, ...]] = field(default_factory=dict)
+    heard: dict[str, tuple[NoteSignature, ...]] = field(default_factory=dict)
     base: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from candor_hub.store import Store, Transactions
 from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.note import NoteSignature
 
-# By the ML-DSA-44 key of the witness.
-Cosigned = Mapping[bytes, tuple[NoteSignature, ...]]
+# By `named` witness.
+Cosigned = Mapping[str, tuple[NoteSignature, ...]]
+
+
+def named(key: bytes) -> str:
+    """What a witness is called here: the SHA-256 of its ML-DSA-44 key, in hexadecimal."""
+    return sha256(key).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,12 @@ class Rounds:
             if record is None or record.number != number:
                 return None
             signed = parse_checkpoint(record.signed)
-            for key, signatures in cosigned.items():
+            for witness, signatures in cosigned.items():
                 lines = SignedCheckpoint(signed.checkpoint, signatures).encode()
-                tx.rounds.add(number, key, lines)
+                tx.rounds.add(number, witness, lines)
             found = tx.rounds.cosigned(number)
         return _parsed(found)
 
 
-def _parsed(found: Mapping[bytes, bytes]) -> Cosigned:
-    return {key: parse_checkpoint(octets).signatures for key, octets in found.items()}
+def _parsed(found: Mapping[str, bytes]) -> Cosigned:
+    return {witness: parse_checkpoint(octets).signatures for witness, octets in found.items()}
