@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -39,6 +39,8 @@ from candor_hub.renewal import Renewal
 from candor_hub.replica import Replica
 from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
+from candor_hub.store.notices import Channel, mail_channel
+from candor_hub.store.sessions import Listener, SessionLease
 from candor_hub.streams import Streams, Timing, Watch
 from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.hub_log import HubLog
@@ -97,14 +99,22 @@ class Hub:
         self.mailbox = MailboxKeeper(self._store)
         self.relay = Relay(self._store, config.quota)
         self.renewal = Renewal(self._store, self.keys)
+        server = self._store.server
         self.log = HubLog(
-            config, self._store, self.streams, self.clock, self.directory.publish, timing.coalesce_seconds
+            config,
+            self._store,
+            self.streams,
+            self.clock,
+            self.directory.publish,
+            timing.coalesce_seconds,
+            None if server is None else SessionLease(server),
         )
         self.watch = Watch(self.streams, self.directory, timing, lambda: self.log.announced, self.log.look)
         self.log.on_announced(self.watch.announce)
         self.warden = Warden(self.streams, self.watch, self.clock, timing)
         self.watch.on_changed(self.warden.round)
-        self.courier = Courier(self.streams, self.mailbox, self.clock, timing)
+        shared = None if server is None else self.replica.name
+        self.courier = Courier(self.streams, self.mailbox, self.clock, timing, shared)
         self.intake = Intake(self.relay, self.clock, self.courier.accepted)
         self.attachments = Attachments(
             self.streams,
@@ -118,10 +128,20 @@ class Hub:
             self.replica,
             self.log.attached,
         )
+        self.listener = None if server is None else Listener(server, self._heard())
         self.ports = Ports(0, 0, 0)
         self.log_server: LogServer | None = None
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _heard(self) -> dict[str, Callable[[], None]]:
+        """What is done when another replica says that something happened."""
+        return {
+            mail_channel(self.replica.name): self.courier.heard,
+            Channel.DIRECTORY: self.watch.heard,
+            Channel.LOG: self.log.heard,
+            Channel.ATTACHED: self.replica.heard,
+        }
 
     def keys(self) -> HubKeys:
         """The hub's keys with the certificates of this moment."""
@@ -204,6 +224,8 @@ class Hub:
             self._maintain,
         )
         self._tasks = [asyncio.create_task(work()) for work in works]
+        if self.listener is not None:
+            self._tasks.append(asyncio.create_task(self.listener.run()))
 
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Let calls finish, end streams, close the database."""

@@ -68,9 +68,8 @@ async def end(session: Connection) -> None:
 
 def retry_delay(failures: int) -> float:
     """Seconds; jittered, for every replica lost the same server at the same moment."""
-    return random.uniform(0.5, 1.0) * min(  # noqa: S311 - spreads load, guards nothing
-        LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures, 10)
-    )
+    ceiling: float = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures, 10))
+    return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads load, guards nothing
 
 
 class Listener:

@@ -20,6 +20,8 @@ from candor_proto.ids import NodeId
 from candor_proto.tlog.checkpoint import parse_checkpoint
 from tests.unit.hub.tlog.desks import LogDesk, log_desk
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 # Where another replica may take the log over while this one appends: behind these steps of it.
 SEAMS: dict[str, tuple[Any, str]] = {
     "what-waits-was-read": (appender_module, "pack"),
@@ -149,7 +151,7 @@ def test_who_is_deposed_ends_no_shard(tmp_path: Path) -> None:
             first._appender.close(desk.now)
         assert everything(desk) == left
         assert not desk.shards()[0].closed
-        closed = Appender(second, desk.files, desk.ring, desk.hub.config.federation)  # type: ignore[arg-type]
+        closed = Appender(second, desk.files, desk.ring, desk.hub.config.federation)
         assert closed.close(desk.now) is not None
         assert desk.shards()[0].closed
 

@@ -25,6 +25,8 @@ from tests.hub_members import FEDERATION
 from tests.unit.hub.tlog.desks import LogDesk, log_desk
 from tests.unit.hub.tlog.test_asking import NAMES, Witness
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 
 @dataclass
 class Replica:
