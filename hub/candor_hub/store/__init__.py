@@ -46,6 +46,7 @@ from candor_hub.store.logged import Logged
 from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
 from candor_hub.store.notices import Notices
+from candor_hub.store.objects import Objects
 from candor_hub.store.quotas import Quotas
 from candor_hub.store.replicas import Replicas
 from candor_hub.store.rounds import LogRounds
@@ -77,6 +78,7 @@ class Transaction:
     rounds: LogRounds
     replicas: Replicas
     notices: Notices
+    objects: Objects
 
     @classmethod
     def over(cls, connection: Connection) -> Transaction:
@@ -97,6 +99,7 @@ class Transaction:
             LogRounds(connection),
             Replicas(connection),
             Notices(connection),
+            Objects(connection),
         )
 
 

@@ -263,6 +263,11 @@ class Log:
         rows = self._connection.execute(sa.select(log_policies).order_by(log_policies.c.version)).mappings()
         return tuple(map(_policy, rows))
 
+    def policy(self, version: int) -> PolicyRecord | None:
+        query = sa.select(log_policies).where(log_policies.c.version == version)
+        row = self._connection.execute(query).mappings().first()
+        return _policy(row) if row else None
+
     def newest_policy(self) -> PolicyRecord | None:
         query = sa.select(log_policies).order_by(log_policies.c.version.desc()).limit(1)
         row = self._connection.execute(query).mappings().first()

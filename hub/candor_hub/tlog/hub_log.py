@@ -24,13 +24,14 @@ import structlog
 
 from candor_hub.clock import Clock
 from candor_hub.config import Config
+from candor_hub.places import log_files
 from candor_hub.store import Store
 from candor_hub.store.fence import Deposed
 from candor_hub.store.log import LogNews, ShardRecord
 from candor_hub.streams import Streams
 from candor_hub.tlog.asking import Asking
 from candor_hub.tlog.cosigning import Cosigning
-from candor_hub.tlog.files import Lock, LogFiles
+from candor_hub.tlog.files import Lock
 from candor_hub.tlog.head import Head
 from candor_hub.tlog.lease import FolderLease, Lease
 from candor_hub.tlog.pages import Page, Pages
@@ -72,12 +73,12 @@ class HubLog:
         self._clock = clock
         self._publish = publish
         self._coalesce_seconds = coalesce_seconds
-        self._files = LogFiles(config.log)
+        self._files = log_files(config, store)
         self._ring = KeyRing(config.keys, config.federation)
         self._lease = lease or FolderLease(Lock(config.log))
         self._lease.on_lost(self._demoted)
         self._rounds = Rounds(store) if lease is not None else None
-        self.pages = Pages(self._files)
+        self.pages = Pages(self._files, copies=store.server is None)
         self.cosigning = Cosigning(streams)
         self._asking = Asking(
             store,
@@ -249,7 +250,7 @@ class HubLog:
         return True
 
     def _take_over(self) -> Sequencer:
-        sequencer = Sequencer(self._config, self._store, self._files, self._ring, self.pages, self._publish)
+        sequencer = Sequencer(self._config, self._store, self._ring, self.pages, self._publish)
         sequencer.begin(self._clock.now())
         return sequencer
 

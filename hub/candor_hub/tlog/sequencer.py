@@ -15,11 +15,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from candor_hub.config import Config
+from candor_hub.places import log_files
 from candor_hub.store import Store, Transaction, Transactions
 from candor_hub.tlog import due, start
 from candor_hub.tlog.appender import Appended, Appender
 from candor_hub.tlog.fenced import Fenced
-from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.head import Head
 from candor_hub.tlog.pages import Pages
 from candor_hub.tlog.ring import KeyRing
@@ -38,7 +38,7 @@ class Sequencer:
     """Owns the log for one term."""
 
     def __init__(
-        self, config: Config, store: Store, files: LogFiles, ring: KeyRing, pages: Pages, publish: Publish
+        self, config: Config, store: Store, ring: KeyRing, pages: Pages, publish: Publish
     ) -> None:
         """Begin a term: from here on no other replica appends. Blocks.
 
@@ -46,12 +46,12 @@ class Sequencer:
         also when the files are not the database's.
         """
         self.store = Fenced(store)
-        self._files = files
+        self._files = log_files(config, store, write=self.store.write)
         self._pages = pages
         self._config = config
         self._ring = ring
         self._publish = publish
-        appender = Appender(self.store, files, ring, config.federation)
+        appender = Appender(self.store, self._files, ring, config.federation)
         self._appender = appender
         self._rotation = Rotation(self.store, ring, appender, config.federation)
         self._signed_at: datetime | None = None

@@ -34,7 +34,7 @@ SEAMS: dict[str, tuple[Any, str]] = {
 def sequencer(desk: LogDesk) -> Sequencer:
     """The log of this hub, taken over by a replica of its own."""
     hub = desk.hub
-    taken = Sequencer(hub.config, hub.store, desk.files, desk.ring, desk.pages, hub.directory.publish)
+    taken = Sequencer(hub.config, hub.store, desk.ring, desk.pages, hub.directory.publish)
     taken.begin(desk.now)
     return taken
 
