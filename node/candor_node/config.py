@@ -87,6 +87,11 @@ class NodeConfig(BaseSettings):
     subjects_an_hour: int = Field(25, ge=1, le=1000)
     # RECORDS.md §4.4: the result of a lookup lives no longer; what was asked stays for audits.
     result_days: int = Field(45, ge=1, le=45)
+    # docs/backup.md. Without a folder nothing is backed up but by command.
+    backup_folder: Path | None = None
+    backup_interval_minutes: float = Field(5.0, ge=0.05, le=24 * 60)
+    backup_keep_days: float = Field(7.0, ge=0, le=366)
+    backup_keys_days: int = Field(7, ge=1, le=90)
 
     quota_elements: int = Field(40_000, ge=0)
     quota_weak_elements: int = Field(10_000, ge=0)
@@ -304,8 +309,9 @@ def load_config(path: Path) -> NodeConfig:
         config = NodeConfig(**values)
         # Validated once more as absolute paths: a socket's length counts as it will be used.
         absolute = {name: folder / getattr(config, name) for name in _PATHS}
-        if config.log_policy is not None:
-            absolute["log_policy"] = folder / config.log_policy
+        for name in ("log_policy", "backup_folder"):
+            if getattr(config, name) is not None:
+                absolute[name] = folder / getattr(config, name)
         return NodeConfig.model_validate({**config.model_dump(), **absolute})
     except ValidationError as error:
         raise _invalid(path, [_sentence(item) for item in error.errors()]) from None
@@ -365,6 +371,12 @@ publish_interval_hours = 168
 # log_policy = "log-policy.txt"
 # Purposes for which GREEN records are released without a person.
 green_purposes = ["J_APPLICANT"]
+# Where backups go, best on another machine's disk, every five minutes while the node runs (docs/backup.md).
+# backup_folder = "/mnt/backup"
+# backup_interval_minutes = 5
+# How long superseded backups, and the keys of the newest one, are kept.
+# backup_keep_days = 7
+# backup_keys_days = 7
 # A second person reviews what is filed or imported before it can match: `candor-node records review`.
 review_filings = false
 """
