@@ -25,6 +25,7 @@ from candor_hub.office import read_config as _read_config
 from candor_hub.office import settings_path as _config_path
 from candor_proto.errors import CandorError
 from candor_proto.ids import FederationName, NodeId, Ori
+from candor_watch.uncaught import tell_shortly
 
 EXIT_ERROR = 2
 EXIT_UNHEALTHY = 1
@@ -153,6 +154,11 @@ def run(config_file: Path | None, as_json: bool) -> None:
       database_url              another database; default: encrypted SQLite in the data folder
       new_member_wait_hours     how long a new member's lookups are not answered; default: 24
       nodes                     members to expect, 1-2000; default: 1000
+      metrics_address           where metrics and health are read, over HTTP; "off": nowhere;
+                                default: 127.0.0.1, the port after the log's
+      metrics_allow_remote      whether other machines may reach that address; default: false
+      log_level                 debug, info, warning or error; default: info
+      traces_endpoint           OTLP collector for traces, http(s)://host:port; default: none
       quota.total .weak .match .code    elements per asker in 30 days
       quota.day_share           the part of it that a day may take: 10 means a tenth
     """
@@ -395,6 +401,7 @@ def main() -> None:
     """Entry point."""
     # gRPC's core writes lines of its own to standard error; what matters comes as an exception.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    tell_shortly("candor-hub")
     try:
         cli.main(standalone_mode=False)
     except CandorError as error:

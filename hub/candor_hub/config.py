@@ -16,7 +16,7 @@ import tomllib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -27,6 +27,7 @@ from candor_certs.service_manager import DATABASE_URL, credential
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_proto.ids import FederationName
+from candor_watch.addresses import OFF, check_metrics_address, check_traces_endpoint
 
 CONFIG_VARIABLE = "CANDOR_HUB_CONFIG"
 ENV_PREFIX = "CANDOR_HUB_"
@@ -52,6 +53,12 @@ class Config:
     quota: Quota = field(default_factory=Quota)
     new_member_wait: timedelta = timedelta(hours=24)
     nodes: int = 1_000
+    # Empty: nothing listens there.
+    metrics_address: str = ""
+    metrics_allow_remote: bool = False
+    log_level: str = "info"
+    # Empty: nothing is traced.
+    traces_endpoint: str = ""
 
     @property
     def database(self) -> str:
@@ -76,6 +83,12 @@ def default_log_address(enrolment_address: str) -> str:
     return f"{host}:{int(port) + 1 if 0 < int(port) < 65_535 else 0}"
 
 
+def default_metrics_address(log_address: str) -> str:
+    """On this machine alone, at the port after the log's."""
+    port = int(log_address.rpartition(":")[2])
+    return f"127.0.0.1:{port + 1 if 0 < port < 65_535 else 0}"
+
+
 def config_path(given: Path | None) -> Path:
     """Where the settings are: as given, else CANDOR_HUB_CONFIG, else ./hub.toml."""
     return given or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
@@ -97,13 +110,19 @@ def load_config(path: Path) -> Config:
             remedy="Name both, or neither: the log then shows the hub's own certificate.",
         )
     folder = path.parent
+    log_address = settings.log_address or default_log_address(settings.enrolment_address)
+    metrics_address = settings.metrics_address or default_metrics_address(log_address)
+    if metrics_address == OFF:
+        metrics_address = ""
+    else:
+        check_metrics_address(metrics_address, allow_remote=settings.metrics_allow_remote)
     return Config(
         federation=FederationName(settings.federation),
         address=settings.address,
         enrolment_address=settings.enrolment_address,
         data=folder / settings.data,
         issuing=folder / settings.issuing,
-        log_address=settings.log_address or default_log_address(settings.enrolment_address),
+        log_address=log_address,
         log_certificate=folder / settings.log_certificate if settings.log_certificate else None,
         log_key=folder / settings.log_key if settings.log_key else None,
         public_address=settings.public_address or settings.address,
@@ -112,6 +131,10 @@ def load_config(path: Path) -> Config:
         quota=Quota(**settings.quota.model_dump()),
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
+        metrics_address=metrics_address,
+        metrics_allow_remote=settings.metrics_allow_remote,
+        log_level=settings.log_level,
+        traces_endpoint=settings.traces_endpoint,
     )
 
 
@@ -154,6 +177,11 @@ def _check_federation(value: str) -> None:
     hub_dns_name(FederationName(value))
 
 
+def _check_metrics(value: str) -> None:
+    if value != OFF:
+        check_listen_address(value)
+
+
 def _check_url(value: str) -> None:
     if "://" not in value:
         raise ConfigInvalid("this is no database URL, such as sqlite:////var/lib/candor/hub.db.")
@@ -162,6 +190,8 @@ def _check_url(value: str) -> None:
 _Listen = Annotated[str, Field(min_length=1), _checked(check_listen_address)]
 _OptionalListen = Annotated[str, _checked(check_listen_address)]
 _Public = Annotated[str, _checked(check_address)]
+_Metrics = Annotated[str, _checked(_check_metrics)]
+_Traces = Annotated[str, _checked(check_traces_endpoint)]
 _Federation = Annotated[str, Field(min_length=1), _checked(_check_federation)]
 
 
@@ -197,6 +227,10 @@ class _Settings(BaseSettings):
     database_url: Annotated[str, _checked(_check_url)] = ""
     new_member_wait_hours: float = Field(default=24, ge=0, le=24 * 365)
     nodes: int = Field(default=1_000, ge=1, le=2_000)
+    metrics_address: _Metrics = ""
+    metrics_allow_remote: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    traces_endpoint: _Traces = ""
     quota: _Quota = _Quota()
 
     @classmethod
@@ -225,6 +259,10 @@ SETTINGS = {
     "database_url": "another database; default: an encrypted SQLite file in the data folder",
     "new_member_wait_hours": "how long a new member's lookups are not answered; default: 24",
     "nodes": "members to expect, 1-2000; limits connections; default: 1000",
+    "metrics_address": "where metrics and health are read, or off; default: here, port after the log's",
+    "metrics_allow_remote": "whether that may be an address that other machines reach; default: false",
+    "log_level": "debug, info, warning or error; default: info",
+    "traces_endpoint": "OTLP collector for traces, http(s)://host:port; needs the extra otel; default: none",
     "quota": "table of element limits per asker: total, weak, match, code in 30 days; day_share",
 }
 

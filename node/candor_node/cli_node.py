@@ -193,9 +193,10 @@ def run(json_log: bool, config_file: Path | None) -> None:
     from candor_node.logs import configure
     from candor_node.running import run_node
 
-    configure(json_lines=json_log)
     work_as_owner(config_path(config_file).parent)
-    asyncio.run(run_node(load(config_file), lambda line: click.echo(line)))
+    config = load(config_file)
+    configure(json_lines=json_log, level=config.log_level)
+    asyncio.run(run_node(config, lambda line: click.echo(line)))
 
 
 @click.command()

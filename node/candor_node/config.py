@@ -16,9 +16,9 @@ import subprocess
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from candor_certs import store
@@ -30,6 +30,7 @@ from candor_proto.ids import FederationName, NodeId, Ori, Purpose
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 from candor_proto.signing import VerifyingKey
 from candor_proto.tlog.policy import Policy, parse_policy
+from candor_watch.addresses import check_metrics_address, check_traces_endpoint, split_address
 
 FILE_NAME = "node.toml"
 ENVIRONMENT_PREFIX = "CANDOR_NODE_"
@@ -93,6 +94,13 @@ class NodeConfig(BaseSettings):
     backup_keep_days: float = Field(7.0, ge=0, le=366)
     backup_keys_days: int = Field(7, ge=1, le=90)
 
+    # Where metrics and health are read, over HTTP; empty: nowhere.
+    metrics_address: str = ""
+    metrics_allow_remote: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    # OTLP collector for traces; empty: none are made.
+    traces_endpoint: str = ""
+
     quota_elements: int = Field(40_000, ge=0)
     quota_weak_elements: int = Field(10_000, ge=0)
     quota_match_elements: int = Field(30_000, ge=0)
@@ -135,6 +143,25 @@ class NodeConfig(BaseSettings):
             except CandorError as error:
                 raise ValueError(error.message) from None
         return value
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _metrics_address(cls, value: str) -> str:
+        return _passed(split_address, value)
+
+    @field_validator("traces_endpoint")
+    @classmethod
+    def _traces_endpoint(cls, value: str) -> str:
+        return _passed(check_traces_endpoint, value)
+
+    @model_validator(mode="after")
+    def _metrics_stay_here(self) -> Self:
+        if self.metrics_address:
+            try:
+                check_metrics_address(self.metrics_address, allow_remote=self.metrics_allow_remote)
+            except CandorError as error:
+                raise ValueError(error.message) from None
+        return self
 
     @field_validator("green_purposes")
     @classmethod
@@ -275,6 +302,15 @@ class NodeConfig(BaseSettings):
         return key_octets(done.stdout)
 
 
+def _passed(check: Any, value: str) -> str:
+    try:
+        if value:
+            check(value)
+    except CandorError as error:
+        raise ValueError(error.message) from None
+    return value
+
+
 def _parsed(kind: Any, value: str) -> str:
     try:
         return str(kind(value))
@@ -377,6 +413,8 @@ green_purposes = ["J_APPLICANT"]
 # How long superseded backups, and the keys of the newest one, are kept.
 # backup_keep_days = 7
 # backup_keys_days = 7
+# Metrics and health for this machine's monitoring, over HTTP (docs/observability.md).
+# metrics_address = "127.0.0.1:7447"
 # A second person reviews what is filed or imported before it can match: `candor-node records review`.
 review_filings = false
 """
