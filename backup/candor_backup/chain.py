@@ -80,12 +80,18 @@ def newest(folder: Path, sort: str, key: bytes, until: datetime | None = None) -
         raise InputInvalid(
             f"{folder} holds no {sort} of a backup.", remedy="Name the folder that the backup was written to."
         )
-    by_mac = {link.mac: link for link in links}
+    by_mac, keys = {link.mac: link for link in links}, Keys.of(key)
     lost = [f"{path.name}: {error.message}" for path, error in damaged]
+    whole: set[Path] = set()
     wanted = [link for link in links if until is None or link.account.written_at <= until]
     for link in sorted(wanted, key=lambda one: (one.account.written_at, one.account.number), reverse=True):
         try:
-            return Chain(folder / link.account.base_name, _to(link, by_mac, folder), tuple(lost))
+            found = _to(link, by_mac, folder)
+            for each in found:
+                if each.path not in whole:
+                    changes.check(each.path, keys)
+                    whole.add(each.path)
+            return Chain(folder / link.account.base_name, found, tuple(lost))
         except StoreUnusable as error:
             lost.append(f"the state of {link.account.written_at:%Y-%m-%d %H:%M:%S} UTC: {error.message}")
     raise StoreUnusable(
@@ -106,27 +112,19 @@ def _to(link: Link, by_mac: dict[bytes, Link], folder: Path) -> tuple[Link, ...]
     return tuple(found)
 
 
-def check(chain: Chain, key: bytes) -> None:
-    """Read every file of the chain; raises StoreUnusable or SealedDataInvalid for the first that is damaged."""
-    keys = Keys.of(key)
-    _check_base(chain, None)
-    for link in chain.links:
-        changes.check(link.path, keys)
-
-
-def join(chain: Chain, to: Path, key: bytes, progress: Progress = lambda done, of: None) -> None:
+def join(chain: Chain, to: Path, progress: Progress = lambda done, of: None) -> None:
     """Put the database together in the file `to`, which is overwritten; it is synced at the end.
 
-    Raises StoreUnusable, SealedDataInvalid or OSError, and then `to` is of no use.
+    `chain` comes from `newest`, which has read its changes. Raises StoreUnusable, SealedDataInvalid or
+    OSError, and then `to` is of no use.
     """
-    keys, total = Keys.of(key), chain.octets
+    total = chain.octets
     os.close(os.open(to, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
     done = 0
     with to.open("r+b") as out:
         done = _check_base(chain, lambda chunk: _write(out.fileno(), chunk))
         progress(done, total)
         for link in chain.links:
-            changes.check(link.path, keys)
             for number, page in changes.read_pages(link.path, link.account):
                 os.pwrite(out.fileno(), page, (number - 1) * PAGE_OCTETS)
             out.truncate(link.account.pages * PAGE_OCTETS)

@@ -1,13 +1,15 @@
 """A file of changed pages: what makes one state of a database of the state before.
 
-    magic[16] ‖ (u32 page number ‖ page[4096]) × n, ascending ‖ sealed account ‖ u32 its length ‖ HMAC-SHA-256[32]
+    magic[16] ‖ (u32 page number ‖ page[4096]) × n, ascending ‖ sealed account ‖ u32 its length ‖
+    HMAC-SHA-256[32]
 
-The HMAC covers all before it, the account is sealed with AES-256-GCM, both under keys derived from the database
-key. Pages lie there as they lie in the database: encrypted, each with its own HMAC.
+The HMAC covers all before it, the account is sealed with AES-256-GCM, both under keys derived from the
+database key. Pages lie there as they lie in the database: encrypted, each with its own HMAC.
 
 Rules of this file:
 - a file is read as a whole or refused: the HMAC is checked before anything of it is used;
-- the account names the file before it by its HMAC, so that files make a chain that nobody can thin out unseen.
+- the account names the file before it by its HMAC, so that files make a chain that nobody can thin out
+  unseen.
 """
 
 from __future__ import annotations
@@ -41,8 +43,9 @@ _MAX_ACCOUNT_OCTETS = 1 << 20
 class Account:
     """What a file of changes says of the state that it leads to.
 
-    `number` counts from 0 in a generation, whose base has the SHA-256 `base` and the name `base_name`. `pages`
-    is how many the database has, `digest` is over the tags of all of them. `facts` are the owner's own.
+    `number` counts from 0 in a generation, whose base has the SHA-256 `base` and the name `base_name`.
+    `pages` is how many the database has, `digest` is over the tags of all of them. `facts` are the owner's
+    own.
     """
 
     owner: str

@@ -4,10 +4,10 @@
     changes: records-⟨time⟩.delta  the pages that changed, and what the whole adds up to
 
 Rules of this file:
-- it runs in a process of its own (`copier`): closing a file in the process that has it open as a database would
-  drop the locks by which SQLite keeps that database whole;
-- a page is found to have changed by its tag, which costs reading the file and nothing else: no page is decrypted
-  but those that lead to the tables of keys;
+- it runs in a process of its own (`copier`): closing a file in the process that has it open as a database
+  would drop the locks by which SQLite keeps that database whole;
+- a page is found to have changed by its tag, which costs reading the file and nothing else: no page is
+  decrypted but those that lead to the tables of keys;
 - every page that is written was checked under the database key, so damage is noticed before it is carried on;
 - what was written is synced, dropped from memory where the system allows it, read again and checked again.
 """
@@ -105,7 +105,10 @@ def _whole(
 def _changed(
     wanted: Copy, known: Known, source: _Source, table: TablePages, alive: Callable[[], None]
 ) -> tuple[Account, Known]:
-    tags, blanked = bytearray(), {number: known.blanked[number] for number in table.all & known.blanked.keys()}
+    tags, blanked = (
+        bytearray(),
+        {number: known.blanked[number] for number in table.all & known.blanked.keys()},
+    )
     # Pages that came to a table of keys or left one are written whatever their tags say.
     moved = table.all ^ known.blanked.keys()
 
@@ -223,7 +226,9 @@ class _Source:
 
 
 def _tags(chunk: bytes) -> bytes:
-    return b"".join([chunk[end - TAG_OCTETS : end] for end in range(PAGE_OCTETS, len(chunk) + 1, PAGE_OCTETS)])
+    return b"".join(
+        [chunk[end - TAG_OCTETS : end] for end in range(PAGE_OCTETS, len(chunk) + 1, PAGE_OCTETS)]
+    )
 
 
 # --- reading again -----------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ _DIGEST_OCTETS = 32
 class Known:
     """`tags` are those of the database, `blanked` those of the same pages without their secrets, by number.
 
-    `previous` names the last file of changes, whose number is `number`; `based_at` is when the generation began,
-    `base_octets` and `change_octets` how large its base and all its changes are.
+    `previous` names the last file of changes, whose number is `number`; `based_at` is when the generation
+    began, `base_octets` and `change_octets` how large its base and all its changes are.
     """
 
     generation: bytes

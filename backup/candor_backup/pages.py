@@ -1,13 +1,13 @@
 """A page of an encrypted database as it lies on the disk.
 
-SQLCipher 4 with a raw key (https://www.zetetic.net/sqlcipher/design/): pages of 4,096 octets, of which the last
-80 are an IV (16) and an HMAC-SHA512 (64) over ciphertext, IV and the page's number; AES-256-CBC without padding.
-The first page begins with the salt in place of SQLite's magic. The key of the HMAC is PBKDF2-HMAC-SHA512 of the
-raw key over the salt xor 0x3a, two rounds.
+SQLCipher 4 with a raw key (https://www.zetetic.net/sqlcipher/design/): pages of 4,096 octets, of which the
+last 80 are an IV (16) and an HMAC-SHA512 (64) over ciphertext, IV and the page's number; AES-256-CBC without
+padding. The first page begins with the salt in place of SQLite's magic. The key of the HMAC is
+PBKDF2-HMAC-SHA512 of the raw key over the salt xor 0x3a, two rounds.
 
 Rules of this file:
-- every write of a page draws a new IV, so the end of its HMAC (`tag`) names its content: two pages of one number
-  and one tag are the same octets, but for one chance in 2^128;
+- every write of a page draws a new IV, so the end of its HMAC (`tag`) names its content: two pages of one
+  number and one tag are the same octets, but for one chance in 2^128;
 - a page of zeros is one that was never written: SQLite has taken it up and not used it yet.
 """
 

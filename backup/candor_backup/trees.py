@@ -4,8 +4,8 @@ The format is SQLite's (https://www.sqlite.org/fileformat2.html, "B-tree Pages")
 whose rows fit into a page: the tables of keys, and no others, come here.
 
 Rules of this file:
-- a table without its secrets is a table: same rows, same row numbers, and zeros for the last column, so that the
-  database that holds it is whole and opens by itself;
+- a table without its secrets is a table: same rows, same row numbers, and zeros for the last column, so that
+  the database that holds it is whole and opens by itself;
 - what is on such a page and in none of its rows (gaps, freed rows) is zeros too;
 - what does not look as expected is refused: better no backup than one that holds a key.
 """

@@ -1,22 +1,23 @@
 """A backup in two parts: the pages of the database, and, with an expiry, the keys that open its records.
 
-    records-20260302T120000000000Z.db      every page, but with zeros for each key of a record, a copy, an epoch
-    records-20260302T120500000000Z.delta   the pages that changed since the file before it
+    records-20260302T120000000000Z.db      every page, but with zeros for each key of a record, a copy, an
+    epoch records-20260302T120500000000Z.delta   the pages that changed since the file before it
     keys-20260302T120500000000Z.db         those keys, until `expires_at`
 
 Rules of this file:
-- the database's file holds still while it is copied (`Store.frozen`), by a process of its own; the node goes on;
+- the database's file holds still while it is copied (`Store.frozen`), by a process of its own; the node goes
+  on;
 - a page of a key table is copied with zeros for its keys (`candor_backup.trees`), and a page that is freed is
   overwritten (`secure_delete`), so no page of the first part can hold a key;
 - keys are never older than the pages that they belong to. Newer they may be: a record whose key is not among
   them was destroyed after the backup;
-- a folder holds the keys once: when a newer part is written the older ones are overwritten and deleted. When a
-  key was destroyed here (an expungement, a recall, the end of an epoch) the keys in every known folder are
+- a folder holds the keys once: when a newer part is written the older ones are overwritten and deleted. When
+  a key was destroyed here (an expungement, a recall, the end of an epoch) the keys in every known folder are
   written anew without it (`tidy`), so that what is forgotten here cannot be restored there. A part that has
   expired is deleted;
 - what is written is read again and checked before it takes its name;
-- a deleted file's octets may live on in a copy-on-write disk, and in copies that somebody made: for those there
-  is the expiry alone, which `restore` enforces.
+- a deleted file's octets may live on in a copy-on-write disk, and in copies that somebody made: for those
+  there is the expiry alone, which `restore` enforces.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ RECORDS = "records"
 KEYS_LIVE = timedelta(days=7)
 LONGEST_KEYS_LIVE = timedelta(days=90)
 KEEP = timedelta(days=7)
-# A new base is written when the changes have grown so large beside it, or it is so old: what was forgotten since
-# leaves the folder with the generation before.
+# A new base is written when the changes have grown so large beside it, or it is so old: what was forgotten
+# since leaves the folder with the generation before.
 CHANGES_SHARE = 0.5
 BASE_LIVES = timedelta(days=7)
 MOST_CHANGES = 2_500
@@ -64,7 +65,8 @@ Started = Callable[["subprocess.Popen[bytes]"], None]
 
 @dataclass(frozen=True)
 class Written:
-    """A backup that was written and read again. `octets` is what was written now, `pages` what it consists of."""
+    """A backup that was written and read again. `octets` is what was written now, `pages` what it consists
+    of."""
 
     records: Path
     keys: Path
@@ -98,8 +100,8 @@ def write(
 ) -> Written:
     """Write what changed since the last backup in `folder`, or all of it; blocks, so call it beside the loop.
 
-    `started` hears of the process that copies. Raises InputInvalid or StoreUnusable; then nothing is left of it,
-    and older backups are untouched.
+    `started` hears of the process that copies. Raises InputInvalid or StoreUnusable; then nothing is left of
+    it, and older backups are untouched.
     """
     if not timedelta() < live <= LONGEST_KEYS_LIVE:
         raise InputInvalid(
@@ -228,7 +230,8 @@ def check_whole(path: Path, key: bytes, head: tuple[int, bytes] | None = None) -
             sound = sound and db.conn.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
             if not sound or (head is not None and ledger.head(db) != head):
                 raise StoreUnusable(
-                    f"{path} is damaged.", remedy="Use another backup; check the disk, and the database itself."
+                    f"{path} is damaged.",
+                    remedy="Use another backup; check the disk, and the database itself.",
                 )
         except (DatabaseError, MemoryError) as error:
             raise explain(error, path) from None
@@ -263,7 +266,8 @@ def _still_good(known: Known | None, folder: Path, now: datetime) -> Known | Non
 
 @dataclass(frozen=True)
 class _Keys:
-    """The keys that go with a state. `part` is what was written now; None when those in the folder still hold."""
+    """The keys that go with a state. `part` is what was written now; None when those in the folder still
+    hold."""
 
     path: Path
     part: Path | None

@@ -51,7 +51,8 @@ class KeyPart:
 
 
 def lineage(db: Database) -> bytes:
-    """Names this database in its backups, so that parts of two are not put together; made at the first call."""
+    """Names this database in its backups, so that parts of two are not put together; made at the first
+    call."""
     row = db.execute("SELECT value FROM node_secrets WHERE name = ?", [_LINEAGE]).fetchone()
     if row is not None:
         return bytes(row[0])
@@ -68,11 +69,12 @@ def fingerprint(db: Database) -> Fingerprint:
 
 
 def write(store: Store, part: Path, note: Note) -> KeyPart:
-    """Write all keys of this moment into the empty file `part`, synced and read again. Raises StoreUnusable."""
+    """Write all keys of this moment into the empty file `part`, synced and read again. Raises
+    StoreUnusable."""
     source = store.reader()
     with closing(source.conn):
         try:
-            _attach(source, part)
+            attach(source, part, store.database_key)
             source.conn.execute("BEGIN")
             made = KeyPart(note, fingerprint(source), 0)
             rows = {table: _copy(source, table) for table in key_tables(source)}
@@ -80,15 +82,17 @@ def write(store: Store, part: Path, note: Note) -> KeyPart:
             source.conn.execute("COMMIT")
             source.conn.execute(f"DETACH {KEYS}")
             folders.sync(part)
-            _attach(source, part)
+            attach(source, part, store.database_key)
             _verify(source, rows, part)
         except (DatabaseError, MemoryError) as error:
             raise explain(error, part) from None
     return KeyPart(note, made.fingerprint, sum(rows.values()))
 
 
-def _attach(db: Database, part: Path) -> None:
-    db.conn.execute(f"ATTACH ? AS {KEYS}", [str(part)])
+def attach(db: Database, part: Path, key: bytes) -> None:
+    """Attach a part under its name; raises an error of the database when the key is another."""
+    # Said again: without it SQLCipher takes the first database's key together with its salt.
+    db.conn.execute(f"ATTACH ? AS {KEYS} KEY \"x'{key.hex()}'\"", [str(part)])
     db.conn.execute(f"PRAGMA {KEYS}.journal_mode = OFF")
     db.conn.execute(f"PRAGMA {KEYS}.synchronous = OFF")  # synced as a whole afterwards
 

@@ -2,8 +2,8 @@
 
 Rules of this file:
 - one at a time: what tidies up would wait for what still reads;
-- a backup that fails is said at once and in every minute's look, nothing else is broken by it, and the next one
-  is made from where the last good one stood;
+- a backup that fails is said at once and in every minute's look, nothing else is broken by it, and the next
+  one is made from where the last good one stood;
 - when the last one was, whether it failed and why, stands in `backup-state.json` beside the database.
 """
 
@@ -137,13 +137,24 @@ class Backups:
                 failure="",
             )
         log.info(
-            "backed up", whole=written.whole, pages=written.pages, changed=written.changed, octets=written.octets
+            "backed up",
+            whole=written.whole,
+            pages=written.pages,
+            changed=written.changed,
+            octets=written.octets,
         )
         return written
 
     def _write(self, folder: Path, live: timedelta, now: datetime, whole: bool) -> Written:
         return backup.write(
-            self._store, self._node, folder, now, live, self._schedule.keep, whole=whole, started=self._started
+            self._store,
+            self._node,
+            folder,
+            now,
+            live,
+            self._schedule.keep,
+            whole=whole,
+            started=self._started,
         )
 
     def _started(self, process: subprocess.Popen[bytes]) -> None:

@@ -175,11 +175,6 @@ def sealed_current(db: Database, *, matchable: bool | None = None) -> list[Seale
     return list(_sealed(db, "current = 1 AND matchable = ?", [int(matchable)]))
 
 
-def all_sealed(db: Database) -> Iterator[SealedRecord]:
-    """Every version that has a key, still sealed, one by one."""
-    return _sealed(db, "1", [])
-
-
 def sealed_behind(db: Database, record_id: bytes, limit: int) -> list[SealedRecord]:
     """At most `limit` current records that have a key, still sealed, in the order of their ids."""
     where = "current = 1 AND records.record_id > ?"

@@ -3,8 +3,8 @@
 Rules of this file:
 - keys that have expired are refused; nothing is written over: where it goes there must be no database;
 - the newest state that is there whole is taken; that a newer one is there in part is said;
-- keys are never older than the pages, but may be newer: they were written anew when something was destroyed. A
-  record whose key is not among them was destroyed after the backup, and is buried here too, and whoever had
+- keys are never older than the pages, but may be newer: they were written anew when something was destroyed.
+  A record whose key is not among them was destroyed after the backup, and is buried here too, and whoever had
   received it is told to destroy it: that they heard of it before is lost;
 - every version that has a key is opened once, and the ledger's chain is checked, before the database takes
   its name. If anything does not open, nothing is restored;
@@ -34,15 +34,22 @@ from candor_records.life import LIVE, Act
 from candor_records.records import Dcn, Standing
 
 BY = "restore"
-_KEY_COLUMNS = {"record_keys": ("record_id", "key"), "copy_keys": ("request_id", "key"), "epoch_seeds": ("epoch", "seed")}
+_AT_ONCE = 1_000
+# Pages that are kept in memory, in KiB: indexes are gone through in no order.
+_CACHE_KIB = 400_000
+_KEY_COLUMNS = {
+    "record_keys": ("record_id", "key"),
+    "copy_keys": ("request_id", "key"),
+    "epoch_seeds": ("epoch", "seed"),
+}
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What was restored. `destroyed` are records that were destroyed after the backup was written; `lost` says
-    which newer states are there in part only."""
+    """What was restored. `destroyed` are records that were destroyed after the backup was written; `lost`
+    says which newer states are there in part only."""
 
     written_at: datetime
     records: int
@@ -93,9 +100,9 @@ def _restore(
     if not folders.parts(folder, backup.RECORDS, folders.CHANGES):
         return _restore_pair(folder, keys, unfinished, key, now)
     found = chain.newest(folder, backup.RECORDS, key, until)
-    chain.join(found, unfinished, key, lambda done, of: progress("pages", done, of))
+    chain.join(found, unfinished, lambda done, of: progress("pages", done, of))
     with _open(unfinished, key) as db:
-        with _attached(db, keys[-1]):
+        with _attached(db, keys[-1], key):
             note = _note_for(db, found, now)
             check_joined(db)
             _in_one(db, [_fill(table) for table in key_tables(db)])
@@ -196,25 +203,28 @@ def bury(db: Database, record_id: bytes, dcn: str, standing: Standing, now: date
 def _open_all(db: Database, progress: Progress) -> tuple[int, int]:
     """Open every version; how many records and versions these are. Raises SealedDataInvalid."""
     records = int(db.execute("SELECT count(*) FROM record_keys").fetchone()[0])
+    numbers = [str(row[0]) for row in db.execute("SELECT dcn FROM records ORDER BY rowid")]
     versions = 0
-    for number, sealed in enumerate(filings.all_sealed(db), 1):
-        sealed.fields()
-        versions = number
-        if number % 10_000 == 0:
-            progress("records", number, max(number, records))
+    for at in range(0, len(numbers), _AT_ONCE):
+        for sealed in filings.sealed_versions(db, numbers[at : at + _AT_ONCE]):
+            sealed.fields()
+            versions += 1
+        progress("records", at, len(numbers))
     return records, versions
 
 
 # --- a backup of before pages were copied -------------------------------------------------------------------
 
 
-def _restore_pair(folder: Path, keys: Sequence[Path], unfinished: Path, key: bytes, now: datetime) -> Restored:
+def _restore_pair(
+    folder: Path, keys: Sequence[Path], unfinished: Path, key: bytes, now: datetime
+) -> Restored:
     """Records and keys as two databases of one snapshot (`pair`), as version 0.1 wrote them."""
     note = _of_pair(folder, keys[-1], unfinished, key, now)
     with _open(unfinished, key) as db:
         written_at = backup_keys.read_note(db, "main").written_at
         tables = key_tables(db)
-        with _attached(db, keys[-1]):
+        with _attached(db, keys[-1], key):
             _in_one(db, [f'INSERT INTO main."{table}" SELECT * FROM {KEYS}."{table}"' for table in tables])  # noqa: S608
         # Keys of what came to be after the records were written.
         strangers = [
@@ -231,7 +241,7 @@ def _of_pair(folder: Path, keys: Path, copied: Path, key: bytes, now: datetime) 
     for records in reversed(folders.parts(folder, backup.RECORDS, folders.BASE)):
         os.close(os.open(copied, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
         shutil.copyfile(records, copied)
-        with _open(copied, key) as db, _attached(db, keys):
+        with _open(copied, key) as db, _attached(db, keys, key):
             note = backup_keys.read_note(db, KEYS)
             note.check_live(now)
             if "backup_note" in db.table_names() and backup_keys.read_note(db, "main").pair == note.pair:
@@ -261,14 +271,15 @@ def _open(path: Path, key: bytes) -> Iterator[Database]:
     with closing(db.conn):
         try:
             db.conn.execute("PRAGMA foreign_keys = OFF")
+            db.conn.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             yield db
         except (DatabaseError, MemoryError) as error:
             raise explain(error, path) from None
 
 
 @contextmanager
-def _attached(db: Database, keys: Path) -> Iterator[None]:
-    db.conn.execute(f"ATTACH ? AS {KEYS}", [str(keys)])
+def _attached(db: Database, keys: Path, key: bytes) -> Iterator[None]:
+    backup_keys.attach(db, keys, key)
     try:
         yield
     finally:

@@ -174,8 +174,8 @@ class Store:
 
     @contextmanager
     def frozen(self, look: Work[T]) -> Iterator[T]:
-        """Hold the database's file still: all that is committed is in it, and what is committed meanwhile goes
-        into the log beside it. What `look` reads of it at that moment is given.
+        """Hold the database's file still: all that is committed is in it, and what is committed meanwhile
+        goes into the log beside it. What `look` reads of it at that moment is given.
 
         For whoever copies the file in another process; one at a time, and `checkpoint` waits for it. Raises
         StoreUnusable.
