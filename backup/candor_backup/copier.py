@@ -111,7 +111,8 @@ def main() -> None:
             "error": f"{where} cannot be used: {error.strerror}.",
             "remedy": "Check its disk, and that the user of this program may write there.",
         }
-    sys.stdout.write(json.dumps(answer))
+    with open(1, "w", encoding="utf-8") as out:
+        out.write(json.dumps(answer))
 
 
 if __name__ == "__main__":

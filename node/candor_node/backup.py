@@ -363,7 +363,7 @@ def _clear(folder: Path) -> None:
     try:
         folders.clear_unfinished(folder)
     except OSError as error:
-        log.warning("an unfinished backup is left", reason=str(error.strerror))
+        log.warning("an unfinished backup is left", exc_info=error)
 
 
 # --- folders ------------------------------------------------------------------------------------------------

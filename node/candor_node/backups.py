@@ -136,13 +136,7 @@ class Backups:
                 failed_at="",
                 failure="",
             )
-        log.info(
-            "backed up",
-            whole=written.whole,
-            pages=written.pages,
-            changed=written.changed,
-            octets=written.octets,
-        )
+        log.info("backed up", count=written.changed, octets=written.octets)
         return written
 
     def _write(self, folder: Path, live: timedelta, now: datetime, whole: bool) -> Written:
