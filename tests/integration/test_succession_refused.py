@@ -275,7 +275,7 @@ def test_a_hub_logs_no_consent_to_another_successor(tmp_path: Path) -> None:
                 {"policy_digest": bytes(32)},
                 {"shard": kept.consent.shard + 1},
             ):
-                other = replace(kept.consent, **changes)  # type: ignore[arg-type]
+                other = replace(kept.consent, **changes)
                 signed = alpha.keys.signing.sign(SUCCESSION, other.encode())
                 with pytest.raises(WrongStanding, match="another successor"):
                     await asyncio.to_thread(statements.put, SUCCESSION, signed, member, clock.now())
