@@ -66,6 +66,21 @@ def read_private(path: Path) -> bytes:
     return _read(path, private=True)
 
 
+def replace_private(path: Path, data: bytes) -> None:
+    """Store secret octets, replacing the file in one step; raises StoreUnusable."""
+    _write(path, data, _PRIVATE_MODE, replace=True)
+
+
+def read_public(path: Path) -> bytes:
+    """Octets of a file that everybody may read; raises StoreUnusable."""
+    return _read(path, private=False)
+
+
+def replace_public(path: Path, data: bytes) -> None:
+    """Store what everybody may read, replacing the file in one step; raises StoreUnusable."""
+    _write(path, data, _PUBLIC_MODE, replace=True)
+
+
 # --- keys and certificates --------------------------------------------------------------------------
 
 
@@ -76,7 +91,7 @@ def write_new_key(path: Path, key: PrivateKey) -> None:
 
 def read_key(path: Path) -> PrivateKey:
     """Raises StoreUnusable or InputInvalid."""
-    return _parse_key(read_private(path), path)
+    return parse_key(read_private(path), path)
 
 
 def write_certificates(path: Path, certificates: Iterable[x509.Certificate]) -> None:
@@ -86,7 +101,7 @@ def write_certificates(path: Path, certificates: Iterable[x509.Certificate]) -> 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """At least one certificate; raises StoreUnusable or InputInvalid."""
-    return _parse_certificates(_read(path, private=False), path)
+    return parse_certificates(_read(path, private=False), path)
 
 
 def replace_identity(path: Path, identity: TlsIdentity) -> None:
@@ -97,10 +112,10 @@ def replace_identity(path: Path, identity: TlsIdentity) -> None:
 def read_identity(path: Path) -> TlsIdentity:
     """Raises StoreUnusable or InputInvalid."""
     data = read_private(path)
-    key = _parse_key(data, path)
+    key = parse_key(data, path)
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise InputInvalid(f"{path} does not hold a TLS key.", remedy="Enrol again.")
-    return TlsIdentity(key, _parse_certificates(data, path))
+    return TlsIdentity(key, parse_certificates(data, path))
 
 
 def key_pem(key: PrivateKey) -> bytes:
@@ -108,7 +123,8 @@ def key_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _parse_key(data: bytes, path: Path) -> PrivateKey:
+def parse_key(data: bytes, path: Path | str) -> PrivateKey:
+    """The key in these octets of PEM; `path` is what messages call their place. Raises InputInvalid."""
     try:
         key = load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -120,7 +136,8 @@ def _parse_key(data: bytes, path: Path) -> PrivateKey:
     return key
 
 
-def _parse_certificates(data: bytes, path: Path) -> tuple[x509.Certificate, ...]:
+def parse_certificates(data: bytes, path: Path | str) -> tuple[x509.Certificate, ...]:
+    """At least one certificate in these octets of PEM, as `parse_key`. Raises InputInvalid."""
     try:
         return tuple(x509.load_pem_x509_certificates(data))
     except (ValueError, TypeError, x509.InvalidVersion):
