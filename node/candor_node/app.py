@@ -30,7 +30,7 @@ from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
 from candor_node.approvals import Executors
-from candor_node.backup import Backups
+from candor_node.backups import Backups, Schedule
 from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
@@ -93,7 +93,7 @@ class Node:
         self.keys = Keys.load(config)
         identity = read_identity(config.tls_identity_file)
         self.roots = read_certificates(config.root_certificates_file)
-        self.connection = Connection()
+        self.connection = Connection(self.clock.now())
         self._inbox: dict[MessageKind, Inbox] = {}
         self._supervisor = Supervisor()
         for folder in (config.index_folder, config.kept_index_folder, config.socket.parent):
@@ -101,7 +101,13 @@ class Node:
         self.store = open_store(config)
         try:
             self.hub = HubClient(
-                config.hub_address, federation, identity, self.roots, self.clock, wrap_channel
+                config.hub_address,
+                federation,
+                identity,
+                self.roots,
+                self.clock,
+                wrap_channel,
+                config.proxy_to(config.hub_address),
             )
         except BaseException:
             self.store.close()
@@ -232,7 +238,7 @@ class Node:
             self.connection.check_ready,
             self.follower.check_followed,
         )
-        self.backups = Backups(self.store, own, self.clock)
+        self.backups = Backups(self.store, own, self.clock, Schedule.of(config))
         self.accountant = Accountant(
             self.store, self.follower, self.indexes, federation, own, key, self.roots, self.clock
         )
@@ -288,6 +294,7 @@ class Node:
             "recalls": self.recaller.run,
             "names": self.names.run,
             "housekeeping": self._keep_house,
+            "backups": self.backups.run,
             "allowed lookups": self.allowed_lookups.run,
             **{f"inbox {kind.name.lower()}": box.run for kind, box in self._inbox.items()},
             "certificate": self.renewal.run,
@@ -297,6 +304,7 @@ class Node:
 
     async def stop(self) -> None:
         """End all work and close the database; nothing that was acknowledged is lost."""
+        self.backups.end()
         await self._supervisor.stop()
         await self.searcher.close()
         await self.batches.close()
@@ -321,10 +329,7 @@ class Node:
 
     def attached(self, welcome: Welcome) -> None:
         log.info("attached", hub=self.config.hub_address, directory_version=welcome.directory_version)
-        self.connection.attached = True
-        self.connection.trouble = None
-        self.connection.hub_time = welcome.hub_time
-        self.connection.first_attached.set()
+        self.connection.welcomed(welcome.hub_time, self.clock.now())
         self.follower.wake()
         self.own_statements.wake()
         self.indexes.announce(welcome.directory_version)
@@ -335,8 +340,7 @@ class Node:
 
     def _detached(self, error: CandorError) -> None:
         log.warning("not attached", code=error.code, reason=error.message)
-        self.connection.attached = False
-        self.connection.trouble = error
+        self.connection.lost(error, self.clock.now())
 
     async def deliver(self, envelope: Envelope) -> None:
         if envelope.recipient not in (None, self.config.node_id):

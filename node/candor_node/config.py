@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from candor_certs import store
 from candor_certs.invitation import check_address
 from candor_certs.service_manager import DATABASE_KEY, credential, key_octets
+from candor_node.proxy import Proxy, check_proxy, proxy_for
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid, InputInvalid
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
@@ -45,6 +46,7 @@ _PATHS = (
     "root_certificates_file",
     "socket",
 )
+_OPTIONAL_PATHS = ("log_policy", "proxy_credentials_file", "backup_folder")
 
 
 class NodeConfig(BaseSettings):
@@ -59,6 +61,10 @@ class NodeConfig(BaseSettings):
     name: str = ""
     oris: tuple[str, ...] = ()
     hub_address: str = ""
+
+    # How connections leave this network (candor_node.proxy): "" as the environment says, none, or a URL.
+    proxy: str = ""
+    proxy_credentials_file: Path | None = None
 
     data_folder: Path = Path("data")
     socket: Path = Path("run/node.sock")
@@ -86,6 +92,11 @@ class NodeConfig(BaseSettings):
     subjects_an_hour: int = Field(25, ge=1, le=1000)
     # RECORDS.md §4.4: the result of a lookup lives no longer; what was asked stays for audits.
     result_days: int = Field(45, ge=1, le=45)
+    # docs/backup.md. Without a folder nothing is backed up but by command.
+    backup_folder: Path | None = None
+    backup_interval_minutes: float = Field(5.0, ge=0.05, le=24 * 60)
+    backup_keep_days: float = Field(7.0, ge=0, le=366)
+    backup_keys_days: int = Field(7, ge=1, le=90)
 
     # Where metrics and health are read, over HTTP; empty: nowhere.
     metrics_address: str = ""
@@ -135,6 +146,15 @@ class NodeConfig(BaseSettings):
                 check_address(value)
             except CandorError as error:
                 raise ValueError(error.message) from None
+        return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy(cls, value: str) -> str:
+        try:
+            check_proxy(value)
+        except CandorError as error:
+            raise ValueError(error.message) from None
         return value
 
     @field_validator("metrics_address")
@@ -250,6 +270,10 @@ class NodeConfig(BaseSettings):
         """Segments that went out of use, for two days or until a digest was reviewed (docs/evidence.md)."""
         return self.data_folder / "index-kept"
 
+    def proxy_to(self, address: str) -> Proxy | None:
+        """The proxy for connections to `address`; raises ConfigInvalid or StoreUnusable."""
+        return proxy_for(address, self.proxy, self.proxy_credentials_file)
+
     def own_log_policy(self) -> Policy | None:
         """The policy of the file that `log_policy` names; None without one. Raises ConfigInvalid."""
         if self.log_policy is None:
@@ -338,8 +362,9 @@ def load_config(path: Path) -> NodeConfig:
         config = NodeConfig(**values)
         # Validated once more as absolute paths: a socket's length counts as it will be used.
         absolute = {name: folder / getattr(config, name) for name in _PATHS}
-        if config.log_policy is not None:
-            absolute["log_policy"] = folder / config.log_policy
+        for name in _OPTIONAL_PATHS:
+            if (named := getattr(config, name)) is not None:
+                absolute[name] = folder / named
         return NodeConfig.model_validate({**config.model_dump(), **absolute})
     except ValidationError as error:
         raise _invalid(path, [_sentence(item) for item in error.errors()]) from None

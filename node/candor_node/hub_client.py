@@ -19,14 +19,18 @@ import grpc.aio
 from cryptography import x509
 
 from candor_certs import mtls
+from candor_certs.lifetime import span
+from candor_certs.names import hub_dns_name
 from candor_certs.store import TlsIdentity
 from candor_node.channel import Line, WrapChannel
-from candor_node.clock import Clock
+from candor_node.clock import Clock, whose_clock
 from candor_node.diagnosis import diagnose
 from candor_node.directory_store import FetchedDirectory
 from candor_node.hub_mail import StreamMail
 from candor_node.logs import log
+from candor_node.proxy import Proxy, channel_options
 from candor_proto.errors import (
+    AlreadyExists,
     CandorError,
     ClockWrong,
     MalformedMessage,
@@ -53,6 +57,9 @@ from candor_wire.v1 import hub_pb2
 T = TypeVar("T")
 SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
+# A stream that lived so long was one: what ends it is a new trouble, and the next attempt is soon. A hub of
+# several replicas may be restarted one by one, or lose one after the other.
+SETTLED_SECONDS = 5.0
 
 
 class Handler(Protocol):
@@ -75,21 +82,22 @@ class Handler(Protocol):
 
 
 def check_clock(node_time: datetime, hub_time: datetime) -> None:
-    """Raises ClockWrong when the two differ by more than the tolerance (§8.4)."""
-    difference = abs(node_time - hub_time)
-    if difference > timedelta(seconds=limits.CLOCK_TOLERANCE_SECONDS):
-        raise ClockWrong(
-            f"This machine's clock says {node_time:%Y-%m-%d %H:%M:%S} UTC, the hub's "
-            f"{hub_time:%Y-%m-%d %H:%M:%S} UTC: they differ by {_span(difference)}, and lookups "
-            "need them within 5 minutes.",
-            remedy="Set this machine's clock (for example `timedatectl set-ntp true`); if it is right, tell "
-            "the hub's operator.",
+    """Raises ClockWrong, saying by how much and which is likely wrong, past the tolerance (§8.4)."""
+    difference = node_time - hub_time
+    if abs(difference) > timedelta(seconds=limits.CLOCK_TOLERANCE_SECONDS):
+        word = "behind" if difference < timedelta(0) else "ahead of"
+        raise _clock_wrong(
+            f"This machine's clock is {span(abs(difference))} {word} the hub's, and lookups need them within "
+            f"5 minutes: it says {node_time:%Y-%m-%d %H:%M:%S} UTC, the hub {hub_time:%Y-%m-%d %H:%M:%S} UTC."
         )
 
 
-def _span(difference: timedelta) -> str:
-    minutes = int(difference.total_seconds() // 60)
-    return f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"
+def _clock_wrong(message: str) -> ClockWrong:
+    return ClockWrong(
+        f"{message} {whose_clock()}",
+        remedy="Set the clock of the wrong machine (for example `timedatectl set-ntp true`); if it is the "
+        "hub's, tell its operator. The node goes on by itself then.",
+    )
 
 
 class HubClient:
@@ -103,14 +111,21 @@ class HubClient:
         roots: Sequence[x509.Certificate],
         clock: Clock,
         wrap_channel: WrapChannel = lambda channel: channel,
+        proxy: Proxy | None = None,
     ) -> None:
+        """`proxy` is what connections go out through; None: nothing, whatever the environment says."""
         self.address = address
+        self._federation = federation
         self._clock = clock
+        self.proxy = proxy
         self._mail: StreamMail | None = None
+        # When the hub welcomed the stream that was laid last (loop time, seconds).
+        self.welcomed_at: float | None = None
 
         def dial(shown: TlsIdentity) -> grpc.aio.Channel:
             credentials = mtls.channel_credentials(shown.key, shown.chain, roots)
-            return grpc.aio.secure_channel(address, credentials, options=mtls.client_options(federation))
+            options = [*mtls.client_options(federation), *channel_options(proxy)]
+            return grpc.aio.secure_channel(address, credentials, options=options)
 
         self.line = Line(identity, dial, wrap_channel)
 
@@ -235,13 +250,24 @@ class HubClient:
 
     async def _explain(self, error: grpc.aio.AioRpcError) -> CandorError:
         known = from_status(error.code(), error.details(), _pairs(error.trailing_metadata()))
+        if isinstance(known, ClockWrong):
+            # The hub's own words name both times; who keeps this clock, only this machine knows.
+            return _clock_wrong(known.message)
         if not isinstance(known, Unreachable):
             return known
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unreachable(
                 f"The hub at {self.address} did not answer in time.", remedy="It is tried again."
             )
-        return await diagnose(self.address, self._clock, self.line.identity, error.details() or "")
+        return await diagnose(
+            self.address,
+            self._clock,
+            self.line.identity,
+            error.details() or "",
+            proxy=self.proxy,
+            federation=self._federation,
+            server_name=hub_dns_name(self._federation),
+        )
 
     # --- the stream --------------------------------------------------------------------------------------
 
@@ -251,6 +277,7 @@ class HubClient:
         Each delivery is acknowledged after `handler.deliver` returned; several are handed on at once, in the
         order in which they came.
         """
+        self.welcomed_at = None
         call = self._stub.Attach()
         mail: StreamMail | None = None
         tasks: list[asyncio.Future[None]] = []
@@ -260,6 +287,7 @@ class HubClient:
             if not isinstance(welcome, Welcome):
                 raise MalformedMessage("The hub did not begin with a welcome.")
             check_clock(self._clock.now(), welcome.hub_time)
+            self.welcomed_at = asyncio.get_running_loop().time()
             handler.attached(welcome)
             mail = self._mail = StreamMail(call.write, handler.deliver, handler.cosign)
             tasks = [
@@ -359,15 +387,20 @@ async def stay_attached(
     """Attach, and attach again for ever; `on_failure` hears why each stream ended."""
     loop, failures = asyncio.get_running_loop(), 0
     while True:
-        began = loop.time()
         try:
             await client.line.hold(lambda: client.attach(handler))
             continue  # a renewed certificate has to be shown: at once, and nothing is wrong
         except CandorError as error:
             on_failure(error)
-        if loop.time() - began > LAST_RETRY_SECONDS:
+            # Two programs with the same keys would end each other's streams for ever.
+            theirs = isinstance(error, AlreadyExists)
+        lived = loop.time() - client.welcomed_at if client.welcomed_at is not None else 0.0
+        if lived >= (LAST_RETRY_SECONDS if theirs else SETTLED_SECONDS):
             failures = 0
         delay = retry_delay(failures)
         failures += 1
         log.info("attach again", in_seconds=round(delay, 1), failures=failures)
         await asyncio.sleep(delay)
+        # The old channel waits out a backoff of gRPC's own, so that after a long outage one pause of a minute
+        # would follow the other.
+        client.line.replace(client.line.identity)

@@ -25,6 +25,11 @@ name = ""
 oris = []
 hub_address = ""
 
+# Where this network lets nothing out but through an HTTP proxy: name it, or "none". Without this line it is
+# as the environment's https_proxy and no_proxy say. A user and password stand in a file of mode 0600.
+# proxy = "http://proxy.county.example:3128"
+# proxy_credentials_file = "keys/proxy.txt"
+
 # The database is encrypted. Its key comes from a file, from the service manager (a credential with the name
 # database.key stands above the file; docs/operations.md), or from a command that prints it:
 # database_key_command = "pass show candor/database-key"
@@ -47,6 +52,12 @@ publish_interval_hours = 168
 green_purposes = ["J_APPLICANT"]
 # Metrics and health for this machine's monitoring, over HTTP (docs/observability.md).
 # metrics_address = "127.0.0.1:7447"
+# Where backups go, best on another machine's disk, every five minutes while the node runs (docs/backup.md).
+# backup_folder = "/mnt/backup"
+# backup_interval_minutes = 5
+# How long superseded backups, and the keys of the newest one, are kept.
+# backup_keep_days = 7
+# backup_keys_days = 7
 # A second person reviews what is filed or imported before it can match: `candor-node records review`.
 review_filings = false
 """

@@ -78,7 +78,7 @@ async def busy(hub: RunningHub, lookups: int) -> None:
     await alpha.submit(alpha.lookup([alpha, bravo]))
     await hub.announced()
     async with asyncio.timeout(20):
-        while hub.hub.directory.look()[1]:
+        while hub.hub.directory.look()[1].waits:
             await asyncio.sleep(0.05)
     for client in (alpha, bravo):
         await client.close()

@@ -14,9 +14,9 @@ Rules of this package:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from candor_hub.driver import (
     FAILURES,
@@ -37,14 +37,18 @@ from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
 from candor_hub.store.envelopes import Envelopes
 from candor_hub.store.facts import Facts
+from candor_hub.store.fence import Fence
 from candor_hub.store.group import GroupWriter
 from candor_hub.store.log import Log
 from candor_hub.store.log_states import LogStates
 from candor_hub.store.logged import Logged
 from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
+from candor_hub.store.notices import Notices
 from candor_hub.store.objects import Objects
 from candor_hub.store.quotas import Quotas
+from candor_hub.store.replicas import Replicas
+from candor_hub.store.rounds import LogRounds
 from candor_hub.store.secrets import Secrets
 from candor_hub.store.segments import Segments
 from candor_proto.errors import AlreadyExists, StoreUnusable
@@ -52,7 +56,7 @@ from candor_proto.errors import AlreadyExists, StoreUnusable
 if TYPE_CHECKING:
     from candor_hub.driver.postgresql import Server
 
-__all__ = ["Store", "Transaction"]
+__all__ = ["Store", "Transaction", "Transactions"]
 
 FEDERATION = "federation"
 
@@ -73,6 +77,10 @@ class Transaction:
     log: Log
     logged: Logged
     log_states: LogStates
+    fence: Fence
+    rounds: LogRounds
+    replicas: Replicas
+    notices: Notices
     objects: Objects
     secrets: Secrets
 
@@ -91,9 +99,21 @@ class Transaction:
             Log(connection),
             Logged(connection),
             LogStates(connection),
+            Fence(connection),
+            LogRounds(connection),
+            Replicas(connection),
+            Notices(connection),
             Objects(connection),
             Secrets(connection),
         )
+
+
+class Transactions(Protocol):
+    """Where transactions come from: a Store, or one that is fenced (`tlog.fenced`)."""
+
+    def read(self) -> AbstractContextManager[Transaction]: ...
+
+    def write(self) -> AbstractContextManager[Transaction]: ...
 
 
 class Store:
