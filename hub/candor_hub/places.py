@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from candor_hub.config import Config
 from candor_hub.store import Store
-from candor_hub.tlog.files import Disk, LogFiles
+from candor_hub.store.sessions import SequencerLock
+from candor_hub.tlog.files import Disk, Lock, LogFiles
 from candor_hub.tlog.rows import Begin, Rows
 
 
@@ -18,3 +19,10 @@ def log_files(
     if store.server is None:
         return LogFiles(config.log, disk)
     return LogFiles(Rows(store.read, write or store.write))
+
+
+def log_lock(config: Config, store: Store) -> Lock | SequencerLock:
+    """What whoever writes the log holds: while a command has it, no hub appends. Its `take` raises
+    StoreUnusable when a hub has it.
+    """
+    return Lock(config.log) if store.server is None else SequencerLock(store.server)

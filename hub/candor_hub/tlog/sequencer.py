@@ -37,9 +37,7 @@ Publish = Callable[[Transaction, datetime], int]
 class Sequencer:
     """Owns the log for one term."""
 
-    def __init__(
-        self, config: Config, store: Store, ring: KeyRing, pages: Pages, publish: Publish
-    ) -> None:
+    def __init__(self, config: Config, store: Store, ring: KeyRing, pages: Pages, publish: Publish) -> None:
         """Begin a term: from here on no other replica appends. Blocks.
 
         A federation that has no log yet gets one; `publish` makes a directory version. Raises StoreUnusable,
