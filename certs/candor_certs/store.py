@@ -22,6 +22,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -74,9 +75,9 @@ def write_new_key(path: Path, key: PrivateKey) -> None:
     write_new_private(path, key_pem(key))
 
 
-def read_key(path: Path) -> PrivateKey:
-    """Raises StoreUnusable or InputInvalid."""
-    return _parse_key(read_private(path), path)
+def read_key(path: Path, passphrase: bytes | None = None) -> PrivateKey:
+    """`passphrase` is for one that lies under one. Raises StoreUnusable or InputInvalid."""
+    return _parse_key(read_private(path), path, passphrase)
 
 
 def write_certificates(path: Path, certificates: Iterable[x509.Certificate]) -> None:
@@ -108,12 +109,25 @@ def key_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _parse_key(data: bytes, path: Path) -> PrivateKey:
+def locked_key_pem(key: PrivateKey, passphrase: bytes) -> bytes:
+    """PKCS #8 PEM under a passphrase, which has to be a strong one: it is stretched only a little."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
+
+
+def _parse_key(data: bytes, path: Path, passphrase: bytes | None = None) -> PrivateKey:
+    if b"BEGIN ENCRYPTED PRIVATE KEY" not in data:
+        passphrase = None
+    elif passphrase is None:
+        raise InputInvalid(
+            f"The key in {path} lies under a passphrase.", remedy="Only `candor-certs` asks for it."
+        )
     try:
-        key = load_pem_private_key(data, password=None)
+        key = load_pem_private_key(data, password=passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InputInvalid(
-            f"{path} does not hold a readable private key.", remedy="Restore it from a backup."
+            f"{path} does not hold a readable private key"
+            + (", or that is not what it lies under." if passphrase else "."),
+            remedy="Type the codes as they were written down." if passphrase else "Restore it from a backup.",
         ) from None
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, Ed25519PrivateKey)):
         raise InputInvalid(f"{path} holds a private key of a kind that is not used here.")
