@@ -45,7 +45,7 @@ async def replicas(
             yield tuple(
                 [
                     await stack.enter_async_context(
-                        running_hub(folder, config=config, timing=timing, **changes)
+                        running_hub(folder, config=replace(config, **changes), timing=timing)
                     )
                     for _ in range(count)
                 ]
