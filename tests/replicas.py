@@ -20,6 +20,7 @@ from pathlib import Path
 from candor_hub.config import Config
 from candor_hub.founding import Wishes, found
 from candor_hub.streams import Timing
+from candor_proto.budget import Quota
 from tests.hubs import FEDERATION, QUICK, MemberClient, RunningHub, running_hub
 from tests.postgres import new_database, unsafe
 
@@ -36,17 +37,16 @@ def founded_on(folder: Path, url: str) -> Config:
 
 @asynccontextmanager
 async def replicas(
-    folder: Path, count: int, *, timing: Timing = QUICK, **changes: object
+    folder: Path, count: int, *, timing: Timing = QUICK, quota: Quota | None = None
 ) -> AsyncIterator[tuple[RunningHub, ...]]:
-    """So many of a new hub; `changes` replace fields of its Config."""
+    """So many of a new hub."""
     with unsafe():
         config = await asyncio.to_thread(founded_on, folder / "hub", new_database())
+        config = replace(config, quota=quota or config.quota)
         async with AsyncExitStack() as stack:
             yield tuple(
                 [
-                    await stack.enter_async_context(
-                        running_hub(folder, config=replace(config, **changes), timing=timing)
-                    )
+                    await stack.enter_async_context(running_hub(folder, config=config, timing=timing))
                     for _ in range(count)
                 ]
             )

@@ -67,6 +67,21 @@ def read_private(path: Path) -> bytes:
     return _read(path, private=True)
 
 
+def replace_private(path: Path, data: bytes) -> None:
+    """Store secret octets, replacing the file in one step; raises StoreUnusable."""
+    _write(path, data, _PRIVATE_MODE, replace=True)
+
+
+def read_public(path: Path) -> bytes:
+    """Octets of a file that everybody may read; raises StoreUnusable."""
+    return _read(path, private=False)
+
+
+def replace_public(path: Path, data: bytes) -> None:
+    """Store what everybody may read, replacing the file in one step; raises StoreUnusable."""
+    _write(path, data, _PUBLIC_MODE, replace=True)
+
+
 # --- keys and certificates --------------------------------------------------------------------------
 
 
@@ -77,7 +92,7 @@ def write_new_key(path: Path, key: PrivateKey) -> None:
 
 def read_key(path: Path, passphrase: bytes | None = None) -> PrivateKey:
     """`passphrase` is for one that lies under one. Raises StoreUnusable or InputInvalid."""
-    return _parse_key(read_private(path), path, passphrase)
+    return parse_key(read_private(path), path, passphrase)
 
 
 def write_certificates(path: Path, certificates: Iterable[x509.Certificate]) -> None:
@@ -87,7 +102,7 @@ def write_certificates(path: Path, certificates: Iterable[x509.Certificate]) -> 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """At least one certificate; raises StoreUnusable or InputInvalid."""
-    return _parse_certificates(_read(path, private=False), path)
+    return parse_certificates(_read(path, private=False), path)
 
 
 def replace_identity(path: Path, identity: TlsIdentity) -> None:
@@ -98,10 +113,10 @@ def replace_identity(path: Path, identity: TlsIdentity) -> None:
 def read_identity(path: Path) -> TlsIdentity:
     """Raises StoreUnusable or InputInvalid."""
     data = read_private(path)
-    key = _parse_key(data, path)
+    key = parse_key(data, path)
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise InputInvalid(f"{path} does not hold a TLS key.", remedy="Enrol again.")
-    return TlsIdentity(key, _parse_certificates(data, path))
+    return TlsIdentity(key, parse_certificates(data, path))
 
 
 def key_pem(key: PrivateKey) -> bytes:
@@ -114,7 +129,8 @@ def locked_key_pem(key: PrivateKey, passphrase: bytes) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
 
 
-def _parse_key(data: bytes, path: Path, passphrase: bytes | None = None) -> PrivateKey:
+def parse_key(data: bytes, path: Path | str, passphrase: bytes | None = None) -> PrivateKey:
+    """The key in these octets of PEM; `path` is what messages call their place. Raises InputInvalid."""
     if b"BEGIN ENCRYPTED PRIVATE KEY" not in data:
         passphrase = None
     elif passphrase is None:
@@ -134,7 +150,8 @@ def _parse_key(data: bytes, path: Path, passphrase: bytes | None = None) -> Priv
     return key
 
 
-def _parse_certificates(data: bytes, path: Path) -> tuple[x509.Certificate, ...]:
+def parse_certificates(data: bytes, path: Path | str) -> tuple[x509.Certificate, ...]:
+    """At least one certificate in these octets of PEM, as `parse_key`. Raises InputInvalid."""
     try:
         return tuple(x509.load_pem_x509_certificates(data))
     except (ValueError, TypeError, x509.InvalidVersion):

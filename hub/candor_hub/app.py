@@ -27,11 +27,11 @@ from candor_hub.config import Config
 from candor_hub.courier import Courier
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import FORGOTTEN_AFTER, Attempts, Enrolment
-from candor_hub.founding import open_store
+from candor_hub.founding import open_keys, open_store
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
-from candor_hub.keys import TLS, HubKeys, load_keys, renew
+from candor_hub.keys import TLS, HubKeys, renew
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
 from candor_hub.places import log_files
@@ -88,8 +88,12 @@ class Hub:
         self.config = config
         self.clock = clock or SystemClock()
         self._interceptors = tuple(interceptors)
-        self._keys = load_keys(config.keys, config.issuing, config.federation)
         self._store = open_store(config, upgrade=True)
+        try:
+            self._keys = open_keys(config, self._store)
+        except BaseException:
+            self._store.close()
+            raise
         timing = timing or Timing()
         self.streams = Streams()
         self.replica = Replica(self._store, self.streams, self.clock, timing, version())

@@ -103,10 +103,10 @@ def init(
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
+    from candor_certs.folders import load_issuing
     from candor_certs.invitation import fingerprint
     from candor_certs.service_manager import work_as_owner
     from candor_hub.founding import Wishes, found
-    from candor_hub.keys import load_keys
 
     wishes = Wishes(
         FederationName(federation),
@@ -123,7 +123,7 @@ def init(
     )
     work_as_owner(folder)
     config = found(folder, wishes, _now())
-    root = load_keys(config.keys, config.issuing, config.federation).root.public_bytes(Encoding.DER)
+    root = load_issuing(config.issuing).root.public_bytes(Encoding.DER)
     report = {
         "config": str(folder / "hub.toml"),
         "federation": federation,

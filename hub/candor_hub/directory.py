@@ -161,7 +161,7 @@ class DirectoryKeeper:
 
     def publish(self, tx: Transaction, now: datetime) -> int:
         """Sign and store the next version, in the transaction that changed something; its number."""
-        keys = self._keys()
+        keys = self._keys().as_of(tx)
         version = tx.directories.latest_version() + 1
         directory = Directory(
             federation=keys.authority.federation,
@@ -182,7 +182,7 @@ class DirectoryKeeper:
         """The new version's number, if the directory key's certificate is not the one published last."""
         with self._store.write() as tx:
             version = tx.directories.latest_version()
-            if version and tx.directories.load(version).chain == self._keys().directory_chain_der:
+            if version and tx.directories.load(version).chain == self._keys().as_of(tx).directory_chain_der:
                 return None
             return self.publish(tx, now)
 

@@ -24,7 +24,7 @@ import structlog
 
 from candor_hub.clock import Clock
 from candor_hub.config import Config
-from candor_hub.places import log_files
+from candor_hub.places import log_files, vault
 from candor_hub.store import Store
 from candor_hub.store.fence import Deposed
 from candor_hub.store.log import LogNews, ShardRecord
@@ -74,7 +74,7 @@ class HubLog:
         self._publish = publish
         self._coalesce_seconds = coalesce_seconds
         self._files = log_files(config, store)
-        self._ring = KeyRing(config.keys, config.federation)
+        self._ring = KeyRing(vault(config, store), config.federation)
         self._lease = lease or FolderLease(Lock(config.log))
         self._lease.on_lost(self._demoted)
         self._rounds = Rounds(store) if lease is not None else None
