@@ -270,11 +270,16 @@ def test_a_replica_that_cannot_write_its_row_closes_when_its_deny_list_is_old(
         (hub,) = hubs
         alpha = await enrol(hub, "alpha")
 
+        tried = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
         def waits_for_ever(_: object) -> NoReturn:
+            loop.call_soon_threadsafe(tried.set)
             raise StoreUnusable("The standby has not got it.")
 
         async with alpha.attached() as stream:
             monkeypatch.setattr(hub.hub.replica, "_be_seen", waits_for_ever)
+            await tried.wait()
             hub.hub.replica._vouched_at -= 600
             assert isinstance(await stream.end(5), DenyListStale)
             with pytest.raises(DenyListStale):

@@ -42,7 +42,7 @@ def gone(hub: Office, replica: str) -> None:
     """As if this process had written its row for the last time a while ago."""
     moment = hub.clock.now() - 2 * GONE_AFTER
     with hub.store.write() as tx:
-        tx.replicas.now = lambda _: moment  # type: ignore[method-assign]
+        tx.replicas.now = lambda now: moment  # type: ignore[method-assign]
         tx.replicas.seen(replica, "1.0", moment)
 
 
