@@ -258,7 +258,10 @@ def invite(
 @_config_option
 @_json_option
 def agencies(config_file: Path | None, as_json: bool) -> None:
-    """List the members: status, when last seen, age of the index, quota used in 30 days."""
+    """List the members: status, whether they are there, age of the index, quota used in 30 days.
+
+    A node was never seen, is online since, or stale since: the last moment at which it was there.
+    """
     from candor_hub.overview import overview
 
     with _Office(_load(config_file)) as office:
@@ -272,13 +275,13 @@ def agencies(config_file: Path | None, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("node", "ORI", "status", "last seen", "index age", "quota used", "waiting")
+    table = Table("node", "ORI", "status", "node is", "index age", "quota used", "waiting")
     for row in rows:
         table.add_row(
             str(row.node),
             " ".join(map(str, row.oris)),
             row.status,
-            _time(row.last_seen_at) if row.last_seen_at else "never",
+            row.presence.words,
             _age(row.index_age),
             f"{row.quota_used:,} of {row.quota_total:,}",
             f"{row.waiting:,}",

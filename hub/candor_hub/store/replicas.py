@@ -86,7 +86,15 @@ class Replicas:
         return len(names)
 
     def leave(self, replica: str) -> None:
-        """This process has ended: it holds no streams any more."""
+        """This process has ended: it holds no streams any more; its nodes were seen while it was."""
+        seen_at = sa.select(replicas.c.seen_at).where(replicas.c.replica == replica).scalar_subquery()
+        nodes = sa.select(attachments.c.node).where(attachments.c.replica == replica)
+        unseen = members.c.last_seen_at.is_(None) | (members.c.last_seen_at < seen_at)
+        self._connection.execute(
+            sa.update(members)
+            .where(members.c.node.in_(nodes), seen_at.isnot(None), unseen)
+            .values(last_seen_at=seen_at)
+        )
         held = sa.update(attachments).where(attachments.c.replica == replica)
         self._connection.execute(held.values(replica=""))
         self._connection.execute(sa.delete(replicas).where(replicas.c.replica == replica))
@@ -107,6 +115,10 @@ class Replicas:
                 self._connection.execute(own.values(values))
             else:
                 self._connection.execute(sa.insert(attachments).values(node=str(node), **values))
+        first = sa.func.coalesce(members.c.first_seen_at, at)
+        for some in batches(sorted(map(str, nodes))):
+            seen = sa.update(members).where(members.c.node.in_(some))
+            self._connection.execute(seen.values(last_seen_at=at, first_seen_at=first))
         return given
 
     def detach(self, replica: str, ended: Mapping[NodeId, int], now: datetime) -> None:
@@ -155,6 +167,16 @@ class Replicas:
             .where(replicas.c.seen_at > before)
         )
         return {NodeId(name): from_milliseconds(since) for name, since in self._connection.execute(query)}
+
+    def held_until(self, now: datetime) -> dict[NodeId, datetime]:
+        """When the process that holds a node's newest stream was seen last, where it is not here any more."""
+        before = to_milliseconds(self.now(now) - GONE_AFTER)
+        query = (
+            sa.select(attachments.c.node, replicas.c.seen_at)
+            .join(replicas, replicas.c.replica == attachments.c.replica)
+            .where(replicas.c.seen_at <= before)
+        )
+        return {NodeId(name): from_milliseconds(seen) for name, seen in self._connection.execute(query)}
 
     def _of(self, nodes: Collection[NodeId], but: str | None = None) -> dict[NodeId, Attachment]:
         found: dict[NodeId, Attachment] = {}
