@@ -26,10 +26,10 @@ from candor_proto.errors import CandorError
 from tests.campaign.operations import Desk
 from tests.federation import Federation, federation, instead
 from tests.history import History
+from tests.patience import PATIENCE_SECONDS
 
 PLENTY = 10**9
 NO_LIMIT = Quota(PLENTY, PLENTY, PLENTY, PLENTY, 1)
-SETTLE_SECONDS = 40.0
 
 
 def hurry() -> None:
@@ -71,7 +71,7 @@ class Scene:
     def nodes(self) -> list[NodeConfig]:
         return [node.config for node in self.federation.nodes]
 
-    async def at_rest(self, seconds: float = SETTLE_SECONDS) -> None:
+    async def at_rest(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until nothing is on its way; raises TimeoutError with what still waits."""
         waiting: list[str] = []
         try:
