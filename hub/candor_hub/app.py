@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -33,12 +33,12 @@ from candor_hub.issued import Issued
 from candor_hub.keys import TLS, HubKeys, load_keys, renew
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
+from candor_hub.places import log_files
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
 from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
 from candor_hub.streams import Streams, Timing, Watch
-from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.sequencer import Sequencer
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
@@ -141,8 +141,13 @@ class Hub:
             await server.start()
             self._servers.append(server)
         self.work()
-        ports = asdict(self.ports)
-        log.info("started", federation=str(self.config.federation), **ports)
+        log.info(
+            "started",
+            federation=str(self.config.federation),
+            hub_port=hub_port,
+            enrolment_port=enrolment_port,
+            log_port=log_port,
+        )
 
     # What `start` is made of besides listening: whoever brings calls here in another way uses these.
 
@@ -169,7 +174,7 @@ class Hub:
             self.renewal,
             self.directory,
             self.log,
-            Statements(self._store, LogFiles(self.config.log), self.config.federation),
+            Statements(self._store, log_files(self.config, self._store), self.config.federation),
         )
 
     def work(self) -> None:

@@ -9,10 +9,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -39,12 +38,14 @@ from candor_certs.store import (
     write_new_key,
     write_new_private,
 )
-from candor_node.clock import Clock
-from candor_node.config import FILE_NAME, NodeConfig, fill_in, load_config, template
+from candor_node.clock import Clock, whose_clock
+from candor_node.config import FILE_NAME, NodeConfig, load_config
 from candor_node.diagnosis import diagnose
 from candor_node.driver import KEY_OCTETS
 from candor_node.founding import MIGRATIONS, Keys, open_store
 from candor_node.hub_client import HubClient
+from candor_node.proxy import channel_options
+from candor_node.settings_file import fill_in, replace_text, template
 from candor_node.store import Store
 from candor_node.tlog import log_store
 from candor_node.tlog.files import LogFiles
@@ -53,9 +54,9 @@ from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import (
     AlreadyExists,
     CandorError,
+    ClockWrong,
     IdentityMismatch,
     InputInvalid,
-    StoreUnusable,
     Unreachable,
 )
 from candor_proto.ids import FederationName, NodeId
@@ -151,7 +152,7 @@ async def join(path: Path, invitation: Invitation, clock: Clock, *, rejoin: bool
     except Unreachable:
         raise  # the reply may have been lost: the same request again gets the same certificate
     except CandorError:
-        _forget(config)
+        forget_request(config)
         raise
     chain = _check(read_chain(list(response.certificate_chain)), invitation, name, request, clock.now())
     if response.federation != str(invitation.federation):
@@ -162,9 +163,38 @@ async def join(path: Path, invitation: Invitation, clock: Clock, *, rejoin: bool
     if rejoin:
         hub_address = config.hub_address  # a person may have changed what stands in the settings
     else:
-        _replace_text(path, fill_in(path.read_text("utf-8"), invitation, hub_address))
-    _forget(config)
+        replace_text(path, fill_in(path.read_text("utf-8"), invitation, hub_address))
+    forget_request(config)
     return Joined(invitation.federation, hub_address, chain[0].not_valid_after_utc)
+
+
+@dataclass(frozen=True)
+class EnrolledAgain:
+    """What a hub that knows this node's keys has certified; nothing of the node has changed by it."""
+
+    identity: TlsIdentity = field(repr=False)
+    hub_address: str
+
+
+async def enrol_again(
+    config: NodeConfig, invitation: Invitation, keys: Keys, name: PeerName, clock: Clock
+) -> EnrolledAgain:
+    """A certificate from the hub of `invitation` for a member that it has the keys of (§8.7, §19.6).
+
+    The request is kept until `forget_request`: a reply may be lost. Raises as `join`.
+    """
+    request = _take_up(config, name) or _begin(config, name)
+    try:
+        response = await _enrol(config, invitation, keys, request, clock, True)
+    except Unreachable:
+        raise
+    except CandorError:
+        forget_request(config)
+        raise
+    chain = _check(read_chain(list(response.certificate_chain)), invitation, name, request, clock.now())
+    if response.federation != str(invitation.federation):
+        raise IdentityMismatch("The hub that answered is that of another federation.")
+    return EnrolledAgain(TlsIdentity(request.key, chain), response.hub_address or invitation.hub_address)
 
 
 async def first_log_policy(path: Path, clock: Clock) -> str:
@@ -178,7 +208,8 @@ async def first_log_policy(path: Path, clock: Clock) -> str:
         return fingerprint(own.text)
     identity = read_identity(config.tls_identity_file)
     roots = read_certificates(config.root_certificates_file)
-    hub = HubClient(config.hub_address, config.federation_name, identity, roots, clock)
+    proxy = config.proxy_to(config.hub_address)
+    hub = HubClient(config.hub_address, config.federation_name, identity, roots, clock, proxy=proxy)
     try:
         position, entry = await first_policy(LogFiles(hub.get_log), config.federation_name)
     finally:
@@ -209,6 +240,7 @@ async def _enrol(
     config: NodeConfig, invitation: Invitation, keys: Keys, request: _Request, clock: Clock, rejoin: bool
 ) -> enrolment_pb2.EnrolResponse:
     address = invitation.enrolment_address
+    proxy = config.proxy_to(address)
     federation, node = invitation.federation, config.node_id
     message = enrolment_pb2.EnrolRequest(
         token=invitation.token,
@@ -220,10 +252,11 @@ async def _enrol(
         node_time_milliseconds=to_milliseconds(clock.now()),
         signature=sign_certificate_request(keys.signing, federation, node, request.der) if rejoin else b"",
     )
+    server_name = mtls.enrolment_server_name(federation, shares_address=address == invitation.hub_address)
     async with grpc.aio.secure_channel(
         address,
         mtls.enrolment_channel_credentials([invitation.root_certificate]),
-        options=mtls.client_options(invitation.federation),
+        options=[*mtls.named_options(server_name), *channel_options(proxy)],
     ) as channel:
         stub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
         try:
@@ -231,8 +264,18 @@ async def _enrol(
         except grpc.aio.AioRpcError as error:
             trailing = [(str(key), value) for key, value in error.trailing_metadata() or ()]
             known = from_status(error.code(), error.details(), trailing)
+            if isinstance(known, ClockWrong):
+                # The hub's own words name both times; who keeps this clock, only this machine knows.
+                known = ClockWrong(f"{known.message} {whose_clock()}", remedy=known.remedy)
             if isinstance(known, Unreachable):
-                known = await diagnose(address, clock, details=error.details() or "")
+                known = await diagnose(
+                    address,
+                    clock,
+                    details=error.details() or "",
+                    proxy=proxy,
+                    federation=federation,
+                    server_name=server_name,
+                )
             raise known from None
     if not isinstance(response, enrolment_pb2.EnrolResponse):
         raise AssertionError("the stub returns what the service defines")
@@ -259,7 +302,7 @@ def _paths(config: NodeConfig) -> tuple[Path, Path]:
 
 def _begin(config: NodeConfig, name: PeerName) -> _Request:
     key_path, request_path = _paths(config)
-    _forget(config)
+    forget_request(config)
     key = new_tls_key()
     der = certificate_request(key, name.federation, config.node_id)
     write_new_key(key_path, key)
@@ -282,25 +325,9 @@ def _take_up(config: NodeConfig, name: PeerName) -> _Request | None:
     return _Request(key, der)
 
 
-def _forget(config: NodeConfig) -> None:
+def forget_request(config: NodeConfig) -> None:
+    """The hub's answer is on the disk, or final: another attempt begins anew."""
     for path in _paths(config):
         # Asked first: on a read-only disk even a name that is not there cannot be removed.
         if path.exists():
             path.unlink()
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Replace the settings file in one step."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreUnusable(
-            f"{path} cannot be written: {error.strerror}.", remedy="Make room or permissions, and join again."
-        ) from None
