@@ -79,7 +79,7 @@ async def busy(hub: RunningHub, lookups: int) -> None:
     await alpha.submit(alpha.lookup([alpha, bravo]))
     await hub.announced()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while hub.hub.directory.look()[1]:
+        while hub.hub.directory.look()[1].waits:
             await asyncio.sleep(0.05)
     for client in (alpha, bravo):
         await client.close()

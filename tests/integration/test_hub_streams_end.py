@@ -144,16 +144,16 @@ def test_when_the_hub_stops_its_nodes_are_told(tmp_path: Path) -> None:
 
 def test_who_was_seen_is_remembered(tmp_path: Path) -> None:
     from candor_hub.overview import overview
+    from candor_hub.presence import Reach
 
     async def run() -> None:
         async with running_hub(tmp_path / "hub") as hub:
             alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
             async with alpha.attached():
-                await asyncio.to_thread(hub.hub.maintain)
-            store = open_store(hub.config)
-            rows = overview(store, hub.config.quota, hub.clock.now())
-            store.close()
-            assert [row.last_seen_at is not None for row in rows] == [True, False]
+                store = open_store(hub.config)
+                rows = overview(store, hub.config.quota, hub.clock.now())
+                store.close()
+            assert [row.presence.reach for row in rows] == [Reach.ONLINE, Reach.NEVER_SEEN]
             await alpha.close()
             await bravo.close()
 

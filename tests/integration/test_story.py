@@ -19,7 +19,8 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from candor_node import backup, filings, history, record_seals, request_store, restore
+from candor_backup import folders
+from candor_node import filings, history, record_seals, request_store, restore
 from candor_node.app import Node
 from candor_node.driver import open_database
 from candor_node.founding import MIGRATIONS
@@ -372,8 +373,8 @@ async def nothing_is_left(owner: Office, dcn: str, said: dict[str, str], folder:
     # The old backup restored beside it, with the keys that its folder has now.
     restored = folder / "restored" / "node.db"
     await asyncio.to_thread(restore.restore, kept, restored, key, owner.node.clock.now())
-    (old_records,) = backup.parts(kept, "records")
-    (keys_now,) = backup.parts(kept, "keys")
+    (old_records,) = folders.parts(kept, "records", ".db")
+    (keys_now,) = folders.parts(kept, "keys", ".db")
     beside = [page for file in (restored, old_records, keys_now) for page in pages(file, key)]
     # A record's own row says in clear by which days it is found; a backup that is older says so still.
     left = {what.split()[0] for what, value in said.items() if found_in(beside, [value.encode()])}
