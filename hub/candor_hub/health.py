@@ -14,10 +14,9 @@ from candor_hub.config import Config, load_config
 from candor_hub.driver import sqlite_version
 from candor_hub.founding import open_keys, open_store
 from candor_hub.keys import HubKeys, load_keys
-from candor_hub.places import log_files, vault
+from candor_hub.places import log_files, log_lock, vault
 from candor_hub.store import Store
 from candor_hub.store.log import ShardRecord
-from candor_hub.tlog.files import Lock
 from candor_hub.tlog.ring import KeyRing
 from candor_hub.tlog.start import check_start
 from candor_hub.tlog.status import log_status
@@ -100,7 +99,7 @@ def _log(config: Config, now: datetime) -> Finding:
 
 def _compare(config: Config, store: Store, shards: tuple[ShardRecord, ...]) -> None:
     """Files against database, unless a hub runs: it compared them when it began, and appends meanwhile."""
-    lock = Lock(config.log)
+    lock = log_lock(config, store)
     try:
         lock.take()
     except StoreUnusable:

@@ -12,7 +12,8 @@ from candor_certs.service_manager import DATABASE_KEY, credential, key_octets
 from candor_certs.store import read_private
 from candor_hub.config import Config
 from candor_hub.store import Store
-from candor_hub.tlog.files import Disk, LogFiles
+from candor_hub.store.sessions import SequencerLock
+from candor_hub.tlog.files import Disk, Lock, LogFiles
 from candor_hub.tlog.rows import Begin, Rows
 from candor_hub.vault import FolderVault, SealedVault, Vault
 
@@ -40,6 +41,13 @@ def log_files_in(
     if store.server is None:
         return LogFiles(folder, disk)
     return LogFiles(Rows(store.read, write or store.write))
+
+
+def log_lock(config: Config, store: Store) -> Lock | SequencerLock:
+    """What whoever writes the log holds: while a command has it, no hub appends. Its `take` raises
+    StoreUnusable when a hub has it.
+    """
+    return Lock(config.log) if store.server is None else SequencerLock(store.server)
 
 
 def vault(config: Config, store: Store) -> Vault:
