@@ -5,7 +5,6 @@ from __future__ import annotations
 from candor_hub.driver import Connection, sa
 from candor_hub.tables import meta, metadata
 
-
 # Of the schema, whoever's database it is (`candor_hub.migrations`).
 SCHEMA_FACTS = ("schema", "oldest_schema")
 
