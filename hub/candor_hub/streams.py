@@ -67,6 +67,8 @@ class Session:
 
     node: NodeId
     identity: PeerIdentity
+    # Of the node's software, as it says itself: for people alone.
+    version: str = ""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     room: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)

@@ -36,6 +36,7 @@ from candor_proto.ids import Digest, FederationName
 from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Left
+from candor_watch.versions import METADATA_KEY, checked, user_agent
 from candor_wire import codec, limits, log_codec
 from candor_wire.codec import (
     Cosign,
@@ -107,10 +108,13 @@ class HubClient:
         self.address = address
         self._clock = clock
         self._mail: StreamMail | None = None
+        # As it said last; "" for one that does not say.
+        self.hub_version = ""
 
         def dial(shown: TlsIdentity) -> grpc.aio.Channel:
             credentials = mtls.channel_credentials(shown.key, shown.chain, roots)
-            return grpc.aio.secure_channel(address, credentials, options=mtls.client_options(federation))
+            options = [*mtls.client_options(federation), ("grpc.primary_user_agent", user_agent())]
+            return grpc.aio.secure_channel(address, credentials, options=options)
 
         self.line = Line(identity, dial, wrap_channel)
 
@@ -222,6 +226,11 @@ class HubClient:
         codec.refuse_unknown_fields(response)
         return codec.read_chain(list(response.certificate_chain))
 
+    async def _note_version(self, call: Any) -> None:
+        """The hub says in its metadata which version it is; one that says nothing says nothing."""
+        told = dict(_pairs(await call.initial_metadata()))
+        self.hub_version = checked(told.get(METADATA_KEY)) or self.hub_version
+
     async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
         try:
             with self.line.in_use():
@@ -260,6 +269,7 @@ class HubClient:
             if not isinstance(welcome, Welcome):
                 raise MalformedMessage("The hub did not begin with a welcome.")
             check_clock(self._clock.now(), welcome.hub_time)
+            await self._note_version(call)
             handler.attached(welcome)
             mail = self._mail = StreamMail(call.write, handler.deliver, handler.cosign)
             tasks = [
@@ -322,6 +332,7 @@ class HubClient:
             call.cancel()
         if not isinstance(welcome, Welcome):
             raise MalformedMessage("The hub did not begin with a welcome.")
+        await self._note_version(call)
         check_clock(self._clock.now(), welcome.hub_time)
         return welcome.hub_time
 
