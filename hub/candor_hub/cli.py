@@ -76,6 +76,8 @@ def cli() -> None:
     "--new-member-wait-hours", default=24.0, show_default=True, help="Before a new member is answered."
 )
 @click.option("--nodes", default=1_000, show_default=True, help="Members to expect, at most 2000.")
+@click.option("--database-url", default="", help="Empty PostgreSQL database: postgresql://user@host/name.")
+@click.option("--database-password-file", type=_FILE, help="File with the password of that user.")
 @_json_option
 def init(
     folder: Path,
@@ -88,6 +90,8 @@ def init(
     issuing: Path | None,
     new_member_wait_hours: float,
     nodes: int,
+    database_url: str,
+    database_password_file: Path | None,
     as_json: bool,
 ) -> None:
     """Make a hub: settings, keys, encrypted database. Nothing is overwritten.
@@ -112,6 +116,8 @@ def init(
         new_member_wait_hours,
         nodes,
         log_address,
+        database_url,
+        database_password_file,
     )
     work_as_owner(folder)
     config = found(folder, wishes, _now())
@@ -151,7 +157,9 @@ def run(config_file: Path | None, as_json: bool) -> None:
       log_key                   PEM file with the key of that certificate
       data                      folder of database, keys, segments, log; default: the file's folder
       issuing                   folder of the issuing authority; default: authority/issuing
-      database_url              another database; default: encrypted SQLite in the data folder
+      database_url              postgresql://user@host:5432/name, several hosts divided by commas;
+                                default: encrypted SQLite in the data folder
+      database_password_file    file with the password of that user, if it has one
       new_member_wait_hours     how long a new member's lookups are not answered; default: 24
       nodes                     members to expect, 1-2000; default: 1000
       metrics_address           where metrics and health are read, over HTTP; "off": nowhere;

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -24,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from candor_certs.invitation import check_address
 from candor_certs.names import hub_dns_name
 from candor_certs.service_manager import DATABASE_URL, credential
+from candor_certs.store import read_private
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_proto.ids import FederationName
@@ -50,6 +52,8 @@ class Config:
     public_address: str = ""
     public_enrolment_address: str = ""
     database_url: str = ""
+    database_password_file: Path | None = None
+    secret_password: str = field(default="", repr=False)
     quota: Quota = field(default_factory=Quota)
     new_member_wait: timedelta = timedelta(hours=24)
     nodes: int = 1_000
@@ -64,6 +68,15 @@ class Config:
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data / 'hub.db'}"
 
+    def database_password(self) -> str | None:
+        """The password at the database's server: from its file, else as the service manager passes it.
+
+        A file is read for each session anew, so that it can be changed. Raises StoreUnusable.
+        """
+        if self.database_password_file is not None:
+            return password_in(self.database_password_file)
+        return self.secret_password or None
+
     @property
     def keys(self) -> Path:
         return self.data / "keys"
@@ -75,6 +88,11 @@ class Config:
     @property
     def log(self) -> Path:
         return self.data / "log"
+
+
+def password_in(file: Path) -> str:
+    """The password in a file that nobody else can read; raises StoreUnusable."""
+    return read_private(file).decode("utf-8", "replace").rstrip("\r\n")
 
 
 def default_log_address(enrolment_address: str) -> str:
@@ -116,6 +134,7 @@ def load_config(path: Path) -> Config:
         metrics_address = ""
     else:
         check_metrics_address(metrics_address, allow_remote=settings.metrics_allow_remote)
+    secret_url, secret_password = _secret_url(path)
     return Config(
         federation=FederationName(settings.federation),
         address=settings.address,
@@ -127,7 +146,11 @@ def load_config(path: Path) -> Config:
         log_key=folder / settings.log_key if settings.log_key else None,
         public_address=settings.public_address or settings.address,
         public_enrolment_address=settings.public_enrolment_address or settings.enrolment_address,
-        database_url=_secret_url(path) or settings.database_url,
+        database_url=secret_url or settings.database_url,
+        database_password_file=(
+            folder / settings.database_password_file if settings.database_password_file else None
+        ),
+        secret_password=secret_password,
         quota=Quota(**settings.quota.model_dump()),
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
@@ -138,20 +161,26 @@ def load_config(path: Path) -> Config:
     )
 
 
-def _secret_url(path: Path) -> str:
-    """The database's URL as the service manager passes it; raises ConfigInvalid or StoreUnusable."""
+def _secret_url(path: Path) -> tuple[str, str]:
+    """The database's URL as the service manager passes it, and the password that is in it; empty if none is.
+
+    Raises ConfigInvalid or StoreUnusable.
+    """
     passed = credential(DATABASE_URL)
     if passed is None:
-        return ""
+        return "", ""
     try:
-        url = passed.decode("ascii").strip()
-        _check_url(url)
-    except (UnicodeDecodeError, ConfigInvalid):
+        parts = urlsplit(passed.decode("ascii").strip())
+        people, at, hosts = parts.netloc.rpartition("@")
+        user, _, password = people.partition(":")
+        url = urlunsplit(parts._replace(netloc=f"{user}{at}{hosts}"))
+        check_database_url(url)
+    except (ValueError, ConfigInvalid):
         raise ConfigInvalid(
             f"{path}: the credential {DATABASE_URL} is no database URL.",
             remedy="It holds one line, such as postgresql://candor:password@db.example.org/candor.",
         ) from None
-    return url
+    return url, unquote(password)
 
 
 def check_listen_address(address: str) -> str:
@@ -182,9 +211,19 @@ def _check_metrics(value: str) -> None:
         check_listen_address(value)
 
 
-def _check_url(value: str) -> None:
+def check_database_url(value: str) -> None:
     if "://" not in value:
-        raise ConfigInvalid("this is no database URL, such as sqlite:////var/lib/candor/hub.db.")
+        raise ConfigInvalid("this is no database URL, such as postgresql://candor@db.example.org/candor.")
+    if _holds_password(value):
+        # The value is in no message: whoever asks for help would show it.
+        raise ConfigInvalid("a password has no place in a URL; name a file in `database_password_file`.")
+
+
+def _holds_password(url: str) -> bool:
+    """Whether libpq would find one, before or behind the host."""
+    parts = urlsplit(url)
+    people = parts.netloc.rpartition("@")[0]
+    return ":" in people or any("password" in name for name, _ in parse_qsl(parts.query))
 
 
 _Listen = Annotated[str, Field(min_length=1), _checked(check_listen_address)]
@@ -224,7 +263,8 @@ class _Settings(BaseSettings):
     log_address: _OptionalListen = ""
     log_certificate: Path | None = None
     log_key: Path | None = None
-    database_url: Annotated[str, _checked(_check_url)] = ""
+    database_url: Annotated[str, _checked(check_database_url)] = ""
+    database_password_file: Path | None = None
     new_member_wait_hours: float = Field(default=24, ge=0, le=24 * 365)
     nodes: int = Field(default=1_000, ge=1, le=2_000)
     metrics_address: _Metrics = ""
@@ -256,7 +296,8 @@ SETTINGS = {
     "log_address": "where anybody reads the log, over HTTPS; default: the port after the enrolment port",
     "log_certificate": "PEM file with another certificate for it; default: the hub's own",
     "log_key": "PEM file with the key of that certificate",
-    "database_url": "another database; default: an encrypted SQLite file in the data folder",
+    "database_url": "postgresql://user@host:5432/name; default: an encrypted SQLite file in the data folder",
+    "database_password_file": "file with the password of that user, if it has one",
     "new_member_wait_hours": "how long a new member's lookups are not answered; default: 24",
     "nodes": "members to expect, 1-2000; limits connections; default: 1000",
     "metrics_address": "where metrics and health are read, or off; default: here, port after the log's",

@@ -21,7 +21,15 @@ from candor_certs.store import (
     write_new_private,
 )
 from candor_hub import keys
-from candor_hub.config import DEFAULT_FILE, Config, check_listen_address, default_log_address, load_config
+from candor_hub.config import (
+    DEFAULT_FILE,
+    Config,
+    check_database_url,
+    check_listen_address,
+    default_log_address,
+    load_config,
+    password_in,
+)
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.driver import KEY_OCTETS
 from candor_hub.store import Store
@@ -45,6 +53,8 @@ class Wishes:
     new_member_wait_hours: float = 24
     nodes: int = 1_000
     log_address: str = ""
+    database_url: str = ""
+    database_password_file: Path | None = None
 
 
 def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
@@ -55,6 +65,8 @@ def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
     log_address = wishes.log_address or default_log_address(wishes.enrolment_address)
     for address in (wishes.address, wishes.enrolment_address, log_address):
         check_listen_address(address)
+    if wishes.database_url:
+        check_database_url(wishes.database_url)
     for address in filter(None, (wishes.public_address, wishes.public_enrolment_address)):
         check_address(address)
     make_private_folder(folder)
@@ -82,26 +94,37 @@ def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
     keys.issue_tls(key_folder, authority, now)
     # The file comes last: while it is missing, the hub is not there yet and `init` says what is in the way.
     text = _settings(wishes, issuing if wishes.issuing else None)
-    _create_database(folder, wishes.federation, now)
+    _create_database(folder, wishes, now)
     write_new_private(file, text.encode())
     return load_config(file)
 
 
-def _create_database(folder: Path, federation: FederationName, now: datetime) -> None:
+def _create_database(folder: Path, wishes: Wishes, now: datetime) -> None:
     key = read_private(folder / "keys" / keys.DATABASE_KEY)
-    log_keys = KeyRing(folder / "keys", federation).make(1)
-    store = Store.create(f"sqlite:///{folder / 'hub.db'}", key, str(federation))
+    log_keys = KeyRing(folder / "keys", wishes.federation).make(1)
+    url = wishes.database_url or f"sqlite:///{folder / 'hub.db'}"
+    file = wishes.database_password_file
+    store = Store.create(
+        url, key, str(wishes.federation), password=lambda: None if file is None else password_in(file)
+    )
     try:
         with store.write() as tx:
-            open_first(tx, federation, log_keys.verifier_keys, now)
+            open_first(tx, wishes.federation, log_keys.verifier_keys, now)
     finally:
         store.close()
-    (folder / "hub.db").chmod(0o600)
+    if not wishes.database_url:
+        (folder / "hub.db").chmod(0o600)
 
 
 def open_store(config: Config, *, upgrade: bool = False) -> Store:
     """The hub's database; raises StoreUnusable."""
-    return Store.open(config.database, database_key(config), str(config.federation), upgrade=upgrade)
+    return Store.open(
+        config.database,
+        database_key(config),
+        str(config.federation),
+        upgrade=upgrade,
+        password=config.database_password,
+    )
 
 
 def database_key(config: Config) -> bytes:
@@ -135,6 +158,11 @@ def _settings(wishes: Wishes, issuing: Path | None) -> str:
         lines.append(f'public_enrolment_address = "{wishes.public_enrolment_address}"')
     if issuing is not None:
         lines.append(f"issuing = {_toml_text(str(issuing))}")
+    if wishes.database_url:
+        lines.append(f"database_url = {_toml_text(wishes.database_url)}")
+    if wishes.database_password_file is not None:
+        password_file = wishes.database_password_file.resolve()
+        lines.append(f"database_password_file = {_toml_text(str(password_file))}")
     lines += [f"new_member_wait_hours = {wishes.new_member_wait_hours:g}", f"nodes = {wishes.nodes}"]
     return "\n".join(lines) + "\n"
 

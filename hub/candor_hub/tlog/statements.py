@@ -101,7 +101,6 @@ class Statements:
             raise NotYetValid("A witness key issued in the future.", remedy="Check this machine's clock.")
         held = [key.key for key in keys]
         with self._store.write() as tx:
-            tx.members.lock({node})
             known = tx.logged.witness(node)
             if known is not None and [known.ed25519_key, known.ml_dsa_key] == held:
                 return
@@ -143,7 +142,6 @@ class Statements:
                 )
         octets = digest("hub-heartbeat", entry)
         with self._store.write() as tx:
-            tx.members.lock({said.node})
             last = tx.logged.heartbeat(said.node)
             if last is not None and last.digest == octets:
                 return
