@@ -98,6 +98,11 @@ class Sequencer:
         self._on_announced: Callable[[], None] = lambda: None
 
     @property
+    def held(self) -> bool:
+        """Whether this process is the one that appends."""
+        return self._lock.taken
+
+    @property
     def announced(self) -> int:
         """The newest directory version that a witnessed head holds: what members are told of."""
         return self._announced
