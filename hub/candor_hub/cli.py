@@ -23,6 +23,7 @@ from candor_hub.office import load as _load
 from candor_hub.office import now as _now
 from candor_hub.office import read_config as _read_config
 from candor_hub.office import settings_path as _config_path
+from candor_hub.succession_cli import succession_group
 from candor_proto.errors import CandorError
 from candor_proto.ids import FederationName, NodeId, Ori
 from candor_watch.uncaught import tell_shortly
@@ -387,6 +388,7 @@ def doctor(deep: bool, strict: bool, config_file: Path | None, as_json: bool) ->
 
 
 cli.add_command(log_group)
+cli.add_command(succession_group)
 
 
 def _print(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,8 +58,12 @@ class Wishes:
     database_password_file: Path | None = None
 
 
-def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
-    """Make everything in `folder`; the configuration that was written.
+# What a new hub's log begins with: called with its folder, keys and database.
+Begin = Callable[[Path, keys.HubKeys, Store], None]
+
+
+def found(folder: Path, wishes: Wishes, now: datetime, begin: Begin | None = None) -> Config:
+    """Make everything in `folder`; the configuration that was written. `begin` begins the log, if not anew.
 
     Raises AlreadyExists, StoreUnusable, InputInvalid, MalformedMessage or CertificateRefused.
     """
@@ -94,22 +99,30 @@ def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
     keys.issue_tls(key_folder, authority, now)
     # The file comes last: while it is missing, the hub is not there yet and `init` says what is in the way.
     text = _settings(wishes, issuing if wishes.issuing else None)
-    _create_database(folder, wishes, now)
+    held = keys.load_keys(key_folder, issuing, wishes.federation)
+    _create_database(folder, wishes, held, begin or _begin_anew(wishes.federation, now))
     write_new_private(file, text.encode())
     return load_config(file)
 
 
-def _create_database(folder: Path, wishes: Wishes, now: datetime) -> None:
+def _begin_anew(federation: FederationName, now: datetime) -> Begin:
+    def begin(folder: Path, held: keys.HubKeys, store: Store) -> None:
+        log_keys = KeyRing(held.folder, federation).make(1)
+        with store.write() as tx:
+            open_first(tx, federation, log_keys.verifier_keys, now)
+
+    return begin
+
+
+def _create_database(folder: Path, wishes: Wishes, held: keys.HubKeys, begin: Begin) -> None:
     key = read_private(folder / "keys" / keys.DATABASE_KEY)
-    log_keys = KeyRing(folder / "keys", wishes.federation).make(1)
     url = wishes.database_url or f"sqlite:///{folder / 'hub.db'}"
     file = wishes.database_password_file
     store = Store.create(
         url, key, str(wishes.federation), password=lambda: None if file is None else password_in(file)
     )
     try:
-        with store.write() as tx:
-            open_first(tx, wishes.federation, log_keys.verifier_keys, now)
+        begin(folder, held, store)
     finally:
         store.close()
     if not wishes.database_url:

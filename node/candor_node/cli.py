@@ -20,6 +20,7 @@ from candor_node import (
     cli_imports,
     cli_lookup,
     cli_match,
+    cli_move,
     cli_node,
     cli_office,
     cli_packs,
@@ -95,6 +96,9 @@ for _command in (
     cli_subject.subject,
     cli_review.review,
     cli_witness.witness,
+    cli_move.move,
+    cli_move.directory,
+    cli_move.log_group,
 ):
     cli.add_command(_command)
 

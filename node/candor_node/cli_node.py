@@ -77,18 +77,12 @@ def join(
     root's fingerprint with what the operator tells you by another channel (telephone, letter): give it with
     --fingerprint, or answer when asked. A join that failed can be repeated.
     """
-    from candor_certs.invitation import check_fingerprint
     from candor_certs.service_manager import work_as_owner
     from candor_node.clock import SystemClock
     from candor_node.joining import first_log_policy, found
     from candor_node.joining import join as enrol
 
-    invitation = _read_invitation(invitation_file)
-    invitation.check_unexpired(SystemClock().now())
-    if fingerprint is not None:
-        check_fingerprint(invitation, fingerprint)
-    else:
-        _compare(invitation)
+    invitation = read_invitation(invitation_file, fingerprint)
     path, clock = config_path(config_file), SystemClock()
     work_as_owner(path.parent)
     made = not path.exists()
@@ -120,14 +114,25 @@ def join(
     )
 
 
-def _read_invitation(path: Path) -> Invitation:
-    from candor_certs.invitation import parse_invitation
+def read_invitation(path: Path, pinned: str | None) -> Invitation:
+    """The invitation in a file whose root has the fingerprint `pinned`, or one that a person compares now.
+
+    Raises InputInvalid, CertificateRefused, Expired, or what is wrong with the file.
+    """
+    from candor_certs.invitation import check_fingerprint, parse_invitation
+    from candor_node.clock import SystemClock
 
     try:
-        return parse_invitation(path.read_text("utf-8"))
+        invitation = parse_invitation(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text file"
         raise InputInvalid(f"{path} cannot be read: {reason}.", remedy="Check the path.") from None
+    invitation.check_unexpired(SystemClock().now())
+    if pinned is not None:
+        check_fingerprint(invitation, pinned)
+    else:
+        _compare(invitation)
+    return invitation
 
 
 def _node_to_be(path: Path, invitation: Invitation, given: str, rejoin: bool) -> NodeId:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
 
 from candor_certs.lifetime import span
 from candor_hub.findings.look import Look, Stored
-from candor_hub.tlog.files import Lock, LogFiles
+from candor_hub.founding import open_store
+from candor_hub.places import log_files
+from candor_hub.tlog.files import Lock
 from candor_hub.tlog.ring import KeyRing
 from candor_hub.tlog.start import check_start
 from candor_proto.errors import StoreUnusable
@@ -57,20 +60,23 @@ class Log:
     async def log_files(self) -> Finding:
         """Not while a hub runs: it compared them when it began, and appends meanwhile."""
         stored: Stored = await self._look.stored()
-        if self._config.database_url:
-            return good("log_files", "The log lies in the database, beside what it is compared with.")
+        began = "The hub that runs compared files and database when it began."
 
         def work() -> Finding:
-            lock = Lock(self._config.log)
-            try:
-                lock.take()
-            except StoreUnusable:
-                return good("log_files", "The hub that runs compared files and database when it began.")
-            try:
-                check_start(LogFiles(self._config.log), stored.shards)
-            finally:
-                lock.give_back()
-            return good("log_files", f"The files in {self._config.log} end where the database says.")
+            with closing(open_store(self._config)) as store:
+                lock = Lock(self._config.log)
+                try:
+                    lock.take()
+                except StoreUnusable:
+                    return good("log_files", began)
+                try:
+                    check_start(log_files(self._config, store), stored.shards)
+                finally:
+                    lock.give_back()
+            return good("log_files", "The files of the log end where the database says.")
+
+        if self._config.database_url and stored.replicas:
+            return good("log_files", began)
 
         return await in_thread(work)
 

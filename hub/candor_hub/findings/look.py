@@ -13,9 +13,9 @@ from typing import Any
 from candor_hub.config import Config
 from candor_hub.founding import open_store
 from candor_hub.keys import HubKeys, load_keys
+from candor_hub.places import log_files
 from candor_hub.store.log import ShardRecord
 from candor_hub.store.standing import MailboxStanding, MemberStanding
-from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.status import LogStatus, log_status, with_waiting_head
 from candor_proto.budget import BUCKET, MONTH
 from candor_proto.ids import NodeId
@@ -71,7 +71,7 @@ class Look:
                 members=members,
                 mailbox=tx.standing.mailbox(),
                 quota_used=tx.standing.quota_used(self.now - MONTH - BUCKET),
-                log=with_waiting_head(log_status(tx, self.now), LogFiles(self.config.log)),
+                log=with_waiting_head(log_status(tx, self.now), log_files(self.config, store)),
                 shards=tx.log.shards(),
                 replicas=tx.standing.replicas(self.now - REPLICA_SEEN_WITHIN),
             )

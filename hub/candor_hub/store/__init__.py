@@ -45,6 +45,7 @@ from candor_hub.store.log_states import LogStates
 from candor_hub.store.logged import Logged
 from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
+from candor_hub.store.objects import Objects
 from candor_hub.store.quotas import Quotas
 from candor_hub.store.segments import Segments
 from candor_hub.store.standing import Standing
@@ -72,6 +73,7 @@ class Transaction:
     logged: Logged
     log_states: LogStates
     standing: Standing
+    objects: Objects
 
     @classmethod
     def over(cls, connection: Connection) -> Transaction:
@@ -89,6 +91,7 @@ class Transaction:
             Logged(connection),
             LogStates(connection),
             Standing(connection),
+            Objects(connection),
         )
 
 
