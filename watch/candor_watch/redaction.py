@@ -61,7 +61,16 @@ OPERATIONAL = frozenset(
     )
 )
 _NUMBERS = (
-    *("attempts", "blobs", "count", "delivered", "directory_version", "dropped_segments", "enrolment_port"),
+    *(
+        "attempts",
+        "blobs",
+        "consents",
+        "count",
+        "delivered",
+        "directory_version",
+        "dropped_segments",
+        "enrolment_port",
+    ),
     *("entries", "epoch", "expired_deliveries", "failures", "fraction_left", "generation", "hub_port"),
     *(
         "in_seconds",
