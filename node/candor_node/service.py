@@ -39,6 +39,7 @@ from candor_proto.errors import (
 from candor_proto.ids import RequestId
 from candor_records.gate import gate_day
 from candor_records.roles import Operation
+from candor_watch.versions import own_version
 from candor_wire.v1 import local_pb2 as pb
 from candor_wire.v1 import local_pb2_grpc
 
@@ -112,6 +113,8 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
             trouble="" if trouble is None else str(trouble),
             node_time=moment(node.clock.now()),
             hub_time=moment(node.connection.hub_time),
+            connection_since=moment(node.connection.since),
+            proxy="" if node.hub.proxy is None else f"{node.hub.proxy.address} ({node.hub.proxy.source})",
             directory_version=node.indexes.version,
             members=self._members(),
             records=records,
@@ -146,6 +149,8 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
             reviews_due=reviews_due,
             renewal_trouble="" if node.renewal.trouble is None else str(node.renewal.trouble),
             log=log_status,
+            version=own_version(),
+            hub_version=node.hub.hub_version,
         )
 
     def _members(self) -> list[pb.MemberStatus]:
