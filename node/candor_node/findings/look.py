@@ -18,7 +18,7 @@ from candor_node.founding import Keys
 from candor_node.hub_client import HubClient
 from candor_node.proxy import Proxy
 from candor_node.tlog.files import LogFiles
-from candor_proto.errors import CandorError
+from candor_proto.errors import CandorError, ClockWrong
 from candor_proto.statements import Left
 from candor_proto.tlog.checkpoint import parse_checkpoint
 from candor_watch.findings import Finding, Once, in_thread, unknown
@@ -97,13 +97,20 @@ class Look:
             self.clock,
             proxy=await in_thread(self.proxy),
         )
+        wrong: ClockWrong | None = None
+        time: datetime | None = None
         try:
             quota = await hub.quota()
-            time = None if running is not None else await hub.time()
+            if running is None:
+                try:
+                    time = await hub.time()
+                except ClockWrong as error:
+                    wrong = error
             asked_at = self.now
-            return HubSaid(quota, hub.hub_version, time, asked_at, await self._log_size(hub))
+            size = await self._log_size(hub)
         finally:
             await hub.close()
+        return HubSaid(quota, hub.hub_version, time, asked_at, size, wrong)
 
     async def _log_size(self, hub: HubClient) -> int | None:
         """How many entries the hub's newest witnessed head has, of the shard that is followed here."""
@@ -136,6 +143,12 @@ class HubSaid:
     time: datetime | None
     asked_at: datetime
     log_size: int | None
+    clock: ClockWrong | None = None
+
+    def check_clock(self) -> None:
+        """Raises ClockWrong as the hub or this node found it."""
+        if self.clock is not None:
+            raise ClockWrong(self.clock.message, remedy=self.clock.remedy)
 
 
 def not_joined(key: str) -> Finding:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from candor_certs.names import hub_dns_name
 from candor_certs.store import read_certificates
 from candor_node.findings.look import HubSaid, Look, not_joined
 from candor_node.findings.readings import Readings
-from candor_node.hub_client import check_clock
 from candor_node.proxy import open_socket
-from candor_proto.errors import Unreachable
+from candor_proto.errors import CandorError, ClockWrong, Unreachable
 from candor_watch import network
 from candor_watch.findings import Check, Figure, Finding, bad, good, in_thread, unknown, warning
 from candor_watch.versions import own_version, skew
@@ -33,11 +32,20 @@ class Outward:
             "proxy": self.proxy,
             "tls": self.tls,
             "hub": self.hub,
-            "clock": self.clock,
-            "version": self.version,
-            "log_reach": self.log_reach,
-            "quota": self.quota,
+            "clock": lambda: self._needs_hub("clock", self.clock),
+            "version": lambda: self._needs_hub("version", self.version),
+            "log_reach": lambda: self._needs_hub("log_reach", self.log_reach),
+            "quota": lambda: self._needs_hub("quota", self.quota),
         }
+
+    async def _needs_hub(self, key: str, check: Callable[[], Awaitable[Finding]]) -> Finding:
+        """What the hub has to be asked for; that it cannot be asked is said once, by `hub`."""
+        try:
+            return await check()
+        except ClockWrong:
+            raise
+        except CandorError:
+            return unknown(key, "The hub has to be asked, and cannot be: see `hub`.")
 
     async def dns(self) -> Finding:
         if not self._look.joined:
@@ -107,8 +115,8 @@ class Outward:
                 )
             return good("clock", "The running node is attached, and compares clocks every 20 seconds.")
         said: HubSaid = await self._look.hub_said()
+        said.check_clock()
         assert said.time is not None, "asked, for no node runs"
-        check_clock(said.asked_at, said.time)
         difference = said.asked_at - said.time
         figures: dict[str, Figure] = {"difference_seconds": round(difference.total_seconds(), 1)}
         told = f"The hub's clock and this machine's differ by {abs(difference).total_seconds():.1f} s."

@@ -120,7 +120,7 @@ class Own:
         trouble = status.renewal_trouble if status is not None else ""
         standing = lifetime.judge(own.not_valid_before_utc, own.not_valid_after_utc, now)
         figures = _figures(standing)
-        told = f"This node's certificate {standing.sentence}."
+        told = f"This node's certificate: {standing.sentence}."
         if standing.level is lifetime.Level.NOT_YET:
             return bad("certificate", told, "Set this machine's clock.", **figures)
         if standing.level is lifetime.Level.ENDED:
@@ -164,7 +164,7 @@ class Own:
         ]
         # Of several roots one that ended is a former one; of an issuing authority there is one.
         name, standing = min(judged, key=lambda pair: pair[1].share_left)
-        told, figures = f"The {name} {standing.sentence}.", _figures(standing)
+        told, figures = f"The {name}: {standing.sentence}.", _figures(standing)
         remedy = "Tell the hub's operator now: a new one takes a ceremony, and every member's next renewal."
         if standing.severity == "good":
             return good("authority", told, **figures)

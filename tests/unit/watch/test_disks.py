@@ -115,7 +115,7 @@ def fake_disk(free: int, total: int, files: int = 1_000_000, flags: int = 0) -> 
 def test_free_space_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: Any, state: State
 ) -> None:
-    monkeypatch.setattr(disks.os, "statvfs", lambda _: disk)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
     assert disk_space("d", [tmp_path], tmp_path, 0.0).state is state
 
 
@@ -128,7 +128,7 @@ def test_growth_says_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.M
     os.utime(made, (now - 10 * DAY, now - 10 * DAY))
 
     def left(free: int) -> Any:
-        monkeypatch.setattr(disks.os, "statvfs", lambda _: fake_disk(free, 1000 * GIB))
+        monkeypatch.setattr(os, "statvfs", lambda _: fake_disk(free, 1000 * GIB))
         monkeypatch.setattr(disks, "DISK_BAD_OCTETS", 0)
         monkeypatch.setattr(disks, "DISK_WARNING_OCTETS", 0)
         monkeypatch.setattr(disks, "DISK_PLENTY_OCTETS", 0)

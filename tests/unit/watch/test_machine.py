@@ -125,7 +125,7 @@ def test_a_pattern_that_pipes_crashes_elsewhere_is_warned_of(
     (tmp_path / "sys/kernel").mkdir(parents=True)
     pattern = tmp_path / "sys/kernel/core_pattern"
     monkeypatch.setattr(processes, "PROC", tmp_path)
-    monkeypatch.setattr(processes.resource, "getrlimit", lambda _: (0, 0))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (0, 0))
     pattern.write_text("core\n")
     assert processes.core_dumps("c", None).state is State.GOOD
     pattern.write_text("|/usr/lib/systemd/systemd-coredump %P\n")
