@@ -67,7 +67,9 @@ class Watched:
         """The port that it listens on, 0 for none; raises ConfigInvalid."""
         if not self._config.metrics_address:
             return 0
-        return await self._listener.start(self._config.metrics_address)
+        return await self._listener.start(
+            self._config.metrics_address, any_name=self._config.metrics_allow_remote
+        )
 
     async def stop(self) -> None:
         await self.grpc.enter_graceful_shutdown()

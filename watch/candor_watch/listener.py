@@ -54,11 +54,11 @@ Metrics = Callable[[], Awaitable[bytes]]
 Ready = Callable[[], Awaitable[Readiness]]
 
 
-def application(metrics: Metrics, ready: Ready, host: str) -> Starlette:
-    """The three routes; `host` is the name under which the operator lets them be reached."""
+def application(metrics: Metrics, ready: Ready, host: str, *, any_name: bool = False) -> Starlette:
+    """The three routes; `host` is the name under which they may be reached, unless `any_name`."""
 
     def refused(request: Request) -> Response | None:
-        if _is_ours(request.headers.get("host", ""), host):
+        if any_name or _is_ours(request.headers.get("host", ""), host):
             return None
         return Response("This is not the name of this service.\n", 421, media_type="text/plain")
 
@@ -116,11 +116,14 @@ class Listener:
         self._state = ServerState()
         self._server: asyncio.Server | None = None
 
-    async def start(self, address: str) -> int:
-        """The port that it listens on; raises ConfigInvalid."""
+    async def start(self, address: str, *, any_name: bool = False) -> int:
+        """The port that it listens on; raises ConfigInvalid.
+
+        `any_name`: it may be asked under every name, as other machines do who were let in on purpose.
+        """
         host, port = split_address(address)
         config = uvicorn.Config(
-            application(self._metrics, self._ready, host),
+            application(self._metrics, self._ready, host, any_name=any_name),
             http=_Short,
             ws="none",
             lifespan="off",
