@@ -59,6 +59,8 @@ class Config:
     nodes: int = 1_000
     # Empty: nothing listens there.
     metrics_address: str = ""
+    # Whether somebody asked for that very address: then it must be had.
+    metrics_wanted: bool = True
     metrics_allow_remote: bool = False
     log_level: str = "info"
     # Empty: nothing is traced.
@@ -67,6 +69,11 @@ class Config:
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data / 'hub.db'}"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is a file that this one process has for itself."""
+        return self.database.startswith("sqlite")
 
     def database_password(self) -> str | None:
         """The password at the database's server: from its file, else as the service manager passes it.
@@ -155,6 +162,7 @@ def load_config(path: Path) -> Config:
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
         metrics_address=metrics_address,
+        metrics_wanted=bool(settings.metrics_address),
         metrics_allow_remote=settings.metrics_allow_remote,
         log_level=settings.log_level,
         traces_endpoint=settings.traces_endpoint,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ OTHER = "other"
 ACCEPT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 CALL_BUCKETS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0)
 SIXTEENTHS = 16
-REPLICA_SEEN_WITHIN = timedelta(seconds=10)
 _CODES = frozenset(
     kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CandorError)
 )
@@ -58,6 +57,8 @@ class Stored:
     log_lag: int
     sequencer_term: int
     replicas: int
+    # Attached to any replica.
+    online: frozenset[NodeId]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,6 @@ class Readings:
     disk_free: int
     disk_total: int
     stored: Stored | None
-    online: frozenset[NodeId] = frozenset()
 
 
 class HubMetrics:
@@ -151,7 +151,8 @@ def read_database(store: Store, now: datetime) -> Stored:
             log=tx.standing.log(),
             log_lag=tx.directories.latest_version() - tx.log.witnessed_directory(),
             sequencer_term=tx.standing.term(),
-            replicas=len(tx.standing.replicas(now - REPLICA_SEEN_WITHIN)),
+            replicas=sum(replica.here for replica in tx.replicas.all(now)),
+            online=frozenset(tx.replicas.attached(now)),
         )
 
 
@@ -240,7 +241,7 @@ def _versions(read: Readings) -> Gauge:
 
 
 def _members(read: Readings, stored: Stored) -> list[Gauge]:
-    states = Tally(state_of(member, read.online) for member in stored.members)
+    states = Tally(state_of(member, stored.online) for member in stored.members)
     active = [member for member in stored.members if member.counts]
     ages = {
         member.node: (read.now - member.index_issued_at).total_seconds()
@@ -258,7 +259,7 @@ def _members(read: Readings, stored: Stored) -> list[Gauge]:
         Gauge(
             f"{PREFIX}_node_online",
             "1 if the member is attached.",
-            {(str(member.node),): float(member.node in read.online) for member in active},
+            {(str(member.node),): float(member.node in stored.online) for member in active},
             node,
         ),
         Gauge(
@@ -267,7 +268,7 @@ def _members(read: Readings, stored: Stored) -> list[Gauge]:
             {
                 (str(member.node),): (read.now - member.last_seen_at).total_seconds()
                 for member in active
-                if member.last_seen_at is not None and member.node not in read.online
+                if member.last_seen_at is not None and member.node not in stored.online
             },
             node,
         ),
@@ -347,5 +348,5 @@ def _log(read: Readings, stored: Stored) -> list[Gauge]:
             f"{PREFIX}_sequencer_held", "1 if this replica appends to the log.", float(read.sequencer_held)
         ),
         Gauge.one(f"{PREFIX}_sequencer_term", "How often the log was taken over.", stored.sequencer_term),
-        Gauge.one(f"{PREFIX}_replicas", "Replicas seen within ten seconds.", stored.replicas),
+        Gauge.one(f"{PREFIX}_replicas", "Replicas that were there a moment ago.", stored.replicas),
     ]

@@ -11,13 +11,13 @@ import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as grpc_health
 
 from candor_hub.metrics import HubMetrics, Readings, Stored, lives, read_backup, read_database
 from candor_hub.readiness import LOOK_SECONDS, Health
-from candor_hub.tlog.sequencer import Sequencer
-from candor_proto.errors import CandorError
+from candor_proto.errors import CandorError, ConfigInvalid
 from candor_watch.listener import Listener, Readiness
 from candor_watch.loop_lag import LoopLag
 from candor_watch.metrics import Cached
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from candor_hub.keys import HubKeys
     from candor_hub.store import Store
     from candor_hub.streams import Streams, Watch
+    from candor_hub.tlog.hub_log import HubLog
+
+log = structlog.get_logger(__name__)
 
 SERVICE = "candor.v1.HubService"
 # Who asks more often than this is told the same again.
@@ -44,7 +47,7 @@ class Watched:
         keys: Callable[[], HubKeys],
         streams: Streams,
         watch: Watch,
-        log: Sequencer,
+        log: HubLog,
         clock: Clock,
         counters: HubMetrics,
     ) -> None:
@@ -64,12 +67,20 @@ class Watched:
         self.grpc = grpc_health.HealthServicer()
 
     async def start(self) -> int:
-        """The port that it listens on, 0 for none; raises ConfigInvalid."""
-        if not self._config.metrics_address:
+        """The port that it listens on, 0 for none; raises ConfigInvalid.
+
+        An address that nobody asked for may be somebody else's: that is no reason not to run.
+        """
+        config = self._config
+        if not config.metrics_address:
             return 0
-        return await self._listener.start(
-            self._config.metrics_address, any_name=self._config.metrics_allow_remote
-        )
+        try:
+            return await self._listener.start(config.metrics_address, any_name=config.metrics_allow_remote)
+        except ConfigInvalid as error:
+            if config.metrics_wanted:
+                raise
+            log.warning("metrics are not served", code=error.code, reason=error.message)
+            return 0
 
     async def stop(self) -> None:
         await self.grpc.enter_graceful_shutdown()
@@ -109,7 +120,7 @@ class Watched:
                 now=now,
                 database="sqlite" if self._store.server is None else "postgresql",
                 attached=attached,
-                sequencer_held=self._log.held,
+                sequencer_held=self._log.leads,
                 deny_list_age_seconds=self._watch.age_seconds(),
                 loop_lag_seconds=self._lag.take(),
                 ready=ready,
@@ -118,6 +129,5 @@ class Watched:
                 disk_free=disk.free,
                 disk_total=disk.total,
                 stored=stored,
-                online=frozenset(attached),
             )
         )

@@ -30,7 +30,7 @@ from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
 from candor_node.approvals import Executors
-from candor_node.backup import Backups
+from candor_node.backups import Backups, Schedule
 from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
@@ -112,7 +112,14 @@ class Node:
         except BaseException:
             self.store.close()
             raise
-        self.renewal = Renewal(self.hub, config, self.keys.signing, self.roots, self.clock)
+        self.renewal = Renewal(
+            self.hub,
+            config,
+            self.keys.signing,
+            self.roots,
+            self.clock,
+            authority=lambda: self.indexes.authority,
+        )
         ready = self.check_ready
         key = self.keys.signing
         self.own_log_policy = own_log_policy
@@ -238,7 +245,7 @@ class Node:
             self.connection.check_ready,
             self.follower.check_followed,
         )
-        self.backups = Backups(self.store, own, self.clock)
+        self.backups = Backups(self.store, own, self.clock, Schedule.of(config))
         self.accountant = Accountant(
             self.store, self.follower, self.indexes, federation, own, key, self.roots, self.clock
         )
@@ -294,6 +301,7 @@ class Node:
             "recalls": self.recaller.run,
             "names": self.names.run,
             "housekeeping": self._keep_house,
+            "backups": self.backups.run,
             "allowed lookups": self.allowed_lookups.run,
             **{f"inbox {kind.name.lower()}": box.run for kind, box in self._inbox.items()},
             "certificate": self.renewal.run,
@@ -303,6 +311,7 @@ class Node:
 
     async def stop(self) -> None:
         """End all work and close the database; nothing that was acknowledged is lost."""
+        self.backups.end()
         await self._supervisor.stop()
         await self.searcher.close()
         await self.batches.close()

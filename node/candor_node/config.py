@@ -46,7 +46,7 @@ _PATHS = (
     "root_certificates_file",
     "socket",
 )
-_OPTIONAL_PATHS = ("log_policy", "proxy_credentials_file")
+_OPTIONAL_PATHS = ("log_policy", "proxy_credentials_file", "backup_folder")
 
 
 class NodeConfig(BaseSettings):
@@ -92,6 +92,11 @@ class NodeConfig(BaseSettings):
     subjects_an_hour: int = Field(25, ge=1, le=1000)
     # RECORDS.md §4.4: the result of a lookup lives no longer; what was asked stays for audits.
     result_days: int = Field(45, ge=1, le=45)
+    # docs/backup.md. Without a folder nothing is backed up but by command.
+    backup_folder: Path | None = None
+    backup_interval_minutes: float = Field(5.0, ge=0.05, le=24 * 60)
+    backup_keep_days: float = Field(7.0, ge=0, le=366)
+    backup_keys_days: int = Field(7, ge=1, le=90)
 
     # Where metrics and health are read, over HTTP; empty: nowhere.
     metrics_address: str = ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import sqlcipher3
 from sqlcipher3 import dbapi2
@@ -35,6 +36,7 @@ __all__ = [
     "explain",
     "is_old",
     "open_database",
+    "open_unchanging",
     "sqlite_version",
 ]
 
@@ -112,6 +114,31 @@ def open_database(path: Path, key: bytes) -> Database:
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         # Plug-ins of other installations have no business in this process.
+        return Database(connection, execute_plugins=False)
+    except (DatabaseError, MemoryError) as error:
+        connection.close()
+        raise explain(error, path) from None
+    except BaseException:
+        connection.close()
+        raise
+
+
+def open_unchanging(path: Path, key: bytes) -> Database:
+    """A database file that nobody writes (a part of a backup), for reading; nothing is made beside it.
+
+    The connection belongs to the calling thread. Raises StoreUnusable.
+    """
+    if not path.is_file():
+        raise StoreUnusable(f"There is no file {path}.", remedy="Check the path.")
+    try:
+        connection = dbapi2.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
+    except (DatabaseError, MemoryError) as error:
+        raise explain(error, path) from None
+    try:
+        connection.execute("PRAGMA cipher_log_level = NONE")
+        connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("PRAGMA trusted_schema = OFF")
         return Database(connection, execute_plugins=False)
     except (DatabaseError, MemoryError) as error:
         connection.close()

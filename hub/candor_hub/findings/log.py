@@ -9,8 +9,7 @@ from datetime import timedelta
 from candor_certs.lifetime import span
 from candor_hub.findings.look import Look, Stored
 from candor_hub.founding import open_store
-from candor_hub.places import log_files
-from candor_hub.tlog.files import Lock
+from candor_hub.places import log_files, log_lock, vault
 from candor_hub.tlog.ring import KeyRing
 from candor_hub.tlog.start import check_start
 from candor_proto.errors import StoreUnusable
@@ -64,7 +63,7 @@ class Log:
 
         def work() -> Finding:
             with closing(open_store(self._config)) as store:
-                lock = Lock(self._config.log)
+                lock = log_lock(self._config, store)
                 try:
                     lock.take()
                 except StoreUnusable:
@@ -84,11 +83,12 @@ class Log:
         stored: Stored = await self._look.stored()
 
         def work() -> int:
-            ring = KeyRing(self._config.keys, self._config.federation)
-            going = [shard for shard in stored.shards if not shard.ended]
-            for shard in going:
-                ring.of(shard)
-            return len(going)
+            with closing(open_store(self._config)) as store:
+                ring = KeyRing(vault(self._config, store), self._config.federation)
+                going = [shard for shard in stored.shards if not shard.ended]
+                for shard in going:
+                    ring.of(shard)
+                return len(going)
 
         shards = await in_thread(work)
         return good(

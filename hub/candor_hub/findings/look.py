@@ -6,17 +6,18 @@ import http.client
 import json
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from candor_hub.config import Config
-from candor_hub.founding import open_store
+from candor_hub.founding import open_keys, open_store
 from candor_hub.keys import HubKeys, load_keys
 from candor_hub.places import log_files
 from candor_hub.store.log import ShardRecord
 from candor_hub.store.standing import MailboxStanding, MemberStanding
 from candor_hub.tlog.status import LogStatus, log_status, with_waiting_head
+from candor_hub.vault import FolderVault
 from candor_proto.budget import BUCKET, MONTH
 from candor_proto.ids import NodeId
 from candor_watch.addresses import split_address
@@ -24,8 +25,6 @@ from candor_watch.findings import Once, in_thread
 
 ASK_SECONDS = 3.0
 MAX_ANSWER_OCTETS = 1 << 20
-# A replica that has not written its row for so long does not count.
-REPLICA_SEEN_WITHIN = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class Stored:
     log: LogStatus
     shards: tuple[ShardRecord, ...] = field(repr=False)
     replicas: dict[str, str]
+    online: frozenset[NodeId]
 
 
 @dataclass
@@ -60,7 +60,12 @@ class Look:
         self.running = Once(lambda: in_thread(self._running))
 
     def _keys(self) -> HubKeys:
-        return load_keys(self.config.keys, self.config.issuing, self.config.federation)
+        if self.config.embedded:
+            # They can be looked at when the database cannot.
+            folder = self.config.keys
+            return load_keys(folder, FolderVault(folder), self.config.issuing, self.config.federation)
+        with closing(open_store(self.config)) as store:
+            return open_keys(self.config, store)
 
     def _stored(self) -> Stored:
         with closing(open_store(self.config)) as store, store.read() as tx:
@@ -73,7 +78,8 @@ class Look:
                 quota_used=tx.standing.quota_used(self.now - MONTH - BUCKET),
                 log=with_waiting_head(log_status(tx, self.now), log_files(self.config, store)),
                 shards=tx.log.shards(),
-                replicas=tx.standing.replicas(self.now - REPLICA_SEEN_WITHIN),
+                replicas={each.replica: each.version for each in tx.replicas.all(self.now) if each.here},
+                online=frozenset(tx.replicas.attached(self.now)),
             )
 
     def _running(self) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ class Members:
         stored: Stored = await self._look.stored()
         running, now = await self._look.running(), self._look.now
         active = [each for each in stored.members if each.counts]
-        attached = set(_names(running, "attached"))
+        attached = {str(node) for node in stored.online} | set(_names(running, "attached"))
         never = [
             str(each.node) for each in active if each.last_seen_at is None and str(each.node) not in attached
         ]
@@ -49,7 +49,7 @@ class Members:
         ]
         figures: dict[str, Figure] = {
             "active": len(active),
-            "attached": len(attached) if running is not None else None,
+            "attached": len(attached),
             "never_seen": len(never),
             "away": len(away),
         }

@@ -18,7 +18,6 @@ from candor_hub.tables import (
     mailbox,
     members,
     quota_uses,
-    replicas,
 )
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.directory import MemberStatus
@@ -131,13 +130,6 @@ class Standing:
             waiting=waiting,
             waiting_since=optional_time(since),
         )
-
-    def replicas(self, seen_since: datetime) -> dict[str, str]:
-        """Version by replica, of those that wrote their row since then."""
-        query = sa.select(replicas.c.replica, replicas.c.version).where(
-            replicas.c.seen_at >= to_milliseconds(seen_since)
-        )
-        return {row.replica: row.version for row in self._connection.execute(query)}
 
     def term(self) -> int:
         """How often a replica took the log over; 0 where none ever had to."""
