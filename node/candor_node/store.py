@@ -300,7 +300,7 @@ class Store:
                     remedy="Stop candor-node and restore the last backup.",
                 )
             for known in migrations:
-                _refuse_newer(database, known, self.path)
+                refuse_newer(database, known, self.path)
                 known.apply(database)
         except (DatabaseError, MemoryError) as error:
             raise explain(error, self.path) from None
@@ -398,7 +398,7 @@ class Store:
             raise explain(error, self.path) from None
 
 
-def _refuse_newer(database: Database, migrations: Migrations, path: Path) -> None:
+def refuse_newer(database: Database, migrations: Migrations, path: Path) -> None:
     """A schema that this build does not know might be read wrongly and written worse (RELIABILITY.md §7)."""
     known = {migration.name for migration in migrations._migrations}
     if any(applied.name not in known for applied in migrations.applied(database)):
