@@ -9,8 +9,9 @@ await hub.stop()
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -26,20 +27,23 @@ from candor_hub.config import Config
 from candor_hub.courier import Courier
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import FORGOTTEN_AFTER, Attempts, Enrolment
-from candor_hub.founding import open_store
+from candor_hub.founding import open_keys, open_store
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
-from candor_hub.keys import TLS, HubKeys, load_keys, renew
+from candor_hub.keys import TLS, HubKeys, renew
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
 from candor_hub.places import log_files
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
+from candor_hub.replica import Replica
 from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
+from candor_hub.store.notices import Channel, mail_channel
+from candor_hub.store.sessions import Listener, SessionLease
 from candor_hub.streams import Streams, Timing, Watch
-from candor_hub.tlog.sequencer import Sequencer
+from candor_hub.tlog.hub_log import HubLog
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
@@ -84,21 +88,37 @@ class Hub:
         self.config = config
         self.clock = clock or SystemClock()
         self._interceptors = tuple(interceptors)
-        self._keys = load_keys(config.keys, config.issuing, config.federation)
         self._store = open_store(config, upgrade=True)
+        try:
+            self._keys = open_keys(config, self._store)
+        except BaseException:
+            self._store.close()
+            raise
         timing = timing or Timing()
-        self.directory = DirectoryKeeper(self._store, self.keys)
+        self.streams = Streams()
+        self.replica = Replica(self._store, self.streams, self.clock, timing, version())
+        self.directory = DirectoryKeeper(self._store, self.keys, self.replica.vouched_at)
         self.enrolment = Enrolment(config, self._store, self.keys, self.directory)
         self.index = Index(self._store, SegmentFiles(config.segments), self.directory, config.federation)
         self.mailbox = MailboxKeeper(self._store)
         self.relay = Relay(self._store, config.quota)
         self.renewal = Renewal(self._store, self.keys)
-        self.streams = Streams()
-        self.log = Sequencer(config, self._store, self.streams, self.clock, timing.coalesce_seconds)
+        server = self._store.server
+        self.log = HubLog(
+            config,
+            self._store,
+            self.streams,
+            self.clock,
+            self.directory.publish,
+            timing.coalesce_seconds,
+            None if server is None else SessionLease(server),
+        )
         self.watch = Watch(self.streams, self.directory, timing, lambda: self.log.announced, self.log.look)
         self.log.on_announced(self.watch.announce)
         self.warden = Warden(self.streams, self.watch, self.clock, timing)
-        self.courier = Courier(self.streams, self.mailbox, self.clock, timing)
+        self.watch.on_changed(self.warden.round)
+        shared = None if server is None else self.replica.name
+        self.courier = Courier(self.streams, self.mailbox, self.clock, timing, shared)
         self.intake = Intake(self.relay, self.clock, self.courier.accepted)
         self.attachments = Attachments(
             self.streams,
@@ -109,12 +129,23 @@ class Hub:
             self.clock,
             timing,
             self.log.cosigning,
+            self.replica,
             self.log.attached,
         )
+        self.listener = None if server is None else Listener(server, self._heard())
         self.ports = Ports(0, 0, 0)
         self.log_server: LogServer | None = None
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _heard(self) -> dict[str, Callable[[], None]]:
+        """What is done when another replica says that something happened."""
+        return {
+            mail_channel(self.replica.name): self.courier.heard,
+            Channel.DIRECTORY: self.watch.heard,
+            Channel.LOG: self.log.heard,
+            Channel.ATTACHED: self.replica.heard,
+        }
 
     def keys(self) -> HubKeys:
         """The hub's keys with the certificates of this moment."""
@@ -153,7 +184,8 @@ class Hub:
 
     async def prepare(self) -> None:
         """What has to be known before the first call; raises StoreUnusable."""
-        await asyncio.to_thread(self.log.begin, self.directory.publish)
+        await self.replica.begin()
+        await self.log.begin()
         await asyncio.to_thread(self._renew)
         await self.watch.look()
         await self.courier.start()
@@ -188,9 +220,16 @@ class Hub:
             self.intake.run,
             self.log.run,
             self.log.witness,
+            self.log.follow,
+            self.log.keep,
+            self.replica.run,
+            self.replica.write,
+            self.replica.watch,
             self._maintain,
         )
         self._tasks = [asyncio.create_task(work()) for work in works]
+        if self.listener is not None:
+            self._tasks.append(asyncio.create_task(self.listener.run()))
 
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Let calls finish, end streams, close the database."""
@@ -204,6 +243,7 @@ class Hub:
         await self.intake.close()
         await self.courier.close()
         await self.log.close()
+        await self.replica.close()
         await asyncio.to_thread(self._store.close)
         if self._servers:
             log.info("stopped")
@@ -272,6 +312,11 @@ class Hub:
             ),
         )
         self.enrolment.announce(self.config)
+
+
+def version() -> str:
+    """Of this program."""
+    return importlib.metadata.version("candor-exchange")
 
 
 def _check_bindable(address: str) -> None:

@@ -103,10 +103,10 @@ def init(
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
+    from candor_certs.folders import load_issuing
     from candor_certs.invitation import fingerprint
     from candor_certs.service_manager import work_as_owner
     from candor_hub.founding import Wishes, found
-    from candor_hub.keys import load_keys
 
     wishes = Wishes(
         FederationName(federation),
@@ -123,7 +123,7 @@ def init(
     )
     work_as_owner(folder)
     config = found(folder, wishes, _now())
-    root = load_keys(config.keys, config.issuing, config.federation).root.public_bytes(Encoding.DER)
+    root = load_issuing(config.issuing).root.public_bytes(Encoding.DER)
     report = {
         "config": str(folder / "hub.toml"),
         "federation": federation,
@@ -258,7 +258,10 @@ def invite(
 @_config_option
 @_json_option
 def agencies(config_file: Path | None, as_json: bool) -> None:
-    """List the members: status, when last seen, age of the index, quota used in 30 days."""
+    """List the members: status, whether they are there, age of the index, quota used in 30 days.
+
+    A node was never seen, is online since, or stale since: the last moment at which it was there.
+    """
     from candor_hub.overview import overview
 
     with _Office(_load(config_file)) as office:
@@ -272,13 +275,13 @@ def agencies(config_file: Path | None, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("node", "ORI", "status", "last seen", "index age", "quota used", "waiting")
+    table = Table("node", "ORI", "status", "node is", "index age", "quota used", "waiting")
     for row in rows:
         table.add_row(
             str(row.node),
             " ".join(map(str, row.oris)),
             row.status,
-            _time(row.last_seen_at) if row.last_seen_at else "never",
+            row.presence.words,
             _age(row.index_age),
             f"{row.quota_used:,} of {row.quota_total:,}",
             f"{row.waiting:,}",

@@ -68,6 +68,11 @@ class Config:
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data / 'hub.db'}"
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is a file that this one process has for itself."""
+        return self.database.startswith("sqlite")
+
     def database_password(self) -> str | None:
         """The password at the database's server: from its file, else as the service manager passes it.
 

@@ -12,15 +12,15 @@ from cryptography import x509
 from candor_certs.profiles import overdue_time
 from candor_hub.config import Config, load_config
 from candor_hub.driver import sqlite_version
-from candor_hub.founding import open_store
+from candor_hub.founding import open_keys, open_store
 from candor_hub.keys import HubKeys, load_keys
-from candor_hub.places import log_files
+from candor_hub.places import log_files, log_lock, vault
 from candor_hub.store import Store
 from candor_hub.store.log import ShardRecord
-from candor_hub.tlog.files import Lock
 from candor_hub.tlog.ring import KeyRing
 from candor_hub.tlog.start import check_start
 from candor_hub.tlog.status import log_status
+from candor_hub.vault import FolderVault
 from candor_proto.errors import CandorError, StoreUnusable
 
 
@@ -47,13 +47,25 @@ def examine(path: Path, now: datetime) -> list[Finding]:
     database = _database(config)
     findings.append(database)
     try:
-        keys = load_keys(config.keys, config.issuing, config.federation)
+        keys = _keys(config)
     except CandorError as error:
         return [*findings, _bad("keys", error)]
     findings.append(Finding("keys", True, f"{config.keys}, readable by this user alone"))
     if database.good:
         findings.append(_log(config, now))
     return [*findings, *_certificates(keys, now)]
+
+
+def _keys(config: Config) -> HubKeys:
+    """Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid."""
+    if config.embedded:
+        # They can be looked at when the database cannot.
+        return load_keys(config.keys, FolderVault(config.keys), config.issuing, config.federation)
+    store = open_store(config)
+    try:
+        return open_keys(config, store)
+    finally:
+        store.close()
 
 
 def _log(config: Config, now: datetime) -> Finding:
@@ -66,7 +78,7 @@ def _log(config: Config, now: datetime) -> Finding:
         with store.read() as tx:
             found, shards = log_status(tx, now), tx.log.shards()
         _compare(config, store, shards)
-        ring = KeyRing(config.keys, config.federation)
+        ring = KeyRing(vault(config, store), config.federation)
         for shard in shards:
             if not shard.ended:
                 ring.of(shard)
@@ -87,7 +99,7 @@ def _log(config: Config, now: datetime) -> Finding:
 
 def _compare(config: Config, store: Store, shards: tuple[ShardRecord, ...]) -> None:
     """Files against database, unless a hub runs: it compared them when it began, and appends meanwhile."""
-    lock = Lock(config.log)
+    lock = log_lock(config, store)
     try:
         lock.take()
     except StoreUnusable:

@@ -16,7 +16,7 @@ from candor_hub.intake import Intake
 from candor_hub.peer import Context, caller
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
-from candor_hub.tlog.sequencer import Sequencer
+from candor_hub.tlog.hub_log import HubLog
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_proto.canonical import from_milliseconds
@@ -39,7 +39,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         clock: Clock,
         renewal: Renewal,
         directory: DirectoryKeeper,
-        log: Sequencer,
+        log: HubLog,
         statements: Statements,
     ) -> None:
         self._relay = relay
@@ -152,7 +152,7 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
     """What a node calls once, before it has a certificate."""
 
     def __init__(
-        self, enrolment: Enrolment, attempts: Attempts, config: Config, clock: Clock, log: Sequencer
+        self, enrolment: Enrolment, attempts: Attempts, config: Config, clock: Clock, log: HubLog
     ) -> None:
         self._log = log
         self._enrolment = enrolment

@@ -115,7 +115,14 @@ class Node:
         except BaseException:
             self.store.close()
             raise
-        self.renewal = Renewal(self.hub, config, self.keys.signing, self.roots, self.clock)
+        self.renewal = Renewal(
+            self.hub,
+            config,
+            self.keys.signing,
+            self.roots,
+            self.clock,
+            authority=lambda: self.indexes.authority,
+        )
         ready = self.check_ready
         key = self.keys.signing
         self.own_log_policy = own_log_policy

@@ -30,6 +30,7 @@ from candor_node.hub_mail import StreamMail
 from candor_node.logs import log
 from candor_node.proxy import Proxy, channel_options
 from candor_proto.errors import (
+    AlreadyExists,
     CandorError,
     ClockWrong,
     MalformedMessage,
@@ -56,6 +57,9 @@ from candor_wire.v1 import hub_pb2
 T = TypeVar("T")
 SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
+# A stream that lived so long was one: what ends it is a new trouble, and the next attempt is soon. A hub of
+# several replicas may be restarted one by one, or lose one after the other.
+SETTLED_SECONDS = 5.0
 
 
 class Handler(Protocol):
@@ -115,6 +119,8 @@ class HubClient:
         self._clock = clock
         self.proxy = proxy
         self._mail: StreamMail | None = None
+        # When the hub welcomed the stream that was laid last (loop time, seconds).
+        self.welcomed_at: float | None = None
 
         def dial(shown: TlsIdentity) -> grpc.aio.Channel:
             credentials = mtls.channel_credentials(shown.key, shown.chain, roots)
@@ -271,6 +277,7 @@ class HubClient:
         Each delivery is acknowledged after `handler.deliver` returned; several are handed on at once, in the
         order in which they came.
         """
+        self.welcomed_at = None
         call = self._stub.Attach()
         mail: StreamMail | None = None
         tasks: list[asyncio.Future[None]] = []
@@ -280,6 +287,7 @@ class HubClient:
             if not isinstance(welcome, Welcome):
                 raise MalformedMessage("The hub did not begin with a welcome.")
             check_clock(self._clock.now(), welcome.hub_time)
+            self.welcomed_at = asyncio.get_running_loop().time()
             handler.attached(welcome)
             mail = self._mail = StreamMail(call.write, handler.deliver, handler.cosign)
             tasks = [
@@ -379,13 +387,15 @@ async def stay_attached(
     """Attach, and attach again for ever; `on_failure` hears why each stream ended."""
     loop, failures = asyncio.get_running_loop(), 0
     while True:
-        began = loop.time()
         try:
             await client.line.hold(lambda: client.attach(handler))
             continue  # a renewed certificate has to be shown: at once, and nothing is wrong
         except CandorError as error:
             on_failure(error)
-        if loop.time() - began > LAST_RETRY_SECONDS:
+            # Two programs with the same keys would end each other's streams for ever.
+            theirs = isinstance(error, AlreadyExists)
+        lived = loop.time() - client.welcomed_at if client.welcomed_at is not None else 0.0
+        if lived >= (LAST_RETRY_SECONDS if theirs else SETTLED_SECONDS):
             failures = 0
         delay = retry_delay(failures)
         failures += 1

@@ -127,9 +127,7 @@ class Publishing:
 
         moved, tick, head, pending = await self._store.run(due)
         if moved:
-            # A successor holds none of the segments: a new epoch brings all of them (§19.6).
-            await self.publish(rotate=True)
-            await self._store.run(succession_store.published)
+            await self._publish_anew()
         elif tick:
             await self.publish()
         elif head:
@@ -138,6 +136,16 @@ class Publishing:
         elif pending is not None:
             async with self._lock:
                 await self._send(pending)
+
+    async def _publish_anew(self) -> None:
+        """A successor holds none of the segments: a new epoch brings all of them (§19.6)."""
+        async with self._lock:
+            publication = await asyncio.to_thread(
+                publisher.tick, self._store, self._clock.now(), self._settings, rotate=True
+            )
+            # Before it is sent: what waits is sent again anyway, and each attempt must not be a new epoch.
+            await self._store.run(succession_store.published)
+            await self._send(publication)
 
     def _outrun(self, db: Database) -> bool:
         """Whether the log holds a head of this node that is not below its last one, and another one."""

@@ -31,7 +31,7 @@ from candor_node.founding import MIGRATIONS
 from candor_node.journal_files import Place
 from candor_node.rollback import Cause, Rollback
 from candor_node.rollback_acts import bury
-from candor_node.store import refuse_newer
+from candor_node.schema import refuse_newer
 from candor_proto.canonical import from_milliseconds
 from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable
 from candor_records.records import Standing
@@ -187,8 +187,8 @@ def _finish(
     progress: Progress,
     places: Sequence[Place],
 ) -> Restored:
+    refuse_newer(db, MIGRATIONS, path)
     for migrations in MIGRATIONS:
-        refuse_newer(db, migrations, path)
         migrations.apply(db)
     db.conn.execute("PRAGMA foreign_keys = ON")
     db.conn.execute("BEGIN IMMEDIATE")

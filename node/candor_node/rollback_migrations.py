@@ -6,6 +6,7 @@ Times are whole milliseconds since 1970.
 from __future__ import annotations
 
 from candor_node.driver import Database, Migrations
+from candor_node.schema import expansion
 
 rollback_migrations = Migrations("rollback")
 
@@ -45,7 +46,7 @@ _TABLES = (
 )
 
 
-@rollback_migrations()
+@expansion(rollback_migrations)
 def initial(db: Database) -> None:
     """Rollbacks, and numbers that are not used again."""
     for statement in _TABLES:

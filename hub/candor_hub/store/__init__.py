@@ -14,15 +14,15 @@ Rules of this package:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from candor_hub.driver import (
     FAILURES,
     Connection,
     DBAPIError,
     Engine,
-    Server,
     discard,
     explain,
     is_embedded,
@@ -37,18 +37,26 @@ from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
 from candor_hub.store.envelopes import Envelopes
 from candor_hub.store.facts import Facts
+from candor_hub.store.fence import Fence
 from candor_hub.store.group import GroupWriter
 from candor_hub.store.log import Log
 from candor_hub.store.log_states import LogStates
 from candor_hub.store.logged import Logged
 from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
+from candor_hub.store.notices import Notices
 from candor_hub.store.objects import Objects
 from candor_hub.store.quotas import Quotas
+from candor_hub.store.replicas import Replicas
+from candor_hub.store.rounds import LogRounds
+from candor_hub.store.secrets import Secrets
 from candor_hub.store.segments import Segments
 from candor_proto.errors import AlreadyExists, StoreUnusable
 
-__all__ = ["Store", "Transaction"]
+if TYPE_CHECKING:
+    from candor_hub.driver.postgresql import Server
+
+__all__ = ["Store", "Transaction", "Transactions"]
 
 FEDERATION = "federation"
 
@@ -69,7 +77,12 @@ class Transaction:
     log: Log
     logged: Logged
     log_states: LogStates
+    fence: Fence
+    rounds: LogRounds
+    replicas: Replicas
+    notices: Notices
     objects: Objects
+    secrets: Secrets
 
     @classmethod
     def over(cls, connection: Connection) -> Transaction:
@@ -86,8 +99,21 @@ class Transaction:
             Log(connection),
             Logged(connection),
             LogStates(connection),
+            Fence(connection),
+            LogRounds(connection),
+            Replicas(connection),
+            Notices(connection),
             Objects(connection),
+            Secrets(connection),
         )
+
+
+class Transactions(Protocol):
+    """Where transactions come from: a Store, or one that is fenced (`tlog.fenced`)."""
+
+    def read(self) -> AbstractContextManager[Transaction]: ...
+
+    def write(self) -> AbstractContextManager[Transaction]: ...
 
 
 class Store:
@@ -103,9 +129,16 @@ class Store:
     def create(
         cls, url: str, key: bytes, federation: str, *, password: Callable[[], str | None] = lambda: None
     ) -> Store:
-        """A new database: a file, or the tables in an empty database of a server.
+        """A new database, finished; raises AlreadyExists, StoreUnusable."""
+        store = cls.begin(url, key, password=password)
+        store.finish(federation)
+        return store
 
-        Raises AlreadyExists, StoreUnusable.
+    @classmethod
+    def begin(cls, url: str, key: bytes, *, password: Callable[[], str | None] = lambda: None) -> Store:
+        """A new database: a file, or the tables in a database of a server. `open` refuses it until `finish`.
+
+        What an interrupted beginning has left in it goes. Raises AlreadyExists, StoreUnusable.
         """
         engine = open_engine(url, key, create=True, password=password)
         try:
@@ -117,11 +150,16 @@ class Store:
                         "The database holds a hub already.",
                         remedy="Name an empty one, or use `candor-hub run` with its settings.",
                     )
-                tx.facts.put(FEDERATION, federation)
+                tx.facts.clear_database()
         except BaseException:
             engine.dispose()
             raise
         return store
+
+    def finish(self, federation: str) -> None:
+        """From now on it is the database of this federation; raises StoreUnusable."""
+        with self.write() as tx:
+            tx.facts.put(FEDERATION, federation)
 
     @classmethod
     def open(

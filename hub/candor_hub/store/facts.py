@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from candor_hub.driver import Connection, sa
-from candor_hub.tables import meta
+from candor_hub.tables import meta, metadata
 
 
 class Facts:
@@ -22,3 +22,8 @@ class Facts:
         self._connection.execute(sa.delete(meta).where(meta.c.name == name))
         if value is not None:
             self._connection.execute(sa.insert(meta).values(name=name, value=value))
+
+    def clear_database(self) -> None:
+        """Delete every row there is, of whatever table: of a database that was begun and not finished."""
+        for table in reversed(metadata.sorted_tables):
+            self._connection.execute(sa.delete(table))

@@ -10,6 +10,7 @@ import pytest
 from candor_hub.config import SETTINGS, config_path, load_config
 from candor_hub.founding import Wishes, found
 from candor_hub.keys import load_keys
+from candor_hub.vault import FolderVault
 from candor_proto.budget import Quota
 from candor_proto.errors import AlreadyExists, ConfigInvalid, MalformedMessage
 from candor_proto.ids import FederationName
@@ -145,4 +146,4 @@ def test_init_refuses_a_bad_address_before_it_makes_anything(tmp_path: Path) -> 
 def test_the_authority_of_another_federation_is_refused(tmp_path: Path) -> None:
     config = found(tmp_path / "hub", wishes(), ShiftedClock().now())
     with pytest.raises(ConfigInvalid, match=r"not of other\.example"):
-        load_keys(config.keys, config.issuing, FederationName("other.example"))
+        load_keys(config.keys, FolderVault(config.keys), config.issuing, FederationName("other.example"))

@@ -20,7 +20,7 @@ from sqlcipher3 import dbapi2
 
 from candor_hub import migrations
 from candor_hub.driver import Engine, open_engine, sa, writing
-from candor_hub.migrations import HEAD, present_schema
+from candor_hub.migrations import HEAD, OLDEST, present_schema
 from candor_hub.store import Store
 from candor_hub.tables import metadata
 from candor_proto.errors import StoreUnusable
@@ -187,9 +187,22 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     url = chosen_url() or embedded(tmp_path)
     Store.create(url, KEY, "demo.example").close()
     execute(url, "UPDATE alembic_version SET version_num = '0999'")
+    execute(url, "UPDATE meta SET value = '0002' WHERE name = 'oldest_schema'")
     for upgrade in (False, True):
         with pytest.raises(StoreUnusable, match="newer version"):
             Store.open(url, KEY, "demo.example", upgrade=upgrade)
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0999",)]
+
+
+@pytest.mark.usefixtures("each_database")
+def test_a_newer_schema_that_only_adds_is_worked_with_and_left_alone(tmp_path: Path) -> None:
+    """The replica that was not replaced yet, and the version that somebody went back to."""
+    url = chosen_url() or embedded(tmp_path)
+    Store.create(url, KEY, "demo.example").close()
+    assert rows(url, "SELECT value FROM meta WHERE name = 'oldest_schema'") == [(OLDEST,)]
+    execute(url, "UPDATE alembic_version SET version_num = '0999'")
+    for upgrade in (False, True):
+        Store.open(url, KEY, "demo.example", upgrade=upgrade).close()
     assert rows(url, "SELECT version_num FROM alembic_version") == [("0999",)]
 
 
