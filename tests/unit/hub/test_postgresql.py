@@ -42,7 +42,7 @@ def put(tx: Transaction, name: str) -> None:
 
 def names(tx: Transaction) -> set[str]:
     found = tx.members._connection.execute(sa.select(meta.c.name)).scalars()
-    return {name for name in found if name not in {"federation", "schema"}}
+    return {name for name in found if name not in {"federation", "schema", "oldest_schema"}}
 
 
 def database_of(url: str) -> str:
