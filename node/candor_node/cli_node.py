@@ -223,10 +223,20 @@ def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
         *([f"  through the proxy {reply.proxy}"] if reply.proxy else []),
     ]
     shown += [f"  {trouble}" for trouble in (reply.trouble, reply.directory_trouble) if trouble]
+    shown += [f"  NOTHING IS SHARED: {reply.went_back} See `candor-node restore review`."] * bool(
+        reply.went_back
+    )
     shown += [
         f"certificate ends {reply.certificate_ends}, to be renewed {reply.certificate_renewal}",
         f"this machine's clock says {reply.node_time}",
         *([f"  not renewed: {reply.renewal_trouble}"] if reply.renewal_trouble else []),
+        f"newest backup: {reply.backed_up_at or 'none'}"
+        + (
+            f"; the journal is behind since {reply.journal_behind_since}"
+            if reply.journal_behind_since
+            else ""
+        ),
+        *([f"  backup failed: {reply.backup_failure}"] if reply.backup_failure else []),
         f"records: {reply.records}, of which {reply.matchable_records} may match",
         f"requests that wait for a person: {reply.requests_waiting}",
         f"policy: {reply.policy}",

@@ -101,10 +101,7 @@ def open_database(path: Path, key: bytes) -> Database:
     except (DatabaseError, MemoryError) as error:
         raise explain(error, path) from None
     try:
-        # SQLCipher would write its own lines to standard error for every page that does not decrypt.
-        connection.execute("PRAGMA cipher_log_level = NONE")
-        connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # a wrong key fails here
+        _unlock(connection, key)
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise StoreUnusable(
@@ -123,6 +120,13 @@ def open_database(path: Path, key: bytes) -> Database:
         raise
 
 
+def _unlock(connection: dbapi2.Connection, key: bytes) -> None:
+    # SQLCipher would write its own lines to standard error for every page that does not decrypt.
+    connection.execute("PRAGMA cipher_log_level = NONE")
+    connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # a wrong key fails here
+
+
 def open_unchanging(path: Path, key: bytes) -> Database:
     """A database file that nobody writes (a part of a backup), for reading; nothing is made beside it.
 
@@ -135,9 +139,7 @@ def open_unchanging(path: Path, key: bytes) -> Database:
     except (DatabaseError, MemoryError) as error:
         raise explain(error, path) from None
     try:
-        connection.execute("PRAGMA cipher_log_level = NONE")
-        connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        _unlock(connection, key)
         connection.execute("PRAGMA trusted_schema = OFF")
         return Database(connection, execute_plugins=False)
     except (DatabaseError, MemoryError) as error:

@@ -123,6 +123,7 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
             overdue=overdue,
             recalls_unread=unread,
             late_matches=late,
+            **local_view.backups(node.sharing.rollback, node.journals.behind_since(), node.backups.state()),
             inbox_waiting=mail.inbox_waiting,
             inbox_dropped=mail.inbox_dropped,
             outbox_waiting=mail.outbox_waiting,

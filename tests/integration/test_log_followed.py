@@ -16,7 +16,7 @@ from candor_node import mail_store
 from candor_node.app import Node
 from candor_node.doctor import examine
 from candor_node.tlog import log_store, witness_store
-from candor_proto.errors import LogUnwitnessed, Unreachable
+from candor_proto.errors import LogUnwitnessed, Unreachable, WentBack
 from candor_proto.result import Overall
 from candor_proto.tlog.age import LogAge
 from candor_watch.findings import State
@@ -216,6 +216,9 @@ def test_a_node_restored_from_an_old_backup_publishes_above_what_it_forgot(tmp_p
         clock.advance(seconds=2)
         await fed.file(alpha, [make_row(agency_record_id="A-1")], settle=False)
         await eventually(lambda: again.store.run(log_store.restored_at), lambda at: at is None, seconds=20.0)
+        with pytest.raises(WentBack):
+            await again.publishing.publish()
+        await again.sharing.confirm("chief")
         await again.publishing.publish()
         own = bravo.config.node_id
         await until(lambda: alpha.indexes.indexes[own].head.sequence > forgotten.sequence, 20.0)
