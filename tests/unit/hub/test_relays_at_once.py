@@ -122,8 +122,10 @@ def test_nothing_is_accepted_twice_or_over_the_quota_or_skipped(tmp_path: Path, 
                 pass
 
         def writing() -> None:
-            together(*(lambda number=number: write(number) for number in range(RELAYS)))
-            over.set()
+            try:
+                together(*(lambda number=number: write(number) for number in range(RELAYS)))
+            finally:
+                over.set()
 
         together(writing, *(lambda reader=reader: read(reader) for reader in readers))
 
