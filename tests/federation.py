@@ -11,6 +11,7 @@ Everything is real: keys, certificates, mTLS, databases, sockets; only waits are
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from candor_proto.ids import LookupShape, NodeId, Ori, Purpose
 from candor_proto.normalise import Particulars
 from candor_wire.v1 import local_pb2_grpc
 from tests.hubs import RunningHub, ShiftedClock, running_hub
+from tests.patience import PATIENCE_SECONDS
 from tests.records import csv_bytes
 
 T = TypeVar("T")
@@ -43,7 +45,6 @@ OFFICER = {
     "ssn4": "4821",
     "sex": "M",
 }
-WAIT_SECONDS = 10.0
 
 
 def ori_for(number: int) -> str:
@@ -57,6 +58,8 @@ class Federation:
     hub: RunningHub
     nodes: list[Node] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
+    # Long enough for those who are there to answer, on this machine: half of what it took to start them.
+    a_while_seconds: float = 1.0
 
     async def file(self, node: Node, rows: Iterable[dict[str, str]], *, settle: bool = True) -> None:
         """Import records at a node and publish them, as `candor-node import` does in the demo."""
@@ -95,7 +98,7 @@ class Federation:
         node: Node,
         *,
         case: str = "REQ-2026-17",
-        wait_seconds: float = WAIT_SECONDS,
+        wait_seconds: float = PATIENCE_SECONDS,
         shape: LookupShape = LookupShape.DETAILED,
         **changes: str,
     ) -> SearchView:
@@ -126,7 +129,7 @@ def instead(thing: Any, name: str, by: Any) -> None:
     setattr(thing, name, by)
 
 
-async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until `condition` holds; fails the test when it takes too long."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -134,7 +137,7 @@ async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) ->
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], condition: Callable[[T], bool], seconds: float = WAIT_SECONDS
+    look: Callable[[], Awaitable[T]], condition: Callable[[T], bool], seconds: float = PATIENCE_SECONDS
 ) -> T:
     """What `look` returns once `condition` holds for it."""
     async with asyncio.timeout(seconds):
@@ -172,6 +175,7 @@ async def federation(
     """
     async with running_hub(folder / "hub", clock=clock, interceptors=hub_interceptors) as hub:
         fed = Federation(hub)
+        began = time.monotonic()
         try:
             for number, name in enumerate(NAMES[:agencies], 1):
                 config = await new_node(hub, folder / name, name, ori_for(number), **changes)
@@ -180,10 +184,11 @@ async def federation(
                 fed.nodes.append(node)
                 await node.start()
             for node in fed.nodes:
-                async with asyncio.timeout(WAIT_SECONDS):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     await node.connection.first_attached.wait()
             await until(lambda: all(len(node.indexes.indexes) == agencies for node in fed.nodes))
             await fed.settled()
+            fed.a_while_seconds = (time.monotonic() - began) / 2
             yield fed
         finally:
             for node in fed.nodes:

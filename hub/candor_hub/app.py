@@ -34,11 +34,10 @@ from candor_hub.issued import Issued
 from candor_hub.keys import TLS, HubKeys, renew
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
-from candor_hub.places import log_files
+from candor_hub.places import log_files, segment_files
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
 from candor_hub.replica import Replica
-from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
 from candor_hub.store.notices import Channel, mail_channel
 from candor_hub.store.sessions import Listener, SessionLease
@@ -56,6 +55,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAINTENANCE_SECONDS = 60.0
+# Objects that a crash has left without a row are looked for so often.
+SWEEP_EVERY = timedelta(days=1)
 STOP_GRACE_SECONDS = 5.0
 # So long after a lookup has expired may a heartbeat still be about it.
 REQUESTS_KEPT = timedelta(days=1)
@@ -99,7 +100,7 @@ class Hub:
         self.replica = Replica(self._store, self.streams, self.clock, timing, version())
         self.directory = DirectoryKeeper(self._store, self.keys, self.replica.vouched_at)
         self.enrolment = Enrolment(config, self._store, self.keys, self.directory)
-        self.index = Index(self._store, SegmentFiles(config.segments), self.directory, config.federation)
+        self.index = Index(self._store, segment_files(config, self._store), self.directory, config.federation)
         self.mailbox = MailboxKeeper(self._store)
         self.relay = Relay(self._store, config.quota)
         self.renewal = Renewal(self._store, self.keys)
@@ -133,6 +134,7 @@ class Hub:
             self.log.attached,
         )
         self.listener = None if server is None else Listener(server, self._heard())
+        self._swept_at = self.clock.now()
         self.ports = Ports(0, 0, 0)
         self.log_server: LogServer | None = None
         self._servers: list[grpc.aio.Server] = []
@@ -252,6 +254,9 @@ class Hub:
         """What is due now and then: expired rows, unnamed segments, renewals, who was seen."""
         now = self.clock.now()
         expired, segments = self.mailbox.forget(now), self.index.collect_garbage(now)
+        if now >= self._swept_at + SWEEP_EVERY or now < self._swept_at:
+            self.index.sweep(now)
+            self._swept_at = now
         with self._store.write() as tx:
             tx.members.set_seen(self.streams.nodes, now)
             tx.enrolments.drop_expired(now - FORGOTTEN_AFTER)

@@ -162,6 +162,8 @@ def run(config_file: Path | None, as_json: bool) -> None:
       database_url              postgresql://user@host:5432/name, several hosts divided by commas;
                                 default: encrypted SQLite in the data folder
       database_password_file    file with the password of that user, if it has one
+      segments_url              s3://bucket/prefix for index segments (extra s3); default: in the
+                                folder or the database
       new_member_wait_hours     how long a new member's lookups are not answered; default: 24
       nodes                     members to expect, 1-2000; default: 1000
       metrics_address           where metrics and health are read, over HTTP; "off": nowhere;

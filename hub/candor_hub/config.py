@@ -53,6 +53,7 @@ class Config:
     public_enrolment_address: str = ""
     database_url: str = ""
     database_password_file: Path | None = None
+    segments_url: str = ""
     secret_password: str = field(default="", repr=False)
     quota: Quota = field(default_factory=Quota)
     new_member_wait: timedelta = timedelta(hours=24)
@@ -155,6 +156,7 @@ def load_config(path: Path) -> Config:
         database_password_file=(
             folder / settings.database_password_file if settings.database_password_file else None
         ),
+        segments_url=settings.segments_url,
         secret_password=secret_password,
         quota=Quota(**settings.quota.model_dump()),
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
@@ -270,6 +272,7 @@ class _Settings(BaseSettings):
     log_key: Path | None = None
     database_url: Annotated[str, _checked(check_database_url)] = ""
     database_password_file: Path | None = None
+    segments_url: Annotated[str, Field(pattern="^$|^s3://[^?@]+$")] = ""
     new_member_wait_hours: float = Field(default=24, ge=0, le=24 * 365)
     nodes: int = Field(default=1_000, ge=1, le=2_000)
     metrics_address: _Metrics = ""
@@ -303,6 +306,7 @@ SETTINGS = {
     "log_key": "PEM file with the key of that certificate",
     "database_url": "postgresql://user@host:5432/name; default: an encrypted SQLite file in the data folder",
     "database_password_file": "file with the password of that user, if it has one",
+    "segments_url": "s3://bucket/prefix for index segments; default: with the database",
     "new_member_wait_hours": "how long a new member's lookups are not answered; default: 24",
     "nodes": "members to expect, 1-2000; limits connections; default: 1000",
     "metrics_address": "where metrics and health are read, or off; default: here, port after the log's",

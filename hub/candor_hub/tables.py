@@ -133,6 +133,8 @@ segments = sa.Table(
     sa.Column("octets", sa.BigInteger, nullable=False),
     sa.Column("stored_at", sa.BigInteger, nullable=False),
     sa.Column("released_at", sa.BigInteger, index=True),
+    # What its octets are called in their place (`segment_files`); empty for the address.
+    sa.Column("stored_as", _Text, nullable=False, server_default=""),
 )
 
 # One row for each thing that a member handed in; `recipient` is empty for a lookup. Unique by the id first:

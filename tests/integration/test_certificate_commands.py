@@ -23,6 +23,7 @@ from candor_proto.errors import Unreachable
 from candor_wire.v1 import local_pb2
 from tests.federation import Federation, federation, instead, local, until
 from tests.hubs import enrol, running_hub
+from tests.patience import PATIENCE_SECONDS
 
 HUB = Path(sys.executable).parent / "candor-hub"
 
@@ -40,7 +41,7 @@ async def hub_command(*arguments: object, status: int = 0) -> str:
             "CANDOR_HUB_PUBLIC_ENROLMENT_ADDRESS": "hub.example:7444",
         },
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         out, err = await process.communicate()
     assert process.returncode == status, out.decode() + err.decode()
     assert b"Traceback" not in err

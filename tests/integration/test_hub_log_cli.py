@@ -9,6 +9,7 @@ from typing import Any
 
 from candor_proto.tlog.signatures import WitnessKeys
 from tests.integration.test_hub_cli import hub, init, running
+from tests.patience import PATIENCE_SECONDS
 
 
 def log(*words: object, status: int = 0) -> Any:
@@ -18,7 +19,8 @@ def log(*words: object, status: int = 0) -> Any:
 
 def settled(config: Path, shards: int = 1) -> Any:
     """The state once nothing waits and so many shards are witnessed."""
-    for _ in range(100):
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
         found = log("status", "--config", config)
         done = found["waiting"] == 0 and found["shards"] and not found["rotating"]
         if done and len(found["shards"]) == shards and all(one["witnessed_size"] for one in found["shards"]):
@@ -103,7 +105,7 @@ def test_witnesses_of_other_operators_are_set_and_shown(tmp_path: Path) -> None:
         in hub("log", "policy", "--outside", file, "--need", "2", "--config", config, status=2).stderr
     )
     with running(config):
-        for _ in range(50):
+        while True:
             shown = log("policy", "--config", config)
             if shown["version"] == 2:
                 break

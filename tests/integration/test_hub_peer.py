@@ -26,6 +26,7 @@ from candor_wire.status import ERROR_METADATA_KEY
 from candor_wire.v1 import hub_pb2, hub_pb2_grpc
 from tests.certificates import FlawedCertificates, Presented
 from tests.hubs import FEDERATION, MemberClient, RunningHub, enrol, from_rpc, running_hub
+from tests.patience import PATIENCE_SECONDS
 
 SERVICE = "/candor.v1.HubService/"
 
@@ -37,7 +38,7 @@ async def refusal(hub: RunningHub, presented: Presented) -> Exception:
     ) as channel:
         stub = hub_pb2_grpc.HubServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.GetDirectory(hub_pb2.GetDirectoryRequest(), timeout=10).read()
+            await stub.GetDirectory(hub_pb2.GetDirectoryRequest(), timeout=PATIENCE_SECONDS).read()
         return await from_rpc(caught.value)
 
 
@@ -115,11 +116,11 @@ def test_unknown_fields_are_refused_in_every_arity(tmp_path: Path) -> None:
             alpha = await enrol(hub, "alpha")
             raw: Any = alpha.channel
             for call in (
-                raw.unary_unary(SERVICE + "Submit")(unknown, timeout=10),
-                raw.unary_unary(SERVICE + "PutHead")(unknown, timeout=10),
-                raw.unary_stream(SERVICE + "GetDirectory")(unknown, timeout=10),
-                raw.stream_unary(SERVICE + "PutSegment")(iter([unknown]), timeout=10),
-                raw.stream_stream(SERVICE + "Attach")(iter([unknown]), timeout=10),
+                raw.unary_unary(SERVICE + "Submit")(unknown, timeout=PATIENCE_SECONDS),
+                raw.unary_unary(SERVICE + "PutHead")(unknown, timeout=PATIENCE_SECONDS),
+                raw.unary_stream(SERVICE + "GetDirectory")(unknown, timeout=PATIENCE_SECONDS),
+                raw.stream_unary(SERVICE + "PutSegment")(iter([unknown]), timeout=PATIENCE_SECONDS),
+                raw.stream_stream(SERVICE + "Attach")(iter([unknown]), timeout=PATIENCE_SECONDS),
             ):
                 assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
                 assert (ERROR_METADATA_KEY, MalformedMessage.code) in list(await call.trailing_metadata())
@@ -138,7 +139,7 @@ def test_unknown_fields_inside_are_refused(tmp_path: Path) -> None:
             envelope = write_envelope(inner).SerializeToString() + b"\xa2\x06\x03new"
             request = b"\x0a" + _varint(len(envelope)) + envelope
             raw: Any = alpha.channel
-            call = raw.unary_unary(SERVICE + "Submit")(request, timeout=10)
+            call = raw.unary_unary(SERVICE + "Submit")(request, timeout=PATIENCE_SECONDS)
             assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
             await alpha.close()
 
@@ -158,7 +159,7 @@ def test_what_is_no_message_is_malformed(tmp_path: Path) -> None:
         async with running_hub(tmp_path / "hub") as hub:
             alpha = await enrol(hub, "alpha")
             raw: Any = alpha.channel
-            call = raw.unary_unary(SERVICE + "Submit")(b"\x0a\xff", timeout=10)
+            call = raw.unary_unary(SERVICE + "Submit")(b"\x0a\xff", timeout=PATIENCE_SECONDS)
             assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert (ERROR_METADATA_KEY, MalformedMessage.code) in list(await call.trailing_metadata() or ())
             await alpha.close()

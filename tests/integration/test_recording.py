@@ -21,7 +21,8 @@ from candor_proto import oprf, sealed_index
 from candor_proto.ids import KeyClass
 from candor_proto.result import Overall
 from candor_proto.sealed_index import EntryKeys, IndexOwner
-from tests.federation import NAMES, OFFICER, WAIT_SECONDS, Federation, federation, question
+from tests.federation import NAMES, OFFICER, Federation, federation, question
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 from tools.recording import (
     Frame,
@@ -83,10 +84,21 @@ async def taped_lookup(
     """One lookup by the first agency, and what passed every party from its start until all is quiet."""
     before = {name: len(frames) for name, frames in tape.frames().items()}
     asked = question(case=f"REQ-{person['last']}", person=person)
-    view = await fed.nodes[0].searcher.ask(asked, WAIT_SECONDS)
-    # Late acknowledgements belong to this lookup.
-    await asyncio.sleep(0.5)
+    view = await fed.nodes[0].searcher.ask(asked, PATIENCE_SECONDS)
+    await quiet(tape)  # late acknowledgements belong to this lookup
     return view, {name: frames[before[name] :] for name, frames in tape.frames().items()}
+
+
+async def quiet(tape: Tape) -> None:
+    """Wait until nothing but what comes by the clock has passed for a while."""
+
+    def counted() -> int:
+        return sum(observable(frames).total() for frames in tape.frames().values())
+
+    before, now = -1, counted()
+    while before != now:
+        await asyncio.sleep(0.5)
+        before, now = now, counted()
 
 
 async def secrets_of(fed: Federation, view: SearchView) -> tuple[dict[str, bytes], dict[str, bytes]]:

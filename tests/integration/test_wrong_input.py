@@ -24,10 +24,10 @@ from candor_node.joining import found
 from candor_proto.ids import NodeId
 from tests.federation import federation
 from tests.hubs import RunningHub, running_hub
+from tests.patience import PATIENCE_SECONDS
 from tests.records import csv_bytes, make_row
 
 COMMAND = Path(sys.executable).parent / "candor-node"
-SECONDS = 60.0
 PAPERS = ("--purpose", "J_APPLICANT", "--case", "R-1", "--consent", "C-1", "--officer", "Roe")
 PERSON = ("--first", "Jo", "--last", "Doe", "--birth-date", "1990-02-03")
 
@@ -69,7 +69,7 @@ async def candor_node(*words: str | Path, shift: str = "", **environment: str) -
         env={**os.environ, "COLUMNS": "200", **environment},
     )
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             out, err = await process.communicate()
     except TimeoutError:
         process.send_signal(signal.SIGKILL)
@@ -176,7 +176,7 @@ def test_the_hub_is_down_when_a_lookup_is_asked(tmp_path: Path) -> None:
     async def whole() -> None:
         async with federation(tmp_path, 1) as fed:
             await fed.hub.hub.stop(grace_seconds=0.0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while fed.nodes[0].connection.attached:
                     await asyncio.sleep(0.05)
             settings = tmp_path / "alpha" / "node.toml"
