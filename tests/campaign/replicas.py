@@ -114,6 +114,11 @@ class Stage:
                 subprocess.Popen([sys.executable, "-m", "tests.swarm", *map(str, words)], env=os.environ)
             )
 
+    def end_swarms(self) -> None:
+        for swarm in self.swarms:
+            swarm.kill()
+            swarm.wait()
+
     def hush(self) -> None:
         for swarm in self.swarms:
             swarm.send_signal(signal.SIGUSR1)
@@ -163,7 +168,7 @@ def stage(folder: Path, nodes: int, processes: int, interval: float, quota: int)
         balancer.stdout.readline()
         made = Stage(folder, quota, cluster, site, nodes)
         made.swarm(f"127.0.0.1:{port}", processes, interval)
-        stack.callback(lambda: [swarm.kill() for swarm in made.swarms])
+        stack.callback(made.end_swarms)
         made.wait_attached(60)
         yield made
 
