@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from candor_hub.driver import (
@@ -31,6 +32,7 @@ from candor_hub.driver import (
     server_of,
     writing,
 )
+from candor_hub.driver.sqlite import copy_file
 from candor_hub.migrations import check_schema, migrate
 from candor_hub.store.certificates import Certificates
 from candor_hub.store.directories import Directories
@@ -244,6 +246,17 @@ class Store:
             raise StoreUnusable(
                 "The database is damaged.", remedy="Stop candor-hub and restore the last backup."
             )
+
+    def copy_to(self, target: Path) -> None:
+        """A copy of an embedded database as of one moment, under the same key, in the new file `target`.
+
+        Raises StoreUnusable.
+        """
+        try:
+            with self._engine.connect() as connection:
+                copy_file(connection, target)
+        except (DBAPIError, MemoryError) as error:
+            raise explain(error, self._engine) from error
 
     def close(self) -> None:
         self._engine.dispose()
