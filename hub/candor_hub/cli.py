@@ -30,7 +30,6 @@ from candor_proto.ids import FederationName, NodeId, Ori
 from candor_watch.uncaught import tell_shortly
 
 EXIT_ERROR = 2
-EXIT_UNHEALTHY = 1
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -377,25 +376,25 @@ def deny(serial: str, authority: bool, config_file: Path | None, as_json: bool) 
 
 
 @cli.command()
+@click.option("--deep", is_flag=True, help="Read a large database whole; takes minutes.")
+@click.option("--strict", is_flag=True, help="Exit status 1 for warnings, and for what is unknown, too.")
 @_config_option
 @_json_option
-def doctor(config_file: Path | None, as_json: bool) -> None:
-    """Check configuration, database, keys and certificates. Exit status 1 if something needs attention."""
-    from candor_certs.service_manager import work_as_owner
+def doctor(deep: bool, strict: bool, config_file: Path | None, as_json: bool) -> None:
+    """Look at everything that the hub needs, from its keys to its members, and say what to do.
+
+    Works whether or not the hub runs, and within 15 seconds. What is looked at stands in docs/doctor.md.
+
+    \b
+    Exit status: 0 nothing is bad · 1 something is · 2 it could not be looked at (settings)
+    """
+    import asyncio
+
     from candor_hub.health import examine
 
-    path = _config_path(config_file)
-    work_as_owner(path.parent)
-    findings = examine(path, _now())
-    if as_json:
-        click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}: {finding.detail}")
-            if finding.remedy:
-                click.echo(f"      {finding.remedy}")
-    if not all(finding.good for finding in findings):
-        sys.exit(EXIT_UNHEALTHY)
+    report = asyncio.run(examine(_config_path(config_file), _now(), deep=deep))
+    _print(report.as_json(), as_json, report.lines())
+    sys.exit(report.exit_status(strict=strict))
 
 
 cli.add_command(log_group)

@@ -64,6 +64,8 @@ class Config:
     backup_keep: int = 12
     # Empty: nothing listens there.
     metrics_address: str = ""
+    # Whether somebody asked for that very address: then it must be had.
+    metrics_wanted: bool = True
     metrics_allow_remote: bool = False
     log_level: str = "info"
     # Empty: nothing is traced.
@@ -169,6 +171,7 @@ def load_config(path: Path) -> Config:
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
         metrics_address=metrics_address,
+        metrics_wanted=bool(settings.metrics_address),
         metrics_allow_remote=settings.metrics_allow_remote,
         log_level=settings.log_level,
         traces_endpoint=settings.traces_endpoint,

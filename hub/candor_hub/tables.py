@@ -78,6 +78,7 @@ certificates = sa.Table(
     # Serial of the authority, as above; and when it was seen first in a call.
     sa.Column("issuer", _Text, nullable=False, server_default=""),
     sa.Column("used_at", sa.BigInteger),
+    sa.Index("certificates_by_end", "expires_at"),
 )
 
 # Which request a certificate answered, for a reply may be lost, and which certificate the caller showed.

@@ -19,6 +19,7 @@ from candor_node.tlog import log_store, witness_store
 from candor_proto.errors import LogUnwitnessed, Unreachable, WentBack
 from candor_proto.result import Overall
 from candor_proto.tlog.age import LogAge
+from candor_watch.findings import State
 from candor_wire.v1 import local_pb2
 from tests.federation import Federation, eventually, federation, instead, local, until
 from tests.hubs import ShiftedClock
@@ -88,13 +89,9 @@ def test_a_node_that_reads_no_head_for_a_day_asks_nobody_and_answers_nobody(tmp_
             await fed.ask(alpha, case="REQ-closed")
         with pytest.raises(LogUnwitnessed):
             await alpha.requester.send(view.row.search_id, 1, "Inv. Dana Roe")
-        (check,) = [
-            one
-            for one in await examine(alpha.config.data_folder.parent / "node.toml", clock)
-            if one.name == "log"
-        ]
-        assert not check.well
-        assert "No head of the federation's log has been witnessed since" in check.message
+        check = (await examine(alpha.config.data_folder.parent / "node.toml", clock)).of("log")
+        assert check.state is State.BAD
+        assert "No head of the federation's log has been witnessed since" in check.detail
 
         # Alpha reads again and asks; bravo's log is still closed: the lookup waits there, unjudged.
         reconnect(alpha)

@@ -60,6 +60,10 @@ def test_a_federation_is_upgraded_in_place_and_taken_back_with_everything_kept(
         scene.check_kept()
         scene.end()
 
+        # Steps were taken, and both databases were copied before.
+        assert list((tmp_path / "hub").glob("hub.db.before-*"))
+        assert list((tmp_path / "newer/data/upgrades").glob("before-*.db"))
+
         scene.hub, scene.nodes = old, {"elder": old, "newer": old}
         scene.begin()
         scene.check_kept()

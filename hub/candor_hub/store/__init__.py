@@ -30,8 +30,10 @@ from candor_hub.driver import (
     open_engine,
     reading,
     server_of,
+    soundness,
     writing,
 )
+from candor_hub.driver.soundness import Replication
 from candor_hub.driver.sqlite import copy_file
 from candor_hub.migrations import check_schema, migrate
 from candor_hub.store.certificates import Certificates
@@ -53,6 +55,7 @@ from candor_hub.store.replicas import Replicas
 from candor_hub.store.rounds import LogRounds
 from candor_hub.store.secrets import Secrets
 from candor_hub.store.segments import Segments
+from candor_hub.store.standing import Standing
 from candor_proto.errors import AlreadyExists, StoreUnusable
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ class Transaction:
     log: Log
     logged: Logged
     log_states: LogStates
+    standing: Standing
     fence: Fence
     rounds: LogRounds
     replicas: Replicas
@@ -101,6 +105,7 @@ class Transaction:
             Log(connection),
             Logged(connection),
             LogStates(connection),
+            Standing(connection),
             Fence(connection),
             LogRounds(connection),
             Replicas(connection),
@@ -236,13 +241,19 @@ class Store:
         except FAILURES as error:
             raise explain(error, self._engine) from error
 
+    def damage(self, octets: int = 0, *, deep: bool = False) -> str | None:
+        """What the database's own check finds: "" if all is whole, None if there was no time to see.
+
+        A server checks its pages itself. Raises StoreUnusable.
+        """
+        if not is_embedded(self._engine):
+            return ""
+        with self._begin(self._reading) as connection:
+            return soundness.damage(connection, octets, deep=deep)
+
     def check(self) -> None:
         """Raises StoreUnusable when the database's own check finds damage."""
-        if not is_embedded(self._engine):
-            return
-        with self._begin(self._reading) as connection:
-            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-        if found != "ok":
+        if self.damage():
             raise StoreUnusable(
                 "The database is damaged.", remedy="Stop candor-hub and restore the last backup."
             )
@@ -257,6 +268,13 @@ class Store:
                 copy_file(connection, target)
         except (DBAPIError, MemoryError) as error:
             raise explain(error, self._engine) from error
+
+    def replication(self) -> Replication | None:
+        """How a server's standbys are; None for an embedded database. Raises StoreUnusable."""
+        if is_embedded(self._engine):
+            return None
+        with self._begin(self._reading) as connection:
+            return soundness.replication(connection)
 
     def close(self) -> None:
         self._engine.dispose()

@@ -18,6 +18,8 @@ from candor_proto.canonical import to_milliseconds
 # A lookup and its answers live for a day.
 KEPT = timedelta(hours=48)
 RECEIVED_KEPT = timedelta(days=3)
+# Where a lookup or an answer stands is wanted as long as its receipt: two years, and a month for who is late.
+WATCHED_KEPT = timedelta(days=2 * 365 + 31)
 
 
 @dataclass(frozen=True)
@@ -146,3 +148,4 @@ def forget_old(db: Database, now: datetime, covered: tuple[int, int] | None) -> 
         [oldest, shard, shard, end],
     )
     db.execute("DELETE FROM tlog_received WHERE received_at < ?", [to_milliseconds(now - RECEIVED_KEPT)])
+    db.execute("DELETE FROM tlog_watched WHERE watched_at < ?", [to_milliseconds(now - WATCHED_KEPT)])
