@@ -95,7 +95,7 @@ class Hub:
         self._interceptors = tuple(interceptors)
         self._store = open_store(config, upgrade=True)
         try:
-            self._keys = open_keys(config, self._store)
+            self._keys = open_keys(config, self._store, self.clock.now())
         except BaseException:
             self._store.close()
             raise

@@ -169,7 +169,9 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
     ) -> enrolment_pb2.EnrolResponse:
         now = self._clock.now()
         # The address without its port, which every connection has anew: "ipv4:192.0.2.1:40000".
-        self._attempts.check(context.peer().rpartition(":")[0], now)
+        address = context.peer().rpartition(":")[0]
+        self._attempts.check(address, now)
+        await asyncio.to_thread(self._enrolment.check_attempts, address, now)
         chain = await asyncio.to_thread(
             self._enrolment.enrol,
             EnrolmentRequest(
