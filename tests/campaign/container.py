@@ -2,9 +2,9 @@
 
     python -m tests.campaign.container [--base base.tar]
 
-Needs root, buildah, mmdebstrap and its mirror, and the index of Python packages; about five minutes, most of it
-for the base and for copying layers. `podman run` does not work in many build hosts, so the image is entered with
-`buildah run --isolation chroot`, as its user.
+Needs root, buildah, mmdebstrap and its mirror, and the index of Python packages; about five minutes, most of
+it for the base and for copying layers. `podman run` does not work in many build hosts, so the image is
+entered with `buildah run --isolation chroot`, as its user.
 """
 
 from __future__ import annotations
