@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2_grpc
 from candor_certs.mtls import enrolment_options, rotating_server_credentials, server_options
 from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
+from candor_hub.backups import Backups
 from candor_hub.clock import Clock, SystemClock
 from candor_hub.config import Config
 from candor_hub.courier import Courier
@@ -247,6 +248,7 @@ class Hub:
             self.replica.write,
             self.replica.watch,
             self._maintain,
+            Backups(self.config, self._store, self.clock).run,
         )
         self._tasks = [asyncio.create_task(work()) for work in works]
         if self.listener is not None:

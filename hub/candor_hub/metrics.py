@@ -30,13 +30,14 @@ from candor_proto.directory import MAX_HEAD_AGE
 from candor_proto.errors import CandorError
 from candor_proto.ids import NodeId
 from candor_watch import metrics
-from candor_watch.backups import BackupState, read_state
+from candor_watch.backups import Backups, read_backups
 from candor_watch.listener import Readiness
 from candor_watch.metrics import MAX_LABELS, Gauge, Read
 from candor_wire.limits import MAX_MAILBOX_ROWS_PER_RECIPIENT
 
 PREFIX = "candor_hub"
 OTHER = "other"
+ENROL = "/candor.v1.EnrolmentService/Enrol"
 # Seconds; an envelope is accepted within a commit or two.
 ACCEPT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 CALL_BUCKETS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0)
@@ -44,7 +45,7 @@ SIXTEENTHS = 16
 _CODES = frozenset(
     kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CandorError)
 )
-_METHODS = {method: method.rpartition("/")[2] for method in ROLES}
+_METHODS = {method: method.rpartition("/")[2] for method in (*ROLES, ENROL)}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Readings:
     loop_lag_seconds: float
     ready: Readiness
     certificates: Mapping[str, CertificateStanding]
-    backup: BackupState | None
+    backup: Backups | None
     disk_free: int
     disk_total: int
     stored: Stored | None
@@ -84,7 +85,7 @@ class HubMetrics:
     """An `Observer` that counts, and a registry. Counters are safe to use from several threads."""
 
     def __init__(self) -> None:
-        self.registry = metrics.registry(PREFIX, with_cpu=True)
+        self.registry = metrics.registry(PREFIX, quiet=False)
         self._read = Read()
         self.registry.register(self._read)
         given: dict[str, Any] = {"registry": self.registry, "namespace": PREFIX}
@@ -132,10 +133,10 @@ class HubMetrics:
 
     # --- what is read --------------------------------------------------------------------------------------
 
-    async def render(self, readings: Readings) -> bytes:
-        """The exposition of everything."""
+    def render(self, readings: Readings) -> bytes:
+        """The exposition of everything; one thread at a time."""
         self._read.gauges = tuple(gauges(readings))
-        return await metrics.render(self.registry)
+        return metrics.render(self.registry)
 
 
 def _code(code: str) -> str:
@@ -156,10 +157,10 @@ def read_database(store: Store, now: datetime) -> Stored:
         )
 
 
-def read_backup(folder: Path) -> BackupState | None:
+def read_backup(folder: Path) -> Backups | None:
     """None for none, and for what cannot be read: `doctor` says which. Blocks."""
     try:
-        return read_state(folder)
+        return read_backups(folder)
     except (OSError, ValueError):
         return None
 

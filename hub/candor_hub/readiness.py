@@ -15,8 +15,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
+
+import structlog
 
 from candor_certs.lifetime import Level, judge
 from candor_hub.clock import Clock
@@ -30,6 +33,8 @@ from candor_proto.errors import CandorError
 from candor_proto.tlog.age import MAX_CURRENT
 from candor_watch.listener import Readiness
 from candor_watch.versions import own_version
+
+log = structlog.get_logger(__name__)
 
 PROGRAM = "candor-hub"
 WRITE_SECONDS = 2.0
@@ -69,7 +74,9 @@ class Health:
         self._streams = streams
         self._clock = clock
         self._write_seconds = write_seconds
-        self._writing: asyncio.Task[LogStanding] | None = None
+        # Its own: where others have taken every thread of the process, that is not for this to wait for.
+        self._thread = ThreadPoolExecutor(1, "health")
+        self._writing: asyncio.Future[LogStanding] | None = None
         self._status: LogStanding | None = None
         self.stopping = False
 
@@ -100,15 +107,24 @@ class Health:
     async def _database(self, now: datetime) -> list[str]:
         """Stores a small thing, durably; a step of before that still waits says it all."""
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(asyncio.to_thread(self._write, now))
+            loop = asyncio.get_running_loop()
+            self._writing = loop.run_in_executor(self._thread, self._write, now)
         done, _ = await asyncio.wait({self._writing}, timeout=self._write_seconds)
         if not done:
             return ["database_slow"]
         try:
             self._status = self._writing.result()
-        except CandorError:
+        except CandorError as error:
+            log.warning("the hub is not ready", code=error.code, reason=error.message)
+            return ["database"]
+        except Exception as error:
+            log.error("readiness could not be looked at", exc_info=error)
             return ["database"]
         return []
+
+    def close(self) -> None:
+        """Nobody looks any more; a step that hangs is not waited for."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _write(self, now: datetime) -> LogStanding:
         with self._store.write() as tx:

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from grpc_health.v1 import health_pb2
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 SERVICE = "candor.v1.HubService"
 # Who asks more often than this is told the same again.
 READY_CACHE_SECONDS = 1.0
@@ -60,6 +62,7 @@ class Watched:
         self._clock = clock
         self._counters = counters
         self._lag = LoopLag()
+        self._thread = ThreadPoolExecutor(1, "metrics")
         self.health = Health(store, keys, watch.age_seconds, streams, clock)
         self._ready = Cached(self.health.look, READY_CACHE_SECONDS)
         self._shown = Cached(self._show)
@@ -85,6 +88,8 @@ class Watched:
     async def stop(self) -> None:
         await self.grpc.enter_graceful_shutdown()
         await self._listener.stop()
+        self.health.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def run(self) -> None:
         """Measure the loop, and tell gRPC's health service, for ever."""
@@ -104,6 +109,10 @@ class Watched:
         """As `/readyz` tells it."""
         return await self._ready.get()
 
+    async def _aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """In a thread of our own: those of the process are for members."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
     async def _show(self) -> bytes:
         """The exposition; what the database would have to say is left out where it says nothing."""
         now, keys = self._clock.now(), self._keys()
@@ -113,9 +122,10 @@ class Watched:
         # A database that does not answer is not asked: the scrape has to end.
         if "database_slow" not in ready.reasons:
             with contextlib.suppress(CandorError):
-                stored = await asyncio.to_thread(read_database, self._store, now)
-        disk = await asyncio.to_thread(shutil.disk_usage, self._config.data)
-        return await self._counters.render(
+                stored = await self._aside(read_database, self._store, now)
+        disk = await self._aside(shutil.disk_usage, self._config.data)
+        return await self._aside(
+            self._counters.render,
             Readings(
                 now=now,
                 database="sqlite" if self._store.server is None else "postgresql",
@@ -125,9 +135,9 @@ class Watched:
                 loop_lag_seconds=self._lag.take(),
                 ready=ready,
                 certificates=lives(keys, now),
-                backup=await asyncio.to_thread(read_backup, self._config.data),
+                backup=await self._aside(read_backup, self._config.data),
                 disk_free=disk.free,
                 disk_total=disk.total,
                 stored=stored,
-            )
+            ),
         )

@@ -15,12 +15,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from candor_certs.lifetime import Standing
-from candor_watch.backups import BackupState
+from candor_watch.backups import Backups
 from candor_watch.versions import own_version
 
 T = TypeVar("T")
@@ -64,23 +69,28 @@ class Read(Collector):
         return []
 
 
-def registry(prefix: str, *, with_cpu: bool) -> CollectorRegistry:
-    """A registry that tells memory, descriptors and the start of this process, and no more of it.
-
-    `with_cpu` also how long it computed: on a node that would tell when somebody asked.
+def registry(prefix: str, *, quiet: bool) -> CollectorRegistry:
+    """A registry that tells of this process its memory and start; of one that is not `quiet` also how long
+    it computed and how many files it has open: on a node that would tell when somebody asked.
     """
+    # When a counter was made says nothing that the start of the process does not.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's stub
     made = CollectorRegistry(auto_describe=False)
-    made.register(_Process(ProcessCollector(namespace=prefix, registry=None), with_cpu))
+    made.register(_Process(ProcessCollector(namespace=prefix, registry=None), quiet))
     return made
 
 
+_QUIET = ("resident_memory_bytes", "start_time_seconds")
+
+
 class _Process(Collector):
-    def __init__(self, whole: ProcessCollector, with_cpu: bool) -> None:
+    def __init__(self, whole: ProcessCollector, quiet: bool) -> None:
         self._whole = whole
-        self._with_cpu = with_cpu
+        self._quiet = quiet
 
     def collect(self) -> Iterable[Metric]:
-        return [each for each in self._whole.collect() if self._with_cpu or "cpu" not in each.name]
+        told = self._whole.collect()
+        return [each for each in told if not self._quiet or each.name.endswith(_QUIET)]
 
     def describe(self) -> Iterable[Metric]:
         return []
@@ -109,9 +119,9 @@ class Cached(Generic[T]):
             self._at = time.monotonic()
 
 
-async def render(registry_: CollectorRegistry) -> bytes:
-    """The exposition, made in a thread: a thousand members are some five thousand lines."""
-    return await asyncio.to_thread(generate_latest, registry_)
+def render(registry_: CollectorRegistry) -> bytes:
+    """The exposition; a thousand members are some five thousand lines, so better in a thread."""
+    return generate_latest(registry_)
 
 
 def certificates(prefix: str, standings: Mapping[str, Standing]) -> Sequence[Gauge]:
@@ -139,15 +149,13 @@ def certificates(prefix: str, standings: Mapping[str, Standing]) -> Sequence[Gau
     )
 
 
-def backups(prefix: str, state: BackupState | None, now_seconds: float) -> Sequence[Gauge]:
+def backups(prefix: str, state: Backups | None, now_seconds: float) -> Sequence[Gauge]:
     """Of the newest verified backup; nothing where none was made."""
 
     def age(moment: object) -> float | None:
         return now_seconds - moment.timestamp() if hasattr(moment, "timestamp") else None
 
-    failing = state is not None and state.failed_at is not None
-    if failing and state is not None and state.verified_at is not None and state.failed_at is not None:
-        failing = state.failed_at > state.verified_at
+    failing = state is not None and state.failing
     return (
         Gauge.one(
             f"{prefix}_backup_age_seconds",

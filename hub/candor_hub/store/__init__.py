@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from candor_hub.driver import (
@@ -33,6 +34,7 @@ from candor_hub.driver import (
     writing,
 )
 from candor_hub.driver.soundness import Replication
+from candor_hub.driver.sqlite import copy_file
 from candor_hub.migrations import check_schema, migrate
 from candor_hub.store.certificates import Certificates
 from candor_hub.store.directories import Directories
@@ -255,6 +257,17 @@ class Store:
             raise StoreUnusable(
                 "The database is damaged.", remedy="Stop candor-hub and restore the last backup."
             )
+
+    def copy_to(self, target: Path) -> None:
+        """A copy of an embedded database as of one moment, under the same key, in the new file `target`.
+
+        Raises StoreUnusable.
+        """
+        try:
+            with self._engine.connect() as connection:
+                copy_file(connection, target)
+        except (DBAPIError, MemoryError) as error:
+            raise explain(error, self._engine) from error
 
     def replication(self) -> Replication | None:
         """How a server's standbys are; None for an embedded database. Raises StoreUnusable."""

@@ -146,6 +146,12 @@ CATALOGUE = catalogue(
             "one is missing, not held, or older than 36 hours",
         ),
         Entry(
+            "sharing",
+            _EXCHANGE,
+            "whether the database went back and nobody has confirmed it",
+            "it did: nothing is published, answered or released",
+        ),
+        Entry(
             "outbox",
             _EXCHANGE,
             "messages that wait to be sent",

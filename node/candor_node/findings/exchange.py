@@ -35,6 +35,7 @@ class Exchange:
         return {
             "index": self.index,
             "copies": self.copies,
+            "sharing": self.sharing,
             "outbox": self.outbox,
             "inbox": self.inbox,
             "log": self.log,
@@ -106,6 +107,12 @@ class Exchange:
             remedy = "Lookups say who is missing. Call those agencies; not held: see `hub` and `disk_space`."
             return warning("copies", f"Of {len(found.others)} others: {'; '.join(told)}.", remedy, **figures)
         return good("copies", f"The indexes of all {len(found.others)} others are fresh.", **figures)
+
+    async def sharing(self) -> Finding:
+        found: Readings = await self._look.readings()
+        if found.went_back:
+            return bad("sharing", found.went_back, "Run: candor-node restore review; then `restore confirm`.")
+        return good("sharing", "The database has not gone back, or a person has confirmed it.")
 
     # --- mail ----------------------------------------------------------------------------------------------
 

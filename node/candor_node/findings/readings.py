@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
-from candor_node import directory_store, reviews, users
+from candor_node import directory_store, reviews, rollback, users
 from candor_node.config import NodeConfig
 from candor_node.driver import DatabaseError, explain, open_database
 from candor_node.founding import Keys
@@ -68,6 +68,8 @@ class Readings:
     dead_letters: int
     users: int
     reviews_due: tuple[str, ...]
+    # Why nothing is shared; empty when it is.
+    went_back: str = ""
 
 
 def read(db: Database, config: NodeConfig, keys: Keys | None, now: datetime) -> Readings:
@@ -99,6 +101,7 @@ def read(db: Database, config: NodeConfig, keys: Keys | None, now: datetime) -> 
         dead_letters=db.execute("SELECT count(*) FROM outbox WHERE state = 'dead'").fetchone()[0],
         users=len(users.list_users(db)),
         reviews_due=tuple(reviews.due(db, now)),
+        went_back=rollback.closed(back).message if (back := rollback.open_one(db)) else "",
     )
 
 

@@ -108,6 +108,8 @@ LONG_AGO = NOW - timedelta(days=3)
         ("log", {"log_witnessed_at": LONG_AGO}, State.WARNING),
         ("witness", {}, State.GOOD),
         ("witness", {"witness_signed_at": None}, State.WARNING),
+        ("sharing", {}, State.GOOD),
+        ("sharing", {"went_back": "The database went back."}, State.BAD),
         ("users", {}, State.GOOD),
         ("users", {"users": 0}, State.WARNING),
         ("review", {}, State.GOOD),
