@@ -19,6 +19,7 @@ import rich_click as click
 
 from candor_hub.backup_cli import backup_group, restore
 from candor_hub.log_cli import log_group
+from candor_hub.moving_cli import migrate_store
 from candor_hub.office import Office as _Office
 from candor_hub.office import load as _load
 from candor_hub.office import now as _now
@@ -401,6 +402,7 @@ cli.add_command(log_group)
 cli.add_command(backup_group)
 cli.add_command(restore)
 cli.add_command(succession_group)
+cli.add_command(migrate_store)
 
 
 def _print(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:
