@@ -11,14 +11,17 @@ Everything is real but that they share an event loop; `tests/campaign/replicas.p
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from candor_certs.store import make_private_folder
 from candor_hub.config import Config
 from candor_hub.founding import Wishes, found
+from candor_hub.keys import DATABASE_KEY
 from candor_hub.streams import Timing
 from candor_proto.budget import Quota
 from tests.hubs import FEDERATION, QUICK, MemberClient, RunningHub, running_hub
@@ -35,6 +38,14 @@ def founded_on(folder: Path, url: str) -> Config:
     return found(folder, wishes, datetime.now(UTC))
 
 
+def bare(config: Config, folder: Path) -> Config:
+    """For a replica of this hub in a data folder of its own, which holds nothing but the database's key."""
+    make_private_folder(folder)
+    make_private_folder(folder / "keys")
+    shutil.copy(config.keys / DATABASE_KEY, folder / "keys")
+    return replace(config, data=folder)
+
+
 @asynccontextmanager
 async def replicas(
     folder: Path, count: int, *, timing: Timing = QUICK, quota: Quota | None = None
@@ -43,11 +54,12 @@ async def replicas(
     with unsafe():
         config = await asyncio.to_thread(founded_on, folder / "hub", new_database())
         config = replace(config, quota=quota or config.quota)
+        configs = [bare(config, folder / f"replica-{number}") for number in range(count)]
         async with AsyncExitStack() as stack:
             yield tuple(
                 [
                     await stack.enter_async_context(running_hub(folder, config=config, timing=timing))
-                    for _ in range(count)
+                    for config in configs
                 ]
             )
 

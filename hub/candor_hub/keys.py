@@ -71,8 +71,13 @@ class HubKeys:
         return self if chain == self.directory_chain else replace(self, directory_chain=chain)
 
 
-def load_keys(folder: Path, vault: Vault, issuing: Path, federation: FederationName) -> HubKeys:
-    """Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid."""
+def load_keys(
+    folder: Path, vault: Vault, issuing: Path, federation: FederationName, now: datetime | None = None
+) -> HubKeys:
+    """With `now` a TLS key is made if there is none: a replica brings nothing but the database's key.
+
+    Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
+    """
     # Here, because `folders` is one of the slower imports and only `run`, `invite` and their like need it.
     from candor_certs.folders import load_issuing
 
@@ -92,7 +97,11 @@ def load_keys(folder: Path, vault: Vault, issuing: Path, federation: FederationN
             remedy="Restore both from the same backup.",
         )
     signing_key = SigningKey(key.private_bytes_raw())
-    return HubKeys(folder, vault, authority, read_identity(folder / TLS), signing_key, chain)
+    if now is not None and not (folder / TLS).exists():
+        tls = issue_tls(folder, authority, now)
+    else:
+        tls = read_identity(folder / TLS)
+    return HubKeys(folder, vault, authority, tls, signing_key, chain)
 
 
 def _directory_chain(vault: Vault, tx: Transaction | None = None) -> tuple[x509.Certificate, ...]:

@@ -134,7 +134,7 @@ def test_init_says_that_the_root_key_belongs_offline(tmp_path: Path) -> None:
     assert "offline" in done.stdout
     other = init(tmp_path / "other", "--issuing", tmp_path / "hub/authority/issuing")
     assert not (tmp_path / "other/authority").exists()
-    assert all(finding["good"] for finding in json.loads(hub("doctor", "--config", other, "--json").stdout))
+    assert json.loads(hub("doctor", "--config", other, "--json").stdout)["counts"]["bad"] == 0
 
 
 def test_the_hub_runs_says_when_it_is_ready_and_stops_cleanly(tmp_path: Path) -> None:
@@ -206,8 +206,9 @@ def test_a_wrong_database_key(tmp_path: Path) -> None:
     key.write_bytes(bytes(32))
     for command in ("agencies", "run"):
         assert "key does not fit" in one_sentence(hub(command, "--config", config, status=2))
-    findings = json.loads(hub("doctor", "--config", config, "--json", status=1).stdout)
-    assert [finding["what"] for finding in findings if not finding["good"]] == ["database"]
+    told = json.loads(hub("doctor", "--config", config, "--json", status=1).stdout)
+    (database,) = [finding for finding in told["findings"] if finding["key"] == "database"]
+    assert (database["state"], "key does not fit" in database["detail"]) == ("bad", True)
 
 
 def test_a_key_that_others_may_read(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from candor_certs.mtls import client_options
 from candor_certs.names import Role
@@ -29,6 +31,7 @@ from tests.hubs import FEDERATION, MemberClient, RunningHub, enrol, from_rpc, ru
 from tests.patience import PATIENCE_SECONDS
 
 SERVICE = "/candor.v1.HubService/"
+HEALTH = "/grpc.health.v1.Health/"
 
 
 async def refusal(hub: RunningHub, presented: Presented) -> Exception:
@@ -57,6 +60,42 @@ def test_certificates_that_are_not_a_members_are_refused(tmp_path: Path) -> None
     asyncio.run(act())
 
 
+async def health(member: MemberClient, method: str = "Check", service: str = "") -> int:
+    """What the hub's health service says to `member`; raises the typed error."""
+    stub = health_pb2_grpc.HealthStub(member.channel)
+    request = health_pb2.HealthCheckRequest(service=service)
+    try:
+        if method == "Check":
+            return int((await stub.Check(request, timeout=10)).status)
+        return int((await anext(aiter(stub.Watch(request, timeout=10)))).status)
+    except grpc.aio.AioRpcError as error:
+        raise await from_rpc(error) from error
+
+
+def test_health_is_told_to_members_and_to_nobody_else(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            serving = health_pb2.HealthCheckResponse.SERVING
+            for service in ("", "candor.v1.HubService"):
+                assert await health(alpha, service=service) == serving
+            # A stream for each watcher would be a stream for nothing.
+            with pytest.raises(WrongRole):
+                await health(alpha, "Watch")
+            # Without a certificate there is no connection at all.
+            root = hub.root.public_bytes(Encoding.PEM)
+            credentials = grpc.ssl_channel_credentials(root)
+            options = client_options(FEDERATION)
+            async with grpc.aio.secure_channel(hub.address, credentials, options=options) as channel:
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await health_pb2_grpc.HealthStub(channel).Check(
+                        health_pb2.HealthCheckRequest(), timeout=5
+                    )
+            await alpha.close()
+
+    asyncio.run(act())
+
+
 def test_every_method_is_refused_to_the_revoked(tmp_path: Path) -> None:
     async def act() -> None:
         async with running_hub(tmp_path / "hub") as hub:
@@ -73,6 +112,7 @@ def test_every_method_is_refused_to_the_revoked(tmp_path: Path) -> None:
                 lambda: alpha.quota(),
                 lambda: alpha.log_file("shards"),
                 lambda: alpha.put_statement("heartbeat", SignedStatement(b"body", bytes(64))),
+                lambda: health(alpha),
             ]
             assert len(calls) == len(peer.ROLES)
             for call in calls:
@@ -89,7 +129,7 @@ def test_every_method_is_refused_to_the_revoked(tmp_path: Path) -> None:
 
 def test_every_method_of_the_service_has_its_roles() -> None:
     methods = hub_pb2.DESCRIPTOR.services_by_name["HubService"].methods
-    assert set(peer.ROLES) == {SERVICE + method.name for method in methods}
+    assert set(peer.ROLES) == {SERVICE + method.name for method in methods} | {HEALTH + "Check"}
     assert set(peer.ROLES.values()) == {frozenset({Role.NODE})}
 
 

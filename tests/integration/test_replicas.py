@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 
+from candor_hub import enrolment
 from candor_hub.store.replicas import ReplicaRecord
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
@@ -18,6 +19,7 @@ from candor_proto.errors import AlreadyExists, CandorError, DenyListStale, Quota
 from candor_proto.ids import NodeId
 from candor_proto.statements import Lookup
 from candor_wire import codec
+from tests.hub_members import ori_for
 from tests.hubs import QUICK, RunningHub, enrol
 from tests.replicas import TOLD_ONLY, at, listening, replicas, until
 
@@ -169,6 +171,27 @@ def test_the_same_message_handed_to_two_replicas_at_once_is_accepted_once(tmp_pa
             await clients[-1].submit(changed)
 
     play(tmp_path, act, 3)
+
+
+def test_attempts_to_enrol_are_counted_over_all_replicas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrolment, "ATTEMPTS_PER_MINUTE_AND_ADDRESS", 4)
+
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        invitation = await asyncio.to_thread(hubs[0].invite, "alpha", ori_for("alpha"))
+        outcomes = list[str]()
+        for number in range(7):
+            try:
+                await enrol(hubs[number % 2], "alpha", ori_for("bravo"), invitation=invitation)
+            except CandorError as error:
+                outcomes.append(error.code)
+        assert outcomes == ["invitation_invalid"] * 4 + ["quota_spent"] * 3
+        for hub in hubs:
+            hub.clock.advance(minutes=2)
+        assert await enrol(hubs[1], "alpha", invitation=invitation)
+
+    play(tmp_path, act)
 
 
 def test_two_streams_at_once_may_both_deliver_and_nothing_is_lost(tmp_path: Path) -> None:

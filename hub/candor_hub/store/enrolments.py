@@ -7,7 +7,7 @@ from datetime import datetime
 
 from candor_hub.driver import Connection, sa
 from candor_hub.store.members import optional_time
-from candor_hub.tables import invitations
+from candor_hub.tables import enrolment_attempts, invitations
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import Digest, NodeId, Ori
 
@@ -66,6 +66,20 @@ class Enrolments:
             sa.update(invitations)
             .where(invitations.c.token_digest == token.value)
             .values(used_at=to_milliseconds(now), used_digest=request.value, serial=f"{serial:x}")
+        )
+
+    def attempts(self, address: str, since: datetime) -> tuple[int, int]:
+        """How many attempts there were since then, from this address and from all; older ones are dropped."""
+        attempts = enrolment_attempts.c
+        self._connection.execute(sa.delete(enrolment_attempts).where(attempts.at <= to_milliseconds(since)))
+        own = sa.func.count().filter(attempts.address == address)
+        counts = self._connection.execute(sa.select(own, sa.func.count()).select_from(enrolment_attempts))
+        row = counts.one()
+        return int(row[0]), int(row[1])
+
+    def add_attempt(self, address: str, now: datetime) -> None:
+        self._connection.execute(
+            sa.insert(enrolment_attempts).values(address=address, at=to_milliseconds(now))
         )
 
     def drop_expired(self, before: datetime) -> int:

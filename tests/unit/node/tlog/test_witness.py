@@ -492,7 +492,7 @@ def test_a_restored_node_cosigns_with_new_keys_what_it_reads(tmp_path: Path) -> 
         await reader.follower.follow()
         log.grow(2)
         await witness.add_checkpoint(asked(log, log.size - 2))
-        await reader.store.run(witness_store.forget)
+        await reader.store.run(witness_store.retire)
         witness = await with_keys(reader)
         after = await reader.store.run(witness_store.keys)
         assert before is not None
