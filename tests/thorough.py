@@ -1,4 +1,4 @@
-"""How much of what is exhaustive is done: a fixed sample in `make test`, all in `make campaign NAME=thorough`.
+"""How much of what is exhaustive is done: a sample in `make test`, all in `make campaign NAME=thorough`.
 
 for at in sampled(range(len(octets)), 150, "a checkpoint"):
 @settings(max_examples=examples(40, thorough=400))
