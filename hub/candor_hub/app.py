@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2_grpc
 from candor_certs.mtls import enrolment_options, rotating_server_credentials, server_options
 from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
+from candor_hub.backups import Backups
 from candor_hub.clock import Clock, SystemClock
 from candor_hub.config import Config
 from candor_hub.courier import Courier
@@ -34,7 +35,7 @@ from candor_hub.intake import Intake
 from candor_hub.issued import Issued
 from candor_hub.keys import TLS, HubKeys, renew
 from candor_hub.mailbox import MailboxKeeper
-from candor_hub.metrics import HubMetrics
+from candor_hub.metrics import SPANS, HubMetrics
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
 from candor_hub.places import log_files, segment_files
 from candor_hub.relay import Relay
@@ -50,6 +51,7 @@ from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
 from candor_hub.watched import Watched
 from candor_proto.errors import CandorError, ConfigInvalid
+from candor_watch.traces import Traces, nothing
 from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
 
 if TYPE_CHECKING:
@@ -124,7 +126,9 @@ class Hub:
         self.watch.on_changed(self.warden.round)
         shared = None if server is None else self.replica.name
         self.courier = Courier(self.streams, self.mailbox, self.clock, timing, shared)
-        self.counters = HubMetrics()
+        endpoint = config.traces_endpoint
+        self.traces = Traces("candor-hub", SPANS, endpoint=endpoint) if endpoint else None
+        self.counters = HubMetrics(self.traces.span if self.traces else nothing)
         self.intake = Intake(self.relay, self.clock, self.courier.accepted, self.counters)
         self.attachments = Attachments(
             self.streams,
@@ -247,6 +251,7 @@ class Hub:
             self.replica.write,
             self.replica.watch,
             self._maintain,
+            Backups(self.config, self._store, self.clock).run,
         )
         self._tasks = [asyncio.create_task(work()) for work in works]
         if self.listener is not None:
@@ -268,6 +273,8 @@ class Hub:
         await self.log.close()
         await self.replica.close()
         await asyncio.to_thread(self._store.close)
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
         if self._servers:
             log.info("stopped")
 

@@ -17,7 +17,9 @@ from typing import Any
 
 import rich_click as click
 
+from candor_hub.backup_cli import backup_group, restore
 from candor_hub.log_cli import log_group
+from candor_hub.moving_cli import migrate_store
 from candor_hub.office import Office as _Office
 from candor_hub.office import load as _load
 from candor_hub.office import now as _now
@@ -156,6 +158,9 @@ def run(config_file: Path | None, as_json: bool) -> None:
                                 the enrolment port
       log_certificate           PEM file with another certificate for it; default: the hub's own
       log_key                   PEM file with the key of that certificate
+      backup_folder             where backups go while the hub runs; default: none are made
+      backup_interval_minutes   how often; default: 5
+      backup_keep               how many databases are kept there; default: 12
       data                      folder of database, keys, segments, log; default: the file's folder
       issuing                   folder of the issuing authority; default: authority/issuing
       database_url              postgresql://user@host:5432/name, several hosts divided by commas;
@@ -394,7 +399,10 @@ def doctor(deep: bool, strict: bool, config_file: Path | None, as_json: bool) ->
 
 
 cli.add_command(log_group)
+cli.add_command(backup_group)
+cli.add_command(restore)
 cli.add_command(succession_group)
+cli.add_command(migrate_store)
 
 
 def _print(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:

@@ -58,6 +58,10 @@ class Config:
     quota: Quota = field(default_factory=Quota)
     new_member_wait: timedelta = timedelta(hours=24)
     nodes: int = 1_000
+    # Without a folder nothing is backed up but by command.
+    backup_folder: Path | None = None
+    backup_interval: timedelta = timedelta(minutes=5)
+    backup_keep: int = 12
     # Empty: nothing listens there.
     metrics_address: str = ""
     # Whether somebody asked for that very address: then it must be had.
@@ -152,6 +156,9 @@ def load_config(path: Path) -> Config:
         log_address=log_address,
         log_certificate=folder / settings.log_certificate if settings.log_certificate else None,
         log_key=folder / settings.log_key if settings.log_key else None,
+        backup_folder=folder / settings.backup_folder if settings.backup_folder else None,
+        backup_interval=timedelta(minutes=settings.backup_interval_minutes),
+        backup_keep=settings.backup_keep,
         public_address=settings.public_address or settings.address,
         public_enrolment_address=settings.public_enrolment_address or settings.enrolment_address,
         database_url=secret_url or settings.database_url,
@@ -273,6 +280,9 @@ class _Settings(BaseSettings):
     log_address: _OptionalListen = ""
     log_certificate: Path | None = None
     log_key: Path | None = None
+    backup_folder: Path | None = None
+    backup_interval_minutes: float = Field(default=5, ge=0.05, le=24 * 60)
+    backup_keep: int = Field(default=12, ge=1, le=10_000)
     database_url: Annotated[str, _checked(check_database_url)] = ""
     database_password_file: Path | None = None
     segments_url: Annotated[str, Field(pattern="^$|^s3://[^?@]+$")] = ""
@@ -305,6 +315,9 @@ SETTINGS = {
     "data": "folder of database, keys, segments and log; default: the file's folder",
     "issuing": "folder of the issuing authority; default: authority/issuing",
     "log_address": "where anybody reads the log, over HTTPS; default: the port after the enrolment port",
+    "backup_folder": "where backups go while the hub runs; default: none are made (embedded database only)",
+    "backup_interval_minutes": "how often; default: 5",
+    "backup_keep": "how many databases are kept there; default: 12",
     "log_certificate": "PEM file with another certificate for it; default: the hub's own",
     "log_key": "PEM file with the key of that certificate",
     "database_url": "postgresql://user@host:5432/name; default: an encrypted SQLite file in the data folder",

@@ -21,7 +21,6 @@ from prometheus_client import Counter, Histogram
 from candor_certs.lifetime import Standing as CertificateStanding
 from candor_certs.lifetime import judge
 from candor_hub.keys import HubKeys
-from candor_hub.observer import Nobody
 from candor_hub.peer import ROLES
 from candor_hub.store import Store
 from candor_hub.store.standing import LogStanding, MailboxStanding, MemberStanding
@@ -33,6 +32,7 @@ from candor_watch import metrics
 from candor_watch.backups import Backups, read_backups
 from candor_watch.listener import Readiness
 from candor_watch.metrics import MAX_LABELS, Gauge, Read
+from candor_watch.traces import Span, nothing
 from candor_wire.limits import MAX_MAILBOX_ROWS_PER_RECIPIENT
 
 PREFIX = "candor_hub"
@@ -45,6 +45,8 @@ SIXTEENTHS = 16
 _CODES = frozenset(
     kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CandorError)
 )
+# What is traced: calls by their method, and the transactions that accept envelopes.
+SPANS = frozenset({*ROLES, ENROL, "accept"})
 _METHODS = {method: method.rpartition("/")[2] for method in (*ROLES, ENROL)}
 
 
@@ -84,7 +86,9 @@ class Readings:
 class HubMetrics:
     """An `Observer` that counts, and a registry. Counters are safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, span: Span = nothing) -> None:
+        """`span` begins what is traced (`candor_watch.traces`)."""
+        self._span = span
         self.registry = metrics.registry(PREFIX, quiet=False)
         self._read = Read()
         self.registry.register(self._read)
@@ -128,8 +132,8 @@ class HubMetrics:
             self._database_errors.inc()
 
     def span(self, name: str) -> Callable[[], None]:
-        """Metrics have no spans; `traces` has."""
-        return Nobody().span(name)
+        """Something begins that may be traced."""
+        return self._span(name)
 
     # --- what is read --------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from candor_certs.lifetime import Standing, judge
@@ -119,7 +119,7 @@ def _stored(seen: Seen, stored: Readings) -> list[Gauge]:
 
 
 def _queue(name: str, queue: Queue, now: datetime) -> list[Gauge]:
-    waits = now - queue.since if queue.since and queue.stuck else None
+    waits: timedelta | None = now - queue.since if queue.since and queue.stuck else None
     return [
         Gauge.one(f"{PREFIX}_{name}_stuck", "Messages that wait for more than five minutes.", queue.stuck),
         Gauge.one(

@@ -241,7 +241,8 @@ def _restore_pair(
     now: datetime,
     places: Sequence[Place],
 ) -> Restored:
-    """Records and keys as two databases of one snapshot (`pair`), as version 0.1 wrote them."""
+    """Records and keys as two databases of one snapshot (`pair`), as they were written before pages were
+    copied."""
     note = _of_pair(folder, keys[-1], unfinished, key, now)
     with _open(unfinished, key) as db:
         written_at = backup_keys.read_note(db, "main").written_at

@@ -114,6 +114,7 @@ async def scene(folder: Path, agencies: int = 2, wait_seconds: float = 1.0) -> A
         quota_weak_elements=PLENTY,
         quota_match_elements=PLENTY,
         quota_code_elements=PLENTY,
+        fresh=True,  # the shim records files from their first octet on
     ) as fed:
         instead(fed.hub.hub.relay, "_quota", NO_LIMIT)
         history = History()

@@ -175,7 +175,7 @@ def test_two_hubs_show_two_logs_and_the_second_one_is_refused(tmp_path: Path) ->
         alpha, bravo, _ = fed.nodes
         await witnessed_by_all(fed)
         view = await alpha.follower.follow()
-        async with federation(tmp_path / "other", 3, clock=clock) as other:
+        async with federation(tmp_path / "other", 3, clock=clock, fresh=True) as other:
             instead(alpha.follower.files, "get", other.nodes[0].hub.get_log)
             with pytest.raises(Exception, match=r"signature|does not verify"):
                 await alpha.follower.follow()

@@ -25,6 +25,7 @@ from tests.federation import NAMES, OFFICER, Federation, federation, question
 from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 from tools.recording import (
+    Finding,
     Frame,
     Recorder,
     RecordingServerInterceptor,
@@ -144,10 +145,12 @@ async def owner_keys(fed: Federation, node: Node) -> tuple[dict[KeyClass, oprf.K
 def test_a_hit_a_miss_and_a_malformed_answer_pass_alike_and_name_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story() -> None:
-        tape = Tape(tmp_path)
+    async def story(folder: Path) -> list[Finding]:
+        """What was found of needles of four digits; everything else is asserted."""
+        folder.mkdir()
+        tape, by_chance = Tape(folder), list[Finding]()
         async with federation(
-            tmp_path / "fed",
+            folder / "fed",
             AGENCIES,
             hub_interceptors=[RecordingServerInterceptor(tape.recorders["hub"])],
             node_channel=tape.channel,
@@ -189,14 +192,19 @@ def test_a_hit_a_miss_and_a_malformed_answer_pass_alike_and_name_nobody(
             for view, person in ((hit, OFFICER), (miss, STRANGER), (aimed, AIMED_AT)):
                 fields = {f"field {key}": value.encode() for key, value in person.items() if len(value) > 3}
                 never, tags = await secrets_of(fed, view)
-                # Four digits stand by chance in a long recording, not in the messages of three lookups.
+                # Four digits stand by chance in a long recording, seldom in the messages of three lookups.
                 short = {name: value for name, value in fields.items() if len(value) < 6}
                 long = {name: value for name, value in fields.items() if len(value) >= 6}
                 assert search(everything, {**never, **long}) == []
-                assert search(lookups, {**tags, **short}) == []
+                assert search(lookups, tags) == []
+                by_chance += search(lookups, short)
             assert_the_search_bites(lookups, await secrets_of(fed, hit))
+        return by_chance
 
-    asyncio.run(story())
+    found = asyncio.run(story(tmp_path / "once"))
+    if found:  # the base64 of some signature may hold four digits; what leaks stands there each time
+        found = asyncio.run(story(tmp_path / "again"))
+    assert found == []
 
 
 async def file_malformed(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,13 +101,25 @@ class Scene:
         """Start the hub, have join whoever has not joined, start the nodes; wait until all are attached."""
         self._start("hub", self.hub, "candor-hub", "run", "--config", self.hub_file)
         self._running["hub"].ready()
+        self.begin_nodes()
+
+    def begin_nodes(self) -> None:
+        """As `begin`, with a hub that runs already."""
         for name in self.nodes:
             if not self.node_file(name).exists():
                 self._join(name)
             self._start(name, self.nodes[name], "candor-node", "run", "--config", self.node_file(name))
         for name in self.nodes:
             self._running[name].ready()
-        until(self._all_held, "everybody holds everybody's index")
+        until(self.all_held, "everybody holds everybody's index")
+
+    def replace_node(self, name: str, version: Version) -> None:
+        """Stop a node and start it as another version, on the same folder."""
+        self.stop(name)
+        self.nodes[name] = version
+        self._start(name, version, "candor-node", "run", "--config", self.node_file(name))
+        self._running[name].ready()
+        until(self.all_held, "everybody holds everybody's index")
 
     def _start(self, name: str, version: Version, *words: object) -> None:
         program, *rest = words
@@ -120,7 +132,8 @@ class Scene:
         )
         self.node_says(name, "join", invitation, "--fingerprint", said["fingerprint"])
 
-    def _all_held(self) -> bool:
+    def all_held(self) -> bool:
+        """Whether every node is attached and holds every index."""
         for name in self.nodes:
             said = self.node_says(name, "status")
             members = {member["node"] for member in said["members"] if member["index_held"]}
@@ -146,7 +159,7 @@ class Scene:
             table.write_bytes(csv_bytes([row]))
             assert self.node_says(name, "import", table)["new"] == 1
             self.node_says(name, "publish")
-        until(self._all_held, "the indexes with the records")
+        until(self.all_held, "the indexes with the records")
 
     def exchange(self, case: str) -> None:
         """Each node asks about the other's officer, finds it, sends for the record and opens it."""

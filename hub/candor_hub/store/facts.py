@@ -5,6 +5,10 @@ from __future__ import annotations
 from candor_hub.driver import Connection, sa
 from candor_hub.tables import meta, metadata
 
+FEDERATION = "federation"
+# Of a database that another one has taken the place of: which, and when. Of that one, until it is finished:
+# since when.
+MOVED, MOVING = "moved", "moving"
 # Of the schema, whoever's database it is (`candor_hub.migrations`).
 SCHEMA_FACTS = ("schema", "oldest_schema")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from candor_hub.driver import Connection, sa
+from candor_hub.driver import Connection, RowMapping, sa
 from candor_hub.tables import segments
 from candor_proto.canonical import to_milliseconds
 from candor_proto.ids import Digest, NodeId
@@ -37,20 +37,18 @@ class Segments:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def all(self) -> list[SegmentRecord]:
+        """Every one, in the order of the addresses."""
+        rows = self._connection.execute(sa.select(segments).order_by(segments.c.address)).mappings()
+        return list(map(_record, rows))
+
     def find(self, addresses: Iterable[Digest]) -> dict[Digest, SegmentRecord]:
         """Those of the addresses that are stored."""
         found: dict[Digest, SegmentRecord] = {}
         for batch in _batches(addresses):
             query = sa.select(segments).where(segments.c.address.in_(batch))
             for row in self._connection.execute(query).mappings():
-                record = SegmentRecord(
-                    Digest(row["address"]),
-                    NodeId(row["node"]),
-                    row["epoch"],
-                    row["number"],
-                    row["octets"],
-                    row["stored_as"],
-                )
+                record = _record(row)
                 found[record.address] = record
         return found
 
@@ -111,6 +109,17 @@ class Segments:
         """Those of the names, of objects, that are a segment's."""
         query = sa.select(segments.c.stored_as).where(segments.c.stored_as.in_(list(names)))
         return set(self._connection.execute(query).scalars())
+
+
+def _record(row: RowMapping) -> SegmentRecord:
+    return SegmentRecord(
+        Digest(row["address"]),
+        NodeId(row["node"]),
+        row["epoch"],
+        row["number"],
+        row["octets"],
+        row["stored_as"],
+    )
 
 
 def _batches(addresses: Iterable[Digest]) -> list[list[bytes]]:

@@ -285,7 +285,7 @@ Store.open(sys.argv[1], bytes(range(32)), "demo.example", upgrade=True).close()
 
 
 def test_a_kill_in_the_middle_leaves_the_old_schema_or_the_new_one(tmp_path: Path) -> None:
-    """In the middle of the steps; `tests.campaign migrations` kills at every statement."""
+    """In the middle of the steps."""
     for number, at in enumerate((60,)):
         folder = tmp_path / str(number)
         folder.mkdir()
