@@ -132,13 +132,13 @@ def _database(config: Config) -> Finding:
 def _certificates(keys: HubKeys, now: datetime) -> list[Finding]:
     restart = "Start candor-hub, or restart it: it renews what is due."
     return [
-        _certificate("hub certificate", keys.tls.chain[0], now, restart),
+        *(_certificate("hub certificate", tls.chain[0], now, restart) for tls in (keys.own_tls,) if tls),
         _certificate("directory certificate", keys.directory_chain[0], now, restart),
         _certificate(
             "issuing authority",
             keys.authority.certificate,
             now,
-            "Make a new one with `candor-certs issuing create` and name its folder in `issuing`.",
+            "Make a new one with `candor-certs issuing create`, then `candor-hub issuing adopt FOLDER`.",
         ),
         _certificate("root", keys.root, now, "A new root means a new federation: plan the move."),
     ]

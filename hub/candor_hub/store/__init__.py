@@ -32,6 +32,7 @@ from candor_hub.driver import (
     writing,
 )
 from candor_hub.migrations import check_schema, migrate
+from candor_hub.store.authorities import Authorities
 from candor_hub.store.certificates import Certificates
 from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
@@ -68,6 +69,7 @@ class Transaction:
     facts: Facts
     members: Members
     certificates: Certificates
+    authorities: Authorities
     enrolments: Enrolments
     directories: Directories
     segments: Segments
@@ -90,6 +92,7 @@ class Transaction:
             Facts(connection),
             Members(connection),
             Certificates(connection),
+            Authorities(connection),
             Enrolments(connection),
             Directories(connection),
             Segments(connection),
