@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,3 +57,33 @@ def write(folder: Path, state: BackupState) -> None:
         os.replace(beside, folder / FILE)
     except OSError:
         beside.unlink(missing_ok=True)
+
+
+def note_backup(folder: Path, now: datetime, target: str, octets: int) -> None:
+    """A backup was written and read again."""
+    known = read(folder)
+    write(
+        folder,
+        replace(
+            known,
+            verified_at=moment(now),
+            target=target,
+            octets=octets,
+            sequence=known.sequence + 1,
+            failed_at="",
+            failure="",
+        ),
+    )
+
+
+def note_failure(folder: Path, now: datetime, failure: str) -> None:
+    """A backup failed."""
+    write(folder, replace(read(folder), failed_at=moment(now), failure=failure))
+
+
+def note_drill(folder: Path, now: datetime, seconds: float, failure: str) -> None:
+    """A restore was tried."""
+    write(
+        folder,
+        replace(read(folder), drilled_at=moment(now), drill_seconds=seconds, drill_failure=failure),
+    )

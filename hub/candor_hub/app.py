@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 
 import grpc
 import structlog
+from grpc_health.v1 import health_pb2_grpc
 
 from candor_certs.mtls import enrolment_options, rotating_server_credentials, server_options
 from candor_hub.attach import Attachments
+from candor_hub.backups import Backups
 from candor_hub.clock import Clock, SystemClock
 from candor_hub.config import Config
 from candor_hub.courier import Courier
@@ -33,12 +35,12 @@ from candor_hub.issued import Issued
 from candor_hub.key_keeper import KeyKeeper
 from candor_hub.keys import TLS
 from candor_hub.mailbox import MailboxKeeper
+from candor_hub.metrics import SPANS, HubMetrics
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
-from candor_hub.places import log_files
+from candor_hub.places import log_files, segment_files
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
 from candor_hub.replica import Replica
-from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
 from candor_hub.store.notices import Channel, mail_channel
 from candor_hub.store.sessions import Listener, SessionLease
@@ -47,7 +49,9 @@ from candor_hub.tlog.hub_log import HubLog
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
+from candor_hub.watched import Watched
 from candor_proto.errors import CandorError, ConfigInvalid
+from candor_watch.traces import Traces, nothing
 from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
 
 if TYPE_CHECKING:
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAINTENANCE_SECONDS = 60.0
+# Objects that a crash has left without a row are looked for so often.
+SWEEP_EVERY = timedelta(days=1)
 STOP_GRACE_SECONDS = 5.0
 # So long after a lookup has expired may a heartbeat still be about it.
 REQUESTS_KEPT = timedelta(days=1)
@@ -69,6 +75,7 @@ class Ports:
     hub: int
     enrolment: int
     log: int
+    metrics: int = 0
 
 
 class Hub:
@@ -91,7 +98,7 @@ class Hub:
         self._store = open_store(config, upgrade=True)
         timing = timing or Timing()
         try:
-            keys = open_keys(config, self._store)
+            keys = open_keys(config, self._store, self.clock.now())
             self.key_keeper = KeyKeeper(self._store, keys, self.clock, timing.poll_seconds)
         except BaseException:
             self._store.close()
@@ -101,7 +108,7 @@ class Hub:
         self.replica = Replica(self._store, self.streams, self.clock, timing, version())
         self.directory = DirectoryKeeper(self._store, self.keys, self.replica.vouched_at)
         self.enrolment = Enrolment(config, self._store, self.keys, self.directory)
-        self.index = Index(self._store, SegmentFiles(config.segments), self.directory, config.federation)
+        self.index = Index(self._store, segment_files(config, self._store), self.directory, config.federation)
         self.mailbox = MailboxKeeper(self._store)
         self.relay = Relay(self._store, config.quota)
         self.renewal = Renewal(self._store, self.keys)
@@ -121,7 +128,10 @@ class Hub:
         self.watch.on_changed(self.warden.round)
         shared = None if server is None else self.replica.name
         self.courier = Courier(self.streams, self.mailbox, self.clock, timing, shared)
-        self.intake = Intake(self.relay, self.clock, self.courier.accepted)
+        endpoint = config.traces_endpoint
+        self.traces = Traces("candor-hub", SPANS, endpoint=endpoint) if endpoint else None
+        self.counters = HubMetrics(self.traces.span if self.traces else nothing)
+        self.intake = Intake(self.relay, self.clock, self.courier.accepted, self.counters)
         self.attachments = Attachments(
             self.streams,
             self.watch,
@@ -135,6 +145,17 @@ class Hub:
             self.log.attached,
         )
         self.listener = None if server is None else Listener(server, self._heard())
+        self.watched = Watched(
+            config,
+            self._store,
+            self.keys,
+            self.streams,
+            self.watch,
+            self.log,
+            self.clock,
+            self.counters,
+        )
+        self._swept_at = self.clock.now()
         self.ports = Ports(0, 0, 0)
         self.log_server: LogServer | None = None
         self._servers: list[grpc.aio.Server] = []
@@ -157,9 +178,11 @@ class Hub:
             admit_anybody, self.config.enrolment_address, require_client=False
         )
         log_port = await self._serve_log()
-        self.ports = Ports(hub_port, enrolment_port, log_port)
+        metrics_port = await self.watched.start()
+        self.ports = Ports(hub_port, enrolment_port, log_port, metrics_port)
         self._announce()
         hub_pb2_grpc.add_HubServiceServicer_to_server(self.servicer(), hub_server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.watched.grpc, hub_server)
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
             EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock, self.log), enrolment_server
         )
@@ -167,12 +190,14 @@ class Hub:
             await server.start()
             self._servers.append(server)
         self.work()
+        self._tasks.append(asyncio.create_task(self.watched.run()))
         log.info(
             "started",
             federation=str(self.config.federation),
             hub_port=hub_port,
             enrolment_port=enrolment_port,
             log_port=log_port,
+            metrics_port=metrics_port,
         )
 
     # What `start` is made of besides listening: whoever brings calls here in another way uses these.
@@ -223,6 +248,7 @@ class Hub:
             self.replica.watch,
             self._maintain,
             lambda: self.key_keeper.run(self._renew, self._show_log_certificate),
+            Backups(self.config, self._store, self.clock).run,
         )
         self._tasks = [asyncio.create_task(work()) for work in works]
         if self.listener is not None:
@@ -230,6 +256,8 @@ class Hub:
 
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Let calls finish, end streams, close the database."""
+        self.watched.health.stopping = True
+        await self.watched.stop()
         self.streams.stop()
         if self.log_server is not None:
             await self.log_server.stop()
@@ -242,6 +270,8 @@ class Hub:
         await self.log.close()
         await self.replica.close()
         await asyncio.to_thread(self._store.close)
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
         if self._servers:
             log.info("stopped")
 
@@ -249,6 +279,9 @@ class Hub:
         """What is due now and then: expired rows, unnamed segments, renewals, who was seen."""
         now = self.clock.now()
         expired, segments = self.mailbox.forget(now), self.index.collect_garbage(now)
+        if now >= self._swept_at + SWEEP_EVERY or now < self._swept_at:
+            self.index.sweep(now)
+            self._swept_at = now
         with self._store.write() as tx:
             tx.members.set_seen(self.streams.nodes, now)
             tx.enrolments.drop_expired(now - FORGOTTEN_AFTER)
@@ -285,7 +318,7 @@ class Hub:
     def _server(self, admit: Admit, address: str, *, require_client: bool) -> tuple[grpc.aio.Server, int]:
         _check_bindable(address)
         server = grpc.aio.server(
-            interceptors=[*self._interceptors, Gatekeeper(admit)],
+            interceptors=[*self._interceptors, Gatekeeper(admit, self.counters)],
             options=server_options(self.config.nodes) if require_client else enrolment_options(),
         )
         credentials = rotating_server_credentials(self.tls, [self.keys().root], require_client)

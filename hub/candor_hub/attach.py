@@ -84,8 +84,10 @@ class Attachments:
         node: NodeId,
         identity: PeerIdentity,
         snapshot: Snapshot,
+        version: str = "",
     ) -> None:
-        """Serve one stream until the node ends it; `snapshot` is the directory the call was admitted by.
+        """Serve one stream until the node ends it; `snapshot` is the directory the call was admitted by,
+        `version` the node's software as it says ("": it does not).
 
         Raises ClockWrong, MalformedMessage, LimitExceeded, MemberSuspended, CertificateRevoked, Expired,
         AlreadyExists (a newer stream of the node) or Unreachable (the hub is stopping).
@@ -99,6 +101,7 @@ class Attachments:
         now = self._clock.now()
         check_clock(hello.node_time, now)
         session = self._streams.open(node, identity)
+        session.version = version
         self._warden.welcome(session)
         tasks: list[asyncio.Task[None] | asyncio.Task[bool]] = []
         try:

@@ -83,6 +83,19 @@ def load_authority(
     return authority
 
 
+def guess_in_use(vault: Vault) -> AuthorityRecord | None:
+    """The newest authority with a key in the vault, for when the database cannot be asked; None for none."""
+    from candor_certs.folders import parse_issuing
+
+    found = [parse_issuing(vault.get(name) or b"", vault.place(name)) for name in vault.names(_START)]
+    newest = max((each.certificate for each in found), key=lambda one: one.not_valid_before_utc, default=None)
+    if newest is None:
+        return None
+    return AuthorityRecord(
+        newest.serial_number, newest.public_bytes(Encoding.DER), newest.not_valid_before_utc
+    )
+
+
 def _certificate(record: AuthorityRecord) -> x509.Certificate:
     return x509.load_der_x509_certificate(record.der)
 

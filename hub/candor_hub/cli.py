@@ -17,8 +17,10 @@ from typing import Any
 
 import rich_click as click
 
+from candor_hub.backup_cli import backup_group, restore
 from candor_hub.certificate_cli import certificates, deny, issuing, readmit
 from candor_hub.log_cli import log_group
+from candor_hub.moving_cli import migrate_store
 from candor_hub.office import Office as _Office
 from candor_hub.office import load as _load
 from candor_hub.office import now as _now
@@ -30,7 +32,6 @@ from candor_proto.ids import FederationName, NodeId, Ori
 from candor_watch.uncaught import tell_shortly
 
 EXIT_ERROR = 2
-EXIT_UNHEALTHY = 1
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -158,11 +159,16 @@ def run(config_file: Path | None, as_json: bool) -> None:
                                 the enrolment port
       log_certificate           PEM file with another certificate for it; default: the hub's own
       log_key                   PEM file with the key of that certificate
+      backup_folder             where backups go while the hub runs; default: none are made
+      backup_interval_minutes   how often; default: 5
+      backup_keep               how many databases are kept there; default: 12
       data                      folder of database, keys, segments, log; default: the file's folder
       issuing                   folder of the issuing authority; default: authority/issuing
       database_url              postgresql://user@host:5432/name, several hosts divided by commas;
                                 default: encrypted SQLite in the data folder
       database_password_file    file with the password of that user, if it has one
+      segments_url              s3://bucket/prefix for index segments (extra s3); default: in the
+                                folder or the database
       new_member_wait_hours     how long a new member's lookups are not answered; default: 24
       nodes                     members to expect, 1-2000; default: 1000
       metrics_address           where metrics and health are read, over HTTP; "off": nowhere;
@@ -328,31 +334,34 @@ def revoke(node: str, config_file: Path | None, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option("--deep", is_flag=True, help="Read a large database whole; takes minutes.")
+@click.option("--strict", is_flag=True, help="Exit status 1 for warnings, and for what is unknown, too.")
 @_config_option
 @_json_option
-def doctor(config_file: Path | None, as_json: bool) -> None:
-    """Check configuration, database, keys and certificates. Exit status 1 if something needs attention."""
-    from candor_certs.service_manager import work_as_owner
+def doctor(deep: bool, strict: bool, config_file: Path | None, as_json: bool) -> None:
+    """Look at everything that the hub needs, from its keys to its members, and say what to do.
+
+    Works whether or not the hub runs, and within 15 seconds. What is looked at stands in docs/doctor.md.
+
+    \b
+    Exit status: 0 nothing is bad · 1 something is · 2 it could not be looked at (settings)
+    """
+    import asyncio
+
     from candor_hub.health import examine
 
-    path = _config_path(config_file)
-    work_as_owner(path.parent)
-    findings = examine(path, _now())
-    if as_json:
-        click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}: {finding.detail}")
-            if finding.remedy:
-                click.echo(f"      {finding.remedy}")
-    if not all(finding.good for finding in findings):
-        sys.exit(EXIT_UNHEALTHY)
+    report = asyncio.run(examine(_config_path(config_file), _now(), deep=deep))
+    _print(report.as_json(), as_json, report.lines())
+    sys.exit(report.exit_status(strict=strict))
 
 
 for command in (issuing, certificates, deny, readmit):
     cli.add_command(command)
 cli.add_command(log_group)
+cli.add_command(backup_group)
+cli.add_command(restore)
 cli.add_command(succession_group)
+cli.add_command(migrate_store)
 
 
 def _print(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:

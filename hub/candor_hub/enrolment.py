@@ -91,7 +91,11 @@ class EnrolmentRequest:
 
 
 class Attempts:
-    """Bounds enrolment attempts by address and in all; one event loop owns it."""
+    """Bounds enrolment attempts by address and in all; one event loop owns it.
+
+    Counted here first, so that a flood of them does not become a flood of transactions; those that pass are
+    counted over all replicas (`Enrolment.check_attempts`).
+    """
 
     def __init__(self) -> None:
         self._all: deque[tuple[datetime, str]] = deque()
@@ -101,9 +105,14 @@ class Attempts:
         while self._all and abs(now - self._all[0][0]) >= _MINUTE:
             self._all.popleft()
         own = sum(1 for _, known in self._all if known == address)
-        if len(self._all) >= ATTEMPTS_PER_MINUTE or own >= ATTEMPTS_PER_MINUTE_AND_ADDRESS:
-            raise QuotaSpent("Too many enrolment attempts.", remedy="Wait a minute and try again.")
+        _check_attempts(own, len(self._all))
         self._all.append((now, address))
+
+
+def _check_attempts(own: int, of_all: int) -> None:
+    """How many there were in the last minute, of this address and of all."""
+    if of_all >= ATTEMPTS_PER_MINUTE or own >= ATTEMPTS_PER_MINUTE_AND_ADDRESS:
+        raise QuotaSpent("Too many enrolment attempts.", remedy="Wait a minute and try again.")
 
 
 def check_clock(node_time: datetime, now: datetime) -> None:
@@ -177,6 +186,14 @@ class Enrolment:
             root_certificate_der=self._keys().root.public_bytes(Encoding.DER),
             node=node,
         )
+
+    def check_attempts(self, address: str, now: datetime) -> None:
+        """Count one attempt over all replicas; raises QuotaSpent when there were too many, StoreUnusable."""
+        if self._store.server is None:
+            return  # `Attempts` has counted all there are
+        with self._store.write() as tx:
+            _check_attempts(*tx.enrolments.attempts(address, now - _MINUTE))
+            tx.enrolments.add_attempt(address, now)
 
     def enrol(self, request: EnrolmentRequest, now: datetime) -> tuple[bytes, ...]:
         """Admit a node; its certificate chain (DER).

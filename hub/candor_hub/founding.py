@@ -136,16 +136,20 @@ def open_store(config: Config, *, upgrade: bool = False) -> Store:
     )
 
 
-def open_keys(config: Config, store: Store) -> keys.HubKeys:
-    """Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid."""
+def open_keys(config: Config, store: Store, now: datetime | None = None) -> keys.HubKeys:
+    """With `now` this process's own TLS key is made if there is none.
+
+    Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
+    """
     with store.read() as tx:
         in_use = tx.authorities.newest()
-    return keys.load_keys(config.keys, vault(config, store), config.issuing, config.federation, in_use)
+    held = vault(config, store)
+    return keys.load_keys(config.keys, held, config.issuing, config.federation, in_use, now)
 
 
 def open_directory(config: Config, store: Store, now: datetime) -> tuple[keys.HubKeys, DirectoryKeeper]:
     """Keys as they are on the disk, and the directory; for commands that run beside the hub."""
-    held = open_keys(config, store)
+    held = open_keys(config, store, now)
     keeper = DirectoryKeeper(store, lambda: held)
     keeper.publish_if_certified_anew(now)
     return held, keeper

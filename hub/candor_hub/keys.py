@@ -104,8 +104,10 @@ def load_keys(
     issuing: Path,
     federation: FederationName,
     in_use: AuthorityRecord | None = None,
+    now: datetime | None = None,
 ) -> HubKeys:
-    """`in_use` is what the database says of the authority; None: the folder `issuing` has it.
+    """`in_use` is what the database says of the authority; None: the folder `issuing` has it. With `now` a
+    TLS key is made if there is none: a replica brings nothing but the database's key.
 
     Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
     """
@@ -120,8 +122,12 @@ def load_keys(
             remedy="Restore both from the same backup.",
         )
     signing_key = SigningKey(key.private_bytes_raw())
-    tls = read_identity(folder / TLS) if (folder / TLS).exists() else None
-    return HubKeys(folder, issuing, vault, authority, tls, signing_key, chain)
+    own: TlsIdentity | None = None
+    if (folder / TLS).exists():
+        own = read_identity(folder / TLS)
+    elif now is not None:
+        own = issue_tls(folder, authority, now)
+    return HubKeys(folder, issuing, vault, authority, own, signing_key, chain)
 
 
 def _directory_chain(vault: Vault, tx: Transaction | None = None) -> tuple[x509.Certificate, ...]:

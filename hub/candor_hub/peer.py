@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ from candor_certs.peer import TLS_VERSION, identity_from_auth_context
 from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.issued import Issued
+from candor_hub.observer import Nobody, Observer
 from candor_hub.warden import check_member
-from candor_proto.errors import CertificateRefused, MalformedMessage, Unreachable, WrongRole
+from candor_proto.errors import CandorError, CertificateRefused, MalformedMessage, Unreachable, WrongRole
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.limits import CALL_DEADLINE_SECONDS, TRANSFER_DEADLINE_SECONDS
@@ -58,6 +60,8 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _HUB + "RenewCertificate": frozenset({Role.NODE}),
     _HUB + "GetLog": frozenset({Role.NODE}),
     _HUB + "PutStatement": frozenset({Role.NODE}),
+    # Whether the hub serves; `Watch` would hold a stream for nothing.
+    "/grpc.health.v1.Health/Check": frozenset({Role.NODE}),
 }
 # How long a call may take on this side; a stream that is held open has no end.
 MAX_SECONDS: Mapping[str, float | None] = {
@@ -161,8 +165,10 @@ def _empty_frame() -> Any:
 class Gatekeeper(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server in `admit`, strict reading, a deadline and the error table."""
 
-    def __init__(self, admit: Admit) -> None:
+    def __init__(self, admit: Admit, observer: Observer | None = None) -> None:
+        """`observer` hears of each call how it ended."""
         self._admit = admit
+        self._observer = observer or Nobody()
 
     async def intercept_service(
         self,
@@ -187,6 +193,8 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             run = _writing(behaviour)
 
         async def guarded(request: Any, context: Context) -> Any:
+            began, code = time.monotonic(), ""
+            end = self._observer.span(method)
             try:
                 await self._admit(method, context)
                 checked = request
@@ -195,11 +203,16 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                 async with asyncio.timeout(MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)):
                     return await run(checked, context)
             except TimeoutError:
+                code = Unreachable.code
                 await _abort(context, method, Unreachable("The call took too long.", remedy="Try again."))
             except grpc.aio.AbortError:
                 raise
             except Exception as error:
+                code = getattr(error, "code", CandorError.code)
                 await _abort(context, method, error)
+            finally:
+                end()
+                self._observer.called(method, code, time.monotonic() - began)
 
         make = {
             (False, False): grpc.unary_unary_rpc_method_handler,

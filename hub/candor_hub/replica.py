@@ -70,7 +70,9 @@ class Replica:
         await self._pulse()
 
     async def close(self) -> None:
-        """Say that this process holds no streams any more; nothing runs when this returns."""
+        """Say that this process holds no streams any more; a second call does nothing."""
+        if self._stopped:
+            return
         self._stopped = True
         try:
             await asyncio.wait_for(self._in(self._thread, self._leave), LEAVE_SECONDS)

@@ -22,6 +22,7 @@ from candor_hub.uploads import Uploads
 from candor_proto.canonical import from_milliseconds
 from candor_proto.ids import NodeId, Ori
 from candor_proto.signing import SignedStatement, VerifyingKey
+from candor_watch.versions import METADATA_KEY, of_agent, own_version
 from candor_wire import codec, log_codec
 from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc, hub_pb2, hub_pb2_grpc
 
@@ -58,8 +59,11 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self, request_iterator: Any, context: Any
     ) -> None:
         who = caller()
-
-        await self._attachments.run(request_iterator, context.write, who.node, who.identity, who.snapshot)
+        version = of_agent(dict(context.invocation_metadata()).get("user-agent"))
+        await context.send_initial_metadata(((METADATA_KEY, own_version()),))
+        await self._attachments.run(
+            request_iterator, context.write, who.node, who.identity, who.snapshot, version
+        )
 
     async def Submit(self, request: hub_pb2.SubmitRequest, context: Any) -> hub_pb2.SubmitResponse:
         who = caller()
@@ -165,7 +169,9 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
     ) -> enrolment_pb2.EnrolResponse:
         now = self._clock.now()
         # The address without its port, which every connection has anew: "ipv4:192.0.2.1:40000".
-        self._attempts.check(context.peer().rpartition(":")[0], now)
+        address = context.peer().rpartition(":")[0]
+        self._attempts.check(address, now)
+        await asyncio.to_thread(self._enrolment.check_attempts, address, now)
         chain = await asyncio.to_thread(
             self._enrolment.enrol,
             EnrolmentRequest(

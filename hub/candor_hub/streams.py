@@ -12,6 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -69,6 +70,8 @@ class Session:
 
     node: NodeId
     identity: PeerIdentity
+    # Of the node's software, as it says itself: for people alone.
+    version: str = ""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     room: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -266,6 +269,10 @@ class Watch:
     def snapshot(self) -> Snapshot:
         """The directory as of the last look; its deny list grows stale with it."""
         return self._directory.known
+
+    def age_seconds(self) -> float:
+        """How old that is, and the deny list with it."""
+        return max(0.0, time.monotonic() - self._directory.known.read_at_seconds)
 
     @property
     def announced(self) -> int:

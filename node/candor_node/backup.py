@@ -37,7 +37,7 @@ from candor_backup import chain, copier, folders
 from candor_backup.changes import GENERATION_OCTETS, Account
 from candor_backup.copying import Copy
 from candor_backup.known import Known
-from candor_node import backup_keys, ledger
+from candor_node import backup_keys, ledger, schema
 from candor_node.backup_keys import KEYS, Note
 from candor_node.desk_migrations import key_tables
 from candor_node.driver import Database, DatabaseError, explain, open_unchanging
@@ -310,6 +310,7 @@ def tidy(store: Store, node: NodeId, now: datetime) -> int:
     destroyed, cut = store.run_sync(
         lambda db: db.execute("SELECT number, cut FROM key_destructions").fetchone()
     )
+    schema.tidy_copies(store.path, destroyed, now)
     if destroyed != cut and store.checkpoint():
         store.run_sync(lambda db: db.execute("UPDATE key_destructions SET cut = ?", [destroyed]))
     anew = 0

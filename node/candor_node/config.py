@@ -29,7 +29,7 @@ from candor_proto.ids import FederationName, NodeId, Ori, Purpose
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 from candor_proto.signing import VerifyingKey
 from candor_proto.tlog.policy import Policy, parse_policy
-from candor_watch.addresses import check_metrics_address, check_traces_endpoint, split_address
+from candor_watch.addresses import check_metrics_address, split_address
 
 FILE_NAME = "node.toml"
 ENVIRONMENT_PREFIX = "CANDOR_NODE_"
@@ -102,8 +102,6 @@ class NodeConfig(BaseSettings):
     metrics_address: str = ""
     metrics_allow_remote: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    # OTLP collector for traces; empty: none are made.
-    traces_endpoint: str = ""
 
     quota_elements: int = Field(40_000, ge=0)
     quota_weak_elements: int = Field(10_000, ge=0)
@@ -161,11 +159,6 @@ class NodeConfig(BaseSettings):
     @classmethod
     def _metrics_address(cls, value: str) -> str:
         return _passed(split_address, value)
-
-    @field_validator("traces_endpoint")
-    @classmethod
-    def _traces_endpoint(cls, value: str) -> str:
-        return _passed(check_traces_endpoint, value)
 
     @model_validator(mode="after")
     def _metrics_stay_here(self) -> Self:

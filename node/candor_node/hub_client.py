@@ -40,6 +40,7 @@ from candor_proto.ids import Digest, FederationName
 from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Left
+from candor_watch.versions import METADATA_KEY, checked, user_agent
 from candor_wire import codec, limits, log_codec
 from candor_wire.codec import (
     Cosign,
@@ -121,10 +122,16 @@ class HubClient:
         self._mail: StreamMail | None = None
         # When the hub welcomed the stream that was laid last (loop time, seconds).
         self.welcomed_at: float | None = None
+        # As it said last; "" for one that does not say.
+        self.hub_version = ""
 
         def dial(shown: TlsIdentity) -> grpc.aio.Channel:
             credentials = mtls.channel_credentials(shown.key, shown.chain, roots)
-            options = [*mtls.client_options(federation), *channel_options(proxy)]
+            options = [
+                *mtls.client_options(federation),
+                *channel_options(proxy),
+                ("grpc.primary_user_agent", user_agent()),
+            ]
             return grpc.aio.secure_channel(address, credentials, options=options)
 
         self.line = Line(identity, dial, wrap_channel)
@@ -237,6 +244,11 @@ class HubClient:
         codec.refuse_unknown_fields(response)
         return codec.read_chain(list(response.certificate_chain))
 
+    async def _note_version(self, call: Any) -> None:
+        """The hub says in its metadata which version it is; one that says nothing says nothing."""
+        told = dict(_pairs(await call.initial_metadata()))
+        self.hub_version = checked(told.get(METADATA_KEY)) or self.hub_version
+
     async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
         try:
             with self.line.in_use():
@@ -288,6 +300,7 @@ class HubClient:
                 raise MalformedMessage("The hub did not begin with a welcome.")
             check_clock(self._clock.now(), welcome.hub_time)
             self.welcomed_at = asyncio.get_running_loop().time()
+            await self._note_version(call)
             handler.attached(welcome)
             mail = self._mail = StreamMail(call.write, handler.deliver, handler.cosign)
             tasks = [
@@ -350,6 +363,7 @@ class HubClient:
             call.cancel()
         if not isinstance(welcome, Welcome):
             raise MalformedMessage("The hub did not begin with a welcome.")
+        await self._note_version(call)
         check_clock(self._clock.now(), welcome.hub_time)
         return welcome.hub_time
 

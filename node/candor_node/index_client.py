@@ -391,7 +391,7 @@ def _keep_file(path: Path, federation: FederationName, fetched: FetchedDirectory
             beside.write_bytes(octets)
             os.replace(beside, path)
     except OSError as error:
-        log.warning("the directory's file could not be written", reason=error.strerror)
+        log.warning("the directory's file could not be written", exc_info=error)
 
 
 def kept_folder(folder: Path) -> Path:

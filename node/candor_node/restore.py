@@ -23,15 +23,18 @@ from pathlib import Path
 
 from candor_backup import chain, folders
 from candor_backup.chain import Chain
-from candor_node import backup, backup_keys, filings, history, ledger, publisher, recalls
+from candor_node import backup, backup_keys, filings, ledger, rollback
 from candor_node.backup_keys import KEYS, Note
 from candor_node.desk_migrations import key_tables
 from candor_node.driver import Database, DatabaseError, explain, open_database
-from candor_node.tlog import log_store, witness_store
+from candor_node.founding import MIGRATIONS
+from candor_node.journal_files import Place
+from candor_node.rollback import Cause, Rollback
+from candor_node.rollback_acts import bury
+from candor_node.schema import refuse_newer
 from candor_proto.canonical import from_milliseconds
 from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable
-from candor_records.life import LIVE, Act
-from candor_records.records import Dcn, Standing
+from candor_records.records import Standing
 
 BY = "restore"
 _AT_ONCE = 1_000
@@ -49,14 +52,16 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class Restored:
     """What was restored. `destroyed` are records that were destroyed after the backup was written; `lost`
-    says which newer states are there in part only."""
+    says which newer states are there in part only; `rollback` what is known of the time since.
+    """
 
     written_at: datetime
     records: int
     versions: int
     destroyed: int
     ledger_entries: int
-    lost: tuple[str, ...] = ()
+    lost: tuple[str, ...]
+    rollback: Rollback
 
 
 def restore(
@@ -66,10 +71,12 @@ def restore(
     now: datetime,
     until: datetime | None = None,
     progress: Progress = lambda what, done, of: None,
+    journals: Sequence[Path] = (),
 ) -> Restored:
     """Join the newest backup of `folder`, or the newest up to a moment, into a new database `to`.
 
-    Raises InputInvalid, AlreadyExists, SealedDataInvalid or StoreUnusable, and then leaves nothing behind.
+    `journals` are folders besides that one that may know what was done since. Raises InputInvalid,
+    AlreadyExists, SealedDataInvalid or StoreUnusable, and then leaves nothing behind.
     """
     if to.exists():
         raise AlreadyExists(
@@ -80,7 +87,8 @@ def restore(
         to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove(unfinished)
         try:
-            restored = _restore(folder, unfinished, key, now, until, progress)
+            places = [Place(each, key) for each in (folder, *journals)]
+            restored = _restore(folder, unfinished, key, now, until, progress, places)
             unfinished.rename(to)
             folders.sync(to.parent)
         finally:
@@ -94,11 +102,17 @@ def restore(
 
 
 def _restore(
-    folder: Path, unfinished: Path, key: bytes, now: datetime, until: datetime | None, progress: Progress
+    folder: Path,
+    unfinished: Path,
+    key: bytes,
+    now: datetime,
+    until: datetime | None,
+    progress: Progress,
+    places: Sequence[Place],
 ) -> Restored:
     keys = _newest_keys(folder)
     if not folders.parts(folder, backup.RECORDS, folders.CHANGES):
-        return _restore_pair(folder, keys, unfinished, key, now)
+        return _restore_pair(folder, keys, unfinished, key, now, places)
     found = chain.newest(folder, backup.RECORDS, key, until)
     chain.join(found, unfinished, lambda done, of: progress("pages", done, of))
     with _open(unfinished, key) as db:
@@ -106,7 +120,8 @@ def _restore(
             note = _note_for(db, found, now)
             check_joined(db)
             _in_one(db, [_fill(table) for table in key_tables(db)])
-        return _finish(db, folder, note, now, found.account.written_at, found.lost, progress)
+        backed_up = _BackedUp(folder, note, found.account.written_at, found.lost)
+        return _finish(db, backed_up, unfinished, now, progress, places)
 
 
 def _newest_keys(folder: Path) -> list[Path]:
@@ -154,28 +169,40 @@ def _fill(table: str) -> str:
     )
 
 
+@dataclass(frozen=True)
+class _BackedUp:
+    """What was found in a folder."""
+
+    folder: Path
+    note: Note
+    written_at: datetime
+    lost: tuple[str, ...] = ()
+
+
 def _finish(
     db: Database,
-    folder: Path,
-    note: Note,
+    found: _BackedUp,
+    path: Path,
     now: datetime,
-    written_at: datetime,
-    lost: tuple[str, ...],
     progress: Progress,
+    places: Sequence[Place],
 ) -> Restored:
+    refuse_newer(db, MIGRATIONS, path)
+    for migrations in MIGRATIONS:
+        migrations.apply(db)
     db.conn.execute("PRAGMA foreign_keys = ON")
     db.conn.execute("BEGIN IMMEDIATE")
+    # First of all, for it puts back entries of the ledger, which continue what is there.
+    tail = rollback.missing(db, places)
+    went_back = rollback.heal(db, now, Cause.RESTORED, tail)
     destroyed = _bury_keyless(db, now)
-    backup.remember(db, folder.absolute(), note)
-    if "witness_keys" in db.table_names():  # a backup of an older version has none
-        witness_store.forget(db)
-        log_store.restored(db, now)
+    backup.remember(db, found.folder.absolute(), found.note)
     ledger.append(db, now, "store.restored", {"user": BY}, {"destroyed": destroyed})
     db.conn.execute("COMMIT")
     records, versions = _open_all(db, progress)
     entries = ledger.verify(db)
     db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return Restored(written_at, records, versions, destroyed, entries, lost)
+    return Restored(found.written_at, records, versions, destroyed, entries, found.lost, went_back)
 
 
 def _bury_keyless(db: Database, now: datetime) -> int:
@@ -188,16 +215,6 @@ def _bury_keyless(db: Database, now: datetime) -> int:
     for record_id, dcn, standing in rows:
         bury(db, record_id, dcn, Standing[standing], now)
     return len(rows)
-
-
-def bury(db: Database, record_id: bytes, dcn: str, standing: Standing, now: datetime) -> None:
-    """Of a record that was destroyed after the backup: nothing of it comes back, and its holders are told."""
-    if standing in LIVE:
-        recalls.destroyed_since(db, record_id, dcn, now)
-    history.append(db, record_id, Dcn(dcn), Act.DESTROY, now, BY, "", "")
-    ledger.append(db, now, "record.destroy", {"dcn": dcn, "user": BY})
-    filings.bury(db, record_id)
-    publisher.forget_record(db, filings.control_numbers(db, record_id))
 
 
 def _open_all(db: Database, progress: Progress) -> tuple[int, int]:
@@ -217,9 +234,15 @@ def _open_all(db: Database, progress: Progress) -> tuple[int, int]:
 
 
 def _restore_pair(
-    folder: Path, keys: Sequence[Path], unfinished: Path, key: bytes, now: datetime
+    folder: Path,
+    keys: Sequence[Path],
+    unfinished: Path,
+    key: bytes,
+    now: datetime,
+    places: Sequence[Place],
 ) -> Restored:
-    """Records and keys as two databases of one snapshot (`pair`), as version 0.1 wrote them."""
+    """Records and keys as two databases of one snapshot (`pair`), as they were written before pages were
+    copied."""
     note = _of_pair(folder, keys[-1], unfinished, key, now)
     with _open(unfinished, key) as db:
         written_at = backup_keys.read_note(db, "main").written_at
@@ -233,7 +256,8 @@ def _restore_pair(
             if (rows := db.conn.execute(f'PRAGMA foreign_key_check("{table}")').fetchall())
         ]
         _in_one(db, [*strangers, "DROP TABLE backup_note"])
-        return _finish(db, folder, note, now, written_at, (), lambda what, done, of: None)
+        found = _BackedUp(folder, note, written_at)
+        return _finish(db, found, unfinished, now, lambda what, done, of: None, places)
 
 
 def _of_pair(folder: Path, keys: Path, copied: Path, key: bytes, now: datetime) -> Note:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from candor_node import schema
 from candor_node.driver import (
     BUSY_TIMEOUT_MILLISECONDS,
     Database,
@@ -299,9 +300,7 @@ class Store:
                     f"The database {self.path} is damaged.",
                     remedy="Stop candor-node and restore the last backup.",
                 )
-            for known in migrations:
-                _refuse_newer(database, known, self.path)
-                known.apply(database)
+            schema.upgrade(database, migrations, self.path, self._key)
         except (DatabaseError, MemoryError) as error:
             raise explain(error, self.path) from None
 
@@ -396,16 +395,6 @@ class Store:
         except (DatabaseError, MemoryError) as error:
             self._stale = True
             raise explain(error, self.path) from None
-
-
-def _refuse_newer(database: Database, migrations: Migrations, path: Path) -> None:
-    """A schema that this build does not know might be read wrongly and written worse (RELIABILITY.md §7)."""
-    known = {migration.name for migration in migrations._migrations}
-    if any(applied.name not in known for applied in migrations.applied(database)):
-        raise StoreUnusable(
-            f"The database {path} was written by a newer version of candor-node.",
-            remedy="Install that version again, or restore the backup from before the upgrade.",
-        )
 
 
 def _take_lock(path: Path) -> int:

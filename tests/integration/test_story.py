@@ -45,6 +45,7 @@ from candor_wire.v1 import (
 )
 from tests.federation import OFFICER, Federation, eventually, federation
 from tests.pages import found_in, keys_that_open, pages
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 
 CLERK, CHIEF, COUNSEL = "clerk-7", "chief-2", "counsel-1"
@@ -76,7 +77,7 @@ class Office:
 
     def by(self, user: str) -> dict[str, Any]:
         """Who calls, and for how long."""
-        return {"metadata": (("candor-user", user),), "timeout": 60}
+        return {"metadata": (("candor-user", user),), "timeout": PATIENCE_SECONDS}
 
     async def decide(self, approval_id: str, user: str) -> None:
         request = office_pb2.DecideApprovalRequest(approval_id=approval_id, approve=True, reason="Read it.")
@@ -137,7 +138,7 @@ async def look_up(asker: Office, case: str) -> local_pb2.LookupView:
         case_number=case,
         consent=f"consent {case}",
         officer="inv-roe",
-        wait_seconds=10,
+        wait_seconds=PATIENCE_SECONDS,
     )
     view = local_pb2.LookupView()
     async for part in asker.local.Lookup(request, **asker.by("inv-roe")):

@@ -18,9 +18,9 @@ from sqlalchemy.engine import Connection, Engine, RowMapping, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from candor_hub.driver import sqlite
+from candor_hub.driver import soundness, sqlite
 from candor_hub.driver.options import FOREIGN_KEYS_OFF, POSTGRESQL_SCHEMES, WRITES
-from candor_hub.driver.sqlite import KEY_OCTETS, sqlite_version
+from candor_hub.driver.sqlite import KEY_OCTETS, is_old, sqlite_version
 from candor_hub.driver.statements import batches, change_matching, insert_many, matching, single
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 
@@ -43,6 +43,7 @@ __all__ = [
     "explain",
     "insert_many",
     "is_embedded",
+    "is_old",
     "matching",
     "migrating",
     "open_engine",
@@ -50,6 +51,7 @@ __all__ = [
     "sa",
     "server_of",
     "single",
+    "soundness",
     "sqlite_version",
     "writing",
 ]

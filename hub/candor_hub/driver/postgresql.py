@@ -96,7 +96,7 @@ class Server:
         ports = (self.parameters.get("port") or "5432").split(",")
         if len(ports) < len(hosts):
             ports = [ports[0]] * len(hosts)
-        places = ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=True))
+        places = ",".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=True))
         return f"{places}/{self.parameters.get('dbname') or self.parameters.get('user') or ''}"
 
     def arguments(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from candor_hub.driver import (
@@ -29,15 +30,18 @@ from candor_hub.driver import (
     open_engine,
     reading,
     server_of,
+    soundness,
     writing,
 )
-from candor_hub.migrations import check_schema, migrate
+from candor_hub.driver.soundness import Replication
+from candor_hub.driver.sqlite import copy_file
+from candor_hub.migrations import check_schema, migrate, present_schema
 from candor_hub.store.authorities import Authorities
 from candor_hub.store.certificates import Certificates
 from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
 from candor_hub.store.envelopes import Envelopes
-from candor_hub.store.facts import Facts
+from candor_hub.store.facts import FEDERATION, MOVED, MOVING, Facts
 from candor_hub.store.fence import Fence
 from candor_hub.store.group import GroupWriter
 from candor_hub.store.log import Log
@@ -52,14 +56,13 @@ from candor_hub.store.replicas import Replicas
 from candor_hub.store.rounds import LogRounds
 from candor_hub.store.secrets import Secrets
 from candor_hub.store.segments import Segments
+from candor_hub.store.standing import Standing
 from candor_proto.errors import AlreadyExists, StoreUnusable
 
 if TYPE_CHECKING:
     from candor_hub.driver.postgresql import Server
 
 __all__ = ["Store", "Transaction", "Transactions"]
-
-FEDERATION = "federation"
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Transaction:
     log: Log
     logged: Logged
     log_states: LogStates
+    standing: Standing
     fence: Fence
     rounds: LogRounds
     replicas: Replicas
@@ -102,6 +106,7 @@ class Transaction:
             Log(connection),
             Logged(connection),
             LogStates(connection),
+            Standing(connection),
             Fence(connection),
             LogRounds(connection),
             Replicas(connection),
@@ -138,30 +143,48 @@ class Store:
         return store
 
     @classmethod
-    def begin(cls, url: str, key: bytes, *, password: Callable[[], str | None] = lambda: None) -> Store:
+    def begin(
+        cls,
+        url: str,
+        key: bytes,
+        *,
+        password: Callable[[], str | None] = lambda: None,
+        again: bool = True,
+    ) -> Store:
         """A new database: a file, or the tables in a database of a server. `open` refuses it until `finish`.
 
-        What an interrupted beginning has left in it goes. Raises AlreadyExists, StoreUnusable.
+        What an interrupted beginning has left in it goes; what an interrupted move has, only if `again`.
+        Raises AlreadyExists, StoreUnusable.
         """
         engine = open_engine(url, key, create=True, password=password)
         try:
             migrate(engine)
             store = cls(engine)
             with store.write() as tx:
-                if tx.facts.get(FEDERATION) is not None:
-                    raise AlreadyExists(
-                        "The database holds a hub already.",
-                        remedy="Name an empty one, or use `candor-hub run` with its settings.",
-                    )
+                _check_free(tx.facts, again)
                 tx.facts.clear_database()
         except BaseException:
             engine.dispose()
             raise
         return store
 
+    @classmethod
+    def look_at(cls, url: str, *, password: Callable[[], str | None], again: bool) -> None:
+        """Raises what `begin` would, and changes nothing."""
+        engine = open_engine(url, b"", password=password)
+        try:
+            with reading(engine).begin() as connection:
+                if present_schema(connection):
+                    _check_free(Facts(connection), again)
+        except FAILURES as error:
+            raise explain(error, engine) from error
+        finally:
+            engine.dispose()
+
     def finish(self, federation: str) -> None:
         """From now on it is the database of this federation; raises StoreUnusable."""
         with self.write() as tx:
+            tx.facts.put(MOVING, None)
             tx.facts.put(FEDERATION, federation)
 
     @classmethod
@@ -173,23 +196,24 @@ class Store:
         *,
         upgrade: bool = False,
         password: Callable[[], str | None] = lambda: None,
+        moved: bool = False,
     ) -> Store:
-        """The database of `federation`; raises StoreUnusable."""
+        """The database of `federation`, with `moved` also one that has moved; raises StoreUnusable."""
         engine = open_engine(url, key, password=password)
         try:
             if upgrade:
                 migrate(engine)
             check_schema(engine)
             store = cls(engine)
-            store._check_federation(federation)
+            store._check_federation(federation, moved)
         except BaseException:
             engine.dispose()
             raise
         return store
 
-    def _check_federation(self, federation: str) -> None:
+    def _check_federation(self, federation: str, moved: bool) -> None:
         with self.read() as tx:
-            found = tx.facts.get(FEDERATION)
+            found, elsewhere = tx.facts.get(FEDERATION), tx.facts.get(MOVED)
         if found is None:
             raise StoreUnusable(
                 "The database holds no hub: it was begun, and not finished.",
@@ -199,6 +223,12 @@ class Store:
             raise StoreUnusable(
                 f"The database belongs to the federation {found}, the configuration says {federation}.",
                 remedy="Use the configuration that `candor-hub init` wrote beside this database.",
+            )
+        if elsewhere is not None and not moved:
+            raise StoreUnusable(
+                f"This hub has moved to {elsewhere}. A log that goes on in two places is a fork.",
+                remedy="Start it with that `database_url`. If the move was interrupted at its very end and "
+                "the other database is not finished, `candor-hub migrate-store --again` finishes it.",
             )
 
     @property
@@ -237,16 +267,54 @@ class Store:
         except FAILURES as error:
             raise explain(error, self._engine) from error
 
+    def damage(self, octets: int = 0, *, deep: bool = False) -> str | None:
+        """What the database's own check finds: "" if all is whole, None if there was no time to see.
+
+        A server checks its pages itself. Raises StoreUnusable.
+        """
+        if not is_embedded(self._engine):
+            return ""
+        with self._begin(self._reading) as connection:
+            return soundness.damage(connection, octets, deep=deep)
+
     def check(self) -> None:
         """Raises StoreUnusable when the database's own check finds damage."""
-        if not is_embedded(self._engine):
-            return
-        with self._begin(self._reading) as connection:
-            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-        if found != "ok":
+        if self.damage():
             raise StoreUnusable(
                 "The database is damaged.", remedy="Stop candor-hub and restore the last backup."
             )
 
+    def copy_to(self, target: Path) -> None:
+        """A copy of an embedded database as of one moment, under the same key, in the new file `target`.
+
+        Raises StoreUnusable.
+        """
+        try:
+            with self._engine.connect() as connection:
+                copy_file(connection, target)
+        except (DBAPIError, MemoryError) as error:
+            raise explain(error, self._engine) from error
+
+    def replication(self) -> Replication | None:
+        """How a server's standbys are; None for an embedded database. Raises StoreUnusable."""
+        if is_embedded(self._engine):
+            return None
+        with self._begin(self._reading) as connection:
+            return soundness.replication(connection)
+
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _check_free(facts: Facts, again: bool) -> None:
+    if facts.get(FEDERATION) is not None:
+        raise AlreadyExists(
+            "The database holds a hub already.",
+            remedy="Name an empty one, or use `candor-hub run` with its settings.",
+        )
+    since = facts.get(MOVING)
+    if since is not None and not again:
+        raise StoreUnusable(
+            f"The database holds what a move that began at {since} has left.",
+            remedy="Begin anew over it with --again, unless that move is still under way.",
+        )

@@ -47,11 +47,15 @@ async def connect(server: Server) -> Connection:
                 await session.close()
                 raise
     except (psycopg.Error, TimeoutError, OSError):
-        raise StoreUnusable(
-            f"The database {server.name} cannot be reached.",
-            remedy="candor-hub goes on by itself when a primary answers.",
-        ) from None
+        raise _unreachable(server) from None
     return session
+
+
+def _unreachable(server: Server) -> StoreUnusable:
+    return StoreUnusable(
+        f"The database {server.name} cannot be reached.",
+        remedy="candor-hub goes on by itself when a primary answers.",
+    )
 
 
 async def speak(session: Connection) -> None:
@@ -115,6 +119,31 @@ class Listener:
                 await speak(session)
         finally:
             await end(session)
+
+
+class SequencerLock:
+    """The same lock for a command that runs beside the hub, and blocks (`tlog.files.Lock`)."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._session: psycopg.Connection[Any] | None = None
+
+    def take(self) -> None:
+        """Raises StoreUnusable when a replica has it."""
+        try:
+            session = self._server.connect(autocommit=True)
+            self._session = session
+            row = session.execute("SELECT pg_try_advisory_lock(%s)", (SEQUENCER,)).fetchone()
+        except psycopg.Error:
+            raise _unreachable(self._server) from None
+        if row is None or not row[0]:
+            self.give_back()
+            raise StoreUnusable("A candor-hub writes this log.", remedy="Stop every replica first.")
+
+    def give_back(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
 
 class SessionLease:

@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import structlog
+
 from candor_hub.config import Config
 from candor_hub.places import log_files
 from candor_hub.store import Store, Transaction, Transactions
-from candor_hub.tlog import due, start
+from candor_hub.tlog import due, restored, start
 from candor_hub.tlog.appender import Appended, Appender
 from candor_hub.tlog.fenced import Fenced
 from candor_hub.tlog.head import Head
@@ -28,6 +30,8 @@ from candor_proto.budget import Quota
 from candor_proto.ids import FederationName
 from candor_proto.statements import CLOCK_TOLERANCE, LOOKUP_LIFE
 from candor_proto.tlog.checkpoint import parse_checkpoint
+
+log = structlog.get_logger(__name__)
 
 SIGNED_ANEW_AFTER = timedelta(minutes=9, seconds=30)
 
@@ -57,6 +61,7 @@ class Sequencer:
         self._made: Head | None = None
         # Up to which size narrower files than needed are gone, by shard.
         self._pruned: dict[int, int] = {}
+        self._said = False
 
     def begin(self, now: datetime) -> None:
         """Look after everything that the one before may have left; then `work`. Raises StoreUnusable."""
@@ -92,6 +97,8 @@ class Sequencer:
 
         Raises StoreUnusable, Deposed when this term is over, or LogInconsistent.
         """
+        if not self._may_sign():
+            return
         while (appended := self._appender.append(now)) is not None:
             self._show(appended)
         closed = self._rotation.step(now)
@@ -101,6 +108,18 @@ class Sequencer:
             signed = self._appender.sign_again(now)
             if signed is not None:
                 self._show(signed)
+
+    def _may_sign(self) -> bool:
+        """Not yet, when the hub was restored: nobody knows here what it had signed since (`restored`)."""
+        with self.store.read() as tx:
+            if restored.since(tx) is None:
+                return True
+        with self.store.write() as tx:
+            may = restored.may_sign(tx)
+        if not may and not self._said:
+            log.error("the log waits for its witnesses: a backup was restored")
+            self._said = True
+        return may
 
     def _show(self, appended: Appended) -> None:
         self._made = Head(appended.shard, appended.signed)

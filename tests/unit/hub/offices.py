@@ -17,9 +17,9 @@ from candor_hub.index import Index
 from candor_hub.key_keeper import KeyKeeper
 from candor_hub.keys import HubKeys
 from candor_hub.mailbox import MailboxKeeper
+from candor_hub.places import segment_files
 from candor_hub.relay import Receipt, Relay
 from candor_hub.renewal import Renewal
-from candor_hub.segment_files import SegmentFiles
 from candor_hub.store import Store
 from candor_proto.budget import Quota
 from candor_proto.ids import NodeId, Ori
@@ -107,7 +107,7 @@ def opened(config: Config, clock: ShiftedClock, quota: Quota | None = None) -> I
             Enrolment(config, store, keeper.held, directory),
             Relay(store, quota or config.quota),
             MailboxKeeper(store),
-            Index(store, SegmentFiles(config.segments), directory, config.federation),
+            Index(store, segment_files(config, store), directory, config.federation),
             Renewal(store, keeper.held),
         )
     finally:

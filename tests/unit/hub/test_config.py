@@ -40,8 +40,9 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
         'public_address = "hub.example:7443"\npublic_enrolment_address = "hub.example:7444"\n'
         'data = "state"\nissuing = "/safe/issuing"\ndatabase_url = "sqlite:////state/hub.db"\n'
         'database_password_file = "password"\nmetrics_address = "off"\nmetrics_allow_remote = false\n'
-        'log_level = "info"\ntraces_endpoint = ""\n'
+        'segments_url = "s3://bucket/prefix"\nlog_level = "info"\ntraces_endpoint = ""\n'
         "new_member_wait_hours = 0\nnodes = 12\n"
+        'backup_folder = "copies"\nbackup_interval_minutes = 10\nbackup_keep = 3\n'
         'log_address = "0.0.0.0:443"\nlog_certificate = "log.pem"\nlog_key = "log.key"\n'
         "[quota]\ntotal = 100\nweak = 10\nmatch = 20\ncode = 30\nday_share = 1\n"
     )
@@ -53,6 +54,8 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
     assert config.database_password_file == tmp_path / "password"
     assert config.new_member_wait == timedelta(0)
     assert config.nodes == 12
+    assert (config.backup_folder, config.backup_keep) == (tmp_path / "copies", 3)
+    assert config.backup_interval == timedelta(minutes=10)
     assert config.log_address == "0.0.0.0:443"
     assert (config.log_certificate, config.log_key) == (tmp_path / "log.pem", tmp_path / "log.key")
     assert config.quota == Quota(100, 10, 20, 30, 1)

@@ -79,7 +79,9 @@ def test_a_backup_restores_to_the_same_records_ledger_and_numbers(store: Store, 
     with again:
         for record in (one, other):
             assert again.run_sync(partial(filings.find, dcn=record.dcn)) == record
-        assert again.run_sync(ledger.verify) == store.run_sync(ledger.verify) + 1
+        # Behind what was there: that it went back, the end of its epoch, that it was restored.
+        assert again.run_sync(ledger.verify) == store.run_sync(ledger.verify) + 3
+        assert again.run_sync(ledger.head)[0] == 1_000_002
         # A number of the history is not given twice, and the rules of the tables came along.
         filed(again, agency_record_id="IA-3")
         numbers = again.run_sync(lambda db: list(db.execute("SELECT number FROM record_events ORDER BY 1")))
@@ -357,11 +359,16 @@ def test_a_restored_node_cosigns_with_no_key_of_the_backup_and_waits_for_the_log
     store: Store, tmp_path: Path
 ) -> None:
     """What was cosigned and published since is not known: neither is done a second time in another way."""
-    store.run_sync(lambda db: witness_store.make_keys(db, "alpha/witness", NOW))
+    old = store.run_sync(lambda db: witness_store.make_keys(db, "alpha/witness", NOW))
     _write(store, tmp_path / "backup")
     _, again = _restore(tmp_path / "backup", tmp_path, LATER)
     with again:
         assert again.run_sync(witness_store.keys) is None
+        made = again.run_sync(lambda db: witness_store.make_keys(db, "alpha/witness", LATER))
+        assert made.ed25519_seed != old.ed25519_seed
+        held = again.run_sync(witness_store.keys)
+        assert held is not None
+        assert held.ed25519_seed == made.ed25519_seed
         assert again.run_sync(log_store.restored_at) == LATER
         again.run_sync(lambda db: log_store.caught_up(db, LATER))
         assert again.run_sync(log_store.restored_at) == LATER

@@ -40,6 +40,7 @@ from candor_proto.ids import NodeId, Ori
 from tests.certificates import FEDERATION, NODE, FlawedCertificates, federation_authority
 from tests.federation import new_node, until
 from tests.hubs import RunningHub, running_hub
+from tests.patience import PATIENCE_SECONDS
 
 
 class Killed(BaseException):
@@ -271,7 +272,7 @@ def test_it_renews_when_it_is_due_and_not_before(tmp_path: Path, monkeypatch: py
         await asyncio.sleep(0.1)
         assert not renewed.is_set()
         place.hub.clock.advance(minutes=1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await renewed.wait()
         running.cancel()
 

@@ -18,8 +18,13 @@ GONE, TAKEN = Unreachable("The hub is stopping."), AlreadyExists("A newer stream
 
 
 class _Line:
+    identity = None
+
     async def hold(self, work: Any) -> None:
         await work()
+
+    def replace(self, _identity: None) -> None:
+        """Dialled anew."""
 
 
 class _Client:

@@ -23,6 +23,7 @@ from candor_proto.tlog.signatures import WitnessKeys
 from candor_proto.tlog.witness import add_checkpoint, cosignature_lines
 from tests.federation import instead
 from tests.hub_members import FEDERATION
+from tests.patience import PATIENCE_SECONDS
 from tests.unit.hub.tlog.desks import LogDesk, log_desk
 
 NAMES = ("alpha", "bravo", "charlie")
@@ -101,7 +102,7 @@ class Scene:
         return head
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not condition():
                 await asyncio.sleep(0.01)
 

@@ -15,6 +15,7 @@ from candor_hub.tlog.hub_log import HubLog
 from candor_proto.errors import StoreUnusable
 from candor_proto.tlog.checkpoint import parse_checkpoint
 from tests.federation import instead
+from tests.patience import PATIENCE_SECONDS
 from tests.unit.hub.tlog.desks import log_desk
 
 
@@ -35,7 +36,7 @@ def test_what_was_signed_is_witnessed_though_the_step_behind_it_fails(
             await log.begin()
             tasks = [asyncio.create_task(work()) for work in (log.run, log.witness)]
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     while not desk.shards()[0].witnessed_size:
                         await asyncio.sleep(0.01)
                 assert not tasks[0].done()
