@@ -129,7 +129,9 @@ def make_members(folder: Path, count: int, database_url: str = "") -> None:
                 )
             )
             der = leaf.public_bytes(Encoding.DER)
-            tx.members.add_certificate(member.node, leaf.serial_number, der, now, leaf.not_valid_after_utc)
+            issuer = keys.authority.certificate.serial_number
+            ends = leaf.not_valid_after_utc
+            tx.members.add_certificate(member.node, leaf.serial_number, der, now, ends, issuer)
             chain = b"".join(one.public_bytes(Encoding.PEM) for one in keys.authority.chain(leaf))
             written.append(
                 {

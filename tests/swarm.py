@@ -35,6 +35,7 @@ from bench.hub_scene import Credentials, raise_file_limit, read_members
 from candor_node.hub_client import SETTLED_SECONDS, retry_delay
 from candor_proto.canonical import to_milliseconds
 from candor_wire import codec
+from candor_wire.limits import ATTACH_HELLO_DEADLINE_SECONDS
 from candor_wire.v1 import hub_pb2, hub_pb2_grpc
 from tests.hub_members import Member
 
@@ -102,7 +103,7 @@ class Node:
         call: Any = hub_pb2_grpc.HubServiceStub(channel).Attach()
         now = to_milliseconds(datetime.now(UTC))
         hello = hub_pb2.Hello(protocol_version=1, node_time_milliseconds=now)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(ATTACH_HELLO_DEADLINE_SECONDS):
             await call.write(hub_pb2.AttachRequest(hello=hello))
             welcome = await call.read()
         if welcome is grpc.aio.EOF or not welcome.HasField("welcome"):

@@ -12,12 +12,15 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from candor_certs.authority import Authority
+from candor_certs.authority import Authority, certificates_pem
 from candor_certs.chain import root_federation, verify_issuing
 from candor_certs.codes import passphrase
 from candor_certs.store import (
+    key_pem,
     locked_key_pem,
     make_private_folder,
+    parse_certificates,
+    parse_key,
     read_certificates,
     read_key,
     read_private,
@@ -81,15 +84,34 @@ def load_issuing(folder: Path) -> Authority:
     """Raises StoreUnusable, InputInvalid or CertificateRefused."""
     key = _authority_key(folder / ISSUING_KEY)
     certificate, *parents = read_certificates(folder / CHAIN)
-    _check_pair(key, certificate, folder)
     if len(parents) != 1 or certificate != _one(folder / ISSUING_CERTIFICATE):
         raise InputInvalid(
             f"{folder / CHAIN} is not {ISSUING_CERTIFICATE} followed by the root's certificate.",
             remedy="Restore the folder as `candor-certs issuing create` wrote it.",
         )
-    federation = root_federation(parents[0])
-    verify_issuing(certificate, parents[0])
-    return Authority(federation, certificate, key, tuple(parents))
+    return _issuing(key, certificate, parents[0], folder)
+
+
+def issuing_pem(authority: Authority) -> bytes:
+    """An issuing authority as one secret: key, certificate, root's certificate. For private places only."""
+    return key_pem(authority.key) + certificates_pem([authority.certificate, *authority.parents])
+
+
+def parse_issuing(octets: bytes, place: str) -> Authority:
+    """What `issuing_pem` wrote; raises InputInvalid or CertificateRefused."""
+    key, certificates = parse_key(octets, place), parse_certificates(octets, place)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or len(certificates) != 2:
+        raise InputInvalid(f"{place} does not hold an issuing authority.", remedy="Restore it from a backup.")
+    return _issuing(key, *certificates, place)
+
+
+def _issuing(
+    key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, root: x509.Certificate, place: Path | str
+) -> Authority:
+    _check_pair(key, certificate, place)
+    federation = root_federation(root)
+    verify_issuing(certificate, root)
+    return Authority(federation, certificate, key, (root,))
 
 
 def _authority_key(path: Path, locked: bytes | None = None) -> ec.EllipticCurvePrivateKey:
@@ -106,9 +128,9 @@ def _one(path: Path) -> x509.Certificate:
     return found[0]
 
 
-def _check_pair(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, folder: Path) -> None:
+def _check_pair(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, place: Path | str) -> None:
     if certificate.public_key() != key.public_key():
         raise InputInvalid(
-            f"Key and certificate in {folder} do not belong together.",
+            f"Key and certificate in {place} do not belong together.",
             remedy="Restore both from the same backup.",
         )

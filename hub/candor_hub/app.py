@@ -21,7 +21,6 @@ import structlog
 from grpc_health.v1 import health_pb2_grpc
 
 from candor_certs.mtls import enrolment_options, rotating_server_credentials, server_options
-from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
 from candor_hub.backups import Backups
 from candor_hub.clock import Clock, SystemClock
@@ -33,7 +32,8 @@ from candor_hub.founding import open_keys, open_store
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
-from candor_hub.keys import TLS, HubKeys, renew
+from candor_hub.key_keeper import KeyKeeper
+from candor_hub.keys import TLS
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.metrics import SPANS, HubMetrics
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
@@ -96,12 +96,14 @@ class Hub:
         self.clock = clock or SystemClock()
         self._interceptors = tuple(interceptors)
         self._store = open_store(config, upgrade=True)
+        timing = timing or Timing()
         try:
-            self._keys = open_keys(config, self._store, self.clock.now())
+            keys = open_keys(config, self._store, self.clock.now())
+            self.key_keeper = KeyKeeper(self._store, keys, self.clock, timing.poll_seconds)
         except BaseException:
             self._store.close()
             raise
-        timing = timing or Timing()
+        self.keys, self.tls = self.key_keeper.held, self.key_keeper.tls
         self.streams = Streams()
         self.replica = Replica(self._store, self.streams, self.clock, timing, version())
         self.directory = DirectoryKeeper(self._store, self.keys, self.replica.vouched_at)
@@ -168,13 +170,6 @@ class Hub:
             Channel.ATTACHED: self.replica.heard,
         }
 
-    def keys(self) -> HubKeys:
-        """The hub's keys with the certificates of this moment."""
-        return self._keys
-
-    def tls(self) -> TlsIdentity:
-        return self._keys.tls
-
     async def start(self) -> None:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
         await self.prepare()
@@ -211,13 +206,14 @@ class Hub:
         """What has to be known before the first call; raises StoreUnusable."""
         await self.replica.begin()
         await self.log.begin()
+        await asyncio.to_thread(self.key_keeper.take_up_folder)
         await asyncio.to_thread(self._renew)
         await self.watch.look()
         await self.courier.start()
 
     def gate(self) -> NodeGate:
         """Who is let through to `servicer`."""
-        return NodeGate(self.config.federation, self.directory, Issued(self._store), self.clock)
+        return NodeGate(self.config.federation, self.directory, Issued(self._store, self.clock), self.clock)
 
     def servicer(self) -> HubServicer:
         """What members call."""
@@ -251,6 +247,7 @@ class Hub:
             self.replica.write,
             self.replica.watch,
             self._maintain,
+            lambda: self.key_keeper.run(self._renew, self._show_log_certificate),
             Backups(self.config, self._store, self.clock).run,
         )
         self._tasks = [asyncio.create_task(work()) for work in works]
@@ -294,17 +291,19 @@ class Hub:
         log.info("maintained", expired_deliveries=expired, dropped_segments=segments)
 
     def _renew(self) -> None:
-        now = self.clock.now()
-        self._keys = renew(self._keys, now)
-        self.directory.publish_if_certified_anew(now)
+        self.key_keeper.renew()
+        self.directory.publish_if_certified_anew(self.clock.now())
+
+    def _show_log_certificate(self) -> None:
+        if self.log_server is not None:
+            self.log_server.refresh()
 
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             try:
                 await asyncio.to_thread(self.maintain)
-                if self.log_server is not None:
-                    self.log_server.refresh()
+                self._show_log_certificate()
             except CandorError as error:
                 log.error("maintenance failed", code=error.code, message=error.message)
 
@@ -322,7 +321,7 @@ class Hub:
             interceptors=[*self._interceptors, Gatekeeper(admit, self.counters)],
             options=server_options(self.config.nodes) if require_client else enrolment_options(),
         )
-        credentials = rotating_server_credentials(self.tls, [self._keys.root], require_client)
+        credentials = rotating_server_credentials(self.tls, [self.keys().root], require_client)
         try:
             return server, server.add_secure_port(address, credentials)
         except RuntimeError:

@@ -18,6 +18,7 @@ from typing import Any
 import rich_click as click
 
 from candor_hub.backup_cli import backup_group, restore
+from candor_hub.certificate_cli import certificates, deny, issuing, readmit
 from candor_hub.log_cli import log_group
 from candor_hub.moving_cli import migrate_store
 from candor_hub.office import Office as _Office
@@ -333,50 +334,6 @@ def revoke(node: str, config_file: Path | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("node")
-@_config_option
-@_json_option
-def certificates(node: str, config_file: Path | None, as_json: bool) -> None:
-    """List the certificates of NODE: serial, issued, ends, state, and the serial it was renewed with."""
-    from candor_hub.overview import certificate_overview
-
-    with _Office(_load(config_file)) as office:
-        rows = certificate_overview(office.store, NodeId(node), _now())
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        source = f"renewed with {row['renewed_with']}" if row["renewed_with"] else "joined"
-        click.echo(f"{row['serial']}  {row['state']:7}  {row['issued_at']} to {row['expires_at']}  {source}")
-
-
-@cli.command()
-@click.argument("serial")
-@click.option("--authority", is_flag=True, help="SERIAL is an issuing authority's: denies all it certified.")
-@_config_option
-@_json_option
-def deny(serial: str, authority: bool, config_file: Path | None, as_json: bool) -> None:
-    """Deny the one certificate with this SERIAL (hexadecimal), for good; its open streams are cut.
-
-    The member's other certificates stay good: for a copied TLS key, or a backup that got lost. What was
-    renewed with it, `candor-hub certificates NODE` says. To shut out the member, `revoke` it.
-    """
-    try:
-        number = int(serial.replace(":", ""), 16)
-    except ValueError:
-        raise click.UsageError("A serial is a hexadecimal number.") from None
-    with _Office(_load(config_file)) as office:
-        version, node = office.directory.deny(number, _now(), authority=authority)
-    whose = f"of {node}" if node else "of an authority, and with it all that it certified,"
-    report = {"serial": f"{number:x}", "node": str(node or ""), "directory_version": version}
-    _print(
-        report,
-        as_json,
-        [f"The certificate {number:x} {whose} is denied, in directory version {version}."],
-    )
-
-
-@cli.command()
 @click.option("--deep", is_flag=True, help="Read a large database whole; takes minutes.")
 @click.option("--strict", is_flag=True, help="Exit status 1 for warnings, and for what is unknown, too.")
 @_config_option
@@ -398,6 +355,8 @@ def doctor(deep: bool, strict: bool, config_file: Path | None, as_json: bool) ->
     sys.exit(report.exit_status(strict=strict))
 
 
+for command in (issuing, certificates, deny, readmit):
+    cli.add_command(command)
 cli.add_command(log_group)
 cli.add_command(backup_group)
 cli.add_command(restore)

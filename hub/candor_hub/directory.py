@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from candor_certs.revocation import DenyList
+from candor_hub.authorities import check_deniable
 from candor_hub.keys import HubKeys
 from candor_hub.store import Store, Transaction
 from candor_hub.store.directories import StoredDirectory
@@ -211,11 +212,14 @@ class DirectoryKeeper:
             tx.members.set_revoked(node, now)
             return self.publish(tx, now), denied
 
-    def deny(self, serial: int, now: datetime, *, authority: bool = False) -> tuple[int, NodeId | None]:
+    def deny(
+        self, serial: int, now: datetime, *, authority: bool = False, cut_off: bool = False
+    ) -> tuple[int, NodeId | None]:
         """Deny one certificate for good; the new version, whose it was (None: an authority's).
 
-        `authority` says that the serial is an issuing authority's, which denies all that it certified. Raises
-        UnknownObject for a serial that no member has, InputInvalid for an authority still in use.
+        `authority` says that the serial is an issuing authority's, which denies all that it certified,
+        `cut_off` that members who still go by it are to be cut off. Raises UnknownObject for a serial that no
+        member has, InputInvalid for the root, WrongStanding for an authority that would be missed.
         """
         with self._store.write() as tx:
             found = tx.certificates.find(serial)
@@ -226,14 +230,12 @@ class DirectoryKeeper:
                     remedy="`candor-hub certificates NODE` lists a member's. If it is an issuing "
                     "authority's, say so with --authority.",
                 )
-            in_use = self._keys().authority
-            if serial in {above.serial_number for above in (in_use.certificate, *in_use.parents)}:
+            if serial == self._keys().root.serial_number:
                 raise InputInvalid(
-                    f"The authority with the serial {serial:x} is in use: denying it would cut off every "
-                    "member, and none could renew.",
-                    remedy="First make another one (`candor-certs issuing create`), name its folder in "
-                    "`issuing` and restart the hub; let the members renew; then deny this one.",
+                    "This is the root, which everything hangs from.",
+                    remedy="A new root means a successor: docs/succession.md.",
                 )
+            check_deniable(tx, serial, now, cut_off=cut_off)
             tx.members.deny(node, (serial,), now)
             return self.publish(tx, now), node
 

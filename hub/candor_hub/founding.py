@@ -18,6 +18,7 @@ from candor_certs.store import (
     write_new_private,
 )
 from candor_hub import keys
+from candor_hub.authorities import adopt
 from candor_hub.config import (
     DEFAULT_FILE,
     Config,
@@ -112,8 +113,10 @@ def _create_database(folder: Path, issuing: Path, wishes: Wishes, begin: Begin, 
     url = wishes.database_url or f"sqlite:///{folder / 'hub.db'}"
     store = Store.begin(url, key, password=lambda: None if file is None else password_in(file))
     try:
-        held = vault_in(key_folder, store, key)
-        keys.make_directory_key(held, load_issuing(issuing), now)
+        held, authority = vault_in(key_folder, store, key), load_issuing(issuing)
+        with store.write() as tx:
+            adopt(tx, held, authority, now)
+        keys.make_directory_key(held, authority, now)
         begin(folder, keys.load_keys(key_folder, held, issuing, wishes.federation), store)
         store.finish(str(wishes.federation))
     finally:
@@ -136,8 +139,12 @@ def open_store(config: Config, *, upgrade: bool = False) -> Store:
 def open_keys(config: Config, store: Store, now: datetime | None = None) -> keys.HubKeys:
     """With `now` this process's own TLS key is made if there is none.
 
-    Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid."""
-    return keys.load_keys(config.keys, vault(config, store), config.issuing, config.federation, now)
+    Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
+    """
+    with store.read() as tx:
+        in_use = tx.authorities.newest()
+    held = vault(config, store)
+    return keys.load_keys(config.keys, held, config.issuing, config.federation, in_use, now)
 
 
 def open_directory(config: Config, store: Store, now: datetime) -> tuple[keys.HubKeys, DirectoryKeeper]:

@@ -2,7 +2,8 @@
 
     keys/database.key     32 octets; without it the database cannot be read
     directory.key         Ed25519, signs the directory; directory.crt is its chain: both in the vault
-    keys/hub.pem          the TLS key and its chain, of each replica its own
+    issuing-….pem         the issuing authority in use, in the vault; or the folder that `issuing` names
+    keys/hub.pem          the TLS key and its chain, of each replica its own, made anew when it is not there
 
 Rules of this file:
 - keys are made by `candor-hub init` alone; renewal makes a new TLS key, and certifies the same directory key;
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from candor_certs.authority import Authority, certificates_pem
-from candor_certs.names import Role, enrolment_dns_name
+from candor_certs.names import Role, enrolment_dns_name, hub_dns_name
 from candor_certs.profiles import renewal_time
 from candor_certs.requests import certificate_request, new_tls_key
 from candor_certs.store import (
@@ -32,9 +33,11 @@ from candor_certs.store import (
     read_identity,
     replace_identity,
 )
+from candor_hub.authorities import load_authority
 from candor_hub.store import Transaction
+from candor_hub.store.authorities import AuthorityRecord
 from candor_hub.vault import Vault
-from candor_proto.errors import ConfigInvalid, InputInvalid, StoreUnusable
+from candor_proto.errors import InputInvalid, StoreUnusable
 from candor_proto.ids import FederationName
 from candor_proto.signing import SigningKey
 
@@ -48,14 +51,27 @@ DATABASE_KEY, DIRECTORY_KEY, DIRECTORY_CHAIN, TLS = (
 
 @dataclass(frozen=True)
 class HubKeys:
-    """What the hub signs with and shows; `folder` is where the TLS key is."""
+    """What the hub signs with and shows; `folder` is where the TLS key is, `issuing` that of the settings.
+
+    `own_tls` is None in a process that has none yet; `renew` makes it.
+    """
 
     folder: Path
+    issuing: Path
     vault: Vault = field(repr=False)
     authority: Authority
-    tls: TlsIdentity
+    own_tls: TlsIdentity | None
     directory_key: SigningKey
     directory_chain: tuple[x509.Certificate, ...]
+
+    @property
+    def tls(self) -> TlsIdentity:
+        """The TLS key of this process, and its chain; raises StoreUnusable before there is one."""
+        if self.own_tls is None:
+            raise StoreUnusable(
+                f"There is no {self.folder / TLS} yet.", remedy="`candor-hub run` makes it when it starts."
+            )
+        return self.own_tls
 
     @property
     def root(self) -> x509.Certificate:
@@ -66,27 +82,36 @@ class HubKeys:
         return tuple(certificate.public_bytes(Encoding.DER) for certificate in self.directory_chain)
 
     def as_of(self, tx: Transaction) -> HubKeys:
-        """These, with the directory's chain as it is in `tx`: another replica may have renewed it."""
+        """These, with the authority and the directory's chain as they are in `tx`.
+
+        The operator's command may have adopted another authority a moment ago, and another replica renewed
+        the chain. Whoever issues or publishes asks here, in the transaction that does so. Raises
+        StoreUnusable, InputInvalid or CertificateRefused when the authority in use cannot be used.
+        """
+        record = tx.authorities.newest()
+        authority = self.authority
+        if record is not None and record.serial != authority.certificate.serial_number:
+            authority = load_authority(self.vault, self.issuing, authority.federation, record, tx)
         chain = _directory_chain(self.vault, tx)
-        return self if chain == self.directory_chain else replace(self, directory_chain=chain)
+        if chain == self.directory_chain and authority is self.authority:
+            return self
+        return replace(self, authority=authority, directory_chain=chain)
 
 
 def load_keys(
-    folder: Path, vault: Vault, issuing: Path, federation: FederationName, now: datetime | None = None
+    folder: Path,
+    vault: Vault,
+    issuing: Path,
+    federation: FederationName,
+    in_use: AuthorityRecord | None = None,
+    now: datetime | None = None,
 ) -> HubKeys:
-    """With `now` a TLS key is made if there is none: a replica brings nothing but the database's key.
+    """`in_use` is what the database says of the authority; None: the folder `issuing` has it. With `now` a
+    TLS key is made if there is none: a replica brings nothing but the database's key.
 
     Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
     """
-    # Here, because `folders` is one of the slower imports and only `run`, `invite` and their like need it.
-    from candor_certs.folders import load_issuing
-
-    authority = load_issuing(issuing)
-    if authority.federation != federation:
-        raise ConfigInvalid(
-            f"The issuing authority in {issuing} is that of {authority.federation}, not of {federation}.",
-            remedy="Correct `issuing` or `federation` in the configuration.",
-        )
+    authority = load_authority(vault, issuing, federation, in_use)
     key = parse_key(_stored(vault, DIRECTORY_KEY), vault.place(DIRECTORY_KEY))
     if not isinstance(key, Ed25519PrivateKey):
         raise InputInvalid(f"{vault.place(DIRECTORY_KEY)} is not an Ed25519 key.", remedy="Restore it.")
@@ -97,11 +122,12 @@ def load_keys(
             remedy="Restore both from the same backup.",
         )
     signing_key = SigningKey(key.private_bytes_raw())
-    if now is not None and not (folder / TLS).exists():
-        tls = issue_tls(folder, authority, now)
-    else:
-        tls = read_identity(folder / TLS)
-    return HubKeys(folder, vault, authority, tls, signing_key, chain)
+    own: TlsIdentity | None = None
+    if (folder / TLS).exists():
+        own = read_identity(folder / TLS)
+    elif now is not None:
+        own = issue_tls(folder, authority, now)
+    return HubKeys(folder, issuing, vault, authority, own, signing_key, chain)
 
 
 def _directory_chain(vault: Vault, tx: Transaction | None = None) -> tuple[x509.Certificate, ...]:
@@ -148,16 +174,24 @@ def _issue_directory(
 def renew(keys: HubKeys, now: datetime) -> HubKeys:
     """`keys` with fresh certificates where they are due; the same object if none is."""
     renewed = keys
-    if _due(keys.tls.chain, keys.authority, now):
-        renewed = replace(renewed, tls=issue_tls(keys.folder, keys.authority, now))
+    own = keys.own_tls
+    if own is None or _lacks_a_name(own) or _due(own.chain, keys.authority, now):
+        renewed = replace(renewed, own_tls=issue_tls(keys.folder, keys.authority, now))
     if _due(keys.directory_chain, keys.authority, now):
         with keys.vault.write() as tx:
-            # Another replica may have renewed it.
+            # Another replica may have renewed it, or the operator adopted an authority.
+            present = keys if tx is None else keys.as_of(tx)
             chain = _directory_chain(keys.vault, tx)
-            if _due(chain, keys.authority, now):
-                chain = _issue_directory(keys.vault, keys.authority, keys.directory_key, now, tx)
+            if _due(chain, present.authority, now):
+                chain = _issue_directory(keys.vault, present.authority, keys.directory_key, now, tx)
         renewed = replace(renewed, directory_chain=chain)
     return renewed
+
+
+def _lacks_a_name(tls: TlsIdentity) -> bool:
+    """Whether the certificate is from before enrolment had a name of its own."""
+    names = tls.chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return len(names.get_values_for_type(x509.DNSName)) < len((hub_dns_name, enrolment_dns_name))
 
 
 def _due(chain: tuple[x509.Certificate, ...], authority: Authority, now: datetime) -> bool:

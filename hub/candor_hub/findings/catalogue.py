@@ -44,6 +44,13 @@ CATALOGUE = catalogue(
             "less than 30 of 365 parts of its life are left",
         ),
         Entry(
+            "replaced_authorities",
+            _KEYS,
+            "who still goes by a certificate of an authority that was replaced",
+            "-",
+            "somebody does, a day after",
+        ),
+        Entry(
             "root",
             _KEYS,
             "the root above it",

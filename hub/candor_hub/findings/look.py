@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from candor_hub.authorities import AuthorityStanding, guess_in_use, overview
 from candor_hub.config import Config
 from candor_hub.founding import open_keys, open_store
 from candor_hub.keys import HubKeys, load_keys
@@ -19,6 +20,7 @@ from candor_hub.store.standing import MailboxStanding, MemberStanding
 from candor_hub.tlog.status import LogStatus, log_status, with_waiting_head
 from candor_hub.vault import FolderVault
 from candor_proto.budget import BUCKET, MONTH
+from candor_proto.errors import StoreUnusable
 from candor_proto.ids import NodeId
 from candor_watch.addresses import split_address
 from candor_watch.findings import Once, in_thread
@@ -39,6 +41,7 @@ class Stored:
     log: LogStatus
     shards: tuple[ShardRecord, ...] = field(repr=False)
     replicas: dict[str, str]
+    authorities: tuple[AuthorityStanding, ...]
     online: frozenset[NodeId]
 
 
@@ -60,12 +63,16 @@ class Look:
         self.running = Once(lambda: in_thread(self._running))
 
     def _keys(self) -> HubKeys:
-        if self.config.embedded:
-            # They can be looked at when the database cannot.
-            folder = self.config.keys
-            return load_keys(folder, FolderVault(folder), self.config.issuing, self.config.federation)
-        with closing(open_store(self.config)) as store:
-            return open_keys(self.config, store)
+        try:
+            with closing(open_store(self.config)) as store:
+                return open_keys(self.config, store)
+        except StoreUnusable:
+            if not self.config.embedded:
+                raise
+        # They can be looked at when the database cannot.
+        folder = self.config.keys
+        held = FolderVault(folder)
+        return load_keys(folder, held, self.config.issuing, self.config.federation, guess_in_use(held))
 
     def _stored(self) -> Stored:
         with closing(open_store(self.config)) as store, store.read() as tx:
@@ -78,6 +85,7 @@ class Look:
                 quota_used=tx.standing.quota_used(self.now - MONTH - BUCKET),
                 log=with_waiting_head(log_status(tx, self.now), log_files(self.config, store)),
                 shards=tx.log.shards(),
+                authorities=tuple(overview(tx, self.now)),
                 replicas={each.replica: each.version for each in tx.replicas.all(self.now) if each.here},
                 online=frozenset(tx.replicas.attached(self.now)),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -21,6 +22,9 @@ from candor_watch.sizes import size
 
 MEMORY_OCTETS, MEMORY_OCTETS_A_MEMBER = 256 * 1024 * 1024, 150 * 1024
 OPEN_FILES = 256
+MAX_SHOWN = 8
+# Members go over to a new authority within two hours of running.
+SLOW_AFTER = timedelta(days=1)
 RESTART = "Start candor-hub, or restart it: it renews what is due."
 _CEREMONY = "Make a new one with `candor-certs issuing create`, and take it up (docs/certificates.md)."
 
@@ -45,6 +49,7 @@ class Own:
             "issuing_authority": lambda: self._certificate(
                 "issuing_authority", _CEREMONY, True, lambda keys: keys.authority.certificate
             ),
+            "replaced_authorities": self.replaced_authorities,
             "root": lambda: self._certificate(
                 "root", "A new root means a new federation: plan the move.", True, lambda keys: keys.root
             ),
@@ -101,6 +106,25 @@ class Own:
             return good(key, told, **figures)
         make = warning if standing.severity == "warning" else bad
         return make(key, told, remedy, **figures)
+
+    async def replaced_authorities(self) -> Finding:
+        """Members go over within two hours of running; who does not is off, and is cut off by a denial."""
+        stored: Stored = await self._look.stored()
+        key, (*replaced, present) = "replaced_authorities", stored.authorities or (None,)
+        open_ones = [each for each in replaced if each is not None and not each.denied]
+        left = sorted({node for each in open_ones for node in each.members})
+        figures: dict[str, Figure] = {"replaced": len(open_ones), "members": len(left)}
+        if not open_ones or present is None:
+            return good(key, "None was replaced and not denied.", **figures)
+        if not left:
+            serials = ", ".join(f"{each.serial:x}" for each in open_ones)
+            told = f"Nobody goes by a replaced authority any more; it may be denied: {serials}."
+            return good(key, told, **figures)
+        names = ", ".join(map(str, left[:MAX_SHOWN])) + (" and others" if len(left) > MAX_SHOWN else "")
+        told = f"{len(left)} members still go by a replaced authority: {names}."
+        if self._look.now - present.adopted_at < SLOW_AFTER:
+            return good(key, told, **figures)
+        return warning(key, told, "See that their nodes run: `candor-hub agencies`.", **figures)
 
     async def permissions(self) -> Finding:
         config = self._config

@@ -36,6 +36,7 @@ from candor_hub.driver import (
 from candor_hub.driver.soundness import Replication
 from candor_hub.driver.sqlite import copy_file
 from candor_hub.migrations import check_schema, migrate, present_schema
+from candor_hub.store.authorities import Authorities
 from candor_hub.store.certificates import Certificates
 from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
@@ -71,6 +72,7 @@ class Transaction:
     facts: Facts
     members: Members
     certificates: Certificates
+    authorities: Authorities
     enrolments: Enrolments
     directories: Directories
     segments: Segments
@@ -94,6 +96,7 @@ class Transaction:
             Facts(connection),
             Members(connection),
             Certificates(connection),
+            Authorities(connection),
             Enrolments(connection),
             Directories(connection),
             Segments(connection),

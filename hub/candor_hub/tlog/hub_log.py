@@ -100,6 +100,7 @@ class HubLog:
         self._sequencer: Sequencer | None = None
         self._news = LogNews()
         self._stale = asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
         self._announced = 0
         self._on_announced: Callable[[], None] = lambda: None
 
@@ -128,7 +129,12 @@ class HubLog:
 
         Raises StoreUnusable: also when the files are not the database's, or another process has the folder.
         """
-        await self._try_to_lead()
+        # From the start: taking over may last longer than the server waits for a silent session.
+        self._keeping = asyncio.create_task(self._lease.keep())
+        try:
+            await self._try_to_lead()
+        except Deposed as error:
+            log.warning("the log was taken over", code=error.code)
         await self._aside(self._load)
         self._wake.set()
 
@@ -140,6 +146,9 @@ class HubLog:
 
     async def close(self) -> None:
         """Nothing runs any more when this returns."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         for pool in (self._thread, self._aside_thread):
             await asyncio.to_thread(pool.shutdown)
         # A witness that does not answer must not keep the hub from ending.
@@ -170,7 +179,8 @@ class HubLog:
 
     async def keep(self) -> None:
         """Watch over the lease, for ever."""
-        await self._lease.keep()
+        if self._keeping is not None:
+            await self._keeping
 
     async def run(self) -> None:
         """Append while this replica has the lease, and try to get it otherwise, for ever."""
