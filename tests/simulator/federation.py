@@ -38,6 +38,7 @@ T = TypeVar("T")
 Scene = Callable[["Federation"], Awaitable[None]]
 # Between a death and the next life, at most.
 RESTART_SECONDS = 10.0
+JOURNAL_SECONDS = 3_600.0
 # How long everything may take to finish once nothing goes wrong any more.
 FINISH_SECONDS = 3_600
 LOOK_SECONDS = 20.0
@@ -185,6 +186,8 @@ class Federation:
         auth = auth_context(party.config)
         channel: Any = Channel(self.network, party.name, auth, alive)
         node = Node(party.config, self.clock, lambda _: channel)
+        # A month has millions of seconds, and each of them would be a step here; acts ship by themselves.
+        node.journals.ship_seconds = JOURNAL_SECONDS
         life = Life(party, node)
         self._trouble_store(life)
         party.life = life
