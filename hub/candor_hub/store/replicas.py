@@ -127,12 +127,12 @@ class Replicas:
 
         Their nodes were seen until now.
         """
-        streams = sorted((str(node), replica, generation) for node, generation in ended.items())
-        columns = ("node", "replica", "generation")
-        change_matching(self._connection, "UPDATE attachments SET replica = ''", columns, streams)
-        seen = "UPDATE members SET last_seen_at = ?"
-        nodes = [(name,) for name, _, _ in streams]
-        change_matching(self._connection, seen, ("node",), nodes, (to_milliseconds(now),))
+        nodes = sorted((str(node),) for node in ended)
+        streams = [(str(node), replica, generation) for node, generation in sorted(ended.items())]
+        own = ("node", "replica", "generation")
+        change_matching(self._connection, "UPDATE attachments SET replica = ''", own, streams)
+        seen, at = "UPDATE members SET last_seen_at = ?", to_milliseconds(now)
+        change_matching(self._connection, seen, ("node",), nodes, (at,))
 
     def claim(self, replica: str, held: Mapping[NodeId, int]) -> tuple[NodeId, ...]:
         """Say again that `replica` holds these streams, by generation; those that have a newer one.
