@@ -188,7 +188,7 @@ def test_a_hub_that_still_starts_takes_no_connections(
 
     async def run() -> None:
         names = ("address", "enrolment_address")
-        where = {
+        where: dict[str, Any] = {
             f"{public}{name}": addresses[names.index(name)] for name in names for public in ("", "public_")
         }
         async with running_hub(tmp_path / "hub", **where) as hub:
