@@ -142,7 +142,7 @@ class NodeGate:
             raise WrongRole("This certificate names no node.")
         check_member(snapshot, node)
         if not self._issued.knows(identity):
-            await asyncio.to_thread(self._issued.look_up, identity)
+            await self._issued.check(identity)
             self._issued.remember(identity)
         _CALLER.set(Caller(node, identity, snapshot))
 
