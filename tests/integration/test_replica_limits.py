@@ -1,4 +1,4 @@
-"""A member at three replicas is one member: its quota and its denial are the primary's (docs/replicas.md §3)."""
+"""A member at three replicas is one member; its quota and denial are the primary's (docs/replicas.md §3)."""
 
 from __future__ import annotations
 
