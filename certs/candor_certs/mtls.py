@@ -79,7 +79,9 @@ def server_options(nodes: int) -> Options:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),  # undocumented; without it a dead peer is noticed 60 s later
         ("grpc.http2.min_ping_interval_without_data_ms", 7_000),  # must stay below half of the client's 15 s
-        ("grpc.http2.max_ping_strikes", 2),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.experimental.tcp_max_read_chunk_size", 65536),
+        ("grpc.experimental.tcp_max_read_buffer_size", 65536),
         ("grpc.so_reuseport", 0),  # default 1: another local process could take a share of the port
     ]
 
