@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import os
 import statistics
 import sys
@@ -342,7 +341,7 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path)
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
-    configure(level=logging.WARNING)
+    configure(level="warning")
     if options.role == "hub":
         asyncio.run(be_hub(options.folder, options.names))
     elif options.role == "nodes":

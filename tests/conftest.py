@@ -5,6 +5,10 @@ from __future__ import annotations
 import grpc.aio
 from hypothesis import settings
 
+from tests.postgres import each_database, postgresql_url
+
+__all__ = ["each_database", "postgresql_url"]
+
 # How long an example takes says more about the machine than about the code: pytest's own limit is enough.
 settings.register_profile("candor", deadline=None)
 settings.load_profile("candor")

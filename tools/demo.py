@@ -172,7 +172,7 @@ class Demo:
             "--out", str(invitation), "--config", str(self.hub_folder / "hub.toml"),
         )  # fmt: skip
         self.command("candor-node", "init", "--dir", str(self.folder / agency.node), "--node", agency.node)
-        self.node(agency, "join", "--invitation", str(invitation), "--fingerprint", fingerprint)
+        self.node(agency, "join", str(invitation), "--fingerprint", fingerprint)
         self.start_node(agency)
 
     def file_records(self, agency: Agency, text: str) -> Any:

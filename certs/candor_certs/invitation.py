@@ -8,6 +8,7 @@ A clerk may mail it, so it is text, says in words what it is for, and refuses to
     Hub: hub.example.org:7443
     Enrolment: hub.example.org:7444
     ORI: CA0340000
+    Node: example-sheriff
     Agency: Example County Sheriff's Office
     Expires: 2026-12-07T12:00:00Z
     Token: <32 octets, base64>
@@ -19,6 +20,7 @@ A clerk may mail it, so it is text, says in words what it is for, and refuses to
 Rules of this file:
 - one spelling: `parse_invitation` refuses whatever `format_invitation` would not have written, byte for byte
   (read the file in text mode: Windows line ends are then no difference);
+- `Node` says which node id the hub expects; the line is absent when the agency may choose one;
 - `Check` finds accidents, not attacks: whoever can change the file can change it too. The root's fingerprint,
   compared over another channel, is what makes the rest trustworthy;
 - the token is a secret: it stands in this file and in memory, never in a command line, a log or a repr; the
@@ -50,7 +52,7 @@ from candor_proto.errors import (
     NotCanonical,
     UnsupportedVersion,
 )
-from candor_proto.ids import Digest, FederationName, Ori
+from candor_proto.ids import Digest, FederationName, NodeId, Ori
 
 TOKEN_OCTETS = 32
 MAX_INVITATION_CHARACTERS = 16 * 1024
@@ -58,7 +60,7 @@ _MAX_AGENCY_CHARACTERS = 120
 # What a directory has room for: a longer name would make the directory unreadable for everybody.
 _MAX_AGENCY_OCTETS = 256
 _BEGIN, _END = "-----BEGIN CANDOR INVITATION-----", "-----END CANDOR INVITATION-----"
-_FIELDS = ("Version", "Federation", "Hub", "Enrolment", "ORI", "Agency", "Expires", "Token", "Root", "Check")
+_FIELDS = ("Version", "Federation", "Hub", "Enrolment", "ORI", "Node", "Agency", "Expires", "Token", "Root")
 _HOST = r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[(?P<ipv6>[0-9a-f:]{2,39})\])"
 _ADDRESS = re.compile(_HOST + r":(?P<port>[1-9][0-9]{0,4})\Z")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -76,6 +78,7 @@ class Invitation:
     token: bytes = field(repr=False)
     expires_at: datetime
     root_certificate_der: bytes = field(repr=False)
+    node: NodeId | None = None
 
     def __post_init__(self) -> None:
         check_address(self.hub_address)
@@ -173,13 +176,15 @@ def format_invitation(invitation: Invitation) -> str:
         invitation.hub_address,
         invitation.enrolment_address,
         invitation.ori.value,
+        None if invitation.node is None else invitation.node.value,
         invitation.agency_name,
         # Not strftime("%Y"): it writes years before 1000 without leading zeros.
         invitation.expires_at.replace(tzinfo=None).isoformat() + "Z",
         base64.b64encode(invitation.token).decode(),
         "\n ".join(root[start : start + 64] for start in range(0, len(root), 64)),
     )
-    lines = [_BEGIN, *(f"{name}: {value}" for name, value in zip(_FIELDS, values, strict=False))]
+    fields = zip(_FIELDS, values, strict=True)
+    lines = [_BEGIN, *(f"{name}: {value}" for name, value in fields if value is not None)]
     body = "\n".join(lines) + "\n"
     return f"{body}Check: {_check(body)}\n{_END}\n"
 
@@ -216,6 +221,7 @@ def parse_invitation(text: str) -> Invitation:
         token=_base64("Token", values["Token"]),
         expires_at=_time(values["Expires"]),
         root_certificate_der=_base64("Root", values["Root"].replace("\n ", "")),
+        node=NodeId(values["Node"]) if "Node" in values else None,
     )
     if format_invitation(invitation) != text:
         raise NotCanonical("The invitation is not written in its one spelling.")
@@ -225,7 +231,7 @@ def parse_invitation(text: str) -> Invitation:
 def _fields(body: str) -> dict[str, str]:
     lines = body.replace("\n ", "\x00").split("\n")[1:]
     names = tuple(line.partition(": ")[0] for line in lines)
-    if names != _FIELDS[:-1]:
+    if names not in (_FIELDS, tuple(name for name in _FIELDS if name != "Node")):
         raise MalformedMessage(f"An invitation has the fields {', '.join(_FIELDS)}, in this order.")
     return {
         name: line.partition(": ")[2].replace("\x00", "\n ") for name, line in zip(names, lines, strict=True)

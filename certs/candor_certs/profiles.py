@@ -106,17 +106,18 @@ def renewal_time(not_before: datetime, not_after: datetime, rng: Random | None =
     With `rng`, anywhere within a tenth of the life before or after, so that members certified in the same
     hour do not come back in the same minute for ever.
     """
-    issued, life = _life(not_before, not_after)
+    issued, life = issued_and_life(not_before, not_after)
     return issued + life * (2 / 3 + (rng.uniform(-JITTER, JITTER) if rng else 0))
 
 
 def overdue_time(not_before: datetime, not_after: datetime) -> datetime:
     """When a renewal that has not happened needs a person: at five sixths of a certificate's life."""
-    issued, life = _life(not_before, not_after)
+    issued, life = issued_and_life(not_before, not_after)
     return issued + life * 5 / 6
 
 
-def _life(not_before: datetime, not_after: datetime) -> tuple[datetime, timedelta]:
+def issued_and_life(not_before: datetime, not_after: datetime) -> tuple[datetime, timedelta]:
+    """When a certificate was issued, and how long it lives from then on."""
     # `validity` dates the beginning a clock tolerance back; a short life would be all tolerance.
     issued = min(not_before + CLOCK_TOLERANCE, not_after)
     return issued, not_after - issued

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -141,8 +141,13 @@ class Hub:
             await server.start()
             self._servers.append(server)
         self.work()
-        ports = asdict(self.ports)
-        log.info("started", federation=str(self.config.federation), **ports)
+        log.info(
+            "started",
+            federation=str(self.config.federation),
+            hub_port=hub_port,
+            enrolment_port=enrolment_port,
+            log_port=log_port,
+        )
 
     # What `start` is made of besides listening: whoever brings calls here in another way uses these.
 

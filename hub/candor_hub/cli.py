@@ -11,27 +11,27 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rich_click as click
 
 from candor_hub.log_cli import log_group
+from candor_hub.office import Office as _Office
+from candor_hub.office import load as _load
+from candor_hub.office import now as _now
+from candor_hub.office import read_config as _read_config
+from candor_hub.office import settings_path as _config_path
+from candor_hub.succession_cli import succession_group
 from candor_proto.errors import CandorError
 from candor_proto.ids import FederationName, NodeId, Ori
-
-if TYPE_CHECKING:
-    from candor_hub.config import Config
+from candor_watch.uncaught import tell_shortly
 
 EXIT_ERROR = 2
 EXIT_UNHEALTHY = 1
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251  # the edge reads the clock
 
 
 def _config_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,6 +77,8 @@ def cli() -> None:
     "--new-member-wait-hours", default=24.0, show_default=True, help="Before a new member is answered."
 )
 @click.option("--nodes", default=1_000, show_default=True, help="Members to expect, at most 2000.")
+@click.option("--database-url", default="", help="Empty PostgreSQL database: postgresql://user@host/name.")
+@click.option("--database-password-file", type=_FILE, help="File with the password of that user.")
 @_json_option
 def init(
     folder: Path,
@@ -89,6 +91,8 @@ def init(
     issuing: Path | None,
     new_member_wait_hours: float,
     nodes: int,
+    database_url: str,
+    database_password_file: Path | None,
     as_json: bool,
 ) -> None:
     """Make a hub: settings, keys, encrypted database. Nothing is overwritten.
@@ -99,6 +103,7 @@ def init(
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from candor_certs.invitation import fingerprint
+    from candor_certs.service_manager import work_as_owner
     from candor_hub.founding import Wishes, found
     from candor_hub.keys import load_keys
 
@@ -112,7 +117,10 @@ def init(
         new_member_wait_hours,
         nodes,
         log_address,
+        database_url,
+        database_password_file,
     )
+    work_as_owner(folder)
     config = found(folder, wishes, _now())
     root = load_keys(config.keys, config.issuing, config.federation).root.public_bytes(Encoding.DER)
     report = {
@@ -150,9 +158,16 @@ def run(config_file: Path | None, as_json: bool) -> None:
       log_key                   PEM file with the key of that certificate
       data                      folder of database, keys, segments, log; default: the file's folder
       issuing                   folder of the issuing authority; default: authority/issuing
-      database_url              another database; default: encrypted SQLite in the data folder
+      database_url              postgresql://user@host:5432/name, several hosts divided by commas;
+                                default: encrypted SQLite in the data folder
+      database_password_file    file with the password of that user, if it has one
       new_member_wait_hours     how long a new member's lookups are not answered; default: 24
       nodes                     members to expect, 1-2000; default: 1000
+      metrics_address           where metrics and health are read, over HTTP; "off": nowhere;
+                                default: 127.0.0.1, the port after the log's
+      metrics_allow_remote      whether other machines may reach that address; default: false
+      log_level                 debug, info, warning or error; default: info
+      traces_endpoint           OTLP collector for traces, http(s)://host:port; default: none
       quota.total .weak .match .code    elements per asker in 30 days
       quota.day_share           the part of it that a day may take: 10 means a tenth
     """
@@ -204,6 +219,7 @@ def invite(
     needs the keys it had, and keeps records, index and standing.
     """
     from candor_certs.invitation import format_invitation
+    from candor_certs.service_manager import work_as_owner
     from candor_certs.store import refuse_existing, write_new_private
     from candor_hub.enrolment import Enrolment
 
@@ -211,10 +227,14 @@ def invite(
         raise click.UsageError("Give the agency's name with --name.")
     refuse_existing(out)
     agency, node_id = Ori(ori), NodeId(node)
-    with _Office(_load(config_file)) as office:
+    config = _read_config(config_file)
+    # Root works as the hub's user on the hub's files, and writes the invitation where root may.
+    back = work_as_owner(config.data, for_good=False)
+    with _Office(config) as office:
         enrolment = Enrolment(office.config, office.store, lambda: office.keys, office.directory)
         life = timedelta(days=valid_days)
         invitation = enrolment.invite(agency, node_id, name, _now(), life, rejoin=rejoin)
+    back()
     write_new_private(out, format_invitation(invitation).encode())
     report = {
         "file": str(out),
@@ -351,9 +371,12 @@ def deny(serial: str, authority: bool, config_file: Path | None, as_json: bool) 
 @_json_option
 def doctor(config_file: Path | None, as_json: bool) -> None:
     """Check configuration, database, keys and certificates. Exit status 1 if something needs attention."""
+    from candor_certs.service_manager import work_as_owner
     from candor_hub.health import examine
 
-    findings = examine(_config_path(config_file), _now())
+    path = _config_path(config_file)
+    work_as_owner(path.parent)
+    findings = examine(path, _now())
     if as_json:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
@@ -366,39 +389,7 @@ def doctor(config_file: Path | None, as_json: bool) -> None:
 
 
 cli.add_command(log_group)
-
-
-class _Office:
-    """Database, keys and directory, for a command that runs beside the hub."""
-
-    def __init__(self, config: Config) -> None:
-        from candor_hub.founding import open_directory, open_store
-
-        self.config = config
-        self.store = open_store(config)
-        try:
-            self.keys, self.directory = open_directory(config, self.store, _now())
-        except BaseException:
-            self.store.close()
-            raise
-
-    def __enter__(self) -> _Office:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.store.close()
-
-
-def _config_path(given: Path | None) -> Path:
-    from candor_hub.config import config_path
-
-    return config_path(given)
-
-
-def _load(given: Path | None) -> Config:
-    from candor_hub.config import load_config
-
-    return load_config(_config_path(given))
+cli.add_command(succession_group)
 
 
 def _print(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:
@@ -420,6 +411,7 @@ def main() -> None:
     """Entry point."""
     # gRPC's core writes lines of its own to standard error; what matters comes as an exception.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    tell_shortly("candor-hub")
     try:
         cli.main(standalone_mode=False)
     except CandorError as error:

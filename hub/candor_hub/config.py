@@ -5,7 +5,8 @@ Rules of this file:
 - an environment variable `CANDOR_HUB_<KEY>` stands above the file (`CANDOR_HUB_QUOTA__TOTAL` for a key of a
   table), so that a container needs no file of its own;
 - paths are relative to the folder of the file;
-- secrets are in files of their own, never here.
+- secrets are in files of their own, never here: a `database_url` with a password comes as the credential
+  `database.url` of the service manager, which stands above file and environment.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ import tomllib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from candor_certs.invitation import check_address
 from candor_certs.names import hub_dns_name
+from candor_certs.service_manager import DATABASE_URL, credential
+from candor_certs.store import read_private
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_proto.ids import FederationName
+from candor_watch.addresses import OFF, check_metrics_address, check_traces_endpoint
 
 CONFIG_VARIABLE = "CANDOR_HUB_CONFIG"
 ENV_PREFIX = "CANDOR_HUB_"
@@ -47,13 +52,30 @@ class Config:
     public_address: str = ""
     public_enrolment_address: str = ""
     database_url: str = ""
+    database_password_file: Path | None = None
+    secret_password: str = field(default="", repr=False)
     quota: Quota = field(default_factory=Quota)
     new_member_wait: timedelta = timedelta(hours=24)
     nodes: int = 1_000
+    # Empty: nothing listens there.
+    metrics_address: str = ""
+    metrics_allow_remote: bool = False
+    log_level: str = "info"
+    # Empty: nothing is traced.
+    traces_endpoint: str = ""
 
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data / 'hub.db'}"
+
+    def database_password(self) -> str | None:
+        """The password at the database's server: from its file, else as the service manager passes it.
+
+        A file is read for each session anew, so that it can be changed. Raises StoreUnusable.
+        """
+        if self.database_password_file is not None:
+            return password_in(self.database_password_file)
+        return self.secret_password or None
 
     @property
     def keys(self) -> Path:
@@ -68,10 +90,21 @@ class Config:
         return self.data / "log"
 
 
+def password_in(file: Path) -> str:
+    """The password in a file that nobody else can read; raises StoreUnusable."""
+    return read_private(file).decode("utf-8", "replace").rstrip("\r\n")
+
+
 def default_log_address(enrolment_address: str) -> str:
     """Beside the enrolment port: the next one."""
     host, _, port = enrolment_address.rpartition(":")
     return f"{host}:{int(port) + 1 if 0 < int(port) < 65_535 else 0}"
+
+
+def default_metrics_address(log_address: str) -> str:
+    """On this machine alone, at the port after the log's."""
+    port = int(log_address.rpartition(":")[2])
+    return f"127.0.0.1:{port + 1 if 0 < port < 65_535 else 0}"
 
 
 def config_path(given: Path | None) -> Path:
@@ -95,22 +128,59 @@ def load_config(path: Path) -> Config:
             remedy="Name both, or neither: the log then shows the hub's own certificate.",
         )
     folder = path.parent
+    log_address = settings.log_address or default_log_address(settings.enrolment_address)
+    metrics_address = settings.metrics_address or default_metrics_address(log_address)
+    if metrics_address == OFF:
+        metrics_address = ""
+    else:
+        check_metrics_address(metrics_address, allow_remote=settings.metrics_allow_remote)
+    secret_url, secret_password = _secret_url(path)
     return Config(
         federation=FederationName(settings.federation),
         address=settings.address,
         enrolment_address=settings.enrolment_address,
         data=folder / settings.data,
         issuing=folder / settings.issuing,
-        log_address=settings.log_address or default_log_address(settings.enrolment_address),
+        log_address=log_address,
         log_certificate=folder / settings.log_certificate if settings.log_certificate else None,
         log_key=folder / settings.log_key if settings.log_key else None,
         public_address=settings.public_address or settings.address,
         public_enrolment_address=settings.public_enrolment_address or settings.enrolment_address,
-        database_url=settings.database_url,
+        database_url=secret_url or settings.database_url,
+        database_password_file=(
+            folder / settings.database_password_file if settings.database_password_file else None
+        ),
+        secret_password=secret_password,
         quota=Quota(**settings.quota.model_dump()),
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
+        metrics_address=metrics_address,
+        metrics_allow_remote=settings.metrics_allow_remote,
+        log_level=settings.log_level,
+        traces_endpoint=settings.traces_endpoint,
     )
+
+
+def _secret_url(path: Path) -> tuple[str, str]:
+    """The database's URL as the service manager passes it, and the password that is in it; empty if none is.
+
+    Raises ConfigInvalid or StoreUnusable.
+    """
+    passed = credential(DATABASE_URL)
+    if passed is None:
+        return "", ""
+    try:
+        parts = urlsplit(passed.decode("ascii").strip())
+        people, at, hosts = parts.netloc.rpartition("@")
+        user, _, password = people.partition(":")
+        url = urlunsplit(parts._replace(netloc=f"{user}{at}{hosts}"))
+        check_database_url(url)
+    except (ValueError, ConfigInvalid):
+        raise ConfigInvalid(
+            f"{path}: the credential {DATABASE_URL} is no database URL.",
+            remedy="It holds one line, such as postgresql://candor:password@db.example.org/candor.",
+        ) from None
+    return url, unquote(password)
 
 
 def check_listen_address(address: str) -> str:
@@ -136,14 +206,31 @@ def _check_federation(value: str) -> None:
     hub_dns_name(FederationName(value))
 
 
-def _check_url(value: str) -> None:
+def _check_metrics(value: str) -> None:
+    if value != OFF:
+        check_listen_address(value)
+
+
+def check_database_url(value: str) -> None:
     if "://" not in value:
-        raise ConfigInvalid("this is no database URL, such as sqlite:////var/lib/candor/hub.db.")
+        raise ConfigInvalid("this is no database URL, such as postgresql://candor@db.example.org/candor.")
+    if _holds_password(value):
+        # The value is in no message: whoever asks for help would show it.
+        raise ConfigInvalid("a password has no place in a URL; name a file in `database_password_file`.")
+
+
+def _holds_password(url: str) -> bool:
+    """Whether libpq would find one, before or behind the host."""
+    parts = urlsplit(url)
+    people = parts.netloc.rpartition("@")[0]
+    return ":" in people or any("password" in name for name, _ in parse_qsl(parts.query))
 
 
 _Listen = Annotated[str, Field(min_length=1), _checked(check_listen_address)]
 _OptionalListen = Annotated[str, _checked(check_listen_address)]
 _Public = Annotated[str, _checked(check_address)]
+_Metrics = Annotated[str, _checked(_check_metrics)]
+_Traces = Annotated[str, _checked(check_traces_endpoint)]
 _Federation = Annotated[str, Field(min_length=1), _checked(_check_federation)]
 
 
@@ -176,9 +263,14 @@ class _Settings(BaseSettings):
     log_address: _OptionalListen = ""
     log_certificate: Path | None = None
     log_key: Path | None = None
-    database_url: Annotated[str, _checked(_check_url)] = ""
+    database_url: Annotated[str, _checked(check_database_url)] = ""
+    database_password_file: Path | None = None
     new_member_wait_hours: float = Field(default=24, ge=0, le=24 * 365)
     nodes: int = Field(default=1_000, ge=1, le=2_000)
+    metrics_address: _Metrics = ""
+    metrics_allow_remote: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    traces_endpoint: _Traces = ""
     quota: _Quota = _Quota()
 
     @classmethod
@@ -204,9 +296,14 @@ SETTINGS = {
     "log_address": "where anybody reads the log, over HTTPS; default: the port after the enrolment port",
     "log_certificate": "PEM file with another certificate for it; default: the hub's own",
     "log_key": "PEM file with the key of that certificate",
-    "database_url": "another database; default: an encrypted SQLite file in the data folder",
+    "database_url": "postgresql://user@host:5432/name; default: an encrypted SQLite file in the data folder",
+    "database_password_file": "file with the password of that user, if it has one",
     "new_member_wait_hours": "how long a new member's lookups are not answered; default: 24",
     "nodes": "members to expect, 1-2000; limits connections; default: 1000",
+    "metrics_address": "where metrics and health are read, or off; default: here, port after the log's",
+    "metrics_allow_remote": "whether that may be an address that other machines reach; default: false",
+    "log_level": "debug, info, warning or error; default: info",
+    "traces_endpoint": "OTLP collector for traces, http(s)://host:port; needs the extra otel; default: none",
     "quota": "table of element limits per asker: total, weak, match, code in 30 days; day_share",
 }
 

@@ -73,8 +73,6 @@ class Desk:
         callers = {each.submission.caller for each in batch}
         single = [each.envelope for each in batch if each.lookup is None]
         addressed = {envelope.recipient for envelope in single if envelope.recipient is not None}
-        # The lock also keeps two lookups of one asker from spending the same quota (§11).
-        tx.members.lock(callers)
         statuses = _statuses(tx, batch, callers | addressed)
         wanted = {each.asked for each in batch if each.asked is not None}
         pairs = {

@@ -149,12 +149,12 @@ class Enrolment:
                 if node is not None:
                     _check_free(tx, node)
                 _check_ori_free(tx, ori)
-            invitation = self._invitation(ori, name, expires_at)
+            invitation = self._invitation(ori, node, name, expires_at)
             token = token_digest(invitation.token)
             tx.enrolments.add(InvitationRecord(token, ori, node, name, expires_at), now)
         return invitation
 
-    def _invitation(self, ori: Ori, name: str, expires_at: datetime) -> Invitation:
+    def _invitation(self, ori: Ori, node: NodeId | None, name: str, expires_at: datetime) -> Invitation:
         return Invitation(
             federation=self._config.federation,
             hub_address=self._config.public_address,
@@ -164,6 +164,7 @@ class Enrolment:
             token=new_token(),
             expires_at=expires_at,
             root_certificate_der=self._keys().root.public_bytes(Encoding.DER),
+            node=node,
         )
 
     def enrol(self, request: EnrolmentRequest, now: datetime) -> tuple[bytes, ...]:

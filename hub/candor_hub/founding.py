@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from candor_certs.authority import create_issuing, create_root
 from candor_certs.folders import load_issuing, save_issuing, save_root
 from candor_certs.invitation import check_address
+from candor_certs.service_manager import DATABASE_KEY, credential, key_octets
 from candor_certs.store import (
     make_private_folder,
     read_private,
@@ -20,7 +22,15 @@ from candor_certs.store import (
     write_new_private,
 )
 from candor_hub import keys
-from candor_hub.config import DEFAULT_FILE, Config, check_listen_address, default_log_address, load_config
+from candor_hub.config import (
+    DEFAULT_FILE,
+    Config,
+    check_database_url,
+    check_listen_address,
+    default_log_address,
+    load_config,
+    password_in,
+)
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.driver import KEY_OCTETS
 from candor_hub.store import Store
@@ -44,16 +54,24 @@ class Wishes:
     new_member_wait_hours: float = 24
     nodes: int = 1_000
     log_address: str = ""
+    database_url: str = ""
+    database_password_file: Path | None = None
 
 
-def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
-    """Make everything in `folder`; the configuration that was written.
+# What a new hub's log begins with: called with its folder, keys and database.
+Begin = Callable[[Path, keys.HubKeys, Store], None]
+
+
+def found(folder: Path, wishes: Wishes, now: datetime, begin: Begin | None = None) -> Config:
+    """Make everything in `folder`; the configuration that was written. `begin` begins the log, if not anew.
 
     Raises AlreadyExists, StoreUnusable, InputInvalid, MalformedMessage or CertificateRefused.
     """
     log_address = wishes.log_address or default_log_address(wishes.enrolment_address)
     for address in (wishes.address, wishes.enrolment_address, log_address):
         check_listen_address(address)
+    if wishes.database_url:
+        check_database_url(wishes.database_url)
     for address in filter(None, (wishes.public_address, wishes.public_enrolment_address)):
         check_address(address)
     make_private_folder(folder)
@@ -81,27 +99,54 @@ def found(folder: Path, wishes: Wishes, now: datetime) -> Config:
     keys.issue_tls(key_folder, authority, now)
     # The file comes last: while it is missing, the hub is not there yet and `init` says what is in the way.
     text = _settings(wishes, issuing if wishes.issuing else None)
-    _create_database(folder, wishes.federation, now)
+    held = keys.load_keys(key_folder, issuing, wishes.federation)
+    _create_database(folder, wishes, held, begin or _begin_anew(wishes.federation, now))
     write_new_private(file, text.encode())
     return load_config(file)
 
 
-def _create_database(folder: Path, federation: FederationName, now: datetime) -> None:
-    key = read_private(folder / "keys" / keys.DATABASE_KEY)
-    log_keys = KeyRing(folder / "keys", federation).make(1)
-    store = Store.create(f"sqlite:///{folder / 'hub.db'}", key, str(federation))
-    try:
+def _begin_anew(federation: FederationName, now: datetime) -> Begin:
+    def begin(folder: Path, held: keys.HubKeys, store: Store) -> None:
+        log_keys = KeyRing(held.folder, federation).make(1)
         with store.write() as tx:
             open_first(tx, federation, log_keys.verifier_keys, now)
+
+    return begin
+
+
+def _create_database(folder: Path, wishes: Wishes, held: keys.HubKeys, begin: Begin) -> None:
+    key = read_private(folder / "keys" / keys.DATABASE_KEY)
+    url = wishes.database_url or f"sqlite:///{folder / 'hub.db'}"
+    file = wishes.database_password_file
+    store = Store.create(
+        url, key, str(wishes.federation), password=lambda: None if file is None else password_in(file)
+    )
+    try:
+        begin(folder, held, store)
     finally:
         store.close()
-    (folder / "hub.db").chmod(0o600)
+    if not wishes.database_url:
+        (folder / "hub.db").chmod(0o600)
 
 
 def open_store(config: Config, *, upgrade: bool = False) -> Store:
     """The hub's database; raises StoreUnusable."""
-    key = read_private(config.keys / keys.DATABASE_KEY)
-    return Store.open(config.database, key, str(config.federation), upgrade=upgrade)
+    return Store.open(
+        config.database,
+        database_key(config),
+        str(config.federation),
+        upgrade=upgrade,
+        password=config.database_password,
+    )
+
+
+def database_key(config: Config) -> bytes:
+    """The raw key of the database: as the service manager passes it, else from its file. Never print it.
+
+    Raises StoreUnusable.
+    """
+    passed = credential(DATABASE_KEY)
+    return key_octets(passed) if passed is not None else read_private(config.keys / keys.DATABASE_KEY)
 
 
 def open_directory(config: Config, store: Store, now: datetime) -> tuple[keys.HubKeys, DirectoryKeeper]:
@@ -126,6 +171,11 @@ def _settings(wishes: Wishes, issuing: Path | None) -> str:
         lines.append(f'public_enrolment_address = "{wishes.public_enrolment_address}"')
     if issuing is not None:
         lines.append(f"issuing = {_toml_text(str(issuing))}")
+    if wishes.database_url:
+        lines.append(f"database_url = {_toml_text(wishes.database_url)}")
+    if wishes.database_password_file is not None:
+        password_file = wishes.database_password_file.resolve()
+        lines.append(f"database_password_file = {_toml_text(str(password_file))}")
     lines += [f"new_member_wait_hours = {wishes.new_member_wait_hours:g}", f"nodes = {wishes.nodes}"]
     return "\n".join(lines) + "\n"
 

@@ -183,13 +183,15 @@ def policy(outside: Path | None, need: int | None, config_file: Path | None, as_
 
     if need is not None and outside is None:
         raise click.UsageError("--need goes with --outside.")
+    witnesses = None
+    if outside is not None:
+        try:
+            witnesses = read_outside(outside.read_text("utf-8"))
+        except UnicodeDecodeError:
+            raise InputInvalid(f"{outside} is not UTF-8 text.") from None
     config, store = _open(config_file)
     try:
-        if outside is not None:
-            try:
-                witnesses = read_outside(outside.read_text("utf-8"))
-            except UnicodeDecodeError:
-                raise InputInvalid(f"{outside} is not UTF-8 text.") from None
+        if witnesses is not None:
             with store.write() as tx:
                 set_outside(tx, config.federation, witnesses, need or 0, _now())
         with store.read() as tx:
@@ -215,10 +217,10 @@ def policy(outside: Path | None, need: int | None, config_file: Path | None, as_
 
 
 def _open(config_file: Path | None) -> tuple[Config, Store]:
-    from candor_hub.config import config_path, load_config
     from candor_hub.founding import open_store
+    from candor_hub.office import load
 
-    config = load_config(config_path(config_file))
+    config = load(config_file)
     return config, open_store(config)
 
 

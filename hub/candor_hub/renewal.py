@@ -93,7 +93,6 @@ def chain_der(keys: HubKeys, leaf: x509.Certificate) -> tuple[bytes, ...]:
 
 def _check_standing(tx: Transaction, node: NodeId, caller: PeerIdentity) -> None:
     """Once more, in the transaction: what was revoked a moment ago certifies nothing any more."""
-    tx.members.lock({node})
     status = tx.members.statuses({node}).get(node)
     if status is None:
         raise NotAMember(f"{node} is not a member.")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import sys
 from collections.abc import Callable
 
-import structlog
-
+from candor_certs import service_manager
 from candor_hub.app import Hub, Interceptors
 from candor_hub.config import Config
+from candor_watch import logs
 
 # Threads that talk to the database must not keep the event loop from the interpreter for long: it needs it
 # again after every few microseconds inside gRPC. The default is 5 ms.
@@ -22,23 +21,13 @@ SWITCH_SECONDS = 0.0005
 COLLECT_AFTER = (20_000, 20, 20)
 
 
-def set_up_process() -> None:
-    """How this process logs (one JSON object a line on standard error, from level INFO), takes turns between
-    threads, and collects garbage.
+def set_up_process(log_level: str = "info") -> None:
+    """How this process logs (one JSON object a line on standard error), takes turns between threads, and
+    collects garbage.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*COLLECT_AFTER)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.set_up(json_lines=True, level=log_level)
 
 
 async def serve(
@@ -48,7 +37,7 @@ async def serve(
 
     Raises StoreUnusable, ConfigInvalid, InputInvalid or CertificateRefused.
     """
-    set_up_process()
+    set_up_process(config.log_level)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -62,7 +51,11 @@ async def serve(
             _real(config.enrolment_address, ports.enrolment),
             _real(config.log_address, ports.log),
         )
+        service_manager.notify("READY=1", f"STATUS=hub of {config.federation}, port {ports.hub}")
+        watchdog = asyncio.create_task(service_manager.feed_watchdog())
         await stopping.wait()
+        service_manager.notify("STOPPING=1")
+        watchdog.cancel()
     finally:
         await hub.stop()
 

@@ -139,7 +139,7 @@ def tidy(store: Store, node: NodeId, now: datetime) -> int:
                 _write_keys_anew(store, node, folder, now)
                 anew += 1
         except CandorError as error:
-            log.error("the keys of a backup could not be brought up to date", reason=error.message)
+            log.error("the keys of a backup could not be brought up to date", code=error.code)
     return anew
 
 

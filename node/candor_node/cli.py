@@ -20,6 +20,7 @@ from candor_node import (
     cli_imports,
     cli_lookup,
     cli_match,
+    cli_move,
     cli_node,
     cli_office,
     cli_packs,
@@ -50,9 +51,8 @@ def cli() -> None:
 
     \b
     First day:
-      candor-node init --dir node --node example-sheriff
-      cd node
-      candor-node join --invitation ../invitation.txt
+      mkdir node && cd node
+      candor-node join ../invitation.txt            (makes the node, and asks you to compare a fingerprint)
       candor-node run                               (keep it running; a service does that)
       candor-node import records.csv
 
@@ -96,6 +96,9 @@ for _command in (
     cli_subject.subject,
     cli_review.review,
     cli_witness.witness,
+    cli_move.move,
+    cli_move.directory,
+    cli_move.log_group,
 ):
     cli.add_command(_command)
 

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import rich_click as click
 
-from candor_node.cli_common import FOLDER, by_option, config_option, json_option, load, show, show_dict
+from candor_node.cli_common import (
+    FOLDER,
+    by_option,
+    config_option,
+    config_path,
+    json_option,
+    load,
+    show,
+    show_dict,
+)
 from candor_node.cli_desk import desk
 
 BACKUP_SECONDS = 3600.0
@@ -67,9 +76,11 @@ def restore(folder: Path, to: Path, config_file: Path | None, as_json: bool) -> 
     version is opened once and the ledger's chain is checked. Then point `data_folder` of node.toml to the new
     folder. Never run the old and the restored database both.
     """
+    from candor_certs.service_manager import work_as_owner
     from candor_node.clock import SystemClock
     from candor_node.restore import restore as join
 
+    work_as_owner(config_path(config_file).parent)
     config = load(config_file)
     restored = join(folder, to / config.database_file.name, config.database_key(), SystemClock().now())
     report = {**asdict(restored), "written_at": restored.written_at.isoformat()}

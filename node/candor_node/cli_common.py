@@ -28,6 +28,7 @@ from candor_proto.errors import (
     Unreachable,
     WrongRole,
 )
+from candor_watch.redaction import describe
 
 if TYPE_CHECKING:
     import grpc
@@ -226,7 +227,7 @@ def guarded(command: Callable[[], int | None]) -> None:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         _fail(
-            f"Something went wrong inside candor-node ({type(error).__name__}).",
+            f"Something went wrong inside candor-node ({describe(error)}).",
             f"Set {DEBUG_VARIABLE}=1 to see where, and report it.",
             EXIT_FAILED,
         )

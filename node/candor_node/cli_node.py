@@ -37,55 +37,58 @@ if TYPE_CHECKING:
 def init(folder: Path, node: str, as_json: bool) -> None:
     """Make a node: settings, keys, encrypted database. Nothing is overwritten.
 
-    Keep DIR/keys apart from backups of DIR/data: together they open everything.
+    `join` does this by itself when there is no node yet. Keep DIR/keys apart from backups of DIR/data:
+    together they open everything.
     """
+    from candor_certs.service_manager import work_as_owner
     from candor_node.joining import found
 
+    work_as_owner(folder)
     path = found(folder, NodeId(node))
     show_dict(
         {"config": str(path), "node": node},
         as_json,
         [
             f"The node {node} is in {path.parent}.",
-            "Next: candor-node join --invitation FILE --config " + str(path),
+            f"Next: candor-node join INVITATION --config {path}",
         ],
     )
 
 
 @click.command()
-@click.option(
-    "--invitation", "invitation_file", required=True, type=FILE, help="The file that the hub's operator sent."
-)
+@click.argument("invitation_file", metavar="INVITATION", type=FILE)
 @click.option("--fingerprint", help="The root's fingerprint, as the operator said it by another channel.")
+@click.option("--node", default="", help="The node's id to be, if the invitation names none.")
 @click.option("--rejoin", is_flag=True, help="This node is a member, and its certificate has ended.")
 @config_option
 @json_option
 def join(
-    invitation_file: Path, fingerprint: str | None, rejoin: bool, config_file: Path | None, as_json: bool
+    invitation_file: Path,
+    fingerprint: str | None,
+    node: str,
+    rejoin: bool,
+    config_file: Path | None,
+    as_json: bool,
 ) -> None:
-    """Join the federation of an invitation.
+    """Join the federation of INVITATION, the file that the hub's operator sent.
+
+    Makes the node first if there is none: settings, keys, encrypted database, in the folder of the settings.
 
     Whoever can change the invitation on its way could lead this node to a false federation. So compare the
     root's fingerprint with what the operator tells you by another channel (telephone, letter): give it with
     --fingerprint, or answer when asked. A join that failed can be repeated.
     """
-    from candor_certs.invitation import check_fingerprint, parse_invitation
+    from candor_certs.service_manager import work_as_owner
     from candor_node.clock import SystemClock
-    from candor_node.joining import first_log_policy
+    from candor_node.joining import first_log_policy, found
     from candor_node.joining import join as enrol
 
-    try:
-        text = invitation_file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text file"
-        raise InputInvalid(f"{invitation_file} cannot be read: {reason}.", remedy="Check the path.") from None
-    invitation = parse_invitation(text)
-    invitation.check_unexpired(SystemClock().now())
-    if fingerprint is not None:
-        check_fingerprint(invitation, fingerprint)
-    else:
-        _compare(invitation)
+    invitation = read_invitation(invitation_file, fingerprint)
     path, clock = config_path(config_file), SystemClock()
+    work_as_owner(path.parent)
+    made = not path.exists()
+    if made:
+        found(path.parent, _node_to_be(path, invitation, node, rejoin))
     joined = asyncio.run(enrol(path, invitation, clock, rejoin=rejoin))
     policy, trouble = "", ""
     try:
@@ -98,15 +101,62 @@ def join(
             "hub_address": joined.hub_address,
             "certificate_ends": joined.certificate_ends.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "log_policy_sha256": policy,
+            "config": str(path),
         },
         as_json,
         [
+            *([f"A new node: settings, keys and database are in {path.resolve().parent}."] if made else []),
             f"Joined {joined.federation}; the hub is at {joined.hub_address}.",
             f"The certificate ends on {joined.certificate_ends:%Y-%m-%d %H:%M} UTC.",
             *_log_policy_lines(policy, trouble),
-            "Next: candor-node run" + (", or restart it if it runs" if rejoin else ""),
+            "Next: candor-node run, or systemctl enable --now candor-node"
+            + ("; restart it if it runs" if rejoin else ""),
         ],
     )
+
+
+def read_invitation(path: Path, pinned: str | None) -> Invitation:
+    """The invitation in a file whose root has the fingerprint `pinned`, or one that a person compares now.
+
+    Raises InputInvalid, CertificateRefused, Expired, or what is wrong with the file.
+    """
+    from candor_certs.invitation import check_fingerprint, parse_invitation
+    from candor_node.clock import SystemClock
+
+    try:
+        invitation = parse_invitation(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text file"
+        raise InputInvalid(f"{path} cannot be read: {reason}.", remedy="Check the path.") from None
+    invitation.check_unexpired(SystemClock().now())
+    if pinned is not None:
+        check_fingerprint(invitation, pinned)
+    else:
+        _compare(invitation)
+    return invitation
+
+
+def _node_to_be(path: Path, invitation: Invitation, given: str, rejoin: bool) -> NodeId:
+    """The id of the node that `join` makes; raises InputInvalid."""
+    from candor_node.config import FILE_NAME
+
+    if rejoin or path.name != FILE_NAME:
+        raise InputInvalid(
+            f"There is no settings file {path}.",
+            remedy="Name the node's settings with --config"
+            + ("; a member joins again from the folder that holds its keys." if rejoin else "."),
+        )
+    if not given and invitation.node is None:
+        raise InputInvalid(
+            "The invitation names no node id.",
+            remedy="Choose one with --node, for good: 1-40 of a-z 0-9 -, for example example-sheriff.",
+        )
+    if given and invitation.node is not None and given != str(invitation.node):
+        raise InputInvalid(
+            f"The invitation is for the node {invitation.node}, not for {given}.",
+            remedy="Leave out --node, or ask the hub's operator for another invitation.",
+        )
+    return NodeId(given) if given else invitation.node or NodeId(given)
 
 
 def _log_policy_lines(policy: str, trouble: str) -> list[str]:
@@ -144,11 +194,14 @@ def run(json_log: bool, config_file: Path | None) -> None:
     One line on standard output says when it is attached to the hub and holds the others' indexes. While the
     hub cannot be reached it keeps trying.
     """
+    from candor_certs.service_manager import work_as_owner
     from candor_node.logs import configure
     from candor_node.running import run_node
 
-    configure(json_lines=json_log)
-    asyncio.run(run_node(load(config_file), lambda line: click.echo(line)))
+    work_as_owner(config_path(config_file).parent)
+    config = load(config_file)
+    configure(json_lines=json_log, level=config.log_level)
+    asyncio.run(run_node(config, lambda line: click.echo(line)))
 
 
 @click.command()
@@ -235,8 +288,10 @@ def doctor(context: click.Context, config_file: Path | None, as_json: bool) -> N
 
     Works whether or not the node runs. Exit status 1 if anything is not as it should be.
     """
+    from candor_certs.service_manager import work_as_owner
     from candor_node.doctor import examine
 
+    work_as_owner(config_path(config_file).parent)
     checks = asyncio.run(examine(config_path(config_file)))
     healthy = all(check.well for check in checks)
     report = {

@@ -9,26 +9,26 @@ Rules of this file:
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from candor_certs import store
-from candor_certs.invitation import Invitation, check_address
+from candor_certs.invitation import check_address
+from candor_certs.service_manager import DATABASE_KEY, credential, key_octets
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid, InputInvalid
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 from candor_proto.signing import VerifyingKey
 from candor_proto.tlog.policy import Policy, parse_policy
+from candor_watch.addresses import check_metrics_address, check_traces_endpoint, split_address
 
 FILE_NAME = "node.toml"
 ENVIRONMENT_PREFIX = "CANDOR_NODE_"
@@ -87,6 +87,13 @@ class NodeConfig(BaseSettings):
     # RECORDS.md §4.4: the result of a lookup lives no longer; what was asked stays for audits.
     result_days: int = Field(45, ge=1, le=45)
 
+    # Where metrics and health are read, over HTTP; empty: nowhere.
+    metrics_address: str = ""
+    metrics_allow_remote: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    # OTLP collector for traces; empty: none are made.
+    traces_endpoint: str = ""
+
     quota_elements: int = Field(40_000, ge=0)
     quota_weak_elements: int = Field(10_000, ge=0)
     quota_match_elements: int = Field(30_000, ge=0)
@@ -130,6 +137,25 @@ class NodeConfig(BaseSettings):
                 raise ValueError(error.message) from None
         return value
 
+    @field_validator("metrics_address")
+    @classmethod
+    def _metrics_address(cls, value: str) -> str:
+        return _passed(split_address, value)
+
+    @field_validator("traces_endpoint")
+    @classmethod
+    def _traces_endpoint(cls, value: str) -> str:
+        return _passed(check_traces_endpoint, value)
+
+    @model_validator(mode="after")
+    def _metrics_stay_here(self) -> Self:
+        if self.metrics_address:
+            try:
+                check_metrics_address(self.metrics_address, allow_remote=self.metrics_allow_remote)
+            except CandorError as error:
+                raise ValueError(error.message) from None
+        return self
+
     @field_validator("green_purposes")
     @classmethod
     def _green_purposes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -171,7 +197,7 @@ class NodeConfig(BaseSettings):
         if not self.federation or not self.hub_address:
             raise ConfigInvalid(
                 f"{self.node} has not joined a federation yet.",
-                remedy="Ask the hub's operator for an invitation, then `candor-node join --invitation FILE`.",
+                remedy="Ask the hub's operator for an invitation, then `candor-node join FILE`.",
             )
         return FederationName(self.federation)
 
@@ -241,9 +267,13 @@ class NodeConfig(BaseSettings):
             ) from None
 
     def database_key(self) -> bytes:
-        """The raw key of the database; raises ConfigInvalid or StoreUnusable. Never print it."""
+        """The raw key of the database: of the command, else of the service manager, else of the file.
+
+        Raises ConfigInvalid or StoreUnusable. Never print it.
+        """
         if not self.database_key_command:
-            return store.read_private(self.database_key_file)
+            passed = credential(DATABASE_KEY)
+            return key_octets(passed) if passed is not None else store.read_private(self.database_key_file)
         try:
             done = subprocess.run(  # noqa: S602 - the operator's own command, from the operator's own file
                 self.database_key_command,
@@ -262,9 +292,16 @@ class NodeConfig(BaseSettings):
                 f"database_key_command ended with status {done.returncode}.",
                 remedy="Run it by hand; it must print the key, 64 hexadecimal digits or 32 raw octets.",
             )
-        if re.fullmatch(rb"\s*[0-9a-fA-F]{64}\s*", done.stdout):
-            return bytes.fromhex(done.stdout.strip().decode())
-        return done.stdout
+        return key_octets(done.stdout)
+
+
+def _passed(check: Any, value: str) -> str:
+    try:
+        if value:
+            check(value)
+    except CandorError as error:
+        raise ValueError(error.message) from None
+    return value
 
 
 def _parsed(kind: Any, value: str) -> str:
@@ -326,61 +363,3 @@ def _invalid(path: Path, sentences: list[str]) -> ConfigInvalid:
         f"{path} holds {len(sentences)} wrong setting{'s' * (len(sentences) > 1)}: {'; '.join(sentences)}.",
         remedy="The node.toml that candor-node init writes lists every setting.",
     )
-
-
-# --- writing -------------------------------------------------------------------------------------------
-
-_TEMPLATE = """\
-# Settings of one Candor node. Every key may also come from the environment: CANDOR_NODE_<KEY>.
-# Relative paths are meant from the folder of this file.
-
-node = {node}
-
-# Written by `candor-node join` from the invitation.
-federation = ""
-name = ""
-oris = []
-hub_address = ""
-
-# The database is encrypted. Its key comes from a file, or from a command that prints it:
-# database_key_command = "systemd-creds cat candor-database-key"
-database_key_file = "keys/database.key"
-
-# How long a lookup waits for answers before it is shown; late answers amend it for 24 hours.
-lookup_wait_seconds = 30
-# What a lookup found is forgotten after so many days, 45 at most; what was asked stays for audits.
-result_days = 45
-# Records are published on a calendar, so that a new filing does not show on its day. 0 = at once (the demo).
-publish_interval_hours = 168
-# Records of all members together: with twice as many, twice as many strangers resemble a person, and every
-# probability is lower. Without this line it is estimated from the indexes that are held.
-# federation_records = 500000
-# Issuers of policy packs who are trusted beside the key of this release (docs/packs.md).
-# pack_issuers = ["64 hexadecimal digits"]
-# Whose signatures a head of the federation's log needs here, in place of what the log says (docs/witness.md).
-# log_policy = "log-policy.txt"
-# Purposes for which GREEN records are released without a person.
-green_purposes = ["J_APPLICANT"]
-# A second person reviews what is filed or imported before it can match: `candor-node records review`.
-review_filings = false
-"""
-
-
-def template(node: NodeId) -> str:
-    """The settings file that `init` writes."""
-    return _TEMPLATE.format(node=json.dumps(str(node)))
-
-
-def fill_in(text: str, invitation: Invitation, hub_address: str) -> str:
-    """`text` with what the invitation and the hub say; comments and other settings stay as they are."""
-    for key, value in (
-        ("hub_address", json.dumps(hub_address)),
-        ("oris", json.dumps([str(invitation.ori)])),
-        ("name", json.dumps(invitation.agency_name, ensure_ascii=False)),
-        ("federation", json.dumps(str(invitation.federation))),
-    ):
-        line = f"{key} = {value}"
-        found = re.search(rf"^{key}\s*=.*$", text, re.MULTILINE)
-        # A key that somebody removed goes to the top, before any table.
-        text = text[: found.start()] + line + text[found.end() :] if found else f"{line}\n{text}"
-    return text

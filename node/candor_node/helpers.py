@@ -118,7 +118,7 @@ class Helpers:
             except (OSError, BrokenFrame) as error:
                 with self._lock:
                     self._failures += 1
-                log.warning("a helper for curve work failed", reason=type(error).__name__)
+                log.warning("a helper for curve work failed", exc_info=error)
                 if helper is not None:
                     helper.close(at_once=True)
                 return None

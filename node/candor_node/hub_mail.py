@@ -158,7 +158,7 @@ class StreamMail:
         try:
             self._cosigned.append(await witness(request))
         except StoreUnusable as error:
-            log.warning("a checkpoint was not cosigned", reason=error.message)
+            log.warning("a checkpoint was not cosigned", code=error.code, reason=error.message)
             return
         self._hurry.set()
         self._wake.set()

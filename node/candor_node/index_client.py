@@ -40,6 +40,7 @@ from candor_proto.directory import (
     verify_directory,
     verify_head,
 )
+from candor_proto.directory_file import DirectoryFile
 from candor_proto.errors import (
     CandorError,
     CommitmentMismatch,
@@ -64,6 +65,8 @@ FEWEST_RECORDS = REFERENCE_POPULATION
 # 250,000 records of one owner (§13); without a limit one member could fill everybody's memory.
 MAX_INDEX_OCTETS = 1 << 30
 FIRST_RETRY_SECONDS = 5.0
+# The directory as a file of its own, for whoever founds a successor of a hub that is gone (§19.7).
+DIRECTORY_FILE = "directory.json"
 NEXT_RETRY_SECONDS = 60.0
 
 
@@ -260,6 +263,9 @@ class IndexClient:
                 self._log.admitted(db, directory)
 
             await self._store.run(keep)
+            await asyncio.to_thread(
+                _keep_file, self._folder.parent / DIRECTORY_FILE, self._federation, fetched
+            )
             for node, trouble in (*directory.key_troubles.items(), *directory.head_troubles.items()):
                 log.warning("a member is not as it was", node=str(node), code=trouble.code)
             self.directory = directory
@@ -370,6 +376,18 @@ class IndexClient:
         for path in self._folder.iterdir():
             if path.name not in wanted:
                 self.kept.retire(path)
+
+
+def _keep_file(path: Path, federation: FederationName, fetched: FetchedDirectory) -> None:
+    """Write the directory for others to read; that it cannot be written is no reason not to take it up."""
+    octets = DirectoryFile(federation, fetched.statement, fetched.chain).encode()
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        if not path.exists() or path.read_bytes() != octets:
+            beside.write_bytes(octets)
+            os.replace(beside, path)
+    except OSError as error:
+        log.warning("the directory's file could not be written", reason=error.strerror)
 
 
 def kept_folder(folder: Path) -> Path:

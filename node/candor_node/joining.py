@@ -9,10 +9,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -40,11 +39,12 @@ from candor_certs.store import (
     write_new_private,
 )
 from candor_node.clock import Clock
-from candor_node.config import FILE_NAME, NodeConfig, fill_in, load_config, template
+from candor_node.config import FILE_NAME, NodeConfig, load_config
 from candor_node.diagnosis import diagnose
 from candor_node.driver import KEY_OCTETS
 from candor_node.founding import MIGRATIONS, Keys, open_store
 from candor_node.hub_client import HubClient
+from candor_node.settings_file import fill_in, replace_text, template
 from candor_node.store import Store
 from candor_node.tlog import log_store
 from candor_node.tlog.files import LogFiles
@@ -55,7 +55,6 @@ from candor_proto.errors import (
     CandorError,
     IdentityMismatch,
     InputInvalid,
-    StoreUnusable,
     Unreachable,
 )
 from candor_proto.ids import FederationName, NodeId
@@ -151,7 +150,7 @@ async def join(path: Path, invitation: Invitation, clock: Clock, *, rejoin: bool
     except Unreachable:
         raise  # the reply may have been lost: the same request again gets the same certificate
     except CandorError:
-        _forget(config)
+        forget_request(config)
         raise
     chain = _check(read_chain(list(response.certificate_chain)), invitation, name, request, clock.now())
     if response.federation != str(invitation.federation):
@@ -162,9 +161,38 @@ async def join(path: Path, invitation: Invitation, clock: Clock, *, rejoin: bool
     if rejoin:
         hub_address = config.hub_address  # a person may have changed what stands in the settings
     else:
-        _replace_text(path, fill_in(path.read_text("utf-8"), invitation, hub_address))
-    _forget(config)
+        replace_text(path, fill_in(path.read_text("utf-8"), invitation, hub_address))
+    forget_request(config)
     return Joined(invitation.federation, hub_address, chain[0].not_valid_after_utc)
+
+
+@dataclass(frozen=True)
+class EnrolledAgain:
+    """What a hub that knows this node's keys has certified; nothing of the node has changed by it."""
+
+    identity: TlsIdentity = field(repr=False)
+    hub_address: str
+
+
+async def enrol_again(
+    config: NodeConfig, invitation: Invitation, keys: Keys, name: PeerName, clock: Clock
+) -> EnrolledAgain:
+    """A certificate from the hub of `invitation` for a member that it has the keys of (§8.7, §19.6).
+
+    The request is kept until `forget_request`: a reply may be lost. Raises as `join`.
+    """
+    request = _take_up(config, name) or _begin(config, name)
+    try:
+        response = await _enrol(config, invitation, keys, request, clock, True)
+    except Unreachable:
+        raise
+    except CandorError:
+        forget_request(config)
+        raise
+    chain = _check(read_chain(list(response.certificate_chain)), invitation, name, request, clock.now())
+    if response.federation != str(invitation.federation):
+        raise IdentityMismatch("The hub that answered is that of another federation.")
+    return EnrolledAgain(TlsIdentity(request.key, chain), response.hub_address or invitation.hub_address)
 
 
 async def first_log_policy(path: Path, clock: Clock) -> str:
@@ -259,7 +287,7 @@ def _paths(config: NodeConfig) -> tuple[Path, Path]:
 
 def _begin(config: NodeConfig, name: PeerName) -> _Request:
     key_path, request_path = _paths(config)
-    _forget(config)
+    forget_request(config)
     key = new_tls_key()
     der = certificate_request(key, name.federation, config.node_id)
     write_new_key(key_path, key)
@@ -282,25 +310,9 @@ def _take_up(config: NodeConfig, name: PeerName) -> _Request | None:
     return _Request(key, der)
 
 
-def _forget(config: NodeConfig) -> None:
+def forget_request(config: NodeConfig) -> None:
+    """The hub's answer is on the disk, or final: another attempt begins anew."""
     for path in _paths(config):
         # Asked first: on a read-only disk even a name that is not there cannot be removed.
         if path.exists():
             path.unlink()
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Replace the settings file in one step."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreUnusable(
-            f"{path} cannot be written: {error.strerror}.", remedy="Make room or permissions, and join again."
-        ) from None

@@ -200,7 +200,7 @@ class Outbox:
         try:
             await self._store.run(lambda db: mail_store.sent(db, *gone))
         except StoreUnusable as error:
-            log.warning("sent messages are still in the outbox", reason=error.message)
+            log.warning("sent messages are still in the outbox", code=error.code, reason=error.message)
         self._accepted -= gone
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from candor_node.hub_client import HubClient
 from candor_node.logs import log
 from candor_node.publisher import Publication, Settings
 from candor_node.store import Database, Store
-from candor_node.tlog import log_store
+from candor_node.tlog import log_store, succession_store
 from candor_proto.errors import CandorError, NotLogged, Unreachable
 from candor_proto.merkle import leaf_hash
 from candor_proto.signing import SigningKey
@@ -119,12 +119,17 @@ class Publishing:
         await self._check_known()
         now = self._clock.now()
 
-        def due(db: Database) -> tuple[bool, bool, Publication | None]:
+        def due(db: Database) -> tuple[bool, bool, bool, Publication | None]:
             tick = publisher.tick_due(db, now, self._interval, self._settings)
-            return tick, publisher.head_due(db, now) or self._outrun(db), publisher.pending(db)
+            moved = succession_store.publication_due(db)
+            return moved, tick, publisher.head_due(db, now) or self._outrun(db), publisher.pending(db)
 
-        tick, head, pending = await self._store.run(due)
-        if tick:
+        moved, tick, head, pending = await self._store.run(due)
+        if moved:
+            # A successor holds none of the segments: a new epoch brings all of them (§19.6).
+            await self.publish(rotate=True)
+            await self._store.run(succession_store.published)
+        elif tick:
             await self.publish()
         elif head:
             async with self._lock:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+from candor_certs import service_manager
 from candor_node.app import Node
 from candor_node.channel import WrapChannel
 from candor_node.clock import Clock
@@ -31,10 +32,15 @@ async def run_node(
         loop.add_signal_handler(number, ended.set)
     try:
         await node.start()
+        # A node whose hub is down has started all the same: it goes on trying, and its commands work.
+        service_manager.notify("READY=1", f"STATUS=reaching the hub at {config.hub_address}")
+        watchdog = asyncio.create_task(service_manager.feed_watchdog())
         announcing = asyncio.create_task(_announce(node, say))
         ending = asyncio.create_task(ended.wait())
         failing = asyncio.create_task(node.failure())
         await asyncio.wait({ending, failing}, return_when=asyncio.FIRST_COMPLETED)
+        service_manager.notify("STOPPING=1")
+        watchdog.cancel()
         announcing.cancel()
         ending.cancel()
         if failing.done():
@@ -50,7 +56,9 @@ async def _announce(node: Node, say: Callable[[str], None]) -> None:
     while node.indexes.version < node.indexes.announced or node.config.node_id not in node.indexes.indexes:
         await asyncio.sleep(READY_CHECK_SECONDS)
     held, members = len(node.indexes.indexes), len(node.indexes.require_directory().nodes())
-    say(
+    line = (
         f"{node.config.node} is attached to {node.config.federation} at {node.config.hub_address} and ready: "
         f"{held} of {members} indexes held."
     )
+    service_manager.notify(f"STATUS={line}")
+    say(line)

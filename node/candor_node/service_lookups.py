@@ -68,7 +68,7 @@ class LookupMethods(BatchMethods):
     def _asked(self, task: asyncio.Task[SearchView]) -> None:
         self._asking.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.info("a lookup was not made", reason=type(task.exception()).__name__)
+            log.info("a lookup was not made", exc_info=task.exception())
 
     def _look(self, db: Database, view: SearchView, user: str) -> None:
         if view.result is not None:

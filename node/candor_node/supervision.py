@@ -51,7 +51,7 @@ class Supervisor:
                 raise
             except StoreUnusable as error:
                 # A full disk is no bug of ours: once there is room again the node goes on by itself.
-                log.error("the database cannot be used", task=name, reason=error.message)
+                log.error("the database cannot be used", task=name, code=error.code, reason=error.message)
                 await asyncio.sleep(STORE_PAUSE_SECONDS)
             except Exception as error:
                 log.exception("a task crashed", task=name)

@@ -207,17 +207,37 @@ def joins(folder: Path, scene: Callable[[RunningHub, Path, Path], Awaitable[None
 async def assert_can_still_join(hub: RunningHub, settings: Path, invitation: Path) -> None:
     """A join that failed leaves nothing half-done."""
     assert not load_config(settings).federation
-    done = await candor_node("join", "--invitation", invitation, *pinned(hub), "--config", settings)
+    done = await candor_node("join", invitation, *pinned(hub), "--config", settings)
     assert done.status == 0, done.err
     assert load_config(settings).federation == str(hub.config.federation)
     keys = {path.name for path in (settings.parent / "keys").iterdir()}
     assert keys == {"database.key", "signing.key", "disclosure.key", "tls.pem", "root.crt"}
 
 
+def test_joining_makes_the_node_that_the_invitation_names(tmp_path: Path) -> None:
+    async def scene(hub: RunningHub, _: Path, __: Path) -> None:
+        settings, invitation = tmp_path / "fresh" / "node.toml", tmp_path / "named.txt"
+        named = await asyncio.to_thread(hub.invite, "alpha", "ZZ0030000")
+        invitation.write_text(format_invitation(named))
+        other = ("--node", "bravo", *pinned(hub), "--config", settings)
+        done = await candor_node("join", invitation, *other)
+        done.check("The invitation is for the node alpha, not for bravo", "Leave out --node", status=2)
+        done = await candor_node("join", invitation, "--rejoin", *pinned(hub), "--config", settings)
+        done.check("There is no settings file", "from the folder that holds its keys", status=2)
+        assert not settings.parent.exists()
+        done = await candor_node("join", invitation, *pinned(hub), "--config", settings)
+        assert done.status == 0, done.err
+        assert "A new node: settings, keys and database are in" in done.out
+        config = load_config(settings)
+        assert (config.node, config.federation) == ("alpha", str(hub.config.federation))
+
+    joins(tmp_path, scene)
+
+
 def test_a_wrong_fingerprint(tmp_path: Path) -> None:
     async def scene(hub: RunningHub, settings: Path, invitation: Path) -> None:
         wrong = ("--fingerprint", "SHA256:" + "00" * 32)
-        done = await candor_node("join", "--invitation", invitation, *wrong, "--config", settings)
+        done = await candor_node("join", invitation, *wrong, "--config", settings)
         done.check("root certificate is not the one you expect")
         await assert_can_still_join(hub, settings, invitation)
 
@@ -226,7 +246,7 @@ def test_a_wrong_fingerprint(tmp_path: Path) -> None:
 
 def test_nobody_compared_the_fingerprint(tmp_path: Path) -> None:
     async def scene(hub: RunningHub, settings: Path, invitation: Path) -> None:
-        done = await candor_node("join", "--invitation", invitation, "--config", settings)
+        done = await candor_node("join", invitation, "--config", settings)
         done.check("Nobody has compared the root's fingerprint", status=2)
 
     joins(tmp_path, scene)
@@ -237,7 +257,7 @@ def test_an_invitation_that_has_ended(tmp_path: Path) -> None:
         hub.clock.shift = -timedelta(days=15)
         old = await asyncio.to_thread(invited, hub, tmp_path, "ZZ0020000")
         hub.clock.shift = timedelta(0)
-        done = await candor_node("join", "--invitation", old, *pinned(hub), "--config", settings)
+        done = await candor_node("join", old, *pinned(hub), "--config", settings)
         done.check("The invitation ended on", "Ask the hub's operator for a new one")
         await assert_can_still_join(hub, settings, invitation)
 
@@ -248,10 +268,10 @@ def test_an_invitation_that_was_used(tmp_path: Path) -> None:
     async def scene(hub: RunningHub, settings: Path, invitation: Path) -> None:
         await assert_can_still_join(hub, settings, invitation)
         other = await asyncio.to_thread(found, tmp_path / "other", NodeId("bravo"))
-        done = await candor_node("join", "--invitation", invitation, *pinned(hub), "--config", other)
+        done = await candor_node("join", invitation, *pinned(hub), "--config", other)
         done.check("This invitation was used already")
         assert not load_config(other).federation
-        again = await candor_node("join", "--invitation", invitation, *pinned(hub), "--config", settings)
+        again = await candor_node("join", invitation, *pinned(hub), "--config", settings)
         again.check("alpha has joined", "already", status=2)
 
     joins(tmp_path, scene)
@@ -261,7 +281,7 @@ def test_an_invitation_that_was_cut(tmp_path: Path) -> None:
     async def scene(hub: RunningHub, settings: Path, invitation: Path) -> None:
         cut = tmp_path / "cut.txt"
         cut.write_text(invitation.read_text()[:-80])
-        done = await candor_node("join", "--invitation", cut, *pinned(hub), "--config", settings)
+        done = await candor_node("join", cut, *pinned(hub), "--config", settings)
         done.check("This is not an invitation, or part of it is missing")
         await assert_can_still_join(hub, settings, invitation)
 
@@ -271,7 +291,7 @@ def test_an_invitation_that_was_cut(tmp_path: Path) -> None:
 def test_the_hub_is_down_when_a_node_joins(tmp_path: Path) -> None:
     async def whole() -> None:
         async with hub_and_node(tmp_path) as (hub, settings, invitation):
-            words = ("join", "--invitation", invitation, *pinned(hub), "--config", settings)
+            words = ("join", invitation, *pinned(hub), "--config", settings)
         (await candor_node(*words)).check("Cannot reach the hub at 127.0.0.1", "connection refused", status=2)
         assert not load_config(settings).federation
 
@@ -281,7 +301,7 @@ def test_the_hub_is_down_when_a_node_joins(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shift", ["-1h", "+1h"])
 def test_the_clock_is_off_by_an_hour_when_a_node_joins(tmp_path: Path, shift: str) -> None:
     async def scene(hub: RunningHub, settings: Path, invitation: Path) -> None:
-        words = ("join", "--invitation", invitation, *pinned(hub), "--config", settings)
+        words = ("join", invitation, *pinned(hub), "--config", settings)
         done = await candor_node(*words, shift=shift)
         done.check("clock", "UTC")
         assert "et " in done.err.splitlines()[1]  # "Set this machine's clock …"
@@ -404,7 +424,7 @@ def test_run_on_a_read_only_disk(tmp_path: Path) -> None:
 def test_join_on_a_read_only_disk(tmp_path: Path) -> None:
     async def scene(hub: RunningHub, settings: Path, invitation: Path) -> None:
         with read_only(settings.parent):
-            words = ("join", "--invitation", invitation, *pinned(hub), "--config", settings)
+            words = ("join", invitation, *pinned(hub), "--config", settings)
             (await candor_node(*words)).check("cannot be", status=2)
         await assert_can_still_join(hub, settings, invitation)
 

@@ -55,6 +55,12 @@ class PolicyChain:
         self._steps.append((shard_of(head.origin)[1], head.size, parse_policy(entry.text)))
         self.version = entry.version
 
+    def succeed(self, entry: PolicyEntry, shard: int) -> None:
+        """The first policy of a successor: members consented to it, no head puts it in force (§19.2)."""
+        if self.version is not None and entry.version > self.version:
+            self._steps.append((shard, 0, parse_policy(entry.text)))
+            self.version = entry.version
+
     def predates(self, head: Checkpoint) -> bool:
         """Whether a head is older than the policy given, which then says nothing of it."""
         return self.version is not None and (shard_of(head.origin)[1], head.size) <= self._anchor

@@ -17,7 +17,7 @@ MAX_ENTRY_OCTETS = 65_535
 MAX_COMMITMENTS = 256
 MEMBER, INDEX_HEAD, REQUESTS, RECEIPTS = 3, 4, 10, 11
 ANSWER_ENVELOPE = 2
-CONTEXTS = ("witness-key", "heartbeat", "pack-adoption")
+CONTEXTS = ("witness-key", "heartbeat", "pack-adoption", "succession")
 NO_HEAD = bytes(32)
 
 

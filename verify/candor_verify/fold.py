@@ -22,9 +22,11 @@ from candor_verify.note import ED25519_COSIGNATURE, ML_DSA_44, VerifierKey
 from candor_verify.statements import (
     Heartbeat,
     PackAdoption,
+    Succession,
     WitnessKey,
     parse_heartbeat,
     parse_pack_adoption,
+    parse_succession,
     parse_witness_key,
 )
 
@@ -89,6 +91,8 @@ class End:
     directory_version: int | None
     state: bytes
     policy: entries.PolicyEntry | None
+    # Not closed: a successor goes on from here (§19).
+    succeeded: bool = False
 
 
 @dataclass
@@ -242,8 +246,9 @@ class State:
             expected = 1 if self.shard == 1 else entry.version
             before = None if self.previous is None else self.previous.policy
             if before is not None:
-                expected = before.version
-                if entry.text != before.text:
+                succeeded = self.previous is not None and self.previous.succeeded
+                expected = before.version + 1 if succeeded else before.version
+                if not succeeded and entry.text != before.text:
                     raise LogInconsistent(
                         "the first policy of the shard is not the last one of the shard before"
                     )
@@ -253,12 +258,14 @@ class State:
         self._count("policies")
 
     def _statement(self, entry: entries.Statement) -> None:
-        statement: WitnessKey | Heartbeat | PackAdoption
+        statement: WitnessKey | Heartbeat | PackAdoption | Succession
         match entry.context:
             case "witness-key":
                 statement = parse_witness_key(entry.part.body)
             case "heartbeat":
                 statement = parse_heartbeat(entry.part.body)
+            case "succession":
+                statement = parse_succession(entry.part.body)
             case _:
                 statement = parse_pack_adoption(entry.part.body)
         if statement.federation != self.federation:
@@ -269,6 +276,8 @@ class State:
             self._witness_key(known, statement)
         elif isinstance(statement, Heartbeat):
             self._heartbeat(known, statement)
+        elif isinstance(statement, Succession):
+            self._count("consents to a successor")
         else:
             self._count("pack adoptions")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
 
-from candor_verify import draw, entries, note
+from candor_verify import draw, entries, note, succession
 from candor_verify.chain import PolicyChain, unknown_lines
 from candor_verify.checkpoint import Checkpoint, LogKeys, parse_checkpoint, verify_log
 from candor_verify.entries import Entry
@@ -76,10 +76,22 @@ class ShardCheck:
         end = None if self._broken else self.state.end(walk.root)
         self.state.counts.close()
         if end is None and not is_last and not self._broken:
-            self._report.finding(
-                FindingClass.RULE, self.origin, "a further shard begins, but it is not closed"
-            )
+            return self._succeeded(walk.root)
         return end
+
+    def _succeeded(self, root: bytes) -> End | None:
+        """A further shard begins, and this one was not closed: whether it is a successor's (§19.5)."""
+        try:
+            found = succession.find(self._source, self.state, root)
+        except Refused as error:
+            self._report.finding(FindingClass.RULE, self.origin, error)
+            return None
+        self._report.fact(
+            f"{self.origin}: not closed; a successor goes on from {self.state.size} entries, which "
+            f"{len(found.consents)} of {found.active} members consented to: {', '.join(found.consents)}"
+        )
+        self._chain.succeed(found.policy, self._number + 1)
+        return found.end
 
     def _name(self, path: str) -> str:
         return f"{self._number}/{path}"

@@ -264,6 +264,41 @@ def parse_pack_adoption(body: bytes) -> PackAdoption:
     return statement
 
 
+@dataclass(frozen=True)
+class Succession:
+    """A member's consent to the successor of a shard (§19.3)."""
+
+    federation: str
+    node: str
+    shard: int
+    size: int
+    root: bytes
+    root_certificate: bytes
+    ed25519: bytes
+    ml_dsa: bytes
+    policy: bytes
+    issued: int
+
+
+def parse_succession(body: bytes) -> Succession:
+    """Raises Malformed or NotCanonical."""
+    reader = Reader(body, "succession")
+    statement = Succession(
+        federation=names.federation(reader),
+        node=names.node(reader),
+        shard=reader.u32(),
+        size=reader.count(),
+        root=reader.exactly(32),
+        root_certificate=reader.exactly(32),
+        ed25519=reader.exactly(32),
+        ml_dsa=reader.exactly(1312),
+        policy=reader.exactly(32),
+        issued=reader.time(),
+    )
+    reader.end()
+    return statement
+
+
 def parse_heartbeat(body: bytes) -> Heartbeat:
     """Raises Malformed, NotCanonical or LimitExceeded."""
     reader = Reader(body, "heartbeat")

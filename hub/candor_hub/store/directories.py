@@ -94,7 +94,7 @@ class Directories:
         return self.load(version) if known else None
 
     def head(self, node: NodeId) -> StoredHead | None:
-        query = sa.select(heads).where(heads.c.node == str(node)).with_for_update()
+        query = sa.select(heads).where(heads.c.node == str(node))
         row = self._connection.execute(query).mappings().first()
         if row is None:
             return None

@@ -45,8 +45,8 @@ class Enrolments:
         )
 
     def find(self, token: Digest) -> InvitationRecord | None:
-        """The invitation; other enrolments with the same token wait until this transaction ends."""
-        query = sa.select(invitations).where(invitations.c.token_digest == token.value).with_for_update()
+        """The invitation with this token."""
+        query = sa.select(invitations).where(invitations.c.token_digest == token.value)
         row = self._connection.execute(query).mappings().first()
         if row is None:
             return None

@@ -98,7 +98,9 @@ class Envelopes:
 
         What will be on its way once this is committed, or None where the database does not tell.
         """
-        given = insert_many(self._connection, "envelopes", _COLUMNS, [_row(each, now) for each in accepted])
+        given = insert_many(
+            self._connection, "envelopes", _COLUMNS, [_row(each, now) for each in accepted], "number"
+        )
         numbers = given or self._numbers(accepted)
         posted = list[tuple[Acceptance, tuple[NodeId, ...]]]()
         deliveries, targets = list[tuple[object, ...]](), list[tuple[object, ...]]()
@@ -113,14 +115,14 @@ class Envelopes:
                 unreached += [(number, node.value) for node in sorted(each.unreached)]
                 requests.append((each.commitment, number, expires_at))
         columns = ("recipient", "envelope", "sender", "expires_at")
-        ids = insert_many(self._connection, "mailbox", columns, deliveries)
+        ids = insert_many(self._connection, "mailbox", columns, deliveries, "delivery_id")
         insert_many(self._connection, "lookup_targets", _TARGET, targets)
         insert_many(self._connection, "lookup_unreached", _TARGET, unreached)
         insert_many(self._connection, "log_requests", _REQUEST, requests)
         return None if ids is None else tuple(_postings(posted, ids))
 
     def _numbers(self, accepted: Sequence[Acceptance]) -> list[int]:
-        # With RETURNING there would be no telling which number is whose.
+        # Somebody who does not take the lock has taken numbers in between.
         keys = [each.key for each in accepted]
         numbers = {tuple(key): number for *key, number in self._matching("number", keys)}
         return [numbers[key] for key in keys]

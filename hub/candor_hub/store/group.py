@@ -6,6 +6,7 @@ Rules of this file:
   up, and they are the next group;
 - whoever ran in a group leaves when the group's fate is known, also by an exception: what a body has seen of
   its neighbours, and judged by, is durable by then;
+- on PostgreSQL the writers of other replicas wait meanwhile, for the group holds the one lock (ADR 0030);
 - a failed COMMIT is "unknown" and is raised to every member: nobody is told that his body is stored.
 """
 
@@ -18,7 +19,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from candor_hub.driver import Connection, DBAPIError, Engine, IntegrityError, explain, single
+from candor_hub.driver import (
+    FAILURES,
+    Connection,
+    DBAPIError,
+    Engine,
+    IntegrityError,
+    commit,
+    discard,
+    explain,
+    single,
+)
 from candor_proto.errors import StoreUnusable
 
 MAX_BODIES = 100
@@ -113,7 +124,7 @@ class GroupWriter:
             except BaseException:
                 connection.close()
                 raise
-        except (DBAPIError, MemoryError) as error:
+        except FAILURES as error:
             raise explain(error, self._engine) from error
         self._open = _Open(connection, time.monotonic())
         return self._open
@@ -135,7 +146,7 @@ class GroupWriter:
             raise explain(error, self._engine) from error
         except (DBAPIError, MemoryError) as error:
             # After an error of the disk nothing that this connection remembers is to be trusted.
-            self._end(group, explain(error, self._engine))
+            self._end(group, explain(error, self._engine), error)
             raise
         group.kept += 1
 
@@ -153,22 +164,24 @@ class GroupWriter:
     def _commit(self, group: _Open) -> None:
         try:
             if group.kept:
-                group.connection.commit()
+                commit(group.connection)
                 self.commits += 1
         except (DBAPIError, MemoryError) as error:
-            self._end(group, explain(error, self._engine))
+            self._end(group, explain(error, self._engine), error)
+        except StoreUnusable as error:
+            self._end(group, error)
         except BaseException:
             self._end(group, StoreUnusable("A step was interrupted; nobody knows whether it was stored."))
             raise
         else:
             self._end(group, None)
 
-    def _end(self, group: _Open, error: StoreUnusable | None) -> None:
+    def _end(self, group: _Open, error: StoreUnusable | None, cause: BaseException | None = None) -> None:
         group.error = error
         self._open = None
         try:
             if error is not None:
-                group.connection.invalidate()
+                discard(group.connection, cause or error)
             group.connection.close()
         finally:
             group.over.set()

@@ -149,7 +149,7 @@ class Logged:
         return tuple(map(_witness, self._connection.execute(query).mappings()))
 
     def witness(self, node: NodeId) -> WitnessRecord | None:
-        query = sa.select(log_witnesses).where(log_witnesses.c.node == str(node)).with_for_update()
+        query = sa.select(log_witnesses).where(log_witnesses.c.node == str(node))
         row = self._connection.execute(query).mappings().first()
         return _witness(row) if row else None
 
@@ -182,7 +182,7 @@ class Logged:
     # --- heartbeats -------------------------------------------------------------------------------------
 
     def heartbeat(self, node: NodeId) -> HeartbeatRecord | None:
-        query = sa.select(log_heartbeats).where(log_heartbeats.c.node == str(node)).with_for_update()
+        query = sa.select(log_heartbeats).where(log_heartbeats.c.node == str(node))
         row = self._connection.execute(query).mappings().first()
         if row is None:
             return None

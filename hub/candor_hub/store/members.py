@@ -22,6 +22,7 @@ class MemberRecord:
     member: Member
     revoked_at: datetime | None
     last_seen_at: datetime | None
+    first_seen_at: datetime | None
 
 
 def optional_time(value: int | None) -> datetime | None:
@@ -45,8 +46,8 @@ class Members:
         return tuple(sorted(records, key=lambda record: record.member.node))
 
     def find(self, node: NodeId) -> MemberRecord | None:
-        """The member, without its index head; others who enrol or renew it wait for this transaction."""
-        query = sa.select(members).where(members.c.node == str(node)).with_for_update()
+        """The member, without its index head."""
+        query = sa.select(members).where(members.c.node == str(node))
         row = self._connection.execute(query).mappings().first()
         if row is None:
             return None
@@ -64,15 +65,6 @@ class Members:
     def is_revoked(self, node: NodeId) -> bool:
         query = sa.select(members.c.revoked_at).where(members.c.node == str(node))
         return self._connection.execute(query).scalar() is not None
-
-    def lock(self, nodes: Collection[NodeId]) -> None:
-        """Other writers about these members wait until this transaction ends."""
-        if self._connection.dialect.name == "sqlite":
-            return  # there is no other writer at all
-        # In one order everywhere, so that two writers never wait for each other.
-        for some in batches(sorted(map(str, nodes))):
-            query = sa.select(members.c.node).where(members.c.node.in_(some)).order_by(members.c.node)
-            self._connection.execute(query.with_for_update())
 
     def statuses(self, nodes: Collection[NodeId]) -> dict[NodeId, MemberStatus]:
         """The status of each that is a member."""
@@ -121,8 +113,15 @@ class Members:
         self._update(node, revoked_at=to_milliseconds(now), status=MemberStatus.SUSPENDED.value)
 
     def set_seen(self, nodes: Iterable[NodeId], now: datetime) -> None:
-        for node in nodes:
-            self._update(node, last_seen_at=to_milliseconds(now))
+        """These are attached."""
+        moment = to_milliseconds(now)
+        for some in batches(sorted(map(str, nodes))):
+            own = members.c.node.in_(some)
+            self._connection.execute(
+                sa.update(members)
+                .where(own)
+                .values(last_seen_at=moment, first_seen_at=sa.func.coalesce(members.c.first_seen_at, moment))
+            )
 
     def _update(self, node: NodeId, **values: int) -> None:
         self._connection.execute(sa.update(members).where(members.c.node == str(node)).values(**values))
@@ -186,4 +185,9 @@ def _record(row: RowMapping | Mapping[str, Any], oris: list[Ori]) -> MemberRecor
         answered_from=from_milliseconds(row["answered_from"]),
         head=head,
     )
-    return MemberRecord(member, optional_time(row["revoked_at"]), optional_time(row["last_seen_at"]))
+    return MemberRecord(
+        member,
+        optional_time(row["revoked_at"]),
+        optional_time(row["last_seen_at"]),
+        optional_time(row["first_seen_at"]),
+    )

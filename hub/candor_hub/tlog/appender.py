@@ -206,7 +206,7 @@ class Appender:
                 if not _is_statement(entry):
                     log.error("the log does not go on", code=error.code, message=error.message)
                     raise
-                log.error("a statement was not logged", message=error.message)
+                log.error("a statement was not logged", code=error.code, message=error.message)
                 continue
             kept.append(entry)
         return state, kept, parsed

@@ -127,7 +127,12 @@ class Pages:
         except StoreUnusable as error:
             # What they say is in the database: a head goes on to its witnesses, and members read it here.
             self._owed = owed
-            log.error("files of the log could not be written", message=error.message, remedy=error.remedy)
+            log.error(
+                "files of the log could not be written",
+                code=error.code,
+                message=error.message,
+                remedy=error.remedy,
+            )
         else:
             self._owed = {}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime, timedelta
+from hashlib import sha256
 from itertools import groupby
 
 from candor_hub.store import Store, Transaction
@@ -39,6 +40,7 @@ from candor_proto.tlog.entries import Requests, Statement, parse_entry
 from candor_proto.tlog.statements import (
     MAX_COVERED,
     Heartbeat,
+    SuccessionConsent,
     WitnessKeyStatement,
     parse_statement,
 )
@@ -75,6 +77,8 @@ class Statements:
             self._heartbeat(said, entry, now)
         elif isinstance(said, WitnessKeyStatement):
             self._witness_key(said, statement, entry, now)
+        elif isinstance(said, SuccessionConsent):
+            self._consent(said, entry, now)
         else:
             with self._store.write() as tx:
                 self._wait(tx, member.node, entry, now)
@@ -101,7 +105,6 @@ class Statements:
             raise NotYetValid("A witness key issued in the future.", remedy="Check this machine's clock.")
         held = [key.key for key in keys]
         with self._store.write() as tx:
-            tx.members.lock({node})
             known = tx.logged.witness(node)
             if known is not None and [known.ed25519_key, known.ml_dsa_key] == held:
                 return
@@ -116,6 +119,27 @@ class Statements:
             )
             self._wait(tx, node, entry, now)
             due.log_policy(tx, self._federation, now)
+
+    # --- consents ---------------------------------------------------------------------------------------
+
+    def _consent(self, said: SuccessionConsent, entry: bytes, now: datetime) -> None:
+        """A member has come over: what it consents to is what this hub began with, or another hub (§19.3)."""
+        with self._store.write() as tx:
+            begun = next((one for one in tx.log.shards() if one.shard == said.shard + 1), None)
+            before = next((one for one in tx.log.shards() if one.shard == said.shard), None)
+            policies = {sha256(one.text).digest() for one in tx.log.policies()}
+            if (
+                begun is None
+                or before is None
+                or (before.size, before.range.root()) != (said.size, said.root)
+                or (begun.ed25519_key, begun.ml_dsa_key) != (said.ed25519_key, said.ml_dsa_key)
+                or said.policy_digest not in policies
+            ):
+                raise WrongStanding(
+                    f"The consent of {said.node} is to another successor than this hub.",
+                    remedy="Look at the invitation: `candor-node move` goes to the hub that it names.",
+                )
+            self._wait(tx, said.node, entry, now)
 
     # --- heartbeats -------------------------------------------------------------------------------------
 
@@ -143,7 +167,6 @@ class Statements:
                 )
         octets = digest("hub-heartbeat", entry)
         with self._store.write() as tx:
-            tx.members.lock({said.node})
             last = tx.logged.heartbeat(said.node)
             if last is not None and last.digest == octets:
                 return

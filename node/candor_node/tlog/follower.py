@@ -5,7 +5,7 @@ Rules of this file:
   or of what it found;
 - a head that lacks its quorum, contradicts what was seen or breaks a rule changes nothing: what was taken up
   last stays in use, until its age closes it (§15.6);
-- a shard is left for the next one when its `closed` entry was read (§14.7).
+- a shard is left for the next one when its `closed` entry was read (§14.7), or for a successor (§19).
 
 `view`, `trouble` and `missing` belong to the event loop.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from candor_node.clock import Clock
@@ -24,6 +25,7 @@ from candor_node.tlog import contradictions, log_store
 from candor_node.tlog.admission import Admission
 from candor_node.tlog.files import Get, LogFiles
 from candor_node.tlog.folding import Observer, Self
+from candor_node.tlog.going_over import Succession
 from candor_node.tlog.log_store import DatabaseCounts, FollowedShard
 from candor_node.tlog.policies import Policies, both_keys, first_entries, first_shard
 from candor_node.tlog.taking_up import Following, TakingUp
@@ -35,7 +37,7 @@ from candor_proto.result import LogSeen
 from candor_proto.tlog.age import LogAge
 from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.entries import Opened, PolicyEntry, log_origin
-from candor_proto.tlog.policy import Policy
+from candor_proto.tlog.policy import NONE, Policy
 from candor_proto.tlog.signatures import verify_log
 from candor_proto.tlog.state import LogState, Shard
 
@@ -66,6 +68,7 @@ class Follower:
         self._clock = clock
         self._policies = Policies(self.files, store, federation, clock, policy)
         self._taking_up = TakingUp(self.files, store, clock, own, self.observers)
+        self._succession = Succession(self.files, store, federation, clock, own=policy is not None)
         self._admission = Admission(store, own.node, clock)
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
@@ -172,18 +175,47 @@ class Follower:
             self.followed.set()
             return self.view
 
+    async def read_to_end(self, *, unwitnessed: bool = False) -> tuple[Following, LogUnwitnessed | None]:
+        """Follow closed shards only, up to the head that the log ends with; and what its quorum lacks.
+
+        With `unwitnessed` a last head without its quorum is taken up all the same: a person said so (§19.4).
+        Raises as `follow`.
+        """
+        async with self._lock:
+            following, lack = await self._begin(), None
+            while True:
+                try:
+                    await self._newest(following)
+                except LogUnwitnessed as error:
+                    if not unwitnessed:
+                        raise
+                    lack = error
+                    await self._take_unwitnessed(following)
+                if following.state.next_keys is None:
+                    return following, lack
+                further = await self._further(following)
+                if further is None:
+                    return following, lack
+                following = further
+
+    async def _take_unwitnessed(self, following: Following) -> None:
+        octets = await self.files.checkpoint(following.shard.number)
+        signed, signed_at = await self._taking_up.examine(following, octets)
+        _, policy = await self._policies.in_force()
+        await self._taking_up.take_up(following, signed, signed_at, replace(policy, quorum=NONE))
+
     # --- heads ---------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
         following = self._following = self._following or await self._begin()
         while True:
-            await self._newest(following)
-            if following.state.shard.closed is None:
+            over = await self._succession.own(following)
+            if over is None:
+                await self._newest(following)
+                over = await self._further(following)
+            if over is None:
                 return
-            further = await self._further(following)
-            if further is None:
-                return
-            following = self._following = further
+            following = self._following = over
 
     async def _newest(self, following: Following) -> None:
         """Take up the newest head of a shard, and what policies it brings into force."""
@@ -266,9 +298,10 @@ class Follower:
         )
 
     async def _further(self, following: Following) -> Following | None:
-        """The next shard; None while the hub serves no head of it."""
+        """The next shard, or a successor's; None while the hub serves no head of it."""
         keys, number = following.state.next_keys, following.shard.number + 1
-        assert keys is not None
+        if keys is None:
+            return await self._succession.of_most(following)
         try:
             await self.files.checkpoint(number)
         except UnknownObject:

@@ -356,6 +356,12 @@ def keep_own_statement(db: Database, digest: bytes, context: str, shard: int, po
     )
 
 
+def is_logged(db: Database, context: str) -> bool:
+    """Whether the log was seen to hold a statement of this node of this context."""
+    row = db.execute("SELECT 1 FROM tlog_own_statements WHERE context = ?", [context]).fetchone()
+    return row is not None
+
+
 def add_strange(db: Database, shard: int, position: int, sequence: int, what: str) -> None:
     """The log says something of this node that it does not remember; `sequence` is 0 for a member entry."""
     db.execute("INSERT OR REPLACE INTO tlog_strange VALUES (?, ?, ?, ?)", [shard, position, sequence, what])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from candor_node.store import Database
-from candor_node.tlog import log_store, witness_store
+from candor_node.tlog import log_store, succession_store, witness_store
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from candor_proto.tlog.note import VerifierKey
@@ -26,12 +26,15 @@ class MemberRules:
     """A member cosigns the log that it reads, and nothing that contradicts what it has read."""
 
     def keys_of(self, db: Database, origin: str) -> Sequence[VerifierKey]:
-        """Of the shards that were read, and of the one that the last `closed` entry names."""
+        """Of the shards that were read, and of the one that `closed`, or a consent of this node, names."""
         shard = log_store.shard_of(db, origin)
         if shard is not None:
             return shard.keys
-        further = log_store.next_keys(db)
-        return further if further and further[0].name == origin else ()
+        consent = succession_store.newest(db)
+        for further in (log_store.next_keys(db), consent.keys if consent else None):
+            if further and further[0].name == origin:
+                return further
+        return ()
 
     def seen(self, db: Database, origin: str) -> SignedCheckpoint | None:
         """The head that was taken up: what is cosigned continues it, also by keys that are new."""

@@ -176,6 +176,20 @@ def initial(db: Database) -> None:
         db.execute(statement)
 
 
+@tlog_migrations()
+def successions(db: Database) -> None:
+    """Consents to successors (§19), by the shard that they end; `published`: an index was sent since."""
+    db.execute(
+        """CREATE TABLE tlog_successions (
+            shard INTEGER PRIMARY KEY,
+            body BLOB NOT NULL,
+            signature BLOB NOT NULL,
+            made_at INTEGER NOT NULL,
+            published INTEGER NOT NULL CHECK (published IN (0, 1))
+        ) STRICT"""
+    )
+
+
 @witness_migrations()
 def initial_witness(db: Database) -> None:
     """Keys and newest cosigned checkpoints."""

@@ -1,4 +1,4 @@
-"""What this node says in the log once: its witness keys, and which policy packs it adopted (§14.3, §15.2).
+"""What this node says in the log once: witness keys, packs, a consent (docs/protocol.md §14.3, §15.2, §19.3).
 
 Rules of this file:
 - a statement is handed in again until the log was seen to hold it, with the same octets each time;
@@ -17,13 +17,13 @@ from candor_node.clock import Clock
 from candor_node.hub_client import HubClient
 from candor_node.logs import log
 from candor_node.store import Database, Store
-from candor_node.tlog import log_store, member, witness_store
+from candor_node.tlog import log_store, member, succession_store, witness_store
 from candor_node.tlog.folding import statement_digest
 from candor_proto.canonical import Writer
 from candor_proto.errors import CandorError
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.signing import SignedStatement, SigningKey
-from candor_proto.tlog.statements import PACK_ADOPTION, WITNESS_KEY, WitnessKeyStatement
+from candor_proto.tlog.statements import PACK_ADOPTION, SUCCESSION, WITNESS_KEY, WitnessKeyStatement
 
 LOOK_SECONDS = 60.0
 AGAIN = timedelta(minutes=10)
@@ -88,7 +88,10 @@ class OwnStatements:
 
     def unlogged(self, db: Database, now: datetime) -> list[tuple[str, SignedStatement]]:
         """Context and statement of what this node has to say and the log does not hold."""
+        consent = succession_store.newest(db)
         found = [*self._witness_key(db, now), *self._adoptions(db)]
+        if consent is not None:
+            found.append((SUCCESSION, consent.statement))
         return [
             (context, statement)
             for context, statement in found

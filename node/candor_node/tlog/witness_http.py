@@ -52,7 +52,7 @@ def application(witness: Witness, body_seconds: float = BODY_SECONDS) -> Starlet
             try:
                 verdict = await witness.add_checkpoint(body)
             except StoreUnusable as error:
-                log.error("a checkpoint was not cosigned", reason=error.message)
+                log.error("a checkpoint was not cosigned", code=error.code, reason=error.message)
                 return _said(503, "The witness cannot store anything now; nothing was signed.")
         log.info("asked to cosign", status=verdict.status)
         return Response(verdict.body, verdict.status, headers={"content-type": verdict.content_type})

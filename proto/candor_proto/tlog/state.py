@@ -134,6 +134,19 @@ class LogState:
         )  # fmt: skip
         return LogState(following, counts=counts)
 
+    def succeeded(self, size: int, root: bytes, counts: RequestCounts | None = None) -> LogState:
+        """A successor's shard before its first entry, which continues the first `size` entries (§19.2).
+
+        `root` is theirs. Whoever calls has consents for it (`succession`).
+        """
+        shard = self.shard
+        following = Shard(
+            shard.federation, shard.number + 1, shard.origin, size, root,
+            directory=shard.directory, policy_version=shard.policy_version,
+            directory_carried=shard.directory is not None, policy_carried=False,
+        )  # fmt: skip
+        return LogState(following, counts=counts)
+
     @property
     def shard(self) -> Shard:
         """The row of this shard after the entries so far."""

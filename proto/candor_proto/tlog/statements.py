@@ -1,6 +1,6 @@
-"""Statements that members make for the log: their witness keys, and what reached them (§14.8, §15.2).
+"""Statements that members make for the log: witness keys, what reached them, consents (§14.8, §15.2, §19.3).
 
-Each is the body of a signed statement (§4.1); contexts are `witness-key` and `heartbeat`.
+Each is the body of a signed statement (§4.1); the contexts are `CONTEXTS`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from candor_proto.tlog.note import COSIGNATURE_ED25519, COSIGNATURE_ML_DSA_44, K
 WITNESS_KEY = "witness-key"
 HEARTBEAT = "heartbeat"
 PACK_ADOPTION = "pack-adoption"
-CONTEXTS = (WITNESS_KEY, HEARTBEAT, PACK_ADOPTION)
+SUCCESSION = "succession"
+CONTEXTS = (WITNESS_KEY, HEARTBEAT, PACK_ADOPTION, SUCCESSION)
 MAX_COVERED = 65_536
 MAX_ORIGIN_OCTETS = 255
 
@@ -180,7 +181,44 @@ class PackAdoption:
         return cls(federation, node, pack, version, pack_digest, adopted_at)
 
 
-MemberStatement: TypeAlias = WitnessKeyStatement | Heartbeat | PackAdoption
+@dataclass(frozen=True)
+class SuccessionConsent:
+    """That a member goes over to a successor of shard `shard`, which ends for it with `size` and `root`."""
+
+    federation: FederationName
+    node: NodeId
+    shard: int
+    size: int
+    root: bytes
+    root_certificate_digest: bytes
+    ed25519_key: bytes
+    ml_dsa_key: bytes
+    policy_digest: bytes
+    issued_at: datetime
+
+    def encode(self) -> bytes:
+        writer = Writer(SUCCESSION).text(str(self.federation)).text(str(self.node)).integer(self.shard, 4)
+        write_count(writer, self.size).fixed(self.root, HASH_OCTETS)
+        writer.fixed(self.root_certificate_digest, HASH_OCTETS)
+        writer.fixed(self.ed25519_key, KEY_OCTETS[COSIGNATURE_ED25519])
+        writer.fixed(self.ml_dsa_key, KEY_OCTETS[COSIGNATURE_ML_DSA_44])
+        return writer.fixed(self.policy_digest, HASH_OCTETS).time(self.issued_at).finish()
+
+    @classmethod
+    def decode(cls, data: bytes) -> SuccessionConsent:
+        """Raises MalformedMessage or LimitExceeded."""
+        reader = Reader(data, SUCCESSION)
+        federation, node = FederationName(reader.text(64)), NodeId(reader.text(64))
+        shard, size, root = reader.integer(4), read_count(reader), reader.fixed(HASH_OCTETS)
+        certificate = reader.fixed(HASH_OCTETS)
+        ed25519 = reader.fixed(KEY_OCTETS[COSIGNATURE_ED25519])
+        ml_dsa = reader.fixed(KEY_OCTETS[COSIGNATURE_ML_DSA_44])
+        policy, issued_at = reader.fixed(HASH_OCTETS), reader.time()
+        reader.finish()
+        return cls(federation, node, shard, size, root, certificate, ed25519, ml_dsa, policy, issued_at)
+
+
+MemberStatement: TypeAlias = WitnessKeyStatement | Heartbeat | PackAdoption | SuccessionConsent
 
 
 def parse_statement(context: str, body: bytes) -> MemberStatement:
@@ -191,4 +229,6 @@ def parse_statement(context: str, body: bytes) -> MemberStatement:
         return Heartbeat.decode(body)
     if context == PACK_ADOPTION:
         return PackAdoption.decode(body)
+    if context == SUCCESSION:
+        return SuccessionConsent.decode(body)
     raise MalformedMessage(f"The log takes no statement of context {context[:40]!r}.")

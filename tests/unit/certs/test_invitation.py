@@ -30,7 +30,7 @@ from candor_proto.errors import (
     NotCanonical,
     UnsupportedVersion,
 )
-from candor_proto.ids import FederationName, Ori
+from candor_proto.ids import FederationName, NodeId, Ori
 from tests.certificates import FEDERATION, FlawedCertificates, federation_authority
 
 ORI = Ori("CA0340000")
@@ -47,6 +47,7 @@ def invitation(
     expires_at: datetime = NOW + timedelta(days=14),
     root_certificate_der: bytes = ROOT_DER,
     federation: FederationName = FEDERATION,
+    node: NodeId | None = None,
 ) -> Invitation:
     return Invitation(
         federation,
@@ -57,6 +58,7 @@ def invitation(
         token,
         expires_at,
         root_certificate_der,
+        node,
     )
 
 
@@ -76,8 +78,15 @@ agency_names = (
     .map(lambda text: unicodedata.normalize("NFC", text).strip())
     .filter(lambda text: 1 <= len(text) <= 120 and len(text.encode()) <= 256)
 )
+node_ids = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True).map(NodeId)
 invitations = st.builds(
-    invitation, addresses, oris, agency_names, st.binary(min_size=32, max_size=32), moments
+    invitation,
+    addresses,
+    oris,
+    agency_names,
+    st.binary(min_size=32, max_size=32),
+    moments,
+    node=st.none() | node_ids,
 )
 
 

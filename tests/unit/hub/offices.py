@@ -24,6 +24,7 @@ from candor_proto.budget import Quota
 from candor_proto.ids import NodeId, Ori
 from candor_wire.codec import Delivery, Envelope
 from tests.hub_members import FEDERATION, Member, ShiftedClock, ori_for
+from tests.postgres import chosen_url
 
 
 @dataclass
@@ -105,7 +106,13 @@ def opened(config: Config, clock: ShiftedClock, quota: Quota | None = None) -> I
 def office(folder: Path, quota: Quota | None = None, wait_hours: float = 0) -> Iterator[Office]:
     """A new hub in `folder`."""
     clock = ShiftedClock()
-    wishes = Wishes(FEDERATION, "127.0.0.1:7443", "127.0.0.1:7444", new_member_wait_hours=wait_hours)
+    wishes = Wishes(
+        FEDERATION,
+        "127.0.0.1:7443",
+        "127.0.0.1:7444",
+        new_member_wait_hours=wait_hours,
+        database_url=chosen_url(),
+    )
     config = found(folder / "hub", wishes, clock.now())
     with opened(config, clock, quota) as made:
         yield made

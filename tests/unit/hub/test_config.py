@@ -38,6 +38,8 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
     text = SMALLEST + (
         'public_address = "hub.example:7443"\npublic_enrolment_address = "hub.example:7444"\n'
         'data = "state"\nissuing = "/safe/issuing"\ndatabase_url = "sqlite:////state/hub.db"\n'
+        'database_password_file = "password"\nmetrics_address = "off"\nmetrics_allow_remote = false\n'
+        'log_level = "info"\ntraces_endpoint = ""\n'
         "new_member_wait_hours = 0\nnodes = 12\n"
         'log_address = "0.0.0.0:443"\nlog_certificate = "log.pem"\nlog_key = "log.key"\n'
         "[quota]\ntotal = 100\nweak = 10\nmatch = 20\ncode = 30\nday_share = 1\n"
@@ -47,6 +49,7 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
     assert config.data == tmp_path / "state"
     assert config.issuing == Path("/safe/issuing")
     assert config.database == "sqlite:////state/hub.db"
+    assert config.database_password_file == tmp_path / "password"
     assert config.new_member_wait == timedelta(0)
     assert config.nodes == 12
     assert config.log_address == "0.0.0.0:443"

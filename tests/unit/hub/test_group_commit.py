@@ -16,6 +16,9 @@ from candor_hub.driver import IntegrityError, sa
 from candor_hub.store import Store, Transaction, group
 from candor_hub.tables import meta
 from candor_proto.errors import StoreUnusable
+from tests.postgres import chosen_url
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 KEY = bytes(range(32))
 
@@ -24,7 +27,7 @@ KEY = bytes(range(32))
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     # Time does not close a group here: tests say what is in it.
     monkeypatch.setattr(group, "MAX_OPEN_SECONDS", 60.0)
-    made = Store.create(f"sqlite:///{tmp_path / 'hub.db'}", KEY, "demo.example")
+    made = Store.create(chosen_url() or f"sqlite:///{tmp_path / 'hub.db'}", KEY, "demo.example")
     yield made
     made.close()
 
@@ -42,7 +45,6 @@ def names(store: Store) -> set[str]:
 def together(store: Store, *bodies: Callable[[Transaction], None]) -> list[Future[None]]:
     """Run the bodies in this order in one group: all wait for their turn while the first is under way."""
     started, go = threading.Event(), threading.Event()
-    assert store._group is not None
     queue = store._group._turn._queue
 
     def run(body: Callable[[Transaction], None], first: bool) -> None:

@@ -12,6 +12,8 @@ from candor_hub.driver import sa
 from candor_hub.tables import envelopes
 from tests.unit.hub.offices import Office, office, opened
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Office]:

@@ -20,12 +20,10 @@ from candor_certs.profiles import TlsPrivateKey
 from candor_certs.requests import certificate_request, new_tls_key
 from candor_hub import renewal as renewal_module
 from candor_hub.enrolment import FORGOTTEN_AFTER
-from candor_hub.founding import open_store
 from candor_hub.issued import Issued
 from candor_hub.keys import renew
 from candor_hub.renewal import MAX_LIVE_CERTIFICATES
 from candor_hub.store.certificates import CertificateRecord
-from candor_hub.tables import meta, renewals
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
     CertificateRefused,
@@ -227,17 +225,6 @@ def test_ended_certificates_are_forgotten_and_denied_ones_stay_denied(hub: Offic
         assert tx.certificates.drop_ended(hub.clock.now() - FORGOTTEN_AFTER) == 2
     assert [kept.serial for kept in certificates(hub, alpha)] == [newest.serial]
     assert old[0].serial in hub.directory.latest().serials
-
-
-def test_a_database_made_before_renewal_is_brought_up_to_date(hub: Office, alpha: Member) -> None:
-    with hub.store._begin(hub.store._writing) as connection:
-        renewals.drop(connection)
-        connection.execute(meta.update().where(meta.c.name == "schema").values(value="1"))
-    with pytest.raises(StoreUnusable, match="has schema 1"):
-        open_store(hub.config)
-    open_store(hub.config, upgrade=True).close()
-    ask(hub, alpha)
-    assert len(certificates(hub, alpha)) == 2
 
 
 # --- what the gate knows -----------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from candor_hub import driver, migrations
-from candor_hub.driver import explain, insert_many, open_engine, sa, writing
+from candor_hub.driver import explain, insert_many, open_engine, sa, sqlite
 from candor_hub.store import Store
-from candor_hub.tables import log_waiting, meta
+from candor_hub.tables import log_waiting
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 from candor_proto.ids import NodeId
 from tests.hub_members import ShiftedClock
@@ -62,68 +61,7 @@ def test_the_database_of_another_federation_is_refused(created: Path) -> None:
     assert "demo.example" in caught.value.message
 
 
-def test_a_newer_schema_is_refused_and_left_alone(created: Path) -> None:
-    engine = open_engine(url(created), KEY)
-    with writing(engine).begin() as connection:
-        connection.execute(sa.update(meta).where(meta.c.name == "schema").values(value="99"))
-    engine.dispose()
-    for upgrade in (False, True):
-        with pytest.raises(StoreUnusable) as caught:
-            Store.open(url(created), KEY, "demo.example", upgrade=upgrade)
-        assert "newer version" in caught.value.message
-
-
-def test_an_older_schema_is_brought_up_to_date(created: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def second_step(connection: sa.Connection) -> None:
-        connection.execute(sa.insert(meta).values(name="second", value="done"))
-
-    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, second_step))
-    with pytest.raises(StoreUnusable):
-        Store.open(url(created), KEY, "demo.example")
-    Store.open(url(created), KEY, "demo.example", upgrade=True).close()
-    Store.open(url(created), KEY, "demo.example").close()
-
-
-def test_deliveries_of_an_older_schema_keep_their_place(tmp_path: Path) -> None:
-    """The second step adds sender and expiry; no delivery id is given twice because of it."""
-    with office(tmp_path) as hub:
-        alpha, bravo = hub.join("alpha"), hub.join("bravo")
-        for _ in range(3):
-            hub.submit(alpha.sealed(bravo.node), alpha)
-        waiting = hub.waiting(bravo)
-        hub.mailbox.acknowledge(bravo.node, [waiting[2].delivery_id])
-        with hub.store.write() as tx:
-            for statement in (
-                "DROP INDEX mailbox_by_recipient",
-                "ALTER TABLE mailbox DROP COLUMN sender",
-                "ALTER TABLE mailbox DROP COLUMN expires_at",
-                "CREATE INDEX mailbox_by_recipient ON mailbox (recipient, delivery_id)",
-                "UPDATE meta SET value = '1' WHERE name = 'schema'",
-            ):
-                tx.members._connection.exec_driver_sql(statement)
-        key = (hub.config.keys / "database.key").read_bytes()
-        Store.open(hub.config.database, key, str(hub.config.federation), upgrade=True).close()
-        assert hub.waiting(bravo) == waiting[:2]
-        hub.submit(alpha.sealed(bravo.node), alpha)
-        assert hub.waiting(bravo)[2].delivery_id > waiting[2].delivery_id
-
-
-def test_a_failing_step_leaves_the_old_schema(created: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(connection: sa.Connection) -> None:
-        connection.execute(sa.insert(meta).values(name="half", value="done"))
-        connection.execute(sa.text("SELECT * FROM nowhere"))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(migrations, "STEPS", (*migrations.STEPS, failing))
-        with pytest.raises(StoreUnusable):
-            Store.open(url(created), KEY, "demo.example", upgrade=True)
-    store = Store.open(url(created), KEY, "demo.example")
-    with store.read() as tx:
-        names = tx.members._connection.execute(sa.select(meta.c.name)).scalars().all()
-    store.close()
-    assert "half" not in names
-
-
+@pytest.mark.usefixtures("each_database")
 def test_an_exception_undoes_the_whole_transaction(tmp_path: Path) -> None:
     with office(tmp_path) as hub:
         hub.join("alpha")
@@ -187,18 +125,19 @@ def test_the_check_passes_on_a_sound_database(created: Path) -> None:
 
 
 def test_an_sqlite_with_the_wal_reset_bug_is_refused(created: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "OLDEST_SQLITE", (99, 0, 0))
+    monkeypatch.setattr(sqlite, "OLDEST_SQLITE", (99, 0, 0))
     with pytest.raises(StoreUnusable, match="corrupt"):
         Store.open(url(created), KEY, "demo.example")
 
 
+@pytest.mark.usefixtures("each_database")
 def test_numbers_of_many_rows_are_those_that_the_database_gave(tmp_path: Path) -> None:
     with office(tmp_path) as hub, hub.store.write() as tx:
         connection = tx.log._connection
         columns = ("at", "opening", "kind", "entry")
         for count in (101, 103, 700):
             rows = [(number, 0, count, b"") for number in range(count)]
-            given = insert_many(connection, "log_waiting", columns, rows)
+            given = insert_many(connection, "log_waiting", columns, rows, "number")
             found = sa.select(log_waiting.c.number, log_waiting.c.at).where(log_waiting.c.kind == count)
             assert given is not None
             rows_found = [tuple(row) for row in connection.execute(found)]

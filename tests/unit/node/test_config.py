@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from candor_certs.invitation import Invitation
-from candor_node.config import MAX_SOCKET_PATH_OCTETS, fill_in, load_config, template
+from candor_node.config import MAX_SOCKET_PATH_OCTETS, load_config
+from candor_node.settings_file import fill_in, template
 from candor_proto.budget import Quota
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose

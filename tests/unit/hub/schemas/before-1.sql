@@ -1,0 +1,24 @@
+-- The tables of an embedded hub of schema 1, as the program of then made them (commit 826af55).
+CREATE TABLE meta ( name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name) );
+CREATE TABLE members ( node TEXT NOT NULL, name TEXT NOT NULL, tls_subject TEXT NOT NULL, signing_key BLOB NOT NULL, disclosure_key BLOB NOT NULL, status INTEGER NOT NULL, joined_at BIGINT NOT NULL, answered_from BIGINT NOT NULL, revoked_at BIGINT, last_seen_at BIGINT, PRIMARY KEY (node), UNIQUE (signing_key) );
+CREATE TABLE invitations ( token_digest BLOB NOT NULL, ori TEXT NOT NULL, node TEXT, name TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, used_at BIGINT, used_digest BLOB, serial TEXT, PRIMARY KEY (token_digest) );
+CREATE TABLE denied ( serial TEXT NOT NULL, node TEXT NOT NULL, denied_at BIGINT NOT NULL, PRIMARY KEY (serial) );
+CREATE TABLE directories ( version BIGINT NOT NULL, issued_at BIGINT NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL, signature BLOB NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (version) );
+CREATE TABLE envelopes ( number INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, sender TEXT NOT NULL, kind INTEGER NOT NULL, envelope_id BLOB NOT NULL, recipient TEXT NOT NULL, body_digest BLOB NOT NULL, body BLOB NOT NULL, signature BLOB NOT NULL, recipients INTEGER NOT NULL, accepted_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, UNIQUE (sender, kind, envelope_id, recipient) );
+CREATE INDEX ix_envelopes_expires_at ON envelopes (expires_at);
+CREATE TABLE quota_uses ( node TEXT NOT NULL, hour BIGINT NOT NULL, weak INTEGER NOT NULL, "match" INTEGER NOT NULL, code INTEGER NOT NULL, PRIMARY KEY (node, hour) );
+CREATE TABLE ledger ( sequence INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, at BIGINT NOT NULL, sender TEXT NOT NULL, kind INTEGER NOT NULL, salt BLOB NOT NULL, commitment BLOB NOT NULL );
+CREATE TABLE member_oris ( node TEXT NOT NULL, ori TEXT NOT NULL, PRIMARY KEY (node, ori), FOREIGN KEY(node) REFERENCES members (node) );
+CREATE INDEX ix_member_oris_ori ON member_oris (ori);
+CREATE TABLE certificates ( serial TEXT NOT NULL, node TEXT NOT NULL, certificate BLOB NOT NULL, issued_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, PRIMARY KEY (serial), FOREIGN KEY(node) REFERENCES members (node) );
+CREATE INDEX ix_certificates_node ON certificates (node);
+CREATE TABLE heads ( node TEXT NOT NULL, sequence BIGINT NOT NULL, epoch BIGINT NOT NULL, issued_at BIGINT NOT NULL, body BLOB NOT NULL, signature BLOB NOT NULL, PRIMARY KEY (node), FOREIGN KEY(node) REFERENCES members (node) );
+CREATE TABLE segments ( address BLOB NOT NULL, node TEXT NOT NULL, epoch BIGINT NOT NULL, number BIGINT NOT NULL, octets BIGINT NOT NULL, stored_at BIGINT NOT NULL, released_at BIGINT, PRIMARY KEY (address), FOREIGN KEY(node) REFERENCES members (node) );
+CREATE INDEX ix_segments_node ON segments (node);
+CREATE INDEX ix_segments_released_at ON segments (released_at);
+CREATE TABLE lookup_targets ( envelope INTEGER NOT NULL, node TEXT NOT NULL, PRIMARY KEY (envelope, node), FOREIGN KEY(envelope) REFERENCES envelopes (number) ON DELETE CASCADE );
+CREATE TABLE mailbox ( delivery_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, recipient TEXT NOT NULL, envelope INTEGER NOT NULL, FOREIGN KEY(envelope) REFERENCES envelopes (number) ON DELETE CASCADE );
+CREATE INDEX ix_mailbox_envelope ON mailbox (envelope);
+CREATE INDEX mailbox_by_recipient ON mailbox (recipient, delivery_id);
+INSERT INTO meta (name, value) VALUES ('schema', '1');
+INSERT INTO meta (name, value) VALUES ('federation', 'demo.example');

@@ -1,0 +1,1 @@
+"""What an operator sees of a node or a hub: findings, log lines, metrics, traces, health."""
