@@ -187,19 +187,40 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             run = _writing(behaviour)
 
         async def guarded(request: Any, context: Context) -> Any:
+            line = self._lines.of(context.peer())
+            at_line(line)
+            if handler.request_streaming:
+                line.streaming += 1
+            elif isinstance(request, Message):
+                line.took(request.ByteSize())
             try:
-                await self._admit(method, context)
-                checked = request
-                if method != _ATTACH:
-                    checked = _each(request) if handler.request_streaming else _check(request)
-                async with asyncio.timeout(MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)):
-                    return await run(checked, context)
+                result = await admitted(request, context, line)
+                line.ended += 1
+                return result
             except TimeoutError:
-                await _abort(context, method, Unreachable("The call took too long.", remedy="Try again."))
+                await self._abort(context, line, method, _took_too_long())
             except grpc.aio.AbortError:
                 raise
             except Exception as error:
-                await _abort(context, method, error)
+                await self._abort(context, line, method, error)
+            finally:
+                if handler.request_streaming:
+                    line.streaming -= 1
+
+        async def admitted(request: Any, context: Context, line: Line) -> Any:
+            seconds = MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)
+            async with asyncio.timeout(CALL_DEADLINE_SECONDS), self._turns.place(line.node or _host(line)):
+                node = await self._admit(method, context)
+            if node is not None:
+                if self._lines.barred(node):
+                    await asyncio.sleep(BARRED_PAUSE_SECONDS)
+                    raise _barred()
+                line.node = node
+            checked = request
+            if method != _ATTACH:
+                checked = _each(request) if handler.request_streaming else _check(request)
+            async with asyncio.timeout(seconds):
+                return await run(checked, context)
 
         make = {
             (False, False): grpc.unary_unary_rpc_method_handler,
