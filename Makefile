@@ -6,7 +6,7 @@ STAMP := .venv/.stamp
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint guards bench campaign demo wire lock clean
+.PHONY: help env test lint guards bench campaign demo wire wheel bundle lock clean
 .NOTPARALLEL:
 
 help: ## this text
@@ -58,6 +58,12 @@ demo: $(STAMP) ## a running federation with synthetic officers (ONCE=1 ends by i
 
 wire: $(STAMP) ## generate the protobuf code from proto/candor_wire/v1/*.proto
 	@$(PY) -m tools.generate_wire
+
+wheel: $(STAMP) ## dist/: the reproducible wheel of HEAD
+	@$(PY) -m tools.release wheel
+
+bundle: $(STAMP) ## dist/: wheel, all that it needs, installer, units, for machines without network
+	@$(PY) -m tools.release bundle
 
 lock: $(STAMP) ## resolve the dependencies anew and write the lock files
 	@sh tools/make_lock.sh

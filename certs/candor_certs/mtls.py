@@ -21,7 +21,7 @@ import grpc
 from cryptography import x509
 
 from candor_certs.authority import certificates_pem
-from candor_certs.names import hub_dns_name
+from candor_certs.names import enrolment_dns_name, hub_dns_name
 from candor_certs.profiles import TlsPrivateKey
 from candor_certs.store import TlsIdentity, key_pem
 from candor_proto.errors import ConfigInvalid
@@ -42,6 +42,7 @@ CLIENT_OPTIONS: Options = [
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 60_000),  # plus full jitter in the node: all members come back at once
+    ("grpc.use_local_subchannel_pool", 1),  # default 0: a new channel waits out the old one's backoff
 ]
 
 
@@ -88,7 +89,22 @@ def server_options(nodes: int) -> Options:
 
 def client_options(federation: FederationName) -> Options:
     """CLIENT_OPTIONS, and the name by which the hub of `federation` is known."""
-    return [*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", hub_dns_name(federation))]
+    return named_options(hub_dns_name(federation))
+
+
+def named_options(server_name: str) -> Options:
+    """CLIENT_OPTIONS, and the name that is asked for in the handshake and compared with the certificate."""
+    return [*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", server_name)]
+
+
+def enrolment_server_name(federation: FederationName, *, shares_address: bool) -> str:
+    """The name for a call to the enrolment service.
+
+    `shares_address` says that it is dialled at the very address of the hub: then the name in the handshake
+    (SNI) is what leads there (docs/firewalls.md). On a port of its own the hub's name will do, and does with
+    hubs whose certificate has no other.
+    """
+    return enrolment_dns_name(federation) if shares_address else hub_dns_name(federation)
 
 
 def server_credentials(

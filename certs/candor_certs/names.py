@@ -91,3 +91,11 @@ def parse_trust_domain(uri: str) -> FederationName:
 def hub_dns_name(federation: FederationName) -> str:
     """`hub.<federation>`, the host name clients verify whatever the hub's address is."""
     return f"hub.{federation}"
+
+
+def enrolment_dns_name(federation: FederationName) -> str:
+    """`enrolment.<federation>`, by which a balancer tells enrolment apart where it shares the hub's address.
+
+    It stands in the hub's certificate beside the other name, and in no other certificate.
+    """
+    return f"enrolment.{federation}"

@@ -33,12 +33,12 @@ from candor_hub.issued import Issued
 from candor_hub.keys import TLS, HubKeys, load_keys, renew
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
+from candor_hub.places import log_files
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
 from candor_hub.segment_files import SegmentFiles
 from candor_hub.service import EnrolmentServicer, HubServicer
 from candor_hub.streams import Streams, Timing, Watch
-from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.sequencer import Sequencer
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
@@ -174,7 +174,7 @@ class Hub:
             self.renewal,
             self.directory,
             self.log,
-            Statements(self._store, LogFiles(self.config.log), self.config.federation),
+            Statements(self._store, log_files(self.config, self._store), self.config.federation),
         )
 
     def work(self) -> None:

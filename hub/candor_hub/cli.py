@@ -55,7 +55,8 @@ def cli() -> None:
     \b
     First day:
       candor-hub init --dir hub --federation exchange.example.org \\
-          --address 0.0.0.0:7443 --enrolment-address 0.0.0.0:7444
+          --address 0.0.0.0:7443 --enrolment-address 0.0.0.0:7444 \\
+          --public-address hub.example.org:7443 --public-enrolment-address hub.example.org:7444
       candor-hub run --config hub/hub.toml
       candor-hub invite CA0340000 --node example-sheriff \\
           --name "Example County Sheriff" --out invitation.txt

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from candor_certs.invitation import Invitation, new_token, token_digest
+from candor_certs.lifetime import span
 from candor_certs.names import PeerName, Role
 from candor_certs.requests import check_request
 from candor_hub.config import Config
@@ -33,6 +34,7 @@ from candor_proto.errors import (
     AlreadyExists,
     CertificateRevoked,
     ClockWrong,
+    ConfigInvalid,
     IdentityMismatch,
     InputInvalid,
     InvitationInvalid,
@@ -53,6 +55,7 @@ FORGOTTEN_AFTER = timedelta(days=90)
 ATTEMPTS_PER_MINUTE_AND_ADDRESS = 10
 ATTEMPTS_PER_MINUTE = 120
 _MINUTE = timedelta(minutes=1)
+_WILDCARDS = ("0.0.0.0", "[::]")  # noqa: S104 - refused, not listened on
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,11 @@ class Attempts:
 def check_clock(node_time: datetime, now: datetime) -> None:
     """Raises ClockWrong, naming both times, when they differ by more than the tolerance (§8.4)."""
     if abs(node_time - now) > CLOCK_TOLERANCE:
+        word = "behind" if node_time < now else "ahead of"
         raise ClockWrong(
-            f"The clocks differ by more than {int(CLOCK_TOLERANCE.total_seconds() // 60)} minutes: "
-            f"the node says {node_time:%Y-%m-%d %H:%M:%S} UTC, the hub {now:%Y-%m-%d %H:%M:%S} UTC.",
+            f"The node's clock is {span(abs(node_time - now))} {word} the hub's, and may differ by "
+            f"{int(CLOCK_TOLERANCE.total_seconds() // 60)} minutes: the node says "
+            f"{node_time:%Y-%m-%d %H:%M:%S} UTC, the hub {now:%Y-%m-%d %H:%M:%S} UTC.",
             remedy="Set the clock of the wrong machine (NTP), then try again.",
         )
 
@@ -155,6 +160,8 @@ class Enrolment:
         return invitation
 
     def _invitation(self, ori: Ori, node: NodeId | None, name: str, expires_at: datetime) -> Invitation:
+        for setting in ("public_address", "public_enrolment_address"):
+            _check_dialable(setting, getattr(self._config, setting))
         return Invitation(
             federation=self._config.federation,
             hub_address=self._config.public_address,
@@ -240,6 +247,15 @@ class Enrolment:
             status=MemberStatus.ACTIVE,
             joined_at=now,
             answered_from=now + self._config.new_member_wait,
+        )
+
+
+def _check_dialable(setting: str, address: str) -> None:
+    """Raises ConfigInvalid for an address that one listens on and nobody can dial."""
+    if address.rpartition(":")[0] in _WILDCARDS:
+        raise ConfigInvalid(
+            f"An invitation would tell the agency to connect to {address}, which is nowhere.",
+            remedy=f"Set `{setting}` in hub.toml to the name and port by which members reach this hub.",
         )
 
 

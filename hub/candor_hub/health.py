@@ -14,8 +14,10 @@ from candor_hub.config import Config, load_config
 from candor_hub.driver import sqlite_version
 from candor_hub.founding import open_store
 from candor_hub.keys import HubKeys, load_keys
+from candor_hub.places import log_files
+from candor_hub.store import Store
 from candor_hub.store.log import ShardRecord
-from candor_hub.tlog.files import Lock, LogFiles
+from candor_hub.tlog.files import Lock
 from candor_hub.tlog.ring import KeyRing
 from candor_hub.tlog.start import check_start
 from candor_hub.tlog.status import log_status
@@ -63,7 +65,7 @@ def _log(config: Config, now: datetime) -> Finding:
     try:
         with store.read() as tx:
             found, shards = log_status(tx, now), tx.log.shards()
-        _compare(config, shards)
+        _compare(config, store, shards)
         ring = KeyRing(config.keys, config.federation)
         for shard in shards:
             if not shard.ended:
@@ -83,7 +85,7 @@ def _log(config: Config, now: datetime) -> Finding:
     )
 
 
-def _compare(config: Config, shards: tuple[ShardRecord, ...]) -> None:
+def _compare(config: Config, store: Store, shards: tuple[ShardRecord, ...]) -> None:
     """Files against database, unless a hub runs: it compared them when it began, and appends meanwhile."""
     lock = Lock(config.log)
     try:
@@ -91,7 +93,7 @@ def _compare(config: Config, shards: tuple[ShardRecord, ...]) -> None:
     except StoreUnusable:
         return
     try:
-        check_start(LogFiles(config.log), shards)
+        check_start(log_files(config, store), shards)
     finally:
         lock.give_back()
 

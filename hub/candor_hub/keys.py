@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from candor_certs.authority import Authority
-from candor_certs.names import Role
+from candor_certs.names import Role, enrolment_dns_name
 from candor_certs.profiles import renewal_time
 from candor_certs.requests import certificate_request, new_tls_key
 from candor_certs.store import (
@@ -90,7 +90,8 @@ def issue_tls(folder: Path, authority: Authority, now: datetime) -> TlsIdentity:
     """A new TLS key and its certificate, stored in place of the old pair."""
     key = new_tls_key()
     request = certificate_request(key, authority.federation, None, Role.HUB)
-    identity = TlsIdentity(key, authority.chain(authority.issue_hub(request, now)))
+    leaf = authority.issue_hub(request, now, dns_names=[enrolment_dns_name(authority.federation)])
+    identity = TlsIdentity(key, authority.chain(leaf))
     replace_identity(folder / TLS, identity)
     return identity
 

@@ -35,14 +35,14 @@ def log_group() -> None:
 @_json_option
 def status(config_file: Path | None, as_json: bool) -> None:
     """Say how far the log is and who has witnessed it. Exit status 1 if something is wrong."""
-    from candor_hub.tlog.files import LogFiles
+    from candor_hub.places import log_files
     from candor_hub.tlog.status import log_status, with_waiting_head
 
     config, store = _open(config_file)
     try:
         with store.read() as tx:
             found = log_status(tx, _now())
-        found = with_waiting_head(found, LogFiles(config.log))
+        found = with_waiting_head(found, log_files(config, store))
     finally:
         store.close()
     troubles = found.troubles(_now())
@@ -92,7 +92,8 @@ def fsck(repair: bool, config_file: Path | None, as_json: bool) -> None:
     The hub may run meanwhile, but not with --repair. Nothing repairs entries: a damaged bundle has to come
     from a backup of the folder, or from a member or reader that copied the log.
     """
-    from candor_hub.tlog.files import Lock, LogFiles
+    from candor_hub.places import log_files
+    from candor_hub.tlog.files import Lock
     from candor_hub.tlog.fsck import fsck as check
     from candor_proto.errors import StoreUnusable
 
@@ -105,7 +106,7 @@ def fsck(repair: bool, config_file: Path | None, as_json: bool) -> None:
             if repair:
                 raise
             running = True
-        report = check(store, LogFiles(config.log), config.federation, repair=repair, running=running)
+        report = check(store, log_files(config, store), config.federation, repair=repair, running=running)
     finally:
         lock.give_back()
         store.close()

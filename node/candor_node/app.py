@@ -93,7 +93,7 @@ class Node:
         self.keys = Keys.load(config)
         identity = read_identity(config.tls_identity_file)
         self.roots = read_certificates(config.root_certificates_file)
-        self.connection = Connection()
+        self.connection = Connection(self.clock.now())
         self._inbox: dict[MessageKind, Inbox] = {}
         self._supervisor = Supervisor()
         for folder in (config.index_folder, config.kept_index_folder, config.socket.parent):
@@ -101,7 +101,13 @@ class Node:
         self.store = open_store(config)
         try:
             self.hub = HubClient(
-                config.hub_address, federation, identity, self.roots, self.clock, wrap_channel
+                config.hub_address,
+                federation,
+                identity,
+                self.roots,
+                self.clock,
+                wrap_channel,
+                config.proxy_to(config.hub_address),
             )
         except BaseException:
             self.store.close()
@@ -321,10 +327,7 @@ class Node:
 
     def attached(self, welcome: Welcome) -> None:
         log.info("attached", hub=self.config.hub_address, directory_version=welcome.directory_version)
-        self.connection.attached = True
-        self.connection.trouble = None
-        self.connection.hub_time = welcome.hub_time
-        self.connection.first_attached.set()
+        self.connection.welcomed(welcome.hub_time, self.clock.now())
         self.follower.wake()
         self.own_statements.wake()
         self.indexes.announce(welcome.directory_version)
@@ -335,8 +338,7 @@ class Node:
 
     def _detached(self, error: CandorError) -> None:
         log.warning("not attached", code=error.code, reason=error.message)
-        self.connection.attached = False
-        self.connection.trouble = error
+        self.connection.lost(error, self.clock.now())
 
     async def deliver(self, envelope: Envelope) -> None:
         if envelope.recipient not in (None, self.config.node_id):

@@ -147,7 +147,8 @@ def copy(out: Path, config_file: Path | None, as_json: bool) -> None:
     async def update() -> Copied:
         identity = read_identity(config.tls_identity_file)
         roots = read_certificates(config.root_certificates_file)
-        hub = HubClient(config.hub_address, config.federation_name, identity, roots, clock)
+        proxy = config.proxy_to(config.hub_address)
+        hub = HubClient(config.hub_address, config.federation_name, identity, roots, clock, proxy=proxy)
         try:
             return await LogCopy(hub.get_log, out).update(clock.now())
         finally:

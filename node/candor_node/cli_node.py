@@ -220,7 +220,8 @@ def _status_lines(reply: local_pb2.StatusResponse) -> list[str]:
     connection = "attached to" if reply.attached else "NOT attached to"
     shown = [
         f"{reply.node} ({reply.name}, {', '.join(reply.oris)}) of {reply.federation}",
-        f"{connection} the hub at {reply.hub_address}",
+        f"{connection} the hub at {reply.hub_address}, since {reply.connection_since}",
+        *([f"  through the proxy {reply.proxy}"] if reply.proxy else []),
     ]
     shown += [f"  {trouble}" for trouble in (reply.trouble, reply.directory_trouble) if trouble]
     shown += [

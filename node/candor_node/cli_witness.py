@@ -42,6 +42,7 @@ def witness() -> None:
 @json_option
 def init_(folder: Path, name: str, policy_file: Path, as_json: bool) -> None:
     """Make a witness: keys, an empty memory, and which logs it knows. Nothing is overwritten."""
+    from candor_certs.service_manager import work_as_owner
     from candor_node.clock import SystemClock
     from candor_node.tlog.witness_folder import make
 
@@ -51,6 +52,7 @@ def init_(folder: Path, name: str, policy_file: Path, as_json: bool) -> None:
         raise InputInvalid(
             f"{policy_file} cannot be read: {error.strerror}.", remedy="Check the path."
         ) from None
+    work_as_owner(folder.absolute().parent)
     keys = make(folder, name, policy, SystemClock().now())
     lines = [key.encode() for key in keys.verifier_keys]
     show_dict(
@@ -76,11 +78,13 @@ def run_(folder: Path, listen: str, certificate: Path | None, key: Path | None, 
 
     Without a certificate it speaks HTTP: behind a proxy that speaks HTTPS, or on this machine alone.
     """
+    from candor_certs.service_manager import work_as_owner
     from candor_node.clock import SystemClock
     from candor_node.logs import configure
     from candor_node.tlog.witness_folder import StandingWitness
 
     configure(json_lines=json_log)
+    work_as_owner(folder)
     where = _listen(listen, certificate, key)
     standing = StandingWitness.open(folder, SystemClock())
     try:
@@ -92,6 +96,7 @@ def run_(folder: Path, listen: str, certificate: Path | None, key: Path | None, 
 async def _serve(standing: StandingWitness, listen: Listen) -> None:
     import signal
 
+    from candor_certs import service_manager
     from candor_node.tlog.witness_http import serving
 
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -99,8 +104,13 @@ async def _serve(standing: StandingWitness, listen: Listen) -> None:
         loop.add_signal_handler(number, ended.set)
     async with serving(standing.witness, listen) as port:
         logs = ", ".join(sorted({each.key.name for each in standing.policy.logs}))
-        click.echo(f"{standing.keys.name} answers at {listen.scheme}://{listen.host}:{port} for {logs}.")
+        line = f"{standing.keys.name} answers at {listen.scheme}://{listen.host}:{port} for {logs}."
+        service_manager.notify("READY=1", f"STATUS={line}")
+        watchdog = asyncio.create_task(service_manager.feed_watchdog())
+        click.echo(line)
         await ended.wait()
+        service_manager.notify("STOPPING=1")
+        watchdog.cancel()
 
 
 def _listen(text: str, certificate: Path | None, key: Path | None) -> Listen:
@@ -121,8 +131,10 @@ def _listen(text: str, certificate: Path | None, key: Path | None) -> Listen:
 @json_option
 def show_(folder: Path, as_json: bool) -> None:
     """Show its keys, the logs that it knows, and the newest head of each that it cosigned."""
+    from candor_certs.service_manager import work_as_owner
     from candor_node.tlog.witness_folder import look
 
+    work_as_owner(folder)
     shown = look(folder)
     logs = sorted({each.key.name for each in shown.policy.logs})
     keys = [key.encode() for key in shown.keys.verifier_keys]

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from candor_certs import store
 from candor_certs.invitation import check_address
 from candor_certs.service_manager import DATABASE_KEY, credential, key_octets
+from candor_node.proxy import Proxy, check_proxy, proxy_for
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError, ConfigInvalid, InputInvalid
 from candor_proto.ids import FederationName, NodeId, Ori, Purpose
@@ -45,6 +46,7 @@ _PATHS = (
     "root_certificates_file",
     "socket",
 )
+_OPTIONAL_PATHS = ("log_policy", "proxy_credentials_file")
 
 
 class NodeConfig(BaseSettings):
@@ -59,6 +61,10 @@ class NodeConfig(BaseSettings):
     name: str = ""
     oris: tuple[str, ...] = ()
     hub_address: str = ""
+
+    # How connections leave this network (candor_node.proxy): "" as the environment says, none, or a URL.
+    proxy: str = ""
+    proxy_credentials_file: Path | None = None
 
     data_folder: Path = Path("data")
     socket: Path = Path("run/node.sock")
@@ -135,6 +141,15 @@ class NodeConfig(BaseSettings):
                 check_address(value)
             except CandorError as error:
                 raise ValueError(error.message) from None
+        return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy(cls, value: str) -> str:
+        try:
+            check_proxy(value)
+        except CandorError as error:
+            raise ValueError(error.message) from None
         return value
 
     @field_validator("metrics_address")
@@ -250,6 +265,10 @@ class NodeConfig(BaseSettings):
         """Segments that went out of use, for two days or until a digest was reviewed (docs/evidence.md)."""
         return self.data_folder / "index-kept"
 
+    def proxy_to(self, address: str) -> Proxy | None:
+        """The proxy for connections to `address`; raises ConfigInvalid or StoreUnusable."""
+        return proxy_for(address, self.proxy, self.proxy_credentials_file)
+
     def own_log_policy(self) -> Policy | None:
         """The policy of the file that `log_policy` names; None without one. Raises ConfigInvalid."""
         if self.log_policy is None:
@@ -338,8 +357,9 @@ def load_config(path: Path) -> NodeConfig:
         config = NodeConfig(**values)
         # Validated once more as absolute paths: a socket's length counts as it will be used.
         absolute = {name: folder / getattr(config, name) for name in _PATHS}
-        if config.log_policy is not None:
-            absolute["log_policy"] = folder / config.log_policy
+        for name in _OPTIONAL_PATHS:
+            if (named := getattr(config, name)) is not None:
+                absolute[name] = folder / named
         return NodeConfig.model_validate({**config.model_dump(), **absolute})
     except ValidationError as error:
         raise _invalid(path, [_sentence(item) for item in error.errors()]) from None

@@ -148,7 +148,8 @@ async def _clock(config: NodeConfig, status: local_pb2.StatusResponse | None, cl
         return "The running node is attached, so the clocks agree."
     identity = read_identity(config.tls_identity_file)
     roots = read_certificates(config.root_certificates_file)
-    hub = HubClient(config.hub_address, federation, identity, roots, clock)
+    proxy = config.proxy_to(config.hub_address)
+    hub = HubClient(config.hub_address, federation, identity, roots, clock, proxy=proxy)
     try:
         difference = clock.now() - await hub.time()
     finally:

@@ -19,13 +19,16 @@ import grpc.aio
 from cryptography import x509
 
 from candor_certs import mtls
+from candor_certs.lifetime import span
+from candor_certs.names import hub_dns_name
 from candor_certs.store import TlsIdentity
 from candor_node.channel import Line, WrapChannel
-from candor_node.clock import Clock
+from candor_node.clock import Clock, whose_clock
 from candor_node.diagnosis import diagnose
 from candor_node.directory_store import FetchedDirectory
 from candor_node.hub_mail import StreamMail
 from candor_node.logs import log
+from candor_node.proxy import Proxy, channel_options
 from candor_proto.errors import (
     CandorError,
     ClockWrong,
@@ -75,21 +78,22 @@ class Handler(Protocol):
 
 
 def check_clock(node_time: datetime, hub_time: datetime) -> None:
-    """Raises ClockWrong when the two differ by more than the tolerance (§8.4)."""
-    difference = abs(node_time - hub_time)
-    if difference > timedelta(seconds=limits.CLOCK_TOLERANCE_SECONDS):
-        raise ClockWrong(
-            f"This machine's clock says {node_time:%Y-%m-%d %H:%M:%S} UTC, the hub's "
-            f"{hub_time:%Y-%m-%d %H:%M:%S} UTC: they differ by {_span(difference)}, and lookups "
-            "need them within 5 minutes.",
-            remedy="Set this machine's clock (for example `timedatectl set-ntp true`); if it is right, tell "
-            "the hub's operator.",
+    """Raises ClockWrong, saying by how much and which is likely wrong, past the tolerance (§8.4)."""
+    difference = node_time - hub_time
+    if abs(difference) > timedelta(seconds=limits.CLOCK_TOLERANCE_SECONDS):
+        word = "behind" if difference < timedelta(0) else "ahead of"
+        raise _clock_wrong(
+            f"This machine's clock is {span(abs(difference))} {word} the hub's, and lookups need them within "
+            f"5 minutes: it says {node_time:%Y-%m-%d %H:%M:%S} UTC, the hub {hub_time:%Y-%m-%d %H:%M:%S} UTC."
         )
 
 
-def _span(difference: timedelta) -> str:
-    minutes = int(difference.total_seconds() // 60)
-    return f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"
+def _clock_wrong(message: str) -> ClockWrong:
+    return ClockWrong(
+        f"{message} {whose_clock()}",
+        remedy="Set the clock of the wrong machine (for example `timedatectl set-ntp true`); if it is the "
+        "hub's, tell its operator. The node goes on by itself then.",
+    )
 
 
 class HubClient:
@@ -103,14 +107,19 @@ class HubClient:
         roots: Sequence[x509.Certificate],
         clock: Clock,
         wrap_channel: WrapChannel = lambda channel: channel,
+        proxy: Proxy | None = None,
     ) -> None:
+        """`proxy` is what connections go out through; None: nothing, whatever the environment says."""
         self.address = address
+        self._federation = federation
         self._clock = clock
+        self.proxy = proxy
         self._mail: StreamMail | None = None
 
         def dial(shown: TlsIdentity) -> grpc.aio.Channel:
             credentials = mtls.channel_credentials(shown.key, shown.chain, roots)
-            return grpc.aio.secure_channel(address, credentials, options=mtls.client_options(federation))
+            options = [*mtls.client_options(federation), *channel_options(proxy)]
+            return grpc.aio.secure_channel(address, credentials, options=options)
 
         self.line = Line(identity, dial, wrap_channel)
 
@@ -235,13 +244,24 @@ class HubClient:
 
     async def _explain(self, error: grpc.aio.AioRpcError) -> CandorError:
         known = from_status(error.code(), error.details(), _pairs(error.trailing_metadata()))
+        if isinstance(known, ClockWrong):
+            # The hub's own words name both times; who keeps this clock, only this machine knows.
+            return _clock_wrong(known.message)
         if not isinstance(known, Unreachable):
             return known
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unreachable(
                 f"The hub at {self.address} did not answer in time.", remedy="It is tried again."
             )
-        return await diagnose(self.address, self._clock, self.line.identity, error.details() or "")
+        return await diagnose(
+            self.address,
+            self._clock,
+            self.line.identity,
+            error.details() or "",
+            proxy=self.proxy,
+            federation=self._federation,
+            server_name=hub_dns_name(self._federation),
+        )
 
     # --- the stream --------------------------------------------------------------------------------------
 
@@ -371,3 +391,6 @@ async def stay_attached(
         failures += 1
         log.info("attach again", in_seconds=round(delay, 1), failures=failures)
         await asyncio.sleep(delay)
+        # The old channel waits out a backoff of gRPC's own, so that after a long outage one pause of a minute
+        # would follow the other.
+        client.line.replace(client.line.identity)

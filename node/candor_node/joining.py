@@ -38,12 +38,13 @@ from candor_certs.store import (
     write_new_key,
     write_new_private,
 )
-from candor_node.clock import Clock
+from candor_node.clock import Clock, whose_clock
 from candor_node.config import FILE_NAME, NodeConfig, load_config
 from candor_node.diagnosis import diagnose
 from candor_node.driver import KEY_OCTETS
 from candor_node.founding import MIGRATIONS, Keys, open_store
 from candor_node.hub_client import HubClient
+from candor_node.proxy import channel_options
 from candor_node.settings_file import fill_in, replace_text, template
 from candor_node.store import Store
 from candor_node.tlog import log_store
@@ -53,6 +54,7 @@ from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import (
     AlreadyExists,
     CandorError,
+    ClockWrong,
     IdentityMismatch,
     InputInvalid,
     Unreachable,
@@ -206,7 +208,8 @@ async def first_log_policy(path: Path, clock: Clock) -> str:
         return fingerprint(own.text)
     identity = read_identity(config.tls_identity_file)
     roots = read_certificates(config.root_certificates_file)
-    hub = HubClient(config.hub_address, config.federation_name, identity, roots, clock)
+    proxy = config.proxy_to(config.hub_address)
+    hub = HubClient(config.hub_address, config.federation_name, identity, roots, clock, proxy=proxy)
     try:
         position, entry = await first_policy(LogFiles(hub.get_log), config.federation_name)
     finally:
@@ -237,6 +240,7 @@ async def _enrol(
     config: NodeConfig, invitation: Invitation, keys: Keys, request: _Request, clock: Clock, rejoin: bool
 ) -> enrolment_pb2.EnrolResponse:
     address = invitation.enrolment_address
+    proxy = config.proxy_to(address)
     federation, node = invitation.federation, config.node_id
     message = enrolment_pb2.EnrolRequest(
         token=invitation.token,
@@ -248,10 +252,11 @@ async def _enrol(
         node_time_milliseconds=to_milliseconds(clock.now()),
         signature=sign_certificate_request(keys.signing, federation, node, request.der) if rejoin else b"",
     )
+    server_name = mtls.enrolment_server_name(federation, shares_address=address == invitation.hub_address)
     async with grpc.aio.secure_channel(
         address,
         mtls.enrolment_channel_credentials([invitation.root_certificate]),
-        options=mtls.client_options(invitation.federation),
+        options=[*mtls.named_options(server_name), *channel_options(proxy)],
     ) as channel:
         stub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
         try:
@@ -259,8 +264,18 @@ async def _enrol(
         except grpc.aio.AioRpcError as error:
             trailing = [(str(key), value) for key, value in error.trailing_metadata() or ()]
             known = from_status(error.code(), error.details(), trailing)
+            if isinstance(known, ClockWrong):
+                # The hub's own words name both times; who keeps this clock, only this machine knows.
+                known = ClockWrong(f"{known.message} {whose_clock()}", remedy=known.remedy)
             if isinstance(known, Unreachable):
-                known = await diagnose(address, clock, details=error.details() or "")
+                known = await diagnose(
+                    address,
+                    clock,
+                    details=error.details() or "",
+                    proxy=proxy,
+                    federation=federation,
+                    server_name=server_name,
+                )
             raise known from None
     if not isinstance(response, enrolment_pb2.EnrolResponse):
         raise AssertionError("the stub returns what the service defines")

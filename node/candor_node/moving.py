@@ -171,7 +171,8 @@ async def _consent(
             "This node has never followed the log of its federation, so it has nothing to go over with.",
             remedy="Ask the successor's operator for an invitation as a new member.",
         )
-    hub = HubClient(staged.hub_address, federation, staged.identity, [staged.root], clock)
+    proxy = config.proxy_to(staged.hub_address)
+    hub = HubClient(staged.hub_address, federation, staged.identity, [staged.root], clock, proxy=proxy)
     try:
         follower = Follower(
             hub.get_log,

@@ -112,6 +112,8 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
             trouble="" if trouble is None else str(trouble),
             node_time=moment(node.clock.now()),
             hub_time=moment(node.connection.hub_time),
+            connection_since=moment(node.connection.since),
+            proxy="" if node.hub.proxy is None else f"{node.hub.proxy.address} ({node.hub.proxy.source})",
             directory_version=node.indexes.version,
             members=self._members(),
             records=records,

@@ -25,6 +25,11 @@ name = ""
 oris = []
 hub_address = ""
 
+# Where this network lets nothing out but through an HTTP proxy: name it, or "none". Without this line it is
+# as the environment's https_proxy and no_proxy say. A user and password stand in a file of mode 0600.
+# proxy = "http://proxy.county.example:3128"
+# proxy_credentials_file = "keys/proxy.txt"
+
 # The database is encrypted. Its key comes from a file, from the service manager (a credential with the name
 # database.key stands above the file; docs/operations.md), or from a command that prints it:
 # database_key_command = "pass show candor/database-key"

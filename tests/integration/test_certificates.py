@@ -19,7 +19,7 @@ from candor_certs.profiles import TlsPrivateKey
 from candor_hub.founding import open_directory, open_store
 from candor_hub.streams import Timing
 from candor_node.app import Node
-from candor_node.diagnosis import _probe
+from candor_node.diagnosis import probe
 from candor_proto.errors import CertificateRefused, CertificateRevoked, SignatureInvalid
 from candor_proto.result import Overall
 from candor_proto.signing import SigningKey
@@ -37,9 +37,7 @@ LIFE = timedelta(seconds=21)
 
 def shown_by(hub: RunningHub) -> x509.Certificate:
     """The certificate that a new connection to the hub gets to see."""
-    certificate = _probe(hub.address)
-    assert certificate is not None
-    return certificate
+    return probe(hub.address).certificate
 
 
 def deny_by_the_command_line(hub: RunningHub, serial: int) -> None:

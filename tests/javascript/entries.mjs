@@ -4,12 +4,12 @@ import { code, federation, fixed, list, message, node, octets, record, text, tim
 import { verifyStatement } from "./ed25519.mjs";
 import { leafHash, root } from "./merkle.mjs";
 import { readPolicy } from "./policy.mjs";
-import { MEMBER, bySerial, heartbeat, heartbeatBits, indexHead, packAdoption, segmentsRoot, serial, serials, witnessKey } from "./statements.mjs";
+import { MEMBER, bySerial, heartbeat, heartbeatBits, indexHead, packAdoption, segmentsRoot, serial, serials, succession, witnessKey } from "./statements.mjs";
 
 const MOST = 65535;
 export const [OPENED, CLOSED, MEMBER_ENTRY, HEAD, DENIED, DIRECTORY, POLICY, RULES, STATEMENT, REQUESTS, RECEIPTS] = Array.from({ length: 11 }, (_, index) => index + 1);
 const origin = text(255);
-const context = where(text(), (value) => ["witness-key", "heartbeat", "pack-adoption"].includes(value));
+const context = where(text(), (value) => ["witness-key", "heartbeat", "pack-adoption", "succession"].includes(value));
 const ruleName = where(text(), (value) => /^[a-z0-9_]+$/.test(value));
 const rule = record([["name", ruleName], ["value", u63]]);
 const anyOctets = (value) => fromHex(value);
@@ -168,7 +168,7 @@ class Shard {
   }
 
   statement({ context: name, body, signature }) {
-    const types = { "witness-key": witnessKey, heartbeat, "pack-adoption": packAdoption };
+    const types = { "witness-key": witnessKey, heartbeat, "pack-adoption": packAdoption, succession };
     const fields = as("log_inconsistent", () => types[name].decode(fromHex(body)));
     inconsistent(fields.federation === this.name && this.members.has(fields.node), "federation or member");
     const key = this.members.get(fields.node).fields.signing_key;

@@ -21,6 +21,7 @@ import { readFile, writeFile } from "./file.mjs";
 import { verifyReceipt } from "./receipt.mjs";
 import { verifyEvidence } from "./evidence.mjs";
 import * as opening from "./opening.mjs";
+import { judge as judgeSuccession } from "./succession.mjs";
 import { checkElement, readScalar } from "./ristretto.mjs";
 
 const o = fromHex;
@@ -181,7 +182,9 @@ const messages = {
   ...coder("directory", statements.directory),
   ...coder("heartbeat", statements.heartbeat),
   ...coder("pack-adoption", statements.packAdoption),
+  ...coder("succession", statements.succession),
   ...coder("witness-key", statements.witnessKey),
+  succession: judgeSuccession,
   "head-age": ({ issued, now }) => ({ stale: BigInt(now) - BigInt(issued) > 129600000n }),
   commitment: (given) => ({ commitment: hex(lookups.commitment(given.name, o(given.salt), o(given.value))) }),
   "make-lookup": (given) => ({ lookup: lookups.makeLookup(given) }),

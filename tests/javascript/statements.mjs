@@ -224,6 +224,12 @@ export const witnessKey = message("witness-key", record([
   ["federation", federation], ["node", node], ["ed25519_key", fixed(32)], ["ml_dsa_44_key", fixed(1312)], ["issued", time],
 ]));
 
+// A member's consent to the successor of a shard (19.3).
+export const succession = message("succession", record([
+  ["federation", federation], ["node", node], ["shard", u32], ["size", u63], ["root", fixed(32)], ["root_certificate", fixed(32)],
+  ["ed25519_key", fixed(32)], ["ml_dsa_44_key", fixed(1312)], ["policy", fixed(32)], ["issued", time],
+]));
+
 // The bits of a heartbeat for so many commitments (14.8).
 export function heartbeatBits(received, count) {
   demand(count <= 65536, "limit_exceeded", "commitments under a heartbeat");

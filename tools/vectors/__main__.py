@@ -34,6 +34,7 @@ from tools.vectors import (
     shares,
     signatures,
     slots,
+    successions,
     witnesses,
 )
 from tools.vectors.book import FOLDER, readme, schema
@@ -67,6 +68,7 @@ BOOKS = (
     receipts.book,
     evidence.book,
     openings.book,
+    successions.book,
 )
 
 

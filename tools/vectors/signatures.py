@@ -26,6 +26,7 @@ CONTEXTS = (
     "witness-key",
     "heartbeat",
     "pack-adoption",
+    "succession",
 )
 
 

@@ -86,11 +86,12 @@ class ShardCheck:
         except Refused as error:
             self._report.finding(FindingClass.RULE, self.origin, error)
             return None
+        judged = found.judged
         self._report.fact(
             f"{self.origin}: not closed; a successor goes on from {self.state.size} entries, which "
-            f"{len(found.consents)} of {found.active} members consented to: {', '.join(found.consents)}"
+            f"{len(judged.consents)} of {judged.active} members consented to: {', '.join(judged.consents)}"
         )
-        self._chain.succeed(found.policy, self._number + 1)
+        self._chain.succeed(judged.policy, self._number + 1)
         return found.end
 
     def _name(self, path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from candor_verify import entries, note
@@ -22,55 +23,90 @@ MAX_ENTRIES = 16_384
 
 
 @dataclass(frozen=True)
-class Found:
-    """A successor: what its shard takes over, its first policy, and who consented."""
+class Old:
+    """The shard that was not closed: its entries, and the signing keys that it names, by node."""
 
-    end: End
+    federation: str
+    shard: int
+    size: int
+    root: bytes
+    signing_keys: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A successor's shard: its keys, its first policy, who consented, and how many members are active."""
+
+    keys: LogKeys
     policy: entries.PolicyEntry = field(repr=False)
     consents: tuple[str, ...]
     active: int
 
 
-def find(source: Source, state: State, root: bytes) -> Found:
-    """The successor of the shard that `state` is of, after all of its entries, with their root.
+@dataclass(frozen=True)
+class Found:
+    """A successor, and what its shard takes over."""
+
+    end: End
+    judged: Judged
+
+
+def judge(read: Sequence[Entry], old: Old) -> Judged:
+    """Whether a shard that begins with these entries is the successor of `old` for everybody (§19.5).
 
     Raises a Refused: Malformed, LogInconsistent, or LogUnwitnessed when too few members consented.
     """
-    number = state.shard + 1
-    read = _read(source, number)
-    opened, policy = read[0], next((one for one in read if isinstance(one, entries.PolicyEntry)), None)
+    number, opened = old.shard + 1, read[0] if read else None
+    policy = next((one for one in read if isinstance(one, entries.PolicyEntry)), None)
     if not isinstance(opened, entries.Opened) or policy is None:
         raise Malformed(f"shard {number} does not begin as a shard does")
-    if (opened.previous_origin, opened.previous_size, opened.previous_root) != (
-        state.origin,
-        state.size,
-        root,
-    ):
-        raise LogInconsistent(f"shard {number} does not continue the entries of shard {state.shard}")
-    keys = parse_policy(policy.text).log_keys(origin_of(state.federation, number))
+    if (opened.federation, opened.shard) != (old.federation, number):
+        raise Malformed(f"shard {number} opens another one")
+    if opened.previous_origin != origin_of(old.federation, old.shard):
+        raise Malformed(f"shard {number} continues another log")
+    try:
+        keys = parse_policy(policy.text).log_keys(origin_of(old.federation, number))
+    except Refused:
+        raise Malformed(f"the first policy of shard {number} does not name both of its keys") from None
+    if (opened.previous_size, opened.previous_root) != (old.size, old.root):
+        raise LogInconsistent(f"shard {number} does not continue the entries of shard {old.shard}")
     members: dict[str, Member] = {}
     for one in read:
         if isinstance(one, Member):
             members.setdefault(one.node, one)
     active = {node for node, member in members.items() if member.status == ACTIVE}
-    consents = _consents(read, state, keys, policy, active)
+    consents = _consents(read, old, keys, policy, active)
     if 2 * len(consents) <= len(active):
         raise LogUnwitnessed(
-            f"shard {number} begins, shard {state.shard} is not closed, and {len(consents)} of {len(active)} "
+            f"shard {number} begins, shard {old.shard} is not closed, and {len(consents)} of {len(active)} "
             "members consented to it as its successor: more than half are needed"
         )
+    return Judged(keys, policy, tuple(sorted(consents)), len(active))
+
+
+def find(source: Source, state: State, root: bytes) -> Found:
+    """The successor of the shard that `state` is of, after all of its entries, with their root.
+
+    Raises as `judge`.
+    """
+    keys = {node: known.member.signing_key for node, known in state.members.items()}
+    old = Old(state.federation, state.shard, state.size, root, keys)
+    judged = judge(_read(source, state.shard + 1), old)
+    before = 0 if state.policy is None else state.policy.version
+    if judged.policy.version != before + 1:
+        raise LogInconsistent(f"a successor begins with policy {judged.policy.version}, behind {before}")
     end = End(
         shard=state.shard,
         origin=state.origin,
         size=state.size,
         root=root,
-        next_keys=keys,
+        next_keys=judged.keys,
         directory_version=None if state.directory is None else state.directory.version,
         state=state.directory_state() if state.directory is None else state.directory.state,
         policy=state.policy,
         succeeded=True,
     )
-    return Found(end, policy, tuple(sorted(consents)), len(active))
+    return Found(end, judged)
 
 
 def _read(source: Source, number: int) -> list[Entry]:
@@ -90,28 +126,22 @@ def _read(source: Source, number: int) -> list[Entry]:
 
 
 def _consents(
-    read: list[Entry], state: State, keys: LogKeys, policy: entries.PolicyEntry, active: set[str]
+    read: Sequence[Entry], old: Old, keys: LogKeys, policy: entries.PolicyEntry, active: set[str]
 ) -> set[str]:
     """Active members whose consent to this very shard verifies under the key that the old shard names."""
-    wanted = (
-        state.federation,
-        state.shard,
-        state.size,
-        keys.ed25519.key,
-        keys.ml_dsa.key,
-        hashlib.sha256(policy.text).digest(),
-    )
+    digest = hashlib.sha256(policy.text).digest()
+    wanted = old.federation, old.shard, old.size, old.root, keys.ed25519.key, keys.ml_dsa.key, digest
     found: set[str] = set()
     for one in read:
         if not isinstance(one, entries.Statement) or one.context != "succession":
             continue
         said = parse_succession(one.part.body)
-        known = state.members.get(said.node)
-        named = (said.federation, said.shard, said.size, said.ed25519, said.ml_dsa, said.policy)
-        if known is None or said.node not in active or named != wanted:
+        named = said.federation, said.shard, said.size, said.root, said.ed25519, said.ml_dsa, said.policy
+        key = old.signing_keys.get(said.node)
+        if key is None or said.node not in active or named != wanted:
             continue
         try:
-            one.part.verify(one.context, known.member.signing_key, said.node)
+            one.part.verify(one.context, key, said.node)
         except Refused:
             continue
         found.add(said.node)

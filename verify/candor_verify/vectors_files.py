@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from cryptography import x509
 
-from candor_verify import draw, form, opening, receipt, statements
+from candor_verify import draw, form, opening, receipt, statements, succession
 from candor_verify.checkpoint import Checkpoint
+from candor_verify.entries import parse_entry
 from candor_verify.errors import IdentityMismatch, KeyMismatch, LogInconsistent, Malformed
 from candor_verify.evidence import verify_evidence
 from candor_verify.fold import End, State
@@ -133,6 +134,38 @@ def decode_pack_adoption(given: Given) -> Outcome:
     }
 
 
+def decode_succession(given: Given) -> Outcome:
+    found = statements.parse_succession(given.octets("body"))
+    return {
+        "federation": found.federation,
+        "node": found.node,
+        "shard": found.shard,
+        "size": str(found.size),
+        "root": found.root.hex(),
+        "root_certificate": found.root_certificate.hex(),
+        "ed25519_key": found.ed25519.hex(),
+        "ml_dsa_44_key": found.ml_dsa.hex(),
+        "policy": found.policy.hex(),
+        "issued": str(found.issued),
+    }
+
+
+def judge_succession(given: Given) -> Outcome:
+    read = [parse_entry(bytes.fromhex(one)) for one in given.raw("entries")]
+    keys = {one["node"]: bytes.fromhex(one["signing_key"]) for one in given.raw("members")}
+    old = succession.Old(
+        given.text("federation"), given.number("shard"), given.number("size"), given.octets("root"), keys
+    )
+    found = succession.judge(read, old)
+    return {
+        "consents": list(found.consents),
+        "active": found.active,
+        "ed25519_key": found.keys.ed25519.key.hex(),
+        "ml_dsa_44_key": found.keys.ml_dsa.key.hex(),
+        "policy_version": found.policy.version,
+    }
+
+
 FORWARD: dict[str, Callable[[Given], object]] = {
     "fold-log": fold_log,
     "read-file": read_file,
@@ -142,7 +175,9 @@ FORWARD: dict[str, Callable[[Given], object]] = {
     "check-opening": check_opening,
     "audit-draw": audit_draw,
     "check-answer": check_answer,
+    "succession": judge_succession,
 }
 BACKWARD: dict[str, Callable[[Given, Given], object]] = {
     "encode-pack-adoption": lambda expected, _: decode_pack_adoption(expected),
+    "encode-succession": lambda expected, _: decode_succession(expected),
 }

@@ -43,6 +43,7 @@ from candor_hub.store.log_states import LogStates
 from candor_hub.store.logged import Logged
 from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
+from candor_hub.store.objects import Objects
 from candor_hub.store.quotas import Quotas
 from candor_hub.store.segments import Segments
 from candor_proto.errors import AlreadyExists, StoreUnusable
@@ -68,6 +69,7 @@ class Transaction:
     log: Log
     logged: Logged
     log_states: LogStates
+    objects: Objects
 
     @classmethod
     def over(cls, connection: Connection) -> Transaction:
@@ -84,6 +86,7 @@ class Transaction:
             Log(connection),
             Logged(connection),
             LogStates(connection),
+            Objects(connection),
         )
 
 

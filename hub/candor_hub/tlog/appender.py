@@ -160,7 +160,7 @@ class Appender:
             with self._store.write() as tx:
                 tx.log.drop_waiting(batch.numbers)
             return None
-        grown = self._write(shard, entries)
+        grown = self._write(self._files, shard, entries)
         signed, moment = self._sign(shard, grown, now)
         with self._store.write() as tx:
             self._store_signed(tx, shard, grown, signed, moment, parsed, state, batch.numbers)
@@ -179,7 +179,7 @@ class Appender:
             return None
         last = due.closing(shard.shard, self._federation, following.verifier_keys, now)
         state, entries, parsed = self._judge(shard, (*batch.entries, last))
-        grown = self._write(shard, entries)
+        grown = self._write(self._files.within(tx), shard, entries)
         signed, moment = self._sign(shard, grown, now)
         self._store_signed(tx, shard, grown, signed, moment, parsed, state, batch.numbers)
         first = Opened(self._federation, following.shard, now, shard.origin, grown.size, grown.root())
@@ -233,9 +233,9 @@ class Appender:
             )
         return state
 
-    def _write(self, shard: ShardRecord, entries: Sequence[bytes]) -> CompactRange:
+    def _write(self, place: LogFiles, shard: ShardRecord, entries: Sequence[bytes]) -> CompactRange:
         """Write the files of `entries` durably and read them back; the range with them."""
-        files, before = self._files.shard(shard.shard), shard.size
+        files, before = place.shard(shard.shard), shard.size
         hashes = [leaf_hash(entry) for entry in entries]
         try:
             grown = grown_tiles(files, before, hashes)
@@ -250,7 +250,7 @@ class Appender:
         for at in range(0, len(held), TILE_WIDTH):
             some = held[at : at + TILE_WIDTH]
             written[files.path(bundle_path(first + at // TILE_WIDTH, len(some)))] = encode_bundle(some)
-        self._files.write(written)
+        place.write(written)
         after = shard.range.extend(hashes)
         self._check(files, shard.range, after, entries)
         return after

@@ -21,6 +21,7 @@ import structlog
 
 from candor_hub.clock import Clock
 from candor_hub.config import Config
+from candor_hub.places import log_files
 from candor_hub.store import Store, Transaction
 from candor_hub.streams import Streams
 from candor_hub.tlog import due, start
@@ -66,7 +67,7 @@ class Sequencer:
         self._clock = clock
         self._config = config
         self._coalesce_seconds = coalesce_seconds
-        self._files = files or LogFiles(config.log)
+        self._files = files or log_files(config, store)
         self._lock = Lock(config.log)
         self._ring = KeyRing(config.keys, config.federation)
         self.pages = Pages(self._files)

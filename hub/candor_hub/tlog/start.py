@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from candor_hub.store.log import ShardRecord
 from candor_hub.tlog.appender import MAX_ENTRIES, damaged
@@ -31,7 +30,7 @@ def check_start(files: LogFiles, shards: Iterable[ShardRecord]) -> None:
     Looks at the right edge only, however long the log is; `fsck` looks at everything.
     """
     known = {shard.shard: shard for shard in shards}
-    for number in _folders(files.folder):
+    for number in files.shards():
         if number not in known and _shown(files, number):
             raise StoreUnusable(
                 f"The database knows nothing of shard {number} of the log, which was signed and shown.",
@@ -71,12 +70,6 @@ def _check_edge(files: LogFiles, shard: ShardRecord) -> None:
             raise LogInconsistent(f"{bundle_path(last, width)} does not have the hashes of its tile.")
     except CandorError as error:
         raise damaged(error) from error
-
-
-def _folders(folder: Path) -> list[int]:
-    with suppress(OSError):
-        return sorted(int(each.name) for each in folder.iterdir() if each.name.isdecimal())
-    return []
 
 
 def _shown(files: LogFiles, number: int, shard: ShardRecord | None = None) -> list[Checkpoint]:

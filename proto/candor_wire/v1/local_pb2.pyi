@@ -73,6 +73,8 @@ class StatusResponse(_message.Message):
     RECALLS_UNREAD_FIELD_NUMBER: _builtins.int
     LATE_MATCHES_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
+    CONNECTION_SINCE_FIELD_NUMBER: _builtins.int
+    PROXY_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     federation: _builtins.str
     name: _builtins.str
@@ -108,6 +110,10 @@ class StatusResponse(_message.Message):
     """Recalls of records received from others that nobody here has read."""
     late_matches: _builtins.int
     """Lookups, rows of batches among them, with candidates that came late and that nobody has acknowledged."""
+    connection_since: _builtins.str
+    """Since when the node is attached, or is not."""
+    proxy: _builtins.str
+    """The proxy that connections go out through, host:port and who named it; empty without one."""
     @_builtins.property
     def oris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -161,10 +167,12 @@ class StatusResponse(_message.Message):
         recalls_unread: _builtins.int = ...,
         late_matches: _builtins.int = ...,
         log: Global___LogStatus | None = ...,
+        connection_since: _builtins.str = ...,
+        proxy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["log", b"log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "late_matches", b"late_matches", "log", b"log", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "overdue", b"overdue", "policy", b"policy", "recalls_unread", b"recalls_unread", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "connection_since", b"connection_since", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "late_matches", b"late_matches", "log", b"log", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "overdue", b"overdue", "policy", b"policy", "proxy", b"proxy", "recalls_unread", b"recalls_unread", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

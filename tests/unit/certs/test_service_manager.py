@@ -75,7 +75,9 @@ def test_the_hubs_database_url_comes_from_the_service_manager(tmp_path: Path, pa
     )
     give(passed, "database.url", b"postgresql://candor:secret@db.example.org/candor\n")
     config = load_hub_config(settings)
-    assert config.database == "postgresql://candor:secret@db.example.org/candor"
+    assert config.database == "postgresql://candor@db.example.org/candor"
+    assert config.database_password() == "secret"
+    assert "secret" not in repr(config)
     give(passed, "database.url", b"secret")
     with pytest.raises(ConfigInvalid, match="is no database URL") as refused:
         load_hub_config(settings)

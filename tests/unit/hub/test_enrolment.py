@@ -20,6 +20,7 @@ from candor_proto.errors import (
     AlreadyExists,
     CertificateRefused,
     ClockWrong,
+    ConfigInvalid,
     IdentityMismatch,
     InputInvalid,
     InvitationInvalid,
@@ -198,3 +199,14 @@ def test_attempts_from_many_addresses_are_bounded_too(hub: Office) -> None:
         attempts.check(f"ipv4:192.0.2.{number}", now)
     with pytest.raises(QuotaSpent):
         attempts.check("ipv4:198.51.100.1", now)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:7443", "[::]:7443"])
+@pytest.mark.parametrize("setting", ["public_address", "public_enrolment_address"])
+def test_an_invitation_to_an_address_that_nobody_can_dial_is_not_made(
+    hub: Office, address: str, setting: str
+) -> None:
+    hub.enrolment.announce(replace(hub.config, **{setting: address}))  # type: ignore[arg-type]
+    with pytest.raises(ConfigInvalid) as caught:
+        hub.invite(hub.newcomer("alpha"))
+    assert f"`{setting}`" in caught.value.remedy

@@ -16,6 +16,7 @@ import pytest
 
 from candor_certs import mtls
 from candor_certs.store import TlsIdentity
+from candor_node import clock as clock_module
 from candor_node import diagnosis, hub_client, hub_mail
 from candor_node.diagnosis import diagnose
 from candor_node.hub_client import HubClient, check_clock, retry_delay, stay_attached
@@ -449,7 +450,7 @@ def test_clocks_may_differ_by_five_minutes_and_no_more() -> None:
         check_clock(now, now + timedelta(minutes=61))
     assert "12:00:00" in caught.value.message
     assert "13:01:00" in caught.value.message
-    assert "61 minutes" in caught.value.message
+    assert "clock is 61 minutes behind the hub's" in caught.value.message
     assert "timedatectl" in caught.value.remedy
 
 
@@ -502,12 +503,31 @@ def test_a_hub_that_is_down_is_a_sentence() -> None:
     asyncio.run(scene())
 
 
-def test_an_own_certificate_that_is_not_valid_yet_points_at_the_clock() -> None:
+@pytest.mark.parametrize(
+    ("kernel", "words"),
+    [
+        (5, "This machine's clock is not kept by network time, so it is probably the wrong one."),
+        (0, "This machine's clock is kept by network time, so the hub's is probably the wrong one."),
+        (-1, "Which of the two is wrong, any other clock tells."),
+    ],
+    ids=["not-kept", "kept", "not-told"],
+)
+def test_an_own_certificate_that_is_not_valid_yet_points_at_the_clock(
+    kernel: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten years back, and an hour: the clock's fault is said, and which clock's."""
+    monkeypatch.setattr(clock_module, "_adjtimex", lambda: kernel)
     own = GOOD.good()
-    identity, clock = TlsIdentity(own.key, own.chain), ShiftableClock(-timedelta(hours=1))
-    error = asyncio.run(diagnose("127.0.0.1:1", clock, identity))
-    assert isinstance(error, ClockWrong)
-    assert "clock is probably wrong" in error.message
+    for back in (timedelta(hours=1), timedelta(days=3652)):
+        error = asyncio.run(diagnose("127.0.0.1:1", ShiftableClock(-back), TlsIdentity(own.key, own.chain)))
+        assert isinstance(error, ClockWrong)
+        assert "one clock is wrong" in error.message
+        assert error.message.endswith(words)
+
+
+def test_the_kernel_is_asked_whether_its_clock_is_kept() -> None:
+    """Whatever it says here, it says it without a right and without an error."""
+    assert clock_module.is_kept_by_network_time() in (True, False, None)
 
 
 def test_an_own_certificate_that_has_ended_says_so() -> None:
@@ -581,4 +601,4 @@ def test_keepalive_and_diagnosis_together_notice_a_black_hole_within_thirty_seco
         pings, waits = options["grpc.keepalive_time_ms"], options["grpc.http2.ping_timeout_ms"]
         assert isinstance(pings, int)
         assert isinstance(waits, int)
-        assert (pings + waits) / 1000 + diagnosis.PROBE_SECONDS <= 29
+        assert (pings + waits) / 1000 + diagnosis.DIAGNOSIS_SECONDS <= 29

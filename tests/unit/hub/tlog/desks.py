@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from candor_hub.places import log_files
 from candor_hub.store.log import ShardRecord
 from candor_hub.tlog import start
 from candor_hub.tlog.appender import Appended, Appender
@@ -123,7 +124,7 @@ class LogDesk:
 
 def desk_over(hub: Office, disk: Disk | None = None) -> LogDesk:
     """The log of a hub that is there."""
-    files = LogFiles(hub.config.log, disk)
+    files = log_files(hub.config, hub.store, disk=disk)
     ring = KeyRing(hub.config.keys, hub.config.federation)
     appender = Appender(hub.store, files, ring, hub.config.federation)
     pages = Pages(files)

@@ -28,7 +28,7 @@ class Site:
 
     @property
     def folder(self) -> Path:
-        return self.desk.files.folder
+        return self.desk.hub.config.log
 
     def check(self, *, repair: bool = False) -> Report:
         return fsck(self.desk.hub.store, LogFiles(self.folder), FEDERATION, repair=repair)

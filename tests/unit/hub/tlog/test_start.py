@@ -89,7 +89,7 @@ def test_files_that_lack_what_was_signed_are_refused(tmp_path: Path, name: str, 
     with log_desk(tmp_path) as desk:
         desk.hub.join("alpha")
         desk.settle()
-        (path,) = (desk.files.folder / "1").glob(name)
+        (path,) = (desk.hub.config.log / "1").glob(name)
         octets = path.read_bytes()
         if change == "gone":
             path.unlink()
@@ -110,7 +110,7 @@ def test_checkpoints_that_were_being_written_are_written_again(tmp_path: Path) -
         desk.settle()
         right = {path: desk.files.read(path) for path in ("shards", "1/signed", "1/checkpoint")}
         for path, octets in right.items():
-            (desk.files.folder / path).write_bytes(octets[: len(octets) // 2])
+            (desk.hub.config.log / path).write_bytes(octets[: len(octets) // 2])
         desk.check_start()
         with desk.hub.store.read() as tx:
             desk_over(desk.hub)
