@@ -18,21 +18,24 @@ from typing import TYPE_CHECKING
 import grpc
 import structlog
 
-from candor_certs.mtls import enrolment_options, rotating_server_credentials, server_options
+from candor_certs.mtls import enrolment_options, places, rotating_server_credentials, server_options
 from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
+from candor_hub.attempts import Attempts
 from candor_hub.clock import Clock, SystemClock
 from candor_hub.config import Config
 from candor_hub.courier import Courier
 from candor_hub.directory import DirectoryKeeper
-from candor_hub.enrolment import FORGOTTEN_AFTER, Attempts, Enrolment
+from candor_hub.doorkeeper import Door, Doorkeeper
+from candor_hub.enrolment import FORGOTTEN_AFTER, Enrolment
 from candor_hub.founding import open_store
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
 from candor_hub.keys import TLS, HubKeys, load_keys, renew
+from candor_hub.lines import Lines
 from candor_hub.mailbox import MailboxKeeper
-from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
+from candor_hub.peer import Gatekeeper, NodeGate, admit_anybody
 from candor_hub.places import log_files
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
@@ -43,6 +46,7 @@ from candor_hub.tlog.sequencer import Sequencer
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
+from candor_hub.work import Work
 from candor_proto.errors import CandorError, ConfigInvalid
 from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
 
@@ -111,7 +115,10 @@ class Hub:
             self.log.cosigning,
             self.log.attached,
         )
+        self.turns = Work()
+        self.lines, self.strangers = Lines(), Lines()
         self.ports = Ports(0, 0, 0)
+        self._doorkeeper: Doorkeeper | None = None
         self.log_server: LogServer | None = None
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,17 +133,27 @@ class Hub:
     async def start(self) -> None:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
         await self.prepare()
-        hub_server, hub_port = self._server(self.gate().admit, self.config.address, require_client=True)
+        hub_server, hub_port = self._server(self.gatekeeper(), self.config.address, require_client=True)
         enrolment_server, enrolment_port = self._server(
-            admit_anybody, self.config.enrolment_address, require_client=False
+            Gatekeeper(admit_anybody, self.strangers, self.turns),
+            self.config.enrolment_address,
+            require_client=False,
         )
         log_port = await self._serve_log()
         self.ports = Ports(hub_port, enrolment_port, log_port)
         self._announce()
         hub_pb2_grpc.add_HubServiceServicer_to_server(self.servicer(), hub_server)
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
-            EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock, self.log), enrolment_server
+            EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock, self.log, self.turns),
+            enrolment_server,
         )
+        self._doorkeeper = Doorkeeper(
+            {
+                hub_port: Door(self.lines, places(server_options(self.config.nodes))),
+                enrolment_port: Door(self.strangers, places(enrolment_options()), members=False),
+            }
+        )
+        self._doorkeeper.start()
         for server in (hub_server, enrolment_server):
             await server.start()
             self._servers.append(server)
@@ -158,9 +175,12 @@ class Hub:
         await self.watch.look()
         await self.courier.start()
 
-    def gate(self) -> NodeGate:
-        """Who is let through to `servicer`."""
-        return NodeGate(self.config.federation, self.directory, Issued(self._store), self.clock)
+    def gatekeeper(self) -> Gatekeeper:
+        """In front of `servicer`: who is let through, and when."""
+        gate = NodeGate(
+            self.config.federation, self.directory, Issued(self._store), self.clock, self.turns.gate
+        )
+        return Gatekeeper(gate.admit, self.lines, self.turns)
 
     def servicer(self) -> HubServicer:
         """What members call."""
@@ -168,13 +188,14 @@ class Hub:
             self.relay,
             self.intake,
             self.index,
-            Uploads(),
+            Uploads(self.config.data),
             self.attachments,
             self.clock,
             self.renewal,
             self.directory,
             self.log,
             Statements(self._store, log_files(self.config, self._store), self.config.federation),
+            self.turns,
         )
 
     def work(self) -> None:
@@ -195,6 +216,8 @@ class Hub:
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Let calls finish, end streams, close the database."""
         self.streams.stop()
+        if self._doorkeeper is not None:
+            await asyncio.to_thread(self._doorkeeper.stop)
         if self.log_server is not None:
             await self.log_server.stop()
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
@@ -204,6 +227,7 @@ class Hub:
         await self.intake.close()
         await self.courier.close()
         await self.log.close()
+        await asyncio.to_thread(self.turns.close)
         await asyncio.to_thread(self._store.close)
         if self._servers:
             log.info("stopped")
@@ -243,10 +267,12 @@ class Hub:
         self.log_server = LogServer(self.log.pages, self.config.log_certificate or own, self.config.log_key)
         return await self.log_server.start(self.config.log_address)
 
-    def _server(self, admit: Admit, address: str, *, require_client: bool) -> tuple[grpc.aio.Server, int]:
+    def _server(
+        self, gatekeeper: Gatekeeper, address: str, *, require_client: bool
+    ) -> tuple[grpc.aio.Server, int]:
         _check_bindable(address)
         server = grpc.aio.server(
-            interceptors=[*self._interceptors, Gatekeeper(admit)],
+            interceptors=[*self._interceptors, gatekeeper],
             options=server_options(self.config.nodes) if require_client else enrolment_options(),
         )
         credentials = rotating_server_credentials(self.tls, [self._keys.root], require_client)

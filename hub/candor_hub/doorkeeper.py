@@ -71,7 +71,6 @@ BARRED_SECONDS = 10.0
 class Door:
     """A port, what is known of its connections, and how many it has places for."""
 
-    name: str
     lines: Lines
     places: int
     # Where nobody has a certificate a call proves nothing.
@@ -225,7 +224,7 @@ class Doorkeeper:
         elif stranger and each.socket.address in self._probation:
             free = DEBT_ON_PROBATION
         # While memory is short only who gets messages through is trusted with a window.
-        short = 0.0 if strain.growing else DELIVERED_WITHIN_SECONDS if strain.crept else None
+        short = 1.0 if strain.growing else DELIVERED_WITHIN_SECONDS if strain.crept else None
         if line is not None and line.streaming and (short is None or now - known.delivered_at <= short):
             free += DEBT_OF_A_STREAM
         return known.debt > free

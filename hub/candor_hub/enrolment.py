@@ -9,7 +9,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -40,7 +39,6 @@ from candor_proto.errors import (
     InvitationInvalid,
     KeyMismatch,
     LimitExceeded,
-    QuotaSpent,
     UnknownObject,
 )
 from candor_proto.ids import Digest, NodeId, Ori
@@ -51,10 +49,6 @@ from candor_proto.statements import CLOCK_TOLERANCE
 
 INVITATION_LIFE = timedelta(days=14)
 FORGOTTEN_AFTER = timedelta(days=90)
-# A person enrols a node by hand, once: whoever needs more tries in a minute is guessing.
-ATTEMPTS_PER_MINUTE_AND_ADDRESS = 10
-ATTEMPTS_PER_MINUTE = 120
-_MINUTE = timedelta(minutes=1)
 _WILDCARDS = ("0.0.0.0", "[::]")  # noqa: S104 - refused, not listened on
 
 
@@ -84,22 +78,6 @@ class EnrolmentRequest:
                 self.disclosure_key,
             )
         )
-
-
-class Attempts:
-    """Bounds enrolment attempts by address and in all; one event loop owns it."""
-
-    def __init__(self) -> None:
-        self._all: deque[tuple[datetime, str]] = deque()
-
-    def check(self, address: str, now: datetime) -> None:
-        """Count one attempt; raises QuotaSpent when there were too many in the last minute."""
-        while self._all and abs(now - self._all[0][0]) >= _MINUTE:
-            self._all.popleft()
-        own = sum(1 for _, known in self._all if known == address)
-        if len(self._all) >= ATTEMPTS_PER_MINUTE or own >= ATTEMPTS_PER_MINUTE_AND_ADDRESS:
-            raise QuotaSpent("Too many enrolment attempts.", remedy="Wait a minute and try again.")
-        self._all.append((now, address))
 
 
 def check_clock(node_time: datetime, now: datetime) -> None:
@@ -173,6 +151,11 @@ class Enrolment:
             root_certificate_der=self._keys().root.public_bytes(Encoding.DER),
             node=node,
         )
+
+    def knows(self, token: bytes) -> bool:
+        """Whether this token was given to somebody, whatever became of it."""
+        with self._store.read() as tx:
+            return tx.enrolments.find(token_digest(token)) is not None
 
     def enrol(self, request: EnrolmentRequest, now: datetime) -> tuple[bytes, ...]:
         """Admit a node; its certificate chain (DER).

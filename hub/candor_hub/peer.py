@@ -1,7 +1,7 @@
 """In front of every handler: who is calling, may it call this, and what its errors look like outside.
 
-Order (RELIABILITY.md §2): authenticate, revocation, authorise, standing, issued here, unknown fields, then
-the handler. The directory, and with it the deny list, is looked up after every call's beginning: a revocation
+Order (RELIABILITY.md §2): turn, authenticate, revocation, authorise, standing, issued here, bar, unknown
+fields, then the handler. The directory, and with it the deny list, is looked up after every call's beginning: a revocation
 holds from the next call on. Calls that begin together share a look.
 
 Rules of this file:
@@ -20,6 +20,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -32,8 +33,12 @@ from candor_certs.peer import TLS_VERSION, identity_from_auth_context
 from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.issued import Issued
+from candor_hub.lines import Line, Lines, at_line, present_line
+from candor_hub.refusals import Refusals
+from candor_hub.turns import Turns
 from candor_hub.warden import check_member
-from candor_proto.errors import CertificateRefused, MalformedMessage, Unreachable, WrongRole
+from candor_hub.work import Work
+from candor_proto.errors import CertificateRefused, LimitExceeded, MalformedMessage, Unreachable, WrongRole
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.limits import CALL_DEADLINE_SECONDS, TRANSFER_DEADLINE_SECONDS
@@ -45,6 +50,8 @@ log = structlog.get_logger(__name__)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
+# A member whose flood was cut gets its refusals slowly: each holds one of its streams meanwhile.
+BARRED_PAUSE_SECONDS = 1.0
 _HUB = "/candor.v1.HubService/"
 _ATTACH = _HUB + "Attach"
 ROLES: Mapping[str, frozenset[Role]] = {
@@ -86,14 +93,16 @@ def caller() -> Caller:
     return _CALLER.get()
 
 
-Admit = Callable[[str, Context], Awaitable[None]]
+# The member that calls, or None where nobody has a certificate.
+Admit = Callable[[str, Context], Awaitable[NodeId | None]]
 
 
 class _Looks:
     """Looks into the database for calls: one that comes while a look is under way shares the next one."""
 
-    def __init__(self, directory: DirectoryKeeper) -> None:
+    def __init__(self, directory: DirectoryKeeper, turns: Turns) -> None:
         self._directory = directory
+        self._turns = turns
         self._under_way: asyncio.Task[Snapshot] | None = None
         self._next: asyncio.Task[Snapshot] | None = None
 
@@ -108,22 +117,29 @@ class _Looks:
         if before is not None:
             await asyncio.wait({before})
         self._under_way, self._next = self._next, None
-        return await asyncio.to_thread(self._directory.latest)
+        return await self._turns.run(self, self._directory.latest)
 
 
 class NodeGate:
     """Admits active members with good certificates to the methods of their role."""
 
     def __init__(
-        self, federation: FederationName, directory: DirectoryKeeper, issued: Issued, clock: Clock
+        self,
+        federation: FederationName,
+        directory: DirectoryKeeper,
+        issued: Issued,
+        clock: Clock,
+        turns: Turns,
     ) -> None:
+        """`turns` are those of the threads that look into the database for calls."""
         self._federation = federation
-        self._looks = _Looks(directory)
+        self._turns = turns
+        self._looks = _Looks(directory, turns)
         self._issued = issued
         self._clock = clock
 
-    async def admit(self, method: str, context: Context) -> None:
-        """Sets `caller()`; raises what `identity_from_auth_context` does, NotAMember or MemberSuspended."""
+    async def admit(self, method: str, context: Context) -> NodeId:
+        """Who calls, as `caller()` says from now on; raises what `identity_from_auth_context` does, NotAMember or MemberSuspended."""
         now = self._clock.now()
         snapshot = await self._looks.fresh()
         identity = identity_from_auth_context(
@@ -138,9 +154,10 @@ class NodeGate:
             raise WrongRole("This certificate names no node.")
         check_member(snapshot, node)
         if not self._issued.knows(identity):
-            await asyncio.to_thread(self._issued.look_up, identity)
+            await self._turns.run(node, partial(self._issued.look_up, identity))
             self._issued.remember(identity)
         _CALLER.set(Caller(node, identity, snapshot))
+        return node
 
 
 async def admit_anybody(_method: str, context: Context) -> None:
@@ -159,10 +176,15 @@ def _empty_frame() -> Any:
 
 
 class Gatekeeper(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a server in `admit`, strict reading, a deadline and the error table."""
+    """Wraps every handler of a server in turns, `admit`, strict reading, a deadline and the error table."""
 
-    def __init__(self, admit: Admit) -> None:
+    def __init__(self, admit: Admit, lines: Lines, work: Work) -> None:
         self._admit = admit
+        self._lines = lines
+        self._work = work
+        self._refusals = Refusals()
+        # By method, of which there are as many as there are handlers.
+        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
@@ -172,7 +194,10 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return self._wrap(handler, handler_call_details.method)
+        method = handler_call_details.method
+        if method not in self._wrapped:
+            self._wrapped[method] = self._wrap(handler, method)
+        return self._wrapped[method]
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
         behaviour: Any = (
@@ -184,7 +209,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             raise TypeError(f"{method} has no handler.")
         run: Callable[[Any, Context], Awaitable[Any]] = behaviour
         if handler.response_streaming and inspect.isasyncgenfunction(behaviour):
-            run = _writing(behaviour)
+            run = self._sending(behaviour)
 
         async def guarded(request: Any, context: Context) -> Any:
             line = self._lines.of(context.peer())
@@ -209,7 +234,10 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
         async def admitted(request: Any, context: Context, line: Line) -> Any:
             seconds = MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)
-            async with asyncio.timeout(CALL_DEADLINE_SECONDS), self._turns.place(line.node or _host(line)):
+            async with (
+                asyncio.timeout(CALL_DEADLINE_SECONDS),
+                self._work.calls.place(line.node or _host(line)),
+            ):
                 node = await self._admit(method, context)
             if node is not None:
                 if self._lines.barred(node):
@@ -233,13 +261,49 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         read = _lenient(handler.request_deserializer, _empty_frame if method == _ATTACH else _Unreadable)
         return make(guarded, read, handler.response_serializer)
 
+    def _sending(
+        self, behaviour: Callable[[Any, Context], AsyncIterator[Any]]
+    ) -> Callable[..., Awaitable[None]]:
+        async def run(request: Any, context: Context) -> None:
+            line = present_line()
+            await self._work.downloads.send(
+                (line.node or line.peer) if line else None, behaviour(request, context), _counted(context)
+            )
 
-def _writing(behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
-    async def run(request: Any, context: Context) -> None:
-        async for response in behaviour(request, context):
-            await context.write(response)
+        return run
 
-    return run
+    async def _abort(self, context: Context, line: Line, method: str, error: Exception) -> None:
+        status, details, code = to_status(error)
+        if status is grpc.StatusCode.INTERNAL:
+            log.error("failed", method=method, code=getattr(error, "code", code), exc_info=error)
+        else:
+            self._refusals.note(method, code, line.peer)
+        line.ended += 1
+        await context.abort(status, details, ((ERROR_METADATA_KEY, code),))
+
+
+def _host(line: Line) -> str:
+    """The address without its port, which every connection has anew: "ipv4:192.0.2.1"."""
+    return line.peer.rpartition(":")[0]
+
+
+def _counted(context: Context) -> Callable[[Any], Awaitable[None]]:
+    line = present_line()
+
+    async def write(response: Any) -> None:
+        await context.write(response)
+        if line is not None:
+            line.written += 1
+
+    return write
+
+
+def _took_too_long() -> Unreachable:
+    return Unreachable("The call took too long.", remedy="Try again.")
+
+
+def _barred() -> LimitExceeded:
+    return LimitExceeded("This member's calls were too many, and none is taken now.", remedy="Wait a minute.")
 
 
 def _lenient(
@@ -250,6 +314,9 @@ def _lenient(
         return None
 
     def read(octets: bytes) -> Any:
+        line = present_line()
+        if line is not None:
+            line.took(len(octets))
         try:
             return deserialise(octets)
         except DecodeError:
@@ -268,12 +335,3 @@ def _check(request: Any) -> Any:
 async def _each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _check(request)
-
-
-async def _abort(context: Context, method: str, error: Exception) -> None:
-    status, details, code = to_status(error)
-    if status is grpc.StatusCode.INTERNAL:
-        log.error("failed", method=method, code=getattr(error, "code", code), exc_info=error)
-    else:
-        log.info("refused", method=method, code=code, peer=context.peer())
-    await context.abort(status, details, ((ERROR_METADATA_KEY, code),))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from candor_hub.attach import Attachments
+from candor_hub.attempts import Attempts, network_of
 from candor_hub.clock import Clock
 from candor_hub.config import Config
 from candor_hub.directory import DirectoryKeeper
-from candor_hub.enrolment import Attempts, Enrolment, EnrolmentRequest
+from candor_hub.enrolment import Enrolment, EnrolmentRequest
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.peer import Context, caller
@@ -19,6 +20,7 @@ from candor_hub.renewal import Renewal
 from candor_hub.tlog.sequencer import Sequencer
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
+from candor_hub.work import Work
 from candor_proto.canonical import from_milliseconds
 from candor_proto.ids import NodeId, Ori
 from candor_proto.signing import SignedStatement, VerifyingKey
@@ -41,7 +43,9 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         directory: DirectoryKeeper,
         log: Sequencer,
         statements: Statements,
+        work: Work,
     ) -> None:
+        self._work = work
         self._relay = relay
         self._intake = intake
         self._index = index
@@ -69,37 +73,46 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
 
     async def PutSegment(self, request_iterator: Any, context: Any) -> hub_pb2.PutSegmentResponse:
         node = caller().node
-        address, octets = await self._uploads.receive(node, request_iterator)
-        await asyncio.to_thread(self._index.put_segment, address, octets, node, self._clock.now())
+        async with self._uploads.receive(node, request_iterator) as upload:
+            now = self._clock.now()
+            await self._work.segments_in.run(
+                node, lambda: self._index.put_segment(upload.address, upload.read(), node, now)
+            )
         return hub_pb2.PutSegmentResponse()
 
     async def GetSegment(
         self, request: hub_pb2.GetSegmentRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetSegmentResponse]:
-        pieces = await asyncio.to_thread(self._index.get_segment, codec.read_address(request.address))
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        node, wanted = caller().node, codec.read_address(request.address)
+        pieces = await self._work.segments_out.run(node, partial(self._index.get_segment, wanted))
+        while (piece := await self._work.segments_out.run(node, partial(next, pieces, None))) is not None:
             yield hub_pb2.GetSegmentResponse(chunk=piece)
 
     async def PutHead(self, request: hub_pb2.PutHeadRequest, context: Any) -> hub_pb2.PutHeadResponse:
         who = caller()
-        version = await asyncio.to_thread(
-            self._index.put_head,
-            SignedStatement(request.body, request.signature),
-            who.snapshot.view.member(who.node),
-            self._clock.now(),
+        version = await self._work.writes.run(
+            who.node,
+            partial(
+                self._index.put_head,
+                SignedStatement(request.body, request.signature),
+                who.snapshot.view.member(who.node),
+                self._clock.now(),
+            ),
         )
         self._log.wake()
         return hub_pb2.PutHeadResponse(directory_version=version)
 
     async def GetQuota(self, request: hub_pb2.GetQuotaRequest, context: Any) -> hub_pb2.GetQuotaResponse:
-        left = await asyncio.to_thread(self._relay.left, caller().node, self._clock.now())
+        node = caller().node
+        left = await self._work.reads.run(node, partial(self._relay.left, node, self._clock.now()))
         return hub_pb2.GetQuotaResponse(total=left.total, weak=left.weak, match=left.match, code=left.code)
 
     async def GetDirectory(
         self, request: hub_pb2.GetDirectoryRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetDirectoryResponse]:
-        stored = await asyncio.to_thread(
-            self._directory.shown, self._log.announced, log_codec.read_directory_version(request)
+        wanted = log_codec.read_directory_version(request)
+        stored = await self._work.reads.run(
+            caller().node, partial(self._directory.shown, self._log.announced, wanted)
         )
         yield hub_pb2.GetDirectoryResponse(
             start=hub_pb2.DirectoryStart(
@@ -114,7 +127,8 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     async def GetLog(
         self, request: hub_pb2.GetLogRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetLogResponse]:
-        page = await asyncio.to_thread(self._log.get, log_codec.read_log_path(request))
+        path = log_codec.read_log_path(request)
+        page = await self._work.reads.run(caller().node, partial(self._log.get, path))
         for chunk in codec.chunks(page.octets):
             yield hub_pb2.GetLogResponse(chunk=chunk)
 
@@ -123,12 +137,15 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     ) -> hub_pb2.PutStatementResponse:
         who = caller()
         signed_for, statement = log_codec.read_put_statement(request)
-        await asyncio.to_thread(
-            self._statements.put,
-            signed_for,
-            statement,
-            who.snapshot.view.member(who.node),
-            self._clock.now(),
+        await self._work.writes.run(
+            who.node,
+            partial(
+                self._statements.put,
+                signed_for,
+                statement,
+                who.snapshot.view.member(who.node),
+                self._clock.now(),
+            ),
         )
         self._log.wake()
         return hub_pb2.PutStatementResponse()
@@ -137,13 +154,16 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self, request: hub_pb2.RenewCertificateRequest, context: Any
     ) -> hub_pb2.RenewCertificateResponse:
         who = caller()
-        chain = await asyncio.to_thread(
-            self._renewal.renew,
-            request.certificate_request,
-            request.signature,
-            who.snapshot.view.member(who.node),
-            who.identity,
-            self._clock.now(),
+        chain = await self._work.writes.run(
+            who.node,
+            partial(
+                self._renewal.renew,
+                request.certificate_request,
+                request.signature,
+                who.snapshot.view.member(who.node),
+                who.identity,
+                self._clock.now(),
+            ),
         )
         return hub_pb2.RenewCertificateResponse(certificate_chain=chain)
 
@@ -152,33 +172,45 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
     """What a node calls once, before it has a certificate."""
 
     def __init__(
-        self, enrolment: Enrolment, attempts: Attempts, config: Config, clock: Clock, log: Sequencer
+        self,
+        enrolment: Enrolment,
+        attempts: Attempts,
+        config: Config,
+        clock: Clock,
+        log: Sequencer,
+        work: Work,
     ) -> None:
         self._log = log
         self._enrolment = enrolment
         self._attempts = attempts
         self._config = config
         self._clock = clock
+        self._work = work
 
     async def Enrol(
         self, request: enrolment_pb2.EnrolRequest, context: Context
     ) -> enrolment_pb2.EnrolResponse:
-        now = self._clock.now()
-        # The address without its port, which every connection has anew: "ipv4:192.0.2.1:40000".
-        self._attempts.check(context.peer().rpartition(":")[0], now)
-        chain = await asyncio.to_thread(
-            self._enrolment.enrol,
-            EnrolmentRequest(
-                token=request.token,
-                ori=Ori(request.ori),
-                node=NodeId(request.node),
-                certificate_request=request.certificate_request,
-                signing_key=VerifyingKey(request.signing_key),
-                disclosure_key=request.disclosure_key,
-                node_time=from_milliseconds(request.node_time_milliseconds),
-                signature=request.signature,
+        now, network = self._clock.now(), network_of(context.peer())
+        turns = self._work.enrolments
+        # Who holds an invitation is never kept waiting for those who guess.
+        if not await turns.run(network, partial(self._enrolment.knows, request.token)):
+            await self._attempts.wrong(network, now)
+        chain = await turns.run(
+            network,
+            partial(
+                self._enrolment.enrol,
+                EnrolmentRequest(
+                    token=request.token,
+                    ori=Ori(request.ori),
+                    node=NodeId(request.node),
+                    certificate_request=request.certificate_request,
+                    signing_key=VerifyingKey(request.signing_key),
+                    disclosure_key=request.disclosure_key,
+                    node_time=from_milliseconds(request.node_time_milliseconds),
+                    signature=request.signature,
+                ),
+                now,
             ),
-            now,
         )
         self._log.wake()
         return enrolment_pb2.EnrolResponse(

@@ -10,8 +10,8 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,13 +73,13 @@ class Sockets:
         return found
 
     def _described(self, descriptor: int, inode: int) -> Socket | None:
-        try:
-            with socket.socket(fileno=os.dup(descriptor)) as held:
-                if held.family not in (socket.AF_INET, socket.AF_INET6):
-                    return None
+        with _held(descriptor) as held:
+            if held is None or held.family not in (socket.AF_INET, socket.AF_INET6):
+                return None
+            try:
                 port, place = held.getsockname()[1], held.getpeername()
-        except OSError:  # no socket, or one that listens
-            return None
+            except OSError:  # it listens, or is gone already
+                return None
         if port not in self._ports:
             return None
         address = place[0].removeprefix("::ffff:")
@@ -100,9 +100,27 @@ class Sockets:
 
 def cut(connection: Socket) -> None:
     """End a connection, if it is still this one; whoever owns it finds it closed."""
-    with suppress(OSError), socket.socket(fileno=os.dup(connection.descriptor)) as held:
-        if os.fstat(held.fileno()).st_ino == connection.inode:
+    with suppress(OSError), _held(connection.descriptor) as held:
+        if held is not None and os.fstat(held.fileno()).st_ino == connection.inode:
             held.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _held(descriptor: int) -> Iterator[socket.socket | None]:
+    """The socket behind a descriptor, under one of our own; None if there is none."""
+    try:
+        own = os.dup(descriptor)
+    except OSError:
+        yield None
+        return
+    try:
+        held = socket.socket(fileno=own)
+    except OSError:
+        os.close(own)
+        yield None
+        return
+    with held:
+        yield held
 
 
 def resident_octets() -> int:

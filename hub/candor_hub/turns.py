@@ -78,6 +78,10 @@ class Turns:
         finally:
             self._leave(caller, queue)
 
+    async def aside(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run `work` in a thread of this kind, for who is inside already."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
     def close(self) -> None:
         """Wait for what runs in threads; nothing does any more when this returns. Blocks."""
         self._threads.shutdown()

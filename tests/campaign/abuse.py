@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -273,6 +272,7 @@ class Campaign:
             used = (self.hub.cpu_seconds - cpu) / (ended - began)
             if os.environ.get("THREADS"):
                 now = self.hub.threads
+                print(*[line for line in self.hub.log.read_text().splitlines() if "LOOK" in line][-60:], sep="\n")
                 print([round((now[each] - threads.get(each, 0.0)) / (ended - began), 2) for each in now])
             samples, recovery = self._taken(), 0.0
             # Until nothing that was due is late or fails for a second.
@@ -393,12 +393,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--only", nargs="+", choices=list(ATTACKS), metavar="NAME")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--nice", type=int, help="of hub and honest people; attackers are 10 above", default=0)
     parser.add_argument("--out", type=Path, help="write all figures there, as JSON")
     arguments = parser.parse_args(words)
     if arguments.list:
         for name, attack in ATTACKS.items():
             print(f"{name:32} {attack.what}")
         return 0
+    os.nice(arguments.nice)
     names = arguments.only or (QUICK if arguments.quick else tuple(ATTACKS))
     seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else SECONDS)
     with tempfile.TemporaryDirectory(prefix="candor-abuse-") as folder:

@@ -96,7 +96,7 @@ class HubEnd:
 
     def __init__(self, hub: Hub) -> None:
         self._handlers: dict[str, Any] = {}
-        self._gatekeeper = Gatekeeper(hub.gate().admit)
+        self._gatekeeper = hub.gatekeeper()
         self._calls: set[asyncio.Task[Any]] = set()
         hub_pb2_grpc.add_HubServiceServicer_to_server(hub.servicer(), self)  # type: ignore[arg-type]  # all that it calls
 

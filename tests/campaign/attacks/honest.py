@@ -64,7 +64,7 @@ class Measured:
                 await work()
         except grpc.aio.AioRpcError as failed:
             error = f"{failed.code().name}: {failed.details()}"
-        except (TimeoutError, OSError, EOFError, RuntimeError, ValueError) as failed:
+        except (TimeoutError, OSError, EOFError, RuntimeError, ValueError, asyncio.InvalidStateError) as failed:
             error = f"{type(failed).__name__}: {failed}"
         self.samples.append(Sample(kind, due, time.monotonic() - due, error[:300]))
 

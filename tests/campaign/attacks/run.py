@@ -71,7 +71,7 @@ def spin(seconds: float, threads: int) -> Counter[str]:
 
 
 def main() -> None:
-    os.nice(NICE)
+    os.nice(NICE)  # on top of what the campaign itself has
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     scene = scene_of(json.loads(sys.stdin.readline()))

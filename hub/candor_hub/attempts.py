@@ -1,0 +1,61 @@
+"""Enrolment with tokens that nobody was given: bounded by network, and slow.
+
+A token has 256 bits, so nobody guesses one; what guessing costs the hub is all there is to bound. Tokens that
+were given are not counted here: no number of guesses keeps an agency from joining.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from candor_proto.errors import QuotaSpent
+
+# A person enrols a node by hand, once: whoever needs more tries in a minute is guessing.
+ATTEMPTS_PER_MINUTE_AND_NETWORK = 10
+# Networks remembered; past it the one that tried longest ago is forgotten.
+MAX_NETWORKS = 4_096
+# Each wrong token holds one of its connection's two streams for so long.
+PAUSE_SECONDS = 1.0
+_MINUTE = timedelta(minutes=1)
+
+
+def network_of(peer: str) -> str:
+    """From gRPC's name of a peer: its IPv4 address, or of an IPv6 address the /64 that one household has."""
+    kind, _, rest = peer.partition(":")
+    host = rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+    if kind == "ipv6":
+        try:
+            return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
+        except ValueError:
+            return host
+    return host
+
+
+class Attempts:
+    """Counts wrong tokens by network; one event loop owns it."""
+
+    def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._sleep = sleep
+        self._networks: OrderedDict[str, deque[datetime]] = OrderedDict()
+
+    async def wrong(self, network: str, now: datetime) -> None:
+        """Count a wrong token, and take one's time; raises QuotaSpent for too many in the last minute."""
+        tried = self._networks.pop(network, deque())
+        while tried and abs(now - tried[0]) >= _MINUTE:
+            tried.popleft()
+        too_many = len(tried) >= ATTEMPTS_PER_MINUTE_AND_NETWORK
+        if not too_many:
+            tried.append(now)
+        self._networks[network] = tried
+        if len(self._networks) > MAX_NETWORKS:
+            self._networks.popitem(last=False)
+        await self._sleep(PAUSE_SECONDS)
+        if too_many:
+            raise QuotaSpent(
+                "Too many enrolment attempts with tokens that nobody was given.",
+                remedy="Check the invitation, wait a minute and try again.",
+            )

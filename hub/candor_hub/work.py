@@ -1,0 +1,36 @@
+"""The kinds of work of a hub, each with a queue and threads of its own (`turns`), so that none starves another.
+
+Lookups do not pass here: they have `intake` and `courier`, which take turns and have threads themselves.
+"""
+
+from __future__ import annotations
+
+from candor_hub.downloads import Downloads
+from candor_hub.turns import Turns
+
+
+class Work:
+    """One for each process; the event loop owns it."""
+
+    def __init__(self) -> None:
+        # Calls that are being admitted: connections that nobody was admitted on share their address's turn.
+        self.calls = Turns("calls", 32, 8)
+        self.gate = Turns("gate", 2)
+        self.reads = Turns("reads", 3, 2)
+        self.writes = Turns("writes", 2, 1)
+        self.segments_in = Turns("segments-in", 1)
+        self.segments_out = Turns("segments-out", 3, 1)
+        self.enrolments = Turns("enrolments", 2, 1)
+        self.downloads = Downloads()
+
+    def close(self) -> None:
+        """Wait for what runs in threads. Blocks."""
+        for each in (
+            self.gate,
+            self.reads,
+            self.writes,
+            self.segments_in,
+            self.segments_out,
+            self.enrolments,
+        ):
+            each.close()
