@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import grpc
 import structlog
 
-from candor_certs.mtls import enrolment_options, places, rotating_server_credentials, server_options
+from candor_certs.mtls import Options, enrolment_options, places, rotating_server_credentials, server_options
 from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
 from candor_hub.attempts import Attempts
@@ -26,9 +26,11 @@ from candor_hub.clock import Clock, SystemClock
 from candor_hub.config import Config
 from candor_hub.courier import Courier
 from candor_hub.directory import DirectoryKeeper
-from candor_hub.doorkeeper import Door, Doorkeeper
 from candor_hub.enrolment import FORGOTTEN_AFTER, Enrolment
 from candor_hub.founding import open_store
+from candor_hub.guard.board import Board
+from candor_hub.guard.keeper import Door, Keeper, listen
+from candor_hub.guard.turns import Limits
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
@@ -80,8 +82,11 @@ class Hub:
         clock: Clock | None = None,
         interceptors: Interceptors = (),
         timing: Timing | None = None,
+        *,
+        guarded: bool = False,
     ) -> None:
-        """`interceptors` see every call of both ports before the hub's own does.
+        """`interceptors` see every call of both ports before the hub's own does. `guarded`: a process of its
+        own takes the connections of members and newcomers (`candor_hub.guard`).
 
         Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
         """
@@ -116,9 +121,10 @@ class Hub:
             self.log.attached,
         )
         self.turns = Work()
-        self.lines, self.strangers = Lines(), Lines()
+        self.guarded = guarded
+        self.lines, self.strangers = (Lines(Board.create() if guarded else None) for _ in range(2))
         self.ports = Ports(0, 0, 0)
-        self._doorkeeper: Doorkeeper | None = None
+        self._keeper: Keeper | None = None
         self.log_server: LogServer | None = None
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,12 +139,19 @@ class Hub:
     async def start(self) -> None:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
         await self.prepare()
-        hub_server, hub_port = self._server(self.gatekeeper(), self.config.address, require_client=True)
+        config = self.config
+        members, newcomers = self._listen(config.address), self._listen(config.enrolment_address)
+        hub_server, hub_port = self._server(
+            self.gatekeeper(), members.address, server_options(config.nodes), require_client=True
+        )
         enrolment_server, enrolment_port = self._server(
             Gatekeeper(admit_anybody, self.strangers, self.turns),
-            self.config.enrolment_address,
+            newcomers.address,
+            enrolment_options(),
             require_client=False,
         )
+        if self.guarded:
+            hub_port, enrolment_port = self._guard(members, hub_port, newcomers, enrolment_port)
         log_port = await self._serve_log()
         self.ports = Ports(hub_port, enrolment_port, log_port)
         self._announce()
@@ -147,17 +160,13 @@ class Hub:
             EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock, self.log, self.turns),
             enrolment_server,
         )
-        self._doorkeeper = Doorkeeper(
-            {
-                hub_port: Door(self.lines, places(server_options(self.config.nodes))),
-                enrolment_port: Door(self.strangers, places(enrolment_options()), members=False),
-            }
-        )
-        self._doorkeeper.start()
         for server in (hub_server, enrolment_server):
             await server.start()
             self._servers.append(server)
         self.work()
+        if self._keeper is not None:
+            await asyncio.to_thread(self._keeper.start)
+            self._tasks.append(asyncio.create_task(self._keeper.run()))
         log.info(
             "started",
             federation=str(self.config.federation),
@@ -216,14 +225,14 @@ class Hub:
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Let calls finish, end streams, close the database."""
         self.streams.stop()
-        if self._doorkeeper is not None:
-            await asyncio.to_thread(self._doorkeeper.stop)
         if self.log_server is not None:
             await self.log_server.stop()
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._keeper is not None:
+            await self._keeper.stop()
         await self.intake.close()
         await self.courier.close()
         await self.log.close()
@@ -267,14 +276,38 @@ class Hub:
         self.log_server = LogServer(self.log.pages, self.config.log_certificate or own, self.config.log_key)
         return await self.log_server.start(self.config.log_address)
 
-    def _server(
-        self, gatekeeper: Gatekeeper, address: str, *, require_client: bool
-    ) -> tuple[grpc.aio.Server, int]:
-        _check_bindable(address)
-        server = grpc.aio.server(
-            interceptors=[*self._interceptors, gatekeeper],
-            options=server_options(self.config.nodes) if require_client else enrolment_options(),
+    def _listen(self, address: str) -> _Listening:
+        """Where the world connects to, and where gRPC listens; raises ConfigInvalid."""
+        if not self.guarded:
+            _check_bindable(address)
+            return _Listening((), address)
+        return _Listening(listen(address), "127.0.0.1:0")
+
+    def _guard(
+        self, members: _Listening, hub_port: int, newcomers: _Listening, enrolment_port: int
+    ) -> tuple[int, int]:
+        """Put the guard in front of both ports; those that it listens on."""
+        boards = self.lines.board, self.strangers.board
+        assert boards[0] is not None
+        assert boards[1] is not None
+        self._keeper = Keeper(
+            [
+                Door(members.sockets, hub_port, boards[0], Limits(places(server_options(self.config.nodes)))),
+                Door(
+                    newcomers.sockets,
+                    enrolment_port,
+                    boards[1],
+                    Limits(places(enrolment_options()), new_of_one_address=4),
+                    members=False,
+                ),
+            ]
         )
+        return members.port, newcomers.port
+
+    def _server(
+        self, gatekeeper: Gatekeeper, address: str, options: Options, *, require_client: bool
+    ) -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server(interceptors=[*self._interceptors, gatekeeper], options=options)
         credentials = rotating_server_credentials(self.tls, [self._keys.root], require_client)
         try:
             return server, server.add_secure_port(address, credentials)
@@ -298,6 +331,19 @@ class Hub:
             ),
         )
         self.enrolment.announce(self.config)
+
+
+@dataclass(frozen=True)
+class _Listening:
+    """Sockets that the guard listens on, if there is one, and the address for gRPC."""
+
+    sockets: tuple[socket.socket, ...]
+    address: str
+
+    @property
+    def port(self) -> int:
+        number: int = self.sockets[0].getsockname()[1]
+        return number
 
 
 def _check_bindable(address: str) -> None:

@@ -23,16 +23,13 @@ PAUSE_SECONDS = 1.0
 _MINUTE = timedelta(minutes=1)
 
 
-def network_of(peer: str) -> str:
-    """From gRPC's name of a peer: its IPv4 address, or of an IPv6 address the /64 that one household has."""
-    kind, _, rest = peer.partition(":")
-    host = rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
-    if kind == "ipv6":
-        try:
-            return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
-        except ValueError:
-            return host
-    return host
+def network_of(address: str) -> str:
+    """An IPv4 address itself; of an IPv6 address the /64 that one household has."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
 
 
 class Attempts:

@@ -35,6 +35,8 @@ CONFIG_VARIABLE = "CANDOR_HUB_CONFIG"
 ENV_PREFIX = "CANDOR_HUB_"
 DEFAULT_FILE = Path("hub.toml")
 _MAX_FILE_OCTETS = 1 << 20
+# What members are told of their quota has 32 bits.
+_MAX_COUNT = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Config:
     quota: Quota = field(default_factory=Quota)
     new_member_wait: timedelta = timedelta(hours=24)
     nodes: int = 1_000
+    guard: bool = True
     # Empty: nothing listens there.
     metrics_address: str = ""
     metrics_allow_remote: bool = False
@@ -154,6 +157,7 @@ def load_config(path: Path) -> Config:
         quota=Quota(**settings.quota.model_dump()),
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
+        guard=settings.guard,
         metrics_address=metrics_address,
         metrics_allow_remote=settings.metrics_allow_remote,
         log_level=settings.log_level,
@@ -239,10 +243,10 @@ class _Quota(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
-    total: int = Field(default=Quota.total, ge=1)
-    weak: int = Field(default=Quota.weak, ge=1)
-    match: int = Field(default=Quota.match, ge=1)
-    code: int = Field(default=Quota.code, ge=1)
+    total: int = Field(default=Quota.total, ge=1, le=_MAX_COUNT)
+    weak: int = Field(default=Quota.weak, ge=1, le=_MAX_COUNT)
+    match: int = Field(default=Quota.match, ge=1, le=_MAX_COUNT)
+    code: int = Field(default=Quota.code, ge=1, le=_MAX_COUNT)
     day_share: int = Field(default=Quota.day_share, ge=1)
 
 
@@ -271,6 +275,7 @@ class _Settings(BaseSettings):
     metrics_allow_remote: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     traces_endpoint: _Traces = ""
+    guard: bool = True
     quota: _Quota = _Quota()
 
     @classmethod
@@ -304,6 +309,7 @@ SETTINGS = {
     "metrics_allow_remote": "whether that may be an address that other machines reach; default: false",
     "log_level": "debug, info, warning or error; default: info",
     "traces_endpoint": "OTLP collector for traces, http(s)://host:port; needs the extra otel; default: none",
+    "guard": "a process of its own takes connections and bounds floods; default: true",
     "quota": "table of element limits per asker: total, weak, match, code in 30 days; day_share",
 }
 

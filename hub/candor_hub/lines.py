@@ -1,43 +1,98 @@
-"""What the application has to show for each connection: who calls on it, and what it has brought.
+"""What each connection has to show, and where it comes from: gRPC knows neither when the guard is in between.
 
-Octets that came on a connection and are in no message, and calls that never end by themselves, are what
-floods are made of; gRPC tells of neither. The event loop writes here, the doorkeeper's thread reads.
+The event loop owns everything here. What a connection has to show is put on the guard's page at once; without a
+guard (whoever calls the hub in another way) it is counted all the same, and nobody looks.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
+import hashlib
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 
+from candor_hub.guard.board import Board, Shown
+from candor_hub.guard.budget import (
+    OCTETS_PER_CALL,
+    OCTETS_PER_MESSAGE,
+    OCTETS_PER_WRITTEN,
+    SHARE_OF_MESSAGES,
+    SHARE_OF_WRITTEN,
+)
 from candor_proto.ids import NodeId
 
-# Half-closed and reused ports leave entries behind; past so many the oldest go.
+# More than a hub has connections; past it those that called first are forgotten.
 MAX_LINES = 16_384
 
 
-@dataclass(slots=True, eq=False)
 class Line:
-    """One connection, first called on at `begun`; `node` is the member whose call was admitted on it.
+    """One connection, from its first call on."""
 
-    `messages` and their `octets` were read; `ended` are calls that were not given up by the caller;
-    `streaming` are those under way that bring several messages; `written` are messages of ours.
-    """
+    __slots__ = ("_board", "_member", "_port", "address", "generation", "node", "octets", "paid", "streaming")
 
-    peer: str
-    begun: float
-    node: NodeId | None = None
-    messages: int = 0
-    octets: int = 0
-    ended: int = 0
-    streaming: int = 0
-    written: int = 0
+    def __init__(self, address: str, board: Board | None = None, port: int = 0, generation: int = 0) -> None:
+        self.address = address
+        # Who was admitted on it last; for turns, never for what may be done.
+        self.node: NodeId | None = None
+        self.octets = self.paid = self.streaming = 0
+        self.generation = generation
+        self._board, self._port, self._member = board, port, 0
+
+    def admitted(self, node: NodeId) -> None:
+        """A call of this member was let in."""
+        if self.node != node:
+            self.node = node
+            self._member = int.from_bytes(hashlib.sha256(str(node).encode()).digest()[:8]) | 1
+            self._show()
 
     def took(self, octets: int) -> None:
         """A message of so many octets was read."""
-        self.messages += 1
         self.octets += octets
+        self.paid += octets + octets // SHARE_OF_MESSAGES + OCTETS_PER_MESSAGE
+        self._show()
+
+    def wrote(self, octets: int) -> None:
+        """A message of so many octets was written."""
+        self.paid += OCTETS_PER_WRITTEN + octets // SHARE_OF_WRITTEN
+        self._show()
+
+    def ended(self) -> None:
+        """A call has ended, and was not given up by the caller."""
+        self.paid += OCTETS_PER_CALL
+        self._show()
+
+    def streams(self, calls: int) -> None:
+        """So many more calls that bring several messages are under way."""
+        self.streaming += calls
+        self._show()
+
+    def _show(self) -> None:
+        board = self._board
+        # A call may outlive its connection, whose port is then another's.
+        if board is not None and board.generation(self._port) == self.generation:
+            board.show(self._port, Shown(self.octets, self.paid, self._member, max(0, self.streaming)))
+
+
+class Lines:
+    """The connections of one port, by gRPC's name of the peer, such as "ipv4:127.0.0.1:40000"."""
+
+    def __init__(self, board: Board | None = None) -> None:
+        self.board = board
+        self._lines: dict[str, Line] = {}
+
+    def of(self, peer: str) -> Line:
+        """The line of a call's peer, begun at its first call."""
+        line = self._lines.get(peer)
+        if line is not None and (self.board is None or self.board.generation(line._port) == line.generation):
+            return line
+        if len(self._lines) >= MAX_LINES:
+            del self._lines[next(iter(self._lines))]
+        host, _, port = peer.rpartition(":")
+        if self.board is None or not port.isdecimal():
+            line = Line(host.partition(":")[2])
+        else:
+            number = int(port)
+            line = Line(self.board.address(number), self.board, number, self.board.generation(number))
+        self._lines[peer] = line
+        return line
 
 
 _LINE: ContextVar[Line | None] = ContextVar("candor_hub_line", default=None)
@@ -51,42 +106,3 @@ def present_line() -> Line | None:
 def at_line(line: Line) -> None:
     """From now on this task, and those that it begins, handle a call on `line`."""
     _LINE.set(line)
-
-
-@dataclass
-class Lines:
-    """The connections of one port, by gRPC's name of the peer."""
-
-    clock: Callable[[], float] = time.monotonic
-    _lines: dict[str, Line] = field(default_factory=dict, repr=False)
-    # Members whose floods were cut, and until when (seconds of `clock`) they have to stay away.
-    _barred: dict[NodeId, float] = field(default_factory=dict, repr=False)
-
-    def of(self, peer: str) -> Line:
-        """The line of a call's peer, begun at its first call."""
-        line = self._lines.get(peer)
-        if line is None:
-            if len(self._lines) >= MAX_LINES:
-                del self._lines[next(iter(self._lines))]
-            line = self._lines[peer] = Line(peer, self.clock())
-        return line
-
-    def find(self, peer: str) -> Line | None:
-        return self._lines.get(peer)
-
-    def keep(self, peers: Collection[str], looked_at: float) -> None:
-        """Forget connections that were not there at `looked_at`, and bars that are over."""
-        for line in tuple(self._lines.values()):
-            if line.peer not in peers and line.begun < looked_at:
-                self._lines.pop(line.peer, None)
-        now = self.clock()
-        for node in [node for node, until in tuple(self._barred.items()) if until <= now]:
-            self._barred.pop(node, None)
-
-    def bar(self, node: NodeId, seconds: float) -> None:
-        """Admit no call of this member for so long."""
-        self._barred[node] = self.clock() + seconds
-
-    def barred(self, node: NodeId) -> bool:
-        until = self._barred.get(node)
-        return until is not None and self.clock() < until

@@ -1,6 +1,6 @@
 """In front of every handler: who is calling, may it call this, and what its errors look like outside.
 
-Order (RELIABILITY.md §2): turn, authenticate, revocation, authorise, standing, issued here, bar, unknown
+Order (RELIABILITY.md §2): turn, authenticate, revocation, authorise, standing, issued here, unknown
 fields, then the handler. The directory, and with it the deny list, is looked up after every call's beginning: a revocation
 holds from the next call on. Calls that begin together share a look.
 
@@ -38,7 +38,7 @@ from candor_hub.refusals import Refusals
 from candor_hub.turns import Turns
 from candor_hub.warden import check_member
 from candor_hub.work import Work
-from candor_proto.errors import CertificateRefused, LimitExceeded, MalformedMessage, Unreachable, WrongRole
+from candor_proto.errors import CertificateRefused, MalformedMessage, Unreachable, WrongRole
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.limits import CALL_DEADLINE_SECONDS, TRANSFER_DEADLINE_SECONDS
@@ -50,8 +50,6 @@ log = structlog.get_logger(__name__)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-# A member whose flood was cut gets its refusals slowly: each holds one of its streams meanwhile.
-BARRED_PAUSE_SECONDS = 1.0
 _HUB = "/candor.v1.HubService/"
 _ATTACH = _HUB + "Attach"
 ROLES: Mapping[str, frozenset[Role]] = {
@@ -215,12 +213,12 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             line = self._lines.of(context.peer())
             at_line(line)
             if handler.request_streaming:
-                line.streaming += 1
+                line.streams(1)
             elif isinstance(request, Message):
                 line.took(request.ByteSize())
             try:
                 result = await admitted(request, context, line)
-                line.ended += 1
+                line.ended()
                 return result
             except TimeoutError:
                 await self._abort(context, line, method, _took_too_long())
@@ -230,20 +228,17 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                 await self._abort(context, line, method, error)
             finally:
                 if handler.request_streaming:
-                    line.streaming -= 1
+                    line.streams(-1)
 
         async def admitted(request: Any, context: Context, line: Line) -> Any:
             seconds = MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)
             async with (
                 asyncio.timeout(CALL_DEADLINE_SECONDS),
-                self._work.calls.place(line.node or _host(line)),
+                self._work.calls.place(line.node or line.address),
             ):
                 node = await self._admit(method, context)
             if node is not None:
-                if self._lines.barred(node):
-                    await asyncio.sleep(BARRED_PAUSE_SECONDS)
-                    raise _barred()
-                line.node = node
+                line.admitted(node)
             checked = request
             if method != _ATTACH:
                 checked = _each(request) if handler.request_streaming else _check(request)
@@ -267,7 +262,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         async def run(request: Any, context: Context) -> None:
             line = present_line()
             await self._work.downloads.send(
-                (line.node or line.peer) if line else None, behaviour(request, context), _counted(context)
+                (line.node or line.address) if line else None, behaviour(request, context), counted(context)
             )
 
         return run
@@ -277,33 +272,25 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         if status is grpc.StatusCode.INTERNAL:
             log.error("failed", method=method, code=getattr(error, "code", code), exc_info=error)
         else:
-            self._refusals.note(method, code, line.peer)
-        line.ended += 1
+            self._refusals.note(method, code, line.address)
+        line.ended()
         await context.abort(status, details, ((ERROR_METADATA_KEY, code),))
 
 
-def _host(line: Line) -> str:
-    """The address without its port, which every connection has anew: "ipv4:192.0.2.1"."""
-    return line.peer.rpartition(":")[0]
-
-
-def _counted(context: Context) -> Callable[[Any], Awaitable[None]]:
+def counted(context: Context) -> Callable[[Any], Awaitable[None]]:
+    """`context.write`, that counts what it writes for the connection of the call that is being handled."""
     line = present_line()
 
     async def write(response: Any) -> None:
         await context.write(response)
         if line is not None:
-            line.written += 1
+            line.wrote(response.ByteSize())
 
     return write
 
 
 def _took_too_long() -> Unreachable:
     return Unreachable("The call took too long.", remedy="Try again.")
-
-
-def _barred() -> LimitExceeded:
-    return LimitExceeded("This member's calls were too many, and none is taken now.", remedy="Wait a minute.")
 
 
 def _lenient(

@@ -14,7 +14,8 @@ from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import Enrolment, EnrolmentRequest
 from candor_hub.index import Index
 from candor_hub.intake import Intake
-from candor_hub.peer import Context, caller
+from candor_hub.lines import present_line
+from candor_hub.peer import Context, caller, counted
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
 from candor_hub.tlog.sequencer import Sequencer
@@ -63,7 +64,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     ) -> None:
         who = caller()
 
-        await self._attachments.run(request_iterator, context.write, who.node, who.identity, who.snapshot)
+        await self._attachments.run(request_iterator, counted(context), who.node, who.identity, who.snapshot)
 
     async def Submit(self, request: hub_pb2.SubmitRequest, context: Any) -> hub_pb2.SubmitResponse:
         who = caller()
@@ -190,7 +191,8 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
     async def Enrol(
         self, request: enrolment_pb2.EnrolRequest, context: Context
     ) -> enrolment_pb2.EnrolResponse:
-        now, network = self._clock.now(), network_of(context.peer())
+        line = present_line()
+        now, network = self._clock.now(), network_of(line.address if line else context.peer())
         turns = self._work.enrolments
         # Who holds an invitation is never kept waiting for those who guess.
         if not await turns.run(network, partial(self._enrolment.knows, request.token)):

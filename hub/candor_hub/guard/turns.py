@@ -1,0 +1,134 @@
+"""Whose connection is opened next: addresses take turns, and none has more than its share under way.
+
+A connection that was accepted waits here until it is passed on to gRPC, where its handshake costs something.
+It counts as new until a member's call was admitted on it.
+
+Rules of this file:
+- addresses take turns, each its oldest first; of one address so many may be new at a time;
+- where all places are taken, a newcomer gets that of the address which has most of them waiting;
+- so many are opened a second, in all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one door."""
+
+    places: int
+    new_of_one_address: int = 8
+    new: int = 512
+    opened_a_second: float = 200.0
+    # What an idle second saves up.
+    burst: float = 50.0
+
+
+@dataclass
+class Turns(Generic[T]):
+    """Connections of one door, from accept to their end. Pure: `now` is a monotonic clock's."""
+
+    limits: Limits
+    _waiting: OrderedDict[str, deque[tuple[T, float]]] = field(default_factory=OrderedDict)
+    _new: Counter[str] = field(default_factory=Counter)
+    _new_count: int = 0
+    _waiting_count: int = 0
+    _open: int = 0
+    _tokens: float = 0.0
+    _at: float | None = None
+
+    @property
+    def held(self) -> int:
+        return self._waiting_count + self._open
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting)
+
+    def come(self, address: str, connection: T, now: float) -> T | None:
+        """Let it wait; what has to be closed instead, which may be `connection` itself."""
+        queue = self._waiting.get(address)
+        own = len(queue) if queue else 0
+        gone: T | None = None
+        if self.held >= self.limits.places:
+            most = max(self._waiting, key=lambda each: len(self._waiting[each]), default=None)
+            if most is None or len(self._waiting[most]) <= own + 1:
+                return connection
+            gone, _ = self._waiting[most].popleft()
+            self._waiting_count -= 1
+        self._waiting.setdefault(address, deque()).append((connection, now))
+        self._waiting_count += 1
+        return gone
+
+    def next(self, now: float) -> list[tuple[str, T]]:
+        """Those that are to be opened now; they count as new."""
+        limits = self.limits
+        if self._at is not None:
+            self._tokens = min(limits.burst, self._tokens + limits.opened_a_second * (now - self._at))
+        else:
+            self._tokens = limits.burst
+        self._at = now
+        opened: list[tuple[str, T]] = []
+        passed = 0
+        while self._waiting and passed < len(self._waiting) and self._tokens >= 1:
+            if self._new_count >= limits.new:
+                break
+            address, queue = self._waiting.popitem(last=False)
+            if self._new[address] >= limits.new_of_one_address:
+                self._waiting[address] = queue
+                passed += 1
+                continue
+            connection, _ = queue.popleft()
+            self._waiting_count -= 1
+            if queue:
+                self._waiting[address] = queue
+            self._new[address] += 1
+            self._new_count += 1
+            self._open += 1
+            self._tokens -= 1
+            passed = 0
+            opened.append((address, connection))
+        return opened
+
+    def known(self, address: str) -> None:
+        """One of `address` is new no longer."""
+        self._new_count -= 1
+        self._new[address] -= 1
+        if self._new[address] <= 0:
+            del self._new[address]
+
+    def left(self, address: str, *, new: bool) -> None:
+        """An open one has ended."""
+        self._open -= 1
+        if new:
+            self.known(address)
+
+    def forget(self, address: str, connection: T) -> bool:
+        """One that waits has gone; whether it was waiting."""
+        queue = self._waiting.get(address, deque())
+        for each in queue:
+            if each[0] is connection:
+                queue.remove(each)
+                self._waiting_count -= 1
+                if not queue:
+                    del self._waiting[address]
+                return True
+        return False
+
+    def overdue(self, before: float) -> list[T]:
+        """Take out what has waited since before then."""
+        gone: list[T] = []
+        for address in tuple(self._waiting):
+            queue = self._waiting[address]
+            while queue and queue[0][1] < before:
+                gone.append(queue.popleft()[0])
+                self._waiting_count -= 1
+            if not queue:
+                del self._waiting[address]
+        return gone
