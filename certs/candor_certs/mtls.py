@@ -64,7 +64,9 @@ def enrolment_options() -> Options:
 def server_options(nodes: int) -> Options:
     """Settings of a hub for at most `nodes` members."""
     return [
-        ("grpc.max_concurrent_streams", 8),  # a node needs about 7; without it one member's resets hurt all
+        # A node has its stream and three more; what it wants besides waits at its end. All calls of a method are
+        # taken up in the order they came, whoever made them: what one member may have open delays all others.
+        ("grpc.max_concurrent_streams", 4),
         ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
         ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),
         ("grpc.max_metadata_size", 8_192),  # above it gRPC refuses at random,
@@ -85,7 +87,10 @@ def server_options(nodes: int) -> Options:
         # Above the first number gRPC refuses anybody's calls at random. Streams are bounded anyway.
         ("grpc.server.max_pending_requests", 65_536),
         ("grpc.server.max_pending_requests_hard_limit", 65_536),
+        # What gRPC does against floods by itself: it holds what it refuses in memory for a while, and refuses
+        # honest calls while ended ones are not cleared away yet. The guard does better.
         ("grpc.http.tarpit", 0),
+        ("grpc.http.overload_protection", 0),
         # What a peer may have sent that was not looked at yet: the kernel takes twice as much.
         ("grpc.tcp_receive_buffer_size", 64 * 1024),
         ("grpc.so_reuseport", 0),  # default 1: another local process could take a share of the port

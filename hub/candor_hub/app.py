@@ -9,16 +9,16 @@ await hub.stop()
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 
-from candor_certs.mtls import Options, enrolment_options, places, rotating_server_credentials, server_options
+from candor_certs.mtls import enrolment_options, server_options
 from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
 from candor_hub.attempts import Attempts
@@ -28,9 +28,8 @@ from candor_hub.courier import Courier
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import FORGOTTEN_AFTER, Enrolment
 from candor_hub.founding import open_store
+from candor_hub.front import Front, Port
 from candor_hub.guard.board import Board
-from candor_hub.guard.keeper import Door, Keeper, listen
-from candor_hub.guard.turns import Limits
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
@@ -49,7 +48,7 @@ from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
 from candor_hub.work import Work
-from candor_proto.errors import CandorError, ConfigInvalid
+from candor_proto.errors import CandorError
 from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
 
 if TYPE_CHECKING:
@@ -124,9 +123,8 @@ class Hub:
         self.guarded = guarded
         self.lines, self.strangers = (Lines(Board.create() if guarded else None) for _ in range(2))
         self.ports = Ports(0, 0, 0)
-        self._keeper: Keeper | None = None
+        self._front: Front | None = None
         self.log_server: LogServer | None = None
-        self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def keys(self) -> HubKeys:
@@ -140,33 +138,39 @@ class Hub:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
         await self.prepare()
         config = self.config
-        members, newcomers = self._listen(config.address), self._listen(config.enrolment_address)
-        hub_server, hub_port = self._server(
-            self.gatekeeper(), members.address, server_options(config.nodes), require_client=True
+        front = self._front = Front(
+            self.tls,
+            self._keys.root,
+            self._interceptors,
+            guarded=self.guarded,
+            balancers=config.balancers,
         )
-        enrolment_server, enrolment_port = self._server(
-            Gatekeeper(admit_anybody, self.strangers, self.turns),
-            newcomers.address,
-            enrolment_options(),
-            require_client=False,
+        hub_port = front.open(
+            Port(
+                config.address,
+                server_options(config.nodes),
+                self.gatekeeper(),
+                self.lines,
+                partial(hub_pb2_grpc.add_HubServiceServicer_to_server, self.servicer()),
+            )
         )
-        if self.guarded:
-            hub_port, enrolment_port = self._guard(members, hub_port, newcomers, enrolment_port)
+        newcomers = EnrolmentServicer(self.enrolment, Attempts(), config, self.clock, self.log, self.turns)
+        enrolment_port = front.open(
+            Port(
+                config.enrolment_address,
+                enrolment_options(),
+                Gatekeeper(admit_anybody, self.strangers, self.turns, self.turns.pace_of_newcomers),
+                self.strangers,
+                partial(enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server, newcomers),
+                members=False,
+            )
+        )
         log_port = await self._serve_log()
         self.ports = Ports(hub_port, enrolment_port, log_port)
         self._announce()
-        hub_pb2_grpc.add_HubServiceServicer_to_server(self.servicer(), hub_server)
-        enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
-            EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock, self.log, self.turns),
-            enrolment_server,
-        )
-        for server in (hub_server, enrolment_server):
-            await server.start()
-            self._servers.append(server)
+        newcomers.announce(self.config)
         self.work()
-        if self._keeper is not None:
-            await asyncio.to_thread(self._keeper.start)
-            self._tasks.append(asyncio.create_task(self._keeper.run()))
+        await front.start()
         log.info(
             "started",
             federation=str(self.config.federation),
@@ -227,18 +231,17 @@ class Hub:
         self.streams.stop()
         if self.log_server is not None:
             await self.log_server.stop()
-        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+        if self._front is not None:
+            await self._front.stop(grace_seconds)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._keeper is not None:
-            await self._keeper.stop()
         await self.intake.close()
         await self.courier.close()
         await self.log.close()
         await asyncio.to_thread(self.turns.close)
         await asyncio.to_thread(self._store.close)
-        if self._servers:
+        if self._front is not None and self._front.started:
             log.info("stopped")
 
     def maintain(self) -> None:
@@ -276,46 +279,6 @@ class Hub:
         self.log_server = LogServer(self.log.pages, self.config.log_certificate or own, self.config.log_key)
         return await self.log_server.start(self.config.log_address)
 
-    def _listen(self, address: str) -> _Listening:
-        """Where the world connects to, and where gRPC listens; raises ConfigInvalid."""
-        if not self.guarded:
-            _check_bindable(address)
-            return _Listening((), address)
-        return _Listening(listen(address), "127.0.0.1:0")
-
-    def _guard(
-        self, members: _Listening, hub_port: int, newcomers: _Listening, enrolment_port: int
-    ) -> tuple[int, int]:
-        """Put the guard in front of both ports; those that it listens on."""
-        boards = self.lines.board, self.strangers.board
-        assert boards[0] is not None
-        assert boards[1] is not None
-        self._keeper = Keeper(
-            [
-                Door(members.sockets, hub_port, boards[0], Limits(places(server_options(self.config.nodes)))),
-                Door(
-                    newcomers.sockets,
-                    enrolment_port,
-                    boards[1],
-                    Limits(places(enrolment_options()), new_of_one_address=4),
-                    members=False,
-                ),
-            ]
-        )
-        return members.port, newcomers.port
-
-    def _server(
-        self, gatekeeper: Gatekeeper, address: str, options: Options, *, require_client: bool
-    ) -> tuple[grpc.aio.Server, int]:
-        server = grpc.aio.server(interceptors=[*self._interceptors, gatekeeper], options=options)
-        credentials = rotating_server_credentials(self.tls, [self._keys.root], require_client)
-        try:
-            return server, server.add_secure_port(address, credentials)
-        except RuntimeError:
-            raise ConfigInvalid(
-                f"The hub cannot listen on {address}.", remedy="Choose another address in the configuration."
-            ) from None
-
     def _announce(self) -> None:
         """Say the real ports where the configuration left them to the system."""
 
@@ -331,33 +294,3 @@ class Hub:
             ),
         )
         self.enrolment.announce(self.config)
-
-
-@dataclass(frozen=True)
-class _Listening:
-    """Sockets that the guard listens on, if there is one, and the address for gRPC."""
-
-    sockets: tuple[socket.socket, ...]
-    address: str
-
-    @property
-    def port(self) -> int:
-        number: int = self.sockets[0].getsockname()[1]
-        return number
-
-
-def _check_bindable(address: str) -> None:
-    """Raises ConfigInvalid in words, where gRPC would only say that it failed."""
-    host, _, port = address.rpartition(":")
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-    except OSError as error:
-        raise ConfigInvalid(
-            f"The hub cannot listen on {address}: {error.strerror}.",
-            remedy="End the program that listens there, or choose another address in the configuration.",
-        ) from None

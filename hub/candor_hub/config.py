@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Config:
     new_member_wait: timedelta = timedelta(hours=24)
     nodes: int = 1_000
     guard: bool = True
+    balancers: tuple[str, ...] = ()
     # Empty: nothing listens there.
     metrics_address: str = ""
     metrics_allow_remote: bool = False
@@ -158,6 +160,7 @@ def load_config(path: Path) -> Config:
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
         guard=settings.guard,
+        balancers=tuple(settings.balancers),
         metrics_address=metrics_address,
         metrics_allow_remote=settings.metrics_allow_remote,
         log_level=settings.log_level,
@@ -230,6 +233,14 @@ def _holds_password(url: str) -> bool:
     return ":" in people or any("password" in name for name, _ in parse_qsl(parts.query))
 
 
+def _check_ip(value: str) -> None:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise ConfigInvalid("this is no IP address.") from None
+
+
+_Address = Annotated[str, _checked(_check_ip)]
 _Listen = Annotated[str, Field(min_length=1), _checked(check_listen_address)]
 _OptionalListen = Annotated[str, _checked(check_listen_address)]
 _Public = Annotated[str, _checked(check_address)]
@@ -276,6 +287,7 @@ class _Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     traces_endpoint: _Traces = ""
     guard: bool = True
+    balancers: list[_Address] = Field(default_factory=list, max_length=100)
     quota: _Quota = _Quota()
 
     @classmethod
@@ -310,6 +322,7 @@ SETTINGS = {
     "log_level": "debug, info, warning or error; default: info",
     "traces_endpoint": "OTLP collector for traces, http(s)://host:port; needs the extra otel; default: none",
     "guard": "a process of its own takes connections and bounds floods; default: true",
+    "balancers": "addresses of TCP balancers, behind which many members are: no limits for one address there",
     "quota": "table of element limits per asker: total, weak, match, code in 30 days; day_share",
 }
 

@@ -20,8 +20,8 @@ from candor_proto.errors import Unreachable
 MAX_DOWNLOADS_OF_ONE_MEMBER = 6
 # Each part is in memory until it is taken; of members, not of calls.
 MAX_DOWNLOADS = 4_096
-PARTS_AT_ONCE = 8
-TURN_SECONDS = 0.25
+PARTS_AT_ONCE = 16
+TURN_SECONDS = 0.02
 PART_SECONDS = 30.0
 
 Write = Callable[[Any], Awaitable[None]]

@@ -34,6 +34,7 @@ from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.issued import Issued
 from candor_hub.lines import Line, Lines, at_line, present_line
+from candor_hub.pace import Pace
 from candor_hub.refusals import Refusals
 from candor_hub.turns import Turns
 from candor_hub.warden import check_member
@@ -50,6 +51,7 @@ log = structlog.get_logger(__name__)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
+LOOK_SECONDS = 0.005
 _HUB = "/candor.v1.HubService/"
 _ATTACH = _HUB + "Attach"
 ROLES: Mapping[str, frozenset[Role]] = {
@@ -96,11 +98,14 @@ Admit = Callable[[str, Context], Awaitable[NodeId | None]]
 
 
 class _Looks:
-    """Looks into the database for calls: one that comes while a look is under way shares the next one."""
+    """Looks into the database for calls: one that comes while a look is under way shares the next one, and one
+    look begins LOOK_SECONDS after the other.
+    """
 
     def __init__(self, directory: DirectoryKeeper, turns: Turns) -> None:
         self._directory = directory
         self._turns = turns
+        self._not_before = 0.0
         self._under_way: asyncio.Task[Snapshot] | None = None
         self._next: asyncio.Task[Snapshot] | None = None
 
@@ -114,6 +119,11 @@ class _Looks:
     async def _look(self, before: asyncio.Task[Snapshot] | None) -> Snapshot:
         if before is not None:
             await asyncio.wait({before})
+        loop = asyncio.get_running_loop()
+        pause = self._not_before - loop.time()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        self._not_before = loop.time() + LOOK_SECONDS
         self._under_way, self._next = self._next, None
         return await self._turns.run(self, self._directory.latest)
 
@@ -176,8 +186,10 @@ def _empty_frame() -> Any:
 class Gatekeeper(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server in turns, `admit`, strict reading, a deadline and the error table."""
 
-    def __init__(self, admit: Admit, lines: Lines, work: Work) -> None:
+    def __init__(self, admit: Admit, lines: Lines, work: Work, pace: Pace | None = None) -> None:
+        """`pace` is that of members' calls unless another is given."""
         self._admit = admit
+        self._pace = pace or work.pace
         self._lines = lines
         self._work = work
         self._refusals = Refusals()
@@ -232,11 +244,11 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
         async def admitted(request: Any, context: Context, line: Line) -> Any:
             seconds = MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)
-            async with (
-                asyncio.timeout(CALL_DEADLINE_SECONDS),
-                self._work.calls.place(line.node or line.address),
-            ):
-                node = await self._admit(method, context)
+            who = line.node or line.address
+            async with asyncio.timeout(CALL_DEADLINE_SECONDS):
+                await self._pace.wait(who)
+                async with self._work.calls.place(who):
+                    node = await self._admit(method, context)
             if node is not None:
                 line.admitted(node)
             checked = request

@@ -188,6 +188,10 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
         self._clock = clock
         self._work = work
 
+    def announce(self, config: Config) -> None:
+        """From now on newcomers are told the addresses of `config`."""
+        self._config = config
+
     async def Enrol(
         self, request: enrolment_pb2.EnrolRequest, context: Context
     ) -> enrolment_pb2.EnrolResponse:

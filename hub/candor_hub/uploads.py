@@ -27,7 +27,7 @@ from candor_wire.limits import CHUNK_BYTES
 from candor_wire.v1 import hub_pb2
 
 # Each may hold MAX_SEGMENT_OCTETS of disk.
-MAX_UPLOADS = 8
+MAX_UPLOADS = 32
 CHUNK_SECONDS = 15.0
 SLOWEST_OCTETS_PER_SECOND = 32 * 1024
 GRACE_SECONDS = 2.0

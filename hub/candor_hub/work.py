@@ -6,13 +6,21 @@ Lookups do not pass here: they have `intake` and `courier`, which take turns and
 from __future__ import annotations
 
 from candor_hub.downloads import Downloads
+from candor_hub.pace import Pace, Rate
 from candor_hub.turns import Turns
+
+# A node at work makes a few calls a minute beside its stream; one that catches up with the log, or fetches
+# everybody's segments, some thousand, as fast as it gets them.
+CALLS = Rate(a_second=2, at_once=10), Rate(a_second=200, at_once=20)
+NEWCOMERS = Rate(a_second=1, at_once=10), Rate(a_second=20, at_once=20)
 
 
 class Work:
     """One for each process; the event loop owns it."""
 
     def __init__(self) -> None:
+        self.pace = Pace(*CALLS)
+        self.pace_of_newcomers = Pace(*NEWCOMERS)
         # Calls that are being admitted: connections that nobody was admitted on share their address's turn.
         self.calls = Turns("calls", 32, 8)
         self.gate = Turns("gate", 2)

@@ -240,6 +240,7 @@ class Campaign:
         self.hub = hub
         self._honest = honest
         self._attackers = attackers
+        self._attacks = 0
         members = read_members(folder)[MEMBERS + 1 :]
         self._attacking = [
             {"number": number, "node": str(one.node), "signing_seed": one.signing_seed.hex()}
@@ -252,12 +253,13 @@ class Campaign:
 
     def attack(self, name: str, seconds: float) -> Found:
         counts = Counter[str]()
+        self._attacks += 1
 
         def work() -> None:
             share = -(-len(self._attacking) // len(self._attackers))
             for number, child in enumerate(self._attackers):
                 some = self._attacking[number * share : (number + 1) * share]
-                child.say(attack=name, seconds=seconds, attackers=some)
+                child.say(attack=name, number=self._attacks, seconds=seconds, attackers=some)
             for child in self._attackers:
                 counts.update(child.hear())
 
@@ -275,7 +277,14 @@ class Campaign:
             used = (self.hub.cpu_seconds - cpu) / (ended - began)
             if os.environ.get("THREADS"):
                 now = self.hub.threads
-                print(*[line for line in self.hub.log.read_text().splitlines() if "LOOK" in line][-60:], sep="\n")
+                print(
+                    *[
+                        line
+                        for line in self.hub.log.read_text().splitlines()
+                        if "GATE" in line or "LOOP" in line
+                    ][-30:],
+                    sep="\n",
+                )
                 print([round((now[each] - threads.get(each, 0.0)) / (ended - began), 2) for each in now])
             samples, recovery = self._taken(), 0.0
             # Until nothing that was due is late or fails for a second.
@@ -361,7 +370,7 @@ def run(folder: Path, names: Sequence[str], seconds: float, out: Path | None = N
                 if found.faults:
                     faults[name] = found.faults
                     print(
-                        f"      missed: {', '.join(found.faults)}; attackers counted {dict(found.counts)}",
+                        f"      missed: {', '.join(found.faults)}",
                         flush=True,
                     )
         if out is not None:
@@ -396,7 +405,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--only", nargs="+", choices=list(ATTACKS), metavar="NAME")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--nice", type=int, help="of hub and honest people; attackers are 10 above", default=0)
+    parser.add_argument(
+        "--nice", type=int, help="of hub and honest people; attackers are 10 above", default=0
+    )
     parser.add_argument("--out", type=Path, help="write all figures there, as JSON")
     arguments = parser.parse_args(words)
     if arguments.list:

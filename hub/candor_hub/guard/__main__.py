@@ -24,8 +24,8 @@ def main() -> None:
         DoorSpec(
             Board(one["board"]),
             tuple(_listening(descriptor) for descriptor in one["listening"]),
-            one["port"],
-            Limits(**one["limits"]),
+            tuple(one["ports"]),
+            Limits(**{**one["limits"], "balancers": frozenset(one["limits"]["balancers"])}),
             one["members"],
         )
         for one in told["doors"]

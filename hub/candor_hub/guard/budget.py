@@ -7,8 +7,8 @@ to nothing; floods owe all of it, and come to a halt: they are not read any more
 
 Rules of this file:
 - before a member's call was admitted on it, a connection may owe what a handshake and the first call take;
-- afterwards more, and on a stream of requests as much again as it has brought of messages, up to the largest
-  message: a window that grows with what comes through it;
+- afterwards it may owe as much more as it has brought of messages, up to a bound, which on a stream of
+  requests is the largest message: a window that grows with what comes through it;
 - debt goes away slowly by itself, so that nothing honest is stuck for ever; whoever stands still for
   STALLED_SECONDS with more to say, is cut.
 """
@@ -20,12 +20,16 @@ from dataclasses import dataclass, field
 from candor_hub.guard.board import Shown
 
 # TLS with a chain of two certificates and a post-quantum key share, HTTP/2's preface, headers, a hello.
-FIRST_OCTETS = 12 * 1024
-MEMBER_OCTETS = 64 * 1024
+FIRST_OCTETS = 8 * 1024
+MEMBER_OCTETS = 16 * 1024
+CALLS_OCTETS = 64 * 1024
 STREAM_OCTETS = (1 << 20) + (64 << 10)
-# Octets a second that are forgiven; on a stream of requests a message of 1 MiB comes in half a minute at worst.
+# Octets a second that are forgiven: before and after a call was admitted; on a stream of requests a message of 1 MiB comes in half a minute at worst.
+FIRST_RATE = 2 * 1024
 MEMBER_RATE = 2 * 1024
 STREAM_RATE = 32 * 1024
+# Who leaves owing so much was up to no good, or in the middle of a large message.
+BAD_DEBT = 8 * 1024
 # Less is not worth a turn.
 LEAST_OCTETS = 256
 MOST_OCTETS = 64 * 1024
@@ -58,12 +62,10 @@ class Budget:
 
     def allowed(self, shown: Shown, now: float) -> int:
         """How many octets may be read now; fewer than LEAST_OCTETS count as none."""
-        rate = 0
-        window = FIRST_OCTETS
+        window, rate = FIRST_OCTETS, FIRST_RATE
         if shown.member:
-            window, rate = MEMBER_OCTETS, MEMBER_RATE
-            if shown.streaming:
-                window, rate = min(STREAM_OCTETS, window + shown.octets), STREAM_RATE
+            most, rate = (STREAM_OCTETS, STREAM_RATE) if shown.streaming else (CALLS_OCTETS, MEMBER_RATE)
+            window = min(most, MEMBER_OCTETS + shown.octets)
         paid = max(0, shown.paid - self._paid)
         self.debt = max(0.0, self.debt - paid - rate * (now - self._at))
         self._paid, self._at = shown.paid, now

@@ -26,10 +26,10 @@ BACKLOG = 1_024
 
 @dataclass(frozen=True)
 class Door:
-    """Where the world connects, and the port of gRPC on loopback that it leads to."""
+    """Where the world connects, and the ports of gRPC on loopback that it leads to."""
 
     listening: tuple[socket.socket, ...]
-    port: int
+    ports: tuple[int, ...]
     board: Board
     limits: Limits
     members: bool = True
@@ -81,8 +81,8 @@ class Keeper:
                 {
                     "board": door.board.descriptor,
                     "listening": [each.fileno() for each in door.listening],
-                    "port": door.port,
-                    "limits": asdict(door.limits),
+                    "ports": door.ports,
+                    "limits": {**asdict(door.limits), "balancers": sorted(door.limits.balancers)},
                     "members": door.members,
                 }
                 for door in self._doors

@@ -16,9 +16,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from candor_hub.guard.board import Board
-from candor_hub.guard.budget import Budget
+from candor_hub.guard.budget import BAD_DEBT, Budget
 from candor_hub.guard.turns import Limits, Turns
 
 TICK_SECONDS = 0.02
@@ -27,17 +28,17 @@ WAIT_SECONDS = 10.0
 ACCEPTED_AT_ONCE = 64
 PIECE_OCTETS = 64 * 1024
 # A node has one; of a bad line dead ones are noticed after 25 seconds, and it dials again meanwhile.
-CONNECTIONS_PER_MEMBER = 3
+CONNECTIONS_PER_MEMBER = 2
 _IN, _OUT, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP | select.EPOLLERR
 
 
 @dataclass(frozen=True)
 class DoorSpec:
-    """Sockets that listen, the port of gRPC behind them with its page, and what holds there."""
+    """Sockets that listen, the ports of gRPC behind them with their page, and what holds there."""
 
     board: Board
     listening: tuple[socket.socket, ...]
-    port: int
+    ports: tuple[int, ...]
     limits: Limits
     members: bool
 
@@ -74,6 +75,7 @@ class Door:
     def __init__(self, spec: DoorSpec) -> None:
         self.spec = spec
         self.turns: Turns[Link] = Turns(spec.limits)
+        self.ports = cycle(spec.ports)
         self.new: set[Link] = set()
         # Of each member, oldest first.
         self.members: dict[int, list[Link]] = {}
@@ -157,7 +159,7 @@ class Relay:
                 hub.bind(("127.0.0.1", 0))
                 link.port = hub.getsockname()[1]
                 door.spec.board.take(link.port, link.address)
-                status = hub.connect_ex(("127.0.0.1", door.spec.port))
+                status = hub.connect_ex(("127.0.0.1", next(door.ports)))
             except OSError as error:
                 status = error.errno or errno.EIO
             if status not in (0, errno.EINPROGRESS):
@@ -332,14 +334,14 @@ class Relay:
 
     def _cut(self, link: Link, reason: str) -> None:
         self._counts[reason] += 1
-        self._end(link)
+        self._end(link, bad=True)
 
-    def _end(self, link: Link) -> None:
+    def _end(self, link: Link, *, bad: bool = False) -> None:
         """Close both ends of one that was opened."""
         if link.over:
             return
-        door = link.door
-        door.turns.left(link.address, new=link in door.new)
+        door, owing = link.door, link.budget is not None and link.budget.debt > BAD_DEBT
+        door.turns.left(link.address, time.monotonic(), new=link in door.new, bad=bad or owing)
         door.new.discard(link)
         self._stalled.discard(link)
         if link.member:

@@ -4,9 +4,10 @@ A connection that was accepted waits here until it is passed on to gRPC, where i
 It counts as new until a member's call was admitted on it.
 
 Rules of this file:
-- addresses take turns, each its oldest first; of one address so many may be new at a time;
+- addresses take turns, each its oldest first; of one address so many may be new at a time, unless it is one
+  behind which many are (a TCP balancer);
 - where all places are taken, a newcomer gets that of the address which has most of them waiting;
-- so many are opened a second, in all.
+- so many are opened a second, in all; after one that came to a bad end its address waits, longer each time.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ class Limits:
     """Of one door."""
 
     places: int
-    new_of_one_address: int = 8
+    new_of_one_address: int = 2
     new: int = 512
+    balancers: frozenset[str] = frozenset()
     opened_a_second: float = 200.0
     # What an idle second saves up.
     burst: float = 50.0
+    # After the first bad end of an address, doubled with each further one; forgotten as long after it.
+    pause_seconds: float = 0.5
+    longest_pause_seconds: float = 15.0
 
 
 @dataclass
@@ -42,6 +47,8 @@ class Turns(Generic[T]):
     _open: int = 0
     _tokens: float = 0.0
     _at: float | None = None
+    # By address: until when nothing of it is opened, and how long that is.
+    _paused: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def held(self) -> int:
@@ -80,7 +87,7 @@ class Turns(Generic[T]):
             if self._new_count >= limits.new:
                 break
             address, queue = self._waiting.popitem(last=False)
-            if self._new[address] >= limits.new_of_one_address:
+            if self._must_wait(address, now):
                 self._waiting[address] = queue
                 passed += 1
                 continue
@@ -103,11 +110,27 @@ class Turns(Generic[T]):
         if self._new[address] <= 0:
             del self._new[address]
 
-    def left(self, address: str, *, new: bool) -> None:
+    def left(self, address: str, now: float, *, new: bool, bad: bool = False) -> None:
         """An open one has ended."""
         self._open -= 1
         if new:
             self.known(address)
+        if bad:
+            until, seconds = self._paused.get(address, (0.0, 0.0))
+            longer = 2 * seconds if now < until + seconds else 0.0
+            seconds = min(self.limits.longest_pause_seconds, max(self.limits.pause_seconds, longer))
+            self._paused[address] = max(until, now + seconds), seconds
+
+    def _must_wait(self, address: str, now: float) -> bool:
+        if address in self.limits.balancers:
+            return False
+        return self._new[address] >= self.limits.new_of_one_address or self._is_paused(address, now)
+
+    def _is_paused(self, address: str, now: float) -> bool:
+        until, seconds = self._paused.get(address, (0.0, 0.0))
+        if now >= until + seconds:
+            self._paused.pop(address, None)
+        return now < until
 
     def forget(self, address: str, connection: T) -> bool:
         """One that waits has gone; whether it was waiting."""

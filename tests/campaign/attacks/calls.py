@@ -1,6 +1,6 @@
 """Attacks of the application: whole calls and streams of a member that means ill, and of strangers who enrol.
 
-Sixteen calls at a time on a connection, as many as the hub allows, a new one for each that ends.
+Four calls at a time on each of two connections, as many as the hub allows, a new one for each that ends.
 """
 
 from __future__ import annotations
@@ -28,17 +28,20 @@ LOG = "/candor.v1.HubService/GetLog"
 STATEMENT = "/candor.v1.HubService/PutStatement"
 RENEW = "/candor.v1.HubService/RenewCertificate"
 HEAD = "/candor.v1.HubService/PutHead"
-AT_ONCE = 16
-CONNECTIONS = 4
+AT_ONCE = 4
+CONNECTIONS = 2
 
 Call = tuple[str, bytes]
 
 
 def _flood(post: Post, place: Place, calls: Iterator[Call], connections: int = CONNECTIONS) -> None:
-    """Keep sixteen calls going on each connection."""
+    """Keep calls going on each connection."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(Wire(post, place)) for _ in range(connections)]
+        wires: list[Wire] = []
         while True:
+            # One after the other: a hub may want to hear a call on each before it takes the next.
+            if len(wires) < connections:
+                wires.append(stack.enter_context(Wire(post, place)))
             for wire in wires:
                 free = AT_ONCE - len(wire.windows)
                 if free:
@@ -158,8 +161,10 @@ def spend_quota(post: Post, place: Place) -> None:
 def unfinished_uploads(post: Post, place: Place) -> None:
     """Uploads that bring one small chunk a second, and never end."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(Wire(post, place)) for _ in range(CONNECTIONS)]
+        wires: list[Wire] = []
         while True:
+            if len(wires) < CONNECTIONS:
+                wires.append(stack.enter_context(Wire(post, place)))
             for wire in wires:
                 while len(wire.windows) < AT_ONCE:
                     begun = hub_pb2.PutSegmentRequest(address=secrets.token_bytes(32)).SerializeToString()
@@ -225,9 +230,11 @@ def _hello() -> bytes:
 def attach_again(post: Post, place: Place) -> None:
     """Streams that are opened, greeted, and replaced by the next one."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(Wire(post, place)) for _ in range(CONNECTIONS)]
+        wires: list[Wire] = []
         hello = message(_hello())
         while True:
+            if len(wires) < CONNECTIONS:
+                wires.append(stack.enter_context(Wire(post, place)))
             for wire in wires:
                 while len(wire.windows) < AT_ONCE:
                     wire.say(wire.open_call(ATTACH) + frame(DATA, 0, wire.stream, hello))

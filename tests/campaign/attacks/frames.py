@@ -110,8 +110,10 @@ def trailing_reset(post: Post, place: Place) -> None:
 def many_streams(post: Post, place: Place) -> None:
     """Calls that are opened and left open, a thousand on each of eight connections."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(Wire(post, place)) for _ in range(8)]
-        for wire in wires:
+        wires = []
+        for _ in range(8):
+            wire = stack.enter_context(Wire(post, place))
+            wires.append(wire)
             for _ in range(10):
                 wire.say(b"".join(wire.open_call(_path(place)) for _ in range(AT_ONCE)))
                 wire.hear()
@@ -303,8 +305,10 @@ def reads_slowly(post: Post, place: Place) -> None:
 def writes_slowly(post: Post, place: Place) -> None:
     """Requests of one octet a second, sixteen on each of four connections."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(Wire(post, place)) for _ in range(4)]
-        for wire in wires:
+        wires = []
+        for _ in range(4):
+            wire = stack.enter_context(Wire(post, place))
+            wires.append(wire)
             wire.say(b"".join(wire.open_call(SUBMIT if place.members else ENROL) for _ in range(16)))
             post.counts["calls"] += 16
         octets = message(bytes(1_000))
@@ -336,9 +340,11 @@ def oversized_messages(post: Post, place: Place) -> None:
 def unfinished_messages(post: Post, place: Place) -> None:
     """As many octets as the windows take, of messages that never end, on sixteen calls of four connections."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(Wire(post, place)) for _ in range(4)]
+        wires = []
         begun = b"\0" + struct.pack(">I", (1 << 20) - 8)
-        for wire in wires:
+        for _ in range(4):
+            wire = stack.enter_context(Wire(post, place))
+            wires.append(wire)
             wire.say(b"".join(wire.open_call(PUT_SEGMENT if place.members else ENROL) for _ in range(16)))
             for stream in tuple(wire.windows):
                 wire.say(frame(DATA, 0, stream, begun))

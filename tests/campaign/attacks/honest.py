@@ -64,7 +64,14 @@ class Measured:
                 await work()
         except grpc.aio.AioRpcError as failed:
             error = f"{failed.code().name}: {failed.details()}"
-        except (TimeoutError, OSError, EOFError, RuntimeError, ValueError, asyncio.InvalidStateError) as failed:
+        except (
+            TimeoutError,
+            OSError,
+            EOFError,
+            RuntimeError,
+            ValueError,
+            asyncio.InvalidStateError,
+        ) as failed:
             error = f"{type(failed).__name__}: {failed}"
         self.samples.append(Sample(kind, due, time.monotonic() - due, error[:300]))
 
@@ -218,7 +225,9 @@ class Day:
         await whole.wait()
 
     async def _quota(self, number: int) -> None:
-        await self._members[number % MEMBERS].stub.GetQuota(hub_pb2.GetQuotaRequest())
+        await self._members[number % MEMBERS].stub.GetQuota(
+            hub_pb2.GetQuotaRequest(), timeout=DEADLINE_SECONDS
+        )
 
     async def _get_log(self, number: int) -> None:
         stub = self._members[number % MEMBERS].stub

@@ -37,7 +37,7 @@ def attack(scene: Scene, words: dict[str, Any]) -> Counter[str]:
     place: Place = getattr(scene, found.port)
     over_at = time.monotonic() + words["seconds"]
     posts = [
-        Post(scene, one["number"], one["node"], bytes.fromhex(one["signing_seed"]), over_at)
+        Post(scene, one["number"], words["number"], one["node"], bytes.fromhex(one["signing_seed"]), over_at)
         for one in words["attackers"]
     ]
     failed: list[str] = []

@@ -60,10 +60,11 @@ class Scene:
 
 @dataclass
 class Post:
-    """One attacker: its number from 0, the address it comes from, until when it attacks, what it counts."""
+    """One attacker: its number from 0, that of the attack, until when it attacks, what it counts."""
 
     scene: Scene
     number: int
+    attack: int
     node: str
     signing_seed: bytes = field(repr=False)
     over_at: float
@@ -71,8 +72,8 @@ class Post:
 
     @property
     def source(self) -> str:
-        """An address of its own on the loopback interface."""
-        return f"127.0.1.{self.number + 1}"
+        """An address of its own on the loopback interface, in each attack another."""
+        return f"127.0.{self.attack + 1}.{self.number + 1}"
 
     @property
     def over(self) -> bool:
