@@ -64,15 +64,17 @@ def enrolment_options() -> Options:
 def server_options(nodes: int) -> Options:
     """Settings of a hub for at most `nodes` members."""
     return [
-        # A node has its stream and three more; what it wants besides waits at its end. All calls of a method are
-        # taken up in the order they came, whoever made them: what one member may have open delays all others.
+        # A node has its stream and three more; what it wants besides waits at its end. All calls of a
+        # method are taken up in the order they came, whoever made them: what one member may have open
+        # delays all others.
         ("grpc.max_concurrent_streams", 4),
         ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
         ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),
         ("grpc.max_metadata_size", 8_192),  # above it gRPC refuses at random,
         ("grpc.absolute_max_metadata_size", 16_384),  # above this always
         ("grpc.server_handshake_timeout_ms", 5_000),  # default 120 s: half-open handshakes pile up
-        # A node re-dials before its old stream is gone; the rest is for who turns out to be none (doorkeeper).
+        # A node re-dials before its old stream is gone; the rest is for who turns out to be none
+        # (doorkeeper).
         (CONNECTIONS, 2 * nodes + 512),
         ("grpc.max_connection_idle_ms", 3_600_000),  # CJIS SC-10: at most 1 h
         ("grpc.max_connection_age_ms", 12 * 3_600_000),  # a new handshake after each certificate renewal

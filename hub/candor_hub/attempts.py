@@ -7,7 +7,6 @@ were given are not counted here: no number of guesses keeps an agency from joini
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -21,15 +20,6 @@ MAX_NETWORKS = 4_096
 # Each wrong token holds one of its connection's two streams for so long.
 PAUSE_SECONDS = 1.0
 _MINUTE = timedelta(minutes=1)
-
-
-def network_of(address: str) -> str:
-    """An IPv4 address itself; of an IPv6 address the /64 that one household has."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
 
 
 class Attempts:

@@ -1,8 +1,8 @@
 """Responses of many parts: directories, segments, files of the log.
 
 Rules of this file:
-- parts are written in turns, a few at a time: a thousand members that fetch a new directory at once do not keep
-  anybody's lookup waiting for a thousand parts;
+- parts are written in turns, a few at a time: a thousand members that fetch a new directory at once do not
+  keep anybody's lookup waiting for a thousand parts;
 - who does not read holds no turn: a part that is not taken at once is waited for aside, PART_SECONDS at most;
 - a member may have so many going; further ones wait for their turn.
 """

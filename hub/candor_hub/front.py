@@ -2,9 +2,9 @@
 
 Rules of this file:
 - the ports are taken when they are opened, and answer when everything is started;
-- behind the guard one port has several servers of gRPC. Each takes its calls up one after the other, and a busy
-  event loop needs several turns for each: with one alone, whoever calls much would keep others from being heard
-  at all, before anything here could say whose turn it is.
+- behind the guard one port has several servers of gRPC. Each takes its calls up one after the other, and a
+  busy event loop needs several turns for each: with one alone, whoever calls much would keep others from
+  being heard at all, before anything here could say whose turn it is.
 """
 
 from __future__ import annotations

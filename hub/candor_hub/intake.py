@@ -29,12 +29,13 @@ from candor_wire.codec import Envelope, MessageKind
 
 log = structlog.get_logger(__name__)
 
-# A batch is as long as others wait for the next one. What is in it is weighed: an answer is 1, a lookup, which is
-# verified, charged and delivered to each of its targets, as much as so many, and more by its octets.
+# A batch is as long as others wait for the next one. What is in it is weighed: an answer is 1, a lookup,
+# which is verified, charged and delivered to each of its targets, as much as so many, and more by its
+# octets.
 MAX_BATCH = 256
 MAX_BATCH_OCTETS = 4 << 20
-LOOKUP_WEIGHT = 4
-LOOKUP_OCTETS, OTHER_OCTETS = 256, 4_096
+LOOKUP_WEIGHT = 8
+LOOKUP_OCTETS, OTHER_OCTETS = 256, 16_384
 # More than a stream may have unanswered (`limits.MAX_UNANSWERED_SUBMISSIONS`): calls beside it have room.
 MAX_WAITING_FROM_ONE_CALLER = 192
 MAX_WAITING_OCTETS_FROM_ONE_CALLER = 8 << 20

@@ -1,7 +1,7 @@
 """What each connection has to show, and where it comes from: gRPC knows neither when the guard is in between.
 
-The event loop owns everything here. What a connection has to show is put on the guard's page at once; without a
-guard (whoever calls the hub in another way) it is counted all the same, and nobody looks.
+The event loop owns everything here. What a connection has to show is put on the guard's page at once;
+without a guard (whoever calls the hub in another way) it is counted all the same, and nobody looks.
 """
 
 from __future__ import annotations

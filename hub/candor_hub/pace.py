@@ -1,13 +1,14 @@
 """How many calls a second each caller gets: a share of its own, and turns at what is left over.
 
 A caller within its own share never waits. What it wants beyond is taken up at a rate that all share, callers
-taking turns: much while the process has time, little while it is busy, for a busy event loop delays every call,
-whoever makes it. Waiting costs the hub nothing, and whoever waits has his calls open, of which the connection
-bounds the number.
+taking turns: much while the process has time, little while it is busy, for a busy event loop delays every
+call, whoever makes it. Waiting costs the hub nothing, and whoever waits has his calls open, of which the
+connection bounds the number.
 
 Rules of this file:
-- buckets are arithmetic over a monotonic clock (`Bucket`, pure); this process's own, so that with n replicas a
-  caller may have n times as much. Elements are counted in the database (§11.3), over all of them;
+- buckets are arithmetic over a monotonic clock (`Bucket`, pure); this process's own, so that with n
+  replicas a caller may have n times as much. Elements are counted in the database (§11.3), over all of
+  them;
 - the event loop owns the queue.
 """
 

@@ -1,8 +1,8 @@
 """In front of every handler: who is calling, may it call this, and what its errors look like outside.
 
 Order (RELIABILITY.md §2): turn, authenticate, revocation, authorise, standing, issued here, unknown
-fields, then the handler. The directory, and with it the deny list, is looked up after every call's beginning: a revocation
-holds from the next call on. Calls that begin together share a look.
+fields, then the handler. The directory, and with it the deny list, is looked up after every call's
+beginning: a revocation holds from the next call on. Calls that begin together share a look.
 
 Rules of this file:
 - nothing in a request is believed about identity; handlers take the caller from `caller()`;
@@ -98,8 +98,8 @@ Admit = Callable[[str, Context], Awaitable[NodeId | None]]
 
 
 class _Looks:
-    """Looks into the database for calls: one that comes while a look is under way shares the next one, and one
-    look begins LOOK_SECONDS after the other.
+    """Looks into the database for calls: one that comes while a look is under way shares the next one, and
+    one look begins LOOK_SECONDS after the other.
     """
 
     def __init__(self, directory: DirectoryKeeper, turns: Turns) -> None:
@@ -147,7 +147,10 @@ class NodeGate:
         self._clock = clock
 
     async def admit(self, method: str, context: Context) -> NodeId:
-        """Who calls, as `caller()` says from now on; raises what `identity_from_auth_context` does, NotAMember or MemberSuspended."""
+        """Who calls, as `caller()` says from now on.
+
+        Raises what `identity_from_auth_context` does, NotAMember or MemberSuspended.
+        """
         now = self._clock.now()
         snapshot = await self._looks.fresh()
         identity = identity_from_auth_context(
@@ -246,7 +249,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             seconds = MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)
             who = line.node or line.address
             async with asyncio.timeout(CALL_DEADLINE_SECONDS):
-                await self._pace.wait(who)
+                await (self._work.pace_of_streams if method == _ATTACH else self._pace).wait(who)
                 async with self._work.calls.place(who):
                     node = await self._admit(method, context)
             if node is not None:

@@ -1,6 +1,7 @@
 """Refusals in the process's log: each kind of them so often a minute, the rest as a number.
 
-Whoever may call may be refused as often as he likes; a line for each would fill the disk, and with it the hub.
+Whoever may call may be refused as often as he likes; a line for each would fill the disk, and with it the
+hub.
 """
 
 from __future__ import annotations

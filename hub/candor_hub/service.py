@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 from candor_hub.attach import Attachments
-from candor_hub.attempts import Attempts, network_of
+from candor_hub.attempts import Attempts
 from candor_hub.clock import Clock
 from candor_hub.config import Config
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import Enrolment, EnrolmentRequest
+from candor_hub.guard.turns import network_of
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.lines import present_line

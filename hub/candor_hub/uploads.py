@@ -69,7 +69,7 @@ class Uploads:
 
     def _file(self) -> BinaryIO:
         try:
-            return tempfile.TemporaryFile(dir=self._folder)  # type: ignore[return-value]  # it has no name
+            return tempfile.TemporaryFile(dir=self._folder)
         except OSError as error:
             raise _unusable(error) from None
 

@@ -1,4 +1,5 @@
-"""The kinds of work of a hub, each with a queue and threads of its own (`turns`), so that none starves another.
+"""The kinds of work of a hub, each with a queue and threads of its own (`turns`), so that none starves
+another.
 
 Lookups do not pass here: they have `intake` and `courier`, which take turns and have threads themselves.
 """
@@ -11,7 +12,9 @@ from candor_hub.turns import Turns
 
 # A node at work makes a few calls a minute beside its stream; one that catches up with the log, or fetches
 # everybody's segments, some thousand, as fast as it gets them.
-CALLS = Rate(a_second=2, at_once=10), Rate(a_second=200, at_once=20)
+CALLS = Rate(a_second=2, at_once=5), Rate(a_second=200, at_once=10)
+# A stream is held for hours; after a bad line it is opened again once in a while.
+STREAMS = Rate(a_second=0.2, at_once=3), Rate(a_second=50, at_once=10)
 NEWCOMERS = Rate(a_second=1, at_once=10), Rate(a_second=20, at_once=20)
 
 
@@ -20,6 +23,7 @@ class Work:
 
     def __init__(self) -> None:
         self.pace = Pace(*CALLS)
+        self.pace_of_streams = Pace(*STREAMS)
         self.pace_of_newcomers = Pace(*NEWCOMERS)
         # Calls that are being admitted: connections that nobody was admitted on share their address's turn.
         self.calls = Turns("calls", 32, 8)

@@ -401,10 +401,10 @@ def _read_receipt(message: hub_pb2.Receipt) -> Receipt:
             raise MalformedMessage("A receipt without an outcome.")
 
 
-def chunks(octets: bytes) -> Iterator[bytes]:
-    """`octets` in pieces of at most CHUNK_BYTES."""
-    for at in range(0, len(octets), limits.CHUNK_BYTES):
-        yield octets[at : at + limits.CHUNK_BYTES]
+def chunks(octets: bytes, size: int = limits.CHUNK_BYTES) -> Iterator[bytes]:
+    """`octets` in pieces of at most `size`."""
+    for at in range(0, len(octets), size):
+        yield octets[at : at + size]
 
 
 class Assembler:

@@ -1,9 +1,10 @@
 """Twenty attackers at once, one attack after the other, against a hub that members use meanwhile.
 
 A real hub process with its three ports on loopback; attackers in processes of their own, each with a member's
-certificate where the attack needs one; honest members and readers in another (`attacks/honest.py`). Before the
-attacks the same is measured with nobody else there, and with processes that burn as much processor time as the
-attackers could: the hub shares its cores with whoever attacks it, and what that costs is no fault of the hub.
+certificate where the attack needs one; honest members and readers in another (`attacks/honest.py`). Before
+the attacks the same is measured with nobody else there, and with processes that burn as much processor time
+as the attackers could: the hub shares its cores with whoever attacks it, and what that costs is no fault of
+the hub.
 
 Targets: 0 honest errors, honest p99 <= 100 ms, memory + <= 200 MB, all well again <= 5 s after an attack.
 
@@ -76,8 +77,8 @@ def prepare(folder: Path) -> None:
     for one in read_members(folder):
         (folder / "pem" / f"{one.node}.pem").write_bytes(one.key + one.chain)
     # An invitation names addresses; this one is used by who knows the real ones.
-    anywhere = {"public_address": "127.0.0.1:1", "public_enrolment_address": "127.0.0.1:1"}
-    config, now = replace(load_config(config_file), **anywhere), datetime.now(UTC)
+    anywhere, now = "127.0.0.1:1", datetime.now(UTC)
+    config = replace(load_config(config_file), public_address=anywhere, public_enrolment_address=anywhere)
     store = open_store(config)
     keys, directory = open_directory(config, store, now)
     member = Member(NodeId("newcomer"), Ori("CA0888880"), ShiftedClock())
@@ -384,8 +385,10 @@ def run(folder: Path, names: Sequence[str], seconds: float, out: Path | None = N
 
 
 def _json(found: Found) -> dict[str, Any]:
+    first = min((one[1] for one in found.samples), default=0.0)
     return {
         "attack": found.attack,
+        "late_seconds": sorted(round(one[1] - first, 1) for one in found.samples if not _well(one)),
         "errors": len(found.errors),
         "p99_ms": {
             kind: round(p99(found.took([kind])) * 1000, 1) for kind in (*STEADY, *TRANSFERS, *CONNECTING)

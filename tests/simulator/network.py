@@ -18,7 +18,6 @@ from google.protobuf.message import DecodeError
 
 from candor_certs.store import read_identity
 from candor_hub.app import Hub
-from candor_hub.peer import Gatekeeper
 from candor_node.config import NodeConfig
 from candor_proto.errors import CandorError, DenyListStale, LimitExceeded, Unreachable
 from candor_wire.codec import MessageKind

@@ -1,7 +1,7 @@
 """A page of memory that guard and hub share: one slot for each connection, by its port on the guard's side.
 
-The guard connects to gRPC from a port of its own for each connection it passes on: that port is in gRPC's name
-of the peer, so it is the slot's number. Each field has one writer, and is read whole or a moment old.
+The guard connects to gRPC from a port of its own for each connection it passes on: that port is in gRPC's
+name of the peer, so it is the slot's number. Each field has one writer, and is read whole or a moment old.
 
     octets  0-8    octets of messages that were read                 hub
             8-16   what pays for octets that came (budget)           hub

@@ -1,9 +1,9 @@
 """How many octets a connection may bring now.
 
-What a connection owes are octets that came and are in no message: handshake, headers, frames of all kinds, and
-what is on its way of a message that is not whole. Messages pay for themselves and for their headers, calls
-that end pay for theirs, and so does what the hub has written, for window updates. Honest connections owe next
-to nothing; floods owe all of it, and come to a halt: they are not read any more.
+What a connection owes are octets that came and are in no message: handshake, headers, frames of all kinds,
+and what is on its way of a message that is not whole. Messages pay for themselves and for their headers,
+calls that end pay for theirs, and so does what the hub has written, for window updates. Honest connections
+owe next to nothing; floods owe all of it, and come to a halt: they are not read any more.
 
 Rules of this file:
 - before a member's call was admitted on it, a connection may owe what a handshake and the first call take;
@@ -23,11 +23,13 @@ from candor_hub.guard.board import Shown
 FIRST_OCTETS = 8 * 1024
 MEMBER_OCTETS = 16 * 1024
 CALLS_OCTETS = 64 * 1024
+FIRST_STREAM_OCTETS = 128 * 1024
 STREAM_OCTETS = (1 << 20) + (64 << 10)
-# Octets a second that are forgiven: before and after a call was admitted; on a stream of requests a message of 1 MiB comes in half a minute at worst.
+# Octets a second that are forgiven: before and after a call was admitted; on a stream of requests a message
+# of 1 MiB comes in half a minute at worst.
 FIRST_RATE = 2 * 1024
 MEMBER_RATE = 2 * 1024
-STREAM_RATE = 32 * 1024
+STREAM_RATE = 64 * 1024
 # Who leaves owing so much was up to no good, or in the middle of a large message.
 BAD_DEBT = 8 * 1024
 # Less is not worth a turn.
@@ -37,8 +39,8 @@ MOST_OCTETS = 64 * 1024
 FIRST_CALL_SECONDS = 10.0
 STALLED_SECONDS = 30.0
 
-# What pays, besides a message's own octets: a record and frame of it, a call's headers, and a share of what was
-# written for the window updates that answer it.
+# What pays, besides a message's own octets: a record and frame of it, a call's headers, and a share of what
+# was written for the window updates that answer it.
 SHARE_OF_MESSAGES = 16
 OCTETS_PER_MESSAGE = 128
 OCTETS_PER_CALL = 2 * 1024
@@ -64,8 +66,10 @@ class Budget:
         """How many octets may be read now; fewer than LEAST_OCTETS count as none."""
         window, rate = FIRST_OCTETS, FIRST_RATE
         if shown.member:
-            most, rate = (STREAM_OCTETS, STREAM_RATE) if shown.streaming else (CALLS_OCTETS, MEMBER_RATE)
-            window = min(most, MEMBER_OCTETS + shown.octets)
+            if shown.streaming:
+                window, rate = min(STREAM_OCTETS, FIRST_STREAM_OCTETS + shown.octets), STREAM_RATE
+            else:
+                window, rate = min(CALLS_OCTETS, MEMBER_OCTETS + shown.octets), MEMBER_RATE
         paid = max(0, shown.paid - self._paid)
         self.debt = max(0.0, self.debt - paid - rate * (now - self._at))
         self._paid, self._at = shown.paid, now

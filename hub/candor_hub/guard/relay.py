@@ -20,7 +20,7 @@ from itertools import cycle
 
 from candor_hub.guard.board import Board
 from candor_hub.guard.budget import BAD_DEBT, Budget
-from candor_hub.guard.turns import Limits, Turns
+from candor_hub.guard.turns import Limits, Turns, network_of
 
 TICK_SECONDS = 0.02
 IDLE_SECONDS = 1.0
@@ -29,7 +29,9 @@ ACCEPTED_AT_ONCE = 64
 PIECE_OCTETS = 64 * 1024
 # A node has one; of a bad line dead ones are noticed after 25 seconds, and it dials again meanwhile.
 CONNECTIONS_PER_MEMBER = 2
-_IN, _OUT, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP | select.EPOLLERR
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_LEFT = select.EPOLLRDHUP
+_GONE = select.EPOLLHUP | select.EPOLLERR | _LEFT
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Link:
 
     door: Door
     address: str
+    network: str
     client: End
     began: float
     hub: End | None = None
@@ -67,6 +70,10 @@ class Link:
     member: int = 0
     connected: bool = False
     over: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        return self.over
 
 
 class Door:
@@ -131,12 +138,12 @@ class Relay:
                 break
             accepted.setblocking(False)
             address = place[0].removeprefix("::ffff:")
-            link = Link(door, address, End(accepted), now)
-            gone = door.turns.come(address, link, now)
+            link = Link(door, address, network_of(address), End(accepted), now)
+            gone = door.turns.come(link.network, link, now)
             if gone is not link:
                 # Whoever leaves while it waits is noticed.
                 self._ends[accepted.fileno()] = link, link.client
-                self._ask(link.client, 0)
+                self._ask(link.client, _LEFT)
             if gone is not None:
                 self._counts["no_place"] += 1
                 self._drop(gone)
@@ -171,11 +178,11 @@ class Relay:
             self._ask(link.hub, _OUT)
 
     def _event(self, link: Link, end: End, event: int) -> None:
-        if link.over:
+        if link.has_ended:
             return
         if link.hub is None:
             # Only a hang-up is heard of one that waits.
-            if event & _GONE and link.door.turns.forget(link.address, link):
+            if event & _GONE and link.door.turns.forget(link.network, link):
                 self._drop(link)
             return
         if end is link.hub and not link.connected:
@@ -189,7 +196,7 @@ class Relay:
             return
         if event & _OUT and end.waiting:
             self._flush(link, end)
-        if link.over:
+        if link.has_ended:
             return
         if event & _IN and end.asked & _IN:
             if end is link.client:
@@ -325,7 +332,7 @@ class Relay:
                 self._cut(link, reason)
             return
         door.new.discard(link)
-        door.turns.known(link.address)
+        door.turns.known(link.network)
         link.member = shown.member
         links = door.members.setdefault(link.member, [])
         links.append(link)
@@ -341,7 +348,7 @@ class Relay:
         if link.over:
             return
         door, owing = link.door, link.budget is not None and link.budget.debt > BAD_DEBT
-        door.turns.left(link.address, time.monotonic(), new=link in door.new, bad=bad or owing)
+        door.turns.left(link.network, time.monotonic(), new=link in door.new, bad=bad or owing)
         door.new.discard(link)
         self._stalled.discard(link)
         if link.member:

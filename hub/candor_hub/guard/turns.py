@@ -12,11 +12,23 @@ Rules of this file:
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+# Networks whose bad ends are remembered.
+MAX_PAUSED = 4_096
+
+
+def network_of(address: str) -> str:
+    """An IPv4 address itself; of an IPv6 address the /64 that one household has."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,10 @@ class Turns(Generic[T]):
             until, seconds = self._paused.get(address, (0.0, 0.0))
             longer = 2 * seconds if now < until + seconds else 0.0
             seconds = min(self.limits.longest_pause_seconds, max(self.limits.pause_seconds, longer))
+            self._paused.pop(address, None)
             self._paused[address] = max(until, now + seconds), seconds
+            if len(self._paused) > MAX_PAUSED:
+                del self._paused[next(iter(self._paused))]
 
     def _must_wait(self, address: str, now: float) -> bool:
         if address in self.limits.balancers:

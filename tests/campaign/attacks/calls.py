@@ -278,7 +278,7 @@ def acknowledgements(post: Post, place: Place) -> None:
 
 @_again
 def submissions(post: Post, place: Place) -> None:
-    """Lookups on the stream whose signatures do not verify, sixteen to a frame, without waiting for receipts."""
+    """Lookups on the stream with bad signatures, sixteen to a frame, without waiting for receipts."""
     envelopes = _lookups(post, good=False)
     prepared = [
         hub_pb2.Submission(number=number, envelope=codec.write_envelope(next(envelopes)))
@@ -317,7 +317,8 @@ def unread_mail(post: Post, place: Place) -> None:
             post.counts["frames"] += 1
 
 
-# --- enrolment -----------------------------------------------------------------------------------------------
+# --- enrolment
+# -----------------------------------------------------------------------------------------------
 
 
 @_again

@@ -1,11 +1,12 @@
 """What members and readers do every day, on a timetable, and how long each thing took: `python -m ...honest`.
 
 Eight members stay attached and answer; one of them asks three others ten times a second. Others ask for their
-quota, the directory, files of the log, hand in and fetch a small segment. Strangers read the log over HTTPS, and
-somebody enrols again and again with the one invitation that he has. A latecomer attaches anew every second.
+quota, the directory, files of the log, hand in and fetch a small segment. Strangers read the log over
+HTTPS, and somebody enrols again and again with the one invitation that he has. A latecomer attaches anew
+every second.
 
-Everything happens at its time, whether or not what came before it is over: a slow hub cannot slow the clock that
-it is measured by. A line on standard input asks for what was measured since the last one.
+Everything happens at its time, whether or not what came before it is over: a slow hub cannot slow the clock
+that it is measured by. A line on standard input asks for what was measured since the last one.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Honest:
             part = await self.call.read()
             if part is grpc.aio.EOF:
                 raise RuntimeError(f"the hub ended a stream: {await self.call.details()}")
+            assert isinstance(part, hub_pb2.AttachResponse)
             self.longest_silence = max(self.longest_silence, time.monotonic() - self.heard_at)
             self.heard_at = time.monotonic()
             for receipt in part.mail.receipts:

@@ -1,6 +1,7 @@
 """One process of attackers: `python -m tests.campaign.attacks.run`, told on standard input what to do.
 
-Every line is a JSON object; every attack ends by itself at its time, and what was counted is said in one line.
+Every line is a JSON object; every attack ends by itself at its time, and what was counted is said in one
+line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Attacks that need no HTTP/2, and mostly no certificate: connections, handshakes, and the log's HTTPS port."""
+"""Attacks that need no HTTP/2, and mostly no certificate: connections, handshakes, and the log's HTTPS
+port.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
         wire.say(wire.open_call("/candor.v1.HubService/GetQuota", b""))
         wire.listen()
 
-One thread owns a Wire. Frames are packed here and headers encoded by `hpack`, never indexed, so that a block is
-good on every stream of every connection. A Wire ends all by itself when its post's time is over.
+One thread owns a Wire. Frames are packed here and headers encoded by `hpack`, never indexed, so that a
+block is good on every stream of every connection. A Wire ends all by itself when its post's time is over.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def settings(**values: int) -> bytes:
-    """A SETTINGS frame; names are s1 (table size), s3 (streams), s4 (window), s5 (frame size), s6 (headers)."""
+    """A SETTINGS frame: s1 (table size), s3 (streams), s4 (window), s5 (frame size), s6 (headers)."""
     body = b"".join(struct.pack(">HI", int(name[1:]), value) for name, value in values.items())
     return frame(SETTINGS, 0, 0, body)
 

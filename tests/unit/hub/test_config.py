@@ -41,6 +41,7 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
         'database_password_file = "password"\nmetrics_address = "off"\nmetrics_allow_remote = false\n'
         'log_level = "info"\ntraces_endpoint = ""\n'
         "new_member_wait_hours = 0\nnodes = 12\n"
+        'guard = false\nbalancers = ["10.0.0.5", "fd00::5"]\n'
         'log_address = "0.0.0.0:443"\nlog_certificate = "log.pem"\nlog_key = "log.key"\n'
         "[quota]\ntotal = 100\nweak = 10\nmatch = 20\ncode = 30\nday_share = 1\n"
     )
@@ -52,6 +53,7 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
     assert config.database_password_file == tmp_path / "password"
     assert config.new_member_wait == timedelta(0)
     assert config.nodes == 12
+    assert (config.guard, config.balancers) == (False, ("10.0.0.5", "fd00::5"))
     assert config.log_address == "0.0.0.0:443"
     assert (config.log_certificate, config.log_key) == (tmp_path / "log.pem", tmp_path / "log.key")
     assert config.quota == Quota(100, 10, 20, 30, 1)
