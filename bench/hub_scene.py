@@ -95,10 +95,17 @@ def name_of(number: int) -> NodeId:
     return NodeId(f"node-{number:04}")
 
 
-def make_members(folder: Path, count: int) -> None:
+def make_members(folder: Path, count: int, database_url: str = "") -> None:
     """Found a hub in `folder` with `count` members that are in good standing; their keys beside it."""
     now = datetime.now(UTC)
-    wishes = Wishes(FEDERATION, "127.0.0.1:0", "127.0.0.1:0", new_member_wait_hours=0, nodes=max(50, count))
+    wishes = Wishes(
+        FEDERATION,
+        "127.0.0.1:0",
+        "127.0.0.1:0",
+        new_member_wait_hours=0,
+        nodes=max(50, count),
+        database_url=database_url,
+    )
     config = found(folder / "hub", wishes, now)
     store = open_store(config)
     keys, directory = open_directory(config, store, now)
@@ -122,7 +129,9 @@ def make_members(folder: Path, count: int) -> None:
                 )
             )
             der = leaf.public_bytes(Encoding.DER)
-            tx.members.add_certificate(member.node, leaf.serial_number, der, now, leaf.not_valid_after_utc)
+            issuer = keys.authority.certificate.serial_number
+            ends = leaf.not_valid_after_utc
+            tx.members.add_certificate(member.node, leaf.serial_number, der, now, ends, issuer)
             chain = b"".join(one.public_bytes(Encoding.PEM) for one in keys.authority.chain(leaf))
             written.append(
                 {

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 import grpc.aio
 from hypothesis import settings
 
 from tests.postgres import each_database, postgresql_url
 
 __all__ = ["each_database", "postgresql_url"]
+
+# Databases sync with each commit, and what a sync costs on a disk is for `make bench`, not for ten thousand
+# tests: where memory has room for them, folders of tests are there. Processes that tests start inherit it.
+MEMORY = Path("/dev/shm")
+ROOM_OCTETS = 2 << 30
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_OCTETS:
+    os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
 
 # How long an example takes says more about the machine than about the code: pytest's own limit is enough.
 settings.register_profile("candor", deadline=None)

@@ -11,6 +11,10 @@ Everything is real: keys, certificates, mTLS, databases, sockets; only waits are
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
+import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +23,8 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
+from candor_hub.config import Config as HubConfig
+from candor_hub.config import load_config as load_hub_config
 from candor_node import importer
 from candor_node.app import Node
 from candor_node.asking import Question
@@ -30,6 +36,7 @@ from candor_proto.ids import LookupShape, NodeId, Ori, Purpose
 from candor_proto.normalise import Particulars
 from candor_wire.v1 import local_pb2_grpc
 from tests.hubs import RunningHub, ShiftedClock, running_hub
+from tests.patience import PATIENCE_SECONDS
 from tests.records import csv_bytes
 
 T = TypeVar("T")
@@ -43,7 +50,6 @@ OFFICER = {
     "ssn4": "4821",
     "sex": "M",
 }
-WAIT_SECONDS = 10.0
 
 
 def ori_for(number: int) -> str:
@@ -57,6 +63,8 @@ class Federation:
     hub: RunningHub
     nodes: list[Node] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
+    # Long enough for those who are there to answer, on this machine: half of what it took to start them.
+    a_while_seconds: float = 1.0
 
     async def file(self, node: Node, rows: Iterable[dict[str, str]], *, settle: bool = True) -> None:
         """Import records at a node and publish them, as `candor-node import` does in the demo."""
@@ -95,7 +103,7 @@ class Federation:
         node: Node,
         *,
         case: str = "REQ-2026-17",
-        wait_seconds: float = WAIT_SECONDS,
+        wait_seconds: float = PATIENCE_SECONDS,
         shape: LookupShape = LookupShape.DETAILED,
         **changes: str,
     ) -> SearchView:
@@ -126,7 +134,7 @@ def instead(thing: Any, name: str, by: Any) -> None:
     setattr(thing, name, by)
 
 
-async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until `condition` holds; fails the test when it takes too long."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -134,7 +142,7 @@ async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) ->
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], condition: Callable[[T], bool], seconds: float = WAIT_SECONDS
+    look: Callable[[], Awaitable[T]], condition: Callable[[T], bool], seconds: float = PATIENCE_SECONDS
 ) -> T:
     """What `look` returns once `condition` holds for it."""
     async with asyncio.timeout(seconds):
@@ -148,9 +156,12 @@ async def new_node(hub: RunningHub, folder: Path, name: str, ori: str, **changes
     path = await asyncio.to_thread(found, folder, NodeId(name))
     invitation = await asyncio.to_thread(hub.invite, name, ori)
     await join(path, invitation, hub.clock)
-    config = load_config(path)
+    return _settings(path, **changes)
+
+
+def _settings(path: Path, **changes: Any) -> NodeConfig:
     settings = {"further_lookup_delay_seconds": 0.0, "publish_interval_hours": 0.0, **changes}
-    return config.model_copy(update=settings)
+    return load_config(path).model_copy(update=settings)
 
 
 @asynccontextmanager
@@ -162,33 +173,67 @@ async def federation(
     wrap: Callable[[Node], None] = lambda node: None,
     hub_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     node_channel: Callable[[str], WrapChannel] = lambda name: lambda channel: channel,
+    fresh: bool = False,
     **changes: Any,
 ) -> AsyncIterator[Federation]:
     """A hub and `agencies` attached nodes that hold each other's (empty) indexes.
 
     `wrap` may replace parts of a node before it starts; `hub_interceptors` and
     `node_channel` record traffic (tools.recording);
-    `changes` replace settings of every node.
+    `changes` replace settings of every node. It was founded earlier in this process and starts again here;
+    `fresh`: it is founded here.
     """
-    async with running_hub(folder / "hub", clock=clock, interceptors=hub_interceptors) as hub:
+    clock = clock or ShiftedClock()
+    fresh = fresh or bool(clock.shift)
+    hub_config = None if fresh else await _copy(folder, agencies)
+    async with running_hub(
+        folder / "hub", clock=clock, config=hub_config, interceptors=hub_interceptors
+    ) as hub:
         fed = Federation(hub)
+        began = time.monotonic()
         try:
             for number, name in enumerate(NAMES[:agencies], 1):
-                config = await new_node(hub, folder / name, name, ori_for(number), **changes)
+                if fresh:
+                    config = await new_node(hub, folder / name, name, ori_for(number), **changes)
+                else:
+                    config = _moved_node(hub, folder / name / "node.toml", **changes)
                 node = Node(config, hub.clock, node_channel(name))
                 wrap(node)
                 fed.nodes.append(node)
                 await node.start()
             for node in fed.nodes:
-                async with asyncio.timeout(WAIT_SECONDS):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     await node.connection.first_attached.wait()
+                    await node.follower.followed.wait()
             await until(lambda: all(len(node.indexes.indexes) == agencies for node in fed.nodes))
             await fed.settled()
+            fed.a_while_seconds = (time.monotonic() - began) / 2
             yield fed
         finally:
             for node in fed.nodes:
                 if node.config.node not in fed.stopped:
                     await node.stop()
+
+
+# Federations that were founded in this process, by their size; none of their parties runs.
+_founded: dict[int, tempfile.TemporaryDirectory[str]] = {}
+
+
+async def _copy(folder: Path, agencies: int) -> HubConfig:
+    """A federation of this size in `folder`, as it was when all had settled; the hub's settings."""
+    if agencies not in _founded:
+        holder = tempfile.TemporaryDirectory(prefix="candor-federation-")
+        async with federation(Path(holder.name), agencies, fresh=True):
+            pass
+        _founded[agencies] = holder
+    shutil.copytree(_founded[agencies].name, folder, dirs_exist_ok=True)
+    return load_hub_config(folder / "hub" / "hub.toml")
+
+
+def _moved_node(hub: RunningHub, path: Path, **changes: Any) -> NodeConfig:
+    """The settings of a node that joined the hub when that had another address."""
+    path.write_text(re.sub(r"(?m)^hub_address = .*$", f'hub_address = "{hub.address}"', path.read_text()))
+    return _settings(path, **changes)
 
 
 @asynccontextmanager

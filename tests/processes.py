@@ -35,7 +35,9 @@ from candor_node.config import load_config as load_node_config
 from candor_node.joining import found, join
 from candor_proto.ids import NodeId
 from tests.federation import instead, ori_for
+from tests.forking import fork_alone
 from tests.hubs import FEDERATION, running_hub
+from tests.patience import PATIENCE_SECONDS
 from tools.demo import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,7 +165,7 @@ class Nursery:
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(20)
+        self._process.wait(PATIENCE_SECONDS)
 
     def spawn(
         self, kind: str, settings: Path, log: Path, below: Path | None = None, orders: Path | None = None
@@ -213,7 +215,7 @@ def _serve() -> int:
         words = json.loads(line)
         pid = 0
         if words:
-            pid = os.fork()
+            pid = fork_alone()
             if pid == 0:
                 _child(words)
         print(json.dumps({"pid": pid}), flush=True)

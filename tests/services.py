@@ -43,10 +43,13 @@ class Unit:
     settings: Mapping[tuple[str, str], list[str]]
 
     @classmethod
-    def read(cls, path: Path) -> Unit:
+    def read(cls, path: Path, places: Mapping[str, str] | None = None) -> Unit:
+        """`places`: folders that are elsewhere."""
         found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        section = ""
-        for line in path.read_text("utf-8").splitlines():
+        section, text = "", path.read_text("utf-8")
+        for place, instead in (places or {}).items():
+            text = text.replace(place, instead)
+        for line in text.splitlines():
             if line.startswith("["):
                 section = line.strip("[]")
             elif line and line[0] not in "#;":
@@ -168,7 +171,7 @@ class Service:
         self.unit = unit
         self._root = root
         self._command = command or unit.command
-        self._uid, self._gid = user or _account(root, unit.one("User"))
+        self._uid, self._gid = user or account(root, unit.one("User"))
         self._environment = dict(environment or {})
         self._scratch = Path(tempfile.mkdtemp(prefix="candor-service-"))
         self.log = log or self._scratch / "log"
@@ -259,7 +262,8 @@ class Service:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _account(root: Path, name: str) -> tuple[int, int]:
+def account(root: Path, name: str) -> tuple[int, int]:
+    """uid and gid of a user of that root."""
     for line in (root / "etc/passwd").read_text().splitlines():
         fields = line.split(":")
         if fields[0] == name:

@@ -19,7 +19,7 @@ from candor_node.moving import Prospect, move
 from candor_node.tlog import log_copy
 from candor_proto.directory_file import DirectoryFile
 from candor_proto.ids import NodeId
-from tests.federation import Federation
+from tests.federation import Federation, instead
 from tests.hubs import FEDERATION, RunningHub, ShiftedClock
 
 
@@ -42,6 +42,11 @@ async def hub_is_gone(fed: Federation) -> None:
     for node in fed.nodes:
         await fed.stop(node)
     await fed.hub.hub.stop(grace_seconds=0.1)
+
+    async def stopped(grace_seconds: float = 0.0) -> None:
+        """The federation's own end stops it once more."""
+
+    instead(fed.hub.hub, "stop", stopped)
     await asyncio.to_thread(shutil.rmtree, fed.hub.config.data)
 
 

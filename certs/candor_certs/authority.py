@@ -155,7 +155,8 @@ def _sign(
     if now >= above.not_valid_after_utc:
         raise Expired(
             f"The authority's own certificate ended on {above.not_valid_after_utc:%Y-%m-%d %H:%M} UTC.",
-            remedy="Make a new one with `candor-certs issuing create`.",
+            remedy="Make a new one with `candor-certs issuing create`, and give it to the hub: "
+            "`candor-hub issuing adopt`.",
         )
     if now < above.not_valid_before_utc:
         raise NotYetValid(

@@ -170,6 +170,24 @@ def root_federation(certificate: x509.Certificate) -> FederationName:
         raise _refused("The root certificate does not name a federation.") from None
 
 
+def verify_issuing(certificate: x509.Certificate, root: x509.Certificate) -> None:
+    """Check that `root` certified `certificate` as an issuing authority; its time is not checked.
+
+    Raises CertificateRefused.
+    """
+    try:
+        certificate.verify_directly_issued_by(root)
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (*_UNREADABLE, InvalidSignature, x509.ExtensionNotFound):
+        raise _refused("The issuing authority was not certified by the root beside it.") from None
+    if not constraints.ca or constraints.path_length != 0 or not usage.key_cert_sign:
+        raise _refused("The certificate is not that of an issuing authority.")
+    names = _alternative_names(certificate)
+    if names != _alternative_names(root):
+        raise _refused("Issuing authority and root do not name the same federation.")
+
+
 def _load_chain(chain: Sequence[bytes]) -> tuple[x509.Certificate, list[x509.Certificate]]:
     if not 1 <= len(chain) <= MAX_CHAIN:
         raise _refused(f"A certificate chain has 1 to {MAX_CHAIN} certificates, not {len(chain)}.")

@@ -39,10 +39,10 @@ def cli() -> None:
     whose key the hub uses to certify the members' nodes (7 days each).
 
     \b
-    A ceremony, on a machine without a network:
-      candor-certs root create --federation exchange.example.org --out /media/safe/root
+    A ceremony, on a machine without a network (docs/ceremony.md has all of it):
+      candor-certs root create --persons 2 --federation exchange.example.org --out /media/safe/root
       candor-certs issuing create --root /media/safe/root --out /media/transfer/issuing
-      candor-certs show /media/transfer/issuing
+      candor-certs issuing check /media/transfer/issuing --root /media/safe/root/root.crt
 
     Carry only the issuing folder to the hub. Publish the root's fingerprint where every agency can see it.
     """
@@ -63,17 +63,30 @@ def root() -> None:
     type=_FOLDER,
     help="New folder for root.key and root.crt, best on removable media.",
 )
+@click.option(
+    "--persons",
+    type=click.IntRange(0, 5),
+    default=0,
+    show_default=True,
+    help="So many persons get a code each, and the key opens with all of them. 0: whoever has the file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def root_create(federation: str, out: Path, as_json: bool) -> None:
+def root_create(federation: str, out: Path, persons: int, as_json: bool) -> None:
     """Make a root authority: root.key (secret, 10 years) and root.crt (for everybody).
 
-    Whoever has root.key can invent members. Nothing is overwritten.
+    Whoever has root.key, and the codes if there are any, can invent members. Nothing is overwritten.
     """
+    from candor_certs import codes
     from candor_certs.authority import create_root
     from candor_certs.folders import ROOT_CERTIFICATE, ROOT_KEY, save_root
+    from candor_certs.store import refuse_existing
 
+    refuse_existing(out / ROOT_KEY, out / ROOT_CERTIFICATE)
+    drawn = [codes.draw() for _ in range(persons)]
+    for number, code in enumerate(drawn, 1):
+        _hand_out(number, code)
     authority = create_root(FederationName(federation), _now())
-    save_root(authority, out)
+    save_root(authority, out, drawn)
     report = _describe(authority.certificate, out / ROOT_CERTIFICATE)
     _print(
         [report],
@@ -99,15 +112,41 @@ def issuing_create(root_folder: Path, out: Path, as_json: bool) -> None:
     Do it again before the year ends: nothing the authority certified outlives it.
     """
     from candor_certs.authority import create_issuing
-    from candor_certs.folders import CHAIN, load_root, save_issuing
+    from candor_certs.folders import CHAIN, load_root, persons, save_issuing
 
-    above = load_root(root_folder)
+    above = load_root(root_folder, _ask_for_codes(persons(root_folder)))
     authority = create_issuing(above, above.federation, _now())
     save_issuing(authority, out)
     reports = [
         _describe(certificate, out / CHAIN) for certificate in (authority.certificate, above.certificate)
     ]
-    _print(reports, as_json, f"Give the folder {out} to `candor-hub init`.")
+    _print(
+        reports,
+        as_json,
+        f"Carry the folder {out} to the hub: `candor-hub init --issuing`, or for a hub that runs\n"
+        "`candor-hub issuing adopt`.",
+    )
+
+
+@issuing.command("check")
+@click.argument("folder", type=_FOLDER)
+@click.option("--root", "root_file", required=True, type=_FILE, help="The root's certificate: root.crt.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def issuing_check(folder: Path, root_file: Path, as_json: bool) -> None:
+    """Check that FOLDER is whole, its key fits, and this root certified it; exit status 2 if not."""
+    from candor_certs.folders import CHAIN, load_issuing
+    from candor_certs.store import read_certificates
+
+    authority = load_issuing(folder)
+    if (authority.root,) != read_certificates(root_file):
+        raise InputInvalid(
+            f"The authority in {folder} was certified by another root than that of {root_file}.",
+            remedy="Compare the fingerprints: `candor-certs show`.",
+        )
+    report = _describe(authority.certificate, folder / CHAIN)
+    if report["expired"]:
+        raise InputInvalid(f"It ended on {report['not_after']}.", remedy="Make a new one under the root.")
+    _print([report | {"verified": True}], as_json, f"Key and certificates of {folder} belong together.")
 
 
 @cli.command()
@@ -156,6 +195,36 @@ def verify(certificate: Path, root_file: Path, as_json: bool) -> None:
     else:
         verify_peer(ders, roots, _now())
     _print([report | {"verified": True}], as_json, f"{report['name']} is good until {report['not_after']}.")
+
+
+def _hand_out(number: int, code: str) -> None:
+    """Show a person the code, and no longer than it takes to write it down."""
+    click.echo(f"Code of person {number}: {code}")
+    if not sys.stdin.isatty():
+        return
+    while True:
+        click.pause("Write it down, and press a key: the screen is cleared.")
+        click.clear()
+        if _ask(number) == code:
+            return
+        click.echo(f"That was not it. Code of person {number}: {code}")
+
+
+def _ask_for_codes(persons: int) -> list[str]:
+    return [_ask(number) for number in range(1, persons + 1)]
+
+
+def _ask(number: int) -> str:
+    from candor_certs import codes
+
+    while True:
+        typed: str = click.prompt(f"Code of person {number}", hide_input=sys.stdin.isatty(), err=True)
+        try:
+            return codes.parse(typed)
+        except InputInvalid as error:
+            if not sys.stdin.isatty():
+                raise
+            click.echo(f"{error.message} {error.remedy}", err=True)
 
 
 def _describe(certificate: x509.Certificate, file: Path) -> dict[str, Any]:

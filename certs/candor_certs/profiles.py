@@ -24,6 +24,9 @@ from candor_proto.errors import CertificateRefused
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 JITTER = 0.1  # of a certificate's life
+# Of a certificate's life, 1 h 40 min of a week: within so long of hearing that its issuing authority was
+# replaced a member renews, drawn evenly, so that a thousand of them do not come at once.
+REPLACED_WITHIN = 0.01
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192  # a longer key only makes the verifier work
 SIGNATURE_ALGORITHMS = frozenset(
@@ -108,6 +111,11 @@ def renewal_time(not_before: datetime, not_after: datetime, rng: Random | None =
     """
     issued, life = issued_and_life(not_before, not_after)
     return issued + life * (2 / 3 + (rng.uniform(-JITTER, JITTER) if rng else 0))
+
+
+def replaced_renewal_time(now: datetime, not_before: datetime, not_after: datetime, rng: Random) -> datetime:
+    """When to renew what hangs from an authority that was replaced, as heard at `now`."""
+    return now + issued_and_life(not_before, not_after)[1] * rng.uniform(0, REPLACED_WITHIN)
 
 
 def overdue_time(not_before: datetime, not_after: datetime) -> datetime:

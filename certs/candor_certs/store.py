@@ -22,6 +22,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -66,6 +67,21 @@ def read_private(path: Path) -> bytes:
     return _read(path, private=True)
 
 
+def replace_private(path: Path, data: bytes) -> None:
+    """Store secret octets, replacing the file in one step; raises StoreUnusable."""
+    _write(path, data, _PRIVATE_MODE, replace=True)
+
+
+def read_public(path: Path) -> bytes:
+    """Octets of a file that everybody may read; raises StoreUnusable."""
+    return _read(path, private=False)
+
+
+def replace_public(path: Path, data: bytes) -> None:
+    """Store what everybody may read, replacing the file in one step; raises StoreUnusable."""
+    _write(path, data, _PUBLIC_MODE, replace=True)
+
+
 # --- keys and certificates --------------------------------------------------------------------------
 
 
@@ -74,9 +90,9 @@ def write_new_key(path: Path, key: PrivateKey) -> None:
     write_new_private(path, key_pem(key))
 
 
-def read_key(path: Path) -> PrivateKey:
-    """Raises StoreUnusable or InputInvalid."""
-    return _parse_key(read_private(path), path)
+def read_key(path: Path, passphrase: bytes | None = None) -> PrivateKey:
+    """`passphrase` is for one that lies under one. Raises StoreUnusable or InputInvalid."""
+    return parse_key(read_private(path), path, passphrase)
 
 
 def write_certificates(path: Path, certificates: Iterable[x509.Certificate]) -> None:
@@ -86,7 +102,7 @@ def write_certificates(path: Path, certificates: Iterable[x509.Certificate]) -> 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """At least one certificate; raises StoreUnusable or InputInvalid."""
-    return _parse_certificates(_read(path, private=False), path)
+    return parse_certificates(_read(path, private=False), path)
 
 
 def replace_identity(path: Path, identity: TlsIdentity) -> None:
@@ -97,10 +113,10 @@ def replace_identity(path: Path, identity: TlsIdentity) -> None:
 def read_identity(path: Path) -> TlsIdentity:
     """Raises StoreUnusable or InputInvalid."""
     data = read_private(path)
-    key = _parse_key(data, path)
+    key = parse_key(data, path)
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise InputInvalid(f"{path} does not hold a TLS key.", remedy="Enrol again.")
-    return TlsIdentity(key, _parse_certificates(data, path))
+    return TlsIdentity(key, parse_certificates(data, path))
 
 
 def key_pem(key: PrivateKey) -> bytes:
@@ -108,19 +124,34 @@ def key_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _parse_key(data: bytes, path: Path) -> PrivateKey:
+def locked_key_pem(key: PrivateKey, passphrase: bytes) -> bytes:
+    """PKCS #8 PEM under a passphrase, which has to be a strong one: it is stretched only a little."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
+
+
+def parse_key(data: bytes, path: Path | str, passphrase: bytes | None = None) -> PrivateKey:
+    """The key in these octets of PEM; `path` is what messages call their place. Raises InputInvalid."""
+    if b"BEGIN ENCRYPTED PRIVATE KEY" not in data:
+        passphrase = None
+    elif passphrase is None:
+        raise InputInvalid(
+            f"The key in {path} lies under a passphrase.", remedy="Only `candor-certs` asks for it."
+        )
     try:
-        key = load_pem_private_key(data, password=None)
+        key = load_pem_private_key(data, password=passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InputInvalid(
-            f"{path} does not hold a readable private key.", remedy="Restore it from a backup."
+            f"{path} does not hold a readable private key"
+            + (", or that is not what it lies under." if passphrase else "."),
+            remedy="Type the codes as they were written down." if passphrase else "Restore it from a backup.",
         ) from None
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, Ed25519PrivateKey)):
         raise InputInvalid(f"{path} holds a private key of a kind that is not used here.")
     return key
 
 
-def _parse_certificates(data: bytes, path: Path) -> tuple[x509.Certificate, ...]:
+def parse_certificates(data: bytes, path: Path | str) -> tuple[x509.Certificate, ...]:
+    """At least one certificate in these octets of PEM, as `parse_key`. Raises InputInvalid."""
     try:
         return tuple(x509.load_pem_x509_certificates(data))
     except (ValueError, TypeError, x509.InvalidVersion):

@@ -9,7 +9,8 @@ await hub.stop()
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import importlib.metadata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -17,38 +18,45 @@ from typing import TYPE_CHECKING
 
 import grpc
 import structlog
+from grpc_health.v1 import health_pb2_grpc
 
 from candor_certs.mtls import enrolment_options, server_options
-from candor_certs.store import TlsIdentity
 from candor_hub.attach import Attachments
 from candor_hub.attempts import Attempts
+from candor_hub.backups import Backups
 from candor_hub.clock import Clock, SystemClock
 from candor_hub.config import Config
 from candor_hub.courier import Courier
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import FORGOTTEN_AFTER, Enrolment
-from candor_hub.founding import open_store
+from candor_hub.founding import open_keys, open_store
 from candor_hub.front import Front, Port
 from candor_hub.guard.board import Board
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
-from candor_hub.keys import TLS, HubKeys, load_keys, renew
+from candor_hub.key_keeper import KeyKeeper
+from candor_hub.keys import TLS
 from candor_hub.lines import Lines
 from candor_hub.mailbox import MailboxKeeper
+from candor_hub.metrics import SPANS, HubMetrics
 from candor_hub.peer import Gatekeeper, NodeGate, admit_anybody
-from candor_hub.places import log_files
+from candor_hub.places import log_files, segment_files
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
-from candor_hub.segment_files import SegmentFiles
+from candor_hub.replica import Replica
 from candor_hub.service import EnrolmentServicer, HubServicer
+from candor_hub.store.notices import Channel, mail_channel
+from candor_hub.store.sessions import Listener, SessionLease
 from candor_hub.streams import Streams, Timing, Watch
-from candor_hub.tlog.sequencer import Sequencer
+from candor_hub.tlog.hub_log import HubLog
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
+from candor_hub.watched import Watched
 from candor_hub.work import Work
 from candor_proto.errors import CandorError
+from candor_watch.traces import Traces, nothing
 from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
 
 if TYPE_CHECKING:
@@ -57,6 +65,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAINTENANCE_SECONDS = 60.0
+# Objects that a crash has left without a row are looked for so often.
+SWEEP_EVERY = timedelta(days=1)
 STOP_GRACE_SECONDS = 5.0
 # So long after a lookup has expired may a heartbeat still be about it.
 REQUESTS_KEPT = timedelta(days=1)
@@ -70,6 +80,7 @@ class Ports:
     hub: int
     enrolment: int
     log: int
+    metrics: int = 0
 
 
 class Hub:
@@ -92,22 +103,43 @@ class Hub:
         self.config = config
         self.clock = clock or SystemClock()
         self._interceptors = tuple(interceptors)
-        self._keys = load_keys(config.keys, config.issuing, config.federation)
         self._store = open_store(config, upgrade=True)
         timing = timing or Timing()
-        self.directory = DirectoryKeeper(self._store, self.keys)
+        try:
+            keys = open_keys(config, self._store, self.clock.now())
+            self.key_keeper = KeyKeeper(self._store, keys, self.clock, timing.poll_seconds)
+        except BaseException:
+            self._store.close()
+            raise
+        self.keys, self.tls = self.key_keeper.held, self.key_keeper.tls
+        self.streams = Streams()
+        self.replica = Replica(self._store, self.streams, self.clock, timing, version())
+        self.directory = DirectoryKeeper(self._store, self.keys, self.replica.vouched_at)
         self.enrolment = Enrolment(config, self._store, self.keys, self.directory)
-        self.index = Index(self._store, SegmentFiles(config.segments), self.directory, config.federation)
+        self.index = Index(self._store, segment_files(config, self._store), self.directory, config.federation)
         self.mailbox = MailboxKeeper(self._store)
         self.relay = Relay(self._store, config.quota)
         self.renewal = Renewal(self._store, self.keys)
-        self.streams = Streams()
-        self.log = Sequencer(config, self._store, self.streams, self.clock, timing.coalesce_seconds)
+        server = self._store.server
+        self.log = HubLog(
+            config,
+            self._store,
+            self.streams,
+            self.clock,
+            self.directory.publish,
+            timing.coalesce_seconds,
+            None if server is None else SessionLease(server),
+        )
         self.watch = Watch(self.streams, self.directory, timing, lambda: self.log.announced, self.log.look)
         self.log.on_announced(self.watch.announce)
         self.warden = Warden(self.streams, self.watch, self.clock, timing)
-        self.courier = Courier(self.streams, self.mailbox, self.clock, timing)
-        self.intake = Intake(self.relay, self.clock, self.courier.accepted)
+        self.watch.on_changed(self.warden.round)
+        shared = None if server is None else self.replica.name
+        self.courier = Courier(self.streams, self.mailbox, self.clock, timing, shared)
+        endpoint = config.traces_endpoint
+        self.traces = Traces("candor-hub", SPANS, endpoint=endpoint) if endpoint else None
+        self.counters = HubMetrics(self.traces.span if self.traces else nothing)
+        self.intake = Intake(self.relay, self.clock, self.courier.accepted, self.counters)
         self.attachments = Attachments(
             self.streams,
             self.watch,
@@ -117,8 +149,21 @@ class Hub:
             self.clock,
             timing,
             self.log.cosigning,
+            self.replica,
             self.log.attached,
         )
+        self.listener = None if server is None else Listener(server, self._heard())
+        self.watched = Watched(
+            config,
+            self._store,
+            self.keys,
+            self.streams,
+            self.watch,
+            self.log,
+            self.clock,
+            self.counters,
+        )
+        self._swept_at = self.clock.now()
         self.turns = Work()
         self.guarded = guarded
         self.lines, self.strangers = (Lines(Board.create() if guarded else None) for _ in range(2))
@@ -127,12 +172,14 @@ class Hub:
         self.log_server: LogServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    def keys(self) -> HubKeys:
-        """The hub's keys with the certificates of this moment."""
-        return self._keys
-
-    def tls(self) -> TlsIdentity:
-        return self._keys.tls
+    def _heard(self) -> dict[str, Callable[[], None]]:
+        """What is done when another replica says that something happened."""
+        return {
+            mail_channel(self.replica.name): self.courier.heard,
+            Channel.DIRECTORY: self.watch.heard,
+            Channel.LOG: self.log.heard,
+            Channel.ATTACHED: self.replica.heard,
+        }
 
     async def start(self) -> None:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
@@ -140,7 +187,7 @@ class Hub:
         config = self.config
         front = self._front = Front(
             self.tls,
-            self._keys.root,
+            self.keys().root,
             self._interceptors,
             guarded=self.guarded,
             balancers=config.balancers,
@@ -151,7 +198,7 @@ class Hub:
                 server_options(config.nodes),
                 self.gatekeeper(),
                 self.lines,
-                partial(hub_pb2_grpc.add_HubServiceServicer_to_server, self.servicer()),
+                self._add_services(self.servicer()),
             )
         )
         newcomers = EnrolmentServicer(self.enrolment, Attempts(), config, self.clock, self.log, self.turns)
@@ -159,17 +206,25 @@ class Hub:
             Port(
                 config.enrolment_address,
                 enrolment_options(),
-                Gatekeeper(admit_anybody, self.strangers, self.turns, self.turns.pace_of_newcomers),
+                Gatekeeper(
+                    admit_anybody,
+                    self.strangers,
+                    self.turns,
+                    self.turns.pace_of_newcomers,
+                    observer=self.counters,
+                ),
                 self.strangers,
                 partial(enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server, newcomers),
                 members=False,
             )
         )
         log_port = await self._serve_log()
-        self.ports = Ports(hub_port, enrolment_port, log_port)
+        metrics_port = await self.watched.start()
+        self.ports = Ports(hub_port, enrolment_port, log_port, metrics_port)
         self._announce()
         newcomers.announce(self.config)
         self.work()
+        self._tasks.append(asyncio.create_task(self.watched.run()))
         await front.start()
         log.info(
             "started",
@@ -177,13 +232,16 @@ class Hub:
             hub_port=hub_port,
             enrolment_port=enrolment_port,
             log_port=log_port,
+            metrics_port=metrics_port,
         )
 
     # What `start` is made of besides listening: whoever brings calls here in another way uses these.
 
     async def prepare(self) -> None:
         """What has to be known before the first call; raises StoreUnusable."""
-        await asyncio.to_thread(self.log.begin, self.directory.publish)
+        await self.replica.begin()
+        await self.log.begin()
+        await asyncio.to_thread(self.key_keeper.take_up_folder)
         await asyncio.to_thread(self._renew)
         await self.watch.look()
         await self.courier.start()
@@ -191,9 +249,20 @@ class Hub:
     def gatekeeper(self) -> Gatekeeper:
         """In front of `servicer`: who is let through, and when."""
         gate = NodeGate(
-            self.config.federation, self.directory, Issued(self._store), self.clock, self.turns.gate
+            self.config.federation,
+            self.directory,
+            Issued(self._store, self.clock),
+            self.clock,
+            self.turns.gate,
         )
-        return Gatekeeper(gate.admit, self.lines, self.turns)
+        return Gatekeeper(gate.admit, self.lines, self.turns, observer=self.counters)
+
+    def _add_services(self, servicer: HubServicer) -> Callable[[grpc.aio.Server], None]:
+        def add(server: grpc.aio.Server) -> None:
+            hub_pb2_grpc.add_HubServiceServicer_to_server(servicer, server)
+            health_pb2_grpc.add_HealthServicer_to_server(self.watched.grpc, server)
+
+        return add
 
     def servicer(self) -> HubServicer:
         """What members call."""
@@ -222,12 +291,23 @@ class Hub:
             self.intake.run,
             self.log.run,
             self.log.witness,
+            self.log.follow,
+            self.log.keep,
+            self.replica.run,
+            self.replica.write,
+            self.replica.watch,
             self._maintain,
+            lambda: self.key_keeper.run(self._renew, self._show_log_certificate),
+            Backups(self.config, self._store, self.clock).run,
         )
         self._tasks = [asyncio.create_task(work()) for work in works]
+        if self.listener is not None:
+            self._tasks.append(asyncio.create_task(self.listener.run()))
 
     async def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Let calls finish, end streams, close the database."""
+        self.watched.health.stopping = True
+        await self.watched.stop()
         self.streams.stop()
         if self.log_server is not None:
             await self.log_server.stop()
@@ -239,8 +319,11 @@ class Hub:
         await self.intake.close()
         await self.courier.close()
         await self.log.close()
+        await self.replica.close()
         await asyncio.to_thread(self.turns.close)
         await asyncio.to_thread(self._store.close)
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
         if self._front is not None and self._front.started:
             log.info("stopped")
 
@@ -248,6 +331,9 @@ class Hub:
         """What is due now and then: expired rows, unnamed segments, renewals, who was seen."""
         now = self.clock.now()
         expired, segments = self.mailbox.forget(now), self.index.collect_garbage(now)
+        if now >= self._swept_at + SWEEP_EVERY or now < self._swept_at:
+            self.index.sweep(now)
+            self._swept_at = now
         with self._store.write() as tx:
             tx.members.set_seen(self.streams.nodes, now)
             tx.enrolments.drop_expired(now - FORGOTTEN_AFTER)
@@ -257,17 +343,19 @@ class Hub:
         log.info("maintained", expired_deliveries=expired, dropped_segments=segments)
 
     def _renew(self) -> None:
-        now = self.clock.now()
-        self._keys = renew(self._keys, now)
-        self.directory.publish_if_certified_anew(now)
+        self.key_keeper.renew()
+        self.directory.publish_if_certified_anew(self.clock.now())
+
+    def _show_log_certificate(self) -> None:
+        if self.log_server is not None:
+            self.log_server.refresh()
 
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             try:
                 await asyncio.to_thread(self.maintain)
-                if self.log_server is not None:
-                    self.log_server.refresh()
+                self._show_log_certificate()
             except CandorError as error:
                 log.error("maintenance failed", code=error.code, message=error.message)
 
@@ -294,3 +382,8 @@ class Hub:
             ),
         )
         self.enrolment.announce(self.config)
+
+
+def version() -> str:
+    """Of this program."""
+    return importlib.metadata.version("candor-exchange")

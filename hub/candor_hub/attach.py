@@ -28,6 +28,7 @@ from candor_hub.courier import Courier
 from candor_hub.directory import Snapshot
 from candor_hub.enrolment import check_clock
 from candor_hub.intake import Intake
+from candor_hub.replica import Replica
 from candor_hub.streams import Session, Streams, Timing, Watch
 from candor_hub.tlog.cosigning import Cosigning
 from candor_hub.warden import Warden
@@ -60,6 +61,7 @@ class Attachments:
         clock: Clock,
         timing: Timing,
         cosigning: Cosigning,
+        replica: Replica,
         on_attached: Callable[[NodeId], None],
     ) -> None:
         """`on_attached` hears of each node that has said hello."""
@@ -71,6 +73,7 @@ class Attachments:
         self._clock = clock
         self._timing = timing
         self._cosigning = cosigning
+        self._replica = replica
         self._on_attached = on_attached
         self._patient: set[Session] = set()
 
@@ -81,8 +84,10 @@ class Attachments:
         node: NodeId,
         identity: PeerIdentity,
         snapshot: Snapshot,
+        version: str = "",
     ) -> None:
-        """Serve one stream until the node ends it; `snapshot` is the directory the call was admitted by.
+        """Serve one stream until the node ends it; `snapshot` is the directory the call was admitted by,
+        `version` the node's software as it says ("": it does not).
 
         Raises ClockWrong, MalformedMessage, LimitExceeded, MemberSuspended, CertificateRevoked, Expired,
         AlreadyExists (a newer stream of the node) or Unreachable (the hub is stopping).
@@ -96,11 +101,14 @@ class Attachments:
         now = self._clock.now()
         check_clock(hello.node_time, now)
         session = self._streams.open(node, identity)
+        session.version = version
         self._warden.welcome(session)
-        log.info("attached", node=str(node))
-        self._on_attached(node)
         tasks: list[asyncio.Task[None] | asyncio.Task[bool]] = []
         try:
+            # First: whatever is put into the mailbox from here on, this process is told of.
+            await self._replica.attach(session)
+            log.info("attached", node=str(node))
+            self._on_attached(node)
             session.told_version = self._watch.announced
             await send(codec.write_frame(Welcome(now, session.told_version)))
             tasks = [
@@ -116,6 +124,7 @@ class Attachments:
                     task.result()
         finally:
             self._streams.close(session)
+            self._replica.detach(session)
             self._cosigning.gone(session)
             for task in tasks:
                 task.cancel()

@@ -1,7 +1,7 @@
-"""Enrolment with tokens that nobody was given: bounded by network, and slow.
+"""Enrolment that fails: bounded by network, and slow.
 
-A token has 256 bits, so nobody guesses one; what guessing costs the hub is all there is to bound. Tokens that
-were given are not counted here: no number of guesses keeps an agency from joining.
+A token has 256 bits, so nobody guesses one; what guessing costs the hub is all there is to bound. Only failures
+are counted, and only who fails is refused: no number of guesses keeps an agency from joining.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from datetime import datetime, timedelta
 
 from candor_proto.errors import QuotaSpent
 
-# A person enrols a node by hand, once: whoever needs more tries in a minute is guessing.
+# Of this process; over all replicas they are counted in the database (`Enrolment.check_failures`).
 ATTEMPTS_PER_MINUTE_AND_NETWORK = 10
 # Networks remembered; past it the one that tried longest ago is forgotten.
 MAX_NETWORKS = 4_096
-# Each wrong token holds one of its connection's two streams for so long.
-PAUSE_SECONDS = 1.0
+# Each failure holds one of its connection's two streams for so long.
+PAUSE_SECONDS = 0.5
 _MINUTE = timedelta(minutes=1)
 
 
 class Attempts:
-    """Counts wrong tokens by network; one event loop owns it."""
+    """Counts failures by network; one event loop owns it."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._sleep = sleep
         self._networks: OrderedDict[str, deque[datetime]] = OrderedDict()
 
-    async def wrong(self, network: str, now: datetime) -> None:
-        """Count a wrong token, and take one's time; raises QuotaSpent for too many in the last minute."""
+    async def failed(self, network: str, now: datetime) -> None:
+        """Count a failure, and take one's time; raises QuotaSpent for too many in the last minute."""
         tried = self._networks.pop(network, deque())
         while tried and abs(now - tried[0]) >= _MINUTE:
             tried.popleft()
@@ -43,6 +43,6 @@ class Attempts:
         await self._sleep(PAUSE_SECONDS)
         if too_many:
             raise QuotaSpent(
-                "Too many enrolment attempts with tokens that nobody was given.",
+                "Too many enrolment attempts that failed.",
                 remedy="Check the invitation, wait a minute and try again.",
             )

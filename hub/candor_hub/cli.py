@@ -17,7 +17,10 @@ from typing import Any
 
 import rich_click as click
 
+from candor_hub.backup_cli import backup_group, restore
+from candor_hub.certificate_cli import certificates, deny, issuing, readmit
 from candor_hub.log_cli import log_group
+from candor_hub.moving_cli import migrate_store
 from candor_hub.office import Office as _Office
 from candor_hub.office import load as _load
 from candor_hub.office import now as _now
@@ -29,7 +32,6 @@ from candor_proto.ids import FederationName, NodeId, Ori
 from candor_watch.uncaught import tell_shortly
 
 EXIT_ERROR = 2
-EXIT_UNHEALTHY = 1
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -103,10 +105,10 @@ def init(
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
+    from candor_certs.folders import load_issuing
     from candor_certs.invitation import fingerprint
     from candor_certs.service_manager import work_as_owner
     from candor_hub.founding import Wishes, found
-    from candor_hub.keys import load_keys
 
     wishes = Wishes(
         FederationName(federation),
@@ -123,7 +125,7 @@ def init(
     )
     work_as_owner(folder)
     config = found(folder, wishes, _now())
-    root = load_keys(config.keys, config.issuing, config.federation).root.public_bytes(Encoding.DER)
+    root = load_issuing(config.issuing).root.public_bytes(Encoding.DER)
     report = {
         "config": str(folder / "hub.toml"),
         "federation": federation,
@@ -157,11 +159,16 @@ def run(config_file: Path | None, as_json: bool) -> None:
                                 the enrolment port
       log_certificate           PEM file with another certificate for it; default: the hub's own
       log_key                   PEM file with the key of that certificate
+      backup_folder             where backups go while the hub runs; default: none are made
+      backup_interval_minutes   how often; default: 5
+      backup_keep               how many databases are kept there; default: 12
       data                      folder of database, keys, segments, log; default: the file's folder
       issuing                   folder of the issuing authority; default: authority/issuing
       database_url              postgresql://user@host:5432/name, several hosts divided by commas;
                                 default: encrypted SQLite in the data folder
       database_password_file    file with the password of that user, if it has one
+      segments_url              s3://bucket/prefix for index segments (extra s3); default: in the
+                                folder or the database
       new_member_wait_hours     how long a new member's lookups are not answered; default: 24
       nodes                     members to expect, 1-2000; default: 1000
       metrics_address           where metrics and health are read, over HTTP; "off": nowhere;
@@ -258,7 +265,10 @@ def invite(
 @_config_option
 @_json_option
 def agencies(config_file: Path | None, as_json: bool) -> None:
-    """List the members: status, when last seen, age of the index, quota used in 30 days."""
+    """List the members: status, whether they are there, age of the index, quota used in 30 days.
+
+    A node was never seen, is online since, or stale since: the last moment at which it was there.
+    """
     from candor_hub.overview import overview
 
     with _Office(_load(config_file)) as office:
@@ -272,13 +282,13 @@ def agencies(config_file: Path | None, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("node", "ORI", "status", "last seen", "index age", "quota used", "waiting")
+    table = Table("node", "ORI", "status", "node is", "index age", "quota used", "waiting")
     for row in rows:
         table.add_row(
             str(row.node),
             " ".join(map(str, row.oris)),
             row.status,
-            _time(row.last_seen_at) if row.last_seen_at else "never",
+            row.presence.words,
             _age(row.index_age),
             f"{row.quota_used:,} of {row.quota_total:,}",
             f"{row.waiting:,}",
@@ -324,73 +334,34 @@ def revoke(node: str, config_file: Path | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("node")
+@click.option("--deep", is_flag=True, help="Read a large database whole; takes minutes.")
+@click.option("--strict", is_flag=True, help="Exit status 1 for warnings, and for what is unknown, too.")
 @_config_option
 @_json_option
-def certificates(node: str, config_file: Path | None, as_json: bool) -> None:
-    """List the certificates of NODE: serial, issued, ends, state, and the serial it was renewed with."""
-    from candor_hub.overview import certificate_overview
+def doctor(deep: bool, strict: bool, config_file: Path | None, as_json: bool) -> None:
+    """Look at everything that the hub needs, from its keys to its members, and say what to do.
 
-    with _Office(_load(config_file)) as office:
-        rows = certificate_overview(office.store, NodeId(node), _now())
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        source = f"renewed with {row['renewed_with']}" if row["renewed_with"] else "joined"
-        click.echo(f"{row['serial']}  {row['state']:7}  {row['issued_at']} to {row['expires_at']}  {source}")
+    Works whether or not the hub runs, and within 15 seconds. What is looked at stands in docs/doctor.md.
 
-
-@cli.command()
-@click.argument("serial")
-@click.option("--authority", is_flag=True, help="SERIAL is an issuing authority's: denies all it certified.")
-@_config_option
-@_json_option
-def deny(serial: str, authority: bool, config_file: Path | None, as_json: bool) -> None:
-    """Deny the one certificate with this SERIAL (hexadecimal), for good; its open streams are cut.
-
-    The member's other certificates stay good: for a copied TLS key, or a backup that got lost. What was
-    renewed with it, `candor-hub certificates NODE` says. To shut out the member, `revoke` it.
+    \b
+    Exit status: 0 nothing is bad · 1 something is · 2 it could not be looked at (settings)
     """
-    try:
-        number = int(serial.replace(":", ""), 16)
-    except ValueError:
-        raise click.UsageError("A serial is a hexadecimal number.") from None
-    with _Office(_load(config_file)) as office:
-        version, node = office.directory.deny(number, _now(), authority=authority)
-    whose = f"of {node}" if node else "of an authority, and with it all that it certified,"
-    report = {"serial": f"{number:x}", "node": str(node or ""), "directory_version": version}
-    _print(
-        report,
-        as_json,
-        [f"The certificate {number:x} {whose} is denied, in directory version {version}."],
-    )
+    import asyncio
 
-
-@cli.command()
-@_config_option
-@_json_option
-def doctor(config_file: Path | None, as_json: bool) -> None:
-    """Check configuration, database, keys and certificates. Exit status 1 if something needs attention."""
-    from candor_certs.service_manager import work_as_owner
     from candor_hub.health import examine
 
-    path = _config_path(config_file)
-    work_as_owner(path.parent)
-    findings = examine(path, _now())
-    if as_json:
-        click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}: {finding.detail}")
-            if finding.remedy:
-                click.echo(f"      {finding.remedy}")
-    if not all(finding.good for finding in findings):
-        sys.exit(EXIT_UNHEALTHY)
+    report = asyncio.run(examine(_config_path(config_file), _now(), deep=deep))
+    _print(report.as_json(), as_json, report.lines())
+    sys.exit(report.exit_status(strict=strict))
 
 
+for command in (issuing, certificates, deny, readmit):
+    cli.add_command(command)
 cli.add_command(log_group)
+cli.add_command(backup_group)
+cli.add_command(restore)
 cli.add_command(succession_group)
+cli.add_command(migrate_store)
 
 
 def _print(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:

@@ -56,14 +56,21 @@ class Config:
     public_enrolment_address: str = ""
     database_url: str = ""
     database_password_file: Path | None = None
+    segments_url: str = ""
     secret_password: str = field(default="", repr=False)
     quota: Quota = field(default_factory=Quota)
     new_member_wait: timedelta = timedelta(hours=24)
     nodes: int = 1_000
     guard: bool = True
     balancers: tuple[str, ...] = ()
+    # Without a folder nothing is backed up but by command.
+    backup_folder: Path | None = None
+    backup_interval: timedelta = timedelta(minutes=5)
+    backup_keep: int = 12
     # Empty: nothing listens there.
     metrics_address: str = ""
+    # Whether somebody asked for that very address: then it must be had.
+    metrics_wanted: bool = True
     metrics_allow_remote: bool = False
     log_level: str = "info"
     # Empty: nothing is traced.
@@ -72,6 +79,11 @@ class Config:
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data / 'hub.db'}"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is a file that this one process has for itself."""
+        return self.database.startswith("sqlite")
 
     def database_password(self) -> str | None:
         """The password at the database's server: from its file, else as the service manager passes it.
@@ -149,12 +161,16 @@ def load_config(path: Path) -> Config:
         log_address=log_address,
         log_certificate=folder / settings.log_certificate if settings.log_certificate else None,
         log_key=folder / settings.log_key if settings.log_key else None,
+        backup_folder=folder / settings.backup_folder if settings.backup_folder else None,
+        backup_interval=timedelta(minutes=settings.backup_interval_minutes),
+        backup_keep=settings.backup_keep,
         public_address=settings.public_address or settings.address,
         public_enrolment_address=settings.public_enrolment_address or settings.enrolment_address,
         database_url=secret_url or settings.database_url,
         database_password_file=(
             folder / settings.database_password_file if settings.database_password_file else None
         ),
+        segments_url=settings.segments_url,
         secret_password=secret_password,
         quota=Quota(**settings.quota.model_dump()),
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
@@ -162,6 +178,7 @@ def load_config(path: Path) -> Config:
         guard=settings.guard,
         balancers=tuple(settings.balancers),
         metrics_address=metrics_address,
+        metrics_wanted=bool(settings.metrics_address),
         metrics_allow_remote=settings.metrics_allow_remote,
         log_level=settings.log_level,
         traces_endpoint=settings.traces_endpoint,
@@ -278,8 +295,12 @@ class _Settings(BaseSettings):
     log_address: _OptionalListen = ""
     log_certificate: Path | None = None
     log_key: Path | None = None
+    backup_folder: Path | None = None
+    backup_interval_minutes: float = Field(default=5, ge=0.05, le=24 * 60)
+    backup_keep: int = Field(default=12, ge=1, le=10_000)
     database_url: Annotated[str, _checked(check_database_url)] = ""
     database_password_file: Path | None = None
+    segments_url: Annotated[str, Field(pattern="^$|^s3://[^?@]+$")] = ""
     new_member_wait_hours: float = Field(default=24, ge=0, le=24 * 365)
     nodes: int = Field(default=1_000, ge=1, le=2_000)
     metrics_address: _Metrics = ""
@@ -311,10 +332,14 @@ SETTINGS = {
     "data": "folder of database, keys, segments and log; default: the file's folder",
     "issuing": "folder of the issuing authority; default: authority/issuing",
     "log_address": "where anybody reads the log, over HTTPS; default: the port after the enrolment port",
+    "backup_folder": "where backups go while the hub runs; default: none are made (embedded database only)",
+    "backup_interval_minutes": "how often; default: 5",
+    "backup_keep": "how many databases are kept there; default: 12",
     "log_certificate": "PEM file with another certificate for it; default: the hub's own",
     "log_key": "PEM file with the key of that certificate",
     "database_url": "postgresql://user@host:5432/name; default: an encrypted SQLite file in the data folder",
     "database_password_file": "file with the password of that user, if it has one",
+    "segments_url": "s3://bucket/prefix for index segments; default: with the database",
     "new_member_wait_hours": "how long a new member's lookups are not answered; default: 24",
     "nodes": "members to expect, 1-2000; limits connections; default: 1000",
     "metrics_address": "where metrics and health are read, or off; default: here, port after the log's",

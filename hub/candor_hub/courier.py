@@ -42,7 +42,16 @@ _NEWS = 2_000
 class Courier:
     """One for each process. The event loop owns it; the mailbox is read and written in threads of its own."""
 
-    def __init__(self, streams: Streams, mailbox: MailboxKeeper, clock: Clock, timing: Timing) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        mailbox: MailboxKeeper,
+        clock: Clock,
+        timing: Timing,
+        replica: str | None = None,
+    ) -> None:
+        """`replica` is the name of this process if there may be others, who read their own nodes' mail."""
+        self._replica = replica
         self._streams = streams
         self._mailbox = mailbox
         self._clock = clock
@@ -50,6 +59,8 @@ class Courier:
         # All deliveries up to this id have been handed out, or are each session's own to read.
         self._seen = 0
         self._posted: list[tuple[list[Posting | None], float]] = []
+        # Another process says that it has posted something.
+        self._elsewhere = False
         self._wake = asyncio.Event()
         self._acknowledged: dict[Session, list[int]] = {}
         self._gathered = 0
@@ -63,6 +74,11 @@ class Courier:
         if postings:
             self._posted.append((postings, began))
             self._wake.set()
+
+    def heard(self) -> None:
+        """Another process has posted something for nodes that are attached here."""
+        self._elsewhere = True
+        self._wake.set()
 
     async def start(self) -> None:
         """What waits already is read by each stream for itself; raises StoreUnusable."""
@@ -85,8 +101,11 @@ class Courier:
             except TimeoutError:
                 told = False
             self._wake.clear()
+            elsewhere, self._elsewhere = self._elsewhere, False
             try:
-                if not (told and self._hand_out_posted()):
+                # Before reading what others posted: what was posted here needs no reading.
+                known = told and self._hand_out_posted()
+                if elsewhere or not known:
                     await self._read_news()
             except CandorError as error:
                 log.error("deliveries could not be read", code=error.code, message=error.message)
@@ -127,7 +146,14 @@ class Courier:
         """Hand out the next new rows of the mailbox; how many there were."""
         began = asyncio.get_running_loop().time()
         news = await self._in_thread(
-            partial(self._mailbox.news, self._seen, _NEWS, self._streams.attached(), self._clock.now())
+            partial(
+                self._mailbox.news,
+                self._seen,
+                _NEWS,
+                self._streams.attached(),
+                self._clock.now(),
+                self._replica,
+            )
         )
         for row in news.rows:
             session, octets = self._streams.of(row.recipient), news.envelopes.get(row.envelope)
@@ -137,8 +163,7 @@ class Courier:
                 session.look_again()  # attached while we read
             else:
                 session.offer(Parcel(row.delivery_id, octets), began)
-        if news.rows:
-            self._seen = news.rows[-1].delivery_id
+        self._seen = max(self._seen, news.up_to)
         return len(news.rows)
 
     async def sweep(self) -> None:
@@ -158,13 +183,21 @@ class Courier:
                     session.look_again()
 
     async def refill(self, session: Session) -> None:
-        """Read the mailbox for a session that is behind; raises StoreUnusable."""
+        """Read the mailbox for a session that is behind.
+
+        A database that does not answer ends no stream: the session reads again after a poll.
+        """
         session.behind, session.reading = False, True
         places = session.places
         try:
             found = await self._in_thread(
                 partial(self._waiting, session.node, session.known(), places, self._clock.now())
             )
+        except CandorError as error:
+            session.behind = True
+            log.error("a mailbox could not be read", code=error.code, message=error.message)
+            asyncio.get_running_loop().call_later(self._timing.poll_seconds, session.wake.set)
+            return
         except BaseException:
             session.behind = True
             raise

@@ -116,6 +116,7 @@ class Desk:
         if not self.accepted:
             return ()
         tx.log.wait((commitment_row(each.envelope, each.commitment) for each in self.accepted), now)
+        tx.notices.mail(frozenset().union(*(each.nodes for each in self.accepted)))
         return tx.envelopes.add(self.accepted, now)
 
 

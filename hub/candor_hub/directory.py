@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from candor_certs.revocation import DenyList
+from candor_hub.authorities import check_deniable
 from candor_hub.keys import HubKeys
 from candor_hub.store import Store, Transaction
 from candor_hub.store.directories import StoredDirectory
+from candor_hub.store.log import LogNews
 from candor_hub.tlog.due import log_directory
 from candor_proto.directory import Directory, IndexHead, Member, MemberStatus
 from candor_proto.errors import CertificateRevoked, InputInvalid, NotAMember, UnknownObject
@@ -88,10 +90,20 @@ class Snapshot:
 class DirectoryKeeper:
     """Reads and writes the directory; safe to use from several threads."""
 
-    def __init__(self, store: Store, keys: Callable[[], HubKeys]) -> None:
-        """`keys` is asked each time, because certificates are renewed while the hub runs."""
+    def __init__(
+        self,
+        store: Store,
+        keys: Callable[[], HubKeys],
+        vouched_at: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`keys` is asked each time, because certificates are renewed while the hub runs.
+
+        `vouched_at` says until when the database is known to be the one that all others write to
+        (`time.monotonic`, seconds).
+        """
         self._store = store
         self._keys = keys
+        self._vouched_at = vouched_at
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
 
@@ -107,13 +119,15 @@ class DirectoryKeeper:
         with self._store.read() as tx:
             return self._seen(self._fresh(tx, read_at))
 
-    def look(self) -> tuple[Snapshot, bool]:
-        """As `latest`, and whether anything waits to be logged; raises StoreUnusable."""
+    def look(self) -> tuple[Snapshot, LogNews]:
+        """As `latest`, and what is new about the log; raises StoreUnusable."""
         read_at = time.monotonic()
         with self._store.read() as tx:
-            return self._seen(self._fresh(tx, read_at)), tx.log.waits()
+            return self._seen(self._fresh(tx, read_at)), tx.log.news()
 
     def _fresh(self, tx: Transaction, read_at: float) -> Snapshot:
+        # What a former primary says may be old: it counts from when it was known to be the one.
+        read_at = min(read_at, self._vouched_at())
         version, known = tx.directories.latest_version(), self._snapshot
         if known is not None and known.version == version:
             return Snapshot(known.stored, known.view, known.serials, read_at)
@@ -148,7 +162,7 @@ class DirectoryKeeper:
 
     def publish(self, tx: Transaction, now: datetime) -> int:
         """Sign and store the next version, in the transaction that changed something; its number."""
-        keys = self._keys()
+        keys = self._keys().as_of(tx)
         version = tx.directories.latest_version() + 1
         directory = Directory(
             federation=keys.authority.federation,
@@ -161,6 +175,7 @@ class DirectoryKeeper:
         statement = keys.directory_key.sign("directory", directory.encode())
         stored = StoredDirectory(version, statement, keys.directory_chain_der)
         tx.directories.add(stored, now, tx.log.witnessed_directory())
+        tx.notices.directory()
         log_directory(tx, directory, now)
         return version
 
@@ -168,7 +183,7 @@ class DirectoryKeeper:
         """The new version's number, if the directory key's certificate is not the one published last."""
         with self._store.write() as tx:
             version = tx.directories.latest_version()
-            if version and tx.directories.load(version).chain == self._keys().directory_chain_der:
+            if version and tx.directories.load(version).chain == self._keys().as_of(tx).directory_chain_der:
                 return None
             return self.publish(tx, now)
 
@@ -197,11 +212,14 @@ class DirectoryKeeper:
             tx.members.set_revoked(node, now)
             return self.publish(tx, now), denied
 
-    def deny(self, serial: int, now: datetime, *, authority: bool = False) -> tuple[int, NodeId | None]:
+    def deny(
+        self, serial: int, now: datetime, *, authority: bool = False, cut_off: bool = False
+    ) -> tuple[int, NodeId | None]:
         """Deny one certificate for good; the new version, whose it was (None: an authority's).
 
-        `authority` says that the serial is an issuing authority's, which denies all that it certified. Raises
-        UnknownObject for a serial that no member has, InputInvalid for an authority still in use.
+        `authority` says that the serial is an issuing authority's, which denies all that it certified,
+        `cut_off` that members who still go by it are to be cut off. Raises UnknownObject for a serial that no
+        member has, InputInvalid for the root, WrongStanding for an authority that would be missed.
         """
         with self._store.write() as tx:
             found = tx.certificates.find(serial)
@@ -212,14 +230,12 @@ class DirectoryKeeper:
                     remedy="`candor-hub certificates NODE` lists a member's. If it is an issuing "
                     "authority's, say so with --authority.",
                 )
-            in_use = self._keys().authority
-            if serial in {above.serial_number for above in (in_use.certificate, *in_use.parents)}:
+            if serial == self._keys().root.serial_number:
                 raise InputInvalid(
-                    f"The authority with the serial {serial:x} is in use: denying it would cut off every "
-                    "member, and none could renew.",
-                    remedy="First make another one (`candor-certs issuing create`), name its folder in "
-                    "`issuing` and restart the hub; let the members renew; then deny this one.",
+                    "This is the root, which everything hangs from.",
+                    remedy="A new root means a successor: docs/succession.md.",
                 )
+            check_deniable(tx, serial, now, cut_off=cut_off)
             tx.members.deny(node, (serial,), now)
             return self.publish(tx, now), node
 

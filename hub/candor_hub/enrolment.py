@@ -4,18 +4,20 @@ Rules of this file:
 - of a token the hub keeps the digest; who holds the token may enrol once, for one ORI, within its time;
 - token, certificate, member and directory version are one transaction: a failed attempt consumes nothing;
 - a reply may be lost, so the very same request with the same token gets the same certificate again;
-- a member comes back under its node id with an invitation of its own and the signing key it always had.
+- a member comes back under its node id with the signing key it always had, and with an invitation of its own
+  or the operator's word that it may (`readmit`): the signing key alone opens nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from candor_certs.authority import Authority
 from candor_certs.invitation import Invitation, new_token, token_digest
 from candor_certs.lifetime import span
 from candor_certs.names import PeerName, Role
@@ -23,7 +25,7 @@ from candor_certs.requests import check_request
 from candor_hub.config import Config
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.keys import HubKeys
-from candor_hub.renewal import chain_der, check_fresh, check_live, record_certificate
+from candor_hub.renewal import again, chain_der, check_fresh, check_live, record_certificate
 from candor_hub.store import Store, Transaction
 from candor_hub.store.enrolments import InvitationRecord
 from candor_hub.store.members import MemberRecord
@@ -39,6 +41,8 @@ from candor_proto.errors import (
     InvitationInvalid,
     KeyMismatch,
     LimitExceeded,
+    MemberSuspended,
+    QuotaSpent,
     UnknownObject,
 )
 from candor_proto.ids import Digest, NodeId, Ori
@@ -48,7 +52,11 @@ from candor_proto.signing import VerifyingKey
 from candor_proto.statements import CLOCK_TOLERANCE
 
 INVITATION_LIFE = timedelta(days=14)
+READMISSION_LIFE = timedelta(days=3)
 FORGOTTEN_AFTER = timedelta(days=90)
+# A person enrols a node by hand, once: whoever fails more often in a minute is guessing.
+ATTEMPTS_PER_MINUTE_AND_ADDRESS = 10
+_MINUTE = timedelta(minutes=1)
 _WILDCARDS = ("0.0.0.0", "[::]")  # noqa: S104 - refused, not listened on
 
 
@@ -157,6 +165,22 @@ class Enrolment:
         with self._store.read() as tx:
             return tx.enrolments.find(token_digest(token)) is not None
 
+    def check_failures(self, address: str, now: datetime) -> None:
+        """Count a failed attempt over all replicas; raises QuotaSpent when there were too many, StoreUnusable.
+
+        Only failures are counted, and only who fails is refused: nobody is kept from joining by others.
+        """
+        if self._store.server is None:
+            return  # `Attempts` has counted all there are
+        with self._store.write() as tx:
+            own, _ = tx.enrolments.attempts(address, now - _MINUTE)
+            if own >= ATTEMPTS_PER_MINUTE_AND_ADDRESS:
+                raise QuotaSpent(
+                    "Too many enrolment attempts that failed.",
+                    remedy="Check the invitation, wait a minute and try again.",
+                )
+            tx.enrolments.add_attempt(address, now)
+
     def enrol(self, request: EnrolmentRequest, now: datetime) -> tuple[bytes, ...]:
         """Admit a node; its certificate chain (DER).
 
@@ -166,28 +190,85 @@ class Enrolment:
         """
         check_clock(request.node_time, now)
         check_public_key(request.disclosure_key)
-        keys = self._keys()
+        if not request.token:
+            return self._readmit(request, now)
         with self._store.write() as tx:
             invitation = _check_invitation(tx.enrolments.find(token_digest(request.token)), request, now)
             if invitation.serial is not None:
-                return self._again(tx, keys, invitation, request)
-            again = bool(request.signature) and invitation.node == request.node
-            if again:
-                self._check_rejoin(tx, request, now)
+                return self._again(tx, invitation, request)
+            rejoins = bool(request.signature) and invitation.node == request.node
+            if rejoins:
+                self._check_keys(tx, request)
+                self._check_fresh(tx, request, now)
             else:
                 _check_free(tx, request.node)
                 _check_ori_free(tx, request.ori)
                 _check_room(tx, request.signing_key)
                 tx.members.add(self._member(request, invitation.name, now))
-            leaf = keys.authority.issue_node(request.certificate_request, request.node, now)
-            record_certificate(tx, request.node, leaf, now)
+            authority, leaf = self._certify(tx, request, now)
             tx.enrolments.consume(invitation.token, request.digest(), leaf.serial_number, now)
-            if not again:
+            if not rejoins:
                 self._directory.publish(tx, now)
-        return chain_der(keys, leaf)
+        return chain_der(authority, leaf)
 
-    def _check_rejoin(self, tx: Transaction, request: EnrolmentRequest, now: datetime) -> None:
-        """The token says that the operator agrees, the signature that it is the member."""
+    def readmit(
+        self, nodes: Collection[NodeId] | None, now: datetime, life: timedelta = READMISSION_LIFE
+    ) -> tuple[NodeId, ...]:
+        """Let members back whose certificates have ended, without an invitation; who may come.
+
+        None: every active member that has no certificate which is still good. Each comes once, until `life`
+        is over. Raises UnknownObject, CertificateRevoked, MemberSuspended or InputInvalid.
+        """
+        if not timedelta(0) < life <= INVITATION_LIFE:
+            raise InputInvalid(f"Members are let back for at most {INVITATION_LIFE.days} days.")
+        with self._store.write() as tx:
+            if nodes is None:
+                live = tx.certificates.shown(now).keys()
+                wanted = [
+                    record.member.node
+                    for record in tx.members.all()
+                    if record.member.status is MemberStatus.ACTIVE and record.member.node not in live
+                ]
+            else:
+                wanted = sorted(nodes)
+                for node in wanted:
+                    _check_active(_check_member(tx.members.find(node), node))
+            for node in wanted:
+                tx.enrolments.readmit(node, now + life, now)
+        return tuple(wanted)
+
+    def _readmit(self, request: EnrolmentRequest, now: datetime) -> tuple[bytes, ...]:
+        """A certificate for a member that the operator lets back, or the same answer again (§8.7)."""
+        node = request.node
+        asked = Digest(digest("certificate-request", request.certificate_request))
+        with self._store.write() as tx:
+            _check_active(self._check_keys(tx, request))
+            earlier = tx.certificates.answer_to(node, asked)
+            if earlier is not None:
+                return again(tx, earlier)
+            until = tx.enrolments.readmitted_until(node)
+            if until is None or now >= until:
+                raise InvitationInvalid(
+                    f"The hub's operator has not let {node} back in.",
+                    remedy=f"Ask the hub's operator to run: candor-hub readmit {node}. The node comes back "
+                    "by itself then.",
+                )
+            self._check_fresh(tx, request, now)
+            authority, leaf = self._certify(tx, request, now)
+            tx.certificates.add_renewal(node, asked, leaf.serial_number, None)
+            tx.enrolments.forget_readmission(node)
+        return chain_der(authority, leaf)
+
+    def _certify(
+        self, tx: Transaction, request: EnrolmentRequest, now: datetime
+    ) -> tuple[Authority, x509.Certificate]:
+        authority = self._keys().as_of(tx).authority
+        leaf = authority.issue_node(request.certificate_request, request.node, now)
+        record_certificate(tx, request.node, leaf, authority, now)
+        return authority, leaf
+
+    def _check_keys(self, tx: Transaction, request: EnrolmentRequest) -> Member:
+        """That it is the member: token or operator say only that somebody may come."""
         member = _check_member(tx.members.find(request.node), request.node, request.ori)
         if (request.signing_key, request.disclosure_key) != (member.signing_key, member.disclosure_key):
             raise KeyMismatch(
@@ -202,19 +283,22 @@ class Enrolment:
             member.node,
             request.certificate_request,
         )
+        return member
+
+    def _check_fresh(self, tx: Transaction, request: EnrolmentRequest, now: datetime) -> None:
         public_key = check_request(request.certificate_request, self._name(request.node))
-        check_fresh(public_key, tx.certificates.of(member.node))
-        check_live(tx, member.node, now)
+        check_fresh(public_key, tx.certificates.of(request.node))
+        check_live(tx, request.node, now)
 
     def _again(
-        self, tx: Transaction, keys: HubKeys, invitation: InvitationRecord, request: EnrolmentRequest
+        self, tx: Transaction, invitation: InvitationRecord, request: EnrolmentRequest
     ) -> tuple[bytes, ...]:
-        der = tx.members.certificate(invitation.serial or "")
-        if invitation.used_digest != request.digest() or der is None:
+        earlier = tx.certificates.find(int(invitation.serial or "0", 16))
+        if invitation.used_digest != request.digest() or earlier is None:
             raise InvitationInvalid(
                 "This invitation was used already.", remedy="Ask the hub's operator for a new one."
             )
-        return chain_der(keys, x509.load_der_x509_certificate(der))
+        return again(tx, earlier)
 
     def _name(self, node: NodeId) -> PeerName:
         return PeerName(self._config.federation, Role.NODE, node)
@@ -242,8 +326,8 @@ def _check_dialable(setting: str, address: str) -> None:
         )
 
 
-def _check_member(record: MemberRecord | None, node: NodeId, ori: Ori) -> Member:
-    """The member that may join again as `node` for `ori`."""
+def _check_member(record: MemberRecord | None, node: NodeId, ori: Ori | None = None) -> Member:
+    """The member that may join again as `node`, for `ori` if that is said."""
     if record is None:
         raise UnknownObject(f"There is no member {node}.", remedy="Invite it as a new one.")
     if record.revoked_at is not None:
@@ -251,9 +335,21 @@ def _check_member(record: MemberRecord | None, node: NodeId, ori: Ori) -> Member
             f"{node} was revoked, and that is for good.",
             remedy="Invite the agency again under another node id.",
         )
-    if ori not in record.member.oris:
+    if ori is not None and ori not in record.member.oris:
         raise IdentityMismatch(f"{node} does not stand for {ori}.")
     return record.member
+
+
+def _check_active(member: Member) -> None:
+    if member.status is not MemberStatus.ACTIVE:
+        raise MemberSuspended(
+            f"{member.node} is suspended.", remedy=f"First: candor-hub suspend {member.node} --lift"
+        )
+
+
+def unknown_invitation() -> InvitationInvalid:
+    """What somebody hears whose token was never given."""
+    return InvitationInvalid("The hub knows no such invitation.", remedy="Ask the hub's operator for a new one.")
 
 
 def _check_invitation(
@@ -261,7 +357,7 @@ def _check_invitation(
 ) -> InvitationRecord:
     remedy = "Ask the hub's operator for a new one."
     if invitation is None:
-        raise InvitationInvalid("The hub knows no such invitation.", remedy=remedy)
+        raise unknown_invitation()
     if now >= invitation.expires_at:
         raise InvitationInvalid(
             f"The invitation ended on {invitation.expires_at:%Y-%m-%d %H:%M} UTC.", remedy=remedy

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from candor_certs.authority import create_issuing, create_root
 from candor_certs.folders import load_issuing, save_issuing, save_root
 from candor_certs.invitation import check_address
-from candor_certs.service_manager import DATABASE_KEY, credential, key_octets
 from candor_certs.store import (
     make_private_folder,
     read_private,
     refuse_existing,
-    write_new_key,
     write_new_private,
 )
 from candor_hub import keys
+from candor_hub.authorities import adopt
 from candor_hub.config import (
     DEFAULT_FILE,
     Config,
@@ -33,12 +30,12 @@ from candor_hub.config import (
 )
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.driver import KEY_OCTETS
+from candor_hub.places import database_key, vault, vault_in
 from candor_hub.store import Store
 from candor_hub.tlog.due import open_first
 from candor_hub.tlog.ring import KeyRing
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import FederationName
-from candor_proto.signing import SigningKey
 
 
 @dataclass(frozen=True)
@@ -93,36 +90,35 @@ def found(folder: Path, wishes: Wishes, now: datetime, begin: Begin | None = Non
     make_private_folder(key_folder)
     make_private_folder(folder / "segments")
     write_new_private(key_folder / keys.DATABASE_KEY, secrets.token_bytes(KEY_OCTETS))
-    directory_key = SigningKey.generate()
-    write_new_key(key_folder / keys.DIRECTORY_KEY, Ed25519PrivateKey.from_private_bytes(directory_key.seed()))
-    keys.issue_directory(key_folder, authority, directory_key, now)
     keys.issue_tls(key_folder, authority, now)
-    # The file comes last: while it is missing, the hub is not there yet and `init` says what is in the way.
     text = _settings(wishes, issuing if wishes.issuing else None)
-    held = keys.load_keys(key_folder, issuing, wishes.federation)
-    _create_database(folder, wishes, held, begin or _begin_anew(wishes.federation, now))
+    _create_database(folder, issuing, wishes, begin or _begin_anew(wishes.federation, now), now)
+    # The file comes last: while it is missing, the hub is not there yet and `init` says what is in the way.
     write_new_private(file, text.encode())
     return load_config(file)
 
 
 def _begin_anew(federation: FederationName, now: datetime) -> Begin:
     def begin(folder: Path, held: keys.HubKeys, store: Store) -> None:
-        log_keys = KeyRing(held.folder, federation).make(1)
+        log_keys = KeyRing(held.vault, federation).make(1)
         with store.write() as tx:
             open_first(tx, federation, log_keys.verifier_keys, now)
 
     return begin
 
 
-def _create_database(folder: Path, wishes: Wishes, held: keys.HubKeys, begin: Begin) -> None:
-    key = read_private(folder / "keys" / keys.DATABASE_KEY)
+def _create_database(folder: Path, issuing: Path, wishes: Wishes, begin: Begin, now: datetime) -> None:
+    key_folder, file = folder / "keys", wishes.database_password_file
+    key = read_private(key_folder / keys.DATABASE_KEY)
     url = wishes.database_url or f"sqlite:///{folder / 'hub.db'}"
-    file = wishes.database_password_file
-    store = Store.create(
-        url, key, str(wishes.federation), password=lambda: None if file is None else password_in(file)
-    )
+    store = Store.begin(url, key, password=lambda: None if file is None else password_in(file))
     try:
-        begin(folder, held, store)
+        held, authority = vault_in(key_folder, store, key), load_issuing(issuing)
+        with store.write() as tx:
+            adopt(tx, held, authority, now)
+        keys.make_directory_key(held, authority, now)
+        begin(folder, keys.load_keys(key_folder, held, issuing, wishes.federation), store)
+        store.finish(str(wishes.federation))
     finally:
         store.close()
     if not wishes.database_url:
@@ -140,18 +136,20 @@ def open_store(config: Config, *, upgrade: bool = False) -> Store:
     )
 
 
-def database_key(config: Config) -> bytes:
-    """The raw key of the database: as the service manager passes it, else from its file. Never print it.
+def open_keys(config: Config, store: Store, now: datetime | None = None) -> keys.HubKeys:
+    """With `now` this process's own TLS key is made if there is none.
 
-    Raises StoreUnusable.
+    Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
     """
-    passed = credential(DATABASE_KEY)
-    return key_octets(passed) if passed is not None else read_private(config.keys / keys.DATABASE_KEY)
+    with store.read() as tx:
+        in_use = tx.authorities.newest()
+    held = vault(config, store)
+    return keys.load_keys(config.keys, held, config.issuing, config.federation, in_use, now)
 
 
 def open_directory(config: Config, store: Store, now: datetime) -> tuple[keys.HubKeys, DirectoryKeeper]:
     """Keys as they are on the disk, and the directory; for commands that run beside the hub."""
-    held = keys.load_keys(config.keys, config.issuing, config.federation)
+    held = open_keys(config, store, now)
     keeper = DirectoryKeeper(store, lambda: held)
     keeper.publish_if_certified_anew(now)
     return held, keeper

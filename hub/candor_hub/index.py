@@ -10,14 +10,18 @@ Rules of this file:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
+from typing import TypeVar
 
 from candor_hub.directory import DirectoryKeeper
-from candor_hub.segment_files import SegmentFiles
+from candor_hub.segment_files import SegmentFiles, given_at
 from candor_hub.store import Store, Transaction
 from candor_hub.store.directories import StoredHead
 from candor_hub.store.segments import SegmentRecord
+from candor_proto.canonical import to_milliseconds
 from candor_proto.directory import IndexHead, Member, SeenHead, check_progress, verify_head
 from candor_proto.errors import (
     IdentityMismatch,
@@ -35,6 +39,8 @@ from candor_proto.statements import CLOCK_TOLERANCE
 from candor_wire.limits import CHUNK_BYTES
 
 GRACE = timedelta(hours=48)
+_SWEPT = 500
+T = TypeVar("T")
 # An index of 100,000 records has about 1.3 GB; twice that, and some more, may wait for its head.
 MAX_UNNAMED_OCTETS = 4 * 1024**3
 
@@ -70,17 +76,21 @@ class Index:
                         "Too many segments are stored that no index head names.",
                         remedy="Publish a head that names them; the others are dropped after 48 hours.",
                     )
-            self._files.put(stated, octets)
+            name = self._files.put(stated, octets)
             with self._store.write() as tx:
-                tx.segments.add(record, now)
+                new = tx.segments.add(replace(record, stored_as=name), now)
+                known = tx.segments.find([stated])[stated]
+            if not new and known.name != name:
+                # Somebody was here before, at another replica perhaps: one copy is enough.
+                self._files.remove(name)
 
     def get_segment(self, wanted: Digest) -> Iterator[bytes]:
         """The octets in chunks; raises UnknownObject or StoreUnusable."""
         with self._store.read() as tx:
-            known = wanted in tx.segments.find([wanted])
-        if not known:
+            found = tx.segments.find([wanted]).get(wanted)
+        if found is None:
             raise UnknownObject("There is no such segment.", remedy="Fetch the directory again.")
-        return self._files.read(wanted, CHUNK_BYTES)
+        return self._files.read(found.name, CHUNK_BYTES)
 
     def put_head(self, statement: SignedStatement, member: Member, now: datetime) -> int:
         """Publish the index head of `member`, who is the caller; the directory version that carries it.
@@ -109,6 +119,29 @@ class Index:
             for each in gone:
                 self._files.remove(each)
         return len(gone)
+
+    def sweep(self, now: datetime) -> int:
+        """Drop objects that no row names, left by a crash; how many. Raises StoreUnusable.
+
+        One that was begun less than the time of grace ago may be getting its row at this moment.
+        """
+        old, swept = to_milliseconds(now - GRACE), 0
+        for some in batched(self._files.names(), _SWEPT):
+            begun = {name: given_at(name) for name in some}
+            candidates = [name for name, at in begun.items() if at is not None and at < old]
+            with self._store.read() as tx:
+                named = tx.segments.named(candidates)
+            for name in candidates:
+                if name not in named:
+                    self._files.remove(name)
+                    swept += 1
+        return swept
+
+
+def batched(items: Iterable[T], count: int) -> Iterator[list[T]]:
+    left = iter(items)
+    while some := list(islice(left, count)):
+        yield some
 
 
 def _check_newer(head: IndexHead, last: StoredHead | None) -> None:

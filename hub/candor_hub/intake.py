@@ -22,6 +22,7 @@ import structlog
 from candor_hub.clock import Clock
 from candor_hub.desk import Submission
 from candor_hub.directory import CurrentDirectory
+from candor_hub.observer import Nobody, Observer, traced
 from candor_hub.relay import Outcome, Receipt, Relay
 from candor_proto.errors import CandorError, LimitExceeded, StoreUnusable, Unreachable
 from candor_proto.ids import NodeId
@@ -48,6 +49,7 @@ Tell = Callable[["Receipt | Exception"], None]
 class _Waiting:
     submission: Submission
     tell: Tell
+    since: float
 
     @property
     def octets(self) -> int:
@@ -76,8 +78,13 @@ class Intake:
     """
 
     def __init__(
-        self, relay: Relay, clock: Clock, on_accepted: Callable[[Sequence[Receipt], float], None]
+        self,
+        relay: Relay,
+        clock: Clock,
+        on_accepted: Callable[[Sequence[Receipt], float], None],
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer or Nobody()
         self._relay = relay
         self._clock = clock
         self._on_accepted = on_accepted
@@ -111,11 +118,13 @@ class Intake:
             len(queue.waiting) >= MAX_WAITING_FROM_ONE_CALLER
             or queue.octets >= MAX_WAITING_OCTETS_FROM_ONE_CALLER
         ):
+            self._observer.refused(LimitExceeded.code)
             tell(LimitExceeded("Too much of this member waits to be accepted.", remedy="Try again later."))
         else:
             if queue is None:
                 queue = self._queues[caller] = _Queue()
-            queue.waiting.append(_Waiting(Submission(envelope, caller, directory), tell))
+            since = asyncio.get_running_loop().time()
+            queue.waiting.append(_Waiting(Submission(envelope, caller, directory), tell, since))
             queue.octets += len(envelope.body)
             self._wake.set()
 
@@ -155,7 +164,8 @@ class Intake:
     async def _accept(self, batch: list[_Waiting]) -> None:
         began = asyncio.get_running_loop().time()
         try:
-            outcomes = await self._judge([waiting.submission for waiting in batch])
+            with traced(self._observer, "accept"):
+                outcomes = await self._judge([waiting.submission for waiting in batch])
         except asyncio.CancelledError:
             for waiting in batch:
                 _tell(waiting, _stopping())
@@ -164,7 +174,12 @@ class Intake:
         receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
         if receipts:
             self._on_accepted(receipts, began)
+        stored_at = asyncio.get_running_loop().time()
         for waiting, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self._observer.refused(getattr(outcome, "code", CandorError.code))
+            else:
+                self._observer.accepted(stored_at - waiting.since)
             _tell(waiting, outcome)
 
     async def _judge(self, submissions: list[Submission]) -> Sequence[Receipt | Exception]:

@@ -1,8 +1,9 @@
 """The hub's own keys and certificates, and their renewal.
 
     keys/database.key     32 octets; without it the database cannot be read
-    keys/directory.key    Ed25519, signs the directory; directory.crt is its chain
-    keys/hub.pem          the TLS key and its chain
+    directory.key         Ed25519, signs the directory; directory.crt is its chain: both in the vault
+    issuing-….pem         the issuing authority in use, in the vault; or the folder that `issuing` names
+    keys/hub.pem          the TLS key and its chain, of each replica its own, made anew when it is not there
 
 Rules of this file:
 - keys are made by `candor-hub init` alone; renewal makes a new TLS key, and certifies the same directory key;
@@ -12,7 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,19 +21,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from candor_certs.authority import Authority
-from candor_certs.names import Role, enrolment_dns_name
+from candor_certs.authority import Authority, certificates_pem
+from candor_certs.names import Role, enrolment_dns_name, hub_dns_name
 from candor_certs.profiles import renewal_time
 from candor_certs.requests import certificate_request, new_tls_key
 from candor_certs.store import (
     TlsIdentity,
-    read_certificates,
+    key_pem,
+    parse_certificates,
+    parse_key,
     read_identity,
-    read_key,
     replace_identity,
-    write_certificates,
 )
-from candor_proto.errors import ConfigInvalid, InputInvalid
+from candor_hub.authorities import load_authority
+from candor_hub.store import Transaction
+from candor_hub.store.authorities import AuthorityRecord
+from candor_hub.vault import Vault
+from candor_proto.errors import InputInvalid, StoreUnusable
 from candor_proto.ids import FederationName
 from candor_proto.signing import SigningKey
 
@@ -46,13 +51,27 @@ DATABASE_KEY, DIRECTORY_KEY, DIRECTORY_CHAIN, TLS = (
 
 @dataclass(frozen=True)
 class HubKeys:
-    """What the hub signs with and shows."""
+    """What the hub signs with and shows; `folder` is where the TLS key is, `issuing` that of the settings.
+
+    `own_tls` is None in a process that has none yet; `renew` makes it.
+    """
 
     folder: Path
+    issuing: Path
+    vault: Vault = field(repr=False)
     authority: Authority
-    tls: TlsIdentity
+    own_tls: TlsIdentity | None
     directory_key: SigningKey
     directory_chain: tuple[x509.Certificate, ...]
+
+    @property
+    def tls(self) -> TlsIdentity:
+        """The TLS key of this process, and its chain; raises StoreUnusable before there is one."""
+        if self.own_tls is None:
+            raise StoreUnusable(
+                f"There is no {self.folder / TLS} yet.", remedy="`candor-hub run` makes it when it starts."
+            )
+        return self.own_tls
 
     @property
     def root(self) -> x509.Certificate:
@@ -62,28 +81,74 @@ class HubKeys:
     def directory_chain_der(self) -> tuple[bytes, ...]:
         return tuple(certificate.public_bytes(Encoding.DER) for certificate in self.directory_chain)
 
+    def as_of(self, tx: Transaction) -> HubKeys:
+        """These, with the authority and the directory's chain as they are in `tx`.
 
-def load_keys(folder: Path, issuing: Path, federation: FederationName) -> HubKeys:
-    """Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid."""
-    # Here, because `folders` is one of the slower imports and only `run`, `invite` and their like need it.
-    from candor_certs.folders import load_issuing
+        The operator's command may have adopted another authority a moment ago, and another replica renewed
+        the chain. Whoever issues or publishes asks here, in the transaction that does so. Raises
+        StoreUnusable, InputInvalid or CertificateRefused when the authority in use cannot be used.
+        """
+        record = tx.authorities.newest()
+        authority = self.authority
+        if record is not None and record.serial != authority.certificate.serial_number:
+            authority = load_authority(self.vault, self.issuing, authority.federation, record, tx)
+        chain = _directory_chain(self.vault, tx)
+        if chain == self.directory_chain and authority is self.authority:
+            return self
+        return replace(self, authority=authority, directory_chain=chain)
 
-    authority = load_issuing(issuing)
-    if authority.federation != federation:
-        raise ConfigInvalid(
-            f"The issuing authority in {issuing} is that of {authority.federation}, not of {federation}.",
-            remedy="Correct `issuing` or `federation` in the configuration.",
-        )
-    key = read_key(folder / DIRECTORY_KEY)
+
+def load_keys(
+    folder: Path,
+    vault: Vault,
+    issuing: Path,
+    federation: FederationName,
+    in_use: AuthorityRecord | None = None,
+    now: datetime | None = None,
+) -> HubKeys:
+    """`in_use` is what the database says of the authority; None: the folder `issuing` has it. With `now` a
+    TLS key is made if there is none: a replica brings nothing but the database's key.
+
+    Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
+    """
+    authority = load_authority(vault, issuing, federation, in_use)
+    key = parse_key(_stored(vault, DIRECTORY_KEY), vault.place(DIRECTORY_KEY))
     if not isinstance(key, Ed25519PrivateKey):
-        raise InputInvalid(f"{folder / DIRECTORY_KEY} is not an Ed25519 key.", remedy="Restore the folder.")
-    chain = read_certificates(folder / DIRECTORY_CHAIN)
+        raise InputInvalid(f"{vault.place(DIRECTORY_KEY)} is not an Ed25519 key.", remedy="Restore it.")
+    chain = _directory_chain(vault)
     if chain[0].public_key() != key.public_key():
         raise InputInvalid(
-            f"{DIRECTORY_KEY} and {DIRECTORY_CHAIN} in {folder} do not belong together.",
+            f"{vault.place(DIRECTORY_KEY)} and {DIRECTORY_CHAIN} do not belong together.",
             remedy="Restore both from the same backup.",
         )
-    return HubKeys(folder, authority, read_identity(folder / TLS), SigningKey(key.private_bytes_raw()), chain)
+    signing_key = SigningKey(key.private_bytes_raw())
+    own: TlsIdentity | None = None
+    if (folder / TLS).exists():
+        own = read_identity(folder / TLS)
+    elif now is not None:
+        own = issue_tls(folder, authority, now)
+    return HubKeys(folder, issuing, vault, authority, own, signing_key, chain)
+
+
+def _directory_chain(vault: Vault, tx: Transaction | None = None) -> tuple[x509.Certificate, ...]:
+    return parse_certificates(_stored(vault, DIRECTORY_CHAIN, tx), vault.place(DIRECTORY_CHAIN))
+
+
+def _stored(vault: Vault, name: str, tx: Transaction | None = None) -> bytes:
+    found = vault.get(name, tx)
+    if found is None:
+        raise StoreUnusable(
+            f"There is no {vault.place(name)}.", remedy="Restore it from the backup of the hub's keys."
+        )
+    return found
+
+
+def make_directory_key(vault: Vault, authority: Authority, now: datetime) -> None:
+    """The key that signs the directory, and its first certificate; raises AlreadyExists, StoreUnusable."""
+    key = SigningKey.generate()
+    with vault.write() as tx:
+        vault.add(DIRECTORY_KEY, key_pem(Ed25519PrivateKey.from_private_bytes(key.seed())), tx)
+        _issue_directory(vault, authority, key, now, tx)
 
 
 def issue_tls(folder: Path, authority: Authority, now: datetime) -> TlsIdentity:
@@ -96,25 +161,37 @@ def issue_tls(folder: Path, authority: Authority, now: datetime) -> TlsIdentity:
     return identity
 
 
-def issue_directory(
-    folder: Path, authority: Authority, key: SigningKey, now: datetime
+def _issue_directory(
+    vault: Vault, authority: Authority, key: SigningKey, now: datetime, tx: Transaction | None
 ) -> tuple[x509.Certificate, ...]:
     """A new certificate of the directory key, stored in place of the old one."""
     public = Ed25519PrivateKey.from_private_bytes(key.seed()).public_key()
     chain = authority.chain(authority.issue_directory(public, now))
-    write_certificates(folder / DIRECTORY_CHAIN, chain)
+    vault.put(DIRECTORY_CHAIN, certificates_pem(chain), tx)
     return chain
 
 
 def renew(keys: HubKeys, now: datetime) -> HubKeys:
     """`keys` with fresh certificates where they are due; the same object if none is."""
     renewed = keys
-    if _due(keys.tls.chain, keys.authority, now):
-        renewed = replace(renewed, tls=issue_tls(keys.folder, keys.authority, now))
+    own = keys.own_tls
+    if own is None or _lacks_a_name(own) or _due(own.chain, keys.authority, now):
+        renewed = replace(renewed, own_tls=issue_tls(keys.folder, keys.authority, now))
     if _due(keys.directory_chain, keys.authority, now):
-        chain = issue_directory(keys.folder, keys.authority, keys.directory_key, now)
+        with keys.vault.write() as tx:
+            # Another replica may have renewed it, or the operator adopted an authority.
+            present = keys if tx is None else keys.as_of(tx)
+            chain = _directory_chain(keys.vault, tx)
+            if _due(chain, present.authority, now):
+                chain = _issue_directory(keys.vault, present.authority, keys.directory_key, now, tx)
         renewed = replace(renewed, directory_chain=chain)
     return renewed
+
+
+def _lacks_a_name(tls: TlsIdentity) -> bool:
+    """Whether the certificate is from before enrolment had a name of its own."""
+    names = tls.chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return len(names.get_values_for_type(x509.DNSName)) < len((hub_dns_name, enrolment_dns_name))
 
 
 def _due(chain: tuple[x509.Certificate, ...], authority: Authority, now: datetime) -> bool:

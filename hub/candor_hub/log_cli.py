@@ -92,13 +92,13 @@ def fsck(repair: bool, config_file: Path | None, as_json: bool) -> None:
     The hub may run meanwhile, but not with --repair. Nothing repairs entries: a damaged bundle has to come
     from a backup of the folder, or from a member or reader that copied the log.
     """
-    from candor_hub.places import log_files
-    from candor_hub.tlog.files import Lock
+    from candor_hub.places import log_files, log_lock
+    from candor_hub.tlog.fenced import Fenced
     from candor_hub.tlog.fsck import fsck as check
     from candor_proto.errors import StoreUnusable
 
     config, store = _open(config_file)
-    lock, running = Lock(config.log), False
+    lock, running = log_lock(config, store), False
     try:
         try:
             lock.take()
@@ -106,7 +106,10 @@ def fsck(repair: bool, config_file: Path | None, as_json: bool) -> None:
             if repair:
                 raise
             running = True
-        report = check(store, log_files(config, store), config.federation, repair=repair, running=running)
+        # What a replica that stands still might yet write is not to be written over the repair.
+        write = Fenced(store).write if repair else store.write
+        files = log_files(config, store, write=write)
+        report = check(store, files, config.federation, repair=repair, running=running)
     finally:
         lock.give_back()
         store.close()

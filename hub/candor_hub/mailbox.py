@@ -22,9 +22,13 @@ IDS_REMEMBERED = timedelta(days=30)
 
 @dataclass(frozen=True)
 class News:
-    """New rows, and the envelopes of those for attached nodes as they go onto the wire, by number."""
+    """New rows, and the envelopes of those for attached nodes as they go onto the wire, by number.
+
+    No delivery with an id up to `up_to` is still to come.
+    """
 
     rows: tuple[Waiting, ...]
+    up_to: int
     envelopes: dict[int, bytes] = field(repr=False)
 
 
@@ -49,11 +53,25 @@ class MailboxKeeper:
         with self._store.read() as tx:
             return tx.mailbox.waiting_counts()
 
-    def news(self, above: int, limit: int, attached: Collection[NodeId], now: datetime) -> News:
-        """The first `limit` deliveries with an id above `above`, written by this process or another."""
+    def news(
+        self,
+        above: int,
+        limit: int,
+        attached: Collection[NodeId],
+        now: datetime,
+        replica: str | None = None,
+    ) -> News:
+        """The first `limit` deliveries with an id above `above`, written by this process or another.
+
+        With `replica` those alone whose node has its stream there. Ids become visible in their order, for one
+        writes at a time over all replicas; there may be gaps.
+        """
         with self._store.read() as tx:
-            rows = tx.mailbox.above(above, now, limit)
-            return News(rows, tx.mailbox.bodies(row.envelope for row in rows if row.recipient in attached))
+            rows = tx.mailbox.above(above, now, limit, replica)
+            full = len(rows) == limit
+            up_to = rows[-1].delivery_id if full else max(above, tx.mailbox.newest())
+            bodies = tx.mailbox.bodies(row.envelope for row in rows if row.recipient in attached)
+        return News(rows, up_to, bodies)
 
     def acknowledge(self, node: NodeId, delivery_ids: Iterable[int]) -> int:
         """Forget what `node` has stored; ids of other members' deliveries are ignored."""

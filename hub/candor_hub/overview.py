@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from candor_hub.presence import Presence, presences
 from candor_hub.store import Store
 from candor_hub.store.members import MemberRecord
 from candor_proto.budget import BUCKET, MONTH, Quota
@@ -24,7 +25,7 @@ class MemberOverview:
     status: str
     joined_at: datetime
     answered_from: datetime
-    last_seen_at: datetime | None
+    presence: Presence
     index_age: timedelta | None
     quota_used: int
     quota_total: int
@@ -38,7 +39,8 @@ class MemberOverview:
             "status": self.status,
             "joined_at": self.joined_at.isoformat(),
             "answered_from": self.answered_from.isoformat(),
-            "last_seen_at": self.last_seen_at.isoformat() if self.last_seen_at else None,
+            "reach": self.presence.reach.value,
+            "reach_since": self.presence.since.isoformat() if self.presence.since else None,
             "index_age_seconds": int(self.index_age.total_seconds()) if self.index_age is not None else None,
             "quota_used": self.quota_used,
             "quota_total": self.quota_total,
@@ -51,7 +53,9 @@ def overview(store: Store, quota: Quota, now: datetime) -> list[MemberOverview]:
     with store.read() as tx:
         waiting = tx.mailbox.waiting_counts()
         rows = []
-        for record in tx.members.all():
+        records = tx.members.all()
+        presence = presences(tx, records, now)
+        for record in records:
             member = record.member
             uses = tx.quotas.uses(member.node, now - MONTH - BUCKET)
             head = IndexHead.decode(member.head.body) if member.head else None
@@ -63,7 +67,7 @@ def overview(store: Store, quota: Quota, now: datetime) -> list[MemberOverview]:
                     status=_status(record),
                     joined_at=member.joined_at,
                     answered_from=member.answered_from,
-                    last_seen_at=record.last_seen_at,
+                    presence=presence[member.node],
                     index_age=now - head.issued_at if head else None,
                     quota_used=sum(use.of(None) for use in uses),
                     quota_total=quota.total,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,12 +35,13 @@ from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.issued import Issued
 from candor_hub.lines import Line, Lines, at_line, present_line
+from candor_hub.observer import Nobody, Observer
 from candor_hub.pace import Pace
 from candor_hub.refusals import Refusals
 from candor_hub.turns import Turns
 from candor_hub.warden import check_member
 from candor_hub.work import Work
-from candor_proto.errors import CertificateRefused, MalformedMessage, Unreachable, WrongRole
+from candor_proto.errors import CandorError, CertificateRefused, MalformedMessage, Unreachable, WrongRole
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import refuse_unknown_fields
 from candor_wire.limits import CALL_DEADLINE_SECONDS, TRANSFER_DEADLINE_SECONDS
@@ -65,6 +67,8 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _HUB + "RenewCertificate": frozenset({Role.NODE}),
     _HUB + "GetLog": frozenset({Role.NODE}),
     _HUB + "PutStatement": frozenset({Role.NODE}),
+    # Whether the hub serves; `Watch` would hold a stream for nothing.
+    "/grpc.health.v1.Health/Check": frozenset({Role.NODE}),
 }
 # How long a call may take on this side; a stream that is held open has no end.
 MAX_SECONDS: Mapping[str, float | None] = {
@@ -189,12 +193,20 @@ def _empty_frame() -> Any:
 class Gatekeeper(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server in turns, `admit`, strict reading, a deadline and the error table."""
 
-    def __init__(self, admit: Admit, lines: Lines, work: Work, pace: Pace | None = None) -> None:
-        """`pace` is that of members' calls unless another is given."""
+    def __init__(
+        self,
+        admit: Admit,
+        lines: Lines,
+        work: Work,
+        pace: Pace | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """`pace` is that of members' calls unless another is given; `observer` hears how each call ended."""
         self._admit = admit
         self._pace = pace or work.pace
         self._lines = lines
         self._work = work
+        self._observer = observer or Nobody()
         self._refusals = Refusals()
         # By method, of which there are as many as there are handlers.
         self._wrapped: dict[str, Handler] = {}
@@ -225,6 +237,8 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             run = self._sending(behaviour)
 
         async def guarded(request: Any, context: Context) -> Any:
+            began, code = time.monotonic(), ""
+            end = self._observer.span(method)
             line = self._lines.of(context.peer())
             at_line(line)
             if handler.request_streaming:
@@ -236,14 +250,18 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                 line.ended()
                 return result
             except TimeoutError:
+                code = Unreachable.code
                 await self._abort(context, line, method, _took_too_long())
             except grpc.aio.AbortError:
                 raise
             except Exception as error:
+                code = getattr(error, "code", CandorError.code)
                 await self._abort(context, line, method, error)
             finally:
                 if handler.request_streaming:
                     line.streams(-1)
+                end()
+                self._observer.called(method, code, time.monotonic() - began)
 
         async def admitted(request: Any, context: Context, line: Line) -> Any:
             seconds = MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)

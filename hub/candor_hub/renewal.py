@@ -16,9 +16,11 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from candor_certs.authority import Authority
 from candor_certs.chain import PeerIdentity
 from candor_certs.names import PeerName, Role
 from candor_certs.requests import check_request
+from candor_hub.authorities import chain_of
 from candor_hub.keys import HubKeys
 from candor_hub.store import Store, Transaction
 from candor_hub.store.certificates import CertificateRecord
@@ -53,21 +55,22 @@ class Renewal:
         Raises SignatureInvalid, MemberSuspended, CertificateRevoked, CertificateRefused (a key that was
         certified before), LimitExceeded, and what `requests.check_request` raises.
         """
-        keys, node = self._keys(), member.node
-        public_key = check_request(request_der, PeerName(keys.authority.federation, Role.NODE, node))
-        check_possession(signature, member.signing_key, keys.authority.federation, node, request_der)
+        node, federation = member.node, self._keys().authority.federation
+        public_key = check_request(request_der, PeerName(federation, Role.NODE, node))
+        check_possession(signature, member.signing_key, federation, node, request_der)
         request = Digest(digest("certificate-request", request_der))
         with self._store.write() as tx:
             _check_standing(tx, node, caller)
             earlier = tx.certificates.answer_to(node, request)
             if earlier is not None:
-                return _again(keys, earlier)
+                return again(tx, earlier)
             check_fresh(public_key, tx.certificates.of(node))
             check_live(tx, node, now)
-            leaf = keys.authority.issue_node(request_der, node, now)
-            record_certificate(tx, node, leaf, now)
+            authority = self._keys().as_of(tx).authority
+            leaf = authority.issue_node(request_der, node, now)
+            record_certificate(tx, node, leaf, authority, now)
             tx.certificates.add_renewal(node, request, leaf.serial_number, caller.serial)
-        return chain_der(keys, leaf)
+        return chain_der(authority, leaf)
 
 
 def check_live(tx: Transaction, node: NodeId, now: datetime) -> None:
@@ -80,15 +83,17 @@ def check_live(tx: Transaction, node: NodeId, now: datetime) -> None:
         )
 
 
-def record_certificate(tx: Transaction, node: NodeId, leaf: x509.Certificate, now: datetime) -> None:
+def record_certificate(
+    tx: Transaction, node: NodeId, leaf: x509.Certificate, authority: Authority, now: datetime
+) -> None:
     """Store a certificate, in the transaction that issues it."""
-    der = leaf.public_bytes(Encoding.DER)
-    tx.members.add_certificate(node, leaf.serial_number, der, now, leaf.not_valid_after_utc)
+    der, issuer = leaf.public_bytes(Encoding.DER), authority.certificate.serial_number
+    tx.members.add_certificate(node, leaf.serial_number, der, now, leaf.not_valid_after_utc, issuer)
 
 
-def chain_der(keys: HubKeys, leaf: x509.Certificate) -> tuple[bytes, ...]:
+def chain_der(authority: Authority, leaf: x509.Certificate) -> tuple[bytes, ...]:
     """What a node gets: its certificate, then every authority below the root."""
-    return tuple(each.public_bytes(Encoding.DER) for each in keys.authority.chain(leaf))
+    return tuple(each.public_bytes(Encoding.DER) for each in authority.chain(leaf))
 
 
 def _check_standing(tx: Transaction, node: NodeId, caller: PeerIdentity) -> None:
@@ -102,13 +107,17 @@ def _check_standing(tx: Transaction, node: NodeId, caller: PeerIdentity) -> None
         raise CertificateRevoked(f"The certificate of {node} (serial {caller.serial:x}) has been revoked.")
 
 
-def _again(keys: HubKeys, earlier: CertificateRecord) -> tuple[bytes, ...]:
+def again(tx: Transaction, earlier: CertificateRecord) -> tuple[bytes, ...]:
+    """The answer that was given before, whatever authority is in use now.
+
+    Raises CertificateRevoked, or CertificateRefused when its authority is not known any more.
+    """
     if earlier.denied:
         raise CertificateRevoked(
             f"The certificate of {earlier.node} (serial {earlier.serial:x}) has been revoked.",
             remedy="Ask with a new key.",
         )
-    return chain_der(keys, x509.load_der_x509_certificate(earlier.der))
+    return chain_of(tx, earlier)
 
 
 def check_fresh(public_key: object, earlier: tuple[CertificateRecord, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from candor_hub.attempts import Attempts
 from candor_hub.clock import Clock
 from candor_hub.config import Config
 from candor_hub.directory import DirectoryKeeper
-from candor_hub.enrolment import Enrolment, EnrolmentRequest
+from candor_hub.enrolment import Enrolment, EnrolmentRequest, unknown_invitation
 from candor_hub.guard.turns import network_of
 from candor_hub.index import Index
 from candor_hub.intake import Intake
@@ -19,13 +20,15 @@ from candor_hub.lines import present_line
 from candor_hub.peer import Context, caller, counted
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
-from candor_hub.tlog.sequencer import Sequencer
+from candor_hub.tlog.hub_log import HubLog
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_hub.work import Work
 from candor_proto.canonical import from_milliseconds
+from candor_proto.errors import InvitationInvalid
 from candor_proto.ids import NodeId, Ori
 from candor_proto.signing import SignedStatement, VerifyingKey
+from candor_watch.versions import METADATA_KEY, of_agent, own_version
 from candor_wire import codec, log_codec
 from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc, hub_pb2, hub_pb2_grpc
 
@@ -43,7 +46,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         clock: Clock,
         renewal: Renewal,
         directory: DirectoryKeeper,
-        log: Sequencer,
+        log: HubLog,
         statements: Statements,
         work: Work,
     ) -> None:
@@ -64,8 +67,11 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self, request_iterator: Any, context: Any
     ) -> None:
         who = caller()
-
-        await self._attachments.run(request_iterator, counted(context), who.node, who.identity, who.snapshot)
+        version = of_agent(dict(context.invocation_metadata()).get("user-agent"))
+        await context.send_initial_metadata(((METADATA_KEY, own_version()),))
+        await self._attachments.run(
+            request_iterator, counted(context), who.node, who.identity, who.snapshot, version
+        )
 
     async def Submit(self, request: hub_pb2.SubmitRequest, context: Any) -> hub_pb2.SubmitResponse:
         who = caller()
@@ -179,7 +185,7 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
         attempts: Attempts,
         config: Config,
         clock: Clock,
-        log: Sequencer,
+        log: HubLog,
         work: Work,
     ) -> None:
         self._log = log
@@ -198,30 +204,33 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
     ) -> enrolment_pb2.EnrolResponse:
         line = present_line()
         now, network = self._clock.now(), network_of(line.address if line else context.peer())
-        turns = self._work.enrolments
-        # Who holds an invitation is never kept waiting for those who guess.
-        if not await turns.run(network, partial(self._enrolment.knows, request.token)):
-            await self._attempts.wrong(network, now)
-        chain = await turns.run(
-            network,
-            partial(
-                self._enrolment.enrol,
-                EnrolmentRequest(
-                    token=request.token,
-                    ori=Ori(request.ori),
-                    node=NodeId(request.node),
-                    certificate_request=request.certificate_request,
-                    signing_key=VerifyingKey(request.signing_key),
-                    disclosure_key=request.disclosure_key,
-                    node_time=from_milliseconds(request.node_time_milliseconds),
-                    signature=request.signature,
-                ),
-                now,
-            ),
-        )
+        try:
+            chain = await self._work.enrolments.run(network, partial(self._enrol, request, now))
+        except InvitationInvalid:
+            await self._attempts.failed(network, now)
+            await self._work.enrolments.run(network, partial(self._enrolment.check_failures, network, now))
+            raise
         self._log.wake()
         return enrolment_pb2.EnrolResponse(
             certificate_chain=chain,
             federation=str(self._config.federation),
             hub_address=self._config.public_address,
+        )
+
+    def _enrol(self, request: enrolment_pb2.EnrolRequest, now: datetime) -> tuple[bytes, ...]:
+        if not self._enrolment.knows(request.token):
+            # Before anything else is read, and without a transaction that writes.
+            raise unknown_invitation()
+        return self._enrolment.enrol(
+            EnrolmentRequest(
+                token=request.token,
+                ori=Ori(request.ori),
+                node=NodeId(request.node),
+                certificate_request=request.certificate_request,
+                signing_key=VerifyingKey(request.signing_key),
+                disclosure_key=request.disclosure_key,
+                node_time=from_milliseconds(request.node_time_milliseconds),
+                signature=request.signature,
+            ),
+            now,
         )

@@ -12,14 +12,17 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
 from candor_certs.chain import PeerIdentity
 from candor_hub.directory import DirectoryKeeper, Snapshot
+from candor_hub.store.log import LogNews
 from candor_proto.errors import AlreadyExists, CandorError, Unreachable
 from candor_proto.ids import NodeId
 from candor_wire.codec import Cosign, Receipt
@@ -67,10 +70,14 @@ class Session:
 
     node: NodeId
     identity: PeerIdentity
+    # Of the node's software, as it says itself: for people alone.
+    version: str = ""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     room: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     ended: CandorError | None = None
+    # Which of the node's streams this is, over all replicas; 0 until that is written down.
+    generation: int = 0
     told_version: int = 0
     heartbeat_due: bool = False
     heartbeat_at: float = 0.0
@@ -177,6 +184,14 @@ class Session:
             await self.room.wait()
 
 
+def newer_stream(node: NodeId) -> AlreadyExists:
+    """Why an older stream ends."""
+    return AlreadyExists(
+        f"{node} attached again, and this older stream ended.",
+        remedy="If this repeats, two programs run with the same keys: end one of them.",
+    )
+
+
 class Streams:
     """The sessions of this process, by node."""
 
@@ -203,12 +218,7 @@ class Streams:
             raise Unreachable("The hub is stopping.", remedy="Connect again in a moment.")
         older = self._sessions.get(node)
         if older is not None:
-            older.end(
-                AlreadyExists(
-                    f"{node} attached again, and this older stream ended.",
-                    remedy="If this repeats, two programs run with the same keys: end one of them.",
-                )
-            )
+            older.end(newer_stream(node))
         session = Session(node, identity)
         session.wake.set()
         self._sessions[node] = session
@@ -232,10 +242,10 @@ class Streams:
 
 
 class Watch:
-    """Looks into the database once per poll for a directory, or something to be logged, of another process.
+    """Looks for a directory, or news of the log, of another process: once per poll, and when told.
 
     `announced` says which version of the directory members are told of: it may lie behind the newest, by
-    which they are judged (docs/protocol.md §10.4). `on_look` hears whether anything waits to be logged.
+    which they are judged (docs/protocol.md §10.4). `on_look` hears what is new about the log.
     """
 
     def __init__(
@@ -244,18 +254,25 @@ class Watch:
         directory: DirectoryKeeper,
         timing: Timing,
         announced: Callable[[], int],
-        on_look: Callable[[bool], None],
+        on_look: Callable[[LogNews], None],
     ) -> None:
         self._streams = streams
         self._directory = directory
         self._timing = timing
         self._announced = announced
         self._on_look = on_look
+        self._on_changed: Callable[[], None] = lambda: None
+        self._hurry = asyncio.Event()
+        self._looked_at = 0
 
     @property
     def snapshot(self) -> Snapshot:
         """The directory as of the last look; its deny list grows stale with it."""
         return self._directory.known
+
+    def age_seconds(self) -> float:
+        """How old that is, and the deny list with it."""
+        return max(0.0, time.monotonic() - self._directory.known.read_at_seconds)
 
     @property
     def announced(self) -> int:
@@ -265,16 +282,31 @@ class Watch:
         """Everybody is told of the version that is announced now."""
         self._streams.wake(self._streams.nodes)
 
+    def on_changed(self, heard: Callable[[], None]) -> None:
+        """`heard` is called in the event loop when a look has shown another version of the directory."""
+        self._on_changed = heard
+
+    def heard(self) -> None:
+        """Another process says that there is another version: it is looked at now."""
+        self._hurry.set()
+
     async def look(self) -> None:
         """Raises StoreUnusable."""
-        _, waits = await asyncio.to_thread(self._directory.look)
-        self._on_look(waits)
+        snapshot, news = await asyncio.to_thread(self._directory.look)
+        self._on_look(news)
+        if snapshot.version != self._looked_at:
+            self._looked_at = snapshot.version
+            self._on_changed()
 
     async def run(self) -> None:
         """Look for ever; a failing database is logged, and after five minutes the deny list is stale."""
         while True:
-            await asyncio.sleep(self._timing.poll_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timing.poll_seconds):
+                    await self._hurry.wait()
+            self._hurry.clear()
             try:
                 await self.look()
             except CandorError as error:
                 log.error("watch failed", code=error.code, message=error.message)
+                await asyncio.sleep(self._timing.poll_seconds)

@@ -105,9 +105,9 @@ def found_command(
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
+    from candor_certs.folders import load_issuing
     from candor_certs.invitation import fingerprint
     from candor_hub.founding import Wishes, found
-    from candor_hub.keys import load_keys
     from candor_hub.succession.founding import begin
 
     wanted = _Wanted(**options)
@@ -117,7 +117,7 @@ def found_command(
         public_enrolment_address, issuing, 24.0, nodes, log_address,
     )  # fmt: skip
     config = found(folder, wishes, now, begin(wanted.log_folder, succession, now))
-    root = load_keys(config.keys, config.issuing, config.federation).root.public_bytes(Encoding.DER)
+    root = load_issuing(config.issuing).root.public_bytes(Encoding.DER)
     report, lines = _report(succession)
     path = str(folder / "hub.toml")
     report |= {"config": path, "fingerprint": fingerprint(root)}

@@ -78,6 +78,7 @@ certificates = sa.Table(
     # Serial of the authority, as above; and when it was seen first in a call.
     sa.Column("issuer", _Text, nullable=False, server_default=""),
     sa.Column("used_at", sa.BigInteger),
+    sa.Index("certificates_by_end", "expires_at"),
 )
 
 # Which request a certificate answered, for a reply may be lost, and which certificate the caller showed.
@@ -133,6 +134,8 @@ segments = sa.Table(
     sa.Column("octets", sa.BigInteger, nullable=False),
     sa.Column("stored_at", sa.BigInteger, nullable=False),
     sa.Column("released_at", sa.BigInteger, index=True),
+    # What its octets are called in their place (`segment_files`); empty for the address.
+    sa.Column("stored_as", _Text, nullable=False, server_default=""),
 )
 
 # One row for each thing that a member handed in; `recipient` is empty for a lookup. Unique by the id first:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from candor_node.backup import Backups
+from candor_node.backups import Backups
 from candor_node.publishing import Publishing
 from candor_records.roles import Operation
 

@@ -30,7 +30,7 @@ from candor_node.allowance import Allowances
 from candor_node.answerer import Answerer
 from candor_node.answers import Answers
 from candor_node.approvals import Executors
-from candor_node.backup import Backups
+from candor_node.backups import Backups, Schedule
 from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
@@ -43,7 +43,9 @@ from candor_node.founding import Keys, make_folder, open_store
 from candor_node.gathering import Gatherer
 from candor_node.hub_client import HubClient, stay_attached
 from candor_node.inbox import Inbox
+from candor_node.inboxes import inboxes
 from candor_node.index_client import IndexClient
+from candor_node.journal import Journals
 from candor_node.logs import log
 from candor_node.mail_store import OutboxRow
 from candor_node.name_search import NameSearch
@@ -56,6 +58,7 @@ from candor_node.recalling import Recaller
 from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
+from candor_node.sharing import UNAVAILABLE, Sharing
 from candor_node.store import Database, Work
 from candor_node.supervision import Supervisor
 from candor_node.tlog import member
@@ -112,7 +115,14 @@ class Node:
         except BaseException:
             self.store.close()
             raise
-        self.renewal = Renewal(self.hub, config, self.keys.signing, self.roots, self.clock)
+        self.renewal = Renewal(
+            self.hub,
+            config,
+            self.keys.signing,
+            self.roots,
+            self.clock,
+            authority=lambda: self.indexes.authority,
+        )
         ready = self.check_ready
         key = self.keys.signing
         self.own_log_policy = own_log_policy
@@ -238,7 +248,12 @@ class Node:
             self.connection.check_ready,
             self.follower.check_followed,
         )
-        self.backups = Backups(self.store, own, self.clock)
+        self.backups = Backups(self.store, own, self.clock, Schedule.of(config))
+        journals = [config.data_folder / "journal", *([config.backup_folder] if config.backup_folder else [])]
+        self.journals = Journals(self.store, self.clock, journals)
+        self.sharing = Sharing(self.store, own, self.clock, self.journals, config.backup_folder)
+        self.follower.observers.append(self.sharing.observe)
+        self.follower.on_own_head(self.sharing.own_head)
         self.accountant = Accountant(
             self.store, self.follower, self.indexes, federation, own, key, self.roots, self.clock
         )
@@ -264,24 +279,12 @@ class Node:
         from candor_node.local_server import LocalServer
 
         federation, own, now = self.config.federation_name, self.config.node_id, self.clock.now()
+        await self.sharing.start()
         await self.store.run(lambda db: member.own_keys(db, federation, own, now))
         await self.indexes.load()
         self.local = LocalServer(self)
         await self.local.start()
-        processes = {
-            MessageKind.LOOKUP: self.answerer.process,
-            MessageKind.ANSWER: self.answers.process,
-            MessageKind.DISCLOSURE_REQUEST: self.owner.process,
-            MessageKind.DISCLOSURE_RESPONSE: self.requester.process,
-            MessageKind.RECALL_NOTICE: self.recall_recipient.process,
-            MessageKind.RECALL_ACK: self.recaller.process,
-        }
-        together = {MessageKind.ANSWER: self.answers.process_together}
-        own, clock, judge = self.config.node_id, self.clock, self._may_judge
-        self._inbox = {
-            kind: Inbox(kind, self.store, own, clock, process, judge, together.get(kind))
-            for kind, process in processes.items()
-        }
+        self._inbox = inboxes(self)
         works: dict[str, Callable[[], Awaitable[None]]] = {
             "attach": self._stay_attached,
             "log": self._follow,
@@ -294,6 +297,8 @@ class Node:
             "recalls": self.recaller.run,
             "names": self.names.run,
             "housekeeping": self._keep_house,
+            "backups": self.backups.run,
+            "journal": self.journals.run,
             "allowed lookups": self.allowed_lookups.run,
             **{f"inbox {kind.name.lower()}": box.run for kind, box in self._inbox.items()},
             "certificate": self.renewal.run,
@@ -303,6 +308,7 @@ class Node:
 
     async def stop(self) -> None:
         """End all work and close the database; nothing that was acknowledged is lost."""
+        self.backups.end()
         await self._supervisor.stop()
         await self.searcher.close()
         await self.batches.close()
@@ -311,6 +317,7 @@ class Node:
             await self.local.stop()
         await self.hub.close()
         await asyncio.to_thread(self.workers.close)
+        await self.journals.close()
         await asyncio.to_thread(self.store.close)
 
     async def failure(self) -> None:
@@ -360,6 +367,8 @@ class Node:
         self.indexes.announce(version)
 
     async def cosign(self, request: Cosign) -> Cosigned:
+        if not await self.sharing.may_cosign(self.hub.get_log):
+            return Cosigned(request.number, UNAVAILABLE, b"")
         verdict = await self.witness.add_checkpoint(request.request)
         if verdict.status == NOT_FOUND:
             # Perhaps the next shard, whose keys stand in the last entry of this one.
@@ -381,7 +390,7 @@ class Node:
 
     # --- background work ----------------------------------------------------------------------------------
 
-    def _may_judge(self) -> bool:
+    def may_judge(self) -> bool:
         """Not with a wrong clock (§8.4), nor while the log is closed (§15.6), nor before this run has been
         attached once and holds the directory that was announced: judged by none or an old one, good messages
         would be dropped for good.
@@ -434,4 +443,5 @@ class Node:
             await self.store.run(partial(epochs.destroy_expired, now=now))
             await self.accountant.keep_house()
             await self.backups.tidy()
+            await self.sharing.load()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

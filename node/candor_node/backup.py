@@ -1,105 +1,107 @@
-"""A backup in two parts: the records, and, with an expiry, the keys that open them.
+"""A backup in two parts: the pages of the database, and, with an expiry, the keys that open its records.
 
-    records-20260302T120000Z.db   the whole database, but no key of a record, a copy or an epoch
-    keys-20260302T120000Z.db      those keys, until `expires_at`
+    records-20260302T120000000000Z.db      every page, but with zeros for each key of a record, a copy, an
+    epoch records-20260302T120500000000Z.delta   the pages that changed since the file before it
+    keys-20260302T120500000000Z.db         those keys, until `expires_at`
 
 Rules of this file:
-- both parts are written from one snapshot while the node runs, under the database key, verified by reading
-  them again, and only then take their names. The key tables are never copied into the first part, so no
-  deleted page of it can hold a key;
-- a folder holds the keys once: when a newer part is written the older ones are deleted. When a key was
-  destroyed here (an expungement, a recall, the end of an epoch) the keys in every known folder are written
-  anew without it (`tidy`), so that what is forgotten here cannot be restored there. A part that has expired
-  is deleted;
+- the database's file holds still while it is copied (`Store.frozen`), by a process of its own; the node goes
+  on;
+- a page of a key table is copied with zeros for its keys (`candor_backup.trees`), and a page that is freed is
+  overwritten (`secure_delete`), so no page of the first part can hold a key;
+- keys are never older than the pages that they belong to. Newer they may be: a record whose key is not among
+  them was destroyed after the backup;
+- a folder holds the keys once: when a newer part is written the older ones are overwritten and deleted. When
+  a key was destroyed here (an expungement, a recall, the end of an epoch) the keys in every known folder are
+  written anew without it (`tidy`), so that what is forgotten here cannot be restored there. A part that has
+  expired is deleted;
+- what is written is read again and checked before it takes its name;
 - a deleted file's octets may live on in a copy-on-write disk, and in copies that somebody made: for those
   there is the expiry alone, which `restore` enforces.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import re
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from candor_node.clock import Clock
-from candor_node.desk_migrations import KEY_TABLES
-from candor_node.driver import Database, DatabaseError, explain
+from candor_backup import chain, copier, folders
+from candor_backup.changes import GENERATION_OCTETS, Account
+from candor_backup.copying import Copy
+from candor_backup.known import Known
+from candor_node import backup_keys, ledger, schema
+from candor_node.backup_keys import KEYS, Note
+from candor_node.desk_migrations import key_tables
+from candor_node.driver import Database, DatabaseError, explain, open_unchanging
 from candor_node.logs import log
 from candor_node.store import Store
 from candor_proto.canonical import from_milliseconds, to_milliseconds
-from candor_proto.errors import AlreadyExists, CandorError, InputInvalid, StoreUnusable
+from candor_proto.errors import CandorError, InputInvalid, StoreUnusable
 from candor_proto.ids import NodeId
 
-RECORDS, KEYS = "records", "keys"  # the sorts of parts, and the names under which they are attached
+RECORDS = "records"
 KEYS_LIVE = timedelta(days=7)
 LONGEST_KEYS_LIVE = timedelta(days=90)
-_STAMP = "%Y%m%dT%H%M%S%fZ"  # an expungement may follow a backup within the second
-_NAME = re.compile(r"(records|keys)-[0-9]{8}T[0-9]{12}Z\.db\Z")
-_PAIR_OCTETS = 16
-_CREATE = re.compile(r"^CREATE (UNIQUE )?(TABLE|INDEX|TRIGGER|VIEW) ")
+KEEP = timedelta(days=7)
+# A new base is written when the changes have grown so large beside it, or it is so old: what was forgotten
+# since leaves the folder with the generation before.
+CHANGES_SHARE = 0.5
+BASE_LIVES = timedelta(days=7)
+MOST_CHANGES = 2_500
+# Keys that did not change are written anew when so much of their time is over.
+_RENEW_SHARE = 0.25
+_SPARE_OCTETS = 8 << 20
 
-
-@dataclass(frozen=True)
-class Note:
-    """What a part says of itself. Both parts of a backup have the same `pair`; only keys expire."""
-
-    pair: bytes
-    node: NodeId
-    written_at: datetime
-    expires_at: datetime | None
-
-    def check_live(self, now: datetime) -> None:
-        """Raises StoreUnusable for keys whose time is over."""
-        if self.expires_at is not None and now >= self.expires_at:
-            raise StoreUnusable(
-                f"The keys of this backup expired on {self.expires_at:%Y-%m-%d %H:%M} UTC.",
-                remedy="Use a newer backup. Without its keys no record of this one can be opened by anybody.",
-            )
+Started = Callable[["subprocess.Popen[bytes]"], None]
 
 
 @dataclass(frozen=True)
 class Written:
-    """A backup that was written and read again."""
+    """A backup that was written and read again. `octets` is what was written now, `pages` what it consists
+    of."""
 
     records: Path
     keys: Path
     expires_at: datetime
     filings: int
     keys_held: int
+    whole: bool
+    pages: int
+    changed: int
+    octets: int
 
 
-def parts(folder: Path, sort: str) -> list[Path]:
-    """The parts of one sort in `folder`, oldest first. Raises InputInvalid when the folder cannot be read."""
-    try:
-        names = sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise InputInvalid(
-            f"The folder {folder} cannot be read: {error.strerror}.", remedy="Check the path."
-        ) from None
-    return [folder / name for name in names if (known := _NAME.match(name)) and known[1] == sort]
+@dataclass(frozen=True)
+class _Seen:
+    """What the database held at the moment when it began to hold still."""
+
+    roots: tuple[int, ...]
+    ledger: tuple[int, bytes]
 
 
-def read_note(db: Database, schema: str) -> Note:
-    """What the attached part `schema` says of itself; raises StoreUnusable."""
-    row = db.execute(f"SELECT pair, node, written_at, expires_at FROM {schema}.backup_note").fetchone()  # noqa: S608
-    if row is None:
-        raise StoreUnusable("This file is no part of a backup.", remedy="Name the folder of a backup.")
-    expires_at = from_milliseconds(row[3]) if row[3] is not None else None
-    return Note(row[0], NodeId(row[1]), from_milliseconds(row[2]), expires_at)
+def write(
+    store: Store,
+    node: NodeId,
+    folder: Path,
+    now: datetime,
+    live: timedelta = KEYS_LIVE,
+    keep: timedelta = KEEP,
+    *,
+    whole: bool = False,
+    started: Started = lambda process: None,
+) -> Written:
+    """Write what changed since the last backup in `folder`, or all of it; blocks, so call it beside the loop.
 
-
-def write(store: Store, node: NodeId, folder: Path, now: datetime, live: timedelta = KEYS_LIVE) -> Written:
-    """Write both parts into `folder` and remember it; blocks, so call it beside the event loop.
-
-    Raises InputInvalid, AlreadyExists or StoreUnusable; then nothing is left of it, and older backups are
-    untouched.
+    `started` hears of the process that copies. Raises InputInvalid or StoreUnusable; then nothing is left of
+    it, and older backups are untouched.
     """
     if not timedelta() < live <= LONGEST_KEYS_LIVE:
         raise InputInvalid(
@@ -107,15 +109,196 @@ def write(store: Store, node: NodeId, folder: Path, now: datetime, live: timedel
             remedy="Say how long with --keys-expire-days; back up more often rather than keep keys longer.",
         )
     folder = folder.absolute()
-    _make_folder(folder)
-    pair, expires_at = secrets.token_bytes(_PAIR_OCTETS), now + live
-    records = _Part(RECORDS, folder, Note(pair, node, now, None))
-    keys = _Part(KEYS, folder, Note(pair, node, now, expires_at))
-    _write_parts(store, (records, keys))
-    _delete_others(folder, keys.path)
-    # While the snapshot was open the log could not be cut: what was destroyed meanwhile goes now.
+    folders.make(folder)
+    known_file = _known_file(store, folder)
+    try:
+        folders.clear_unfinished(folder)
+        known = None if whole else _still_good(Known.read(known_file), folder, now)
+        written = _write(store, node, folder, now, live, known, known_file, started)
+        chain.prune(folder, RECORDS, store.database_key, now - keep)
+    except OSError as error:
+        raise folders.unusable(folder, error) from None
+    finally:
+        if folder.is_dir():
+            _clear(folder)
+    # While the file held still the log could not be cut: what was destroyed meanwhile goes now.
     store.checkpoint()
-    return Written(records.path, keys.path, expires_at, records.rows["records"], sum(keys.rows.values()))
+    return written
+
+
+def _write(
+    store: Store,
+    node: NodeId,
+    folder: Path,
+    now: datetime,
+    live: timedelta,
+    known: Known | None,
+    known_file: Path,
+    started: Started,
+) -> Written:
+    whole = known is None
+    _check_room(store, folder, known)
+    base = folder / (known.base_name if known else folders.name(RECORDS, now, folders.BASE))
+    changes = folder / folders.name(RECORDS, now, folders.CHANGES)
+    base_part = folders.begin(base) if whole else None
+    changes_part = folders.begin(changes)
+    with store.frozen(_look) as seen:
+        keys = _keys(store, node, folder, now, live)
+        facts = _facts(seen, keys)
+        generation = known.generation if known else secrets.token_bytes(GENERATION_OCTETS)
+        wanted = Copy(
+            store.path,
+            store.database_key,
+            seen.roots,
+            str(node),
+            generation,
+            now,
+            base.name,
+            base_part,
+            changes_part,
+            known,
+            facts,
+        )
+        account = copier.run(wanted, known_file, started)
+    octets = changes_part.stat().st_size
+    if base_part is not None:
+        octets += base_part.stat().st_size
+        check_whole(base_part, store.database_key, seen.ledger)
+        folders.finish([(base_part, base)])
+    if keys.part is not None:
+        octets += keys.part.stat().st_size
+        # Before the keys have a name that outlives this process, so that no folder with keys is forgotten.
+        store.run_sync(partial(remember, folder=folder, note=keys.note, destructions=keys.destructions))
+        folders.finish([(keys.part, keys.path)])
+    # From here on the backup counts.
+    folders.finish([(changes_part, changes)])
+    known_file.with_suffix(".new").rename(known_file)
+    _delete_others(folder, keys.path)
+    return Written(
+        base if whole else changes,
+        keys.path,
+        keys.expires_at,
+        store.run_sync(lambda db: int(db.execute("SELECT count(*) FROM records").fetchone()[0])),
+        keys.rows,
+        whole,
+        account.pages,
+        account.changed,
+        octets,
+    )
+
+
+def _look(db: Database) -> _Seen:
+    tables = key_tables(db)
+    marks = ", ".join("?" * len(tables))
+    roots = db.execute(
+        f"SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name IN ({marks})",  # noqa: S608
+        tables,
+    )
+    return _Seen(tuple(int(row[0]) for row in roots), ledger.head(db))
+
+
+def _facts(seen: _Seen, keys: _Keys) -> dict[str, Any]:
+    number, digest = seen.ledger
+    return {
+        "ledger": [number, digest.hex()],
+        "keys_at": to_milliseconds(keys.note.written_at),
+        "pair": keys.note.pair.hex(),
+    }
+
+
+def _check_room(store: Store, folder: Path, known: Known | None) -> None:
+    """Raises StoreUnusable when a whole backup has no room: half of one would fill the disk for nothing."""
+    if known is not None:
+        return
+    needed, free = store.path.stat().st_size + _SPARE_OCTETS, chain.free_octets(folder)
+    if free < needed:
+        raise StoreUnusable(
+            f"{folder} has room for {free >> 20:,} MiB, and a whole backup needs {needed >> 20:,}.",
+            remedy="Make room there, or name another folder; the next backup tries again.",
+        )
+
+
+def check_whole(path: Path, key: bytes, head: tuple[int, bytes] | None = None) -> None:
+    """Open a whole part under its key: every page's seal, the structure, and where its ledger ends.
+
+    Raises StoreUnusable.
+    """
+    db = open_unchanging(path, key)
+    with closing(db.conn):
+        try:
+            sound = db.conn.execute("PRAGMA cipher_integrity_check").fetchone() is None
+            sound = sound and db.conn.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+            if not sound or (head is not None and ledger.head(db) != head):
+                raise StoreUnusable(
+                    f"{path} is damaged.",
+                    remedy="Use another backup; check the disk, and the database itself.",
+                )
+        except (DatabaseError, MemoryError) as error:
+            raise explain(error, path) from None
+
+
+# --- what the next backup builds upon -----------------------------------------------------------------------
+
+
+def _known_file(store: Store, folder: Path) -> Path:
+    place = store.path.with_name("backup-known")
+    place.mkdir(mode=0o700, exist_ok=True)
+    return place / f"{sha256(str(folder).encode()).hexdigest()[:16]}.known"
+
+
+def _still_good(known: Known | None, folder: Path, now: datetime) -> Known | None:
+    """`known` if the folder still ends with what it is of, and it is no time for a new base."""
+    if known is None or known.number >= MOST_CHANGES or now - known.based_at >= BASE_LIVES:
+        return None
+    if known.change_octets > CHANGES_SHARE * known.base_octets + _SPARE_OCTETS:
+        return None
+    last = folders.parts(folder, RECORDS, folders.CHANGES)
+    if not last or not (folder / known.base_name).is_file():
+        return None
+    # The last file alone: that the others are there is for the drill to find out.
+    with last[-1].open("rb") as file:
+        file.seek(-len(known.previous), 2)
+        return known if file.read() == known.previous else None
+
+
+# --- keys ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The keys that go with a state. `part` is what was written now; None when those in the folder still
+    hold."""
+
+    path: Path
+    part: Path | None
+    note: Note
+    destructions: int
+    rows: int
+
+    @property
+    def expires_at(self) -> datetime:
+        if self.note.expires_at is None:
+            raise AssertionError("keys expire")
+        return self.note.expires_at
+
+
+def _keys(store: Store, node: NodeId, folder: Path, now: datetime, live: timedelta) -> _Keys:
+    """Read while the pages hold still or later, never before: they may be newer, and must not be older."""
+    held = folders.parts(folder, KEYS, folders.BASE)
+    pair = store.run_sync(backup_keys.lineage)
+    print_now = store.run_sync(backup_keys.fingerprint)
+    if held:
+        found = backup_keys.read(held[-1], store.database_key)
+        fresh = found is not None and found.note.pair == pair and found.fingerprint == print_now
+        if found is not None and fresh and found.note.expires_at is not None:
+            left = found.note.expires_at - now
+            if left > live * (1 - _RENEW_SHARE) and left <= live:
+                return _Keys(held[-1], None, found.note, print_now[0], found.rows)
+    path = folder / folders.name(KEYS, now, folders.BASE)
+    note = Note(pair, node, now, now + live)
+    part = folders.begin(path)
+    made = backup_keys.write(store, part, note)
+    return _Keys(path, part, note, made.fingerprint[0], made.rows)
 
 
 def tidy(store: Store, node: NodeId, now: datetime) -> int:
@@ -127,6 +310,7 @@ def tidy(store: Store, node: NodeId, now: datetime) -> int:
     destroyed, cut = store.run_sync(
         lambda db: db.execute("SELECT number, cut FROM key_destructions").fetchone()
     )
+    schema.tidy_copies(store.path, destroyed, now)
     if destroyed != cut and store.checkpoint():
         store.run_sync(lambda db: db.execute("UPDATE key_destructions SET cut = ?", [destroyed]))
     anew = 0
@@ -148,152 +332,39 @@ def unreachable(db: Database) -> list[str]:
     return [str(folder.path) for folder in _folders(db) if folder.behind]
 
 
-class Backups:
-    """One at a time: what tidies up would wait for what still reads. Belongs to the event loop."""
-
-    def __init__(self, store: Store, node: NodeId, clock: Clock) -> None:
-        self._store = store
-        self._node = node
-        self._clock = clock
-        self._one = asyncio.Lock()
-
-    async def write(self, folder: Path, live: timedelta) -> Written:
-        """`write`, beside the loop."""
-        async with self._one:
-            return await asyncio.to_thread(write, self._store, self._node, folder, self._clock.now(), live)
-
-    async def tidy(self) -> None:
-        """`tidy`, beside the loop."""
-        async with self._one:
-            await asyncio.to_thread(tidy, self._store, self._node, self._clock.now())
-
-
 def _write_keys_anew(store: Store, node: NodeId, old: _Folder, now: datetime) -> None:
-    part = _Part(KEYS, old.path, Note(old.pair, node, now, old.expires_at))
     if not old.path.is_dir():
         raise StoreUnusable(f"The folder {old.path} is not there.", remedy="Connect its disk.")
-    _write_parts(store, (part,))
-    _delete_others(old.path, part.path)
+    path = old.path / folders.name(KEYS, now, folders.BASE)
+    try:
+        part = folders.begin(path)
+        note = Note(store.run_sync(backup_keys.lineage), node, now, old.expires_at)
+        made = backup_keys.write(store, part, note)
+        destructions = made.fingerprint[0]
+        store.run_sync(partial(remember, folder=old.path, note=note, destructions=destructions))
+        folders.finish([(part, path)])
+    except OSError as error:
+        raise folders.unusable(old.path, error) from None
+    _delete_others(old.path, path)
     store.checkpoint()
 
 
-# --- parts --------------------------------------------------------------------------------------------------
-
-
-class _Part:
-    """A file being written. Its tables are attached under the name of its sort."""
-
-    def __init__(self, sort: str, folder: Path, note: Note) -> None:
-        self.sort, self.note = sort, note
-        self.path = folder / f"{sort}-{note.written_at:{_STAMP}}.db"
-        self.unfinished = self.path.with_suffix(".part")
-        self.rows: dict[str, int] = {}
-
-    def takes(self, table: str) -> bool:
-        return (table in KEY_TABLES) == (self.sort == KEYS)
-
-    def fill(self, source: Database) -> None:
-        """Shapes and rows. The records have the shape of the key tables too, and no row of them."""
-        made = source.conn.execute(
-            "SELECT type, name, tbl_name, sql FROM main.sqlite_master WHERE sql IS NOT NULL "
-            "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY type != 'table'"
-        ).fetchall()
-        for kind, name, table, sql in made:
-            if kind == "table" and (self.sort == RECORDS or self.takes(name)):
-                source.conn.execute(_CREATE.sub(rf"CREATE \1\2 {self.sort}.", sql, count=1))
-            if kind == "table" and self.takes(name):
-                copied = source.conn.execute(
-                    f'INSERT INTO {self.sort}."{name}" SELECT * FROM main."{name}"'  # noqa: S608
-                )
-                self.rows[name] = copied.rowcount
-            if kind != "table" and self.sort == RECORDS and table:
-                source.conn.execute(_CREATE.sub(rf"CREATE \1\2 {self.sort}.", sql, count=1))
-        if self.sort == RECORDS:
-            # So that no number is given twice, although the rows that bore the last ones are gone.
-            source.conn.execute("DELETE FROM records.sqlite_sequence")
-            source.conn.execute("INSERT INTO records.sqlite_sequence SELECT * FROM main.sqlite_sequence")
-        source.conn.execute(
-            f"CREATE TABLE {self.sort}.backup_note (pair BLOB NOT NULL, node TEXT NOT NULL, "
-            "written_at INTEGER NOT NULL, expires_at INTEGER) STRICT"
-        )
-        expires_at = self.note.expires_at
-        source.conn.execute(
-            f"INSERT INTO {self.sort}.backup_note VALUES (?, ?, ?, ?)",  # noqa: S608
-            [
-                self.note.pair,
-                str(self.note.node),
-                to_milliseconds(self.note.written_at),
-                to_milliseconds(expires_at) if expires_at else None,
-            ],
-        )
-
-    def verify(self, source: Database) -> None:
-        """Raises StoreUnusable when what lies on the disk is not what was written."""
-        check_whole(source, self.sort)
-        for table, count in self.rows.items():
-            if source.conn.execute(f'SELECT count(*) FROM {self.sort}."{table}"').fetchone()[0] != count:  # noqa: S608
-                raise StoreUnusable(
-                    f"{self.path} was not written whole.", remedy="Check the disk; try again."
-                )
-
-
-def check_whole(db: Database, schema: str) -> None:
-    """Check every page of an attached database against its seal; raises StoreUnusable."""
-    sound = db.conn.execute(f"PRAGMA {schema}.quick_check(1)").fetchone()[0] == "ok"
-    if not sound or db.conn.execute(f"PRAGMA {schema}.cipher_integrity_check").fetchone() is not None:
-        raise StoreUnusable("A part of the backup is damaged.", remedy="Use another backup; check the disk.")
-
-
-def _write_parts(store: Store, written: Sequence[_Part]) -> None:
-    """Write the parts from one snapshot, read them again, and give them their names; the last holds keys."""
-    folder = written[-1].path.parent
+def _delete_others(folder: Path, kept: Path | None) -> None:
+    """Overwrite and delete every other part with keys; a file system may keep the old octets all the same."""
     try:
-        for left_over in folder.glob("*.part"):
-            left_over.unlink()
-        for part in written:
-            if part.path.exists():
-                raise AlreadyExists(
-                    f"There is a backup of this very moment: {part.path}.", remedy="Try again."
-                )
-            os.close(os.open(part.unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with _attached(store, written) as source:
-            source.conn.execute("BEGIN")
-            destructions = source.conn.execute("SELECT number FROM main.key_destructions").fetchone()[0]
-            for part in written:
-                part.fill(source)
-            source.conn.execute("COMMIT")
-        for part in written:
-            _sync(part.unfinished)
-        with _attached(store, written) as source:
-            for part in written:
-                part.verify(source)
-        # Before the keys have a name that outlives this process, so that no folder with keys is forgotten.
-        note = written[-1].note
-        store.run_sync(partial(remember, folder=folder, note=note, destructions=destructions))
-        for part in written:
-            part.unfinished.rename(part.path)
-        _sync(folder)
+        for path in folders.parts(folder, KEYS, folders.BASE):
+            if path != kept:
+                folders.wipe(path)
+        folders.sync(folder)
     except OSError as error:
-        raise _no_folder(folder, error) from None
-    finally:
-        for part in written:
-            part.unfinished.unlink(missing_ok=True)
+        raise folders.unusable(folder, error) from None
 
 
-@contextmanager
-def _attached(store: Store, written: Sequence[_Part]) -> Iterator[Database]:
-    """A connection of its own that reads the database, with the parts attached under the same key."""
-    source = store.reader()
-    with closing(source.conn):
-        try:
-            source.conn.execute("PRAGMA foreign_keys = OFF")
-            for part in written:
-                source.conn.execute(f"ATTACH ? AS {part.sort}", [str(part.unfinished)])
-                source.conn.execute(f"PRAGMA {part.sort}.journal_mode = OFF")
-                source.conn.execute(f"PRAGMA {part.sort}.synchronous = OFF")  # synced as a whole afterwards
-            yield source
-        except (DatabaseError, MemoryError) as error:
-            raise explain(error, written[0].path) from None
+def _clear(folder: Path) -> None:
+    try:
+        folders.clear_unfinished(folder)
+    except OSError as error:
+        log.warning("an unfinished backup is left", exc_info=error)
 
 
 # --- folders ------------------------------------------------------------------------------------------------
@@ -339,38 +410,6 @@ def _forget(folder: Path, db: Database) -> None:
     db.execute("DELETE FROM backup_folders WHERE path = ?", [str(folder)])
 
 
-def _delete_others(folder: Path, kept: Path | None) -> None:
-    """Overwrite and delete every other part with keys; a file system may keep the old octets all the same."""
-    try:
-        for path in parts(folder, KEYS):
-            if path != kept:
-                with path.open("r+b") as file:
-                    file.write(bytes(path.stat().st_size))
-                    file.flush()
-                    os.fsync(file.fileno())
-                path.unlink()
-        _sync(folder)
-    except OSError as error:
-        raise _no_folder(folder, error) from None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise _no_folder(folder, error) from None
-
-
-def _no_folder(folder: Path, error: OSError) -> StoreUnusable:
-    return StoreUnusable(
-        f"{folder} cannot be written: {error.strerror}.",
-        remedy="Check its disk, and that the user of candor-node may write there.",
-    )
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+def describe(account: Account) -> str:
+    """A state in a sentence for people."""
+    return f"{account.written_at:%Y-%m-%d %H:%M:%S} UTC, change {account.number} of its generation"

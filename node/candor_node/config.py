@@ -29,7 +29,7 @@ from candor_proto.ids import FederationName, NodeId, Ori, Purpose
 from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 from candor_proto.signing import VerifyingKey
 from candor_proto.tlog.policy import Policy, parse_policy
-from candor_watch.addresses import check_metrics_address, check_traces_endpoint, split_address
+from candor_watch.addresses import check_metrics_address, split_address
 
 FILE_NAME = "node.toml"
 ENVIRONMENT_PREFIX = "CANDOR_NODE_"
@@ -46,7 +46,7 @@ _PATHS = (
     "root_certificates_file",
     "socket",
 )
-_OPTIONAL_PATHS = ("log_policy", "proxy_credentials_file")
+_OPTIONAL_PATHS = ("log_policy", "proxy_credentials_file", "backup_folder")
 
 
 class NodeConfig(BaseSettings):
@@ -92,13 +92,16 @@ class NodeConfig(BaseSettings):
     subjects_an_hour: int = Field(25, ge=1, le=1000)
     # RECORDS.md §4.4: the result of a lookup lives no longer; what was asked stays for audits.
     result_days: int = Field(45, ge=1, le=45)
+    # docs/backup.md. Without a folder nothing is backed up but by command.
+    backup_folder: Path | None = None
+    backup_interval_minutes: float = Field(5.0, ge=0.05, le=24 * 60)
+    backup_keep_days: float = Field(7.0, ge=0, le=366)
+    backup_keys_days: int = Field(7, ge=1, le=90)
 
     # Where metrics and health are read, over HTTP; empty: nowhere.
     metrics_address: str = ""
     metrics_allow_remote: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    # OTLP collector for traces; empty: none are made.
-    traces_endpoint: str = ""
 
     quota_elements: int = Field(40_000, ge=0)
     quota_weak_elements: int = Field(10_000, ge=0)
@@ -156,11 +159,6 @@ class NodeConfig(BaseSettings):
     @classmethod
     def _metrics_address(cls, value: str) -> str:
         return _passed(split_address, value)
-
-    @field_validator("traces_endpoint")
-    @classmethod
-    def _traces_endpoint(cls, value: str) -> str:
-        return _passed(check_traces_endpoint, value)
 
     @model_validator(mode="after")
     def _metrics_stay_here(self) -> Self:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import sqlcipher3
 from sqlcipher3 import dbapi2
@@ -33,7 +34,10 @@ __all__ = [
     "OperationalError",
     "Table",
     "explain",
+    "is_old",
     "open_database",
+    "open_unchanging",
+    "sqlite_version",
 ]
 
 # All errors of the library: without memory it also says InterfaceError, which is no dbapi2.DatabaseError.
@@ -59,6 +63,16 @@ _PRAGMAS = (
 )
 
 
+def sqlite_version() -> str:
+    """Of the SQLite that SQLCipher carries."""
+    return str(dbapi2.sqlite_version)
+
+
+def is_old() -> bool:
+    """Whether that one can corrupt a database silently."""
+    return bool(dbapi2.sqlite_version_info < OLDEST_SQLITE)
+
+
 def open_database(path: Path, key: bytes) -> Database:
     """The database at `path`, which must exist (an empty file is a new database).
 
@@ -69,7 +83,7 @@ def open_database(path: Path, key: bytes) -> Database:
             f"The database key must be {KEY_OCTETS} octets, not {len(key)}.",
             remedy="Check the key file, or the command that the configuration names for it.",
         )
-    if dbapi2.sqlite_version_info < OLDEST_SQLITE:
+    if is_old():
         oldest = ".".join(map(str, OLDEST_SQLITE))
         raise StoreUnusable(
             f"This machine's SQLCipher carries SQLite {dbapi2.sqlite_version}; versions before {oldest} can "
@@ -87,10 +101,7 @@ def open_database(path: Path, key: bytes) -> Database:
     except (DatabaseError, MemoryError) as error:
         raise explain(error, path) from None
     try:
-        # SQLCipher would write its own lines to standard error for every page that does not decrypt.
-        connection.execute("PRAGMA cipher_log_level = NONE")
-        connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # a wrong key fails here
+        _unlock(connection, key)
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise StoreUnusable(
@@ -100,6 +111,36 @@ def open_database(path: Path, key: bytes) -> Database:
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         # Plug-ins of other installations have no business in this process.
+        return Database(connection, execute_plugins=False)
+    except (DatabaseError, MemoryError) as error:
+        connection.close()
+        raise explain(error, path) from None
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _unlock(connection: dbapi2.Connection, key: bytes) -> None:
+    # SQLCipher would write its own lines to standard error for every page that does not decrypt.
+    connection.execute("PRAGMA cipher_log_level = NONE")
+    connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # a wrong key fails here
+
+
+def open_unchanging(path: Path, key: bytes) -> Database:
+    """A database file that nobody writes (a part of a backup), for reading; nothing is made beside it.
+
+    The connection belongs to the calling thread. Raises StoreUnusable.
+    """
+    if not path.is_file():
+        raise StoreUnusable(f"There is no file {path}.", remedy="Check the path.")
+    try:
+        connection = dbapi2.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
+    except (DatabaseError, MemoryError) as error:
+        raise explain(error, path) from None
+    try:
+        _unlock(connection, key)
+        connection.execute("PRAGMA trusted_schema = OFF")
         return Database(connection, execute_plugins=False)
     except (DatabaseError, MemoryError) as error:
         connection.close()

@@ -14,6 +14,7 @@ from candor_node.exchange_migrations import exchange_migrations
 from candor_node.office_migrations import office_migrations
 from candor_node.packs import packs_migrations
 from candor_node.profile_store import import_migrations
+from candor_node.rollback_migrations import rollback_migrations
 from candor_node.store import ALL_MIGRATIONS, Store
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 from candor_proto.sealing import DisclosureKey
@@ -27,6 +28,7 @@ MIGRATIONS = (
     packs_migrations,
     import_migrations,
     accountability_migrations,
+    rollback_migrations,
     desk_migrations,
 )
 

@@ -30,6 +30,7 @@ from candor_node.hub_mail import StreamMail
 from candor_node.logs import log
 from candor_node.proxy import Proxy, channel_options
 from candor_proto.errors import (
+    AlreadyExists,
     CandorError,
     ClockWrong,
     MalformedMessage,
@@ -39,6 +40,7 @@ from candor_proto.ids import Digest, FederationName
 from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Left
+from candor_watch.versions import METADATA_KEY, checked, user_agent
 from candor_wire import codec, limits, log_codec
 from candor_wire.codec import (
     Cosign,
@@ -56,6 +58,9 @@ from candor_wire.v1 import hub_pb2
 T = TypeVar("T")
 SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
+# A stream that lived so long was one: what ends it is a new trouble, and the next attempt is soon. A hub of
+# several replicas may be restarted one by one, or lose one after the other.
+SETTLED_SECONDS = 5.0
 
 
 class Handler(Protocol):
@@ -115,10 +120,18 @@ class HubClient:
         self._clock = clock
         self.proxy = proxy
         self._mail: StreamMail | None = None
+        # When the hub welcomed the stream that was laid last (loop time, seconds).
+        self.welcomed_at: float | None = None
+        # As it said last; "" for one that does not say.
+        self.hub_version = ""
 
         def dial(shown: TlsIdentity) -> grpc.aio.Channel:
             credentials = mtls.channel_credentials(shown.key, shown.chain, roots)
-            options = [*mtls.client_options(federation), *channel_options(proxy)]
+            options = [
+                *mtls.client_options(federation),
+                *channel_options(proxy),
+                ("grpc.primary_user_agent", user_agent()),
+            ]
             return grpc.aio.secure_channel(address, credentials, options=options)
 
         self.line = Line(identity, dial, wrap_channel)
@@ -231,6 +244,11 @@ class HubClient:
         codec.refuse_unknown_fields(response)
         return codec.read_chain(list(response.certificate_chain))
 
+    async def _note_version(self, call: Any) -> None:
+        """The hub says in its metadata which version it is; one that says nothing says nothing."""
+        told = dict(_pairs(await call.initial_metadata()))
+        self.hub_version = checked(told.get(METADATA_KEY)) or self.hub_version
+
     async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
         try:
             with self.line.in_use():
@@ -271,6 +289,7 @@ class HubClient:
         Each delivery is acknowledged after `handler.deliver` returned; several are handed on at once, in the
         order in which they came.
         """
+        self.welcomed_at = None
         call = self._stub.Attach()
         mail: StreamMail | None = None
         tasks: list[asyncio.Future[None]] = []
@@ -280,6 +299,8 @@ class HubClient:
             if not isinstance(welcome, Welcome):
                 raise MalformedMessage("The hub did not begin with a welcome.")
             check_clock(self._clock.now(), welcome.hub_time)
+            self.welcomed_at = asyncio.get_running_loop().time()
+            await self._note_version(call)
             handler.attached(welcome)
             mail = self._mail = StreamMail(call.write, handler.deliver, handler.cosign)
             tasks = [
@@ -342,6 +363,7 @@ class HubClient:
             call.cancel()
         if not isinstance(welcome, Welcome):
             raise MalformedMessage("The hub did not begin with a welcome.")
+        await self._note_version(call)
         check_clock(self._clock.now(), welcome.hub_time)
         return welcome.hub_time
 
@@ -379,13 +401,15 @@ async def stay_attached(
     """Attach, and attach again for ever; `on_failure` hears why each stream ended."""
     loop, failures = asyncio.get_running_loop(), 0
     while True:
-        began = loop.time()
         try:
             await client.line.hold(lambda: client.attach(handler))
             continue  # a renewed certificate has to be shown: at once, and nothing is wrong
         except CandorError as error:
             on_failure(error)
-        if loop.time() - began > LAST_RETRY_SECONDS:
+            # Two programs with the same keys would end each other's streams for ever.
+            theirs = isinstance(error, AlreadyExists)
+        lived = loop.time() - client.welcomed_at if client.welcomed_at is not None else 0.0
+        if lived >= (LAST_RETRY_SECONDS if theirs else SETTLED_SECONDS):
             failures = 0
         delay = retry_delay(failures)
         failures += 1

@@ -23,7 +23,7 @@ from typing import Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from candor_certs.chain import verify_directory_certificate
+from candor_certs.chain import load_certificate, verify_directory_certificate
 from candor_node import directory_store
 from candor_node.accountability import noticing
 from candor_node.accountability.kept_segments import KeptSegments
@@ -130,6 +130,8 @@ class IndexClient:
         self.indexes: dict[NodeId, NodeIndex] = {}
         self.announced = 0
         self.last_error: CandorError | None = None
+        # What certified the directory key of the newest directory that was verified: the hub's present one.
+        self.authority: x509.Certificate | None = None
 
     @property
     def version(self) -> int:
@@ -278,6 +280,8 @@ class IndexClient:
     async def _verify(self, fetched: FetchedDirectory) -> VerifiedDirectory:
         now = self._clock.now()
         certified = verify_directory_certificate(fetched.chain, self._roots, self._federation, now)
+        # A hint to renew, no more: it need not wait until the log holds this directory.
+        self.authority = load_certificate(fetched.chain[1]) if len(fetched.chain) > 1 else None
         key = VerifyingKey(certified.public_bytes(Encoding.Raw, PublicFormat.Raw))
         seen = await self._store.run(directory_store.seen)
         return await asyncio.to_thread(
@@ -387,7 +391,7 @@ def _keep_file(path: Path, federation: FederationName, fetched: FetchedDirectory
             beside.write_bytes(octets)
             os.replace(beside, path)
     except OSError as error:
-        log.warning("the directory's file could not be written", reason=error.strerror)
+        log.warning("the directory's file could not be written", exc_info=error)
 
 
 def kept_folder(folder: Path) -> Path:

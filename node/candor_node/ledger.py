@@ -34,6 +34,9 @@ FORBIDDEN_KEYS = frozenset(
     }
 )  # fmt: skip
 _START = bytes(32)
+# The entry behind which numbers are missing, and where numbers go on then: at the next multiple of this.
+WENT_BACK = "store.went_back"
+ERA = 1_000_000
 
 Value = str | int | bool
 # Event, references, details.
@@ -64,6 +67,67 @@ def append(
     could carry an identity: that is a bug of the caller, and undoes the caller's transaction.
     """
     return append_all(db, now, [(event, refs or {}, details or {})])
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An entry as it stands in its row; the digest covers the one before."""
+
+    number: int
+    at: int
+    event: str
+    refs: str
+    details: str
+    digest: bytes
+
+    @property
+    def entry(self) -> Entry:
+        refs, details = json.loads(self.refs), json.loads(self.details)
+        return Entry(self.number, from_milliseconds(self.at), self.event, refs, details)
+
+
+def raw_behind(db: Database, after: int, limit: int) -> list[Raw]:
+    """At most `limit` entries behind number `after`, oldest first, as they stand."""
+    rows = db.execute(f"{_RAW} WHERE number > ? ORDER BY number LIMIT ?", [after, limit])
+    return [Raw(*row) for row in rows]
+
+
+def holds(db: Database, number: int, digest: bytes) -> bool:
+    """Whether the entry with this number has this digest, and so everything before it is the same."""
+    row = db.execute("SELECT digest FROM ledger WHERE number = ?", [number]).fetchone()
+    return row is not None and bytes(row[0]) == digest
+
+
+def put_back(db: Database, rows: Iterable[Raw]) -> int:
+    """Append entries that were written before, as far as they continue this chain; how many."""
+    number, previous = head(db)
+    count = 0
+    for row in rows:
+        texts = row.event, row.refs, row.details
+        follows = row.number == number + 1 or (row.event == WENT_BACK and row.number > number)
+        if not follows or _digest(row.number, row.at, *texts, previous) != row.digest:
+            break
+        db.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", [row.number, row.at, *texts, row.digest])
+        number, previous, count = row.number, row.digest, count + 1
+    if count:
+        db.execute("INSERT OR REPLACE INTO ledger_head VALUES (1, ?, ?)", [number, previous])
+    return count
+
+
+def begin_anew(
+    db: Database, now: datetime, used: int, refs: Mapping[str, str], details: Mapping[str, Value]
+) -> int:
+    """Go on above every number that was used, up to `used` and beyond; the number of the entry that says
+    so."""
+    last, previous = head(db)
+    number, at = (max(last, used) // ERA + 1) * ERA, to_milliseconds(now)
+    details = {**details, "after": last}
+    _check(WENT_BACK, refs, details)
+    texts = WENT_BACK, _json(refs), _json(details)
+    own = _digest(number, at, *texts, previous)
+    db.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", [number, at, *texts, own])
+    db.execute("INSERT OR REPLACE INTO ledger_head VALUES (1, ?, ?)", [number, own])
+    return number
 
 
 def append_all(db: Database, now: datetime, entries: Iterable[NewEntry]) -> int:
@@ -129,20 +193,23 @@ def first_digest(db: Database, since: datetime) -> bytes | None:
 
 def verify(db: Database) -> int:
     """Check the whole chain and return how many entries it has; raises StoreUnusable at the first break."""
-    previous, last = _START, 0
+    previous, last, count = _START, 0, 0
     for number, at, event, refs, details, own in _rows(db):
-        if number != last + 1:
+        if number != last + 1 and not (event == WENT_BACK and json.loads(details).get("after") == last):
             raise _altered(f"entry {last + 1} is missing")
         if _digest(number, at, event, refs, details, previous) != own:
             raise _altered(f"entry {number} was changed")
-        previous, last = own, number
+        previous, last, count = own, number, count + 1
     if head(db) != (last, previous):
         raise _altered(f"entries behind {last} are missing")
-    return last
+    return count
+
+
+_RAW = "SELECT number, at, event, refs, details, digest FROM ledger"
 
 
 def _rows(db: Database) -> Iterator[tuple[int, int, str, str, str, bytes]]:
-    return iter(db.execute("SELECT number, at, event, refs, details, digest FROM ledger ORDER BY number"))
+    return iter(db.execute(f"{_RAW} ORDER BY number"))
 
 
 def _digest(number: int, at: int, event: str, refs: str, details: str, previous: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
+from candor_backup.state import BackupState
 from candor_node import amendments, coverage_words
 from candor_node.amendments import Account, Revision
 from candor_node.asking import Question
@@ -19,6 +20,7 @@ from candor_node.recall_store import ReceivedRecall
 from candor_node.recalled import KIND_WORDS
 from candor_node.rechecking import Rechecked
 from candor_node.request_store import ReceivedRequest, SentRequest
+from candor_node.rollback import Rollback, closed
 from candor_proto.errors import InputInvalid
 from candor_proto.ids import LookupShape, NodeId, Purpose
 from candor_proto.normalise import REFUSED_IN_LOOKUPS, Particulars, refusal
@@ -37,6 +39,16 @@ INCOMPLETE_SURNAMES = (
 def moment(value: datetime | None) -> str:
     """ISO 8601 in UTC, to the second; "" for none."""
     return "" if value is None else value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def backups(went_back: Rollback | None, behind: datetime | None, known: BackupState) -> dict[str, str]:
+    """The fields of a status about backups."""
+    return {
+        "went_back": closed(went_back).message if went_back else "",
+        "journal_behind_since": moment(behind),
+        "backed_up_at": known.verified_at,
+        "backup_failure": known.failure,
+    }
 
 
 # --- lookups ---------------------------------------------------------------------------------------------

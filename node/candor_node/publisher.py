@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from candor_node import due_process, epochs, filings, ledger, packing
 from candor_node.epochs import Epoch
 from candor_node.filings import SealedRecord
+from candor_node.number_floors import EPOCH, SEQUENCE, floor
 from candor_node.packing import Outputs, Packs, Prepared, Published, Sealed
 from candor_node.store import Database, Store
 from candor_node.tlog import log_store
@@ -172,7 +173,7 @@ def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = Fals
     epoch, logged = epochs.latest(db), log_store.logged_head(db)
     last = epoch.number if epoch else 0
     if epoch is None or rotate or _is_over(db, epoch, now, settings):
-        above = logged.epoch if logged else 0
+        above = max(logged.epoch if logged else 0, floor(db, EPOCH))
         epoch = epochs.following(db, now, settings.epoch_life, settings.random_bytes, above)
         begins = True
     else:
@@ -199,7 +200,7 @@ def plan(db: Database, now: datetime, settings: Settings, *, rotate: bool = Fals
     )
     rows = tuple(row for row in matchable if row.dcn not in indexed)
     own = state[0] if state else 0
-    sequence = max(own, logged.sequence if logged else 0)
+    sequence = max(own, logged.sequence if logged else 0, floor(db, SEQUENCE))
     return Plan(now, policy, epoch, begins, sequence, (own, last), number, rows, opened, withdrawals)
 
 
@@ -404,7 +405,7 @@ def refresh_head(db: Database, now: datetime) -> Publication:
     if row is None:
         raise UnknownObject("Nothing was published yet.", remedy="Run `candor-node publish` first.")
     before, logged = IndexHead.decode(row[0]), log_store.logged_head(db)
-    last = max(before.sequence, logged.sequence if logged else 0)
+    last = max(before.sequence, logged.sequence if logged else 0, floor(db, SEQUENCE))
     head = replace(before, sequence=last + 1, issued_at=now)
     _store_head(db, head, from_milliseconds(row[1]))
     refs = {"epoch": str(head.epoch), "sequence": str(head.sequence)}

@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from candor_node import publisher
+from candor_node import publisher, rollback
 from candor_node.clock import Clock
 from candor_node.hub_client import HubClient
 from candor_node.logs import log
 from candor_node.publisher import Publication, Settings
 from candor_node.store import Database, Store
 from candor_node.tlog import log_store, succession_store
-from candor_proto.errors import CandorError, NotLogged, Unreachable
+from candor_proto.errors import CandorError, NotLogged, Unreachable, WentBack
 from candor_proto.merkle import leaf_hash
 from candor_proto.signing import SigningKey
 from candor_proto.tlog.entries import head_entry
@@ -75,7 +75,7 @@ class Publishing:
             return False
         try:
             await self.publish()
-        except (Unreachable, NotLogged) as error:
+        except (Unreachable, NotLogged, WentBack) as error:
             # The records are stored and the tick is sealed: `run` sends it when the hub is back.
             log.warning("publication is late", code=error.code, reason=error.message)
             return False
@@ -109,6 +109,7 @@ class Publishing:
     async def _check_known(self) -> None:
         """Raises NotLogged while a head of this node might be signed twice: above all after a restore."""
         self._check_followed()
+        await self._store.run(rollback.check_sharing)
         if await self._store.run(log_store.restored_at) is not None:
             raise NotLogged(
                 "This node was restored, and has not read yet what it had published before.",
@@ -126,9 +127,7 @@ class Publishing:
 
         moved, tick, head, pending = await self._store.run(due)
         if moved:
-            # A successor holds none of the segments: a new epoch brings all of them (§19.6).
-            await self.publish(rotate=True)
-            await self._store.run(succession_store.published)
+            await self._publish_anew()
         elif tick:
             await self.publish()
         elif head:
@@ -137,6 +136,16 @@ class Publishing:
         elif pending is not None:
             async with self._lock:
                 await self._send(pending)
+
+    async def _publish_anew(self) -> None:
+        """A successor holds none of the segments: a new epoch brings all of them (§19.6)."""
+        async with self._lock:
+            publication = await asyncio.to_thread(
+                publisher.tick, self._store, self._clock.now(), self._settings, rotate=True
+            )
+            # Before it is sent: what waits is sent again anyway, and each attempt must not be a new epoch.
+            await self._store.run(succession_store.published)
+            await self._send(publication)
 
     def _outrun(self, db: Database) -> bool:
         """Whether the log holds a head of this node that is not below its last one, and another one."""

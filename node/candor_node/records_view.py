@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
+from candor_node import rollback
 from candor_node.dues import Due
 from candor_node.filing_lists import Summary
 from candor_node.history import Event
@@ -12,6 +13,7 @@ from candor_node.lifecycle import LifeEvent
 from candor_node.local_view import moment
 from candor_node.name_search import Hit
 from candor_node.retention import Ending
+from candor_node.store import Database
 from candor_records.content import known
 from candor_records.gate import GateDecision, gate
 from candor_records.gate_rules import GateRules
@@ -20,6 +22,29 @@ from candor_records.records import Record, canonical
 from candor_records.retention import Certificate
 from candor_records.why import Why, why
 from candor_wire.v1 import records_pb2 as pb
+
+
+def newest_rollback(db: Database) -> pb.ShowRollbackResponse:
+    """How the database went back last, and what had been done since; number 0 if it never did."""
+    found = rollback.newest(db)
+    if found is None:
+        return pb.ShowRollbackResponse()
+    return pb.ShowRollbackResponse(
+        number=found.number,
+        noticed_at=moment(found.noticed_at),
+        sentence=found.sentence(),
+        state_of=moment(found.state_of),
+        known_until=moment(found.known_until),
+        put_back=found.put_back,
+        confirmed_at=moment(found.confirmed_at),
+        confirmed_by=found.confirmed_by,
+        acts=[
+            pb.RollbackAct(
+                at=moment(line.at), event=line.event, about=line.about, by=line.by, healed=line.healed
+            )
+            for line in rollback.acts(db, found.number)
+        ],
+    )
 
 
 def day(value: date | None) -> str:

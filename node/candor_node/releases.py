@@ -24,6 +24,7 @@ from candor_node import (
     record_seals,
     request_store,
     responses,
+    rollback,
     subjects,
     users,
 )
@@ -361,7 +362,9 @@ class Owner:
         note: str = "",
         second: str = "",
     ) -> None:
-        """Take one step of the state table, with its response and its ledger entry."""
+        """Take one step of the state table, with its response and its ledger entry. Raises WentBack."""
+        if said is not None:
+            rollback.check_sharing(db)
         after = owner_after(state, event)
         deciders = f"{by}, {second}" if second else by
         request_store.settle_received(

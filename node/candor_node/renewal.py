@@ -5,14 +5,16 @@ Rules of this file:
   between any two steps the node may die and goes on from what the disk says;
 - what a certificate says is checked before it takes the old one's place: a bad answer costs nothing;
 - a failure is tried again, told in `status` and `doctor`, and never ends the node: the old certificate is
-  good for another third of its life.
+  good for another third of its life;
+- what hangs from an older authority than the directory's key is due soon: that one was replaced, and is going
+  to be denied.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -20,9 +22,10 @@ from cryptography import x509
 
 from candor_certs import pending
 from candor_certs.chain import load_certificate, verify_peer
+from candor_certs.lifetime import Reminder, Standing, judge
 from candor_certs.names import PeerName, Role
 from candor_certs.pending import PendingRequest
-from candor_certs.profiles import renewal_time
+from candor_certs.profiles import renewal_time, replaced_renewal_time
 from candor_certs.store import TlsIdentity, replace_identity
 from candor_node.clock import Clock
 from candor_node.config import NodeConfig
@@ -79,7 +82,9 @@ class Renewal:
         clock: Clock,
         rng: random.Random | None = None,
         look_seconds: float = LOOK_SECONDS,
+        authority: Callable[[], x509.Certificate | None] = lambda: None,
     ) -> None:
+        """`authority` says which issuing authority the hub uses now, as far as is known."""
         self._hub = hub
         self._file = config.tls_identity_file
         self._pending_file = pending_file(config)
@@ -91,6 +96,10 @@ class Renewal:
         self.redial_seconds = REDIAL_SECONDS * self._rng.uniform(0.8, 1.0)
         self._federation, self._own = config.federation_name, config.node_id
         self._name = PeerName(self._federation, Role.NODE, self._own)
+        self._authority = authority
+        # The authority that was looked at last, by serial: of each, the moment to renew is drawn once.
+        self._heeded: int | None = None
+        self._reminder = Reminder()
         self.trouble: CandorError | None = None
         self.due = self._due()
 
@@ -99,6 +108,8 @@ class Renewal:
         failures = 0
         while True:
             wait = self.look_seconds
+            self._heed_authority()
+            self._remind()
             if self._clock.now() >= self.due:
                 try:
                     await self.renew()
@@ -125,7 +136,7 @@ class Renewal:
             raise
         await asyncio.to_thread(replace_identity, self._file, identity)
         self._hub.line.replace(identity)
-        self.due, self.trouble = self._due(), None
+        self.due, self.trouble, self._heeded = self._due(), None, None
         await asyncio.to_thread(pending.forget, self._pending_file)
         own = identity.chain[0]
         log.info(
@@ -142,6 +153,38 @@ class Renewal:
         if known is not None and known.key.public_key() != shown:
             return known
         return pending.begin(self._pending_file, self._name)
+
+    def standings(self, now: datetime) -> dict[str, Standing]:
+        """Where this node's certificate and what it hangs from stand: for `doctor`, metrics and the log."""
+        own, *above = self._hub.line.identity.chain
+        found = {"own": judge(own.not_valid_before_utc, own.not_valid_after_utc, now)}
+        others = [*(("issuing", issuing) for issuing in above[:1]), *(("root", root) for root in self._roots)]
+        for name, other in others:
+            found[name] = judge(other.not_valid_before_utc, other.not_valid_after_utc, now, by_hand=True)
+        return found
+
+    def _remind(self) -> None:
+        """Each level of each certificate is told once."""
+        for name, standing in self.standings(self._clock.now()).items():
+            if self._reminder.is_news(name, standing):
+                log.warning(
+                    "a certificate comes to its end",
+                    task=name,
+                    kind=standing.level.name,
+                    ends=standing.ends.isoformat(),
+                    seconds=int(standing.left.total_seconds()),
+                )
+
+    def _heed_authority(self) -> None:
+        present, (own, *above) = self._authority(), self._hub.line.identity.chain
+        if present is None or not above or present.serial_number == self._heeded:
+            return
+        self._heeded = present.serial_number
+        # By age, not by difference: a directory that is still held may be older than this certificate.
+        if present.not_valid_before_utc > above[0].not_valid_before_utc:
+            begins, ends = own.not_valid_before_utc, own.not_valid_after_utc
+            self.due = min(self.due, replaced_renewal_time(self._clock.now(), begins, ends, self._rng))
+            log.info("the issuing authority was replaced", until=self.due.isoformat())
 
     def _due(self) -> datetime:
         own = self._hub.line.identity.chain[0]

@@ -11,6 +11,7 @@ from candor_node.app import Node
 from candor_node.channel import WrapChannel
 from candor_node.clock import Clock
 from candor_node.config import NodeConfig
+from candor_node.metrics import Watched
 
 READY_CHECK_SECONDS = 0.05
 
@@ -26,12 +27,14 @@ async def run_node(
     Raises what kept a task from working, when it kept failing.
     """
     node = Node(config, clock, wrap_channel)
+    watched = Watched(node)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     try:
         await node.start()
+        await watched.start()
         # A node whose hub is down has started all the same: it goes on trying, and its commands work.
         service_manager.notify("READY=1", f"STATUS=reaching the hub at {config.hub_address}")
         watchdog = asyncio.create_task(service_manager.feed_watchdog())
@@ -47,6 +50,7 @@ async def run_node(
             failing.result()
         failing.cancel()
     finally:
+        await watched.stop()
         await node.stop()
 
 

@@ -39,6 +39,7 @@ from candor_proto.errors import (
 from candor_proto.ids import RequestId
 from candor_records.gate import gate_day
 from candor_records.roles import Operation
+from candor_watch.versions import own_version
 from candor_wire.v1 import local_pb2 as pb
 from candor_wire.v1 import local_pb2_grpc
 
@@ -122,6 +123,7 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
             overdue=overdue,
             recalls_unread=unread,
             late_matches=late,
+            **local_view.backups(node.sharing.rollback, node.journals.behind_since(), node.backups.state()),
             inbox_waiting=mail.inbox_waiting,
             inbox_dropped=mail.inbox_dropped,
             outbox_waiting=mail.outbox_waiting,
@@ -148,6 +150,8 @@ class LocalServicer(LookupMethods, local_pb2_grpc.LocalServiceServicer):
             reviews_due=reviews_due,
             renewal_trouble="" if node.renewal.trouble is None else str(node.renewal.trouble),
             log=log_status,
+            version=own_version(),
+            hub_version=node.hub.hub_version,
         )
 
     def _members(self) -> list[pb.MemberStatus]:

@@ -74,6 +74,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "ListCertificates": Operation.VIEW_RETENTION,
     "ShowCertificate": Operation.VIEW_RETENTION,
     "BackUp": Operation.BACK_UP,
+    "ShowRollback": Operation.VIEW_ROLLBACK,
+    "ConfirmRollback": Operation.CONFIRM_ROLLBACK,
 }
 
 
@@ -328,7 +330,7 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
         folder = Path(request.folder)
         if not folder.is_absolute():
             raise InputInvalid("The folder of a backup needs its whole path.", remedy="Begin it with a /.")
-        written = await node.backups.write(folder, live)
+        written = await node.backups.write(folder, live, whole=request.whole)
         await node.store.run(
             lambda db: ledger.append(db, now, "store.backed_up", {"user": by}, {"filings": written.filings})
         )
@@ -338,7 +340,24 @@ class RecordsServicer(records_pb2_grpc.RecordsServiceServicer):
             keys_expire_at=moment(written.expires_at),
             filings=written.filings,
             keys=written.keys_held,
+            whole=written.whole,
+            pages=written.pages,
+            changed=written.changed,
+            octets=written.octets,
         )
+
+    async def ShowRollback(
+        self, request: pb.ShowRollbackRequest, context: Context
+    ) -> pb.ShowRollbackResponse:
+        return await self._node.store.run(records_view.newest_rollback)
+
+    async def ConfirmRollback(
+        self, request: pb.ConfirmRollbackRequest, context: Context
+    ) -> pb.ConfirmRollbackResponse:
+        node, by = self._node, acting(context).user
+        found = await node.sharing.confirm(by, old_witness_keys=request.old_witness_keys)
+        await node.aftermath.acted()
+        return pb.ConfirmRollbackResponse(number=found.number, sentence=found.sentence())
 
     # --- reading requests ---------------------------------------------------------------------------------
 

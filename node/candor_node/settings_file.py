@@ -52,6 +52,12 @@ publish_interval_hours = 168
 green_purposes = ["J_APPLICANT"]
 # Metrics and health for this machine's monitoring, over HTTP (docs/observability.md).
 # metrics_address = "127.0.0.1:7447"
+# Where backups go, best on another machine's disk, every five minutes while the node runs (docs/backup.md).
+# backup_folder = "/mnt/backup"
+# backup_interval_minutes = 5
+# How long superseded backups, and the keys of the newest one, are kept.
+# backup_keep_days = 7
+# backup_keys_days = 7
 # A second person reviews what is filed or imported before it can match: `candor-node records review`.
 review_filings = false
 """

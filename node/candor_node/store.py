@@ -16,14 +16,18 @@ import asyncio
 import fcntl
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from candor_node import schema
 from candor_node.driver import (
+    BUSY_TIMEOUT_MILLISECONDS,
     Database,
     DatabaseError,
     IntegrityError,
@@ -62,6 +66,10 @@ ALL_MIGRATIONS: tuple[Migrations, ...] = (
 # Pieces of work that share one commit: the first of them waits for the last, so there is an end to it.
 MAX_GROUP = 100
 DOUBT_SECONDS = 1.0
+# Somebody who reads keeps the file from holding still: others write between the attempts.
+FREEZE_ATTEMPTS = 40
+FREEZE_PAUSE_SECONDS = 0.1
+FREEZE_WAIT_MILLISECONDS = 50
 
 
 @dataclass
@@ -76,7 +84,7 @@ class _Job(Generic[T]):
 class Store:
     """An open database. Made by `create` or `open`; any thread may call `run_sync`.
 
-    `_database` and `_stale` belong to the writer thread; `_jobs` is a queue into it.
+    `_database`, `_still` and `_stale` belong to the writer thread; `_jobs` is a queue into it.
     """
 
     def __init__(self, path: Path, key: bytes, lock: int) -> None:
@@ -84,6 +92,7 @@ class Store:
         self._key = key
         self._lock: int | None = lock
         self._database: Database | None = None
+        self._still: Database | None = None
         self._stale = False
         self._jobs: deque[_Job[Any]] = deque()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="candor-store")
@@ -91,6 +100,11 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
+
+    @property
+    def database_key(self) -> bytes:
+        """For whoever copies pages; never print it."""
+        return self._key
 
     @classmethod
     def create(cls, path: Path, key: bytes, migrations: Sequence[Migrations] = ALL_MIGRATIONS) -> Store:
@@ -159,6 +173,32 @@ class Store:
         self._running()
         return open_database(self.path, self._key)
 
+    @contextmanager
+    def frozen(self, look: Work[T]) -> Iterator[T]:
+        """Hold the database's file still: all that is committed is in it, and what is committed meanwhile
+        goes into the log beside it. What `look` reads of it at that moment is given.
+
+        For whoever copies the file in another process; one at a time, and `checkpoint` waits for it. Raises
+        StoreUnusable.
+        """
+        seen = self._freeze(look)
+        try:
+            yield seen
+        finally:
+            with suppress(StoreUnusable, RuntimeError):  # closed meanwhile: then it holds still no more
+                self._running().submit(self._thaw).result()
+
+    def _freeze(self, look: Work[T]) -> T:
+        for _ in range(FREEZE_ATTEMPTS):
+            found = self._running().submit(self._hold_still, look).result()
+            if found is not None:
+                return found[0]
+            time.sleep(FREEZE_PAUSE_SECONDS)
+        raise StoreUnusable(
+            f"The database {self.path} does not hold still: somebody reads it all the time.",
+            remedy="End what else has it open, or wait for it; the next backup tries again.",
+        )
+
     def checkpoint(self) -> bool:
         """Write the log back into the database and cut it to nothing, so that what was destroyed is gone.
 
@@ -203,9 +243,53 @@ class Store:
         return self._database
 
     def _disconnect(self) -> None:
+        self._thaw()
         database, self._database, self._stale = self._database, None, False
         if database is not None:
             database.conn.close()
+
+    def _hold_still(self, look: Work[T]) -> tuple[T] | None:
+        """Open the reader that keeps the file as it is; None when somebody is in the way."""
+        if self._still is not None:
+            raise AssertionError("the database holds still for somebody else already")
+        try:
+            database = self._connected()
+            database.conn.execute(f"PRAGMA busy_timeout = {FREEZE_WAIT_MILLISECONDS}")
+            try:
+                if database.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    return None
+                # Nobody commits from here on until the reader is there: it finds an empty log, reads the file
+                # alone, and by that keeps everybody from writing the log back into it.
+                database.conn.execute("BEGIN IMMEDIATE")
+                try:
+                    if not self._log_is_empty():
+                        return None
+                    self._still = still = open_database(self.path, self._key)
+                    still.conn.execute("BEGIN")
+                    still.conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                finally:
+                    database.conn.execute("ROLLBACK")
+                return (look(still),)
+            finally:
+                database.conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MILLISECONDS}")
+        except (DatabaseError, MemoryError) as error:
+            self._stale = True
+            self._thaw()
+            raise explain(error, self.path) from None
+        except BaseException:
+            self._thaw()
+            raise
+
+    def _log_is_empty(self) -> bool:
+        try:
+            return os.stat(f"{self.path}-wal").st_size == 0
+        except FileNotFoundError:
+            return True
+
+    def _thaw(self) -> None:
+        still, self._still = self._still, None
+        if still is not None:
+            still.conn.close()
 
     def _prepare(self, migrations: Sequence[Migrations]) -> None:
         try:
@@ -216,9 +300,7 @@ class Store:
                     f"The database {self.path} is damaged.",
                     remedy="Stop candor-node and restore the last backup.",
                 )
-            for known in migrations:
-                _refuse_newer(database, known, self.path)
-                known.apply(database)
+            schema.upgrade(database, migrations, self.path, self._key)
         except (DatabaseError, MemoryError) as error:
             raise explain(error, self.path) from None
 
@@ -305,22 +387,14 @@ class Store:
                 self._stale = True
 
     def _checkpoint(self) -> bool:
+        if self._still is not None:
+            return False  # it would wait for the backup, and everybody for it
         try:
             row = self._connected().conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not row[0]
         except (DatabaseError, MemoryError) as error:
             self._stale = True
             raise explain(error, self.path) from None
-
-
-def _refuse_newer(database: Database, migrations: Migrations, path: Path) -> None:
-    """A schema that this build does not know might be read wrongly and written worse (RELIABILITY.md §7)."""
-    known = {migration.name for migration in migrations._migrations}
-    if any(applied.name not in known for applied in migrations.applied(database)):
-        raise StoreUnusable(
-            f"The database {path} was written by a newer version of candor-node.",
-            remedy="Install that version again, or restore the backup from before the upgrade.",
-        )
 
 
 def _take_lock(path: Path) -> int:

@@ -85,6 +85,8 @@ class Operation(Enum):
     VIEW_APPROVALS = "VIEW_APPROVALS"
     DECIDE_APPROVALS = "DECIDE_APPROVALS"
     BACK_UP = "BACK_UP"
+    VIEW_ROLLBACK = "VIEW_ROLLBACK"
+    CONFIRM_ROLLBACK = "CONFIRM_ROLLBACK"
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,9 @@ RULES: Mapping[Operation, OperationRule] = {
     Operation.VIEW_APPROVALS: OperationRule(ALL_ROLES),
     Operation.DECIDE_APPROVALS: OperationRule(_ADMINISTRATOR | _APPROVER | _AUDITOR),
     Operation.BACK_UP: OperationRule(_ADMINISTRATOR),
+    Operation.VIEW_ROLLBACK: OperationRule(ALL_ROLES),
+    # Whoever runs the machine restores; whether records are shared again is for who answers for them.
+    Operation.CONFIRM_ROLLBACK: OperationRule(_APPROVER | _AUDITOR),
 }
 
 

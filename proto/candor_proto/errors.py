@@ -351,6 +351,13 @@ class StoreUnusable(CandorError):
     fault = Fault.OPERATOR
 
 
+class WentBack(CandorError):
+    """This node's database is older than what it had been, and no person has confirmed yet what was lost."""
+
+    code = "went_back"
+    fault = Fault.OPERATOR
+
+
 class Unreachable(CandorError):
     """The other side could not be reached in time."""
 

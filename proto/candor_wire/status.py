@@ -44,6 +44,7 @@ STATUS: Mapping[type[CandorError], grpc.StatusCode] = {
     errors.NotLogged: grpc.StatusCode.FAILED_PRECONDITION,
     errors.LogUnwitnessed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WrongStanding: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.WentBack: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SecondPersonNeeded: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Replayed: grpc.StatusCode.ALREADY_EXISTS,
     errors.ConflictingResubmission: grpc.StatusCode.ALREADY_EXISTS,

@@ -16,6 +16,7 @@ from typing import Any
 
 from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.ring import KeyRing
+from candor_hub.vault import FolderVault
 from candor_node.directory_store import FetchedDirectory
 from candor_node.tlog import witness_store
 from candor_proto import merkle
@@ -59,7 +60,7 @@ class ForgedLog:
         files = LogFiles(config.log)
         head = witnessed(world)
         entries = list(files.shard(1).entries(0, head.checkpoint.size))
-        keys = KeyRing(config.keys, config.federation)._read(1)
+        keys = KeyRing(FolderVault(config.keys), config.federation)._read(1)
         witnesses = {}
         for party in world.fed.parties:
             found = party.node.store.run_sync(witness_store.keys)

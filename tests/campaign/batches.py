@@ -15,9 +15,9 @@ from pathlib import Path
 from candor_proto.errors import Unreachable
 from tests.federation import OFFICER
 from tests.history import History
+from tests.patience import PATIENCE_SECONDS
 
 COMMAND = Path(sys.executable).parent / "candor-node"
-RUN_SECONDS = 60.0
 OTHERS = ("Ashgrove", "Birchwater", "Coldfell", "Dunmarsh", "Elderbrook")
 
 
@@ -49,7 +49,7 @@ class Batch:
             writer.writeheader()
             writer.writerows(people)
 
-    async def run(self, seconds: float = RUN_SECONDS) -> None:
+    async def run(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Run the command once more; raises Unreachable when it did not come to its end in `seconds`."""
         operation = self._history.invoke("lookup", self._node, case=self._case, times=self._rows)
         words = [

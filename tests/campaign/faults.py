@@ -28,13 +28,13 @@ from tests.campaign.inside import Scene, hurry, quiet, scene
 from tests.campaign.kill import NAMES, Stage
 from tests.campaign.operations import Desk, audit, case_number
 from tests.campaign.shim import Control, Mode
+from tests.patience import PATIENCE_SECONDS
 from tests.processes import Nursery, found_federation
 
 MOST_STEPS = 500
-HEAL_SECONDS = 20.0
 WATCH_SECONDS = 0.6
 # How long a clerk waits for a batch before he ends the command.
-PATIENCE_SECONDS = 4.0
+CLERK_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class BatchFile(Operation):
         self.batch = Batch(self.alpha.name, folder / "node.toml", folder, draw, stage.history)
 
     async def first(self) -> None:
-        await self.batch.run(PATIENCE_SECONDS)
+        await self.batch.run(CLERK_SECONDS)
 
     async def again(self) -> None:
         await self.batch.run()
@@ -187,7 +187,7 @@ async def until_done(what: Callable[[], Awaitable[None]]) -> str:
     """Do it until it succeeds; the last trouble when that takes too long, or empty."""
     last = ""
     try:
-        async with asyncio.timeout(HEAL_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 try:
                     await what()
@@ -212,7 +212,7 @@ async def suffer(
         return True
     control.arm(fault.mode, nth, sticky=fault.sticky, only=only)
     try:
-        async with asyncio.timeout(HEAL_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await operation.first()
         end = "succeeded"
     except CandorError as error:
@@ -231,7 +231,7 @@ async def suffer(
         tally.wrong.append(f"{where} ({at}): {end}")
     began = time.monotonic()
     if trouble := await until_done(operation.again):
-        tally.wrong.append(f"{where} ({at}): did not heal in {HEAL_SECONDS:.0f} s: {trouble}")
+        tally.wrong.append(f"{where} ({at}): did not heal in {PATIENCE_SECONDS:.0f} s: {trouble}")
     tally.slowest_heal_seconds = max(tally.slowest_heal_seconds, time.monotonic() - began)
     return True
 
@@ -239,8 +239,9 @@ async def suffer(
 def numbers(quick: bool, every: int, fault: Fault, draw: random.Random) -> list[int]:
     """At which steps: all; of the thousands of allocations, and when it must be quick, a sample."""
     if fault.mode is Mode.NO_MEMORY:
-        return sorted({*range(1, 4), *(draw.randint(1, 1_500) for _ in range(3 if quick else 120 // every))})
-    return sorted({1, 2, *draw.sample(range(3, 14), 2)}) if quick else list(range(1, MOST_STEPS + 1, every))
+        first, others = (1, 2) if quick else (3, 120 // every)
+        return sorted({*range(1, first + 1), *(draw.randint(1, 1_500) for _ in range(others))})
+    return sorted({2, draw.randint(3, 13)}) if quick else list(range(1, MOST_STEPS + 1, every))
 
 
 async def sweep(

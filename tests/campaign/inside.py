@@ -26,10 +26,10 @@ from candor_proto.errors import CandorError
 from tests.campaign.operations import Desk
 from tests.federation import Federation, federation, instead
 from tests.history import History
+from tests.patience import PATIENCE_SECONDS
 
 PLENTY = 10**9
 NO_LIMIT = Quota(PLENTY, PLENTY, PLENTY, PLENTY, 1)
-SETTLE_SECONDS = 40.0
 
 
 def hurry() -> None:
@@ -41,7 +41,8 @@ def hurry() -> None:
     outbox.IDLE_SECONDS, outbox.OWN_SENDER_SECONDS = 0.5, 1.0
     publishing.CHECK_SECONDS = publishing.RETRY_SECONDS = 0.7
     instead(search, "CALL_DEADLINE_SECONDS", 0.5)
-    dialled = {"grpc.min_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 400}
+    # The first is how long a connection may take to be made, not how long is waited for the next.
+    dialled = {"grpc.min_reconnect_backoff_ms": 20_000, "grpc.max_reconnect_backoff_ms": 400}
     mtls.CLIENT_OPTIONS[:] = [(name, dialled.get(name, value)) for name, value in mtls.CLIENT_OPTIONS]
     mtls.CLIENT_OPTIONS.append(("grpc.initial_reconnect_backoff_ms", 100))
 
@@ -71,7 +72,7 @@ class Scene:
     def nodes(self) -> list[NodeConfig]:
         return [node.config for node in self.federation.nodes]
 
-    async def at_rest(self, seconds: float = SETTLE_SECONDS) -> None:
+    async def at_rest(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until nothing is on its way; raises TimeoutError with what still waits."""
         waiting: list[str] = []
         try:
@@ -113,6 +114,7 @@ async def scene(folder: Path, agencies: int = 2, wait_seconds: float = 1.0) -> A
         quota_weak_elements=PLENTY,
         quota_match_elements=PLENTY,
         quota_code_elements=PLENTY,
+        fresh=True,  # the shim records files from their first octet on
     ) as fed:
         instead(fed.hub.hub.relay, "_quota", NO_LIMIT)
         history = History()

@@ -32,14 +32,13 @@ from tests.campaign.operations import Desk, audit, case_number
 from tests.campaign.plants import PLANTS
 from tests.campaign.shim import Control, Mode, NoCompiler
 from tests.history import History
+from tests.patience import PATIENCE_SECONDS
 from tests.processes import Child, Founded, Nursery, found_federation
 
 KILLS = 1_000
 PLANTED_KILLS, BETWEEN_PLANTED_AUDITS = 60, 20
 BETWEEN_AUDITS = 100
 NAMES = ("alpha", "bravo", "charlie")
-READY_SECONDS = 30.0
-REST_SECONDS = 90.0
 MOST_STEPS = 80
 MOST_SECONDS = 0.5
 
@@ -92,20 +91,20 @@ class Stage:
     async def ready(self, name: str) -> None:
         """Wait until a process answers; raises TimeoutError with the end of its log."""
         try:
-            async with asyncio.timeout(READY_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not await self._answers(name):
                     if self.children[name].ended:
                         raise TimeoutError
                     await asyncio.sleep(0.02)
         except TimeoutError:
             log = (self.folder / f"{name}.log").read_text(errors="replace")[-2_000:]
-            raise TimeoutError(f"{name} did not come back in {READY_SECONDS:.0f} s: {log}") from None
+            raise TimeoutError(f"{name} did not come back in {PATIENCE_SECONDS:.0f} s: {log}") from None
 
     async def _answers(self, name: str) -> bool:
         if name == "hub":
             host, _, port = self.founded.hub.address.rpartition(":")
             try:
-                socket.create_connection((host, int(port)), timeout=1).close()
+                socket.create_connection((host, int(port)), timeout=10).close()
             except OSError:
                 return False
             return True
@@ -126,7 +125,7 @@ class Stage:
         point = "after a random time"
         during = +self.busy
         child.kill()
-        if not await child.end(10):
+        if not await child.end(PATIENCE_SECONDS):
             raise TimeoutError(f"{name} survived SIGKILL")
         child.close()
         if orders is not None:
@@ -168,7 +167,7 @@ class Stage:
             await self._insist(what)
 
     async def _insist(self, what: Callable[[], Awaitable[None]]) -> None:
-        async with asyncio.timeout(READY_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 try:
                     await what()
@@ -219,7 +218,7 @@ class Stage:
         """Wait until nothing is on its way; raises TimeoutError with what still waits."""
         waiting: dict[str, object] = {}
         quiet = 0
-        deadline = time.monotonic() + REST_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while quiet < 12:  # longer than a publication waits for its next attempt
             waiting = {}
             for name, desk in self.desks.items():
@@ -232,14 +231,14 @@ class Stage:
                     waiting[name] = f"{status.inbox_waiting} in, {status.outbox_waiting} out"
             quiet = 0 if waiting else quiet + 1
             if time.monotonic() > deadline:
-                raise TimeoutError(f"after {REST_SECONDS:.0f} s there still waits: {waiting}")
+                raise TimeoutError(f"after {PATIENCE_SECONDS:.0f} s there still waits: {waiting}")
             await asyncio.sleep(0.15)
 
     async def end_all(self) -> None:
         for name in (*NAMES, "hub"):
             child = self.children.pop(name)
             child.kill(15)
-            if not await child.end(20):
+            if not await child.end(PATIENCE_SECONDS):
                 raise TimeoutError(f"{name} does not end on SIGTERM")
             child.close()
 
@@ -271,7 +270,7 @@ class Stage:
         self.tally.wrong += audit(self.history, self.founded.hub, list(self.founded.nodes.values()))
 
     async def _everybody_is_found(self) -> None:
-        async with asyncio.timeout(READY_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             draw = random.Random(1)
             while len((await self.desks["alpha"].look_up(case_number(draw))).hits) < len(NAMES):
                 await asyncio.sleep(0.2)

@@ -32,10 +32,12 @@ from tests.campaign.operations import Desk, audit, case_number
 from tests.federation import Federation, new_node, ori_for, until
 from tests.history import History
 from tests.hubs import RunningHub, running_hub
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy import Proxy
 
 NOTICED_SECONDS = 30.0
 BACK_SECONDS = 60.0
+NEVER_SECONDS = 4 * NOTICED_SECONDS
 CUTS = 200
 NAMES = ("alpha", "bravo")
 
@@ -54,7 +56,7 @@ class Place:
         """What is not right once everything has ended."""
         return audit(self.history, self.hub.config, [node.config for node in self.nodes.values()])
 
-    async def at_rest(self, seconds: float = 120.0) -> None:
+    async def at_rest(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until nothing is on its way."""
         async with asyncio.timeout(seconds):
             while True:
@@ -90,7 +92,7 @@ async def place(folder: Path, names: tuple[str, ...] = NAMES) -> AsyncIterator[P
             stack.push_async_callback(node.stop)
             desks[name] = Desk(name, config.socket, history, wait_seconds=3.0)
         for node in nodes.values():
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await node.connection.first_attached.wait()
         for desk in desks.values():
             await desk.file_first()
@@ -118,19 +120,20 @@ async def black_hole(folder: Path, after_seconds: float = 0.0, *, half: bool = F
         began = time.monotonic()
         (network.half_open if half else network.black_hole)()
         seen: dict[str, float] = {}
-        while len(seen) < 2 and time.monotonic() - began < 4 * NOTICED_SECONDS:
+        while len(seen) < 2 and time.monotonic() - began < NEVER_SECONDS:
             if not node.connection.attached:
                 seen.setdefault("node", time.monotonic() - began)
             if not scene.hub.hub.streams.nodes:
                 seen.setdefault("hub", time.monotonic() - began)
             await asyncio.sleep(0.05)
-        never = 4 * NOTICED_SECONDS
         network.heal()
         began = time.monotonic()
         async with asyncio.timeout(2 * BACK_SECONDS):
             while not node.connection.attached:
                 await asyncio.sleep(0.05)
-        return Noticed(seen.get("hub", never), seen.get("node", never), time.monotonic() - began)
+        return Noticed(
+            seen.get("hub", NEVER_SECONDS), seen.get("node", NEVER_SECONDS), time.monotonic() - began
+        )
 
 
 async def black_holes(folder: Path, draw: random.Random, count: int) -> list[str]:
@@ -210,6 +213,8 @@ async def three_hours(folder: Path, draw: random.Random) -> list[str]:
     async with place(folder) as scene:
         alpha, bravo = scene.desks["alpha"], scene.desks["bravo"]
         view = await alpha.look_up(case_number(draw))
+        while not view.coverage.complete:  # the machine is slow
+            view = await alpha.lookup(view.lookup_id)
         # Bravo goes first: what alpha asks now waits for it at the hub.
         scene.networks["bravo"].cut(stay_down=True)
         await until(lambda: not scene.nodes["bravo"].connection.attached)
@@ -226,8 +231,8 @@ async def three_hours(folder: Path, draw: random.Random) -> list[str]:
             network.heal()
         began = time.monotonic()
         try:
-            await scene.at_rest(2 * BACK_SECONDS)
-            async with asyncio.timeout(30):
+            await scene.at_rest()
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not (await alpha.lookup(waiting.lookup_id)).coverage.complete:
                     await asyncio.sleep(0.1)
                 while await alpha.request_state(request) != "opened":

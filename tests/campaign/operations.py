@@ -26,9 +26,10 @@ from candor_wire.v1 import intake_pb2_grpc, local_pb2_grpc
 from candor_wire.v1 import local_pb2 as pb
 from tests.federation import OFFICER
 from tests.history import History, Operation, check, read_hub, read_node
+from tests.patience import PATIENCE_SECONDS
 from tests.records import generated_rows, make_row
 
-CALL_SECONDS = 20.0
+CALL_SECONDS = PATIENCE_SECONDS
 # The record that every agency files at first: each lookup for OFFICER opens one at each agency.
 FIRST = "IA-FIRST"
 

@@ -44,6 +44,7 @@ from tests.campaign.inside import Scene, hurry, quiet, scene
 from tests.campaign.operations import case_number
 from tests.campaign.shim import Control, Step, mark, read_log
 from tests.federation import instead
+from tests.patience import PATIENCE_SECONDS
 
 SECTOR_OCTETS = 512
 MACHINES = ("alpha", "bravo", "hub")
@@ -61,7 +62,7 @@ def acknowledged(machine: str, kind: str, key: str) -> None:
 async def record(folder: Path, rounds: int, seed: int) -> None:
     """Work, and have it recorded; the marks are set when the acknowledgement is seen, never before."""
     draw = random.Random(seed)
-    async with scene(folder, wait_seconds=5.0) as stage:
+    async with scene(folder, wait_seconds=PATIENCE_SECONDS) as stage:
         _watch_mail(stage)
         mark(READY)
         alpha, bravo = stage.desks["alpha"], stage.desks["bravo"]

@@ -27,6 +27,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE_SECONDS
+
 SOURCE = Path(__file__).with_name("shim.c")
 PAGE_OCTETS = 4096
 _AT, _ONLY, _TEXT_OCTETS = 56, 120, 64
@@ -61,7 +63,7 @@ def build(folder: Path) -> Path:
         raise NoCompiler("the disk shim needs a C compiler: apt-get install gcc libc6-dev")
     library = folder / "shim.so"
     words = [program, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", str(library), str(SOURCE)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     if done.returncode:
         raise NoCompiler(f"the disk shim does not compile here (gcc and libc6-dev?): {done.stderr[-400:]}")
     return library

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
 import os
 import sys
 import time
@@ -57,7 +58,7 @@ def play(seed: int) -> Outcome:
 def main() -> int:
     first, count = int(os.environ.get("FROM", "0")), int(os.environ.get("SEEDS", "1000"))
     began, failed, troubles = time.monotonic(), 0, Counter[str]()
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         for outcome in pool.map(play, range(first, first + count)):
             troubles.update(outcome.troubles)
             if outcome.failure:

@@ -21,6 +21,7 @@ from candor_node.cli_common import EXIT_INCOMPLETE
 from candor_proto.errors import InputInvalid, UnknownObject
 from candor_wire.codec import Envelope
 from tests.federation import OFFICER, Federation, federation, instead, question
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 
 Run = Callable[..., Awaitable[Result]]
@@ -30,7 +31,7 @@ PAPERS = ("--purpose", "J_APPLICANT", "--case", "REQ-1", "--consent", "C-1", "--
 
 def play(folder: Path, scene: Callable[[Federation, Run], Awaitable[None]], agencies: int = 3) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(120), federation(folder, agencies) as fed:
+        async with asyncio.timeout(PATIENCE_SECONDS), federation(folder, agencies) as fed:
 
             async def run(*words: str, user: str = "dana", stdin: str | None = None) -> Result:
                 environment = {"CANDOR_NODE_CONFIG": str(folder / "alpha/node.toml"), "CANDOR_USER": user}
@@ -58,6 +59,11 @@ async def back(fed: Federation, node: Node) -> Node:
     return again
 
 
+def a_while(fed: Federation) -> str:
+    """How long to wait for those who are there."""
+    return f"{fed.a_while_seconds:.1f}"
+
+
 async def json_of(run: Run, *words: str, user: str = "dana") -> Any:
     return json.loads(said(await run(*words, "--json", user=user)))
 
@@ -73,7 +79,7 @@ def test_a_late_match_is_told_shown_and_acknowledged_and_nobody_else_hears_of_it
         alpha, bravo, _ = fed.nodes
         await fed.file(bravo, [make_row()])
         await fed.stop(bravo)
-        found = await run("lookup", "--person", "-", *PAPERS, "--wait", "1", "--json", stdin=PERSON)
+        found = await run("lookup", "--person", "-", *PAPERS, "--wait", a_while(fed), "--json", stdin=PERSON)
         assert found.return_value == EXIT_INCOMPLETE
         first = json.loads(found.stdout)
         name = first["lookup_id"][:12]
@@ -201,7 +207,17 @@ def test_a_batch_is_written_again_with_its_late_answers_and_says_which_rows_chan
             writer.writerow(known)
             writer.writerow({"first": "Belinda", "last": "Other", "birth_date": "1991-02-03", "ssn4": "7719"})
             writer.writerow({"first": "", "last": "Nobody", "birth_date": "", "ssn4": ""})
-        command = ("batch", str(people), "--out", str(out), *PAPERS, "--wait", "1", "--coverage", str(nodes))
+        command = (
+            "batch",
+            str(people),
+            "--out",
+            str(out),
+            *PAPERS,
+            "--wait",
+            a_while(fed),
+            "--coverage",
+            str(nodes),
+        )
         said(await run(*command))
         first, second, third = rows_of(out)
         assert [row["outcome"] for row in (first, second, third)] == ["INCOMPLETE", "INCOMPLETE", "ERROR"]
@@ -273,7 +289,7 @@ def test_a_file_that_could_not_be_written_hides_no_change(tmp_path: Path) -> Non
         await fed.stop(bravo)
         people, out = tmp_path / "people.csv", tmp_path / "out.csv"
         people.write_text("first,last,birth_date,ssn4\nBelinda,Other,1991-02-03,7719\n")
-        said(await run("batch", str(people), "--out", str(out), *PAPERS, "--wait", "1"))
+        said(await run("batch", str(people), "--out", str(out), *PAPERS, "--wait", a_while(fed)))
         again = await back(fed, bravo)
         try:
             batch_id = (await json_of(run, "batches", "list"))["batches"][0]["batch_id"]

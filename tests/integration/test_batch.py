@@ -21,6 +21,7 @@ from candor_node.batches import Order
 from candor_node.mail_store import InboxRow
 from candor_proto.ids import LookupShape, Purpose
 from tests.federation import OFFICER, Federation, eventually, federation, instead, question
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 
 ORDER = Order(Purpose.J_APPLICANT, LookupShape.DETAILED, "REQ-2026-17", "CONSENT-88", "Inv. Dana Roe", 10.0)
@@ -28,7 +29,7 @@ ORDER = Order(Purpose.J_APPLICANT, LookupShape.DETAILED, "REQ-2026-17", "CONSENT
 
 def play(folder: Path, scene: Callable[[Federation], Awaitable[None]], **options: Any) -> None:
     async def run() -> None:
-        async with asyncio.timeout(120), federation(folder, **options) as fed:
+        async with asyncio.timeout(PATIENCE_SECONDS), federation(folder, **options) as fed:
             await scene(fed)
 
     asyncio.run(run())
@@ -60,7 +61,7 @@ def file_of(rows: list[dict[str, str]]) -> bytes:
     return out.getvalue().encode()
 
 
-async def finished(node: Node, batch_id: bytes, seconds: float = 60.0) -> BatchRecord:
+async def finished(node: Node, batch_id: bytes, seconds: float = PATIENCE_SECONDS) -> BatchRecord:
     record, _ = await eventually(
         lambda: node.batches.progress(batch_id), lambda found: found[0].state == DONE, seconds
     )
@@ -250,7 +251,7 @@ def test_a_node_that_is_away_leaves_rows_incomplete_and_amends_them_when_it_is_b
         alpha, bravo = fed.nodes
         await fed.file(bravo, [make_row(**_filed(0))])
         await fed.stop(bravo)
-        order = Order(**{**vars(ORDER), "wait_seconds": 1.0})
+        order = Order(**{**vars(ORDER), "wait_seconds": fed.a_while_seconds})
         record = await alpha.batches.start(order, file_of([person(0), person(1)]))
         await finished(alpha, record.batch_id)
         rows = await written(alpha, record.batch_id)
@@ -287,7 +288,7 @@ def test_a_row_whose_answer_waited_for_a_fresh_index_has_its_match_once_there_is
     async def scene(fed: Federation) -> None:
         alpha, bravo = fed.nodes
         await fed.file(bravo, [make_row(**_filed(0))])
-        order = Order(**{**vars(ORDER), "wait_seconds": 1.0})
+        order = Order(**{**vars(ORDER), "wait_seconds": fed.a_while_seconds})
         record = await alpha.batches.start(order, file_of([person(0)]))
         await finished(alpha, record.batch_id)
         node, indexes = bravo.config.node_id, alpha.indexes.indexes

@@ -20,9 +20,11 @@ from candor_node.app import Node
 from candor_node.doctor import examine
 from candor_node.local_view import moment
 from candor_proto.errors import Unreachable
+from candor_watch.findings import State
 from candor_wire.v1 import local_pb2
 from tests.federation import Federation, federation, instead, local, until
 from tests.hubs import enrol, running_hub
+from tests.patience import PATIENCE_SECONDS
 
 HUB = Path(sys.executable).parent / "candor-hub"
 
@@ -40,7 +42,7 @@ async def hub_command(*arguments: object, status: int = 0) -> str:
             "CANDOR_HUB_PUBLIC_ENROLMENT_ADDRESS": "hub.example:7444",
         },
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         out, err = await process.communicate()
     assert process.returncode == status, out.decode() + err.decode()
     assert b"Traceback" not in err
@@ -99,9 +101,8 @@ def test_status_and_doctor_say_when_it_is_renewed_and_why_it_was_not(tmp_path: P
         async def look() -> tuple[local_pb2.StatusResponse, bool, str]:
             async with local(node) as stub:
                 status = await stub.Status(local_pb2.StatusRequest())
-            checks = {check.name: check for check in await examine(settings, fed.hub.clock)}
-            found = checks["certificate"]
-            return status, found.well, found.message
+            found = (await examine(settings, fed.hub.clock)).of("certificate")
+            return status, found.state is not State.BAD, found.detail
 
         status, well, words = await look()
         assert status.certificate_renewal == moment(node.renewal.due)
@@ -116,7 +117,7 @@ def test_status_and_doctor_say_when_it_is_renewed_and_why_it_was_not(tmp_path: P
         await until(lambda: node.renewal.trouble is not None)
         status, well, words = await look()
         assert status.renewal_trouble == "The hub is down."
-        assert (well, "The last attempt failed: The hub is down." in words) == (True, True)
+        assert (well, "last attempt to renew it failed: The hub is down." in words) == (True, True)
 
         # Five sixths of its life are over: that is a person's business now.
         late = overdue_time(own.not_valid_before_utc, own.not_valid_after_utc)
@@ -147,10 +148,8 @@ def test_a_node_that_comes_back_after_its_certificate_ended_says_what_to_do(
             monkeypatch.setitem(profiles.PROFILES, Role.NODE, short)
             await new_node(hub, tmp_path / "alpha", "alpha", "ZZ0000010")
             hub.clock.advance(seconds=5)
-            checks = {
-                check.name: check for check in await examine(tmp_path / "alpha" / "node.toml", hub.clock)
-            }
-            assert not checks["certificate"].well
-            assert "candor-node join --rejoin" in checks["certificate"].remedy
+            found = (await examine(tmp_path / "alpha" / "node.toml", hub.clock)).of("certificate")
+            assert found.state is State.BAD
+            assert "candor-node join --rejoin" in found.remedy
 
     asyncio.run(whole())

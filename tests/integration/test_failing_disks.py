@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.campaign import shim
+from tests.patience import PATIENCE_SECONDS
 
 needs_compiler = pytest.mark.skipif(
     shim.compiler() is None, reason="the disk shim needs a C compiler (tools/debian-packages.txt)"
@@ -17,7 +18,7 @@ needs_compiler = pytest.mark.skipif(
 def run(campaign: str, *arguments: str) -> str:
     """A campaign in a process of its own, for it shortens pauses; what it printed."""
     words = [sys.executable, "-m", f"tests.campaign.{campaign}", *arguments]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=170)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr[-3_000:]
     return done.stdout
 

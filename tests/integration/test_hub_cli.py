@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from candor_certs.invitation import parse_invitation
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import CertificateRevoked
 from tests.hubs import enrol, founded, running_hub
+from tests.patience import PATIENCE_SECONDS
 
 COMMAND = Path(sys.executable).parent / "candor-hub"
 COMMANDS = ("init", "run", "invite", "agencies", "suspend", "revoke", "certificates", "deny", "doctor")
@@ -31,7 +31,7 @@ def hub(*arguments: object, status: int = 0, **environment: str) -> subprocess.C
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         env=os.environ | environment,
     )
     assert done.returncode == status, done.stdout + done.stderr
@@ -91,10 +91,8 @@ def test_the_help_of_run_names_every_setting() -> None:
 
 
 def test_the_version_comes_quickly() -> None:
-    hub("--version")
-    started = time.monotonic()
+    """What is slow to import is imported where it is used: 0.2 s on a quiet machine."""
     assert "candor-hub" in hub("--version").stdout
-    assert time.monotonic() - started < 2  # 0.2 s on a quiet machine
     done = subprocess.run(
         [sys.executable, "-c", "import sys, candor_hub.cli; print(*sys.modules)"],
         capture_output=True,
@@ -136,7 +134,7 @@ def test_init_says_that_the_root_key_belongs_offline(tmp_path: Path) -> None:
     assert "offline" in done.stdout
     other = init(tmp_path / "other", "--issuing", tmp_path / "hub/authority/issuing")
     assert not (tmp_path / "other/authority").exists()
-    assert all(finding["good"] for finding in json.loads(hub("doctor", "--config", other, "--json").stdout))
+    assert json.loads(hub("doctor", "--config", other, "--json").stdout)["counts"]["bad"] == 0
 
 
 def test_the_hub_runs_says_when_it_is_ready_and_stops_cleanly(tmp_path: Path) -> None:
@@ -145,7 +143,7 @@ def test_the_hub_runs_says_when_it_is_ready_and_stops_cleanly(tmp_path: Path) ->
         with running(config) as (process, line):
             assert line.startswith("candor-hub: ready on 127.0.0.1:")
             process.send_signal(number)
-            _, stderr = process.communicate(timeout=20)
+            _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
             assert process.returncode == 0, stderr
             assert "Traceback" not in stderr
             assert [json.loads(entry)["event"] for entry in stderr.splitlines()] == ["started", "stopped"]
@@ -208,8 +206,9 @@ def test_a_wrong_database_key(tmp_path: Path) -> None:
     key.write_bytes(bytes(32))
     for command in ("agencies", "run"):
         assert "key does not fit" in one_sentence(hub(command, "--config", config, status=2))
-    findings = json.loads(hub("doctor", "--config", config, "--json", status=1).stdout)
-    assert [finding["what"] for finding in findings if not finding["good"]] == ["database"]
+    told = json.loads(hub("doctor", "--config", config, "--json", status=1).stdout)
+    (database,) = [finding for finding in told["findings"] if finding["key"] == "database"]
+    assert (database["state"], "key does not fit" in database["detail"]) == ("bad", True)
 
 
 def test_a_key_that_others_may_read(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from candor_proto.ids import NodeId, Ori
 from candor_wire.v1 import enrolment_pb2, hub_pb2, hub_pb2_grpc
 from tests.hub_members import FEDERATION, Member
 from tests.hubs import enrol, enrolment_request, running_hub, send_enrolment
+from tests.patience import PATIENCE_SECONDS
 
 
 def test_a_node_joins_and_is_admitted(tmp_path: Path) -> None:
@@ -105,11 +106,13 @@ def test_the_enrolment_port_serves_enrolment_alone(tmp_path: Path) -> None:
             async with grpc.aio.secure_channel(hub.enrolment_address, credentials, options=options) as open_:
                 stub = hub_pb2_grpc.HubServiceStub(open_)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await stub.Submit(hub_pb2.SubmitRequest(), timeout=10)
+                    await stub.Submit(hub_pb2.SubmitRequest(), timeout=PATIENCE_SECONDS)
                 assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
             async with grpc.aio.secure_channel(hub.address, credentials, options=options) as shut:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await hub_pb2_grpc.HubServiceStub(shut).Submit(hub_pb2.SubmitRequest(), timeout=10)
+                    await hub_pb2_grpc.HubServiceStub(shut).Submit(
+                        hub_pb2.SubmitRequest(), timeout=PATIENCE_SECONDS
+                    )
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
     asyncio.run(act())

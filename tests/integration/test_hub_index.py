@@ -25,6 +25,7 @@ from candor_proto.signing import SigningKey
 from candor_wire import limits
 from candor_wire.v1 import hub_pb2
 from tests.hubs import FEDERATION, enrol, running_hub
+from tests.patience import PATIENCE_SECONDS
 
 
 def test_an_index_reaches_every_member(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_message_over_the_limit_is_refused(tmp_path: Path) -> None:
             alpha = await enrol(hub, "alpha")
             too_large = hub_pb2.PutHeadRequest(body=bytes(limits.MAX_MESSAGE_BYTES + 1))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await alpha.stub.PutHead(too_large, timeout=20)
+                await alpha.stub.PutHead(too_large, timeout=PATIENCE_SECONDS)
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             await alpha.close()
 
@@ -93,8 +94,6 @@ def test_a_message_over_the_limit_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_segment_at_a_time_and_none_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "CHUNK_SECONDS", 0.8)
-
     async def act() -> None:
         async with running_hub(tmp_path / "hub") as hub:
             alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
@@ -105,7 +104,9 @@ def test_one_segment_at_a_time_and_none_for_ever(tmp_path: Path, monkeypatch: py
             second = asyncio.create_task(alpha.put_segment(octets))
             await bravo.put_segment(bravo.segment())
             assert not second.done()
-            async with asyncio.timeout(10):
+            monkeypatch.setattr(uploads, "CHUNK_SECONDS", 0.3)
+            await stalled.write(hub_pb2.PutSegmentRequest(chunk=octets[:9]))  # and not one more
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 assert await stalled.code() is grpc.StatusCode.OUT_OF_RANGE
                 await second
             await alpha.close()

@@ -23,6 +23,7 @@ from candor_proto.ids import NodeId
 from candor_proto.tlog.tiles import bundle_path, tile_path
 from tests.hubs import FEDERATION, RunningHub, enrol, running_hub
 from tests.logs import Reading, read_log
+from tests.patience import PATIENCE_SECONDS
 
 tlog_scales = pytest.importorskip("tlog_scales", reason="tlog-scales is a development dependency")
 from tlog_scales import reader, signing  # noqa: E402  # behind the question whether it is there
@@ -41,7 +42,7 @@ def request(
     hub: RunningHub, path: str, method: str = "GET", context: ssl.SSLContext | None = None, name: str = HOST
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of one request, on a connection of its own; blocks."""
-    raw = socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=10)
+    raw = socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=PATIENCE_SECONDS)
     connection = http.client.HTTPConnection(name)
     with (context or trusting(hub)).wrap_socket(raw, server_hostname=name) as secured:
         connection.sock = secured
@@ -77,8 +78,8 @@ async def busy(hub: RunningHub, lookups: int) -> None:
     )
     await alpha.submit(alpha.lookup([alpha, bravo]))
     await hub.announced()
-    async with asyncio.timeout(20):
-        while hub.hub.directory.look()[1]:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while hub.hub.directory.look()[1].waits:
             await asyncio.sleep(0.05)
     for client in (alpha, bravo):
         await client.close()
@@ -223,12 +224,12 @@ def test_a_connection_that_says_nothing_or_too_slowly_ends(
     monkeypatch.setattr(https, "LIFE_SECONDS", 1.5)
 
     def silent(hub: RunningHub) -> bytes:
-        raw = socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=10)
+        raw = socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=PATIENCE_SECONDS)
         with trusting(hub).wrap_socket(raw, server_hostname=HOST) as secured:
             return secured.recv(1)
 
     def dripping(hub: RunningHub) -> None:
-        raw = socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=10)
+        raw = socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=PATIENCE_SECONDS)
         with trusting(hub).wrap_socket(raw, server_hostname=HOST) as secured:
             while True:
                 secured.sendall(b"G")
@@ -236,8 +237,11 @@ def test_a_connection_that_says_nothing_or_too_slowly_ends(
 
     async def act(hub: RunningHub) -> None:
         assert await asyncio.to_thread(silent, hub) == b""
-        with pytest.raises(OSError):
-            await asyncio.wait_for(asyncio.to_thread(dripping, hub), 10)
+        with pytest.raises(OSError) as caught:
+            await asyncio.wait_for(asyncio.to_thread(dripping, hub), PATIENCE_SECONDS)
+        assert not isinstance(caught.value, TimeoutError)
+        monkeypatch.setattr(https, "IDLE_SECONDS", PATIENCE_SECONDS)
+        monkeypatch.setattr(https, "LIFE_SECONDS", PATIENCE_SECONDS)
         status, _, _ = await asyncio.to_thread(request, hub, "/log/1/checkpoint")
         assert status == 200
 
@@ -260,7 +264,7 @@ def test_one_address_cannot_take_all_connections(tmp_path: Path, monkeypatch: py
         for _, writer in held:
             writer.close()
             await writer.wait_closed()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 try:
                     status, _, _ = await asyncio.to_thread(request, hub, "/log/shards")
@@ -279,7 +283,10 @@ def test_who_does_not_even_greet_cannot_take_all_connections(
     monkeypatch.setattr(https, "MAX_CONNECTIONS_FROM_ONE_ADDRESS", 3)
 
     def silent(hub: RunningHub) -> int:
-        held = [socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=5) for _ in range(6)]
+        held = [
+            socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=PATIENCE_SECONDS)
+            for _ in range(6)
+        ]
         ended = 0
         for one in held[3:]:
             ended += one.recv(1) == b""
@@ -289,7 +296,7 @@ def test_who_does_not_even_greet_cannot_take_all_connections(
 
     async def act(hub: RunningHub) -> None:
         assert await asyncio.to_thread(silent, hub) == 3
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 try:
                     status, _, _ = await asyncio.to_thread(request, hub, "/log/shards")
@@ -313,7 +320,7 @@ def test_another_certificate_is_shown_and_its_renewal_taken_up(tmp_path: Path) -
     def serial(hub: RunningHub) -> bytes:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         authority.configure_trust(context)
-        raw = socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=10)
+        raw = socket.create_connection(("127.0.0.1", hub.hub.ports.log), timeout=PATIENCE_SECONDS)
         with context.wrap_socket(raw, server_hostname="log.example.org") as secured:
             return secured.getpeercert(True) or b""
 

@@ -29,7 +29,8 @@ from candor_proto.errors import (
 from candor_proto.ids import Purpose
 from candor_wire import codec, limits
 from candor_wire.v1 import hub_pb2
-from tests.hubs import QUICK, Stream, enrol, running_hub
+from tests.federation import instead, until
+from tests.hubs import QUICK, RunningHub, Stream, enrol, running_hub
 
 
 def test_a_lookup_goes_out_and_its_answers_come_back(tmp_path: Path) -> None:
@@ -134,6 +135,17 @@ def test_deliveries_come_in_order_and_never_more_than_the_window(
     asyncio.run(act())
 
 
+def mailbox(hub: RunningHub) -> int:
+    """How many deliveries wait to be acknowledged."""
+    with hub.hub._store.read() as tx:
+        return sum(tx.mailbox.waiting_counts().values())
+
+
+def again_soon(hub: RunningHub) -> None:
+    """From now on, what is not acknowledged is delivered again very soon."""
+    instead(hub.hub.warden, "_timing", replace(QUICK, redelivery_seconds=0.1))
+
+
 def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(tmp_path: Path) -> None:
     async def act() -> None:
         async with running_hub(tmp_path / "hub") as hub:
@@ -143,6 +155,8 @@ def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(tmp_path: Pat
             async with bravo.attached() as stream:
                 first, second = await stream.delivery(), await stream.delivery()
                 await stream.acknowledge(first.delivery_id)
+                await until(lambda: mailbox(hub) == 1)
+                again_soon(hub)
                 assert await stream.delivery() == second
                 assert await stream.delivery() == second
             await alpha.close()
@@ -159,6 +173,8 @@ def test_nobody_acknowledges_for_another(tmp_path: Path) -> None:
             async with bravo.attached() as stream, charlie.attached() as thief:
                 delivery = await stream.delivery()
                 await thief.acknowledge(delivery.delivery_id)
+                await asyncio.sleep(0.2)
+                again_soon(hub)
                 assert await stream.delivery() == delivery  # redelivered: it was not taken away
             for member in (alpha, bravo, charlie):
                 await member.close()
@@ -167,16 +183,16 @@ def test_nobody_acknowledges_for_another(tmp_path: Path) -> None:
 
 
 def test_a_message_wakes_the_stream_at_once(tmp_path: Path) -> None:
-    """Not at the next poll: this hub polls once a minute."""
+    """Not at the next poll: this hub polls once an hour."""
 
     async def act() -> None:
-        lazy = Timing(poll_seconds=60, heartbeat_seconds=60, redelivery_seconds=60)
+        lazy = Timing(poll_seconds=3_600, heartbeat_seconds=3_600, redelivery_seconds=3_600)
         async with running_hub(tmp_path / "hub", timing=lazy) as hub:
             alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
             async with bravo.attached() as stream:
                 await asyncio.sleep(0.3)
                 await alpha.submit(alpha.lookup([bravo]))
-                await stream.delivery(5)
+                await stream.delivery()
             await alpha.close()
             await bravo.close()
 
@@ -194,6 +210,8 @@ def test_the_hello_is_checked(tmp_path: Path) -> None:
                 (hub_pb2.AttachRequest(hello=hub_pb2.Hello(protocol_version=9)), UnsupportedVersion),
                 (codec.write_hello(codec.Hello(hub.clock.now().replace(year=2001), 0)), ClockWrong),
             ):
+                patience = 0.2 if frame is None else QUICK.hello_deadline_seconds
+                instead(hub.hub.attachments, "_timing", replace(QUICK, hello_deadline_seconds=patience))
                 stream = Stream(alpha.stub.Attach())
                 if frame is not None:
                     await stream.call.write(frame)
@@ -318,10 +336,10 @@ def test_a_refusal_on_the_stream_is_its_submissions_and_the_stream_goes_on(tmp_p
 
 
 def test_a_suspended_member_hands_in_nothing_on_its_open_stream(tmp_path: Path) -> None:
-    """Even before its stream is cut: this hub looks once a minute."""
+    """Even before its stream is cut: this hub looks once an hour."""
 
     async def act() -> None:
-        lazy = Timing(poll_seconds=60, heartbeat_seconds=60, redelivery_seconds=60)
+        lazy = Timing(poll_seconds=3_600, heartbeat_seconds=3_600, redelivery_seconds=3_600)
         async with running_hub(tmp_path / "hub", timing=lazy) as hub:
             alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
             await hub.hub.watch.look()

@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from candor_certs.mtls import client_options
 from candor_certs.names import Role
@@ -26,8 +28,10 @@ from candor_wire.status import ERROR_METADATA_KEY
 from candor_wire.v1 import hub_pb2, hub_pb2_grpc
 from tests.certificates import FlawedCertificates, Presented
 from tests.hubs import FEDERATION, MemberClient, RunningHub, enrol, from_rpc, running_hub
+from tests.patience import PATIENCE_SECONDS
 
 SERVICE = "/candor.v1.HubService/"
+HEALTH = "/grpc.health.v1.Health/"
 
 
 async def refusal(hub: RunningHub, presented: Presented) -> Exception:
@@ -37,7 +41,7 @@ async def refusal(hub: RunningHub, presented: Presented) -> Exception:
     ) as channel:
         stub = hub_pb2_grpc.HubServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.GetDirectory(hub_pb2.GetDirectoryRequest(), timeout=10).read()
+            await stub.GetDirectory(hub_pb2.GetDirectoryRequest(), timeout=PATIENCE_SECONDS).read()
         return await from_rpc(caught.value)
 
 
@@ -51,6 +55,42 @@ def test_certificates_that_are_not_a_members_are_refused(tmp_path: Path) -> None
             assert type(await refusal(hub, flawed.foreign_federation(alpha.node))) is CertificateRefused
             assert type(await refusal(hub, flawed.weak_rsa(alpha.node))) is CertificateRefused
             assert type(await refusal(hub, flawed.two_names(alpha.node))) is CertificateRefused
+            await alpha.close()
+
+    asyncio.run(act())
+
+
+async def health(member: MemberClient, method: str = "Check", service: str = "") -> int:
+    """What the hub's health service says to `member`; raises the typed error."""
+    stub = health_pb2_grpc.HealthStub(member.channel)
+    request = health_pb2.HealthCheckRequest(service=service)
+    try:
+        if method == "Check":
+            return int((await stub.Check(request, timeout=10)).status)
+        return int((await anext(aiter(stub.Watch(request, timeout=10)))).status)
+    except grpc.aio.AioRpcError as error:
+        raise await from_rpc(error) from error
+
+
+def test_health_is_told_to_members_and_to_nobody_else(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            serving = health_pb2.HealthCheckResponse.SERVING
+            for service in ("", "candor.v1.HubService"):
+                assert await health(alpha, service=service) == serving
+            # A stream for each watcher would be a stream for nothing.
+            with pytest.raises(WrongRole):
+                await health(alpha, "Watch")
+            # Without a certificate there is no connection at all.
+            root = hub.root.public_bytes(Encoding.PEM)
+            credentials = grpc.ssl_channel_credentials(root)
+            options = client_options(FEDERATION)
+            async with grpc.aio.secure_channel(hub.address, credentials, options=options) as channel:
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await health_pb2_grpc.HealthStub(channel).Check(
+                        health_pb2.HealthCheckRequest(), timeout=5
+                    )
             await alpha.close()
 
     asyncio.run(act())
@@ -72,6 +112,7 @@ def test_every_method_is_refused_to_the_revoked(tmp_path: Path) -> None:
                 lambda: alpha.quota(),
                 lambda: alpha.log_file("shards"),
                 lambda: alpha.put_statement("heartbeat", SignedStatement(b"body", bytes(64))),
+                lambda: health(alpha),
             ]
             assert len(calls) == len(peer.ROLES)
             for call in calls:
@@ -88,7 +129,7 @@ def test_every_method_is_refused_to_the_revoked(tmp_path: Path) -> None:
 
 def test_every_method_of_the_service_has_its_roles() -> None:
     methods = hub_pb2.DESCRIPTOR.services_by_name["HubService"].methods
-    assert set(peer.ROLES) == {SERVICE + method.name for method in methods}
+    assert set(peer.ROLES) == {SERVICE + method.name for method in methods} | {HEALTH + "Check"}
     assert set(peer.ROLES.values()) == {frozenset({Role.NODE})}
 
 
@@ -115,11 +156,11 @@ def test_unknown_fields_are_refused_in_every_arity(tmp_path: Path) -> None:
             alpha = await enrol(hub, "alpha")
             raw: Any = alpha.channel
             for call in (
-                raw.unary_unary(SERVICE + "Submit")(unknown, timeout=10),
-                raw.unary_unary(SERVICE + "PutHead")(unknown, timeout=10),
-                raw.unary_stream(SERVICE + "GetDirectory")(unknown, timeout=10),
-                raw.stream_unary(SERVICE + "PutSegment")(iter([unknown]), timeout=10),
-                raw.stream_stream(SERVICE + "Attach")(iter([unknown]), timeout=10),
+                raw.unary_unary(SERVICE + "Submit")(unknown, timeout=PATIENCE_SECONDS),
+                raw.unary_unary(SERVICE + "PutHead")(unknown, timeout=PATIENCE_SECONDS),
+                raw.unary_stream(SERVICE + "GetDirectory")(unknown, timeout=PATIENCE_SECONDS),
+                raw.stream_unary(SERVICE + "PutSegment")(iter([unknown]), timeout=PATIENCE_SECONDS),
+                raw.stream_stream(SERVICE + "Attach")(iter([unknown]), timeout=PATIENCE_SECONDS),
             ):
                 assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
                 assert (ERROR_METADATA_KEY, MalformedMessage.code) in list(await call.trailing_metadata())
@@ -138,7 +179,7 @@ def test_unknown_fields_inside_are_refused(tmp_path: Path) -> None:
             envelope = write_envelope(inner).SerializeToString() + b"\xa2\x06\x03new"
             request = b"\x0a" + _varint(len(envelope)) + envelope
             raw: Any = alpha.channel
-            call = raw.unary_unary(SERVICE + "Submit")(request, timeout=10)
+            call = raw.unary_unary(SERVICE + "Submit")(request, timeout=PATIENCE_SECONDS)
             assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
             await alpha.close()
 
@@ -158,7 +199,7 @@ def test_what_is_no_message_is_malformed(tmp_path: Path) -> None:
         async with running_hub(tmp_path / "hub") as hub:
             alpha = await enrol(hub, "alpha")
             raw: Any = alpha.channel
-            call = raw.unary_unary(SERVICE + "Submit")(b"\x0a\xff", timeout=10)
+            call = raw.unary_unary(SERVICE + "Submit")(b"\x0a\xff", timeout=PATIENCE_SECONDS)
             assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert (ERROR_METADATA_KEY, MalformedMessage.code) in list(await call.trailing_metadata() or ())
             await alpha.close()

@@ -16,9 +16,10 @@ from candor_node import mail_store
 from candor_node.app import Node
 from candor_node.doctor import examine
 from candor_node.tlog import log_store, witness_store
-from candor_proto.errors import LogUnwitnessed, Unreachable
+from candor_proto.errors import LogUnwitnessed, Unreachable, WentBack
 from candor_proto.result import Overall
 from candor_proto.tlog.age import LogAge
+from candor_watch.findings import State
 from candor_wire.v1 import local_pb2
 from tests.federation import Federation, eventually, federation, instead, local, until
 from tests.hubs import ShiftedClock
@@ -88,13 +89,9 @@ def test_a_node_that_reads_no_head_for_a_day_asks_nobody_and_answers_nobody(tmp_
             await fed.ask(alpha, case="REQ-closed")
         with pytest.raises(LogUnwitnessed):
             await alpha.requester.send(view.row.search_id, 1, "Inv. Dana Roe")
-        (check,) = [
-            one
-            for one in await examine(alpha.config.data_folder.parent / "node.toml", clock)
-            if one.name == "log"
-        ]
-        assert not check.well
-        assert "No head of the federation's log has been witnessed since" in check.message
+        check = (await examine(alpha.config.data_folder.parent / "node.toml", clock)).of("log")
+        assert check.state is State.BAD
+        assert "No head of the federation's log has been witnessed since" in check.detail
 
         # Alpha reads again and asks; bravo's log is still closed: the lookup waits there, unjudged.
         reconnect(alpha)
@@ -178,7 +175,7 @@ def test_two_hubs_show_two_logs_and_the_second_one_is_refused(tmp_path: Path) ->
         alpha, bravo, _ = fed.nodes
         await witnessed_by_all(fed)
         view = await alpha.follower.follow()
-        async with federation(tmp_path / "other", 3, clock=clock) as other:
+        async with federation(tmp_path / "other", 3, clock=clock, fresh=True) as other:
             instead(alpha.follower.files, "get", other.nodes[0].hub.get_log)
             with pytest.raises(Exception, match=r"signature|does not verify"):
                 await alpha.follower.follow()
@@ -219,6 +216,9 @@ def test_a_node_restored_from_an_old_backup_publishes_above_what_it_forgot(tmp_p
         clock.advance(seconds=2)
         await fed.file(alpha, [make_row(agency_record_id="A-1")], settle=False)
         await eventually(lambda: again.store.run(log_store.restored_at), lambda at: at is None, seconds=20.0)
+        with pytest.raises(WentBack):
+            await again.publishing.publish()
+        await again.sharing.confirm("chief")
         await again.publishing.publish()
         own = bravo.config.node_id
         await until(lambda: alpha.indexes.indexes[own].head.sequence > forgotten.sequence, 20.0)

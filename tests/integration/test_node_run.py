@@ -14,6 +14,7 @@ from pathlib import Path
 from candor_node.config import load_config
 from tests.federation import new_node
 from tests.hubs import running_hub
+from tests.patience import PATIENCE_SECONDS
 
 COMMAND = Path(sys.executable).parent / "candor-node"
 
@@ -39,7 +40,7 @@ async def running(settings: Path) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def line(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return (await process.stdout.readline()).decode()
 
 
@@ -65,7 +66,7 @@ def test_it_says_when_it_is_ready_and_ends_cleanly(tmp_path: Path) -> None:
                 assert await line(process) == expected + "1 of 1 indexes held.\n"
                 assert await status(settings) == 0
                 process.send_signal(signal.SIGTERM)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     out, err = await process.communicate()
                 assert process.returncode == 0
                 assert out == b""
@@ -89,7 +90,7 @@ def test_it_waits_for_a_hub_that_is_down(tmp_path: Path) -> None:
             async with running_hub(tmp_path / "hub", config=again):
                 assert (await line(process)).startswith("alpha is attached")
                 process.send_signal(signal.SIGINT)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     _, err = await process.communicate()
             assert process.returncode == 0
             assert b"Cannot reach the hub" in err

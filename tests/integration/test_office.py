@@ -29,6 +29,7 @@ from tests.federation import OFFICER, Federation, eventually, federation, instea
 from tests.hubs import ShiftedClock
 from tests.integration.test_batch import ORDER, file_of, finished, person, written
 from tests.offices import ADMIN, APPROVER, ASKER, AUDITOR, CLERK, STAFF, actor, register
+from tests.patience import PATIENCE_SECONDS
 from tests.records import csv_bytes, make_row
 
 Scene = Callable[[Federation], Awaitable[None]]
@@ -37,7 +38,7 @@ PEOPLE = ("Jo", "Anna", "Hans", "Maria", "Quinlan")
 
 def play(folder: Path, scene: Scene, **changes: Any) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(120), federation(folder, 2, **changes) as fed:
+        async with asyncio.timeout(PATIENCE_SECONDS), federation(folder, 2, **changes) as fed:
             await scene(fed)
 
     with capture_logs():

@@ -21,9 +21,11 @@ from candor_proto import oprf, sealed_index
 from candor_proto.ids import KeyClass
 from candor_proto.result import Overall
 from candor_proto.sealed_index import EntryKeys, IndexOwner
-from tests.federation import NAMES, OFFICER, WAIT_SECONDS, Federation, federation, question
+from tests.federation import NAMES, OFFICER, Federation, federation, question
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 from tools.recording import (
+    Finding,
     Frame,
     Recorder,
     RecordingServerInterceptor,
@@ -83,10 +85,21 @@ async def taped_lookup(
     """One lookup by the first agency, and what passed every party from its start until all is quiet."""
     before = {name: len(frames) for name, frames in tape.frames().items()}
     asked = question(case=f"REQ-{person['last']}", person=person)
-    view = await fed.nodes[0].searcher.ask(asked, WAIT_SECONDS)
-    # Late acknowledgements belong to this lookup.
-    await asyncio.sleep(0.5)
+    view = await fed.nodes[0].searcher.ask(asked, PATIENCE_SECONDS)
+    await quiet(tape)  # late acknowledgements belong to this lookup
     return view, {name: frames[before[name] :] for name, frames in tape.frames().items()}
+
+
+async def quiet(tape: Tape) -> None:
+    """Wait until nothing but what comes by the clock has passed for a while."""
+
+    def counted() -> int:
+        return sum(observable(frames).total() for frames in tape.frames().values())
+
+    before, now = -1, counted()
+    while before != now:
+        await asyncio.sleep(0.5)
+        before, now = now, counted()
 
 
 async def secrets_of(fed: Federation, view: SearchView) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -132,10 +145,12 @@ async def owner_keys(fed: Federation, node: Node) -> tuple[dict[KeyClass, oprf.K
 def test_a_hit_a_miss_and_a_malformed_answer_pass_alike_and_name_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story() -> None:
-        tape = Tape(tmp_path)
+    async def story(folder: Path) -> list[Finding]:
+        """What was found of needles of four digits; everything else is asserted."""
+        folder.mkdir()
+        tape, by_chance = Tape(folder), list[Finding]()
         async with federation(
-            tmp_path / "fed",
+            folder / "fed",
             AGENCIES,
             hub_interceptors=[RecordingServerInterceptor(tape.recorders["hub"])],
             node_channel=tape.channel,
@@ -177,14 +192,19 @@ def test_a_hit_a_miss_and_a_malformed_answer_pass_alike_and_name_nobody(
             for view, person in ((hit, OFFICER), (miss, STRANGER), (aimed, AIMED_AT)):
                 fields = {f"field {key}": value.encode() for key, value in person.items() if len(value) > 3}
                 never, tags = await secrets_of(fed, view)
-                # Four digits stand by chance in a long recording, not in the messages of three lookups.
+                # Four digits stand by chance in a long recording, seldom in the messages of three lookups.
                 short = {name: value for name, value in fields.items() if len(value) < 6}
                 long = {name: value for name, value in fields.items() if len(value) >= 6}
                 assert search(everything, {**never, **long}) == []
-                assert search(lookups, {**tags, **short}) == []
+                assert search(lookups, tags) == []
+                by_chance += search(lookups, short)
             assert_the_search_bites(lookups, await secrets_of(fed, hit))
+        return by_chance
 
-    asyncio.run(story())
+    found = asyncio.run(story(tmp_path / "once"))
+    if found:  # the base64 of some signature may hold four digits; what leaks stands there each time
+        found = asyncio.run(story(tmp_path / "again"))
+    assert found == []
 
 
 async def file_malformed(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:

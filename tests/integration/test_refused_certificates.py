@@ -42,9 +42,9 @@ from tests.certificates import (
     Presented,
     federation_authority,
 )
+from tests.patience import PATIENCE_SECONDS
 
 METHOD = "/candor.test.Door/Knock"
-TIMEOUT_SECONDS = 5.0
 AUTHORITY = federation_authority()
 FLAWED = FlawedCertificates(AUTHORITY)
 
@@ -112,7 +112,7 @@ async def knock(port: int, credentials: grpc.ChannelCredentials, claimed: NodeId
         f"127.0.0.1:{port}", credentials, options=client_options(FEDERATION)
     ) as channel:
         call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
-        return await call(claimed.value.encode(), timeout=TIMEOUT_SECONDS)
+        return await call(claimed.value.encode(), timeout=PATIENCE_SECONDS)
 
 
 def outcome(
@@ -231,11 +231,11 @@ def test_a_connection_outlives_its_certificate_but_its_calls_do_not() -> None:
             ) as channel,
         ):
             call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
-            assert await call(NODE.value.encode(), timeout=TIMEOUT_SECONDS) == b"come in"
+            assert await call(NODE.value.encode(), timeout=PATIENCE_SECONDS) == b"come in"
             guard.now += timedelta(days=7, minutes=1)
             guard.deny_list = DenyList(frozenset(), issued_at=guard.now)
             with pytest.raises(aio.AioRpcError) as refused:
-                await call(NODE.value.encode(), timeout=TIMEOUT_SECONDS)
+                await call(NODE.value.encode(), timeout=PATIENCE_SECONDS)
             assert refused.value.details() == "expired"
 
     asyncio.run(run())
@@ -277,7 +277,7 @@ def _raw_call(port: int, shown: Presented, maximum: ssl.TLSVersion, folder: Path
     context.set_alpn_protocols(["h2"])
     received = b""
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname=f"hub.{FEDERATION}") as connection,
     ):
         connection.sendall(_grpc_request(port, NODE.value.encode()))

@@ -19,7 +19,8 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from candor_node import backup, filings, history, record_seals, request_store, restore
+from candor_backup import folders
+from candor_node import filings, history, record_seals, request_store, restore
 from candor_node.app import Node
 from candor_node.driver import open_database
 from candor_node.founding import MIGRATIONS
@@ -44,6 +45,7 @@ from candor_wire.v1 import (
 )
 from tests.federation import OFFICER, Federation, eventually, federation
 from tests.pages import found_in, keys_that_open, pages
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 
 CLERK, CHIEF, COUNSEL = "clerk-7", "chief-2", "counsel-1"
@@ -75,7 +77,7 @@ class Office:
 
     def by(self, user: str) -> dict[str, Any]:
         """Who calls, and for how long."""
-        return {"metadata": (("candor-user", user),), "timeout": 60}
+        return {"metadata": (("candor-user", user),), "timeout": PATIENCE_SECONDS}
 
     async def decide(self, approval_id: str, user: str) -> None:
         request = office_pb2.DecideApprovalRequest(approval_id=approval_id, approve=True, reason="Read it.")
@@ -136,7 +138,7 @@ async def look_up(asker: Office, case: str) -> local_pb2.LookupView:
         case_number=case,
         consent=f"consent {case}",
         officer="inv-roe",
-        wait_seconds=10,
+        wait_seconds=PATIENCE_SECONDS,
     )
     view = local_pb2.LookupView()
     async for part in asker.local.Lookup(request, **asker.by("inv-roe")):
@@ -371,8 +373,8 @@ async def nothing_is_left(owner: Office, dcn: str, said: dict[str, str], folder:
     # The old backup restored beside it, with the keys that its folder has now.
     restored = folder / "restored" / "node.db"
     await asyncio.to_thread(restore.restore, kept, restored, key, owner.node.clock.now())
-    (old_records,) = backup.parts(kept, "records")
-    (keys_now,) = backup.parts(kept, "keys")
+    (old_records,) = folders.parts(kept, "records", ".db")
+    (keys_now,) = folders.parts(kept, "keys", ".db")
     beside = [page for file in (restored, old_records, keys_now) for page in pages(file, key)]
     # A record's own row says in clear by which days it is found; a backup that is older says so still.
     left = {what.split()[0] for what, value in said.items() if found_in(beside, [value.encode()])}

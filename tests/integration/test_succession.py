@@ -17,8 +17,9 @@ from candor_node.tlog import log_store, succession_store
 from candor_proto.result import Overall
 from candor_proto.tlog.statements import SUCCESSION
 from candor_verify.cli import run as verify
-from tests.federation import WAIT_SECONDS, Federation, eventually, federation, new_node, ori_for, until
+from tests.federation import Federation, eventually, federation, new_node, ori_for, until
 from tests.hubs import FEDERATION, ShiftedClock, running_hub
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 from tests.successions import copy_log, directory_of, found_successor, go_over, hub_is_gone, read_copy
 
@@ -29,7 +30,7 @@ async def start_again(fed: Federation, node: Node, clock: ShiftedClock) -> Node:
     changes = {"further_lookup_delay_seconds": 0.0, "publish_interval_hours": 0.0}
     again = Node(settings.model_copy(update=changes), clock)
     await again.start()
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await again.connection.first_attached.wait()
     return again
 

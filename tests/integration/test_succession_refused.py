@@ -31,6 +31,7 @@ from candor_proto.errors import (
 )
 from candor_proto.ids import NodeId
 from candor_proto.signing import SignedStatement
+from candor_proto.tlog.statements import SUCCESSION
 from candor_proto.tlog.tiles import decode_bundle, encode_bundle
 from tests.federation import Federation, federation, until
 from tests.hubs import ShiftedClock, running_hub
@@ -246,5 +247,38 @@ def test_a_successor_that_gives_a_member_another_key_is_refused(tmp_path: Path) 
                 )
             with pytest.raises(KeyMismatch, match="bravo"):
                 await go_over(hub, alpha)
+
+    play(tmp_path, scene)
+
+
+def test_a_hub_logs_no_consent_to_another_successor(tmp_path: Path) -> None:
+    async def scene(fed: Federation, folder: Path, clock: ShiftedClock) -> None:
+        alpha = fed.nodes[0]
+        await copy_log(alpha, folder / "copy")
+        directory = directory_of(alpha)
+        await hub_is_gone(fed)
+        config = await asyncio.to_thread(
+            found_successor, folder / "successor", folder / "copy", directory, clock
+        )
+        async with running_hub(folder / "unused", config=config, clock=clock) as hub:
+            await go_over(hub, alpha)
+            settings = load_config(alpha.config.data_folder.parent / "node.toml")
+            with open_store(settings) as store:
+                kept = await store.run(succession_store.newest)
+            assert kept is not None
+            member = hub.hub.directory.latest().view.member(alpha.config.node_id)
+            statements = hub.hub.servicer()._statements
+            for changes in (
+                {"size": kept.consent.size - 1},
+                {"root": bytes(32)},
+                {"ed25519_key": bytes(32)},
+                {"policy_digest": bytes(32)},
+                {"shard": kept.consent.shard + 1},
+            ):
+                other = replace(kept.consent, **changes)
+                signed = alpha.keys.signing.sign(SUCCESSION, other.encode())
+                with pytest.raises(WrongStanding, match="another successor"):
+                    await asyncio.to_thread(statements.put, SUCCESSION, signed, member, clock.now())
+            await asyncio.to_thread(statements.put, SUCCESSION, kept.statement, member, clock.now())
 
     play(tmp_path, scene)

@@ -24,10 +24,10 @@ from candor_node.joining import found
 from candor_proto.ids import NodeId
 from tests.federation import federation
 from tests.hubs import RunningHub, running_hub
+from tests.patience import PATIENCE_SECONDS
 from tests.records import csv_bytes, make_row
 
 COMMAND = Path(sys.executable).parent / "candor-node"
-SECONDS = 60.0
 PAPERS = ("--purpose", "J_APPLICANT", "--case", "R-1", "--consent", "C-1", "--officer", "Roe")
 PERSON = ("--first", "Jo", "--last", "Doe", "--birth-date", "1990-02-03")
 
@@ -69,7 +69,7 @@ async def candor_node(*words: str | Path, shift: str = "", **environment: str) -
         env={**os.environ, "COLUMNS": "200", **environment},
     )
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             out, err = await process.communicate()
     except TimeoutError:
         process.send_signal(signal.SIGKILL)
@@ -176,7 +176,7 @@ def test_the_hub_is_down_when_a_lookup_is_asked(tmp_path: Path) -> None:
     async def whole() -> None:
         async with federation(tmp_path, 1) as fed:
             await fed.hub.hub.stop(grace_seconds=0.0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while fed.nodes[0].connection.attached:
                     await asyncio.sleep(0.05)
             settings = tmp_path / "alpha" / "node.toml"
@@ -320,7 +320,7 @@ def test_the_clock_is_off_by_an_hour_and_the_doctor_says_so(tmp_path: Path, shif
             assert well.status == 0, well.out
             done = await candor_node("doctor", "--config", settings, shift=shift)
             assert done.status == 1
-            (line,) = [line for line in done.out.splitlines() if line.startswith("WRONG  clock:")]
+            (line,) = [line for line in done.out.splitlines() if line.split()[:2] == ["BAD", "clock"]]
             assert line.count("UTC") == 2  # both times are named
             assert "Traceback" not in done.out + done.err
 
@@ -347,7 +347,8 @@ def test_a_wrong_database_key(tmp_path: Path) -> None:
     done = asyncio.run(candor_node("run", "--config", settings))
     done.check("The database key does not fit this database", status=2)
     checked = asyncio.run(candor_node("doctor", "--config", settings))
-    assert "WRONG  database: The database key does not fit" in checked.out
+    (line,) = [line for line in checked.out.splitlines() if line.split()[:2] == ["BAD", "database"]]
+    assert "The database key does not fit" in line
 
 
 def test_a_key_that_others_may_read(tmp_path: Path) -> None:

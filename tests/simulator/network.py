@@ -83,6 +83,12 @@ class _Context:
     def peer(self) -> str:
         return self._peer
 
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    async def send_initial_metadata(self, metadata: object) -> None:
+        """The nodes here are all of one version."""
+
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing: tuple[tuple[str, str], ...] = ()
     ) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PACKAGES = [ROOT / name for name in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
@@ -263,7 +265,11 @@ def test_no_committed_file_names_a_path_of_one_machine() -> None:
 @pytest.mark.parametrize("command", sorted(PROJECT["project"]["scripts"]))
 def test_every_command_explains_itself(command: str) -> None:
     done = subprocess.run(
-        [BIN / command, "--help"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+        [BIN / command, "--help"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "usage" in done.stdout.lower()

@@ -61,7 +61,16 @@ OPERATIONAL = frozenset(
     )
 )
 _NUMBERS = (
-    *("attempts", "blobs", "count", "delivered", "directory_version", "dropped_segments", "enrolment_port"),
+    *(
+        "attempts",
+        "blobs",
+        "consents",
+        "count",
+        "delivered",
+        "directory_version",
+        "dropped_segments",
+        "enrolment_port",
+    ),
     *("entries", "epoch", "expired_deliveries", "failures", "fraction_left", "generation", "hub_port"),
     *(
         "in_seconds",
@@ -170,10 +179,10 @@ def _clean(key: str, value: object) -> Any:
     return None
 
 
-def sentence(text: str) -> str:
-    """A sentence on one line, cut to a length that a peer cannot choose."""
+def sentence(text: str, length: int = MAX_SENTENCE) -> str:
+    """A sentence on one line, cut to a `length` that a peer cannot choose."""
     line = _CONTROL.sub(" ", text).strip()
-    return line if len(line) <= MAX_SENTENCE else line[: MAX_SENTENCE - 1] + "…"
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 # --- exceptions ----------------------------------------------------------------------------------------

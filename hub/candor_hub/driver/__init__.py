@@ -3,25 +3,29 @@
 Rules of this package:
 - statements that only one of them understands stand here and nowhere else: what `store` says works on both;
 - whoever writes holds the one writer's lock: SQLite's own, or an advisory lock over all replicas (ADR 0030);
-- keys and passwords stand in no message, no log and no exception.
+- keys and passwords stand in no message, no log and no exception;
+- psycopg is imported when a database at a server is opened: it is slow to import.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, RowMapping, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from candor_hub.driver import postgresql, sqlite
-from candor_hub.driver.options import FOREIGN_KEYS_OFF, WRITES
-from candor_hub.driver.postgresql import Server
-from candor_hub.driver.sqlite import KEY_OCTETS, sqlite_version
+from candor_hub.driver import soundness, sqlite
+from candor_hub.driver.options import FOREIGN_KEYS_OFF, POSTGRESQL_SCHEMES, WRITES
+from candor_hub.driver.sqlite import KEY_OCTETS, is_old, sqlite_version
 from candor_hub.driver.statements import batches, change_matching, insert_many, matching, single
 from candor_proto.errors import ConfigInvalid, StoreUnusable
+
+if TYPE_CHECKING:
+    from candor_hub.driver.postgresql import Server
 
 __all__ = [
     "FAILURES",
@@ -32,7 +36,6 @@ __all__ = [
     "IntegrityError",
     "RowMapping",
     "SQLAlchemyError",
-    "Server",
     "batches",
     "change_matching",
     "commit",
@@ -40,6 +43,7 @@ __all__ = [
     "explain",
     "insert_many",
     "is_embedded",
+    "is_old",
     "matching",
     "migrating",
     "open_engine",
@@ -47,6 +51,7 @@ __all__ = [
     "sa",
     "server_of",
     "single",
+    "soundness",
     "sqlite_version",
     "writing",
 ]
@@ -63,7 +68,9 @@ def open_engine(
     `key` is 32 octets and opens an embedded database; `password` says that of a server.
     Raises StoreUnusable or ConfigInvalid.
     """
-    if url.partition("://")[0] in postgresql.SCHEMES:
+    if url.partition("://")[0] in POSTGRESQL_SCHEMES:
+        from candor_hub.driver import postgresql
+
         return postgresql.open_server(postgresql.parse_url(url, password))
     try:
         parsed = make_url(url)
@@ -84,7 +91,11 @@ def is_embedded(engine: Engine) -> bool:
 
 def server_of(engine: Engine) -> Server | None:
     """How to open further sessions; None for an embedded database."""
-    return None if is_embedded(engine) else postgresql.server_of(engine)
+    if is_embedded(engine):
+        return None
+    from candor_hub.driver.postgresql import server_of as found
+
+    return found(engine)
 
 
 def reading(engine: Engine) -> Engine:
@@ -115,7 +126,9 @@ def commit(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.commit()
     else:
-        postgresql.commit(connection)
+        from candor_hub.driver.postgresql import commit as checked
+
+        checked(connection)
 
 
 def discard(connection: Connection, error: BaseException) -> None:
@@ -137,4 +150,8 @@ def explain(error: SQLAlchemyError | MemoryError, engine: Engine) -> StoreUnusab
             "This machine has no memory left for the database; nothing of this step was stored.",
             remedy="End what uses the memory; the step can then be repeated.",
         )
-    return sqlite.explain(error, engine) if is_embedded(engine) else postgresql.explain(error, engine)
+    if is_embedded(engine):
+        return sqlite.explain(error, engine)
+    from candor_hub.driver.postgresql import explain as explained
+
+    return explained(error, engine)

@@ -27,7 +27,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from candor_hub.driver.done import Done
-from candor_hub.driver.options import SERVER, WRITES
+from candor_hub.driver.options import POSTGRESQL_SCHEMES, SERVER, WRITES
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 
 # Set to 1 by tests alone: accepts a server that would lose commits in a power cut, which is several times
@@ -37,7 +37,6 @@ OLDEST_SERVER = 14
 # The advisory lock of the one writer; `replicas` has others beside it. "Candor" and a number.
 WRITER = 0x43616E646F720001
 POOLED, OVERFLOW = 10, 10
-SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 
 # A server that does not answer is given up after about ten seconds, by the client: it tries the next host.
 _CLIENT = {
@@ -97,7 +96,7 @@ class Server:
         ports = (self.parameters.get("port") or "5432").split(",")
         if len(ports) < len(hosts):
             ports = [ports[0]] * len(hosts)
-        places = ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=True))
+        places = ",".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=True))
         return f"{places}/{self.parameters.get('dbname') or self.parameters.get('user') or ''}"
 
     def arguments(self) -> dict[str, str]:
@@ -169,7 +168,7 @@ def parse_url(url: str, password: Callable[[], str | None] = lambda: None) -> Se
     `password` says the password, if there is one, for each session.
     """
     scheme, _, rest = url.partition("://")
-    if scheme not in SCHEMES:
+    if scheme not in POSTGRESQL_SCHEMES:
         raise ConfigInvalid("database_url is no URL of a PostgreSQL database.")
     try:
         parameters = {

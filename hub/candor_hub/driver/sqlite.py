@@ -37,6 +37,11 @@ _PRAGMAS = (
 )
 
 
+def is_old() -> bool:
+    """Whether that one can corrupt a database silently."""
+    return bool(dbapi2.sqlite_version_info < OLDEST_SQLITE)
+
+
 def sqlite_version() -> str:
     """The version of the SQLite inside the driver."""
     return str(dbapi2.sqlite_version)
@@ -48,7 +53,7 @@ def open_file(path: Path, key: bytes, *, create: bool) -> Engine:
         raise StoreUnusable(
             f"The database key must be {KEY_OCTETS} octets, not {len(key)}.", remedy="Check the key file."
         )
-    if dbapi2.sqlite_version_info < OLDEST_SQLITE:
+    if is_old():
         raise StoreUnusable(
             f"This machine's SQLCipher carries SQLite {dbapi2.sqlite_version}; versions before "
             f"{'.'.join(map(str, OLDEST_SQLITE))} can corrupt a database silently.",

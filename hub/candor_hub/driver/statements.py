@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from candor_hub.driver import postgresql, sqlite
+from candor_hub.driver import sqlite
 from candor_hub.driver.done import Done
 
 # A statement names at most so many keys, and inserts at most so many rows.
@@ -34,6 +34,8 @@ def _execute(connection: Connection, statement: str, values: tuple[object, ...])
     """Run a statement of this program's own in the transaction of `connection`."""
     if connection.dialect.name == "sqlite":
         return sqlite.execute(connection, statement, values)
+    from candor_hub.driver import postgresql
+
     return postgresql.execute(connection, statement, values)
 
 

@@ -6,6 +6,9 @@ Rules of this package:
 - steps are numbered, run once each and in order, and are never changed once released;
 - all steps of one start are one transaction under the one writer's lock, on both databases: a crash leaves
   the old schema, and of several replicas that start at once one does it;
+- a step that only adds what older programs need not know leaves `OLDEST` where it is: these go on with the
+  database, so that replicas are replaced one by one and an upgrade can be taken back with nothing lost. A
+  program that is older than the `OLDEST` of the newest refuses the database;
 - of an embedded database with a hub in it a copy is made first, beside it and under the same key
   (`hub.db.before-0002`); the newest three are kept. A server's backup is its operator's.
 """
@@ -30,11 +33,14 @@ from candor_hub.driver.sqlite import check_foreign_keys, copy_file
 from candor_proto.errors import StoreUnusable
 
 # The newest step; a test compares it with the files.
-HEAD = "0001"
+HEAD = "0002"
+# The oldest step whose programs may work with a database of HEAD. It moves when they must not any more.
+OLDEST = "0001"
 # What the program had before it used Alembic; databases of it are taken over by the first step.
 LAST_BEFORE = 4
 COPIES_KEPT = 3
 _VERSIONS = "alembic_version"
+_OLDEST = "oldest_schema"
 
 
 def present_schema(connection: Connection) -> str:
@@ -52,13 +58,20 @@ def present_schema(connection: Connection) -> str:
     return f"before-{int(counted or 0)}"
 
 
+def oldest_program(connection: Connection) -> str:
+    """The schema that a program must at least know to work with this database; empty if that is not said."""
+    if not sa.inspect(connection).has_table("meta"):
+        return ""
+    found = connection.execute(sa.text("SELECT value FROM meta WHERE name = :name"), {"name": _OLDEST})
+    return str(found.scalar() or "")
+
+
 def migrate(engine: Engine) -> bool:
     """Apply what is missing; whether anything was. Raises StoreUnusable."""
     try:
         with reading(engine).begin() as connection:
-            present = present_schema(connection)
-        _refuse_newer(present)
-        if present == HEAD:
+            present, oldest = present_schema(connection), oldest_program(connection)
+        if not _needs_steps(present, oldest):
             return False
         with migrating(engine).connect() as connection:
             try:
@@ -74,12 +87,15 @@ def migrate(engine: Engine) -> bool:
 def _migrate(connection: Connection, engine: Engine) -> bool:
     # Again, for another replica may have done it before the lock was had.
     present = present_schema(connection)
-    _refuse_newer(present)
-    if present == HEAD:
+    if not _needs_steps(present, oldest_program(connection)):
         return False
     if present and is_embedded(engine):
         _copy(engine)
     _run(connection)
+    connection.execute(sa.text("DELETE FROM meta WHERE name = :name"), {"name": _OLDEST})
+    connection.execute(
+        sa.text("INSERT INTO meta (name, value) VALUES (:name, :value)"), {"name": _OLDEST, "value": OLDEST}
+    )
     if is_embedded(engine):
         check_foreign_keys(connection)
     commit(connection)
@@ -116,30 +132,32 @@ def _copy(engine: Engine) -> None:
 
 
 def check_schema(engine: Engine) -> None:
-    """Raises StoreUnusable unless the database has exactly this program's schema."""
+    """Raises StoreUnusable unless this program can work with the database as it is."""
     try:
         with reading(engine).begin() as connection:
-            present = present_schema(connection)
+            present, oldest = present_schema(connection), oldest_program(connection)
     except FAILURES as error:
         raise explain(error, engine) from None
-    _refuse_newer(present)
+    if not _needs_steps(present, oldest):
+        return
     if not present:
         raise StoreUnusable(
             "The database holds no hub yet.",
             remedy="`candor-hub init --database-url` makes one, `candor-hub migrate-store` moves one there.",
         )
-    if present != HEAD:
-        raise StoreUnusable(
-            f"The database has schema {present}, this program needs {HEAD}.",
-            remedy="Start `candor-hub run` once; it brings the database up to date.",
-        )
+    raise StoreUnusable(
+        f"The database has schema {present}, this program needs {HEAD}.",
+        remedy="Start `candor-hub run` once; it brings the database up to date.",
+    )
 
 
-def _refuse_newer(present: str) -> None:
+def _needs_steps(present: str, oldest: str) -> bool:
+    """Whether the database is older than this program; raises StoreUnusable for one that is too new."""
     before = present.removeprefix("before-")
     newer = int(before) > LAST_BEFORE if before != present else present > HEAD
-    if newer:
+    if newer and (before != present or not oldest or oldest > HEAD):
         raise StoreUnusable(
             f"The database was written by a newer version (schema {present}, this program knows {HEAD}).",
             remedy="Install the newer version again, or restore the backup made before it.",
         )
+    return present < HEAD or before != present

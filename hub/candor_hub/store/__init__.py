@@ -14,43 +14,55 @@ Rules of this package:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from candor_hub.driver import (
     FAILURES,
     Connection,
     DBAPIError,
     Engine,
-    Server,
     discard,
     explain,
     is_embedded,
     open_engine,
     reading,
     server_of,
+    soundness,
     writing,
 )
-from candor_hub.migrations import check_schema, migrate
+from candor_hub.driver.soundness import Replication
+from candor_hub.driver.sqlite import copy_file
+from candor_hub.migrations import check_schema, migrate, present_schema
+from candor_hub.store.authorities import Authorities
 from candor_hub.store.certificates import Certificates
 from candor_hub.store.directories import Directories
 from candor_hub.store.enrolments import Enrolments
 from candor_hub.store.envelopes import Envelopes
-from candor_hub.store.facts import Facts
+from candor_hub.store.facts import FEDERATION, MOVED, MOVING, Facts
+from candor_hub.store.fence import Fence
 from candor_hub.store.group import GroupWriter
 from candor_hub.store.log import Log
 from candor_hub.store.log_states import LogStates
 from candor_hub.store.logged import Logged
 from candor_hub.store.mailbox import Mailbox
 from candor_hub.store.members import Members
+from candor_hub.store.notices import Notices
 from candor_hub.store.objects import Objects
 from candor_hub.store.quotas import Quotas
+from candor_hub.store.replicas import Replicas
+from candor_hub.store.rounds import LogRounds
+from candor_hub.store.secrets import Secrets
 from candor_hub.store.segments import Segments
+from candor_hub.store.standing import Standing
 from candor_proto.errors import AlreadyExists, StoreUnusable
 
-__all__ = ["Store", "Transaction"]
+if TYPE_CHECKING:
+    from candor_hub.driver.postgresql import Server
 
-FEDERATION = "federation"
+__all__ = ["Store", "Transaction", "Transactions"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ class Transaction:
     facts: Facts
     members: Members
     certificates: Certificates
+    authorities: Authorities
     enrolments: Enrolments
     directories: Directories
     segments: Segments
@@ -69,7 +82,13 @@ class Transaction:
     log: Log
     logged: Logged
     log_states: LogStates
+    standing: Standing
+    fence: Fence
+    rounds: LogRounds
+    replicas: Replicas
+    notices: Notices
     objects: Objects
+    secrets: Secrets
 
     @classmethod
     def over(cls, connection: Connection) -> Transaction:
@@ -77,6 +96,7 @@ class Transaction:
             Facts(connection),
             Members(connection),
             Certificates(connection),
+            Authorities(connection),
             Enrolments(connection),
             Directories(connection),
             Segments(connection),
@@ -86,8 +106,22 @@ class Transaction:
             Log(connection),
             Logged(connection),
             LogStates(connection),
+            Standing(connection),
+            Fence(connection),
+            LogRounds(connection),
+            Replicas(connection),
+            Notices(connection),
             Objects(connection),
+            Secrets(connection),
         )
+
+
+class Transactions(Protocol):
+    """Where transactions come from: a Store, or one that is fenced (`tlog.fenced`)."""
+
+    def read(self) -> AbstractContextManager[Transaction]: ...
+
+    def write(self) -> AbstractContextManager[Transaction]: ...
 
 
 class Store:
@@ -103,8 +137,23 @@ class Store:
     def create(
         cls, url: str, key: bytes, federation: str, *, password: Callable[[], str | None] = lambda: None
     ) -> Store:
-        """A new database: a file, or the tables in an empty database of a server.
+        """A new database, finished; raises AlreadyExists, StoreUnusable."""
+        store = cls.begin(url, key, password=password)
+        store.finish(federation)
+        return store
 
+    @classmethod
+    def begin(
+        cls,
+        url: str,
+        key: bytes,
+        *,
+        password: Callable[[], str | None] = lambda: None,
+        again: bool = True,
+    ) -> Store:
+        """A new database: a file, or the tables in a database of a server. `open` refuses it until `finish`.
+
+        What an interrupted beginning has left in it goes; what an interrupted move has, only if `again`.
         Raises AlreadyExists, StoreUnusable.
         """
         engine = open_engine(url, key, create=True, password=password)
@@ -112,16 +161,31 @@ class Store:
             migrate(engine)
             store = cls(engine)
             with store.write() as tx:
-                if tx.facts.get(FEDERATION) is not None:
-                    raise AlreadyExists(
-                        "The database holds a hub already.",
-                        remedy="Name an empty one, or use `candor-hub run` with its settings.",
-                    )
-                tx.facts.put(FEDERATION, federation)
+                _check_free(tx.facts, again)
+                tx.facts.clear_database()
         except BaseException:
             engine.dispose()
             raise
         return store
+
+    @classmethod
+    def look_at(cls, url: str, *, password: Callable[[], str | None], again: bool) -> None:
+        """Raises what `begin` would, and changes nothing."""
+        engine = open_engine(url, b"", password=password)
+        try:
+            with reading(engine).begin() as connection:
+                if present_schema(connection):
+                    _check_free(Facts(connection), again)
+        except FAILURES as error:
+            raise explain(error, engine) from error
+        finally:
+            engine.dispose()
+
+    def finish(self, federation: str) -> None:
+        """From now on it is the database of this federation; raises StoreUnusable."""
+        with self.write() as tx:
+            tx.facts.put(MOVING, None)
+            tx.facts.put(FEDERATION, federation)
 
     @classmethod
     def open(
@@ -132,23 +196,24 @@ class Store:
         *,
         upgrade: bool = False,
         password: Callable[[], str | None] = lambda: None,
+        moved: bool = False,
     ) -> Store:
-        """The database of `federation`; raises StoreUnusable."""
+        """The database of `federation`, with `moved` also one that has moved; raises StoreUnusable."""
         engine = open_engine(url, key, password=password)
         try:
             if upgrade:
                 migrate(engine)
             check_schema(engine)
             store = cls(engine)
-            store._check_federation(federation)
+            store._check_federation(federation, moved)
         except BaseException:
             engine.dispose()
             raise
         return store
 
-    def _check_federation(self, federation: str) -> None:
+    def _check_federation(self, federation: str, moved: bool) -> None:
         with self.read() as tx:
-            found = tx.facts.get(FEDERATION)
+            found, elsewhere = tx.facts.get(FEDERATION), tx.facts.get(MOVED)
         if found is None:
             raise StoreUnusable(
                 "The database holds no hub: it was begun, and not finished.",
@@ -158,6 +223,12 @@ class Store:
             raise StoreUnusable(
                 f"The database belongs to the federation {found}, the configuration says {federation}.",
                 remedy="Use the configuration that `candor-hub init` wrote beside this database.",
+            )
+        if elsewhere is not None and not moved:
+            raise StoreUnusable(
+                f"This hub has moved to {elsewhere}. A log that goes on in two places is a fork.",
+                remedy="Start it with that `database_url`. If the move was interrupted at its very end and "
+                "the other database is not finished, `candor-hub migrate-store --again` finishes it.",
             )
 
     @property
@@ -196,16 +267,54 @@ class Store:
         except FAILURES as error:
             raise explain(error, self._engine) from error
 
+    def damage(self, octets: int = 0, *, deep: bool = False) -> str | None:
+        """What the database's own check finds: "" if all is whole, None if there was no time to see.
+
+        A server checks its pages itself. Raises StoreUnusable.
+        """
+        if not is_embedded(self._engine):
+            return ""
+        with self._begin(self._reading) as connection:
+            return soundness.damage(connection, octets, deep=deep)
+
     def check(self) -> None:
         """Raises StoreUnusable when the database's own check finds damage."""
-        if not is_embedded(self._engine):
-            return
-        with self._begin(self._reading) as connection:
-            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-        if found != "ok":
+        if self.damage():
             raise StoreUnusable(
                 "The database is damaged.", remedy="Stop candor-hub and restore the last backup."
             )
 
+    def copy_to(self, target: Path) -> None:
+        """A copy of an embedded database as of one moment, under the same key, in the new file `target`.
+
+        Raises StoreUnusable.
+        """
+        try:
+            with self._engine.connect() as connection:
+                copy_file(connection, target)
+        except (DBAPIError, MemoryError) as error:
+            raise explain(error, self._engine) from error
+
+    def replication(self) -> Replication | None:
+        """How a server's standbys are; None for an embedded database. Raises StoreUnusable."""
+        if is_embedded(self._engine):
+            return None
+        with self._begin(self._reading) as connection:
+            return soundness.replication(connection)
+
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _check_free(facts: Facts, again: bool) -> None:
+    if facts.get(FEDERATION) is not None:
+        raise AlreadyExists(
+            "The database holds a hub already.",
+            remedy="Name an empty one, or use `candor-hub run` with its settings.",
+        )
+    since = facts.get(MOVING)
+    if since is not None and not again:
+        raise StoreUnusable(
+            f"The database holds what a move that began at {since} has left.",
+            remedy="Begin anew over it with --again, unless that move is still under way.",
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from candor_hub.driver import Connection, sa
+from candor_hub.store.members import optional_time
 from candor_hub.tables import certificates, denied, renewals
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import Digest, NodeId
@@ -14,7 +15,11 @@ from candor_proto.ids import Digest, NodeId
 
 @dataclass(frozen=True)
 class CertificateRecord:
-    """A certificate of a member; `renewed_with` is the serial that its request was made with, if any."""
+    """A certificate of a member; `renewed_with` is the serial that its request was made with, if any.
+
+    `issuer` is its authority's serial, None of one that an earlier version issued; `used_at` is when the
+    member showed it first, None as long as it may never have got it.
+    """
 
     serial: int
     node: NodeId
@@ -23,6 +28,8 @@ class CertificateRecord:
     expires_at: datetime
     denied: bool
     renewed_with: int | None
+    issuer: int | None = None
+    used_at: datetime | None = None
 
     def live(self, now: datetime) -> bool:
         return not self.denied and now <= self.expires_at
@@ -51,13 +58,27 @@ class Certificates:
         serial = self._connection.execute(query).scalar()
         return None if serial is None else self.find(int(serial, 16))
 
-    def add_renewal(self, node: NodeId, request: Digest, serial: int, renewed_with: int) -> None:
+    def shown(self, now: datetime) -> dict[NodeId, CertificateRecord]:
+        """What each member goes by: of its live certificates the newest one that it has shown, if any."""
+        found: dict[NodeId, CertificateRecord] = {}
+        for record in self._select(certificates.c.expires_at >= to_milliseconds(now)):
+            known = found.get(record.node)
+            if not record.denied and (known is None or record.used_at is not None or known.used_at is None):
+                found[record.node] = record
+        return found
+
+    def set_used(self, serial: int, now: datetime) -> None:
+        """The member has shown this one."""
+        unused = (certificates.c.serial == f"{serial:x}") & certificates.c.used_at.is_(None)
+        self._connection.execute(sa.update(certificates).where(unused).values(used_at=to_milliseconds(now)))
+
+    def add_renewal(self, node: NodeId, request: Digest, serial: int, renewed_with: int | None) -> None:
         self._connection.execute(
             sa.insert(renewals).values(
                 node=str(node),
                 request_digest=request.value,
                 serial=f"{serial:x}",
-                renewed_with=f"{renewed_with:x}",
+                renewed_with="" if renewed_with is None else f"{renewed_with:x}",
             )
         )
 
@@ -74,9 +95,12 @@ class Certificates:
         return self._connection.execute(sa.delete(certificates).where(ended)).rowcount
 
     def _select(self, condition: sa.ColumnElement[bool]) -> tuple[CertificateRecord, ...]:
+        above = denied.alias("above")  # a denied authority takes along what it certified
         query = (
-            sa.select(certificates, denied.c.denied_at, renewals.c.renewed_with)
+            sa.select(certificates, renewals.c.renewed_with)
+            .add_columns(sa.func.coalesce(denied.c.denied_at, above.c.denied_at).label("denied_at"))
             .outerjoin(denied, denied.c.serial == certificates.c.serial)
+            .outerjoin(above, above.c.serial == certificates.c.issuer)
             .outerjoin(renewals, renewals.c.serial == certificates.c.serial)
             .where(condition)
             .order_by(certificates.c.issued_at, certificates.c.serial)
@@ -90,6 +114,8 @@ class Certificates:
                 expires_at=from_milliseconds(row["expires_at"]),
                 denied=row["denied_at"] is not None,
                 renewed_with=int(row["renewed_with"], 16) if row["renewed_with"] else None,
+                issuer=int(row["issuer"], 16) if row["issuer"] else None,
+                used_at=optional_time(row["used_at"]),
             )
             for row in self._connection.execute(query).mappings()
         )

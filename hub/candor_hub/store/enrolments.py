@@ -7,7 +7,7 @@ from datetime import datetime
 
 from candor_hub.driver import Connection, sa
 from candor_hub.store.members import optional_time
-from candor_hub.tables import invitations
+from candor_hub.tables import enrolment_attempts, invitations, readmissions
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import Digest, NodeId, Ori
 
@@ -66,6 +66,38 @@ class Enrolments:
             sa.update(invitations)
             .where(invitations.c.token_digest == token.value)
             .values(used_at=to_milliseconds(now), used_digest=request.value, serial=f"{serial:x}")
+        )
+
+    # --- members that may come back without one ---------------------------------------------------------
+
+    def readmit(self, node: NodeId, until: datetime, now: datetime) -> None:
+        """The member may come back until then, once."""
+        self.forget_readmission(node)
+        self._connection.execute(
+            sa.insert(readmissions).values(
+                node=str(node), until=to_milliseconds(until), made_at=to_milliseconds(now)
+            )
+        )
+
+    def readmitted_until(self, node: NodeId) -> datetime | None:
+        query = sa.select(readmissions.c.until).where(readmissions.c.node == str(node))
+        return optional_time(self._connection.execute(query).scalar())
+
+    def forget_readmission(self, node: NodeId) -> None:
+        self._connection.execute(sa.delete(readmissions).where(readmissions.c.node == str(node)))
+
+    def attempts(self, address: str, since: datetime) -> tuple[int, int]:
+        """How many attempts there were since then, from this address and from all; older ones are dropped."""
+        attempts = enrolment_attempts.c
+        self._connection.execute(sa.delete(enrolment_attempts).where(attempts.at <= to_milliseconds(since)))
+        own = sa.func.count().filter(attempts.address == address)
+        counts = self._connection.execute(sa.select(own, sa.func.count()).select_from(enrolment_attempts))
+        row = counts.one()
+        return int(row[0]), int(row[1])
+
+    def add_attempt(self, address: str, now: datetime) -> None:
+        self._connection.execute(
+            sa.insert(enrolment_attempts).values(address=address, at=to_milliseconds(now))
         )
 
     def drop_expired(self, before: datetime) -> int:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from candor_hub.driver import Connection, RowMapping, change_matching, insert_many, sa, single
+from candor_hub.store.notices import Notices
 from candor_hub.tables import (
     log_directories,
     log_draws,
     log_outside,
     log_policies,
+    log_round,
     log_shards,
     log_waiting,
     meta,
@@ -27,6 +29,8 @@ from candor_proto.tlog.note import COSIGNATURE_ML_DSA_44, ED25519, VerifierKey, 
 from candor_proto.tlog.policy import PolicyWitness
 
 _FACT = "log-"
+# Kinds of entries that are made of what waits, and not what waits itself.
+COMMITMENTS = (10, 11)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,14 @@ class PolicyRecord:
         return self.checkpoint is not None
 
 
+@dataclass(frozen=True)
+class LogNews:
+    """What a look shows: whether something waits, numbers that change with what is signed or witnessed."""
+
+    waits: bool = False
+    mark: tuple[int, ...] = ()
+
+
 class Log:
     """Shards, what waits, and where things stand."""
 
@@ -102,17 +114,31 @@ class Log:
         at = to_milliseconds(now)
         rows = [(int(opening), kind, at, entry) for kind, entry in entries]
         insert_many(self._connection, "log_waiting", ("opening", "kind", "at", "entry"), rows)
+        if any(kind not in COMMITMENTS for _, kind, _, _ in rows):
+            # Nobody waits for a commitment: whoever looks once in a second takes it up.
+            Notices(self._connection).log_waits()
 
-    def waits(self) -> bool:
-        """Whether anything does, or a rotation that was asked for has its next step to take."""
-        return (
-            single(
-                self._connection,
-                "SELECT 1 WHERE EXISTS (SELECT 1 FROM log_waiting)"
-                " OR EXISTS (SELECT 1 FROM meta WHERE name = 'log-rotation')",
-            )
-            is not None
+    def news(self) -> LogNews:
+        """Cheap: it is read once in every second.
+
+        A rotation that was asked for waits as well: for its next step.
+        """
+        waits = single(
+            self._connection,
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM log_waiting)"
+            " OR EXISTS (SELECT 1 FROM meta WHERE name = 'log-rotation')",
         )
+        shard, sums = log_shards.c, sa.func.coalesce
+        marks = self._connection.execute(
+            sa.select(
+                sums(sa.func.sum(shard.size), 0),
+                sums(sa.func.max(shard.signed_at), 0),
+                sums(sa.func.sum(shard.witnessed_size), 0),
+                sums(sa.func.max(shard.witnessed_at), 0),
+                sums(sa.select(log_round.c.number).scalar_subquery(), 0),
+            )
+        ).one()
+        return LogNews(waits is not None, tuple(int(mark) for mark in marks))
 
     def waiting_count(self) -> int:
         return single(self._connection, "SELECT count(*) FROM log_waiting") or 0
@@ -236,6 +262,11 @@ class Log:
         """In order."""
         rows = self._connection.execute(sa.select(log_policies).order_by(log_policies.c.version)).mappings()
         return tuple(map(_policy, rows))
+
+    def policy(self, version: int) -> PolicyRecord | None:
+        query = sa.select(log_policies).where(log_policies.c.version == version)
+        row = self._connection.execute(query).mappings().first()
+        return _policy(row) if row else None
 
     def newest_policy(self) -> PolicyRecord | None:
         query = sa.select(log_policies).order_by(log_policies.c.version.desc()).limit(1)

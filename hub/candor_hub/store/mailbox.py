@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from candor_hub.driver import Connection, RowMapping, change_matching, matching, sa
-from candor_hub.tables import envelopes, mailbox
+from candor_hub.tables import attachments, envelopes, mailbox
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import NodeId
 from candor_wire.codec import Delivery, Envelope, MessageKind, envelope_message
@@ -62,14 +62,19 @@ class Mailbox:
         rows = self._connection.execute(query).mappings()
         return tuple(Delivery(row["delivery_id"], _envelope(row)) for row in rows)
 
-    def above(self, delivery_id: int, now: datetime, limit: int) -> tuple[Waiting, ...]:
-        """The first `limit` unexpired deliveries with a higher id, whoever gets them."""
+    def above(
+        self, delivery_id: int, now: datetime, limit: int, replica: str | None = None
+    ) -> tuple[Waiting, ...]:
+        """The first `limit` unexpired deliveries with a higher id; of `replica` those to its nodes."""
         query = (
             sa.select(mailbox.c.delivery_id, mailbox.c.recipient, mailbox.c.envelope)
             .where(mailbox.c.delivery_id > delivery_id, mailbox.c.expires_at > to_milliseconds(now))
             .order_by(mailbox.c.delivery_id)
             .limit(limit)
         )
+        if replica is not None:
+            own = sa.select(attachments.c.node).where(attachments.c.replica == replica)
+            query = query.where(mailbox.c.recipient.in_(own))
         rows = self._connection.execute(query)
         return tuple(Waiting(number, NodeId(name), body) for number, name, body in rows)
 

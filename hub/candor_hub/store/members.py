@@ -129,8 +129,15 @@ class Members:
     # --- certificates -------------------------------------------------------------------------------
 
     def add_certificate(
-        self, node: NodeId, serial: int, der: bytes, issued_at: datetime, expires_at: datetime
+        self,
+        node: NodeId,
+        serial: int,
+        der: bytes,
+        issued_at: datetime,
+        expires_at: datetime,
+        issuer: int,
     ) -> None:
+        """`issuer` is the serial of the authority that it hangs from."""
         self._connection.execute(
             sa.insert(certificates).values(
                 serial=f"{serial:x}",
@@ -138,6 +145,7 @@ class Members:
                 certificate=der,
                 issued_at=to_milliseconds(issued_at),
                 expires_at=to_milliseconds(expires_at),
+                issuer=f"{issuer:x}",
             )
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from candor_hub.driver import Connection, sa
+from candor_hub.driver import Connection, RowMapping, sa
 from candor_hub.tables import segments
 from candor_proto.canonical import to_milliseconds
 from candor_proto.ids import Digest, NodeId
@@ -23,6 +23,12 @@ class SegmentRecord:
     epoch: int
     number: int
     octets: int
+    stored_as: str = ""
+
+    @property
+    def name(self) -> str:
+        """What its octets are called where they are."""
+        return self.stored_as or self.address.hex()
 
 
 class Segments:
@@ -31,26 +37,32 @@ class Segments:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def all(self) -> list[SegmentRecord]:
+        """Every one, in the order of the addresses."""
+        rows = self._connection.execute(sa.select(segments).order_by(segments.c.address)).mappings()
+        return list(map(_record, rows))
+
     def find(self, addresses: Iterable[Digest]) -> dict[Digest, SegmentRecord]:
         """Those of the addresses that are stored."""
         found: dict[Digest, SegmentRecord] = {}
         for batch in _batches(addresses):
             query = sa.select(segments).where(segments.c.address.in_(batch))
             for row in self._connection.execute(query).mappings():
-                record = SegmentRecord(
-                    Digest(row["address"]), NodeId(row["node"]), row["epoch"], row["number"], row["octets"]
-                )
+                record = _record(row)
                 found[record.address] = record
         return found
 
-    def add(self, record: SegmentRecord, now: datetime) -> None:
-        """Store a segment that no head names yet; a known one keeps its place and starts its grace anew."""
+    def add(self, record: SegmentRecord, now: datetime) -> bool:
+        """Store a segment that no head names yet; a known one keeps its place and starts its grace anew.
+
+        Whether it was not known.
+        """
         moment = to_milliseconds(now)
         known = segments.c.address == record.address.value
         if self._connection.execute(sa.select(segments.c.address).where(known)).first() is not None:
             again = sa.update(segments).where(known, segments.c.released_at.is_not(None))
             self._connection.execute(again.values(released_at=moment))
-            return
+            return False
         self._connection.execute(
             sa.insert(segments).values(
                 address=record.address.value,
@@ -60,8 +72,10 @@ class Segments:
                 octets=record.octets,
                 stored_at=moment,
                 released_at=moment,
+                stored_as=record.stored_as,
             )
         )
+        return True
 
     def name_only(self, node: NodeId, addresses: Iterable[Digest], now: datetime) -> None:
         """From now on the head of `node` names exactly these."""
@@ -83,12 +97,29 @@ class Segments:
         )
         return int(self._connection.execute(query).scalar() or 0)
 
-    def drop_released(self, before: datetime) -> tuple[Digest, ...]:
-        """Forget segments that no head has named since `before`; their addresses."""
+    def drop_released(self, before: datetime) -> tuple[str, ...]:
+        """Forget segments that no head has named since `before`; what their octets are called."""
         old = segments.c.released_at < to_milliseconds(before)
-        found = self._connection.execute(sa.select(segments.c.address).where(old)).scalars().all()
+        query = sa.select(segments.c.address, segments.c.stored_as).where(old)
+        found = self._connection.execute(query).all()
         self._connection.execute(sa.delete(segments).where(old))
-        return tuple(Digest(address) for address in found)
+        return tuple(row.stored_as or row.address.hex() for row in found)
+
+    def named(self, names: Iterable[str]) -> set[str]:
+        """Those of the names, of objects, that are a segment's."""
+        query = sa.select(segments.c.stored_as).where(segments.c.stored_as.in_(list(names)))
+        return set(self._connection.execute(query).scalars())
+
+
+def _record(row: RowMapping) -> SegmentRecord:
+    return SegmentRecord(
+        Digest(row["address"]),
+        NodeId(row["node"]),
+        row["epoch"],
+        row["number"],
+        row["octets"],
+        row["stored_as"],
+    )
 
 
 def _batches(addresses: Iterable[Digest]) -> list[list[bytes]]:

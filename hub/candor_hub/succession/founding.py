@@ -17,6 +17,7 @@ from pathlib import Path
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.founding import Begin
 from candor_hub.keys import HubKeys
+from candor_hub.places import log_files_in
 from candor_hub.store import Store, Transaction
 from candor_hub.store.directories import StoredDirectory
 from candor_hub.store.logged import NO_HEAD, LoggedMember, WitnessRecord
@@ -137,8 +138,8 @@ def begin(source: Path, succession: Succession, now: datetime) -> Begin:
 
     def begun(folder: Path, held: HubKeys, store: Store) -> None:
         copy = succession.copy
-        copy_files(copy, source_files(source), LogFiles(folder / "log"))
-        log_keys = KeyRing(held.folder, copy.federation).make(copy.last.number + 1)
+        copy_files(copy, source_files(source), log_files_in(folder / "log", store))
+        log_keys = KeyRing(held.vault, copy.federation).make(copy.last.number + 1)
         with store.write() as tx:
             fill(tx, succession, log_keys, DirectoryKeeper(store, lambda: held), now)
 

@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from candor_hub.store import Store, Transaction
+from candor_hub.store import Transaction, Transactions
 from candor_hub.store.log import ShardRecord, Waiting
 from candor_hub.tlog import due
 from candor_hub.tlog.files import LogFiles, ShardFiles
@@ -84,7 +84,7 @@ class Appended:
 class StoredCounts:
     """`RequestCounts` over the rows of the database and what was added since they were saved."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Transactions) -> None:
         self._store = store
         self._added: list[tuple[int, int]] = []
 
@@ -103,7 +103,9 @@ class StoredCounts:
 class Appender:
     """Appends what waits to the present shard."""
 
-    def __init__(self, store: Store, files: LogFiles, ring: KeyRing, federation: FederationName) -> None:
+    def __init__(
+        self, store: Transactions, files: LogFiles, ring: KeyRing, federation: FederationName
+    ) -> None:
         self._store = store
         self._files = files
         self._ring = ring

@@ -6,15 +6,16 @@ Rules of this file:
 - while a head waits for its quorum others may be signed. It is left for the newest one when it has its
   quorum, when nobody is left to ask, or after ROUND_SECONDS;
 - what a witness answers is believed when its key says so. A size above our own is told to the operator and
-  believed by nobody: a witness could stop the log with it.
+  believed by nobody: a witness could stop the log with it;
+- with several replicas all ask about the head that the sequencer has chosen (`rounds`), each the witnesses
+  that it reaches: signatures on different heads would never make a quorum.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
@@ -23,15 +24,15 @@ import structlog
 
 from candor_hub.clock import Clock
 from candor_hub.store import Store
+from candor_hub.store.log import ShardRecord
 from candor_hub.tlog.files import LogFiles
+from candor_hub.tlog.head import Head, merged, verified
+from candor_hub.tlog.rounds import Round, Rounds, named
 from candor_hub.tlog.witnessed import Policies, Taken, Witnessed, has_quorum, present_policies
-from candor_proto.errors import CandorError, LimitExceeded, LogInconsistent, SignatureInvalid, Unreachable
+from candor_proto.errors import CandorError, LogInconsistent, Unreachable
 from candor_proto.ids import FederationName, NodeId
-from candor_proto.statements import CLOCK_TOLERANCE
-from candor_proto.tlog.checkpoint import SignedCheckpoint
 from candor_proto.tlog.note import COSIGNATURE_ED25519, NoteSignature, VerifierKey
 from candor_proto.tlog.policy import Policy, PolicyWitness
-from candor_proto.tlog.signatures import verify_signature
 from candor_proto.tlog.statements import witness_name
 from candor_proto.tlog.tiles import consistency_proof
 from candor_proto.tlog.witness import parse_response, request_octets
@@ -45,22 +46,6 @@ RETRY_SECONDS = 5.0
 ATTEMPTS = 3
 
 Send = Callable[[PolicyWitness, bytes], Awaitable[tuple[int, bytes]]]
-
-
-@dataclass(eq=False)
-class Head:
-    """A head to be witnessed, with what witnesses said so far; `until` is when another may take its turn."""
-
-    shard: int
-    signed: SignedCheckpoint
-    signed_by: set[bytes] = field(default_factory=set)
-    taken: bool = False
-    stored: int = 0
-    until: float = 0.0
-
-    @property
-    def size(self) -> int:
-        return self.signed.checkpoint.size
 
 
 @dataclass(frozen=True)
@@ -118,8 +103,14 @@ class Asking:
         in_thread: InThread,
         on_taken: Callable[[Head, Taken], Awaitable[None]],
         on_cosigned: Callable[[Head], Awaitable[None]],
+        reaches: Callable[[PolicyWitness], bool] = lambda _: True,
+        rounds: Rounds | None = None,
     ) -> None:
-        """`send` asks one witness; `on_taken` hears of heads with a quorum, `on_cosigned` of signatures."""
+        """`send` asks one witness; `on_taken` hears of heads with a quorum, `on_cosigned` of signatures.
+
+        `reaches` says whether a witness can be asked from here; `rounds` is None where there is no other
+        replica.
+        """
         self._store = store
         self._files = files
         self._federation = federation
@@ -129,6 +120,9 @@ class Asking:
         self._in_thread = in_thread
         self._on_taken = on_taken
         self._on_cosigned = on_cosigned
+        self._reaches = reaches
+        self._rounds = rounds
+        self._leads = rounds is None
         self._newest: Head | None = None
         self._present: Head | None = None
         self._known: _Known | None = None
@@ -145,6 +139,39 @@ class Asking:
         """This head was signed last."""
         self._newest = head
         self._event.set()
+
+    # Among several replicas:
+
+    @property
+    def waits(self) -> bool:
+        """Whether a head waits for its quorum."""
+        return self._present is not None and not self._present.taken
+
+    def lead(self, newest: Head | None) -> None:
+        """From now on this replica chooses which head is witnessed; `newest` was signed last."""
+        self._leads, self._present, self._newest = True, None, newest
+        self._event.set()
+
+    def cease(self) -> None:
+        """Another replica chooses, and `follow` says what."""
+        self._leads, self._present, self._newest = False, None, None
+
+    def follow(self, present: Round) -> None:
+        """The head that all ask about, with what witnesses have signed at whatever replica."""
+        if self._present is None or self._present.round != present.number:
+            if self._leads:
+                return
+            self._present = Head(present.shard, present.signed, round=present.number)
+        self._present.heard.update(present.cosigned)
+        self._event.set()
+
+    def taken(self, shards: Iterable[ShardRecord]) -> None:
+        """What is witnessed by now, whoever has taken it up."""
+        head = self._present
+        for row in shards:
+            if head is not None and row.shard == head.shard and not head.taken:
+                head.taken = row.witnessed_size > head.size or row.witnessed.startswith(head.base)
+                self._event.set()
 
     def attached(self, node: NodeId) -> None:
         """A member is back: if it is a witness, it need not wait for its next turn."""
@@ -184,35 +211,64 @@ class Asking:
         head = self._turn(loop.time())
         if head is None:
             return
+        if self._rounds is not None and not head.round:
+            head.round = await self._in_thread(partial(self._rounds.begin, head.shard, head.signed))
         # While heads wait the operator may have corrected an address.
         if self._known is None or loop.time() >= self._known_until:
             self._known = await self._in_thread(self._read)
             self._known_until = loop.time() + RETRY_SECONDS
         if self._known is None:
             return
-        came = self._take_answers(head, self._known.policies.in_force, loop.time())
+        policy = self._known.policies.in_force
+        came = self._take_answers(head, policy, loop.time())
         self._ask_all(head, self._known, loop.time())
         if came:
             await self._on_cosigned(head)
+        if not await self._share(head, policy):
+            return
         # What came after the quorum is kept as well, once nobody is left to wait for.
         more = head.taken and len(head.signed.signatures) > head.stored and not self._asked_about(head)
         now = self._clock.now()
-        if more or (not head.taken and has_quorum(self._known.policies.in_force, head.signed, now)):
+        if more or (not head.taken and has_quorum(policy, head.signed, now)):
             await self._take(head, now)
         if not head.taken:
             self._again(RETRY_SECONDS)
-        if self._newest is not head and (head.taken or not self._asked_about(head)):
+        if self._newest is not None and self._newest is not head and self._is_over(head, loop.time()):
             self._event.set()
 
     def _turn(self, moment: float) -> Head | None:
         """Which head is asked about: the newest one, unless one before it may still have its quorum."""
         present, newest = self._present, self._newest
-        if newest is None or newest is present:
+        if not self._leads or newest is None or newest is present:
             return present
-        if present is None or present.taken or not self._asked_about(present) or moment >= present.until:
+        if present is None or self._is_over(present, moment):
             newest.until = moment + ROUND_SECONDS
             self._present = newest
         return self._present
+
+    def _is_over(self, head: Head, moment: float) -> bool:
+        """Whether waiting for more signatures is of no use: nobody is left to ask, or it took too long."""
+        if head.taken or moment >= head.until:
+            return True
+        # Of the witnesses that other replicas ask nothing is known here.
+        return self._rounds is None and not self._asked_about(head)
+
+    async def _share(self, head: Head, policy: Policy) -> bool:
+        """Tell the other replicas what came here, take in what came there; False if its round is over."""
+        if self._rounds is not None and head.unshared:
+            shared = dict(head.unshared)
+            others = await self._in_thread(partial(self._rounds.add, head.round, shared))
+            if others is None:
+                head.taken = True
+                return False
+            for witness in shared:
+                head.unshared.pop(witness, None)
+            head.heard.update(others)
+        heard, head.heard = head.heard, {}
+        for witness, signatures in heard.items():
+            head.signed_by.add(witness)
+            head.signed = merged(head.signed, signatures, policy)
+        return True
 
     def _asked_about(self, head: Head) -> bool:
         return any(task.get_name() == _name(head) for task in self._under_way.values())
@@ -230,6 +286,11 @@ class Asking:
         }
         return _Known(policies, ed25519, addresses)
 
+    def _signed_size(self, shard: int) -> int:
+        """How many entries of a shard are signed by now, by whichever replica."""
+        with self._store.read() as tx:
+            return max((row.size for row in tx.log.shards() if row.shard == shard), default=0)
+
     async def _take(self, head: Head, now: datetime) -> None:
         signed = head.signed
         taken = await self._in_thread(partial(self._witnessed.take, head.shard, signed, now))
@@ -245,7 +306,7 @@ class Asking:
     def _ask_all(self, head: Head, known: _Known, moment: float) -> None:
         for key, witness in known.witnesses.items():
             waits = self._not_before.get(key, 0.0) > moment
-            if key in self._under_way or key in head.signed_by or waits:
+            if key in self._under_way or named(key) in head.signed_by or waits or not self._reaches(witness):
                 continue
             task = asyncio.create_task(self._ask(witness, known.keys_of(witness), head), name=_name(head))
             self._under_way[key] = task
@@ -260,8 +321,10 @@ class Asking:
             if answer.error is not None:
                 self._not_before[key] = moment + RETRY_SECONDS
             elif answer.head.signed.checkpoint == head.signed.checkpoint:
-                head.signed_by.add(key)
-                head.signed = _with(head.signed, answer.signatures, policy)
+                head.signed_by.add(named(key))
+                head.signed = merged(head.signed, answer.signatures, policy)
+                if self._rounds is not None:
+                    head.unshared[named(key)] = answer.signatures
                 came = True
         return came
 
@@ -290,11 +353,13 @@ class Asking:
             status, body = await self._send(witness, request_octets(old, hashes, signed))
             response = parse_response(status, body)
             if response.size is None:
-                found = _verified(response.signatures, keys, signed, self._clock.now())
+                found = verified(response.signatures, keys, signed, self._clock.now())
                 self._sizes[place] = head.size
                 return found
             if response.size > head.size:
                 self._sizes.pop(place, None)
+                if response.size <= await self._in_thread(partial(self._signed_size, head.shard)):
+                    raise Unreachable(f"The witness {witness.name} has signed a newer head already.")
                 raise LogInconsistent(
                     f"The witness {witness.name} says that it knows {response.size} entries of a log that "
                     f"has {head.size}.",
@@ -307,33 +372,3 @@ class Asking:
 
 def _name(head: Head) -> str:
     return f"cosign {id(head)}"
-
-
-def _verified(
-    signatures: Sequence[NoteSignature], keys: Sequence[VerifierKey], signed: SignedCheckpoint, now: datetime
-) -> tuple[NoteSignature, ...]:
-    """Those of `signatures` that are by `keys`, the first of which must have signed.
-
-    Raises SignatureInvalid when one does not verify, is missing, or states a time that has not come.
-    """
-    found = []
-    for key in keys:
-        for signature in signatures:
-            if signature.is_by(key):
-                moment = verify_signature(key, signed.checkpoint, signature)
-                if moment is not None and moment > now + CLOCK_TOLERANCE:
-                    raise SignatureInvalid(f"{key.name} signed with a time that has not come.")
-                found.append(signature)
-    if not found or not found[0].is_by(keys[0]):
-        raise SignatureInvalid(f"{keys[0].name} answered without its signature.")
-    return tuple(found)
-
-
-def _with(signed: SignedCheckpoint, signatures: Sequence[NoteSignature], policy: Policy) -> SignedCheckpoint:
-    """A checkpoint has 64 lines: when they are full, what the policy in force does not name makes room."""
-    for some in (signatures, signatures[:1]):
-        with suppress(LimitExceeded):
-            return signed.with_signatures(some)
-    keys = [witness.key for witness in policy.witnesses]
-    named = [line for line in signatures if any(line.is_by(key) for key in keys)]
-    return policy.knows(signed).with_signatures(named)

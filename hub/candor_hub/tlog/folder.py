@@ -123,6 +123,11 @@ class Lock:
         self._path = folder / LOCK
         self._descriptor: int | None = None
 
+    @property
+    def taken(self) -> bool:
+        """Whether it is ours."""
+        return self._descriptor is not None
+
     def take(self) -> None:
         """Raises StoreUnusable when another process has it."""
         try:

@@ -62,8 +62,10 @@ class _Shown:
 class Pages:
     """Safe to use from several threads."""
 
-    def __init__(self, files: LogFiles) -> None:
+    def __init__(self, files: LogFiles, *, copies: bool = True) -> None:
+        """`copies` says that files of checkpoints are copies of rows, and to be written."""
         self._files = files
+        self._copies = copies
         self._lock = threading.Lock()
         # Replaced whole, never changed.
         self._shown: Mapping[int, _Shown] = {}
@@ -88,6 +90,9 @@ class Pages:
     def load(self, tx: Transaction) -> None:
         """Show what the database has, and put right the files that say something else."""
         shards, kept = tx.log.shards(), dict[str, bytes]()
+        if not self._copies:
+            self.show(shards)
+            return
         for policy in tx.log.policies():
             if policy.checkpoint and policy.shard:
                 kept[f"{policy.shard}/{POLICY}/{policy.version}"] = policy.checkpoint
@@ -120,6 +125,8 @@ class Pages:
         self._write(changed)
 
     def _write(self, texts: Mapping[str, bytes]) -> None:
+        if not self._copies:
+            return
         # Not durable by themselves: the database is, and each start writes them again.
         owed = {**self._owed, **texts}
         try:

@@ -1,15 +1,13 @@
-"""The keys of the log, a file for each shard: `keys/log-<n>.key`, an Ed25519 and an ML-DSA-44 seed.
+"""The keys of the log, a secret of the vault for each shard: `log-<n>.key`, an Ed25519 and an ML-DSA-44 seed.
 
-Whoever has this file can sign another history of the shard; the witnesses would not. Without it the shard can
+Whoever has it can sign another history of the shard; the witnesses would not. Without it the shard can
 neither go on nor be closed: it belongs into the backup like the directory key.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from candor_certs.store import read_private, write_new_private
 from candor_hub.store.log import ShardRecord
+from candor_hub.vault import Vault
 from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable
 from candor_proto.ids import FederationName
 from candor_proto.tlog.entries import log_origin
@@ -17,15 +15,16 @@ from candor_proto.tlog.signatures import SEED_OCTETS, LogKeys
 
 
 class KeyRing:
-    """The keys of every shard in one folder."""
+    """The keys of every shard in one vault."""
 
-    def __init__(self, folder: Path, federation: FederationName) -> None:
-        self._folder = folder
+    def __init__(self, vault: Vault, federation: FederationName) -> None:
+        self._vault = vault
         self._federation = federation
         self._known: dict[int, LogKeys] = {}
 
-    def path(self, shard: int) -> Path:
-        return self._folder / f"log-{shard}.key"
+    def place(self, shard: int) -> str:
+        """What messages call the keys of this shard."""
+        return self._vault.place(_name(shard))
 
     def make(self, shard: int) -> LogKeys:
         """The keys of a shard that has none yet; those of an interrupted step are taken up again.
@@ -34,7 +33,7 @@ class KeyRing:
         """
         keys = LogKeys.generate(log_origin(self._federation, shard))
         try:
-            write_new_private(self.path(shard), keys.ed25519_seed + keys.ml_dsa_seed)
+            self._vault.add(_name(shard), keys.ed25519_seed + keys.ml_dsa_seed)
         except AlreadyExists:
             return self._read(shard)
         return keys
@@ -46,17 +45,26 @@ class KeyRing:
             keys = self._read(shard.shard)
             if keys.verifier_keys != shard.verifier_keys:
                 raise InputInvalid(
-                    f"{self.path(shard.shard)} does not hold the keys of the log {shard.origin}.",
+                    f"{self.place(shard.shard)} does not hold the keys of the log {shard.origin}.",
                     remedy="Restore keys and database from the same backup.",
                 )
             self._known[shard.shard] = keys
         return keys
 
     def _read(self, shard: int) -> LogKeys:
-        seeds = read_private(self.path(shard))
+        seeds = self._vault.get(_name(shard))
+        if seeds is None:
+            raise StoreUnusable(
+                f"There is no {self.place(shard)}: without it this shard of the log cannot go on.",
+                remedy="Restore it from the backup of the hub's keys.",
+            )
         if len(seeds) != 2 * SEED_OCTETS:
             raise StoreUnusable(
-                f"{self.path(shard)} is damaged: it has {len(seeds)} octets.",
+                f"{self.place(shard)} is damaged: it has {len(seeds)} octets.",
                 remedy="Restore it from the backup; without it this shard of the log cannot go on.",
             )
         return LogKeys(log_origin(self._federation, shard), seeds[:SEED_OCTETS], seeds[SEED_OCTETS:])
+
+
+def _name(shard: int) -> str:
+    return f"log-{shard}.key"

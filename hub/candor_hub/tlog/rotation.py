@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from candor_hub.store import Store, Transaction
+from candor_hub.store import Transaction, Transactions
 from candor_hub.tlog import due
 from candor_hub.tlog.appender import Appended, Appender, present_shard
 from candor_hub.tlog.ring import KeyRing
@@ -36,7 +36,9 @@ def is_under_way(tx: Transaction) -> bool:
 class Rotation:
     """Takes the next step of a rotation that was asked for."""
 
-    def __init__(self, store: Store, ring: KeyRing, appender: Appender, federation: FederationName) -> None:
+    def __init__(
+        self, store: Transactions, ring: KeyRing, appender: Appender, federation: FederationName
+    ) -> None:
         self._store = store
         self._ring = ring
         self._appender = appender

@@ -24,6 +24,9 @@ _RESTORE = (
 )
 
 
+RESTORE = _RESTORE
+
+
 def check_start(files: LogFiles, shards: Iterable[ShardRecord]) -> None:
     """Compare the files with what the database vouches for; raises StoreUnusable.
 
@@ -41,6 +44,17 @@ def check_start(files: LogFiles, shards: Iterable[ShardRecord]) -> None:
             _check_not_older(shard, shown)
         if shard.size:
             _check_edge(files, shard)
+
+
+def check_edges(files: LogFiles, shards: Iterable[ShardRecord]) -> None:
+    """Whether the files hold what the database vouches for, whatever lies behind it. Raises StoreUnusable."""
+    for shard in filter(lambda one: one.size, shards):
+        _check_edge(files, shard)
+
+
+def check_not_older(shard: ShardRecord, shown: Checkpoint) -> None:
+    """Raises StoreUnusable when a head that was shown is beyond what the database knows, or another one."""
+    _check_not_older(shard, shown)
 
 
 def _check_not_older(shard: ShardRecord, shown: Checkpoint) -> None:

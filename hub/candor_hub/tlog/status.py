@@ -9,6 +9,7 @@ from typing import Any
 from candor_hub.store import Transaction
 from candor_hub.store.log import ShardRecord
 from candor_hub.tlog.files import SIGNED, LogFiles
+from candor_hub.tlog.restored import WAITS, since
 from candor_hub.tlog.rotation import is_under_way
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import CandorError
@@ -51,6 +52,8 @@ class LogStatus:
     rotating: bool
     # By whom the newest head is signed that waits for its quorum; None: none waits.
     waits_signed_by: tuple[str, ...] | None = None
+    # A backup was restored, and its witnesses have not said yet that they know nothing newer.
+    restored: bool = False
 
     @property
     def last(self) -> ShardStatus | None:
@@ -60,7 +63,7 @@ class LogStatus:
 
     def troubles(self, now: datetime) -> list[str]:
         """What is wrong, a sentence each; nothing while the hub is starting for the first time."""
-        found = []
+        found = [WAITS] if self.restored else []
         last = self.last
         if self.waiting_since is not None and now - self.waiting_since > MERGE_DELAY:
             found.append(f"{self.waiting} entries wait since {self.waiting_since:%Y-%m-%d %H:%M} UTC.")
@@ -126,6 +129,7 @@ def log_status(tx: Transaction, now: datetime) -> LogStatus:
         directory_version=tx.directories.latest_version(),
         witnessed_directory=tx.log.witnessed_directory(),
         rotating=is_under_way(tx),
+        restored=since(tx) is not None,
     )
 
 

@@ -2,6 +2,9 @@
 
 One transaction: the head is the newest witnessed one; a policy that it covers is in force from now on, for
 this head satisfies the policy before it; the first of a month, and the last of a shard, is a draw.
+
+Several replicas may take up the same head, or an older one late: signatures are put together, and a head is
+never followed by one that is smaller, or of the same size and signed earlier.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from candor_hub.store import Store, Transaction
 from candor_hub.store.log import ShardRecord
 from candor_hub.tlog import due
 from candor_hub.tlog.files import DRAW, POLICY
+from candor_hub.tlog.head import LOG_LINES, merged
 from candor_hub.tlog.pages import END
 from candor_proto.errors import LogUnwitnessed
 from candor_proto.ids import FederationName
-from candor_proto.tlog.checkpoint import SignedCheckpoint
+from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.policy import Policy, parse_policy
 from candor_proto.tlog.signatures import verify_log
 
@@ -79,12 +83,14 @@ class Witnessed:
             present = tx.log.policy_in_force()
             if present is None or present.version != policies.version:
                 return None
-            return self._take(tx, shard, signed, now)
+            together = _together(tx, shard, signed, policies.in_force)
+            return None if together is None else self._take(tx, shard, together, now)
 
     def _take(self, tx: Transaction, number: int, signed: SignedCheckpoint, now: datetime) -> Taken | None:
         octets, size = signed.encode(), signed.checkpoint.size
         if not tx.log.set_witnessed(number, size, octets, now):
             return None
+        tx.notices.witnessed()
         kept: dict[str, bytes] = {}
         coming = tx.log.newest_policy()
         changed = (
@@ -108,3 +114,17 @@ class Witnessed:
             if tx.log.add_draw(number, month, octets):
                 kept[f"{number}/{DRAW}/{month}"] = octets
         return Taken(shards, tx.log.witnessed_directory(), kept, changed)
+
+
+def _together(
+    tx: Transaction, number: int, signed: SignedCheckpoint, policy: Policy
+) -> SignedCheckpoint | None:
+    """This head with what others have taken up of it; None if theirs is newer."""
+    shard = next(each for each in tx.log.shards() if each.shard == number)
+    if not shard.witnessed or shard.witnessed_size != signed.checkpoint.size:
+        return signed
+    stored = parse_checkpoint(shard.witnessed)
+    if stored.signatures[:LOG_LINES] == signed.signatures[:LOG_LINES]:
+        return merged(signed, stored.signatures[LOG_LINES:], policy)
+    later = verify_log(stored, shard.verifier_keys) > verify_log(signed, shard.verifier_keys)
+    return None if later else signed

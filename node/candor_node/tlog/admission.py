@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Callable
 
 from candor_node.clock import Clock
 from candor_node.directory_store import FetchedDirectory
 from candor_node.store import Database, Store
 from candor_node.tlog import contradictions, log_store
 from candor_node.tlog.contradictions import FALSE_DIRECTORY, TWO_DIRECTORIES, Contradiction
-from candor_proto.directory import Directory, VerifiedDirectory
+from candor_proto.directory import Directory, IndexHead, VerifiedDirectory
 from candor_proto.errors import LogInconsistent, NotLogged, Rollback
 from candor_proto.ids import NodeId
 from candor_proto.merkle import leaf_hash
 from candor_proto.tlog.entries import head_entry
 from candor_proto.tlog.state import state_of
+
+# Hears of a head that this node signed and does not remember, inside the transaction that takes it up.
+OwnHead = Callable[[Database, IndexHead], None]
 
 
 class Admission:
@@ -25,6 +29,7 @@ class Admission:
         self._store = store
         self._own = own
         self._clock = clock
+        self.on_own_head: OwnHead = lambda db, head: None
 
     async def admit(self, fetched: FetchedDirectory, origin: str, seen_before: int = 0) -> None:
         """Raises unless the log of `origin` holds this directory.
@@ -58,6 +63,8 @@ class Admission:
         listed = next((each for each in directory.directory.members if each.node == self._own), None)
         if head is not None and listed is not None and listed.head is not None:
             leaf = leaf_hash(head_entry(listed.head).encode())
+            if not log_store.is_own_head(db, leaf):
+                self.on_own_head(db, head)
             log_store.own_head_verified(db, leaf, head.sequence)
 
     async def contradicted(self, origin: str, first: FetchedDirectory, second: FetchedDirectory) -> None:

@@ -22,7 +22,7 @@ from candor_node.directory_store import FetchedDirectory
 from candor_node.logs import log
 from candor_node.store import Database, Store
 from candor_node.tlog import contradictions, log_store
-from candor_node.tlog.admission import Admission
+from candor_node.tlog.admission import Admission, OwnHead
 from candor_node.tlog.files import Get, LogFiles
 from candor_node.tlog.folding import Observer, Self
 from candor_node.tlog.going_over import Succession
@@ -327,6 +327,10 @@ class Follower:
         """Keep two directories of one version, both signed by the hub."""
         await self._admission.contradicted(self._origin(), first, second)
         await self.load()
+
+    def on_own_head(self, seen: OwnHead) -> None:
+        """`seen` hears of heads in directories that this node's key signed and it does not remember."""
+        self._admission.on_own_head = seen
 
     def _origin(self) -> str:
         return self.view.origin if self.view else log_origin(self._federation, 1)

@@ -65,7 +65,8 @@ class Heartbeats:
 
     def _next(self, db: Database, now: datetime) -> Heartbeat | None:
         shard, row = log_store.last_shard(db), log_store.node_row(db, self._own)
-        if shard is None or row is None:
+        # A database that went back first learns which heartbeats were handed in before.
+        if shard is None or row is None or log_store.restored_at(db) is not None:
             return None
         last = row.heartbeat
         watching.forget_old(db, now, (shard.number, last.end) if last else None)

@@ -11,7 +11,9 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from pathlib import Path
 from candor_node.tlog.files import Get, LogFiles
 from candor_proto.errors import LogInconsistent, MalformedMessage, StoreUnusable, UnknownObject
 from candor_proto.merkle import CompactRange, leaf_hash
-from candor_proto.tlog.checkpoint import parse_checkpoint
+from candor_proto.tlog.checkpoint import Checkpoint, parse_checkpoint
 from candor_proto.tlog.entries import Opened, PolicyEntry, parse_entry
 from candor_proto.tlog.tiles import (
     TILE_WIDTH,
@@ -55,32 +57,30 @@ class LogCopy:
     async def update(self, now: datetime) -> Copied:
         """Fetch what is new. Raises Unreachable, StoreUnusable, MalformedMessage or LogInconsistent."""
         self._fetched = 0
-        shards, entries = 0, 0
+        shards, entries, lines = 0, 0, list[str]()
         while True:
             try:
                 head = await self._files.checkpoint(shards + 1)
             except UnknownObject:
                 break
             shards += 1
-            entries += await self._shard(shards, head, now)
+            size = await self._shard(shards, head, now)
+            entries += size
+            lines.append(f"{parse_checkpoint(head).checkpoint.origin} {size}\n")
         if not shards:
             raise MalformedMessage("The hub shows no log yet.")
-        await self._fetch(SHARDS)
+        # Of what is here: the hub's own list may name sizes that it has reached since.
+        self._write(SHARDS, "".join(lines).encode())
         return Copied(shards, entries, self._fetched)
 
     async def _shard(self, number: int, octets: bytes, now: datetime) -> int:
         head = parse_checkpoint(octets).checkpoint
-        entered, versions, opened_at = CompactRange.EMPTY, list[int](), now
-        for index in range(-(-head.size // TILE_WIDTH)):
-            bundle = await self._bundle(number, index, min(TILE_WIDTH, head.size - index * TILE_WIDTH))
-            entered = entered.extend([leaf_hash(one) for one in bundle])
-            for entry in (parse_entry(one) for one in bundle):
-                if isinstance(entry, PolicyEntry):
-                    versions.append(entry.version)
-                elif isinstance(entry, Opened):
-                    opened_at = entry.opened_at
-        if entered.root() != head.root:
-            raise LogInconsistent(f"The entries of shard {number} are not those of its head.")
+        try:
+            versions, opened_at = await self._entries(number, head, now)
+        except (LogInconsistent, MalformedMessage):
+            # Perhaps what was copied before was damaged here.
+            await asyncio.to_thread(shutil.rmtree, self._folder / str(number) / "tile", ignore_errors=True)
+            versions, opened_at = await self._entries(number, head, now)
         for level, index, width in new_tiles(0, head.size):
             place = tile_path(level, index, width)
             if not self._has(f"{number}/{place}"):
@@ -95,6 +95,21 @@ class LogCopy:
         for name in (SIGNED, CHECKPOINT):
             self._write(f"{number}/{name}", octets)
         return head.size
+
+    async def _entries(self, number: int, head: Checkpoint, now: datetime) -> tuple[list[int], datetime]:
+        """The policies among the entries up to a head, and when the shard was opened."""
+        entered, versions, opened_at = CompactRange.EMPTY, list[int](), now
+        for index in range(-(-head.size // TILE_WIDTH)):
+            bundle = await self._bundle(number, index, min(TILE_WIDTH, head.size - index * TILE_WIDTH))
+            entered = entered.extend([leaf_hash(one) for one in bundle])
+            for entry in (parse_entry(one) for one in bundle):
+                if isinstance(entry, PolicyEntry):
+                    versions.append(entry.version)
+                elif isinstance(entry, Opened):
+                    opened_at = entry.opened_at
+        if entered.root() != head.root:
+            raise LogInconsistent(f"The entries of shard {number} are not those of its head.")
+        return versions, opened_at
 
     async def _bundle(self, number: int, index: int, width: int) -> tuple[bytes, ...]:
         place = f"{number}/{bundle_path(index, width)}"

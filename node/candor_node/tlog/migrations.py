@@ -7,6 +7,7 @@ was read up to its `size`: whoever finds one finds the state that belongs to it.
 from __future__ import annotations
 
 from candor_node.driver import Database, Migrations
+from candor_node.schema import expansion
 
 tlog_migrations = Migrations("tlog")
 witness_migrations = Migrations("witness")
@@ -188,6 +189,12 @@ def successions(db: Database) -> None:
             published INTEGER NOT NULL CHECK (published IN (0, 1))
         ) STRICT"""
     )
+
+
+@expansion(tlog_migrations)
+def watched_by_time(db: Database) -> None:
+    """What is watched is forgotten by its age (`watching.forget_old`)."""
+    db.execute("CREATE INDEX tlog_watched_by_time ON tlog_watched (watched_at)")
 
 
 @witness_migrations()

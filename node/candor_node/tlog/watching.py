@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from candor_node.store import Database
+from candor_node.tlog import log_store
 from candor_proto.canonical import to_milliseconds
 
 # A lookup and its answers live for a day.
 KEPT = timedelta(hours=48)
 RECEIVED_KEPT = timedelta(days=3)
+# Where a lookup or an answer stands is wanted as long as its receipt: two years, and a month for who is late.
+WATCHED_KEPT = timedelta(days=2 * 365 + 31)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def read_commitments(
             for place, commitment in enumerate(commitments)
         ],
     )
+    if request and log_store.restored_at(db) is not None:
+        _receive_unknown(db, commitments, at)
     db.conn.executemany(
         "UPDATE tlog_watched SET shard = ?, position = ?, place = ? WHERE commitment = ? AND shard IS NULL",
         [(shard, position, place, commitment) for place, commitment in enumerate(commitments)],
@@ -87,6 +92,22 @@ def received(db: Database, commitment: bytes, now: datetime) -> None:
     """A lookup with this commitment is stored here, or what became of it is."""
     db.execute(
         "INSERT INTO tlog_received VALUES (?, ?) ON CONFLICT DO NOTHING", [commitment, to_milliseconds(now)]
+    )
+
+
+def unknown_received(db: Database, now: datetime) -> None:
+    """Of a database that went back: lookups that came since are not known, and none of them is denied.
+
+    A bit that is wrongly 0 would accuse the hub of having dropped what it delivered (§17.1).
+    """
+    rows = db.execute("SELECT DISTINCT commitment FROM tlog_commitments WHERE request = 1").fetchall()
+    _receive_unknown(db, [row[0] for row in rows], to_milliseconds(now))
+
+
+def _receive_unknown(db: Database, commitments: Sequence[bytes], at: int) -> None:
+    db.conn.executemany(
+        "INSERT INTO tlog_received VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(commitment, at) for commitment in commitments],
     )
 
 
@@ -127,3 +148,4 @@ def forget_old(db: Database, now: datetime, covered: tuple[int, int] | None) -> 
         [oldest, shard, shard, end],
     )
     db.execute("DELETE FROM tlog_received WHERE received_at < ?", [to_milliseconds(now - RECEIVED_KEPT)])
+    db.execute("DELETE FROM tlog_watched WHERE watched_at < ?", [to_milliseconds(now - WATCHED_KEPT)])

@@ -14,6 +14,8 @@ from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.signatures import WitnessKeys
 
+_RETIRED = "retired:"
+
 
 def make_keys(db: Database, name: str, now: datetime) -> WitnessKeys:
     """The keys under this name, made at the first call."""
@@ -29,9 +31,11 @@ def make_keys(db: Database, name: str, now: datetime) -> WitnessKeys:
 
 
 def keys(db: Database) -> WitnessKeys | None:
-    """The keys that were made last."""
+    """The keys that were made last, if they are not retired."""
     row = db.execute(
-        "SELECT name, ed25519_seed, ml_dsa_seed FROM witness_keys ORDER BY number DESC LIMIT 1"
+        "SELECT name, ed25519_seed, ml_dsa_seed FROM witness_keys WHERE substr(name, 1, length(?1)) <> ?1"
+        " ORDER BY number DESC LIMIT 1",
+        [_RETIRED],
     ).fetchone()
     return WitnessKeys(*row) if row else None
 
@@ -42,13 +46,32 @@ def keys_made_at(db: Database) -> datetime | None:
     return from_milliseconds(row[0]) if row else None
 
 
-def forget(db: Database) -> None:
-    """Of a database that was restored: what it signed since is not known, so that it must not sign on.
+def retire(db: Database) -> None:
+    """Of a database that went back: what it signed since is not known, so that these keys must not sign on.
 
-    With the keys of the backup it could cosign two heads that contradict each other, and stand accused of it.
+    With them it could cosign two heads that contradict each other, and stand accused of it. They stay in
+    their rows, for a person to take up again (`reinstate`): a log whose quorum is gone for good is over.
     """
-    db.execute("DELETE FROM witness_keys")
+    db.execute(
+        "UPDATE witness_keys SET name = ?1 || name WHERE substr(name, 1, length(?1)) <> ?1", [_RETIRED]
+    )
     db.execute("DELETE FROM witness_cosigned")
+
+
+def reinstate(db: Database, now: datetime) -> bool:
+    """Take up the keys that were retired last, whatever they may have signed; False when there are none."""
+    row = db.execute(
+        "SELECT name, ed25519_seed, ml_dsa_seed FROM witness_keys WHERE substr(name, 1, length(?1)) = ?1"
+        " ORDER BY number DESC LIMIT 1",
+        [_RETIRED],
+    ).fetchone()
+    if row is None:
+        return False
+    db.execute(
+        "INSERT INTO witness_keys (name, ed25519_seed, ml_dsa_seed, made_at) VALUES (?, ?, ?, ?)",
+        [row[0].removeprefix(_RETIRED), row[1], row[2], to_milliseconds(now)],
+    )
+    return True
 
 
 def cosigned(db: Database, origin: str) -> SignedCheckpoint | None:

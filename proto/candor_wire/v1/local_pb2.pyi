@@ -75,6 +75,12 @@ class StatusResponse(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     CONNECTION_SINCE_FIELD_NUMBER: _builtins.int
     PROXY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    HUB_VERSION_FIELD_NUMBER: _builtins.int
+    WENT_BACK_FIELD_NUMBER: _builtins.int
+    JOURNAL_BEHIND_SINCE_FIELD_NUMBER: _builtins.int
+    BACKED_UP_AT_FIELD_NUMBER: _builtins.int
+    BACKUP_FAILURE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     federation: _builtins.str
     name: _builtins.str
@@ -114,6 +120,15 @@ class StatusResponse(_message.Message):
     """Since when the node is attached, or is not."""
     proxy: _builtins.str
     """The proxy that connections go out through, host:port and who named it; empty without one."""
+    version: _builtins.str
+    """Of the running node, and of the hub as it said last; empty if it does not say."""
+    hub_version: _builtins.str
+    went_back: _builtins.str
+    """Why nothing is shared: the database went back and nobody has confirmed it; empty otherwise."""
+    journal_behind_since: _builtins.str
+    """Since when a journal lacks what was done, and the newest backup that was read again; empty: never."""
+    backed_up_at: _builtins.str
+    backup_failure: _builtins.str
     @_builtins.property
     def oris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -169,10 +184,16 @@ class StatusResponse(_message.Message):
         log: Global___LogStatus | None = ...,
         connection_since: _builtins.str = ...,
         proxy: _builtins.str = ...,
+        version: _builtins.str = ...,
+        hub_version: _builtins.str = ...,
+        went_back: _builtins.str = ...,
+        journal_behind_since: _builtins.str = ...,
+        backed_up_at: _builtins.str = ...,
+        backup_failure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["log", b"log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "connection_since", b"connection_since", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "late_matches", b"late_matches", "log", b"log", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "overdue", b"overdue", "policy", b"policy", "proxy", b"proxy", "recalls_unread", b"recalls_unread", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_given", b"answers_given", "approvals_waiting", b"approvals_waiting", "attached", b"attached", "backed_up_at", b"backed_up_at", "backup_failure", b"backup_failure", "certificate_ends", b"certificate_ends", "certificate_renewal", b"certificate_renewal", "connection_since", b"connection_since", "dead_letters", b"dead_letters", "directory_trouble", b"directory_trouble", "directory_version", b"directory_version", "directory_warnings", b"directory_warnings", "federation", b"federation", "hub_address", b"hub_address", "hub_time", b"hub_time", "hub_version", b"hub_version", "inbox_dropped", b"inbox_dropped", "inbox_waiting", b"inbox_waiting", "journal_behind_since", b"journal_behind_since", "late_matches", b"late_matches", "log", b"log", "matchable_records", b"matchable_records", "members", b"members", "name", b"name", "node", b"node", "node_time", b"node_time", "oris", b"oris", "outbox_waiting", b"outbox_waiting", "overdue", b"overdue", "policy", b"policy", "proxy", b"proxy", "recalls_unread", b"recalls_unread", "records", b"records", "renewal_trouble", b"renewal_trouble", "requests_waiting", b"requests_waiting", "reviews_due", b"reviews_due", "trouble", b"trouble", "users", b"users", "version", b"version", "went_back", b"went_back"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

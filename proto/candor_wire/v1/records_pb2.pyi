@@ -1226,18 +1226,22 @@ class BackUpRequest(_message.Message):
 
     FOLDER_FIELD_NUMBER: _builtins.int
     KEYS_LIVE_DAYS_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     folder: _builtins.str
     keys_live_days: _builtins.int
     """Empty: a week."""
+    whole: _builtins.bool
+    """Every page, although a backup is there that could be built upon."""
     def __init__(
         self,
         *,
         folder: _builtins.str = ...,
         keys_live_days: _builtins.int = ...,
+        whole: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "keys_live_days", b"keys_live_days"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "keys_live_days", b"keys_live_days", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1252,11 +1256,19 @@ class BackUpResponse(_message.Message):
     KEYS_EXPIRE_AT_FIELD_NUMBER: _builtins.int
     FILINGS_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    OCTETS_FIELD_NUMBER: _builtins.int
     records_file: _builtins.str
     keys_file: _builtins.str
     keys_expire_at: _builtins.str
     filings: _builtins.int
     keys: _builtins.int
+    whole: _builtins.bool
+    pages: _builtins.int
+    changed: _builtins.int
+    octets: _builtins.int
     def __init__(
         self,
         *,
@@ -1265,11 +1277,150 @@ class BackUpResponse(_message.Message):
         keys_expire_at: _builtins.str = ...,
         filings: _builtins.int = ...,
         keys: _builtins.int = ...,
+        whole: _builtins.bool = ...,
+        pages: _builtins.int = ...,
+        changed: _builtins.int = ...,
+        octets: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filings", b"filings", "keys", b"keys", "keys_expire_at", b"keys_expire_at", "keys_file", b"keys_file", "records_file", b"records_file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "filings", b"filings", "keys", b"keys", "keys_expire_at", b"keys_expire_at", "keys_file", b"keys_file", "octets", b"octets", "pages", b"pages", "records_file", b"records_file", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BackUpResponse: _TypeAlias = BackUpResponse  # noqa: Y015
+
+@_typing.final
+class ShowRollbackRequest(_message.Message):
+    """A database that went back: what had been done since, as far as it is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowRollbackRequest: _TypeAlias = ShowRollbackRequest  # noqa: Y015
+
+@_typing.final
+class RollbackAct(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    HEALED_FIELD_NUMBER: _builtins.int
+    at: _builtins.str
+    event: _builtins.str
+    about: _builtins.str
+    """Control number, request, user: what it was about."""
+    by: _builtins.str
+    healed: _builtins.str
+    def __init__(
+        self,
+        *,
+        at: _builtins.str = ...,
+        event: _builtins.str = ...,
+        about: _builtins.str = ...,
+        by: _builtins.str = ...,
+        healed: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "at", b"at", "by", b"by", "event", b"event", "healed", b"healed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackAct: _TypeAlias = RollbackAct  # noqa: Y015
+
+@_typing.final
+class ShowRollbackResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    NOTICED_AT_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    STATE_OF_FIELD_NUMBER: _builtins.int
+    KNOWN_UNTIL_FIELD_NUMBER: _builtins.int
+    PUT_BACK_FIELD_NUMBER: _builtins.int
+    CONFIRMED_AT_FIELD_NUMBER: _builtins.int
+    CONFIRMED_BY_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """0: it never went back."""
+    noticed_at: _builtins.str
+    sentence: _builtins.str
+    state_of: _builtins.str
+    known_until: _builtins.str
+    put_back: _builtins.int
+    confirmed_at: _builtins.str
+    confirmed_by: _builtins.str
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RollbackAct]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        noticed_at: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+        state_of: _builtins.str = ...,
+        known_until: _builtins.str = ...,
+        put_back: _builtins.int = ...,
+        confirmed_at: _builtins.str = ...,
+        confirmed_by: _builtins.str = ...,
+        acts: _abc.Iterable[Global___RollbackAct] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "confirmed_at", b"confirmed_at", "confirmed_by", b"confirmed_by", "known_until", b"known_until", "noticed_at", b"noticed_at", "number", b"number", "put_back", b"put_back", "sentence", b"sentence", "state_of", b"state_of"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowRollbackResponse: _TypeAlias = ShowRollbackResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmRollbackRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLD_WITNESS_KEYS_FIELD_NUMBER: _builtins.int
+    old_witness_keys: _builtins.bool
+    def __init__(
+        self,
+        *,
+        old_witness_keys: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["old_witness_keys", b"old_witness_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmRollbackRequest: _TypeAlias = ConfirmRollbackRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmRollbackResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    sentence: _builtins.str
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmRollbackResponse: _TypeAlias = ConfirmRollbackResponse  # noqa: Y015

@@ -119,6 +119,16 @@ class RecordsServiceStub(object):
                 request_serializer=candor__wire_dot_v1_dot_records__pb2.BackUpRequest.SerializeToString,
                 response_deserializer=candor__wire_dot_v1_dot_records__pb2.BackUpResponse.FromString,
                 _registered_method=True)
+        self.ShowRollback = channel.unary_unary(
+                '/candor.v1.RecordsService/ShowRollback',
+                request_serializer=candor__wire_dot_v1_dot_records__pb2.ShowRollbackRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_records__pb2.ShowRollbackResponse.FromString,
+                _registered_method=True)
+        self.ConfirmRollback = channel.unary_unary(
+                '/candor.v1.RecordsService/ConfirmRollback',
+                request_serializer=candor__wire_dot_v1_dot_records__pb2.ConfirmRollbackRequest.SerializeToString,
+                response_deserializer=candor__wire_dot_v1_dot_records__pb2.ConfirmRollbackResponse.FromString,
+                _registered_method=True)
 
 
 class RecordsServiceServicer(object):
@@ -239,6 +249,18 @@ class RecordsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShowRollback(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmRollback(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecordsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -326,6 +348,16 @@ def add_RecordsServiceServicer_to_server(servicer, server):
                     servicer.BackUp,
                     request_deserializer=candor__wire_dot_v1_dot_records__pb2.BackUpRequest.FromString,
                     response_serializer=candor__wire_dot_v1_dot_records__pb2.BackUpResponse.SerializeToString,
+            ),
+            'ShowRollback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowRollback,
+                    request_deserializer=candor__wire_dot_v1_dot_records__pb2.ShowRollbackRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_records__pb2.ShowRollbackResponse.SerializeToString,
+            ),
+            'ConfirmRollback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmRollback,
+                    request_deserializer=candor__wire_dot_v1_dot_records__pb2.ConfirmRollbackRequest.FromString,
+                    response_serializer=candor__wire_dot_v1_dot_records__pb2.ConfirmRollbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -787,6 +819,60 @@ class RecordsService(object):
             '/candor.v1.RecordsService/BackUp',
             candor__wire_dot_v1_dot_records__pb2.BackUpRequest.SerializeToString,
             candor__wire_dot_v1_dot_records__pb2.BackUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowRollback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.RecordsService/ShowRollback',
+            candor__wire_dot_v1_dot_records__pb2.ShowRollbackRequest.SerializeToString,
+            candor__wire_dot_v1_dot_records__pb2.ShowRollbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmRollback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/candor.v1.RecordsService/ConfirmRollback',
+            candor__wire_dot_v1_dot_records__pb2.ConfirmRollbackRequest.SerializeToString,
+            candor__wire_dot_v1_dot_records__pb2.ConfirmRollbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,8 @@ class RecordsServiceStub:
     ShowCertificate: _grpc.UnaryUnaryMultiCallable[_records_pb2.ShowCertificateRequest, _records_pb2.ShowCertificateResponse]
     BackUp: _grpc.UnaryUnaryMultiCallable[_records_pb2.BackUpRequest, _records_pb2.BackUpResponse]
     """Writes a backup in two parts into a folder of the node's machine."""
+    ShowRollback: _grpc.UnaryUnaryMultiCallable[_records_pb2.ShowRollbackRequest, _records_pb2.ShowRollbackResponse]
+    ConfirmRollback: _grpc.UnaryUnaryMultiCallable[_records_pb2.ConfirmRollbackRequest, _records_pb2.ConfirmRollbackResponse]
 
 @_typing.type_check_only
 class RecordsServiceAsyncStub(RecordsServiceStub):
@@ -97,6 +99,8 @@ class RecordsServiceAsyncStub(RecordsServiceStub):
     ShowCertificate: _aio.UnaryUnaryMultiCallable[_records_pb2.ShowCertificateRequest, _records_pb2.ShowCertificateResponse]  # type: ignore[assignment]
     BackUp: _aio.UnaryUnaryMultiCallable[_records_pb2.BackUpRequest, _records_pb2.BackUpResponse]  # type: ignore[assignment]
     """Writes a backup in two parts into a folder of the node's machine."""
+    ShowRollback: _aio.UnaryUnaryMultiCallable[_records_pb2.ShowRollbackRequest, _records_pb2.ShowRollbackResponse]  # type: ignore[assignment]
+    ConfirmRollback: _aio.UnaryUnaryMultiCallable[_records_pb2.ConfirmRollbackRequest, _records_pb2.ConfirmRollbackResponse]  # type: ignore[assignment]
 
 class RecordsServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -230,5 +234,19 @@ class RecordsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_records_pb2.BackUpResponse, _abc.Awaitable[_records_pb2.BackUpResponse]]:
         """Writes a backup in two parts into a folder of the node's machine."""
+
+    @_abc_1.abstractmethod
+    def ShowRollback(
+        self,
+        request: _records_pb2.ShowRollbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_records_pb2.ShowRollbackResponse, _abc.Awaitable[_records_pb2.ShowRollbackResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ConfirmRollback(
+        self,
+        request: _records_pb2.ConfirmRollbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_records_pb2.ConfirmRollbackResponse, _abc.Awaitable[_records_pb2.ConfirmRollbackResponse]]: ...
 
 def add_RecordsServiceServicer_to_server(servicer: RecordsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -145,3 +147,28 @@ def test_no_secret_is_printed(run: Run, ceremony: Path) -> None:
     for command in (("show", ceremony / "root"), ("show", ceremony / "issuing", "--json")):
         _, out, err = run(*command)
         assert secret[40:80] not in out + err
+
+
+def test_two_persons_sign_an_issuing_authority_and_one_does_not(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    _, out, _ = run("root", "create", "--persons", "2", "--federation", "demo.example", "--out", root)
+    first, second = re.findall(r"Code of person \d: (\S+)", out)
+    sign = ("issuing", "create", "--root", root, "--out", tmp_path / "issuing")
+    for typed in (f"{first}\n{first}\n", f"{first}\n{second[:-1]}2\n", f"{first}\n"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        status, _, err = run(*sign)
+        assert status == 2, err
+        assert "Traceback" not in err
+        assert first not in err
+        assert not (tmp_path / "issuing").exists()
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{second.lower()}\n{first}\n"))
+    assert run(*sign)[0] == 0
+    check = ("issuing", "check", tmp_path / "issuing", "--root")
+    assert run(*check, root / "root.crt")[0] == 0
+    run("root", "create", "--federation", "demo.example", "--out", tmp_path / "other")
+    status, _, err = run(*check, tmp_path / "other" / "root.crt")
+    assert (status, "another root" in err) == (2, True)
+    monkeypatch.setattr(cli, "_now", lambda: datetime.now(UTC) + timedelta(days=400))
+    assert run(*check, root / "root.crt")[0] == 2

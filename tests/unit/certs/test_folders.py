@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from candor_certs.authority import create_issuing, create_root
+from candor_certs.authority import Authority, create_issuing, create_root
 from candor_certs.folders import load_issuing, load_root, save_issuing, save_root
 from candor_certs.store import write_certificates
 from candor_proto.errors import AlreadyExists, CertificateRefused, InputInvalid, StoreUnusable
-from tests.certificates import FEDERATION
+from tests.certificates import FEDERATION, FlawedCertificates
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ROOT = create_root(FEDERATION, NOW)
@@ -70,4 +72,24 @@ def test_a_chain_without_a_root_is_refused(tmp_path: Path) -> None:
         load_issuing(tmp_path)
     write_certificates(tmp_path / "chain.crt", [ISSUING.certificate, ISSUING.certificate])
     with pytest.raises(CertificateRefused):
+        load_issuing(tmp_path)
+
+
+def test_an_issuing_authority_of_another_root_is_refused(tmp_path: Path) -> None:
+    """Somebody put his own issuing certificate beside the federation's root."""
+    save_issuing(ISSUING, tmp_path)
+    foreign = create_issuing(create_root(FEDERATION, NOW), FEDERATION, NOW)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    save_issuing(replace(foreign, parents=(ROOT.certificate,)), tmp_path)
+    with pytest.raises(CertificateRefused, match="not certified by the root"):
+        load_issuing(tmp_path)
+
+
+def test_a_members_certificate_is_no_issuing_authority(tmp_path: Path) -> None:
+    """The root certifies none, but another program could have."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    flawed = FlawedCertificates(ISSUING).certify(key, [], signer=ROOT.key, issuer=ROOT.certificate.subject)
+    save_issuing(Authority(FEDERATION, flawed, key, (ROOT.certificate,)), tmp_path)
+    with pytest.raises(CertificateRefused, match="not that of an issuing authority"):
         load_issuing(tmp_path)

@@ -12,13 +12,14 @@ from candor_certs.requests import certificate_request
 from candor_hub.config import Config
 from candor_hub.directory import DirectoryKeeper
 from candor_hub.enrolment import Enrolment, EnrolmentRequest
-from candor_hub.founding import Wishes, found, open_directory, open_store
+from candor_hub.founding import Wishes, found, open_keys, open_store
 from candor_hub.index import Index
+from candor_hub.key_keeper import KeyKeeper
 from candor_hub.keys import HubKeys
 from candor_hub.mailbox import MailboxKeeper
+from candor_hub.places import segment_files
 from candor_hub.relay import Receipt, Relay
 from candor_hub.renewal import Renewal
-from candor_hub.segment_files import SegmentFiles
 from candor_hub.store import Store
 from candor_proto.budget import Quota
 from candor_proto.ids import NodeId, Ori
@@ -34,13 +35,22 @@ class Office:
     config: Config
     clock: ShiftedClock
     store: Store
-    keys: HubKeys
+    keeper: KeyKeeper
     directory: DirectoryKeeper
     enrolment: Enrolment
     relay: Relay
     mailbox: MailboxKeeper
     index: Index
     renewal: Renewal
+
+    @property
+    def keys(self) -> HubKeys:
+        return self.keeper.held()
+
+    def tick(self) -> None:
+        """What the running hub does now and then: renew, and take up what was adopted."""
+        self.keeper.renew()
+        self.directory.publish_if_certified_anew(self.clock.now())
 
     def newcomer(self, node: str, ori: str | None = None) -> Member:
         return Member(NodeId(node), Ori(ori or ori_for(node)), self.clock)
@@ -84,19 +94,21 @@ class Office:
 def opened(config: Config, clock: ShiftedClock, quota: Quota | None = None) -> Iterator[Office]:
     """The rules over the database of `config`."""
     store = open_store(config)
-    keys, directory = open_directory(config, store, clock.now())
+    keeper = KeyKeeper(store, open_keys(config, store), clock, 1.0)
+    directory = DirectoryKeeper(store, keeper.held)
+    directory.publish_if_certified_anew(clock.now())
     try:
         yield Office(
             config,
             clock,
             store,
-            keys,
+            keeper,
             directory,
-            Enrolment(config, store, lambda: keys, directory),
+            Enrolment(config, store, keeper.held, directory),
             Relay(store, quota or config.quota),
             MailboxKeeper(store),
-            Index(store, SegmentFiles(config.segments), directory, config.federation),
-            Renewal(store, lambda: keys),
+            Index(store, segment_files(config, store), directory, config.federation),
+            Renewal(store, keeper.held),
         )
     finally:
         store.close()

@@ -32,11 +32,11 @@ def test_wrong_tokens_are_bounded_by_network_and_minute() -> None:
 
     async def act() -> None:
         for _ in range(ATTEMPTS_PER_MINUTE_AND_NETWORK):
-            await attempts.wrong("192.0.2.1", NOW)
+            await attempts.failed("192.0.2.1", NOW)
         with pytest.raises(QuotaSpent):
-            await attempts.wrong("192.0.2.1", NOW + timedelta(seconds=59))
-        await attempts.wrong("192.0.2.2", NOW)
-        await attempts.wrong("192.0.2.1", NOW + timedelta(seconds=61))
+            await attempts.failed("192.0.2.1", NOW + timedelta(seconds=59))
+        await attempts.failed("192.0.2.2", NOW)
+        await attempts.failed("192.0.2.1", NOW + timedelta(seconds=61))
 
     asyncio.run(act())
 
@@ -48,7 +48,7 @@ def test_every_wrong_token_takes_its_time() -> None:
     async def act() -> None:
         for _ in range(ATTEMPTS_PER_MINUTE_AND_NETWORK + 3):
             try:
-                await attempts.wrong("192.0.2.1", NOW)
+                await attempts.failed("192.0.2.1", NOW)
             except QuotaSpent:
                 continue
 
@@ -61,7 +61,7 @@ def test_networks_without_number_take_no_memory_without_end() -> None:
 
     async def act() -> None:
         for number in range(MAX_NETWORKS + 50):
-            await attempts.wrong(f"host-{number}", NOW)
+            await attempts.failed(f"host-{number}", NOW)
 
     asyncio.run(act())
     assert len(attempts._networks) == MAX_NETWORKS

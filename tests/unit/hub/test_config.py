@@ -10,6 +10,7 @@ import pytest
 from candor_hub.config import SETTINGS, config_path, load_config
 from candor_hub.founding import Wishes, found
 from candor_hub.keys import load_keys
+from candor_hub.vault import FolderVault
 from candor_proto.budget import Quota
 from candor_proto.errors import AlreadyExists, ConfigInvalid, MalformedMessage
 from candor_proto.ids import FederationName
@@ -39,9 +40,10 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
         'public_address = "hub.example:7443"\npublic_enrolment_address = "hub.example:7444"\n'
         'data = "state"\nissuing = "/safe/issuing"\ndatabase_url = "sqlite:////state/hub.db"\n'
         'database_password_file = "password"\nmetrics_address = "off"\nmetrics_allow_remote = false\n'
-        'log_level = "info"\ntraces_endpoint = ""\n'
+        'segments_url = "s3://bucket/prefix"\nlog_level = "info"\ntraces_endpoint = ""\n'
         "new_member_wait_hours = 0\nnodes = 12\n"
         'guard = false\nbalancers = ["10.0.0.5", "fd00::5"]\n'
+        'backup_folder = "copies"\nbackup_interval_minutes = 10\nbackup_keep = 3\n'
         'log_address = "0.0.0.0:443"\nlog_certificate = "log.pem"\nlog_key = "log.key"\n'
         "[quota]\ntotal = 100\nweak = 10\nmatch = 20\ncode = 30\nday_share = 1\n"
     )
@@ -54,6 +56,8 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
     assert config.new_member_wait == timedelta(0)
     assert config.nodes == 12
     assert (config.guard, config.balancers) == (False, ("10.0.0.5", "fd00::5"))
+    assert (config.backup_folder, config.backup_keep) == (tmp_path / "copies", 3)
+    assert config.backup_interval == timedelta(minutes=10)
     assert config.log_address == "0.0.0.0:443"
     assert (config.log_certificate, config.log_key) == (tmp_path / "log.pem", tmp_path / "log.key")
     assert config.quota == Quota(100, 10, 20, 30, 1)
@@ -147,4 +151,4 @@ def test_init_refuses_a_bad_address_before_it_makes_anything(tmp_path: Path) -> 
 def test_the_authority_of_another_federation_is_refused(tmp_path: Path) -> None:
     config = found(tmp_path / "hub", wishes(), ShiftedClock().now())
     with pytest.raises(ConfigInvalid, match=r"not of other\.example"):
-        load_keys(config.keys, config.issuing, FederationName("other.example"))
+        load_keys(config.keys, FolderVault(config.keys), config.issuing, FederationName("other.example"))

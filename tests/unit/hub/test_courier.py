@@ -19,6 +19,7 @@ from candor_hub.streams import Parcel, Session, Streams, Timing
 from candor_proto.errors import StoreUnusable
 from candor_wire.codec import Envelope, envelope_octets
 from tests.hub_members import Member
+from tests.patience import PATIENCE_SECONDS
 from tests.unit.hub.offices import Office, office
 
 # Nothing happens by itself but what a test waits for.
@@ -71,7 +72,9 @@ class Scene:
     async def carried(self) -> None:
         """Until the courier has done what it was woken for."""
         task = asyncio.create_task(self.courier.carry())
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.courier._wake.is_set() or self.courier._seen < self.hub.mailbox.newest():
+                await asyncio.sleep(0.005)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -263,7 +266,7 @@ def test_acknowledgements_of_a_moment_are_one_transaction(hub: Office) -> None:
             for parcel in await scene.sent(session):
                 scene.courier.acknowledge(session, (parcel.delivery_id,))
                 await asyncio.sleep(0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while hub.waiting(bravo) or hub.waiting(charlie):
                 await asyncio.sleep(0.02)
         collecting.cancel()
@@ -283,7 +286,7 @@ def test_many_acknowledgements_do_not_wait_for_more(hub: Office, monkeypatch: py
         collecting = asyncio.create_task(scene.courier.collect())
         for parcel in await scene.sent(session):
             scene.courier.acknowledge(session, (parcel.delivery_id,))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while hub.waiting(bravo):
                 await asyncio.sleep(0.02)
         collecting.cancel()

@@ -13,6 +13,7 @@ import pytest
 from candor_certs.chain import verify_directory_certificate
 from candor_hub.keys import load_keys, renew
 from candor_hub.store.directories import KEPT_LATEST, KEPT_WITNESSED
+from candor_hub.vault import FolderVault
 from candor_proto.directory import MemberStatus, VerifiedDirectory, verify_directory
 from candor_proto.errors import CertificateRevoked, DenyListStale, NotAMember, UnknownObject
 from candor_proto.ids import NodeId
@@ -141,7 +142,7 @@ def test_certificates_are_renewed_when_due_and_published(hub: Office) -> None:
     renewed = renew(renewed, hub.clock.now())
     assert renewed.directory_chain != hub.keys.directory_chain
     assert renewed.directory_key.public == hub.keys.directory_key.public
-    on_disk = load_keys(hub.config.keys, hub.config.issuing, FEDERATION)
+    on_disk = load_keys(hub.config.keys, FolderVault(hub.config.keys), hub.config.issuing, FEDERATION)
     assert on_disk.directory_chain == renewed.directory_chain
     assert on_disk.tls.chain == renewed.tls.chain
     with opened(hub.config, hub.clock) as again:

@@ -39,7 +39,7 @@ def put(tx: Transaction, name: str) -> None:
 def names(store: Store) -> set[str]:
     with store.read() as tx:
         found = tx.members._connection.execute(sa.select(meta.c.name)).scalars().all()
-    return set(found) - {"federation", "schema"}
+    return set(found) - {"federation", "schema", "oldest_schema"}
 
 
 def together(store: Store, *bodies: Callable[[Transaction], None]) -> list[Future[None]]:

@@ -20,7 +20,7 @@ from sqlcipher3 import dbapi2
 
 from candor_hub import migrations
 from candor_hub.driver import Engine, open_engine, sa, writing
-from candor_hub.migrations import HEAD, present_schema
+from candor_hub.migrations import HEAD, OLDEST, present_schema
 from candor_hub.store import Store
 from candor_hub.tables import metadata
 from candor_proto.errors import StoreUnusable
@@ -126,7 +126,7 @@ def test_a_new_database_has_the_tables_of_the_program(tmp_path: Path) -> None:
 @pytest.mark.parametrize("old", BEFORE, indirect=True)
 def test_an_older_schema_becomes_the_present_one_and_keeps_everything(old: Path) -> None:
     url = embedded(old)
-    with pytest.raises(StoreUnusable, match="needs 0001"):
+    with pytest.raises(StoreUnusable, match=f"needs {HEAD}"):
         Store.open(url, KEY, "demo.example")
     upgraded(url)
     engine = open_engine(url, KEY)
@@ -187,9 +187,22 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     url = chosen_url() or embedded(tmp_path)
     Store.create(url, KEY, "demo.example").close()
     execute(url, "UPDATE alembic_version SET version_num = '0999'")
+    execute(url, "UPDATE meta SET value = '0999' WHERE name = 'oldest_schema'")
     for upgrade in (False, True):
         with pytest.raises(StoreUnusable, match="newer version"):
             Store.open(url, KEY, "demo.example", upgrade=upgrade)
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0999",)]
+
+
+@pytest.mark.usefixtures("each_database")
+def test_a_newer_schema_that_only_adds_is_worked_with_and_left_alone(tmp_path: Path) -> None:
+    """The replica that was not replaced yet, and the version that somebody went back to."""
+    url = chosen_url() or embedded(tmp_path)
+    Store.create(url, KEY, "demo.example").close()
+    assert rows(url, "SELECT value FROM meta WHERE name = 'oldest_schema'") == [(OLDEST,)]
+    execute(url, "UPDATE alembic_version SET version_num = '0999'")
+    for upgrade in (False, True):
+        Store.open(url, KEY, "demo.example", upgrade=upgrade).close()
     assert rows(url, "SELECT version_num FROM alembic_version") == [("0999",)]
 
 
@@ -205,11 +218,11 @@ def failing_step(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     package = Path(migrations.__file__).parent
     copied = folder / "migrations"
     (copied / "versions").mkdir(parents=True)
-    for name in ("env.py", "versions/r0001_baseline.py"):
-        (copied / name).write_text((package / name).read_text())
-    (copied / "versions/r0002_failing.py").write_text(
+    for path in (package / "env.py", *(package / "versions").glob("r*.py")):
+        (copied / path.relative_to(package)).write_text(path.read_text())
+    (copied / "versions/r0900_failing.py").write_text(
         "from alembic import op\nimport sqlalchemy as sa\n"
-        "revision = '0002'\ndown_revision = '0001'\n"
+        f"revision = '0900'\ndown_revision = '{HEAD}'\n"
         "def upgrade():\n"
         "    op.create_table('half', sa.Column('a', sa.Integer))\n"
         "    with op.batch_alter_table('members') as batch:\n"
@@ -217,7 +230,7 @@ def failing_step(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         "    op.execute(sa.text('SELECT * FROM nowhere'))\n"
     )
     monkeypatch.setattr(migrations, "__file__", str(copied / "__init__.py"))
-    monkeypatch.setattr(migrations, "HEAD", "0002")
+    monkeypatch.setattr(migrations, "HEAD", "0900")
 
 
 @pytest.fixture
@@ -272,7 +285,7 @@ Store.open(sys.argv[1], bytes(range(32)), "demo.example", upgrade=True).close()
 
 
 def test_a_kill_in_the_middle_leaves_the_old_schema_or_the_new_one(tmp_path: Path) -> None:
-    """In the middle of the steps; `tests.campaign migrations` kills at every statement."""
+    """In the middle of the steps."""
     for number, at in enumerate((60,)):
         folder = tmp_path / str(number)
         folder.mkdir()

@@ -13,14 +13,17 @@ from candor_certs.chain import verify_peer
 from candor_certs.requests import new_tls_key
 from candor_hub.enrolment import EnrolmentRequest
 from candor_hub.renewal import MAX_LIVE_CERTIFICATES
+from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
     AlreadyExists,
     CertificateRefused,
     CertificateRevoked,
     IdentityMismatch,
+    InputInvalid,
     InvitationInvalid,
     KeyMismatch,
     LimitExceeded,
+    MemberSuspended,
     SignatureInvalid,
     UnknownObject,
 )
@@ -127,3 +130,80 @@ def test_an_invitation_to_join_again_ends_like_any_other(hub: Office, alpha: Mem
         hub.enrolment.enrol(
             signed(hub, replace(alpha, clock=hub.clock), token), hub.clock.now() + timedelta(seconds=1)
         )
+
+
+# --- without an invitation ---------------------------------------------------------------------------------
+
+
+def comes(hub: Office, member: Member, key: SigningKey | None = None) -> tuple[bytes, ...]:
+    """The member asks for a certificate with nothing but its keys."""
+    return hub.enrolment.enrol(signed(hub, member, b"", key), hub.clock.now())
+
+
+@pytest.mark.usefixtures("each_database")
+def test_a_member_that_the_operator_lets_back_comes_with_its_keys_alone(hub: Office, alpha: Member) -> None:
+    with pytest.raises(InvitationInvalid, match="not let alpha back in") as refused:
+        comes(hub, alpha)
+    assert "candor-hub readmit alpha" in refused.value.remedy
+    version = hub.directory.latest().version
+    assert hub.enrolment.readmit([alpha.node], hub.clock.now()) == (alpha.node,)
+    request = signed(hub, alpha, b"")
+    chain = hub.enrolment.enrol(request, hub.clock.now())
+    identity = verify_peer(chain, [hub.keys.root], hub.clock.now())
+    assert (identity.name.node, identity.public_key) == (alpha.node, alpha.tls_key.public_key())
+    assert hub.directory.latest().version == version
+    # The reply was lost: the same request has the same answer. Another one has none: it was once.
+    assert hub.enrolment.enrol(request, hub.clock.now()) == chain
+    with pytest.raises(InvitationInvalid):
+        comes(hub, replace(alpha, tls_key=new_tls_key()))
+
+
+def test_whoever_is_let_back_still_has_to_be_the_member(hub: Office, alpha: Member) -> None:
+    hub.enrolment.readmit([alpha.node], hub.clock.now())
+    with pytest.raises(SignatureInvalid):
+        comes(hub, alpha, SigningKey.generate())
+    with pytest.raises(KeyMismatch):
+        comes(hub, replace(alpha, signing_key=SigningKey.generate()))
+    with pytest.raises(SignatureInvalid):
+        hub.enrolment.enrol(hub.request(alpha, b""), hub.clock.now())
+    with pytest.raises(UnknownObject):
+        comes(hub, replace(hub.newcomer("nobody"), ori=alpha.ori))
+    comes(hub, alpha)
+
+
+def test_the_door_closes_again(hub: Office, alpha: Member) -> None:
+    hub.enrolment.readmit([alpha.node], hub.clock.now(), timedelta(hours=2))
+    hub.clock.advance(hours=2)
+    with pytest.raises(InvitationInvalid):
+        comes(hub, alpha)
+    for life in (timedelta(0), timedelta(days=15)):
+        with pytest.raises(InputInvalid):
+            hub.enrolment.readmit([alpha.node], hub.clock.now(), life)
+
+
+def test_all_means_whose_certificates_have_ended_and_nobody_who_was_shut_out(
+    hub: Office, alpha: Member
+) -> None:
+    hub.join("bravo")  # has one that is good
+    charlie, delta = hub.join("charlie"), hub.join("delta")
+    hub.clock.advance(days=8)
+    hub.join("echo")
+    hub.directory.revoke(charlie.node, hub.clock.now())
+    hub.directory.set_status(delta.node, MemberStatus.SUSPENDED, hub.clock.now())
+    assert hub.enrolment.readmit(None, hub.clock.now()) == (NodeId("alpha"), NodeId("bravo"))
+    with pytest.raises(CertificateRevoked):
+        hub.enrolment.readmit([charlie.node], hub.clock.now())
+    with pytest.raises(MemberSuspended):
+        hub.enrolment.readmit([delta.node], hub.clock.now())
+    with pytest.raises(UnknownObject):
+        hub.enrolment.readmit([NodeId("nobody")], hub.clock.now())
+
+
+def test_a_member_that_was_shut_out_after_it_was_let_back_does_not_come(hub: Office, alpha: Member) -> None:
+    hub.enrolment.readmit([alpha.node], hub.clock.now())
+    hub.directory.set_status(alpha.node, MemberStatus.SUSPENDED, hub.clock.now())
+    with pytest.raises(MemberSuspended):
+        comes(hub, alpha)
+    hub.directory.revoke(alpha.node, hub.clock.now())
+    with pytest.raises(CertificateRevoked):
+        comes(hub, alpha)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,15 +12,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from candor_certs.authority import create_issuing
 from candor_certs.chain import PeerIdentity, verify_peer
-from candor_certs.folders import load_root, save_issuing
 from candor_certs.profiles import TlsPrivateKey
 from candor_certs.requests import certificate_request, new_tls_key
 from candor_hub import renewal as renewal_module
 from candor_hub.enrolment import FORGOTTEN_AFTER
 from candor_hub.issued import Issued
-from candor_hub.keys import renew
 from candor_hub.renewal import MAX_LIVE_CERTIFICATES
 from candor_hub.store.certificates import CertificateRecord
 from candor_proto.directory import MemberStatus
@@ -41,7 +37,7 @@ from candor_proto.possession import sign_certificate_request
 from candor_proto.signing import SigningKey
 from tests.certificates import FlawedCertificates
 from tests.hub_members import FEDERATION, Member
-from tests.unit.hub.offices import Office, office, opened
+from tests.unit.hub.offices import Office, office
 
 
 @pytest.fixture
@@ -53,15 +49,6 @@ def hub(tmp_path: Path) -> Iterator[Office]:
 @pytest.fixture
 def alpha(hub: Office) -> Member:
     return hub.join("alpha")
-
-
-@contextmanager
-def replaced_authority(hub: Office, folder: Path) -> Iterator[Office]:
-    """The same hub, started again with another issuing authority."""
-    root = load_root(folder / "hub/authority/root")
-    save_issuing(create_issuing(root, FEDERATION, hub.clock.now()), folder / "next")
-    with opened(replace(hub.config, issuing=folder / "next"), hub.clock) as after:
-        yield after
 
 
 def certificates(hub: Office, member: Member) -> tuple[CertificateRecord, ...]:
@@ -232,7 +219,7 @@ def test_ended_certificates_are_forgotten_and_denied_ones_stay_denied(hub: Offic
 
 def test_a_certificate_that_this_hub_did_not_issue_is_refused(hub: Office, alpha: Member) -> None:
     """Somebody has stolen the issuing key."""
-    issued, forged = Issued(hub.store), FlawedCertificates(hub.keys.authority)
+    issued, forged = Issued(hub.store, hub.clock), FlawedCertificates(hub.keys.authority)
     genuine = identity(hub, alpha)
     issued.look_up(genuine)
     with pytest.raises(CertificateRefused, match="not issued by this hub"):
@@ -246,7 +233,7 @@ def test_a_certificate_that_this_hub_did_not_issue_is_refused(hub: Office, alpha
 
 
 def test_a_known_certificate_costs_no_look_into_the_database(hub: Office, alpha: Member) -> None:
-    issued, own = Issued(hub.store), identity(hub, alpha)
+    issued, own = Issued(hub.store, hub.clock), identity(hub, alpha)
     assert not issued.knows(own)
     issued.look_up(own)
     issued.remember(own)
@@ -268,29 +255,9 @@ def test_one_certificate_is_denied_and_no_other(hub: Office, alpha: Member) -> N
     assert [row.denied for row in certificates(hub, alpha)] == [True, False]
 
 
-def test_an_authority_that_was_replaced_is_denied_with_all_it_certified(
-    hub: Office, alpha: Member, tmp_path: Path
-) -> None:
-    old = identity(hub, alpha)
-    (serial,) = old.authorities
+def test_a_serial_that_nobody_has_is_denied_only_as_an_authoritys(hub: Office) -> None:
     with pytest.raises(UnknownObject, match="--authority"):
-        hub.directory.deny(serial + 1, hub.clock.now())
-    with pytest.raises(InputInvalid, match="in use"):
-        hub.directory.deny(serial, hub.clock.now(), authority=True)
-    with replaced_authority(hub, tmp_path) as after:
-        new = verified(after, ask(after, alpha, shown=old))
-        after.directory.deny(serial, after.clock.now(), authority=True)
-        deny_list = after.directory.latest().deny_list(after.clock.now())
-        with pytest.raises(CertificateRevoked):
-            deny_list.check(old, after.clock.now())
-        deny_list.check(new, after.clock.now())
-
-
-def test_what_hangs_from_an_authority_that_was_replaced_is_certified_anew(
-    hub: Office, tmp_path: Path
-) -> None:
-    with replaced_authority(hub, tmp_path) as after:
-        assert after.keys.tls.chain[1] != after.keys.authority.certificate
-        renewed = renew(after.keys, after.clock.now())
-        assert renewed.tls.chain[1] == renewed.directory_chain[1] == after.keys.authority.certificate
-        assert renew(renewed, after.clock.now()) is renewed
+        hub.directory.deny(4711, hub.clock.now())
+    hub.directory.deny(4711, hub.clock.now(), authority=True)
+    with pytest.raises(InputInvalid, match="root"):
+        hub.directory.deny(hub.keys.root.serial_number, hub.clock.now(), authority=True)

@@ -31,6 +31,7 @@ from candor_proto.result import Overall, TargetReport, TargetState
 from candor_proto.statements import AnswerStatus
 from tests.gathered import BRAVO, INDEXES, OWNERS, Scene
 from tests.parties import NOW
+from tests.patience import PATIENCE_SECONDS
 from tests.records import STORE_KEY
 
 OTHERS = OWNERS[1:]
@@ -47,7 +48,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 def play(work: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await work()
 
     asyncio.run(bounded())

@@ -17,6 +17,7 @@ from candor_proto.errors import ClockWrong, ConfigInvalid, InputInvalid, StoreUn
 from candor_proto.ids import NodeId
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, instead, until
+from tests.patience import PATIENCE_SECONDS
 
 
 def play(folder: Path, scene: Callable[[Federation, Node], Awaitable[None]], **changes: Any) -> None:
@@ -126,7 +127,7 @@ def test_a_task_that_keeps_crashing_ends_the_node(tmp_path: Path, monkeypatch: p
             raise InputInvalid("A bug.")
 
         task = asyncio.create_task(node._supervisor.supervise("test", crash))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             with pytest.raises(InputInvalid, match="A bug"):
                 await node.failure()
         await task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from candor_node.founding import MIGRATIONS
 from candor_node.restore import Restored, restore
 from candor_node.store import Store
 from candor_node.tlog import log_store, witness_store
-from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable
+from candor_proto.errors import AlreadyExists, InputInvalid, SealedDataInvalid, StoreUnusable
 from candor_records.records import Record
 from tests.desk import desk_store, doing, filed
 from tests.pages import found_in, keys_that_open, pages
@@ -30,6 +30,18 @@ LATER = NOW + timedelta(hours=1)
 def store(tmp_path: Path) -> Iterator[Store]:
     with desk_store(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def whole_backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a base, two files of changes and keys."""
+    folder = tmp_path_factory.mktemp("whole")
+    with desk_store(folder) as made:
+        filed(made)
+        backup.write(made, NODE, folder / "backup", NOW)
+        filed(made, agency_record_id="IA-2")
+        backup.write(made, NODE, folder / "backup", LATER)
+    return folder / "backup"
 
 
 def _key(store: Store, record: Record) -> bytes:
@@ -67,7 +79,9 @@ def test_a_backup_restores_to_the_same_records_ledger_and_numbers(store: Store, 
     with again:
         for record in (one, other):
             assert again.run_sync(partial(filings.find, dcn=record.dcn)) == record
-        assert again.run_sync(ledger.verify) == store.run_sync(ledger.verify) + 1
+        # Behind what was there: that it went back, the end of its epoch, that it was restored.
+        assert again.run_sync(ledger.verify) == store.run_sync(ledger.verify) + 3
+        assert again.run_sync(ledger.head)[0] == 1_000_002
         # A number of the history is not given twice, and the rules of the tables came along.
         filed(again, agency_record_id="IA-3")
         numbers = again.run_sync(lambda db: list(db.execute("SELECT number FROM record_events ORDER BY 1")))
@@ -139,12 +153,41 @@ def test_restoring_an_old_backup_does_not_bring_back_what_was_expunged_since(
         assert again.run_sync(filings.sealed_current) == []
 
 
-def test_a_new_backup_deletes_the_older_keys_and_keeps_the_older_records(
+def test_a_second_backup_holds_what_changed_and_deletes_the_older_keys(store: Store, tmp_path: Path) -> None:
+    filed(store)
+    first = _write(store, tmp_path / "backup")
+    one = filed(store, agency_record_id="IA-2")
+    second = _write(store, tmp_path / "backup", LATER)
+    assert (first.whole, second.whole) == (True, False)
+    assert 0 < second.changed < second.pages
+    changes = first.records.with_suffix(".delta")
+    assert sorted(tmp_path.glob("backup/*")) == sorted([first.records, changes, second.records, second.keys])
+    restored, again = _restore(tmp_path / "backup", tmp_path, LATER)
+    with again:
+        assert restored.records == 2
+        assert again.run_sync(partial(filings.find, dcn=one.dcn)) == one
+
+
+def test_keys_that_did_not_change_are_not_written_again_until_their_time_runs(
     store: Store, tmp_path: Path
 ) -> None:
     filed(store)
-    first, second = _write(store, tmp_path / "backup"), _write(store, tmp_path / "backup", LATER)
-    assert sorted(tmp_path.glob("backup/*")) == sorted([first.records, second.records, second.keys])
+    first = _write(store, tmp_path / "backup")
+    assert _write(store, tmp_path / "backup", LATER).keys == first.keys
+    assert _write(store, tmp_path / "backup", NOW + timedelta(days=3)).keys != first.keys
+
+
+def test_what_is_kept_and_for_how_long(store: Store, tmp_path: Path) -> None:
+    """A new base after a week, and the generation before goes when all of it is older than is kept."""
+    filed(store)
+    first = _write(store, tmp_path / "backup")
+    _write(store, tmp_path / "backup", NOW + timedelta(days=6))
+    second = _write(store, tmp_path / "backup", NOW + timedelta(days=7))
+    assert second.whole
+    assert first.records.exists()
+    _write(store, tmp_path / "backup", NOW + timedelta(days=13, hours=1))
+    assert not first.records.exists()
+    assert len(list(tmp_path.glob("backup/*"))) == 4
 
 
 def test_keys_that_expired_are_refused_and_deleted(store: Store, tmp_path: Path) -> None:
@@ -155,7 +198,7 @@ def test_keys_that_expired_are_refused_and_deleted(store: Store, tmp_path: Path)
         restore(tmp_path / "backup", tmp_path / "restored" / "node.db", STORE_KEY, after)
     assert not list((tmp_path / "restored").glob("*"))
     backup.tidy(store, NODE, after)
-    assert sorted(tmp_path.glob("backup/*")) == [written.records]
+    assert sorted(tmp_path.glob("backup/*")) == [written.records, written.records.with_suffix(".delta")]
     with pytest.raises(InputInvalid, match="no keys"):
         restore(tmp_path / "backup", tmp_path / "restored" / "node.db", STORE_KEY, NOW)
 
@@ -168,30 +211,90 @@ def test_a_restore_writes_over_no_database(store: Store, tmp_path: Path) -> None
     assert store.path.read_bytes() == before
 
 
-def test_a_restore_refuses_keys_of_another_backup(store: Store, tmp_path: Path) -> None:
+def test_a_restore_refuses_keys_of_another_database(store: Store, tmp_path: Path) -> None:
     filed(store)
-    one, other = _write(store, tmp_path / "one"), _write(store, tmp_path / "other", LATER)
+    one = _write(store, tmp_path / "one")
+    (tmp_path / "second").mkdir()
+    with desk_store(tmp_path / "second") as second:
+        other = _write(second, tmp_path / "other", LATER)
     one.keys.unlink()
     other.keys.rename(tmp_path / "one" / other.keys.name)
-    with pytest.raises(StoreUnusable, match="belong to none"):
+    with pytest.raises(StoreUnusable, match="of another database"):
         restore(tmp_path / "one", tmp_path / "restored" / "node.db", STORE_KEY, LATER)
     assert not list((tmp_path / "restored").glob("*"))
 
 
-def test_a_restore_refuses_a_part_whose_page_was_altered(store: Store, tmp_path: Path) -> None:
+def test_a_restore_refuses_keys_that_are_older_than_the_records(store: Store, tmp_path: Path) -> None:
+    """Else every record that was filed since would count as destroyed, and its holders be told so."""
     filed(store)
-    written = _write(store, tmp_path / "backup")
-    with written.records.open("r+b") as file:
-        file.seek(-5000, os.SEEK_END)
-        file.write(b"\0" * 16)
-    with pytest.raises(StoreUnusable):
-        restore(tmp_path / "backup", tmp_path / "restored" / "node.db", STORE_KEY, NOW)
+    first = _write(store, tmp_path / "backup")
+    kept = first.keys.read_bytes()
+    filed(store, agency_record_id="IA-2")
+    second = _write(store, tmp_path / "backup", LATER)
+    second.keys.unlink()
+    first.keys.write_bytes(kept)
+    with pytest.raises(StoreUnusable, match="older than its records"):
+        restore(tmp_path / "backup", tmp_path / "restored" / "node.db", STORE_KEY, LATER)
+
+
+def test_newer_keys_go_with_an_older_state_and_bring_back_nothing(store: Store, tmp_path: Path) -> None:
+    """The newest changes are lost: the state before them is restored, and says what is missing."""
+    record = filed(store)
+    _write(store, tmp_path / "backup")
+    kept = filed(store, agency_record_id="IA-2", last="Dunmarsh")
+    _write(store, tmp_path / "backup", LATER)
+    filed(store, agency_record_id="IA-3", last="Bexley")
+    _expunge(store, record, LATER)
+    last = _write(store, tmp_path / "backup", LATER + timedelta(hours=1))
+    with last.records.open("r+b") as file:
+        file.truncate(5_000)
+    restored, again = _restore(tmp_path / "backup", tmp_path, LATER)
+    with again:
+        assert (restored.written_at, restored.records, restored.destroyed) == (LATER, 1, 1)
+        assert last.records.name in restored.lost[0]
+        assert [sealed.open() for sealed in again.run_sync(filings.sealed_current)] == [kept]
+
+
+def test_a_state_between_is_restored_when_it_is_asked_for(store: Store, tmp_path: Path) -> None:
+    filed(store)
+    _write(store, tmp_path / "backup")
+    filed(store, agency_record_id="IA-2")
+    _write(store, tmp_path / "backup", LATER)
+    to = tmp_path / "restored" / "node.db"
+    restored = restore(tmp_path / "backup", to, STORE_KEY, LATER, until=LATER - timedelta(seconds=1))
+    assert (restored.written_at, restored.records) == (NOW, 1)
+
+
+@pytest.mark.parametrize("place", ["beginning", "middle", "end"])
+@pytest.mark.parametrize("which", ["base", "first", "last", "keys"])
+def test_one_flipped_octet_anywhere_is_found_and_nothing_is_restored(
+    whole_backup: Path, tmp_path: Path, which: str, place: str
+) -> None:
+    folder = shutil.copytree(whole_backup, tmp_path / "backup")
+    changes = sorted(folder.glob("*.delta"))
+    file = {
+        "base": next(folder.glob("records-*.db")),
+        "first": changes[0],
+        "last": changes[-1],
+        "keys": next(folder.glob("keys-*")),
+    }[which]
+    octets = bytearray(file.read_bytes())
+    octets[{"beginning": 3, "middle": len(octets) // 2, "end": len(octets) - 1}[place]] ^= 1
+    file.write_bytes(octets)
+    if which == "last":
+        # Changes that are damaged leave the state before them, and that is said.
+        restored = restore(folder, tmp_path / "restored" / "node.db", STORE_KEY, LATER)
+        assert (restored.records, restored.written_at) == (1, NOW)
+        assert file.name in restored.lost[0]
+        return
+    with pytest.raises((StoreUnusable, SealedDataInvalid)):
+        restore(folder, tmp_path / "restored" / "node.db", STORE_KEY, LATER)
     assert not list((tmp_path / "restored").glob("*"))
 
 
 def test_a_restore_with_another_database_key_says_so(store: Store, tmp_path: Path) -> None:
     _write(store, tmp_path / "backup")
-    with pytest.raises(StoreUnusable, match="does not fit"):
+    with pytest.raises(SealedDataInvalid, match="another database key"):
         restore(tmp_path / "backup", tmp_path / "restored" / "node.db", bytes(32), NOW)
 
 
@@ -201,13 +304,19 @@ def test_a_backup_that_fails_leaves_nothing_and_keeps_the_older_one(
     filed(store)
     written = _write(store, tmp_path / "backup")
 
-    def fails(self: object, source: object) -> None:
+    def fails(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("candor_node.backup._Part.verify", fails)
-    with pytest.raises(StoreUnusable, match="No space left"):
-        _write(store, tmp_path / "backup", LATER)
-    assert sorted(tmp_path.glob("backup/*")) == sorted([written.records, written.keys])
+    before = sorted(tmp_path.glob("backup/*"))
+    filed(store, agency_record_id="IA-2")
+    for where in ("candor_node.backup_keys._verify", "candor_node.backup.copier.run"):
+        with monkeypatch.context() as patched:
+            patched.setattr(where, fails)
+            with pytest.raises(StoreUnusable, match="No space left"):
+                _write(store, tmp_path / "backup", LATER)
+        assert sorted(tmp_path.glob("backup/*")) == before
+    assert written.records in before
+    assert not _write(store, tmp_path / "backup", LATER).whole
 
 
 def test_a_folder_that_cannot_be_reached_is_said_and_tried_again(store: Store, tmp_path: Path) -> None:
@@ -250,11 +359,16 @@ def test_a_restored_node_cosigns_with_no_key_of_the_backup_and_waits_for_the_log
     store: Store, tmp_path: Path
 ) -> None:
     """What was cosigned and published since is not known: neither is done a second time in another way."""
-    store.run_sync(lambda db: witness_store.make_keys(db, "alpha/witness", NOW))
+    old = store.run_sync(lambda db: witness_store.make_keys(db, "alpha/witness", NOW))
     _write(store, tmp_path / "backup")
     _, again = _restore(tmp_path / "backup", tmp_path, LATER)
     with again:
         assert again.run_sync(witness_store.keys) is None
+        made = again.run_sync(lambda db: witness_store.make_keys(db, "alpha/witness", LATER))
+        assert made.ed25519_seed != old.ed25519_seed
+        held = again.run_sync(witness_store.keys)
+        assert held is not None
+        assert held.ed25519_seed == made.ed25519_seed
         assert again.run_sync(log_store.restored_at) == LATER
         again.run_sync(lambda db: log_store.caught_up(db, LATER))
         assert again.run_sync(log_store.restored_at) == LATER

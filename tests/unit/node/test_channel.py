@@ -13,6 +13,7 @@ from candor_certs.store import TlsIdentity
 from candor_node.hub_client import stay_attached
 from candor_proto.errors import CandorError, Unreachable
 from candor_wire.v1 import hub_pb2
+from tests.patience import PATIENCE_SECONDS
 from tests.unit.node.test_hub_client import GOOD, FakeHub, Taker, connected, envelope
 
 
@@ -46,7 +47,7 @@ def fresh() -> TlsIdentity:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -122,7 +123,7 @@ def test_closing_ends_calls_on_old_channels_too() -> None:
             await until(lambda: len(hub.submitting) == 1)
             client.line.replace(fresh())
             await client.close()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 (outcome,) = await asyncio.gather(under_way, return_exceptions=True)
             assert isinstance(outcome, BaseException)
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,7 +153,15 @@ def test_a_lookup_says_no_record_among_whom_and_never_clear(tmp_path: Path) -> N
 def test_an_incomplete_lookup_has_a_status_of_its_own(tmp_path: Path) -> None:
     async def scene(fed: Federation, run: Run) -> None:
         await fed.stop(fed.nodes[1])
-        found = await run("lookup", "--person", "-", *PAPERS, "--wait", "0.5", stdin=json.dumps(PERSON))
+        found = await run(
+            "lookup",
+            "--person",
+            "-",
+            *PAPERS,
+            "--wait",
+            f"{fed.a_while_seconds:.1f}",
+            stdin=json.dumps(PERSON),
+        )
         assert ended(found) == EXIT_INCOMPLETE
         assert found.output.startswith("INCOMPLETE  no record among the 1 of 2 nodes that answered")
         assert "  bravo  has not answered yet\n" in found.output
@@ -458,10 +465,8 @@ def test_the_version_comes_at_once() -> None:
         "slow = {'grpc', 'sqlite_utils', 'sqlcipher3', 'pydantic'} & set(sys.modules)\n"
         "assert not slow, slow"
     )
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(

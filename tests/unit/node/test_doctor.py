@@ -1,4 +1,4 @@
-"""`candor-node doctor`: what is overdue, unread, or still to be forgotten is said, with what to do."""
+"""`candor-node doctor`: what waits for people, what is to be forgotten, what the own entry says."""
 
 from __future__ import annotations
 
@@ -6,16 +6,41 @@ import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from candor_node import backup, doctor, lifecycle
+from candor_node import backup, lifecycle
+from candor_node.findings.exchange import Exchange
+from candor_node.findings.own import Own
+from candor_node.findings.readings import OwnEntry, Queue, Readings
 from candor_node.store import Store
 from candor_proto.errors import StoreUnusable
+from candor_proto.ids import NodeId
+from candor_watch.findings import Finding, Once, State
 from candor_wire.v1 import local_pb2
 from tests.desk import desk_store, doing, filed
 from tests.records import NODE, NOW, STORE_KEY
+
+QUIET = Readings(
+    directory_version=7,
+    directory_received_at=NOW,
+    own_entry=OwnEntry.GOOD,
+    own_index_issued_at=NOW - timedelta(hours=3),
+    own_index_confirmed=True,
+    others={NodeId("bravo"): NOW - timedelta(hours=2)},
+    log_origin="demo.example/log/1",
+    log_size=12,
+    log_shard=1,
+    log_witnessed_at=NOW - timedelta(minutes=2),
+    witness_signed_at=NOW - timedelta(minutes=2),
+    outbox=Queue(),
+    inbox=Queue(),
+    dead_letters=0,
+    users=2,
+    reviews_due=(),
+)
 
 
 @pytest.fixture
@@ -29,30 +54,143 @@ class _Config:
 
     def __init__(self, path: Path) -> None:
         self.database_file = path
+        self.node = "alpha"
 
     def database_key(self) -> bytes:
         return STORE_KEY
 
+    def own_log_policy(self) -> None:
+        return None
+
+
+def seen(status: local_pb2.StatusResponse | None = None, **changes: Any) -> Any:
+    """A look at a node of which these readings are known."""
+    from dataclasses import replace
+
+    async def read() -> Readings:
+        return replace(QUIET, **changes)
+
+    async def told() -> local_pb2.StatusResponse | None:
+        return status
+
+    return SimpleNamespace(
+        readings=Once(read), status=Once(told), now=NOW, joined=True, config=_Config(Path("node.db"))
+    )
+
+
+def exchange(key: str, look: Any) -> Finding:
+    found: Any = asyncio.run(Exchange(look).checks()[key]())  # type: ignore[arg-type]  # a coroutine
+    assert isinstance(found, Finding)
+    return found
+
+
+LONG_AGO = NOW - timedelta(days=3)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "state"),
+    [
+        ("index", {}, State.GOOD),
+        ("index", {"own_index_issued_at": None}, State.WARNING),
+        ("index", {"own_index_confirmed": False}, State.WARNING),
+        ("index", {"own_index_issued_at": LONG_AGO}, State.BAD),
+        ("copies", {}, State.GOOD),
+        ("copies", {"others": {NodeId("bravo"): LONG_AGO}}, State.WARNING),
+        ("copies", {"others": {NodeId("bravo"): None}}, State.WARNING),
+        ("outbox", {}, State.GOOD),
+        ("outbox", {"dead_letters": 2}, State.WARNING),
+        ("outbox", {"outbox": Queue(1, NOW - timedelta(minutes=20))}, State.WARNING),
+        ("outbox", {"outbox": Queue(1, LONG_AGO)}, State.BAD),
+        ("inbox", {}, State.GOOD),
+        ("inbox", {"inbox": Queue(9, LONG_AGO)}, State.BAD),
+        ("log", {}, State.GOOD),
+        ("log", {"log_witnessed_at": None}, State.WARNING),
+        ("log", {"log_witnessed_at": LONG_AGO}, State.WARNING),
+        ("witness", {}, State.GOOD),
+        ("witness", {"witness_signed_at": None}, State.WARNING),
+        ("sharing", {}, State.GOOD),
+        ("sharing", {"went_back": "The database went back."}, State.BAD),
+        ("users", {}, State.GOOD),
+        ("users", {"users": 0}, State.WARNING),
+        ("review", {}, State.GOOD),
+        ("review", {"reviews_due": ("2026-W40",)}, State.WARNING),
+    ],
+    ids=lambda value: (
+        value if isinstance(value, str) else "-".join(value) or "quiet" if isinstance(value, dict) else ""
+    ),
+)
+def test_what_stands_in_the_database_is_judged(key: str, changes: dict[str, Any], state: State) -> None:
+    found = exchange(key, seen(**changes))
+    assert (found.key, found.state) == (key, state)
+    assert bool(found.remedy) == (state is not State.GOOD)
+
+
+def test_a_running_node_is_believed_about_its_log_and_its_copies() -> None:
+    running = local_pb2.StatusResponse(attached=True)
+    running.members.add(node="bravo", active=True, epoch=3, index_held=False)
+    assert "not held here: bravo" in exchange("copies", seen(running)).detail
+    # Attached, and its own witness not asked for days: the hub leaves it out.
+    assert exchange("witness", seen(running, witness_signed_at=LONG_AGO)).state is State.WARNING
+    assert exchange("log", seen(running, log_witnessed_at=LONG_AGO)).state is State.BAD
+
+
+@pytest.mark.parametrize(
+    ("entry", "state"),
+    [
+        (OwnEntry.GOOD, State.GOOD),
+        (OwnEntry.NO_DIRECTORY, State.WARNING),
+        (OwnEntry.MISSING, State.BAD),
+        (OwnEntry.SUSPENDED, State.BAD),
+        (OwnEntry.OTHER_SIGNING_KEY, State.BAD),
+        (OwnEntry.OTHER_DISCLOSURE_KEY, State.BAD),
+    ],
+    ids=lambda value: value.name.lower() if isinstance(value, OwnEntry) else value.value,
+)
+def test_the_keys_are_held_against_the_directory(entry: OwnEntry, state: State) -> None:
+    found = asyncio.run(Own(seen(own_entry=entry)).own_entry())
+    assert found.state is state
+    assert bool(found.remedy) == (state is not State.GOOD)
+
+
+def owed(look: Any, numbers: tuple[str, int, int, int]) -> dict[str, Finding]:
+    """The findings about what waits for people, with these numbers in place of the database's."""
+    exchange_ = Exchange(look)
+
+    async def read() -> tuple[str, int, int, int]:
+        return numbers
+
+    exchange_._owed = Once(read)
+
+    async def all_of_them() -> list[Finding]:
+        return [await exchange_.overdue(), await exchange_.recalls(), await exchange_.late_matches()]
+
+    return {each.key: each for each in asyncio.run(all_of_them())}
+
 
 def test_doctor_says_what_is_overdue_and_which_recalls_nobody_has_read() -> None:
-    quiet, loud = local_pb2.StatusResponse(policy="default 1"), local_pb2.StatusResponse(policy="arizona 1")
-    loud.overdue, loud.recalls_unread = 3, 2
-    assert asyncio.run(doctor._overdue(quiet)) == "Nothing is overdue under default 1."
-    assert "waits" in asyncio.run(doctor._recalls(quiet))
-    told = asyncio.run(doctor._overdue(loud))
-    assert "3 things are overdue under arizona 1" in told
-    assert "candor-node records due" in told
-    assert "2 recalls" in asyncio.run(doctor._recalls(loud))
+    quiet, loud = owed(seen(), ("default 1", 0, 0, 0)), owed(seen(), ("arizona 1", 3, 2, 1))
+    assert {each.state for each in quiet.values()} == {State.GOOD}
+    assert {each.state for each in loud.values()} == {State.WARNING}
+    assert "3 things are overdue under arizona 1" in loud["overdue"].detail
+    assert "candor-node records due" in loud["overdue"].remedy
+    assert "2 recalls" in loud["recalls"].detail
+    assert "candor-node lookups list --news" in loud["late_matches"].remedy
+
+
+def test_what_is_owed_is_read_from_the_database_itself(store: Store) -> None:
+    look: Any = SimpleNamespace(now=NOW, config=_Config(store.path), joined=True)
+    filed(store)
+    assert exchange("overdue", look).detail == "Nothing is overdue under default 1."
 
 
 def test_doctor_names_the_backups_that_still_hold_what_was_destroyed(store: Store, tmp_path: Path) -> None:
     """Beside the node that has the database open."""
-    config: Any = _Config(store.path)
+    look: Any = SimpleNamespace(config=_Config(store.path))
     record, folder = filed(store), tmp_path / "backup"
     backup.write(store, NODE, folder, NOW)
-    assert "No known backup" in asyncio.run(doctor._backups(config))
+    assert "No known backup" in asyncio.run(Own(look).backup_keys()).detail
     store.run_sync(lambda db: lifecycle.expunge(db, record.dcn, doing(NOW, second="chief-2")))
     with pytest.raises(StoreUnusable, match=str(folder)):
-        asyncio.run(doctor._backups(config))
+        asyncio.run(Own(look).backup_keys())
     backup.tidy(store, NODE, NOW + timedelta(minutes=1))
-    assert "No known backup" in asyncio.run(doctor._backups(config))
+    assert "No known backup" in asyncio.run(Own(look).backup_keys()).detail

@@ -13,6 +13,7 @@ from sqlcipher3 import dbapi2
 
 from candor_node.driver import Table, explain, open_database  # before sqlite_utils
 from candor_proto.errors import StoreUnusable
+from tests.patience import PATIENCE_SECONDS
 
 KEY = bytes(range(32))
 OTHER_KEY = bytes(range(1, 33))
@@ -44,7 +45,9 @@ def test_sqlite_utils_works_on_sqlcipher(tmp_path: Path) -> None:
 
 def test_driver_refuses_to_come_after_sqlite_utils() -> None:
     code = "import sqlite_utils\nimport candor_node.driver"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode != 0
     assert "must be imported before sqlite_utils" in done.stderr
 

@@ -28,6 +28,7 @@ from candor_proto.errors import InputInvalid
 from candor_proto.ids import LookupShape
 from candor_proto.matchkeys import MATCH_LABELS, RecordKey
 from candor_proto.sealed_index import EntryKeys
+from tests.patience import PATIENCE_SECONDS
 
 Rows = list[dict[str, str]]
 IDENTITY = (
@@ -489,7 +490,7 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path, small
 def test_the_exit_status_and_the_sentence_need_no_node(tmp_path: Path, small: list[str]) -> None:
     (tmp_path / "A.csv").write_bytes(b"PK\x03\x04")
     words = [sys.executable, "-c", "from candor_node.cli import main; main()", "match", "evaluate", *small]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE_SECONDS)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[0] == "candor-node: A.csv is an Excel workbook, not a CSV file."
     assert "Traceback" not in done.stderr

@@ -20,6 +20,7 @@ from candor_proto.ids import NodeId
 from candor_proto.result import TargetState
 from tests.gathered import BRAVO, OWNERS, PARTIES, Scene
 from tests.parties import FEDERATION, NOW
+from tests.patience import PATIENCE_SECONDS
 from tests.records import STORE_KEY
 
 
@@ -33,7 +34,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 def play(work: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await work()
 
     asyncio.run(bounded())

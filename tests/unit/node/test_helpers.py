@@ -19,6 +19,7 @@ from candor_proto import oprf
 from candor_proto.errors import ProofInvalid
 from candor_proto.group import Element
 from candor_proto.oprf import Blinded, BlindedBatch, Proof
+from tests.patience import PATIENCE_SECONDS
 
 KEY = oprf.derive_key_pair(bytes(32), b"helpers")
 OTHER = oprf.derive_key_pair(bytes(32), b"others")
@@ -60,7 +61,7 @@ def gone(process: int) -> bool:
         return True
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end

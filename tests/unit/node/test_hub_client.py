@@ -39,6 +39,7 @@ from candor_wire.codec import Envelope, HubFrame, MessageKind, Welcome
 from candor_wire.status import ERROR_METADATA_KEY, to_status
 from candor_wire.v1 import hub_pb2, hub_pb2_grpc
 from tests.certificates import FEDERATION, NODE, FlawedCertificates, Presented, federation_authority
+from tests.patience import PATIENCE_SECONDS
 
 AUTHORITY = federation_authority()
 GOOD = FlawedCertificates(AUTHORITY)
@@ -187,7 +188,7 @@ async def connected(
 
 async def attach_until(client: HubClient, taker: Taker, done: Callable[[], bool]) -> None:
     task = asyncio.create_task(client.attach(taker))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not done() and not task.done():
             await asyncio.sleep(0.01)
     if task.done():
@@ -262,7 +263,7 @@ async def attached(hub: FakeHub, taker: Taker | None = None) -> AsyncIterator[tu
     taker = taker or Taker()
     async with connected(hub) as client:
         task = asyncio.create_task(client.attach(taker))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not taker.welcomes:
                 await asyncio.sleep(0.005)
         yield client, task
@@ -305,7 +306,7 @@ def test_a_submission_whose_stream_ends_is_unknown_and_the_next_is_a_call() -> N
         hub.judge = lambda envelope: None
         async with attached(hub) as (client, task):
             waiting = asyncio.create_task(client.submit(envelope()))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not hub.submitted:
                     await asyncio.sleep(0.005)
             task.cancel()
@@ -334,7 +335,7 @@ def test_while_it_is_being_stored_nothing_is_acknowledged() -> None:
             await client.submit(envelope())
             assert hub.acknowledged == []
             stored.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not hub.acknowledged:
                     await asyncio.sleep(0.005)
 
@@ -395,7 +396,7 @@ def test_a_hub_that_asks_too_much_at_a_time_gets_no_more_answers(monkeypatch: py
         taker = Slow()
         async with connected(hub) as client:
             attaching = asyncio.create_task(client.attach(taker))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not taker.announced:
                     await asyncio.sleep(0.01)
                 held.set()
@@ -463,7 +464,7 @@ def test_a_node_whose_clock_is_off_does_not_work() -> None:
         hub.frames = [codec.HubMail((codec.Delivery(11, envelope()),))]
         async with connected(hub) as client:
             with pytest.raises(ClockWrong):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     await client.attach(taker)
         assert taker.delivered == []
         assert taker.welcomes == []
@@ -477,7 +478,7 @@ def test_a_clock_that_goes_wrong_later_is_noticed() -> None:
         hub.frames = [codec.Heartbeat(datetime.now(UTC) - timedelta(minutes=6))]
         async with connected(hub) as client:
             with pytest.raises(ClockWrong):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     await client.attach(Taker())
 
     asyncio.run(scene())
@@ -585,7 +586,7 @@ def test_it_attaches_again_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         hub.frames = [codec.Heartbeat(datetime.now(UTC) - timedelta(hours=1))]
         async with connected(hub) as client:
             task = asyncio.create_task(stay_attached(client, Taker(), heard.append))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while hub.streams < 3:
                     await asyncio.sleep(0.01)
             task.cancel()

@@ -25,6 +25,7 @@ from candor_proto.statements import LOOKUP_LIFE
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import until
 from tests.parties import MIKE, NOW, Parties
+from tests.patience import PATIENCE_SECONDS
 from tests.records import STORE_KEY
 
 OWN = NodeId("owner")
@@ -63,7 +64,7 @@ async def work_off(
     inbox = Inbox(MessageKind.LOOKUP, store, OWN, SystemClock(), process, lambda: True, together)
     running = asyncio.create_task(inbox.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not until():
                 if running.done():
                     running.result()

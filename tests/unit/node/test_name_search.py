@@ -16,6 +16,7 @@ from candor_node.store import Store
 from candor_records.record_fields import amended
 from tests.desk import desk_store, doing, filed
 from tests.pages import found_in, pages
+from tests.patience import PATIENCE_SECONDS
 from tests.records import NOW, STORE_KEY
 
 
@@ -32,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def _with(store: Store, scene: Callable[[NameSearch], Coroutine[Any, Any, None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             search = NameSearch(store, _Clock())
             await search.build()
             await scene(search)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from candor_backup import folders
 from candor_node import (
     backup,
     copies,
@@ -744,7 +745,7 @@ def test_nothing_of_a_copy_is_left_on_any_page_of_who_was_told_to_destroy_it(
     store, folder = couple.alpha.store, tmp_path / "backup"
     backup.write(store, ALPHA, folder, NOW)
     (reply_key,) = {couple.holding(request).reply_key}
-    (old,) = backup.parts(folder, "records")
+    (old,) = folders.parts(folder, "records", ".db")
     assert len(reply_key) > 0
     assert found_in(pages(old, STORE_KEY), [reply_key]) == []
     couple.carry()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from candor_certs import mtls, pending
 from candor_certs.names import PeerName, Role
+from candor_certs.profiles import REPLACED_WITHIN
 from candor_certs.requests import certificate_request
 from candor_certs.store import read_certificates, read_identity, replace_identity
 from candor_node import renewal as renewal_module
@@ -38,6 +40,7 @@ from candor_proto.ids import NodeId, Ori
 from tests.certificates import FEDERATION, NODE, FlawedCertificates, federation_authority
 from tests.federation import new_node, until
 from tests.hubs import RunningHub, running_hub
+from tests.patience import PATIENCE_SECONDS
 
 
 class Killed(BaseException):
@@ -269,7 +272,7 @@ def test_it_renews_when_it_is_due_and_not_before(tmp_path: Path, monkeypatch: py
         await asyncio.sleep(0.1)
         assert not renewed.is_set()
         place.hub.clock.advance(minutes=1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await renewed.wait()
         running.cancel()
 
@@ -355,6 +358,64 @@ def test_waits_grow_to_a_quarter_of_an_hour_with_full_jitter() -> None:
         assert all(1.0 <= seconds <= ceiling for seconds in drawn)
         assert max(drawn) > ceiling * 0.8
     assert retry_seconds(3, Random(5)) == retry_seconds(3, Random(5))
+
+
+def test_what_hangs_from_a_replaced_authority_is_due_soon_and_not_for_all_at_once(tmp_path: Path) -> None:
+    async def scene(place: Place) -> None:
+        present = place.hub.hub.keys().authority
+        now, life = place.hub.clock.now(), timedelta(days=7)
+        newer = federation_authority(now + timedelta(seconds=1)).certificate
+        older = federation_authority(now - timedelta(days=1)).certificate
+        known: list[Any] = [None]
+
+        def renewal(seed: int) -> Renewal:
+            config, roots = place.config, read_certificates(place.config.root_certificates_file)
+            signing = Keys.load(config).signing
+            clock, look = place.hub.clock, lambda: known[0]
+            return Renewal(place.client, config, signing, roots, clock, Random(seed), authority=look)
+
+        one = renewal(1)
+        before = one.due
+        for unremarkable in (None, older, present.certificate):
+            known[0] = unremarkable
+            one._heed_authority()
+            assert one.due == before
+        known[0] = newer
+        drawn = []
+        for seed in range(200):
+            member = renewal(seed)
+            member._heed_authority()
+            drawn.append((member.due - place.hub.clock.now()) / (life * REPLACED_WITHIN))
+            first = member.due
+            member._heed_authority()
+            assert member.due == first  # drawn once, else everybody would come at the first look
+        assert all(-0.01 <= share <= 1 for share in drawn)
+        # Of 200 members no tenth of the time sees more than twice its share.
+        assert max(sum(at <= share < at + 0.1 for share in drawn) for at in [n / 10 for n in range(10)]) <= 40
+
+    play(tmp_path, scene)
+
+
+def test_each_level_of_an_alarm_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(place: Place) -> None:
+        said: list[tuple[str, str]] = []
+
+        def warning(event: str, **values: Any) -> None:
+            if "kind" in values:
+                said.append((values["task"], values["kind"]))
+
+        monkeypatch.setattr(renewal_module, "log", SimpleNamespace(warning=warning, info=warning))
+        for _ in range(8 * 24):
+            place.renewal._remind()
+            place.renewal._remind()
+            place.hub.clock.advance(hours=1)
+        assert said == [("own", level) for level in ("NOTICE", "WARNING", "URGENT", "LAST", "ENDED")]
+        # The authority's year is a person's business, and its alarms begin thirty days before.
+        place.hub.clock.advance(days=365 - 8 - 29)
+        place.renewal._remind()
+        assert said[5:] == [("issuing", "NOTICE")]
+
+    play(tmp_path, scene)
 
 
 # --- too late --------------------------------------------------------------------------------------------

@@ -248,7 +248,7 @@ def test_a_hub_that_is_lost_while_sending_gets_the_lookup_later(
             return await submit(envelope)
 
         monkeypatch.setattr(alpha.hub, "submit", lose)
-        view = await fed.ask(alpha, wait_seconds=0.3)
+        view = await fed.ask(alpha, wait_seconds=fed.a_while_seconds)
         assert view.result is not None
         assert view.result.overall is Overall.INCOMPLETE
         assert state_of(view, "alpha") is TargetState.PENDING
@@ -310,7 +310,7 @@ def test_a_spoilt_answer_does_not_keep_the_good_one_out(tmp_path: Path) -> None:
     async def scene(fed: Federation) -> None:
         alpha, bravo = fed.nodes
         await fed.file(bravo, [make_row()])
-        view = await fed.ask(alpha, wait_seconds=0.5)
+        view = await fed.ask(alpha, wait_seconds=fed.a_while_seconds)
         assert state_of(view, "bravo") is TargetState.PENDING
         spoilt = Envelope(
             view.row.search_id.value,
@@ -475,7 +475,7 @@ def test_the_end_of_its_life_closes_a_search(tmp_path: Path) -> None:
 
     async def scene(fed: Federation) -> None:
         alpha, _ = fed.nodes
-        view = await fed.ask(alpha, wait_seconds=0.3)
+        view = await fed.ask(alpha, wait_seconds=fed.a_while_seconds)
         fed.hub.clock.advance(hours=25)
         await alpha.gatherer.expire()
         after = await alpha.cases.view(view.row.search_id)
@@ -520,7 +520,7 @@ def test_a_search_is_taken_up_after_a_restart(tmp_path: Path) -> None:
     async def scene(fed: Federation) -> None:
         alpha, bravo = fed.nodes
         await fed.file(bravo, [make_row()])
-        view = await fed.ask(alpha, wait_seconds=0.3)
+        view = await fed.ask(alpha, wait_seconds=fed.a_while_seconds)
         await fed.stop(alpha)
         again = Node(alpha.config, fed.hub.clock)
         await again.start()

@@ -19,6 +19,7 @@ from sqlcipher3 import dbapi2
 from candor_node.driver import DatabaseError, OperationalError
 from candor_node.store import Database, IntegrityError, Migrations, Store
 from candor_proto.errors import AlreadyExists, InputInvalid, StoreUnusable
+from tests.patience import PATIENCE_SECONDS
 
 KEY = bytes(range(32))
 
@@ -56,7 +57,7 @@ def in_child(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", prelude + code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 

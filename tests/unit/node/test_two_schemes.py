@@ -33,6 +33,7 @@ from candor_proto.scheme import CURRENT, SCHEMES, Scheme
 from candor_proto.statements import Left
 from candor_wire.codec import Envelope, MessageKind
 from tests.federation import Federation, eventually, federation, question, until
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 from tests.schemes import NEXT, SHORT, UNKNOWN, both_known
 
@@ -319,7 +320,9 @@ def filed(number: int) -> dict[str, str]:
     return make_row(agency_record_id=f"R-{number}", middle="", **person(number))
 
 
-async def run_batch(node: Node, wait_seconds: float = 20.0, case: str = "REQ") -> list[tuple[str, ...]]:
+async def run_batch(
+    node: Node, wait_seconds: float = PATIENCE_SECONDS, case: str = "REQ"
+) -> list[tuple[str, ...]]:
     order = Order(Purpose.J_APPLICANT, LookupShape.DETAILED, case, *PAPERS, wait_seconds)
     record = await node.batches.start(order, applicants())
     await eventually(

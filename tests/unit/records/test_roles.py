@@ -64,6 +64,8 @@ MATRIX = {
     "VIEW_APPROVALS": "CIAUM",
     "DECIDE_APPROVALS": "AUM",
     "BACK_UP": "M",
+    "VIEW_ROLLBACK": "CIAUM",
+    "CONFIRM_ROLLBACK": "AU",
 }
 LETTERS = dict(zip("CIAUM", Role, strict=True))
 # Whatever changes the operation's outcome for a person takes two.

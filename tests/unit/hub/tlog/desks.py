@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from candor_hub.places import log_files
+from candor_hub.places import log_files, vault
 from candor_hub.store.log import ShardRecord
 from candor_hub.tlog import start
 from candor_hub.tlog.appender import Appended, Appender
@@ -125,7 +125,7 @@ class LogDesk:
 def desk_over(hub: Office, disk: Disk | None = None) -> LogDesk:
     """The log of a hub that is there."""
     files = log_files(hub.config, hub.store, disk=disk)
-    ring = KeyRing(hub.config.keys, hub.config.federation)
+    ring = KeyRing(vault(hub.config, hub.store), hub.config.federation)
     appender = Appender(hub.store, files, ring, hub.config.federation)
     pages = Pages(files)
     with hub.store.read() as tx:

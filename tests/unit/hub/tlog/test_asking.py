@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from candor_hub.tlog import asking
-from candor_hub.tlog.asking import Asking, Head
+from candor_hub.tlog.asking import Asking
+from candor_hub.tlog.head import Head, merged
 from candor_hub.tlog.outside import set_outside
 from candor_hub.tlog.witnessed import Taken, Witnessed
 from candor_proto.directory import MemberStatus
@@ -22,6 +23,7 @@ from candor_proto.tlog.signatures import WitnessKeys
 from candor_proto.tlog.witness import add_checkpoint, cosignature_lines
 from tests.federation import instead
 from tests.hub_members import FEDERATION
+from tests.patience import PATIENCE_SECONDS
 from tests.unit.hub.tlog.desks import LogDesk, log_desk
 
 NAMES = ("alpha", "bravo", "charlie")
@@ -100,7 +102,7 @@ class Scene:
         return head
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not condition():
                 await asyncio.sleep(0.01)
 
@@ -384,9 +386,9 @@ def test_lines_that_the_policy_in_force_does_not_name_make_room_for_others(
         policy, signed = parse_policy(record.text), parse_checkpoint(desk.shard().signed)
         for number in range(80):
             lines = WitnessKeys.generate(f"coming-{number}.example").cosign(signed.checkpoint, desk.now)
-            signed = asking._with(signed, lines[:1], policy)
+            signed = merged(signed, lines[:1], policy)
         for name in NAMES:
-            signed = asking._with(signed, desk.witnesses[name].cosign(signed.checkpoint, desk.now), policy)
+            signed = merged(signed, desk.witnesses[name].cosign(signed.checkpoint, desk.now), policy)
         assert policy.verify(signed, desk.now)
         assert len(policy.cosignatures(signed)) == 3
 

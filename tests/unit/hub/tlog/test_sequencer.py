@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from candor_hub.streams import Streams
-from candor_hub.tlog import sequencer, start
+from candor_hub.tlog import hub_log, start
 from candor_hub.tlog.files import LogFiles
-from candor_hub.tlog.sequencer import Sequencer
+from candor_hub.tlog.hub_log import HubLog
 from candor_proto.errors import StoreUnusable
 from candor_proto.tlog.checkpoint import parse_checkpoint
 from tests.federation import instead
+from tests.patience import PATIENCE_SECONDS
 from tests.unit.hub.tlog.desks import log_desk
 
 
@@ -22,7 +23,7 @@ from tests.unit.hub.tlog.desks import log_desk
 def test_what_was_signed_is_witnessed_though_the_step_behind_it_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(sequencer, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(hub_log, "RETRY_SECONDS", 0.01)
     with log_desk(tmp_path) as desk:
         desk.hub.join("alpha")
 
@@ -30,11 +31,12 @@ def test_what_was_signed_is_witnessed_though_the_step_behind_it_fails(
             raise error
 
         async def run() -> None:
-            log = Sequencer(desk.hub.config, desk.hub.store, Streams(), desk.hub.clock, 0.0)
-            log.begin(desk.hub.directory.publish)
+            hub = desk.hub
+            log = HubLog(hub.config, hub.store, Streams(), hub.clock, hub.directory.publish, 0.0)
+            await log.begin()
             tasks = [asyncio.create_task(work()) for work in (log.run, log.witness)]
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     while not desk.shards()[0].witnessed_size:
                         await asyncio.sleep(0.01)
                 assert not tasks[0].done()

@@ -13,6 +13,7 @@ from candor_hub.tlog import start
 from candor_hub.tlog.files import Lock
 from candor_hub.tlog.ring import KeyRing
 from candor_hub.tlog.sequencer import open_log
+from candor_hub.vault import FolderVault
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import InputInvalid, StoreUnusable
 from candor_proto.ids import NodeId
@@ -131,14 +132,14 @@ def test_one_process_at_a_time_writes(tmp_path: Path) -> None:
 def test_keys_of_another_log_are_refused(tmp_path: Path) -> None:
     with log_desk(tmp_path) as desk:
         desk.hub.join("alpha")
-        path = desk.ring.path(1)
+        path = desk.hub.config.keys / "log-1.key"
         path.write_bytes(bytes(64))
-        ring = KeyRing(desk.hub.config.keys, FEDERATION)
+        ring = KeyRing(FolderVault(desk.hub.config.keys), FEDERATION)
         with pytest.raises(InputInvalid, match="does not hold the keys"):
             ring.of(desk.shards()[0])
         path.write_bytes(bytes(10))
         with pytest.raises(StoreUnusable, match="damaged"):
-            KeyRing(desk.hub.config.keys, FEDERATION).of(desk.shards()[0])
+            KeyRing(FolderVault(desk.hub.config.keys), FEDERATION).of(desk.shards()[0])
 
 
 def test_a_hub_from_before_the_log_gets_one_with_all_its_members(tmp_path: Path) -> None:
@@ -150,11 +151,11 @@ def test_a_hub_from_before_the_log_gets_one_with_all_its_members(tmp_path: Path)
         with hub.store.write() as tx:
             for table in ("log_waiting", "log_shards", "log_policies", "log_members", "log_denied"):
                 tx.log._connection.exec_driver_sql(f"DELETE FROM {table}")
-        KeyRing(config.keys, FEDERATION).path(1).unlink()
+        (config.keys / "log-1.key").unlink()
     store: Store = open_store(config)
     store.close()
     with opened(config, clock) as hub:
-        ring = KeyRing(config.keys, FEDERATION)
+        ring = KeyRing(FolderVault(config.keys), FEDERATION)
         for _ in range(2):  # the second time there is nothing to do
             open_log(hub.store, ring, FEDERATION, clock.now(), hub.directory.publish)
         desk = desk_over(hub)

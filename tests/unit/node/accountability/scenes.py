@@ -22,7 +22,7 @@ from candor_proto.ids import LookupShape
 from candor_proto.normalise import Particulars
 from candor_proto.sealed_index import IndexOwner
 from candor_proto.segment import Segment, address
-from tests.federation import OFFICER, Federation, federation, instead
+from tests.federation import OFFICER, Federation, eventually, federation, instead
 from tests.indexes import SealedPerson, Sealer
 
 WHOM = Particulars(**OFFICER)
@@ -56,8 +56,8 @@ async def exported(node: Node, number: int) -> tuple[bytes, Finding]:
 
 
 async def only(node: Node, kind: Kind, accused: str) -> Finding:
-    """The one piece of evidence that is held, exported."""
-    (one,) = await kept(node)
+    """The one piece of evidence that is held, once it is, exported."""
+    (one,) = await eventually(lambda: kept(node), lambda held: bool(held))
     assert (one.kind, one.accused) == (kind, accused)
     octets, finding = await exported(node, one.number)
     assert (finding.kind, finding.accused) == (kind, accused)

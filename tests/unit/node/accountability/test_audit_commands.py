@@ -34,8 +34,9 @@ from candor_proto.errors import (
 from candor_proto.tlog.checkpoint import SignedCheckpoint
 from tests.byzantine.forging import answers_with, under
 from tests.federation import Federation, eventually, federation
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
-from tests.unit.node.accountability.scenes import SCREENING, party
+from tests.unit.node.accountability.scenes import SCREENING, kept, party
 from tests.unit.node.accountability.scenes import play as play_pair
 from tests.unit.node.test_cli import Run, ended, play
 
@@ -86,7 +87,7 @@ async def by_verifier(*words: str | Path) -> tuple[int, str]:
 
     def verify() -> tuple[int, str]:
         command = [str(VERIFY), *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
         return done.returncode, done.stdout + done.stderr
 
     return await asyncio.to_thread(verify)
@@ -133,7 +134,8 @@ def test_evidence_is_listed_exported_and_accepted_by_the_verifier(tmp_path: Path
         alpha, bravo = fed.nodes
         assert "No misbehaviour" in (await run("audit", "evidence")).output
         answers_with(party(bravo), under(bytes(32)))
-        await fed.ask(alpha, shape=SCREENING, wait_seconds=3)
+        await fed.ask(alpha, shape=SCREENING, wait_seconds=fed.a_while_seconds)
+        await eventually(lambda: kept(alpha), lambda held: bool(held))
         await logged(alpha)
         listed = json.loads((await run("audit", "evidence", "--json")).stdout)["evidence"]
         assert [(one["kind"], one["accused"], one["state"]) for one in listed] == [

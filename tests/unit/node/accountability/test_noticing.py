@@ -29,7 +29,7 @@ from tests.unit.node.accountability.scenes import SCREENING, WHOM, Planted, expo
 def test_a_wrong_key_is_proved(tmp_path: Path) -> None:
     async def scene(fed: Federation, alpha: Node, bravo: Node) -> None:
         answers_with(party(bravo), under(bytes(32)))
-        view = await fed.ask(alpha, shape=SCREENING, wait_seconds=3)
+        view = await fed.ask(alpha, shape=SCREENING, wait_seconds=fed.a_while_seconds)
         assert view.result is not None
         finding = await only(alpha, Kind.WRONG_KEY, "bravo")
         assert "does not verify under the keys" in finding.words
@@ -41,7 +41,7 @@ def test_a_wrong_key_is_proved(tmp_path: Path) -> None:
 def test_a_wrong_epoch_is_proved(tmp_path: Path) -> None:
     async def scene(fed: Federation, alpha: Node, bravo: Node) -> None:
         answers_with(party(bravo), fields(epoch=7))
-        await fed.ask(alpha, shape=SCREENING, wait_seconds=3)
+        await fed.ask(alpha, shape=SCREENING, wait_seconds=fed.a_while_seconds)
         await only(alpha, Kind.WRONG_EPOCH, "bravo")
 
     play(tmp_path, scene)
@@ -56,7 +56,7 @@ def test_an_answer_that_the_hub_has_spoilt_accuses_nobody(tmp_path: Path) -> Non
             return replace(envelope, signature=bytes(64))
 
         bravo.answerer._envelope = spoilt  # type: ignore[method-assign]  # one that spoils
-        await fed.ask(alpha, shape=SCREENING, wait_seconds=2)
+        await fed.ask(alpha, shape=SCREENING, wait_seconds=fed.a_while_seconds)
         assert await kept(alpha) == []
 
     play(tmp_path, scene)
@@ -211,8 +211,8 @@ def test_what_the_follower_found_becomes_evidence(tmp_path: Path) -> None:
 def test_evidence_whose_parts_are_not_logged_is_not_exported(tmp_path: Path) -> None:
     async def scene(fed: Federation, alpha: Node, bravo: Node) -> None:
         answers_with(party(bravo), under(bytes(32)))
-        await fed.ask(alpha, shape=SCREENING, wait_seconds=3)
-        (one,) = await kept(alpha)
+        await fed.ask(alpha, shape=SCREENING, wait_seconds=fed.a_while_seconds)
+        (one,) = await eventually(lambda: kept(alpha), lambda held: bool(held))
         assert one.state is EvidenceState.READY
         await alpha.store.run(lambda db: db.execute("DELETE FROM logged_heads"))
         with pytest.raises(NotLogged, match="not in the log yet"):

@@ -261,7 +261,7 @@ def test_new_keys_are_younger_than_the_logged_ones(tmp_path: Path) -> None:
         assert statement.issued_at > logged.issued_at
         hub.take()
         await followed(reader, minutes=1)
-        await reader.store.run(witness_store.forget)
+        await reader.store.run(witness_store.retire)
         assert await statements(reader, hub).hand_in() == 1
         assert hub.put[0][1].body != statement.encode()
 

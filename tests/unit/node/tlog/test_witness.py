@@ -30,6 +30,7 @@ from candor_proto.tlog.signatures import verify_signature
 from candor_proto.tlog.tiles import consistency_proof
 from candor_proto.tlog.witness import MAX_REQUEST_OCTETS, Verdict, parse_response, request_octets
 from tests.memory_log import NOW, Log, later
+from tests.patience import PATIENCE_SECONDS
 from tests.unit.node.tlog.scenes import KEY, OWN, Reader, SetClock, play
 
 NAME = "court.example/witness"
@@ -208,7 +209,7 @@ async def exchange(port: int, octets: bytes) -> tuple[int, dict[str, str], bytes
     """Send raw octets; status, headers and body of what comes back."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(octets)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         received = await reader.read()
     writer.close()
     head, _, body = received.partition(b"\r\n\r\n")
@@ -298,7 +299,7 @@ def test_what_is_too_large_or_too_slow_is_not_heard(store: Store) -> None:
             for begun in (b"", b"POST /add-checkpoint HTTP/1.1\r\nhost: w\r\n"):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(begun)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     assert await reader.read() == b""
                 writer.close()
             assert (await post(port, asked(log, 0)))[0] == 200
@@ -491,7 +492,7 @@ def test_a_restored_node_cosigns_with_new_keys_what_it_reads(tmp_path: Path) -> 
         await reader.follower.follow()
         log.grow(2)
         await witness.add_checkpoint(asked(log, log.size - 2))
-        await reader.store.run(witness_store.forget)
+        await reader.store.run(witness_store.retire)
         witness = await with_keys(reader)
         after = await reader.store.run(witness_store.keys)
         assert before is not None

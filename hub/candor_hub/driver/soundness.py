@@ -1,0 +1,72 @@
+"""What a database says of its own soundness, for `doctor`; each statement only one of the two understands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+# A larger file is read whole only when somebody takes the time.
+QUICK_OCTETS = 512 * 1024 * 1024
+QUICK_SECONDS = 7.0
+
+
+def damage(connection: Connection, octets: int, *, deep: bool) -> str | None:
+    """What is damaged in an embedded database of `octets`: "" if every page is whole, None: no time to see.
+
+    What the library says names pages and indexes, and no value. Raises DBAPIError.
+    """
+    if octets > QUICK_OCTETS and not deep:
+        return None
+    raw: Any = connection.connection.dbapi_connection
+    until = time.monotonic() + QUICK_SECONDS
+    if not deep:
+        raw.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
+    try:
+        pages = connection.exec_driver_sql("PRAGMA cipher_integrity_check").fetchmany(3)
+        found = [str(row[0]) for row in pages]
+        if not found:
+            check = "integrity" if deep else "quick"
+            rows = connection.exec_driver_sql(f"PRAGMA {check}_check(3)")
+            found = [str(row[0]) for row in rows if row[0] != "ok"]
+    except DBAPIError as error:
+        if "interrupted" in str(error.orig):
+            return None
+        raise
+    finally:
+        raw.set_progress_handler(None, 0)
+    return "; ".join(" ".join(each.split()) for each in found)
+
+
+@dataclass(frozen=True)
+class Replication:
+    """What a PostgreSQL primary says of its standbys. `states`: how many there are of each state, such as
+    `sync` or `quorum`; None where this user may not see it.
+    """
+
+    version: str
+    synchronous_names: str
+    states: Mapping[str, int] | None = field(default_factory=dict)
+    # By which the standby that is furthest behind is behind, in octets of the write-ahead log.
+    behind_octets: int | None = None
+
+
+def replication(connection: Connection) -> Replication:
+    """Of the server behind `connection`; raises DBAPIError."""
+    version, names = connection.exec_driver_sql(
+        "SELECT current_setting('server_version'), current_setting('synchronous_standby_names')"
+    ).one()
+    rows = connection.exec_driver_sql(
+        "SELECT sync_state, pg_wal_lsn_diff(pg_current_wal_lsn(), flush_lsn)::bigint FROM pg_stat_replication"
+    ).fetchall()
+    if any(state is None for state, _ in rows):
+        return Replication(version, names, None)
+    states: dict[str, int] = {}
+    for state, _ in rows:
+        states[state] = states.get(state, 0) + 1
+    behind = [int(lag) for _, lag in rows if lag is not None]
+    return Replication(version, names, states, max(behind, default=None))

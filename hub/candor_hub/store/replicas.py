@@ -1,0 +1,189 @@
+"""Rows of the processes of this hub, and of which one holds each node's stream."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from candor_hub.driver import Connection, batches, sa
+from candor_hub.tables import attachments, members, replicas
+from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.ids import NodeId
+
+# A replica that has not written its row for so long counts as gone.
+GONE_AFTER = timedelta(seconds=15)
+
+
+@dataclass(frozen=True)
+class ReplicaRecord:
+    """A process of this hub; `here` says that it has written its row a moment ago."""
+
+    replica: str
+    started_at: datetime
+    seen_at: datetime
+    version: str
+    here: bool
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Who holds a node's newest stream: a replica, or "" when none does."""
+
+    replica: str
+    generation: int
+
+
+class Replicas:
+    """Processes by name, attachments by node."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # --- processes --------------------------------------------------------------------------------------
+
+    def now(self, now: datetime) -> datetime:
+        """The moment by which `seen_at` is judged: the database's where it has a clock of its own."""
+        if self._connection.dialect.name == "sqlite":
+            return now
+        moment = self._connection.execute(sa.text("SELECT clock_timestamp()")).scalar()
+        assert isinstance(moment, datetime)
+        return moment
+
+    def seen(self, replica: str, version: str, now: datetime) -> None:
+        """This process is here."""
+        at = to_milliseconds(self.now(now))
+        own = sa.update(replicas).where(replicas.c.replica == replica)
+        if self._connection.execute(own.values(seen_at=at, version=version)).rowcount == 0:
+            self._connection.execute(
+                sa.insert(replicas).values(replica=replica, started_at=at, seen_at=at, version=version)
+            )
+
+    def all(self, now: datetime) -> tuple[ReplicaRecord, ...]:
+        """Those that are here or were a moment ago, by name."""
+        before = self.now(now) - GONE_AFTER
+        rows = self._connection.execute(sa.select(replicas).order_by(replicas.c.replica)).mappings()
+        return tuple(
+            ReplicaRecord(
+                row["replica"],
+                from_milliseconds(row["started_at"]),
+                from_milliseconds(row["seen_at"]),
+                row["version"],
+                from_milliseconds(row["seen_at"]) > before,
+            )
+            for row in rows
+        )
+
+    def drop_gone(self, now: datetime) -> int:
+        """Forget processes that are gone, and that they hold streams; how many."""
+        before = to_milliseconds(self.now(now) - GONE_AFTER)
+        gone = self._connection.execute(
+            sa.select(replicas.c.replica).where(replicas.c.seen_at <= before)
+        ).scalars()
+        names = gone.all()
+        for name in names:
+            self.leave(name)
+        return len(names)
+
+    def leave(self, replica: str) -> None:
+        """This process has ended: it holds no streams any more; its nodes were seen while it was."""
+        seen_at = sa.select(replicas.c.seen_at).where(replicas.c.replica == replica).scalar_subquery()
+        nodes = sa.select(attachments.c.node).where(attachments.c.replica == replica)
+        unseen = members.c.last_seen_at.is_(None) | (members.c.last_seen_at < seen_at)
+        self._connection.execute(
+            sa.update(members)
+            .where(members.c.node.in_(nodes), seen_at.isnot(None), unseen)
+            .values(last_seen_at=seen_at)
+        )
+        held = sa.update(attachments).where(attachments.c.replica == replica)
+        self._connection.execute(held.values(replica=""))
+        self._connection.execute(sa.delete(replicas).where(replicas.c.replica == replica))
+
+    # --- attachments ------------------------------------------------------------------------------------
+
+    def attach(self, replica: str, nodes: Collection[NodeId], now: datetime) -> dict[NodeId, int]:
+        """These nodes have a stream at `replica`, newer than any before: the generation of each."""
+        known = self._of(nodes)
+        at = to_milliseconds(self.now(now))
+        given: dict[NodeId, int] = {}
+        for node in sorted(nodes):
+            before = known.get(node)
+            given[node] = before.generation + 1 if before else 1
+            values = {"replica": replica, "generation": given[node], "since": at}
+            if before:
+                own = sa.update(attachments).where(attachments.c.node == str(node))
+                self._connection.execute(own.values(values))
+            else:
+                self._connection.execute(sa.insert(attachments).values(node=str(node), **values))
+        first = sa.func.coalesce(members.c.first_seen_at, at)
+        for some in batches(sorted(map(str, nodes))):
+            seen = sa.update(members).where(members.c.node.in_(some))
+            self._connection.execute(seen.values(last_seen_at=at, first_seen_at=first))
+        return given
+
+    def detach(self, replica: str, ended: Mapping[NodeId, int], now: datetime) -> None:
+        """The streams of these generations have ended; a newer one, anywhere, is left alone.
+
+        Their nodes were seen until now.
+        """
+        for node, generation in sorted(ended.items()):
+            own = (
+                (attachments.c.node == str(node))
+                & (attachments.c.replica == replica)
+                & (attachments.c.generation == generation)
+            )
+            self._connection.execute(sa.update(attachments).where(own).values(replica=""))
+            self._connection.execute(
+                sa.update(members)
+                .where(members.c.node == str(node))
+                .values(last_seen_at=to_milliseconds(now))
+            )
+
+    def claim(self, replica: str, held: Mapping[NodeId, int]) -> tuple[NodeId, ...]:
+        """Say again that `replica` holds these streams, by generation; those that have a newer one.
+
+        A process that was thought gone may have been stopped, and goes on.
+        """
+        older: list[NodeId] = []
+        for node, known in self._of(held, but=replica).items():
+            if known.generation != held[node]:
+                older.append(node)
+            else:
+                own = sa.update(attachments).where(attachments.c.node == str(node))
+                self._connection.execute(own.values(replica=replica))
+        return tuple(older)
+
+    def older(self, replica: str, held: Mapping[NodeId, int]) -> tuple[NodeId, ...]:
+        """Those of these streams of `replica`, by generation, whose node has a newer one."""
+        known = self._of(held, but=replica)
+        return tuple(node for node, other in known.items() if other.generation > held[node])
+
+    def attached(self, now: datetime) -> dict[NodeId, datetime]:
+        """Since when each node that has a stream has it, at a replica that is here."""
+        before = to_milliseconds(self.now(now) - GONE_AFTER)
+        query = (
+            sa.select(attachments.c.node, attachments.c.since)
+            .join(replicas, replicas.c.replica == attachments.c.replica)
+            .where(replicas.c.seen_at > before)
+        )
+        return {NodeId(name): from_milliseconds(since) for name, since in self._connection.execute(query)}
+
+    def held_until(self, now: datetime) -> dict[NodeId, datetime]:
+        """When the process that holds a node's newest stream was seen last, where it is not here any more."""
+        before = to_milliseconds(self.now(now) - GONE_AFTER)
+        query = (
+            sa.select(attachments.c.node, replicas.c.seen_at)
+            .join(replicas, replicas.c.replica == attachments.c.replica)
+            .where(replicas.c.seen_at <= before)
+        )
+        return {NodeId(name): from_milliseconds(seen) for name, seen in self._connection.execute(query)}
+
+    def _of(self, nodes: Collection[NodeId], but: str | None = None) -> dict[NodeId, Attachment]:
+        found: dict[NodeId, Attachment] = {}
+        for some in batches(sorted(map(str, nodes))):
+            query = sa.select(attachments).where(attachments.c.node.in_(some))
+            if but is not None:
+                query = query.where(attachments.c.replica != but)
+            for row in self._connection.execute(query).mappings():
+                found[NodeId(row["node"])] = Attachment(row["replica"], row["generation"])
+        return found

@@ -1,0 +1,115 @@
+"""A hub of several processes for campaigns: `candor-hub run` on one PostgreSQL, members with certificates.
+
+site = found_site(folder, url, members=200, replicas=3, quota=640)
+site.start(0)              a replica, by its number
+site.kill(0)               as by an accident
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.hub_scene import make_members
+from candor_certs.store import make_private_folder
+from candor_hub.config import Config, load_config
+from candor_hub.keys import DATABASE_KEY
+from tools.demo import free_ports
+
+READY_SECONDS = 60.0
+
+
+@dataclass
+class Site:
+    """Replicas by number, each with a data folder that holds the database's key."""
+
+    folder: Path
+    config: Config
+    ports: list[tuple[int, int, int]]
+    running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def addresses(self) -> list[str]:
+        return [f"127.0.0.1:{port}" for port, _, _ in self.ports]
+
+    def log(self, number: int) -> Path:
+        return self.folder / f"replica-{number}.log"
+
+    def start(self, number: int) -> None:
+        with self.log(number).open("ab") as log:
+            self.running[number] = subprocess.Popen(
+                [sys.executable, "-c", "from candor_hub.cli import main; main()", "run"],
+                env={**os.environ, "CANDOR_HUB_CONFIG": str(self.folder / f"replica-{number}/hub.toml")},
+                stdout=log,
+                stderr=log,
+            )
+
+    def is_up(self, number: int) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.ports[number][0]), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def wait(self, number: int) -> None:
+        """Until it takes connections; raises TimeoutError with the end of its log."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.is_up(number):
+            if time.monotonic() > deadline or self.running[number].poll() is not None:
+                raise TimeoutError(f"replica {number}: {self.log(number).read_text()[-2_000:]}")
+            time.sleep(0.05)
+
+    def signal(self, number: int, what: signal.Signals) -> None:
+        self.running[number].send_signal(what)
+
+    def kill(self, number: int) -> None:
+        self.signal(number, signal.SIGKILL)
+        self.running.pop(number).wait()
+
+    def stop(self) -> None:
+        for process in self.running.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self.running.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.running.clear()
+
+
+def found_site(folder: Path, url: str, members: int, replicas: int, quota: int) -> Site:
+    """A new hub on the empty database at `url`; `quota` is each asker's, in elements."""
+    make_members(folder, members, url)
+    config = load_config(folder / "hub/hub.toml")
+    free = free_ports(3 * replicas)
+    ports = [(free[3 * number], free[3 * number + 1], free[3 * number + 2]) for number in range(replicas)]
+    limits = "".join(f"{name} = {quota}\n" for name in ("total", "weak", "match", "code"))
+    for number, (hub, enrolment, log) in enumerate(ports):
+        data = folder / f"replica-{number}"
+        make_private_folder(data)
+        make_private_folder(data / "keys")
+        shutil.copy(config.keys / DATABASE_KEY, data / "keys")
+        settings = {
+            "federation": str(config.federation),
+            "address": f"127.0.0.1:{hub}",
+            "enrolment_address": f"127.0.0.1:{enrolment}",
+            "log_address": f"127.0.0.1:{log}",
+            "issuing": str(config.issuing.resolve()),
+            "database_url": url,
+        }
+        lines = "".join(f'{name} = "{value}"\n' for name, value in settings.items())
+        text = (
+            f"{lines}new_member_wait_hours = 0\nnodes = {max(50, members)}\n[quota]\n{limits}day_share = 1\n"
+        )
+        (data / "hub.toml").write_text(text)
+        (data / "hub.toml").chmod(0o600)
+    return Site(folder, config, ports)
