@@ -154,11 +154,6 @@ class HubProcess:
         return sum(float(each.memory_info().rss) for each in self._all()) / 1e6
 
     @property
-    def threads(self) -> dict[int, float]:
-        """Processor seconds of each thread; the first one is that of the event loop."""
-        return {one.id: one.user_time + one.system_time for one in self.seen.threads()}
-
-    @property
     def cpu_seconds(self) -> float:
         return sum(float(used.user + used.system) for used in (each.cpu_times() for each in self._all()))
 
@@ -271,22 +266,10 @@ class Campaign:
     def _measure(self, name: str, seconds: float, work: Any) -> Found:
         self._taken()
         before, cpu, began = self.hub.megabytes, self.hub.cpu_seconds, time.monotonic()
-        threads = self.hub.threads
         with self._highest() as highest:
             work()
             ended = time.monotonic()
             used = (self.hub.cpu_seconds - cpu) / (ended - began)
-            if os.environ.get("THREADS"):
-                now = self.hub.threads
-                print(
-                    *[
-                        line
-                        for line in self.hub.log.read_text().splitlines()
-                        if "GATE" in line or "LOOP" in line
-                    ][-30:],
-                    sep="\n",
-                )
-                print([round((now[each] - threads.get(each, 0.0)) / (ended - began), 2) for each in now])
             samples, recovery = self._taken(), 0.0
             # Until nothing that was due is late or fails for a second.
             while ended + recovery + 1.0 > time.monotonic() and recovery < 4 * RECOVERY_SECONDS:
