@@ -1,7 +1,7 @@
 """Enrolment that fails: bounded by network, and slow.
 
-A token has 256 bits, so nobody guesses one; what guessing costs the hub is all there is to bound. Only failures
-are counted, and only who fails is refused: no number of guesses keeps an agency from joining.
+A token has 256 bits, so nobody guesses one; what guessing costs the hub is all there is to bound. Only
+failures are counted, and only who fails is refused: no number of guesses keeps an agency from joining.
 """
 
 from __future__ import annotations

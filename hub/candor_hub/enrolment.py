@@ -166,7 +166,7 @@ class Enrolment:
             return tx.enrolments.find(token_digest(token)) is not None
 
     def check_failures(self, address: str, now: datetime) -> None:
-        """Count a failed attempt over all replicas; raises QuotaSpent when there were too many, StoreUnusable.
+        """Count a failed attempt over all replicas; raises QuotaSpent for too many, StoreUnusable.
 
         Only failures are counted, and only who fails is refused: nobody is kept from joining by others.
         """
@@ -349,7 +349,9 @@ def _check_active(member: Member) -> None:
 
 def unknown_invitation() -> InvitationInvalid:
     """What somebody hears whose token was never given."""
-    return InvitationInvalid("The hub knows no such invitation.", remedy="Ask the hub's operator for a new one.")
+    return InvitationInvalid(
+        "The hub knows no such invitation.", remedy="Ask the hub's operator for a new one."
+    )
 
 
 def _check_invitation(

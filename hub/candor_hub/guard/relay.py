@@ -71,7 +71,6 @@ class Link:
     connected: bool = False
     over: bool = False
 
-    @property
     def has_ended(self) -> bool:
         return self.over
 
@@ -178,7 +177,7 @@ class Relay:
             self._ask(link.hub, _OUT)
 
     def _event(self, link: Link, end: End, event: int) -> None:
-        if link.has_ended:
+        if link.has_ended():
             return
         if link.hub is None:
             # Only a hang-up is heard of one that waits.
@@ -196,7 +195,7 @@ class Relay:
             return
         if event & _OUT and end.waiting:
             self._flush(link, end)
-        if link.has_ended:
+        if link.has_ended():
             return
         if event & _IN and end.asked & _IN:
             if end is link.client:

@@ -8,6 +8,7 @@ from candor_hub.guard.budget import (
     FIRST_CALL_SECONDS,
     FIRST_OCTETS,
     FIRST_RATE,
+    FIRST_STREAM_OCTETS,
     MEMBER_OCTETS,
     MEMBER_RATE,
     MOST_OCTETS,
@@ -60,7 +61,7 @@ def test_the_window_of_a_stream_grows_with_what_comes_through_it() -> None:
         came = brings(budget, Shown(octets, octets, 7, 1), 0.0, 1 << 30)
         windows.append(came)
         octets += came
-    assert windows[0] <= MEMBER_OCTETS
+    assert windows[0] <= FIRST_STREAM_OCTETS
     assert windows == sorted(windows)
     assert STREAM_OCTETS - 1_000 <= windows[-1] <= STREAM_OCTETS
 
