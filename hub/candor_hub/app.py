@@ -191,6 +191,7 @@ class Hub:
             self._interceptors,
             guarded=self.guarded,
             balancers=config.balancers,
+            cut=self.counters.cut,
         )
         hub_port = front.open(
             Port(

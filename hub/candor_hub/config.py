@@ -250,14 +250,14 @@ def _holds_password(url: str) -> bool:
     return ":" in people or any("password" in name for name, _ in parse_qsl(parts.query))
 
 
-def _check_ip(value: str) -> None:
+def _check_network(value: str) -> None:
     try:
-        ipaddress.ip_address(value)
+        ipaddress.ip_network(value)
     except ValueError:
-        raise ConfigInvalid("this is no IP address.") from None
+        raise ConfigInvalid("this is neither an IP address nor a network such as 10.0.0.0/8.") from None
 
 
-_Address = Annotated[str, _checked(_check_ip)]
+_Network = Annotated[str, _checked(_check_network)]
 _Listen = Annotated[str, Field(min_length=1), _checked(check_listen_address)]
 _OptionalListen = Annotated[str, _checked(check_listen_address)]
 _Public = Annotated[str, _checked(check_address)]
@@ -308,7 +308,7 @@ class _Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     traces_endpoint: _Traces = ""
     guard: bool = True
-    balancers: list[_Address] = Field(default_factory=list, max_length=100)
+    balancers: list[_Network] = Field(default_factory=list, max_length=100)
     quota: _Quota = _Quota()
 
     @classmethod
@@ -347,7 +347,7 @@ SETTINGS = {
     "log_level": "debug, info, warning or error; default: info",
     "traces_endpoint": "OTLP collector for traces, http(s)://host:port; needs the extra otel; default: none",
     "guard": "a process of its own takes connections and bounds floods; default: true",
-    "balancers": "addresses of TCP balancers, behind which many members are: no limits for one address there",
+    "balancers": "addresses or networks of TCP balancers: many come from there, and no limit of one holds",
     "quota": "table of element limits per asker: total, weak, match, code in 30 days; day_share",
 }
 

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from candor_certs.mtls import Options, places, rotating_server_credentials
 from candor_certs.store import TlsIdentity
-from candor_hub.guard.keeper import Door, Keeper, listen
+from candor_hub.guard.keeper import Cut, Door, Keeper, listen
 from candor_hub.guard.turns import Limits
 from candor_hub.lines import Lines
 from candor_hub.peer import Gatekeeper
@@ -52,7 +52,9 @@ class Front:
         *,
         guarded: bool,
         balancers: Iterable[str] = (),
+        cut: Cut = lambda reason, count: None,
     ) -> None:
+        self._cut = cut
         self._balancers = frozenset(balancers)
         self._tls = tls
         self._root = root
@@ -86,7 +88,7 @@ class Front:
         for server in self._servers:
             await server.start()
         if self._doors:
-            self._keeper = Keeper(self._doors)
+            self._keeper = Keeper(self._doors, self._cut)
             await asyncio.to_thread(self._keeper.start)
             self._hearing = asyncio.create_task(self._keeper.run())
 

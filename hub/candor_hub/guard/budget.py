@@ -36,6 +36,13 @@ BAD_DEBT = 8 * 1024
 LEAST_OCTETS = 256
 MOST_OCTETS = 64 * 1024
 
+# Why a connection is ended. The last five are `relay`'s: more of a member than it may have, no place or no
+# turn for one that waited, no descriptor left, and a hub that does not answer on loopback.
+NO_CALL, FLOOD = "no_call", "flood"
+TOO_MANY, NO_PLACE, NO_TURN = "too_many_of_a_member", "no_place", "no_turn"
+NO_DESCRIPTOR, HUB_AWAY = "no_descriptor", "hub_away"
+REASONS = (NO_CALL, FLOOD, TOO_MANY, NO_PLACE, NO_TURN, NO_DESCRIPTOR, HUB_AWAY)
+
 FIRST_CALL_SECONDS = 10.0
 STALLED_SECONDS = 30.0
 
@@ -89,7 +96,7 @@ class Budget:
     def over(self, shown: Shown, now: float) -> str:
         """Why the connection has to end; empty while it need not."""
         if self.members and not shown.member and now - self.began >= FIRST_CALL_SECONDS:
-            return "no_call"
+            return NO_CALL
         if self.stalled_at is not None and now - self.stalled_at >= STALLED_SECONDS:
-            return "flood"
+            return FLOOD
         return ""

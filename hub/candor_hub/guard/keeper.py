@@ -7,7 +7,8 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,7 +21,10 @@ from candor_proto.errors import ConfigInvalid
 
 log = structlog.get_logger(__name__)
 
+Cut = Callable[[str, int], None]
+
 RESTART_SECONDS = 1.0
+SAY_SECONDS = 60.0
 BACKLOG = 1_024
 
 
@@ -65,10 +69,14 @@ def listen(address: str) -> tuple[socket.socket, ...]:
 class Keeper:
     """Keeps the guard running. The event loop owns it."""
 
-    def __init__(self, doors: Sequence[Door]) -> None:
+    def __init__(self, doors: Sequence[Door], cut: Cut) -> None:
+        """`cut` hears why connections were ended, and how many."""
         self._doors = tuple(doors)
+        self._cut = cut
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._unsaid: Counter[str] = Counter()
+        self._silent: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to take connections; blocks for a moment."""
@@ -113,9 +121,24 @@ class Keeper:
         try:
             while line := await reader.readline():
                 for kind, count in json.loads(line).items():
-                    log.warning("connections were cut", kind=kind, count=count)
+                    self._note(kind, count)
         finally:
             writer.close()
+
+    def _note(self, kind: str, count: int) -> None:
+        self._cut(kind, count)
+        self._unsaid[kind] += count
+        if self._silent is None:
+            self._say()
+
+    def _say(self) -> None:
+        """One line of each kind in SAY_SECONDS: whoever floods must not fill the disk with them."""
+        self._silent = None
+        if self._unsaid:
+            for kind, count in self._unsaid.items():
+                log.warning("connections were cut", kind=kind, count=count)
+            self._unsaid.clear()
+            self._silent = asyncio.get_running_loop().call_later(SAY_SECONDS, self._say)
 
     def _reap(self) -> None:
         if self._process is not None:
@@ -125,6 +148,8 @@ class Keeper:
 
     async def stop(self) -> None:
         """End it, and cut whoever is connected; nothing listens any more when this returns."""
+        if self._silent is not None:
+            self._silent.cancel()
         if self._control is not None:
             with suppress(OSError):
                 self._control.close()

@@ -19,7 +19,15 @@ from dataclasses import dataclass, field
 from itertools import cycle
 
 from candor_hub.guard.board import Board
-from candor_hub.guard.budget import BAD_DEBT, Budget
+from candor_hub.guard.budget import (
+    BAD_DEBT,
+    HUB_AWAY,
+    NO_DESCRIPTOR,
+    NO_PLACE,
+    NO_TURN,
+    TOO_MANY,
+    Budget,
+)
 from candor_hub.guard.turns import Limits, Turns, network_of
 
 TICK_SECONDS = 0.02
@@ -132,7 +140,7 @@ class Relay:
                 break
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self._counts["no_descriptor"] += 1
+                    self._counts[NO_DESCRIPTOR] += 1
                     self._pause(now)
                 break
             accepted.setblocking(False)
@@ -144,7 +152,7 @@ class Relay:
                 self._ends[accepted.fileno()] = link, link.client
                 self._ask(link.client, _LEFT)
             if gone is not None:
-                self._counts["no_place"] += 1
+                self._counts[NO_PLACE] += 1
                 self._drop(gone)
         self._open(door, now)
 
@@ -169,7 +177,7 @@ class Relay:
             except OSError as error:
                 status = error.errno or errno.EIO
             if status not in (0, errno.EINPROGRESS):
-                self._counts["hub_away"] += 1
+                self._counts[HUB_AWAY] += 1
                 self._end(link)
                 continue
             link.budget = Budget(now, door.spec.members)
@@ -186,7 +194,7 @@ class Relay:
             return
         if end is link.hub and not link.connected:
             if link.hub.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self._counts["hub_away"] += 1
+                self._counts[HUB_AWAY] += 1
                 self._end(link)
                 return
             link.connected = True
@@ -311,7 +319,7 @@ class Relay:
             for link in tuple(door.new):
                 self._know(link, now)
             for link in door.turns.overdue(now - WAIT_SECONDS):
-                self._counts["no_turn"] += 1
+                self._counts[NO_TURN] += 1
                 self._drop(link)
             self._open(door, now)
         if now - self._looked_at >= IDLE_SECONDS:
@@ -336,7 +344,7 @@ class Relay:
         links = door.members.setdefault(link.member, [])
         links.append(link)
         while len(links) > CONNECTIONS_PER_MEMBER:
-            self._cut(links[0], "too_many_of_a_member")
+            self._cut(links[0], TOO_MANY)
 
     def _cut(self, link: Link, reason: str) -> None:
         self._counts[reason] += 1

@@ -15,9 +15,11 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Networks whose bad ends are remembered.
 MAX_PAUSED = 4_096
 
@@ -31,6 +33,20 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
 
 
+@lru_cache(maxsize=4_096)
+def is_balancer(network: str, balancers: frozenset[str]) -> bool:
+    """Whether one of these addresses and networks is in `network` (as of `network_of`), or it in them."""
+    try:
+        found = ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+    return any(_overlap(found, ipaddress.ip_network(each)) for each in balancers)
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)  # type: ignore[arg-type]  # the same version
+
+
 @dataclass(frozen=True)
 class Limits:
     """Of one door."""
@@ -38,6 +54,7 @@ class Limits:
     places: int
     new_of_one_address: int = 2
     new: int = 512
+    # Addresses and networks.
     balancers: frozenset[str] = frozenset()
     opened_a_second: float = 200.0
     # What an idle second saves up.
@@ -137,7 +154,7 @@ class Turns(Generic[T]):
                 del self._paused[next(iter(self._paused))]
 
     def _must_wait(self, address: str, now: float) -> bool:
-        if address in self.limits.balancers:
+        if is_balancer(address, self.limits.balancers):
             return False
         return self._new[address] >= self.limits.new_of_one_address or self._is_paused(address, now)
 

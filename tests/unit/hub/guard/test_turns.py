@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from candor_hub.guard.turns import MAX_PAUSED, Limits, Turns, network_of
+from candor_hub.guard.turns import MAX_PAUSED, Limits, Turns, is_balancer, network_of
 
 PLENTY = Limits(places=10_000, opened_a_second=1e6, burst=1e6)
 
@@ -38,6 +38,15 @@ def test_behind_a_balancer_many_are_new_at_a_time() -> None:
     for number in range(50):
         turns.come("10.0.0.5", f"new-{number}", 0.0)
     assert len(turns.next(0.0)) == 50
+
+
+def test_a_balancer_is_an_address_or_in_a_network() -> None:
+    balancers = frozenset({"10.0.0.5", "192.168.0.0/16", "fd00::5"})
+    for address in ("10.0.0.5", "192.168.7.9", "fd00::5"):
+        assert is_balancer(network_of(address), balancers)
+    for address in ("10.0.0.6", "192.169.0.1", "fd00:0:0:1::5", "gone"):
+        assert not is_balancer(network_of(address), balancers)
+    assert not is_balancer("10.0.0.5", frozenset())
 
 
 def test_so_many_are_opened_a_second() -> None:
