@@ -43,7 +43,7 @@ from tests.campaign.attacks.table import ATTACKS
 from tests.hub_members import FEDERATION, Member, ShiftedClock
 
 ATTACKERS = 20
-PROCESSES = 4
+PROCESSES = 2
 SECONDS, QUICK_SECONDS = 60.0, 3.0
 P99_SECONDS, SLOW_SECONDS, GROWTH_MB, RECOVERY_SECONDS = 0.1, 5.0, 200.0, 5.0
 # What `--quick` runs: one of each kind.

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 from candor_hub.guard.board import Board
 from candor_hub.guard.relay import DoorSpec, Relay
@@ -17,8 +18,11 @@ def main() -> None:
     # It ends when the hub closes its end of the control socket, after the hub's own last words.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if now < most:
+        # A service may be forbidden to do so; its unit then says how many it needs.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     told = json.loads(sys.argv[1])
     doors = [
         DoorSpec(
