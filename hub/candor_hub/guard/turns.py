@@ -44,7 +44,7 @@ def is_balancer(network: str, balancers: frozenset[str]) -> bool:
 
 
 def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)  # type: ignore[arg-type]  # the same version
+    return one.version == other.version and one.overlaps(other)
 
 
 @dataclass(frozen=True)
