@@ -184,6 +184,10 @@ class Hub:
     async def start(self) -> None:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
         await self.prepare()
+        log_port = await self._serve_log()
+        metrics_port = await self.watched.start()
+        # Last: the ports are taken from here on, and answer when all is started. A balancer that sees a port
+        # which takes connections sends nodes there, and they would wait in it.
         config = self.config
         front = self._front = Front(
             self.tls,
@@ -219,8 +223,6 @@ class Hub:
                 members=False,
             )
         )
-        log_port = await self._serve_log()
-        metrics_port = await self.watched.start()
         self.ports = Ports(hub_port, enrolment_port, log_port, metrics_port)
         self._announce()
         newcomers.announce(self.config)
