@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from cryptography import x509
@@ -19,6 +20,7 @@ from cryptography import x509
 from candor_certs.chain import PeerIdentity, certificate_fingerprint
 from candor_hub.clock import Clock
 from candor_hub.store import Store
+from candor_hub.turns import Turns
 from candor_proto.errors import CertificateRefused, StoreUnusable
 from candor_proto.ids import Digest
 
@@ -43,14 +45,14 @@ class Issued:
         """Whether this very certificate was seen to be ours."""
         return identity.fingerprint in self._known
 
-    async def check(self, identity: PeerIdentity) -> None:
-        """As `look_up`, for the event loop. Those who come while a look is under way share the next one.
+    async def check(self, identity: PeerIdentity, turns: Turns) -> None:
+        """As `look_up`, in a thread of `turns`. Those who come while a look is under way share the next one.
 
         When a replica dies, all its nodes come to the others at once.
         """
         if self._next is None:
             asked: list[PeerIdentity] = []
-            self._next = asked, asyncio.create_task(self._look(asked, self._under_way))
+            self._next = asked, asyncio.create_task(self._look(asked, self._under_way, turns))
         asked, looking = self._next
         asked.append(identity)
         # One caller's going away must not end the look of the others.
@@ -58,13 +60,16 @@ class Issued:
             raise _not_ours(identity)
 
     async def _look(
-        self, asked: list[PeerIdentity], before: asyncio.Task[frozenset[PeerIdentity]] | None
+        self,
+        asked: list[PeerIdentity],
+        before: asyncio.Task[frozenset[PeerIdentity]] | None,
+        turns: Turns,
     ) -> frozenset[PeerIdentity]:
         if before is not None:
             await asyncio.wait({before})
         assert self._next is not None
         (_, self._under_way), self._next = self._next, None
-        return await asyncio.to_thread(self.ours, asked)
+        return await turns.run(self, partial(self.ours, asked))
 
     def look_up(self, identity: PeerIdentity) -> None:
         """Raises CertificateRefused unless the store issued this very certificate to this node; blocks."""

@@ -21,6 +21,7 @@ from candor_hub.enrolment import FORGOTTEN_AFTER
 from candor_hub.issued import Issued
 from candor_hub.renewal import MAX_LIVE_CERTIFICATES
 from candor_hub.store.certificates import CertificateRecord
+from candor_hub.turns import Turns
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
     CertificateRefused,
@@ -259,7 +260,10 @@ def test_those_who_come_at_once_share_a_look_and_each_is_judged_for_itself(
     monkeypatch.setattr(issued, "ours", counted)
 
     async def scene() -> list[object]:
-        return await asyncio.gather(*(issued.check(one) for one in (*own, false)), return_exceptions=True)
+        turns = Turns("looks", 1)
+        return await asyncio.gather(
+            *(issued.check(one, turns) for one in (*own, false)), return_exceptions=True
+        )
 
     *outcomes, refused = asyncio.run(scene())
     assert outcomes == [None] * len(own)
