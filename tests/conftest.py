@@ -10,6 +10,8 @@ from pathlib import Path
 import grpc.aio
 from hypothesis import settings
 
+from tests.thorough import examples
+
 # Databases sync with each commit, and what a sync costs on a disk is for `make bench`, not for ten thousand
 # tests: where memory has room for them, folders of tests are there. Processes that tests start inherit it.
 MEMORY = Path("/dev/shm")
@@ -18,7 +20,7 @@ if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).
     os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
 
 # How long an example takes says more about the machine than about the code: pytest's own limit is enough.
-settings.register_profile("candor", deadline=None)
+settings.register_profile("candor", deadline=None, max_examples=examples(100, thorough=400))
 settings.load_profile("candor")
 
 # gRPC's asyncio stack starts with its first object and shuts down with its last, which joins the poller

@@ -42,6 +42,8 @@ RESTART_SECONDS = 10.0
 # How long everything may take to finish once nothing goes wrong any more.
 FINISH_SECONDS = 3_600
 LOOK_SECONDS = 20.0
+# Between two looks at what is waited for, at most.
+LONG_STEP_SECONDS = 2.0
 
 
 class Killed(BaseException):
@@ -409,17 +411,20 @@ class Federation:
     async def until(
         self, condition: Callable[[], bool], seconds: float = 600.0, step_seconds: float = 0.1
     ) -> None:
-        """Wait until `condition` holds; `seconds` are virtual."""
+        """Wait until `condition` holds; `seconds` are virtual. The longer, the less often it is looked at."""
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(step_seconds)
+                step_seconds = min(1.1 * step_seconds, max(step_seconds, LONG_STEP_SECONDS))
 
     async def eventually(
         self, look: Callable[[], Awaitable[T]], condition: Callable[[T], bool], seconds: float = 600.0
     ) -> T:
+        step_seconds = 0.1
         async with asyncio.timeout(seconds):
             while not condition(found := await look()):
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(step_seconds)
+                step_seconds = min(1.1 * step_seconds, LONG_STEP_SECONDS)
         return found
 
     async def settled(self) -> None:
