@@ -114,7 +114,9 @@ def _import_everything() -> None:
     for name in ("candor_hub", "candor_node"):
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
-            if not module.name.rpartition(".")[2].startswith("__"):
+            # Alembic runs its own modules as scripts.
+            scripts = module.name.startswith("candor_hub.migrations.")
+            if not scripts and not module.name.rpartition(".")[2].startswith("__"):
                 importlib.import_module(module.name)
 
 
@@ -132,6 +134,10 @@ def _child(words: dict[str, Any]) -> None:
         os.chdir(words["cwd"])
         sys.argv = words["arguments"]
         status = _main(words["arguments"][0])
+        # As the interpreter does: a command that leaves a thread behind has not ended.
+        for thread in threading.enumerate():
+            if thread is not threading.main_thread() and not thread.daemon:
+                thread.join()
     except BaseException:
         import traceback
 
