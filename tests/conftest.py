@@ -10,10 +10,11 @@ from pathlib import Path
 import grpc.aio
 from hypothesis import settings
 
+from tests import beside
 from tests.postgres import each_database, postgresql_url
 from tests.thorough import examples
 
-__all__ = ["each_database", "postgresql_url"]
+__all__ = ["each_database", "postgresql_url", "pytest_terminal_summary"]
 
 # Databases sync with each commit, and what a sync costs on a disk is for `make bench`, not for ten thousand
 # tests: where memory has room for them, folders of tests are there. Processes that tests start inherit it.
@@ -30,3 +31,6 @@ settings.load_profile("candor")
 # thread. Tests run one event loop after another, and that join was seen to hang when an object of an
 # earlier loop was collected late. One reference for the whole process, as a hub or a node has it.
 grpc.aio.init_grpc_aio()
+
+# What ran beside the tests is told before pytest's closing line.
+pytest_terminal_summary = beside.pytest_terminal_summary

@@ -53,7 +53,17 @@ class Seen(grpc.aio.ServerInterceptor):
         self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
     ) -> Any:
         self.calls += 1
-        return await continuation(details)
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        async def seen(request: Any, context: Any) -> Any:
+            (self.group,) = context.auth_context()["ssl_negotiated_key_exchange_group"]
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            seen, handler.request_deserializer, handler.response_serializer
+        )
 
 
 @dataclass
@@ -123,6 +133,15 @@ class Cell:
     code: str = ""
     says: str = ""
     how: Callable[[Made, Cell, Offer], Result] | None = None
+
+    @property
+    def gets(self) -> str:
+        """What the page says of it."""
+        if self.how is early and self.door is CUT:
+            return "not offered"
+        if self.door is OPEN or self.code == self.port.answer:
+            return OPEN.value
+        return f"{self.door.value} (`{self.code}`)" if self.door is REFUSED else self.door.value
 
     def made(self, made: Made) -> Offer:
         shown = self.brings(made) if self.brings else made.member if self.port is MEMBERS else None
@@ -812,6 +831,16 @@ def test_a_caller_gets_so_far(made: Made, cell: Cell) -> None:
         assert cell.says in result.says
 
 
+def test_a_node_and_its_hub_agree_on_a_key_that_outlasts_quantum_computers(made: Made) -> None:
+    """By themselves: nobody sets it, and nobody may lose it unnoticed."""
+    credentials = made.member.channel_credentials(made.hub.root)
+    with grpc.secure_channel(
+        made.hub.address, credentials, options=mtls.client_options(FEDERATION)
+    ) as channel:
+        channel.unary_unary(MEMBERS.method)(b"", timeout=PATIENCE_SECONDS)
+    assert made.seen.group == b"X25519MLKEM768"
+
+
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.name)
 def test_a_node_takes_for_the_hub(shown: Shown, tmp_path: Path) -> None:
     """What it says then is the first thing that anybody would hear."""
@@ -845,9 +874,7 @@ def tables() -> str:
         parts += [f"## {port.title}", "", "| a caller with | gets | why |", "|---|---|---|"]
         for cell in CELLS:
             if cell.port is port:
-                open_ = cell.door is OPEN or cell.code == port.answer
-                said = f"{cell.door.value} (`{cell.code}`)" if cell.door is REFUSED else cell.door.value
-                parts.append(f"| {cell.what} | {OPEN.value if open_ else said} | {cell.why} |")
+                parts.append(f"| {cell.what} | {cell.gets} | {cell.why} |")
         parts.append("")
     parts += [
         "## A node that dials its hub",
