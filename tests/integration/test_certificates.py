@@ -174,7 +174,8 @@ def test_rotations_in_a_row_fail_no_lookup(tmp_path: Path, monkeypatch: pytest.M
                 return  # whoever fails without a pause would leave nobody else a turn
 
     async def run() -> None:
-        async with federation(tmp_path, 3, wrap=look_often) as fed:
+        # Fresh: what was founded before has certificates of a week.
+        async with federation(tmp_path, 3, wrap=look_often, fresh=True) as fed:
             await fed.file(fed.nodes[1], [make_row()])
             asked, failed, serials = list[Overall](), list[BaseException](), set[int]()
             asking = [asyncio.create_task(ask_on(node, asked, failed)) for node in fed.nodes]

@@ -196,9 +196,9 @@ def renegotiating(made: Made, cell: Cell, offer: Offer) -> Result:
         errors="replace",
         timeout=PATIENCE_SECONDS,
     )
-    assert "RENEGOTIATING" in done.stdout + done.stderr
-    assert "Cipher is ECDHE" in done.stdout
-    return Result(CUT if "no renegotiation" in done.stderr else OPEN)
+    assert "New, TLSv1.2, Cipher is ECDHE" in done.stdout
+    assert "RENEGOTIATING" in done.stderr
+    return Result(CUT if "unexpected eof while reading" in done.stderr else OPEN)
 
 
 def early(made: Made, cell: Cell, offer: Offer) -> Result:
