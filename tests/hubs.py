@@ -153,8 +153,8 @@ async def running_hub(
 ) -> AsyncIterator[RunningHub]:
     """A hub in `folder`, made there unless `config` is given; `changes` replace fields of its Config.
 
-    `fresh`: with keys and certificates of its own, made now. `guarded`: with the process in front of it that an
-    operator's hub has.
+    `fresh`: with keys and certificates of its own, made now.
+    `guarded`: with the process in front of it that an operator's hub has.
     """
     clock = clock or ShiftedClock(now)
     if config is None:
