@@ -1,5 +1,5 @@
-"""New databases of a node and new hubs, copied from what this process made once: tables and keys take longer
-to make than most tests do.
+"""New databases of a node, copied from what this process made once: tables take longer to make than most
+tests do.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from candor_hub.config import Config, load_config
-from candor_hub.founding import Wishes, found
 from candor_node.driver import Migrations
 from candor_node.founding import MIGRATIONS
 from candor_node.store import Store
@@ -38,17 +35,3 @@ def empty_store(path: Path, key: bytes, migrations: Sequence[Migrations] = MIGRA
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     shutil.copyfile(_template(key, tuple(migrations)), path)
     return Store.open(path, key, migrations)
-
-
-@cache
-def _hub(wishes: Wishes) -> Path:
-    folder = _folder() / "hub"
-    found(folder, wishes, datetime.now(UTC))
-    return folder
-
-
-def new_hub(folder: Path, wishes: Wishes) -> Config:
-    """What `found` gives now, in the embedded database; hubs of one process have the same keys."""
-    assert not wishes.database_url
-    shutil.copytree(_hub(wishes), folder)
-    return load_config(folder / "hub.toml")

@@ -187,7 +187,7 @@ async def federation(
     fresh = fresh or bool(clock.shift)
     hub_config = None if fresh else await _copy(folder, agencies)
     async with running_hub(
-        folder / "hub", clock=clock, config=hub_config, interceptors=hub_interceptors, fresh=fresh
+        folder / "hub", clock=clock, config=hub_config, interceptors=hub_interceptors
     ) as hub:
         fed = Federation(hub)
         began = time.monotonic()

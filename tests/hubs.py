@@ -43,7 +43,6 @@ from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
 from candor_wire import codec, limits, log_codec
 from candor_wire.status import from_status
 from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc, hub_pb2, hub_pb2_grpc
-from tests.empty import new_hub
 from tests.hub_members import FEDERATION, Member, ShiftedClock, ori_for
 from tests.patience import PATIENCE_SECONDS
 
@@ -123,18 +122,11 @@ class RunningHub:
         )
 
 
-def founded(
-    folder: Path, now: datetime | None = None, new_member_wait_hours: float = 0, *, fresh: bool = False
-) -> Config:
-    """The configuration of a new hub in `folder`, listening on free ports of 127.0.0.1.
-
-    Without `now` it is one that was founded in this process, keys and all; `fresh`: it is founded here.
-    """
+def founded(folder: Path, now: datetime | None = None, new_member_wait_hours: float = 0) -> Config:
+    """The configuration of a new hub in `folder`, listening on free ports of 127.0.0.1."""
     wishes = Wishes(
         FEDERATION, "127.0.0.1:0", "127.0.0.1:0", new_member_wait_hours=new_member_wait_hours, nodes=50
     )
-    if now is None and not fresh:
-        return new_hub(folder, wishes)
     return found(folder, wishes, now or datetime.now(UTC))
 
 
@@ -147,18 +139,16 @@ async def running_hub(
     config: Config | None = None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     timing: Timing = QUICK,
-    fresh: bool = False,
     guarded: bool = False,
     **changes: object,
 ) -> AsyncIterator[RunningHub]:
     """A hub in `folder`, made there unless `config` is given; `changes` replace fields of its Config.
 
-    `fresh`: with keys and certificates of its own, made now.
     `guarded`: with the process in front of it that an operator's hub has.
     """
     clock = clock or ShiftedClock(now)
     if config is None:
-        config = await asyncio.to_thread(founded, folder, clock.now() if clock.shift else None, fresh=fresh)
+        config = await asyncio.to_thread(founded, folder, clock.now())
     hub = Hub(replace(config, **changes), clock, interceptors, timing, guarded=guarded)  # type: ignore[arg-type]
     await hub.start()
     try:

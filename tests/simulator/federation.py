@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -32,7 +31,7 @@ from tests.history import Fault, History, Name, Operation, check, read_hub, read
 from tests.records import csv_bytes
 from tests.simulator.faults import Plan, Rates, Trouble
 from tests.simulator.network import Channel, HubEnd, Network, auth_context
-from tests.simulator.template import START, copied_from, founded, new_folder
+from tests.simulator.template import START, copied, new_folder
 from tests.simulator.virtual_time import VirtualClock, VirtualLoop, run
 
 T = TypeVar("T")
@@ -43,8 +42,6 @@ JOURNAL_SECONDS = 3_600.0
 # How long everything may take to finish once nothing goes wrong any more.
 FINISH_SECONDS = 3_600
 LOOK_SECONDS = 20.0
-# Between two looks at what is waited for, at most.
-LONG_STEP_SECONDS = 2.0
 
 
 class Killed(BaseException):
@@ -131,7 +128,7 @@ class Federation:
 
     def founded(self, folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
         """The parties' databases in `folder`, and their settings."""
-        return copied_from(Path(settled(agencies).name), folder, agencies)
+        return copied(folder, agencies)
 
     def network_of(self, plan: Plan) -> Network:
         """What passes calls and frames; another one may do so less honestly."""
@@ -145,8 +142,6 @@ class Federation:
         for party in self.parties:
             await self.start_node(party)
         await self.settled()
-        # Before it has read the log in this run, a node publishes nothing.
-        await self.until(lambda: all(party.node.follower.followed.is_set() for party in self.parties))
 
     async def start_hub(self, **changes: Any) -> None:
         """Start the hub on what it stored; `changes` replace settings."""
@@ -420,20 +415,17 @@ class Federation:
     async def until(
         self, condition: Callable[[], bool], seconds: float = 600.0, step_seconds: float = 0.1
     ) -> None:
-        """Wait until `condition` holds; `seconds` are virtual. The longer, the less often it is looked at."""
+        """Wait until `condition` holds; `seconds` are virtual."""
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(step_seconds)
-                step_seconds = min(1.1 * step_seconds, max(step_seconds, LONG_STEP_SECONDS))
 
     async def eventually(
         self, look: Callable[[], Awaitable[T]], condition: Callable[[T], bool], seconds: float = 600.0
     ) -> T:
-        step_seconds = 0.1
         async with asyncio.timeout(seconds):
             while not condition(found := await look()):
-                await asyncio.sleep(step_seconds)
-                step_seconds = min(1.1 * step_seconds, LONG_STEP_SECONDS)
+                await asyncio.sleep(0.1)
         return found
 
     async def settled(self) -> None:
@@ -482,32 +474,6 @@ class Federation:
         return check(self.history.operations, nodes, read_hub(self.hub_config), now, settled=settled)
 
 
-class _Beginning(Federation):
-    """From its founding to the hour in which scenes begin."""
-
-    begins_at = START - timedelta(hours=1)
-
-    def founded(self, folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
-        return copied_from(Path(founded(agencies, self.begins_at).name), folder, agencies)
-
-
-@lru_cache
-def settled(agencies: int) -> tempfile.TemporaryDirectory[str]:
-    """A federation whose members hold each other's first indexes; all are witnesses, and none runs."""
-    holder = new_folder()
-
-    async def begin(fed: Federation) -> None:
-        try:
-            await fed.start()
-            await asyncio.sleep(120.0)  # what is left to be witnessed is
-        finally:
-            await fed.close()
-
-    with patch.object(local_server, "LocalServer", _NoLocalServer):
-        run(0, lambda loop: begin(_Beginning(Path(holder.name), loop, agencies, Plan(0), {})))
-    return holder
-
-
 class Simulator:
     """Plays scenes; every one ends with a check."""
 
@@ -529,7 +495,6 @@ class Simulator:
         `changes` replace settings of the nodes. Prints the plan when anything fails.
         """
         self.played += 1
-        settled(agencies)
         plan = Plan(seed)
         state = random.getstate()
         random.seed(f"program {seed}")

@@ -81,8 +81,13 @@ async def _found(folder: Path, agencies: int, clock: VirtualClock) -> None:
     await hub.stop(0)
 
 
+def copied(folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
+    """A federation of this size in `folder`: the hub's settings and the nodes'."""
+    return copied_from(Path(founded(agencies).name), folder, agencies)
+
+
 def copied_from(template: Path, folder: Path, agencies: int) -> tuple[Config, list[NodeConfig]]:
-    """The federation that lies in `template`, in `folder`: the hub's settings and the nodes'."""
+    """The same of a federation that lies in `template`, none of whose parties runs."""
     shutil.copytree(template, folder, dirs_exist_ok=True)
     nodes = [load_config(folder / name / "node.toml") for name in NAMES[:agencies]]
     return load_hub_config(folder / "hub" / "hub.toml"), nodes

@@ -24,7 +24,6 @@ from candor_hub.store import Store
 from candor_proto.budget import Quota
 from candor_proto.ids import NodeId, Ori
 from candor_wire.codec import Delivery, Envelope
-from tests.empty import new_hub
 from tests.hub_members import FEDERATION, Member, ShiftedClock, ori_for
 from tests.postgres import chosen_url
 
@@ -126,9 +125,6 @@ def office(folder: Path, quota: Quota | None = None, wait_hours: float = 0) -> I
         new_member_wait_hours=wait_hours,
         database_url=chosen_url(),
     )
-    if wishes.database_url:
-        config = found(folder / "hub", wishes, clock.now())
-    else:
-        config = new_hub(folder / "hub", wishes)
+    config = found(folder / "hub", wishes, clock.now())
     with opened(config, clock, quota) as made:
         yield made
