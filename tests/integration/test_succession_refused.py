@@ -240,7 +240,8 @@ def test_a_successor_that_gives_a_member_another_key_is_refused(tmp_path: Path) 
             # What this node has seen of bravo is not what the log says: one of the two lies.
             settings = load_config(alpha.config.data_folder.parent / "node.toml")
             signed = parse_checkpoint((folder / "copy/1/checkpoint").read_bytes())
-            beyond = SignedCheckpoint(replace(signed.checkpoint, size=signed.checkpoint.size + 1))
+            head = replace(signed.checkpoint, size=signed.checkpoint.size + 1)
+            beyond = SignedCheckpoint(head, signed.signatures)
             with open_store(settings) as store:
                 await store.run(lambda db: db.execute("DELETE FROM witness_cosigned"))
                 await store.run(lambda db: witness_store.keep(db, beyond, clock.now()))
