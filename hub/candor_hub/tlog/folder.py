@@ -55,7 +55,7 @@ class Folder:
     def read(self, path: str) -> bytes:
         try:
             # Everybody reads the log: a link in it could show a file that nobody may read.
-            with open(os.open(self.path / path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+            with open(self.path / path, "rb", opener=_no_link) as file:
                 return file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise UnknownObject(f"There is no {path} in the log.") from None
@@ -155,6 +155,10 @@ class Lock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def unusable(error: OSError) -> StoreUnusable:
