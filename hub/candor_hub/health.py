@@ -6,6 +6,7 @@ It works beside a running hub and without one; what is told, and what never is, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +18,16 @@ from candor_hub.findings.members import Members
 from candor_hub.findings.own import Own
 from candor_hub.findings.reach import Reach
 from candor_proto.errors import CandorError
-from candor_watch.findings import BOUND_SECONDS, Check, Report, failed, look
+from candor_watch.findings import (
+    BOUND_SECONDS,
+    Check,
+    Finding,
+    Report,
+    State,
+    failed,
+    look,
+    unknown,
+)
 from candor_watch.versions import own_version
 
 PROGRAM = "candor-hub"
@@ -42,4 +52,15 @@ async def examine(
         checks.update(part.checks())
     bound = bound_seconds or (DEEP_SECONDS if deep else BOUND_SECONDS)
     found, seconds = await look({key: checks[key] for key in CATALOGUE}, bound)
-    return Report(PROGRAM, version, CATALOGUE, tuple(found), seconds)
+    return Report(PROGRAM, version, CATALOGUE, tuple(_said_once(found)), seconds)
+
+
+def _said_once(found: Sequence[Finding]) -> list[Finding]:
+    """What cannot be looked at because of the database: its own finding says why, the others name it."""
+    why = {each.detail for each in found if each.key == "database" and each.state is State.BAD}
+    return [
+        unknown(each.key, "The database has to be read, and cannot be: see `database`.")
+        if each.key != "database" and each.state is State.BAD and each.detail in why
+        else each
+        for each in found
+    ]

@@ -353,7 +353,7 @@ def test_a_replica_whose_clock_runs_ahead_forgets_nothing_of_the_others(tmp_path
         await alpha.submit(alpha.lookup([bravo]))
         used = await asyncio.to_thread(first.hub.relay.left, alpha.node, first.clock.now())
         second.clock.advance(days=40)
-        with pytest.raises(ClockWrong, match="39 days ahead|40 days ahead"):
+        with pytest.raises(ClockWrong, match=r"(39|40) days ahead"):
             await asyncio.to_thread(second.hub.maintain)
         assert len(first.hub.mailbox.waiting(bravo.node, (), 9, first.clock.now())) == 1
         assert await asyncio.to_thread(first.hub.relay.left, alpha.node, first.clock.now()) == used

@@ -94,7 +94,9 @@ def backup_age(key: str, folder: Path, now: datetime, program: str) -> Finding:
         return bad(key, f"{told} One is due every {span(state.interval)}.", look, **figures)
     if state.drill_failure and state.drilled_at is not None:
         told = f"Restoring failed when it was tried {span(now - state.drilled_at)} ago: "
-        again = f"Look at {state.target or 'the backup folder'}; then: {program} backup, {program} backup drill."
+        again = (
+            f"Look at {state.target or 'the backup folder'}; then: {program} backup, {program} backup drill."
+        )
         return bad(key, told + sentence(state.drill_failure), again, **figures)
     if not state.interval:
         make = bad if age > MAX_AGE_BY_HAND else warning

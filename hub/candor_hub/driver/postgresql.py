@@ -65,6 +65,13 @@ _SESSION = (
     "current_setting('transaction_read_only'), current_setting('server_encoding'), "
     "current_setting('server_version_num')::int"
 )
+# What a URL may say of each host.
+_OF_A_HOST = ("host", "hostaddr", "port")
+# The timeline is part of every file's name; each promotion of a standby begins another.
+_TIMELINE = (
+    "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN 0 "
+    "ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END"
+)
 # Weaker ones acknowledge before the standby has it on its disk.
 _DURABLE = ("on", "remote_apply")
 
@@ -83,6 +90,14 @@ class Session(psycopg.Connection[Any]):
 
 
 @dataclass(frozen=True)
+class Primaries:
+    """Of the servers that are named: who says it is the primary, with its timeline, and who is silent."""
+
+    timelines: Mapping[str, int]
+    silent: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Server:
     """Where the database is, and how a session is opened there."""
 
@@ -98,6 +113,35 @@ class Server:
             ports = [ports[0]] * len(hosts)
         places = ",".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=True))
         return f"{places}/{self.parameters.get('dbname') or self.parameters.get('user') or ''}"
+
+    def each(self) -> tuple[Server, ...]:
+        """Every server that is named, alone."""
+        given = {name: self.parameters[name].split(",") for name in _OF_A_HOST if name in self.parameters}
+        count = max(map(len, given.values()), default=1)
+        if count == 1:
+            return (self,)
+        return tuple(
+            Server(
+                {**self.parameters, **{name: (some * count)[at] for name, some in given.items()}},
+                self.password,
+            )
+            for at in range(count)
+        )
+
+    def primaries(self) -> Primaries:
+        """Asks every server that is named, one after the other; none of them is written to."""
+        primaries, silent = dict[str, int](), list[str]()
+        for server in self.each():
+            arguments = {**server.arguments(), "target_session_attrs": "any", "connect_timeout": "3"}
+            try:
+                with psycopg.connect(**arguments, autocommit=True) as session:  # type: ignore[arg-type]  # texts are what libpq takes
+                    recovering, timeline = session.execute(_TIMELINE).fetchone() or (True, 0)
+            except psycopg.Error:
+                silent.append(server.name)
+                continue
+            if not recovering:
+                primaries[server.name] = timeline
+        return Primaries(primaries, tuple(silent))
 
     def arguments(self) -> dict[str, str]:
         """For `connect` of psycopg, with the password if there is one: never to be printed."""

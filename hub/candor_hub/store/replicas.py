@@ -155,9 +155,7 @@ class Replicas:
             )
             self._connection.execute(sa.update(attachments).where(own).values(replica=""))
             self._connection.execute(
-                sa.update(members)
-                .where(members.c.node == str(node))
-                .values(last_seen_at=at)
+                sa.update(members).where(members.c.node == str(node)).values(last_seen_at=at)
             )
 
     def claim(self, replica: str, held: Mapping[NodeId, int]) -> tuple[NodeId, ...]:

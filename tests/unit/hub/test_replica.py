@@ -70,7 +70,7 @@ def test_an_older_stream_that_ends_is_not_the_newers_end(hub: Office) -> None:
 
 
 def test_who_ends_says_when_its_nodes_were_seen_last_by_one_clock(hub: Office, each_database: str) -> None:
-    """By the database's where it has one: the replica that a node leaves may have another time than the rest."""
+    """By the database's where it has one: the replica that a node leaves may have another time."""
     given = attach(hub, "a", ALPHA)
     before = hub.clock.now()
     hub.clock.advance(minutes=4)
