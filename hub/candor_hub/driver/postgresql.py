@@ -7,6 +7,8 @@ Rules of this file:
   COMMITTED, so that it sees everything committed before the lock was had;
 - nothing cancels a statement: a COMMIT that is cancelled while it waits for the standby reports success. A
   warning during COMMIT says the same, and makes the outcome unknown;
+- a former primary that came back as one is refused: each promotion begins a timeline, and who has seen a
+  newer one works on no older one (`Lineage`);
 - no password stands in a URL, a message, a log or an exception.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -27,6 +30,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from candor_hub.driver.done import Done
+from candor_hub.driver.lineage import LINEAGE, FormerPrimary, Lineage, Primaries
 from candor_hub.driver.options import POSTGRESQL_SCHEMES, SERVER, WRITES
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 
@@ -67,11 +71,6 @@ _SESSION = (
 )
 # What a URL may say of each host.
 _OF_A_HOST = ("host", "hostaddr", "port")
-# The timeline is part of every file's name; each promotion of a standby begins another.
-_TIMELINE = (
-    "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN 0 "
-    "ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END"
-)
 # Weaker ones acknowledge before the standby has it on its disk.
 _DURABLE = ("on", "remote_apply")
 
@@ -90,19 +89,12 @@ class Session(psycopg.Connection[Any]):
 
 
 @dataclass(frozen=True)
-class Primaries:
-    """Of the servers that are named: who says it is the primary, with its timeline, and who is silent."""
-
-    timelines: Mapping[str, int]
-    silent: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Server:
     """Where the database is, and how a session is opened there."""
 
     parameters: Mapping[str, str] = field(repr=False)
     password: Callable[[], str | None] = field(default=lambda: None, repr=False)
+    lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -124,24 +116,26 @@ class Server:
             Server(
                 {**self.parameters, **{name: (some * count)[at] for name, some in given.items()}},
                 self.password,
+                self.lineage,
             )
             for at in range(count)
         )
 
     def primaries(self) -> Primaries:
         """Asks every server that is named, one after the other; none of them is written to."""
-        primaries, silent = dict[str, int](), list[str]()
+        found, silent = dict[tuple[int, str], str](), list[str]()
         for server in self.each():
             arguments = {**server.arguments(), "target_session_attrs": "any", "connect_timeout": "3"}
             try:
-                with psycopg.connect(**arguments, autocommit=True) as session:  # type: ignore[arg-type]  # texts are what libpq takes
-                    recovering, timeline = session.execute(_TIMELINE).fetchone() or (True, 0)
+                with Session.connect(**arguments, autocommit=True) as session:  # type: ignore[arg-type]  # as below
+                    _, timeline, started = session.execute(LINEAGE).fetchone() or ("", 0, "")
             except psycopg.Error:
                 silent.append(server.name)
                 continue
-            if not recovering:
-                primaries[server.name] = timeline
-        return Primaries(primaries, tuple(silent))
+            if timeline:
+                # One that is named twice is one.
+                found.setdefault((timeline, started), server.name)
+        return Primaries({name: timeline for (timeline, _), name in found.items()}, tuple(silent))
 
     def arguments(self) -> dict[str, str]:
         """For `connect` of psycopg, with the password if there is one: never to be printed."""
@@ -157,9 +151,21 @@ class Server:
         Raises StoreUnusable for a server that is none or loses commits, psycopg.Error for one that does not
         answer.
         """
+        try:
+            return self._connect(autocommit)
+        except FormerPrimary:
+            # libpq takes the first that may be written to.
+            for server in self.each():
+                if server is not self:
+                    with suppress(StoreUnusable, psycopg.Error):
+                        return server._connect(autocommit)
+            raise
+
+    def _connect(self, autocommit: bool) -> Session:
         session = Session.connect(**self.arguments())  # type: ignore[arg-type]  # texts are what libpq takes
         try:
             check_session(session.execute(_SESSION), self.name)
+            self.lineage.check(session.execute(LINEAGE).fetchone(), self.name)
             session.commit()
             session.autocommit = autocommit
         except BaseException:
@@ -359,6 +365,10 @@ _SENTENCES = {
 }
 
 
+# How a server without a connection left says so before there is a session, and with it a code.
+_CROWDED = ("too many connections", "too many clients", "remaining connection slots")
+
+
 def explain(error: SQLAlchemyError, engine: Engine) -> StoreUnusable:
     """The sentence for an error of the database; statements and parameters are left out of it."""
     server = server_of(engine)
@@ -392,8 +402,11 @@ def _no_connection(server: Server, error: psycopg.OperationalError) -> StoreUnus
     password = server.password()
     if password and password in said:
         said = "…"
-    return StoreUnusable(
-        f"The database {server.name} cannot be reached: {said}",
-        remedy="Check servers and network, user and `database_password_file` (or PGPASSFILE), pg_hba.conf; "
-        "a step that was under way is safe to repeat.",
-    )
+    if any(words in said for words in _CROWDED):
+        remedy = _SENTENCES["53300"][1]
+    else:
+        remedy = (
+            "Check servers and network, user and `database_password_file` (or PGPASSFILE), pg_hba.conf; "
+            "a step that was under way is safe to repeat."
+        )
+    return StoreUnusable(f"The database {server.name} cannot be reached: {said}", remedy=remedy)
