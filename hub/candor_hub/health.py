@@ -55,12 +55,17 @@ async def examine(
     return Report(PROGRAM, version, CATALOGUE, tuple(_said_once(found)), seconds)
 
 
+# Whoever is named last says it for the others.
+_SOURCES = ("keys", "database")
+
+
 def _said_once(found: Sequence[Finding]) -> list[Finding]:
-    """What cannot be looked at because of the database: its own finding says why, the others name it."""
-    why = {each.detail for each in found if each.key == "database" and each.state is State.BAD}
+    """What cannot be looked at for want of the database or the keys: their own findings say why."""
+    bad = {each.key: each for each in found if each.state is State.BAD}
+    why = {bad[key].detail: key for key in _SOURCES if key in bad}
     return [
-        unknown(each.key, "The database has to be read, and cannot be: see `database`.")
-        if each.key != "database" and each.state is State.BAD and each.detail in why
+        unknown(each.key, f"This needs what cannot be read: see `{why[each.detail]}`.")
+        if each.state is State.BAD and why.get(each.detail, each.key) != each.key
         else each
         for each in found
     ]
