@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from candor_hub.cli import cli
 from candor_hub.config import Config, load_config
 from candor_hub.driver import Connection, insert_many, sa
-from candor_hub.founding import open_keys, open_store
+from candor_hub.founding import Wishes, found, open_keys, open_store
 from candor_hub.moving import Move, look, move_store
 from candor_hub.store import Store, Transaction
 from candor_hub.store.copying import OWN_TABLES, tables
@@ -199,6 +200,17 @@ def test_a_move_that_is_interrupted_at_its_very_end_is_finished(scene: Scene) ->
         open_store(scene.config)
     with pytest.raises(StoreUnusable, match="not finished"):
         Store.open(scene.url, b"", str(scene.config.federation))
+    scene.move(again=True)
+    open_store(load_config(scene.file)).close()
+
+
+def test_a_new_hub_is_not_made_over_a_move_that_may_be_under_way(scene: Scene, tmp_path: Path) -> None:
+    """`init` in the same database would empty it between the copy and its end: the source is marked by then."""
+    with pytest.raises(Interrupted):
+        scene.move(stop_at="finishing 0")
+    wishes = Wishes(scene.config.federation, "127.0.0.1:1", "127.0.0.1:2", database_url=scene.url)
+    with pytest.raises(StoreUnusable, match="a move that began at"):
+        found(tmp_path / "another", wishes, datetime.now(UTC))
     scene.move(again=True)
     open_store(load_config(scene.file)).close()
 
