@@ -205,7 +205,7 @@ def test_a_move_that_is_interrupted_at_its_very_end_is_finished(scene: Scene) ->
 
 
 def test_a_new_hub_is_not_made_over_a_move_that_may_be_under_way(scene: Scene, tmp_path: Path) -> None:
-    """`init` in the same database would empty it between the copy and its end: the source is marked by then."""
+    """`init` in the same database would empty it between the copy and its end."""
     with pytest.raises(Interrupted):
         scene.move(stop_at="finishing 0")
     wishes = Wishes(scene.config.federation, "127.0.0.1:1", "127.0.0.1:2", database_url=scene.url)
