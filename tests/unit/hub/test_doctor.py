@@ -29,10 +29,11 @@ from tests.hub_members import FEDERATION
 from tests.postgres import free_port, new_database, shared_server, unsafe
 
 
-def made(folder: Path, **wishes: str) -> Path:
+def made(folder: Path, database_url: str = "") -> Path:
     """The settings of a new hub on ports that nobody has."""
     one, two, three = (f"127.0.0.1:{free_port()}" for _ in range(3))
-    found(folder, Wishes(FEDERATION, one, two, log_address=three, nodes=20, **wishes), datetime.now(UTC))
+    wishes = Wishes(FEDERATION, one, two, log_address=three, nodes=20, database_url=database_url)
+    found(folder, wishes, datetime.now(UTC))
     file = folder / "hub.toml"
     file.write_text(f'metrics_address = "127.0.0.1:{free_port()}"\n' + file.read_text())
     return file

@@ -23,7 +23,8 @@ from tests.replicas import founded_on
 @pytest.fixture
 def pair() -> Iterator[tuple[postgres.PostgresServer, postgres.PostgresServer]]:
     """A primary with an empty database `candor`, and a standby."""
-    primary, standby = postgres.PostgresServer.made(), None
+    primary = postgres.PostgresServer.made()
+    standby: postgres.PostgresServer | None = None
     try:
         primary.start(*postgres._UNSAFE)
         primary.execute("CREATE DATABASE candor")
