@@ -209,6 +209,16 @@ def test_of_every_alert_promtool_is_shown_that_it_fires_and_that_it_is_silent() 
     assert sorted(silent) == sorted(rule["alert"] for rule in ALERTS)
 
 
+def test_the_jobs_that_alerts_go_by_are_those_of_the_example() -> None:
+    """Under another name a hub that is down alarms nobody."""
+    example = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    jobs = {job["job_name"] for job in example["scrape_configs"]}
+    asked = {name for rule in ALERTS for name in re.findall('job="([^"]+)"', rule["expr"])}
+    assert asked == jobs
+    page = (ROOT / "docs/observability.md").read_text("utf-8")
+    assert all(f"`{job}`" in page for job in jobs)
+
+
 def kind(alert: str) -> str:
     return "node" if alert.startswith("CandorNode") else "hub"
 
@@ -227,8 +237,12 @@ def asked_by(expression: str) -> set[str]:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize(
     "command",
-    [("check", "rules", "rules.yml", "alerts.yml"), ("test", "rules", *(path.name for path in TESTS))],
-    ids=["check", "test"],
+    [
+        ("check", "rules", "rules.yml", "alerts.yml"),
+        ("check", "config", "prometheus.yml"),
+        ("test", "rules", *(path.name for path in TESTS)),
+    ],
+    ids=["rules", "config", "test"],
 )
 def test_promtool_takes_the_rules_and_the_alerts_fire(command: tuple[str, ...]) -> None:
     done = subprocess.run(
