@@ -183,7 +183,7 @@ def test_rotations_in_a_row_fail_no_lookup(tmp_path: Path, monkeypatch: pytest.M
                 await rotate(fed)
                 serials |= {node.identity.chain[0].serial_number for node in fed.nodes}
                 count = len(asked)
-                await until(lambda count=count: failed or len(asked) > count + 2)  # type: ignore[misc]
+                await until(lambda count=count: bool(failed) or len(asked) > count + 2)  # type: ignore[misc]
                 assert failed == []
             for task in asking:
                 task.cancel()
