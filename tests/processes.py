@@ -202,11 +202,13 @@ def _serve() -> int:
     from candor_hub import app as hub_app
     from candor_hub import running as hub_running  # noqa: F401 - imported for the children
     from candor_node import running as node_running  # noqa: F401
-    from tests.campaign.inside import hurry
+    from tests.campaign.inside import LIFE_VARIABLE, hurry, short_lives
     from tests.campaign.plants import plant
     from tests.hubs import QUICK
 
     hurry()
+    if life := os.environ.get(LIFE_VARIABLE):
+        short_lives(float(life))
     plant(sys.argv[1])
     instead(hub_app, "Timing", lambda: QUICK)
     # Whoever ends is reaped by the kernel; the harness watches through a descriptor.

@@ -93,7 +93,7 @@ class Renewal:
         roots: Sequence[x509.Certificate],
         clock: Clock,
         rng: random.Random | None = None,
-        look_seconds: float = LOOK_SECONDS,
+        look_seconds: float | None = None,
         authority: Callable[[], x509.Certificate | None] = lambda: None,
         come_back: ComeBack | None = None,
     ) -> None:
@@ -107,7 +107,7 @@ class Renewal:
         self._roots = tuple(roots)
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
-        self.look_seconds = look_seconds
+        self.look_seconds = LOOK_SECONDS if look_seconds is None else look_seconds
         self.redial_seconds = REDIAL_SECONDS * self._rng.uniform(0.8, 1.0)
         self._federation, self._own = config.federation_name, config.node_id
         self._name = PeerName(self._federation, Role.NODE, self._own)

@@ -13,13 +13,25 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 
-from candor_certs import mtls
+from candor_certs import mtls, profiles
+from candor_certs.names import Role
+from candor_hub import app as hub_app
 from candor_hub.config import Config as HubConfig
-from candor_node import hub_client, inbox, outbox, publisher, publishing, search, supervision
+from candor_node import (
+    hub_client,
+    inbox,
+    outbox,
+    publisher,
+    publishing,
+    renewal,
+    search,
+    supervision,
+)
 from candor_node.config import NodeConfig
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError
@@ -29,6 +41,8 @@ from tests.history import History
 from tests.patience import PATIENCE_SECONDS
 
 PLENTY = 10**9
+# Of a process of tests.processes: for how many seconds its certificates live.
+LIFE_VARIABLE = "CANDOR_TEST_LIFE_SECONDS"
 NO_LIMIT = Quota(PLENTY, PLENTY, PLENTY, PLENTY, 1)
 
 
@@ -45,6 +59,16 @@ def hurry() -> None:
     dialled = {"grpc.min_reconnect_backoff_ms": 20_000, "grpc.max_reconnect_backoff_ms": 400}
     mtls.CLIENT_OPTIONS[:] = [(name, dialled.get(name, value)) for name, value in mtls.CLIENT_OPTIONS]
     mtls.CLIENT_OPTIONS.append(("grpc.initial_reconnect_backoff_ms", 100))
+
+
+def short_lives(seconds: float) -> None:
+    """Certificates of nodes and hub live so long, in this process; what looks after them looks accordingly."""
+    for role in (Role.NODE, Role.HUB):
+        profile = replace(profiles.PROFILES[role], lifetime=timedelta(seconds=seconds))
+        profiles.PROFILES[role] = profile
+    instead(profiles, "JITTER", 0.05)
+    instead(renewal, "LOOK_SECONDS", seconds / 100)
+    instead(hub_app, "MAINTENANCE_SECONDS", seconds / 20)
 
 
 def quiet(errors: bool = False) -> None:
