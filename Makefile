@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml tools/make_env.sh
 test: packages $(STAMP) ## lint, then every test (WORKERS=2, ARGS="-k name"); pytest's closing line comes last
 	@status=0; \
 	$(MAKE) --no-print-directory lint || { status=1; echo "make test: lint found something, see above; the tests run all the same"; }; \
-	$(PY) -m pytest -n $(WORKERS) $(ARGS) || status=$$?; \
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS) || status=$$?; \
 	exit $$status
 
 .PHONY: packages

@@ -26,9 +26,10 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -190,18 +191,20 @@ def _exists(node: str, root: Path) -> bool:
     path = root / file
     if not path.is_file() or path.suffix != ".py":
         return False
-    body: list[ast.stmt] = ast.parse(path.read_text("utf-8")).body
-    for name in names:
-        named = [
-            statement
-            for statement in body
-            if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and statement.name == name
-        ]
-        if not named:
-            return False
-        body = named[0].body
-    return True
+    return not names or "::".join(names) in _tests_in(path.read_text("utf-8"))
+
+
+@cache
+def _tests_in(text: str) -> frozenset[str]:
+    """The classes and functions of a test file, as node ids name them; many guards name the same files."""
+
+    def named(body: Sequence[ast.stmt], before: str) -> Iterator[str]:
+        for statement in body:
+            if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield before + statement.name
+                yield from named(statement.body, f"{before}{statement.name}::")
+
+    return frozenset(named(ast.parse(text).body, ""))
 
 
 def source_roots(root: Path) -> list[Path]:

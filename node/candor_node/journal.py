@@ -50,6 +50,7 @@ class Journals:
         self._clock = clock
         self._places = [_Shipped(Place(folder, store.database_key)) for folder in folders]
         self._one = asyncio.Lock()
+        self.ship_seconds = SHIP_SECONDS
 
     @property
     def places(self) -> list[Place]:
@@ -74,7 +75,7 @@ class Journals:
         """Ship for ever."""
         while True:
             await self.ship()
-            await asyncio.sleep(SHIP_SECONDS)
+            await asyncio.sleep(self.ship_seconds)
 
     async def ship(self, *, closed: bool = False) -> None:
         """Ship what is not there yet. Returns when it is, or cannot be now. Raises StoreUnusable."""

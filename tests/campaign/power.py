@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import candor_hub.driver
+import candor_hub.driver.sqlite
 import candor_node.driver
 from candor_hub.config import Config as HubConfig
 from candor_hub.founding import open_store as open_hub_store
@@ -362,7 +362,7 @@ def cut_all(folder: Path, every: int, seed: int) -> Outcome:
 def _inside(folder: Path, rounds: int, seed: int, synchronous: str) -> int:
     """The recorded process."""
     if synchronous != "FULL":
-        for driver in (candor_node.driver, candor_hub.driver):
+        for driver in (candor_node.driver, candor_hub.driver.sqlite):
             weaker = tuple(text.replace("= FULL", f"= {synchronous}") for text in driver._PRAGMAS)
             assert weaker != driver._PRAGMAS
             instead(driver, "_PRAGMAS", weaker)

@@ -66,7 +66,7 @@ const STATUSES = {
   OUT_OF_RANGE: "limit_exceeded batch_too_large",
   RESOURCE_EXHAUSTED: "quota_spent",
   DATA_LOSS: "signature_invalid proof_invalid key_mismatch commitment_mismatch not_evidence sealed_data_invalid rollback gate_closed log_inconsistent",
-  FAILED_PRECONDITION: "expired not_yet_valid stale_epoch clock_wrong not_logged log_unwitnessed wrong_standing second_person_needed",
+  FAILED_PRECONDITION: "expired not_yet_valid stale_epoch clock_wrong not_logged log_unwitnessed wrong_standing second_person_needed went_back",
   ALREADY_EXISTS: "replayed conflicting_resubmission already_exists",
   UNAUTHENTICATED: "not_authenticated certificate_refused certificate_revoked invitation_invalid",
   PERMISSION_DENIED: "not_a_member member_suspended wrong_role identity_mismatch wrong_recipient purpose_refused",

@@ -26,7 +26,7 @@ from candor_node.publisher import Publication
 from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import CandorError, StoreUnusable
 from candor_proto.ids import LookupId, LookupShape, Ori, RequestId
-from tests.federation import question
+from tests.federation import instead, question
 from tests.history import Fault, History, Name, Operation, check, read_hub, read_node
 from tests.records import csv_bytes
 from tests.simulator.faults import Plan, Rates, Trouble
@@ -38,6 +38,7 @@ T = TypeVar("T")
 Scene = Callable[["Federation"], Awaitable[None]]
 # Between a death and the next life, at most.
 RESTART_SECONDS = 10.0
+JOURNAL_SECONDS = 3_600.0
 # How long everything may take to finish once nothing goes wrong any more.
 FINISH_SECONDS = 3_600
 LOOK_SECONDS = 20.0
@@ -79,9 +80,15 @@ class Party:
         return self.life.node
 
 
-def _leave_outbox(node: Node) -> None:
-    """What dies tidies nothing up: the rows of what the hub has stay, and are sent again."""
+def _leave_untidy(node: Node) -> None:
+    """What dies tidies nothing up: the rows of what the hub has stay, and are sent again; the journal of the
+    ledger does not say that it ended."""
     node.outbox._accepted = frozenset()
+
+    async def unsaid() -> None:
+        """Nothing is written any more."""
+
+    instead(node.journals, "close", unsaid)
 
 
 class _NoLocalServer:
@@ -185,6 +192,8 @@ class Federation:
         auth = auth_context(party.config)
         channel: Any = Channel(self.network, party.name, auth, alive)
         node = Node(party.config, self.clock, lambda _: channel)
+        # A month has millions of seconds, and each of them would be a step here; acts ship by themselves.
+        node.journals.ship_seconds = JOURNAL_SECONDS
         life = Life(party, node)
         self._trouble_store(life)
         party.life = life
@@ -210,7 +219,7 @@ class Federation:
     async def _bury(self, life: Life, restart: bool) -> None:
         for task in life.clients:
             task.cancel()
-        _leave_outbox(life.node)
+        _leave_untidy(life.node)
         await life.node.stop()
         life.ended.set()
         if restart:
@@ -232,7 +241,7 @@ class Federation:
         life, party.life = party.life, None
         if life is not None and not life.dead:
             life.dead = True
-            _leave_outbox(life.node)
+            _leave_untidy(life.node)
             await life.node.stop()
 
     async def restart(self, party: Party) -> Node:

@@ -55,7 +55,7 @@ def play(folder: Path, scene: Scene, schemes: dict[str, Scheme], **changes: Any)
         under(node, schemes.get(node.config.node, CURRENT))
 
     async def whole() -> None:
-        async with federation(folder, 3, wrap=wrap, **changes) as fed:
+        async with federation(folder, 3, wrap=wrap, fresh=True, **changes) as fed:
             await scene(fed)
 
     with both_known():

@@ -36,14 +36,24 @@ def log_of(store: Store) -> LogFiles:
 def test_a_file_is_what_was_written_last(store: Store) -> None:
     files = log_of(store)
     with pytest.raises(UnknownObject):
-        files.read("1/signed")
-    files.write({"1/signed": b"first", "1/checkpoint": b""})
-    files.write({"1/signed": b"second"})
-    assert files.read("1/signed") == b"second"
-    assert files.read("1/checkpoint") == b""
-    files.remove(["1/signed", "1/signed", "nowhere"])
+        files.read("1/tile/0/000")
+    files.write({"1/tile/0/000": b"first", "1/tile/0/001": b""})
+    files.write({"1/tile/0/000": b"second"})
+    assert files.read("1/tile/0/000") == b"second"
+    assert files.read("1/tile/0/001") == b""
+    files.remove(["1/tile/0/000", "1/tile/0/000", "nowhere"])
     with pytest.raises(UnknownObject):
-        files.read("1/signed")
+        files.read("1/tile/0/000")
+
+
+def test_what_stands_in_other_rows_is_no_file_of_its_own(store: Store) -> None:
+    """Heads, policies and draws are read from what was signed: a copy could say something else."""
+    files = log_of(store)
+    for name in ("shards", "1/signed", "1/checkpoint", "1/policy/2", "1/draw/2026-11"):
+        files.write({name: b"a copy"})
+        with pytest.raises(UnknownObject):
+            files.read(name)
+    assert list(files.all()) == []
 
 
 def test_a_large_file_is_in_pieces_and_whole_or_absent(store: Store) -> None:
@@ -83,7 +93,7 @@ def test_what_is_written_together_is_stored_together(store: Store) -> None:
 
 def test_names_are_found_in_their_folder_alone(store: Store) -> None:
     files = log_of(store)
-    names = ["shards", "1/signed", "2/signed", "10/signed", "1/tile/0/000.p/3", "1/tile/0/000.p/17"]
+    names = ["2/tile/0/000", "10/tile/0/000", "1/tile/0/000.p/3", "1/tile/0/000.p/17"]
     names += ["1/tile/0/000", "1/tile/0/000.pq", "1/tile/0/0000/9"]
     files.write({name: name.encode() for name in names})
     with store.write() as tx:

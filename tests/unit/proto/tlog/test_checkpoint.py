@@ -20,6 +20,7 @@ from candor_proto.tlog.note import NoteSignature
 from candor_proto.tlog.signatures import verify_log
 from tests.log_scene import LogScene
 from tests.parties import NOW
+from tests.thorough import sampled
 from tests.unit.proto.tlog.changes import FEW, one_octet_changes
 
 # The example of tlog-cosignature, which holds that of tlog-checkpoint; its keys are not given.
@@ -68,7 +69,7 @@ def test_every_change_of_one_octet_is_refused_or_does_not_verify() -> None:
     verify_log(parse_checkpoint(octets), scene.keys.verifier_keys)
     for masks, part in ((tuple(range(1, 256)), slice(0, text_ends)), (FEW, slice(text_ends, None))):
         before, after = octets[: part.start], octets[part.stop :] if part.stop else b""
-        for piece in one_octet_changes(octets[part], masks):
+        for piece in sampled(one_octet_changes(octets[part], masks), 4_000, "checkpoint"):
             changed = before + piece + after
             try:
                 parsed = parse_checkpoint(changed)

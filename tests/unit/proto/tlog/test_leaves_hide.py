@@ -69,6 +69,7 @@ from candor_proto.tlog.state import LogState, directory_state
 from candor_proto.tlog.statements import Heartbeat, WitnessKeyStatement, received_bits, witness_name
 from tests.log_scene import LogScene
 from tests.parties import FEDERATION, NOW, Parties, Party
+from tests.thorough import examples
 from tests.unit.proto.tlog.guesser import Guesser, Leaves
 
 PARTIES = Parties("asker", "owner")
@@ -362,14 +363,14 @@ def recreations(log: Log) -> Iterator[bytes]:
                 yield evaluate(pair, item.slot.input)
 
 
-@settings(max_examples=12, phases=(Phase.generate,))
+@settings(max_examples=examples(2, thorough=12), phases=(Phase.generate,))
 @given(SECRETS)
 def test_no_leaf_holds_or_confirms_anything_of_a_person_or_a_case(secret: Secrets) -> None:
     log = Log(secret)
     assert guesser(log).confirms(Leaves(log.leaves), recreations(log)) == ""
 
 
-@settings(max_examples=5, phases=(Phase.generate,))
+@settings(max_examples=examples(2, thorough=5), phases=(Phase.generate,))
 @given(SECRETS)
 def test_what_follows_from_a_lookup_is_commitments_and_nothing_else(secret: Secrets) -> None:
     """Entries about lookups and envelopes are label, kind, count and 32 octets each, to the last octet."""
