@@ -244,7 +244,8 @@ def check_deniable(tx: Transaction, serial: int, now: datetime, *, cut_off: bool
     """Raises WrongStanding while the authority with this serial would be missed."""
     known = {each.serial: each for each in overview(tx, now)}.get(serial)
     if known is None:
-        # Replaced before this hub wrote its authorities down: whatever hangs from none that it knows may be its.
+        # Replaced before this hub wrote its authorities down: whatever hangs from none that it knows may be
+        # its.
         _check_nobody(_strangers(tx, now), cut_off)
         return
     if known.denied:

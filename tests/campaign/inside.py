@@ -62,7 +62,7 @@ def hurry() -> None:
 
 
 def short_lives(seconds: float) -> None:
-    """Certificates of nodes and hub live so long, in this process; what looks after them looks accordingly."""
+    """Certificates of nodes and hub live so long, in this process; what looks after them looks as often."""
     for role in (Role.NODE, Role.HUB):
         profile = replace(profiles.PROFILES[role], lifetime=timedelta(seconds=seconds))
         profiles.PROFILES[role] = profile

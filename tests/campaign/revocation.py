@@ -1,10 +1,12 @@
-"""A member is revoked while it asks in a loop: with three replicas, how long until its last success and its cut.
+"""A member is revoked while it asks in a loop: with three replicas, how long until its last success and its
+cut.
 
-Three `candor-hub run` on a PostgreSQL with a synchronous standby, behind a plain TCP balancer. In each trial a
-member attaches and calls without a pause, at whichever replica the balancer gives it for each; then the operator's
-command revokes it (every other trial: denies its one certificate). Time counts from the moment that the command
-wrote down, which lies before its commit: figures are upper bounds. Then the database is killed, and members that
-are attached must be cut once the deny list is older than its limit (fail closed).
+Three `candor-hub run` on a PostgreSQL with a synchronous standby, behind a plain TCP balancer. In each
+trial a member attaches and calls without a pause, at whichever replica the balancer gives it for each; then
+the operator's command revokes it (every other trial: denies its one certificate). Time counts from the
+moment that the command wrote down, which lies before its commit: figures are upper bounds. Then the
+database is killed, and members that are attached must be cut once the deny list is older than its limit
+(fail closed).
 
     python -m tests.campaign.revocation [--quick] [--trials 100]
 """

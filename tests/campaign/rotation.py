@@ -1,10 +1,11 @@
 """Certificates rotate under load, and the issuing authority is replaced: no lookup may fail.
 
-A hub and its agencies as real processes, with certificates that live for seconds in place of days (everything else
-is as it is), while every agency looks somebody up without a pause. Each node's certificate and the hub's are renewed
-ROTATIONS times. Half way through another issuing authority is adopted with the operator's command; when nobody goes
-by the old one any more, it is denied with the operator's command, and the second half hangs from the new one. What
-each call came to is written down (tests.history), and the books are audited in the end.
+A hub and its agencies as real processes, with certificates that live for seconds in place of days
+(everything else is as it is), while every agency looks somebody up without a pause. Each node's certificate
+and the hub's are renewed ROTATIONS times. Half way through another issuing authority is adopted with the
+operator's command; when nobody goes by the old one any more, it is denied with the operator's command, and
+the second half hangs from the new one. What each call came to is written down (tests.history), and the
+books are audited in the end.
 
     python -m tests.campaign.rotation [--quick] [--rotations 20] [--life 45]
 """
@@ -168,9 +169,11 @@ async def run(folder: Path, rotations: int, life_seconds: float, seed: int) -> l
     if scene.seen.rotations < rotations or took is None:
         wrong.append(f"only {scene.seen.rotations} rotations in time")
     failed = sum((folder / f"{name}.log").read_text().count("was not renewed") for name in NAMES)
-    print(f"  {scene.seen.rotations} rotations of every node and the hub, certificates of {life_seconds:.0f} s")
+    rotations = scene.seen.rotations
+    print(f"  {rotations} rotations of each node and the hub, certificates of {life_seconds:.0f} s")
     print(f"  one issuing rollover: members over after {took or 0:.1f} s, the old one denied")
-    print(f"  {scene.lookups} lookups, the slowest {scene.slowest_seconds:.1f} s; {failed} renewals tried again")
+    slowest = scene.slowest_seconds
+    print(f"  {scene.lookups} lookups, the slowest {slowest:.1f} s; {failed} renewals tried again")
     return wrong
 
 
@@ -192,7 +195,7 @@ async def begun(scene: Stage) -> None:
                 await asyncio.sleep(0.1)
         first = next(iter(scene.desks.values()))
         while True:  # indexes are published a moment after they were filed
-            view = await first.look_up(f"FIRST-{random.getrandbits(40):x}")  # noqa: S311
+            view = await first.look_up(f"FIRST-{random.getrandbits(40):x}")
             if view.overall == "MATCH" and view.coverage.complete:
                 break
     scene.look()

@@ -59,7 +59,8 @@ def test_the_ceremony_is_what_the_document_says(tmp_path: Path) -> None:
     assert re.search(r"replaced, good until .*\n  members that go by it: 0", listed), listed
     assert re.search(r"in use, good until", listed)
     assert said in type_in(copy, tmp_path)
-    # What it was all for: the hub certifies under the second authority, and that under the root of the minutes.
+    # What it was all for: the hub certifies under the second authority, and that hangs from the root of the
+    # minutes.
     config = load_config(tmp_path / "hub/hub.toml")
     store = open_store(config)
     try:

@@ -238,8 +238,8 @@ def test_the_authority_in_use_is_not_denied_whatever_is_said(hub: Office) -> Non
             )
 
 
-def test_an_authority_from_before_the_books_is_not_denied_while_somebody_may_hang_from_it(hub: Office) -> None:
-    """A hub of the release before was in the middle of a rollover: it had not written its authorities down."""
+def test_an_authority_from_before_the_books_is_kept_while_somebody_may_hang_from_it(hub: Office) -> None:
+    """A hub of the release before was in the middle of a rollover, and wrote no authorities down."""
     alpha, old = join(hub, "alpha"), hub.keys.authority
     command(hub, another(hub))
     hub.tick()
