@@ -55,10 +55,8 @@ def hurry() -> None:
     outbox.IDLE_SECONDS, outbox.OWN_SENDER_SECONDS = 0.5, 1.0
     publishing.CHECK_SECONDS = publishing.RETRY_SECONDS = 0.7
     instead(search, "CALL_DEADLINE_SECONDS", 0.5)
-    # The first is how long a connection may take to be made, not how long is waited for the next.
-    dialled = {"grpc.min_reconnect_backoff_ms": 20_000, "grpc.max_reconnect_backoff_ms": 400}
+    dialled = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 400}
     mtls.CLIENT_OPTIONS[:] = [(name, dialled.get(name, value)) for name, value in mtls.CLIENT_OPTIONS]
-    mtls.CLIENT_OPTIONS.append(("grpc.initial_reconnect_backoff_ms", 100))
 
 
 def short_lives(seconds: float) -> None:

@@ -39,6 +39,8 @@ ENVIRONMENT = {
     "CANDOR_NODE_LOOKUP_WAIT_SECONDS": "10",
     "CANDOR_NODE_FURTHER_LOOKUP_DELAY_SECONDS": "0",
 }
+# Of a version: each node that it starts renews its certificate at once (zygote.py).
+RENEWS = {"CANDOR_TEST_RENEW_AT_START": "1"}
 
 
 def previous_wheel() -> Path | None:
