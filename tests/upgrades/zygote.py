@@ -53,13 +53,14 @@ def renew_at_start() -> None:
     """In each process that is forked from now on, the first time to renew is at once."""
     from candor_node import renewal
 
-    as_it_is = renewal.renewal_time
+    names = vars(renewal)
+    as_it_is = names["renewal_time"]
 
     def at_once(*arguments: object) -> object:
-        renewal.renewal_time = as_it_is
+        names["renewal_time"] = as_it_is
         return arguments[0]  # when the certificate that is held begins
 
-    renewal.renewal_time = at_once  # type: ignore[assignment]
+    names["renewal_time"] = at_once
 
 
 def say(words: dict[str, object]) -> None:
