@@ -15,7 +15,14 @@ from candor_hub import enrolment
 from candor_hub.store.replicas import ReplicaRecord
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
-from candor_proto.errors import AlreadyExists, CandorError, DenyListStale, QuotaSpent, StoreUnusable
+from candor_proto.errors import (
+    AlreadyExists,
+    CandorError,
+    CertificateRevoked,
+    DenyListStale,
+    QuotaSpent,
+    StoreUnusable,
+)
 from candor_proto.ids import NodeId
 from candor_proto.statements import Lookup
 from candor_wire import codec
@@ -84,16 +91,29 @@ def test_a_newer_stream_elsewhere_ends_the_older_one_at_once(tmp_path: Path) -> 
     play(tmp_path, act, timing=TOLD_ONLY)
 
 
-def test_who_is_suspended_at_one_replica_is_cut_at_all_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["the member is revoked", "its certificate is denied"])
+def test_who_is_shut_out_at_one_replica_is_cut_at_every_one_and_comes_in_at_none(
+    tmp_path: Path, how: str
+) -> None:
+    """The replica where the operator says so among them; long before the next poll."""
+
     async def act(hubs: tuple[RunningHub, ...]) -> None:
-        first, second, third = hubs
-        members = [await enrol(first, name) for name in ("alpha", "bravo")]
-        async with at(members[0], second).attached() as one, at(members[1], third).attached() as other:
-            for member, stream in zip(members, (one, other), strict=True):
+        first = hubs[0]
+        directory, now = first.hub.directory, first.clock.now
+        for hub, name in zip(hubs, ("alpha", "bravo", "charlie"), strict=True):
+            member = await enrol(first, name)
+            async with at(member, hub).attached() as stream:
                 began = time.monotonic()
-                await asyncio.to_thread(first.hub.directory.revoke, member.node, first.clock.now())
-                assert not isinstance(await stream.end(5), EOFError | TimeoutError)
+                if how == "the member is revoked":
+                    await asyncio.to_thread(directory.revoke, member.node, now())
+                else:
+                    await asyncio.to_thread(directory.deny, member.chain[0].serial_number, now())
+                assert isinstance(await stream.end(5), CertificateRevoked)
                 assert time.monotonic() - began < 2
+            for other in hubs:
+                with pytest.raises(CertificateRevoked):
+                    while time.monotonic() - began < 2:
+                        await at(member, other).quota()
 
     play(tmp_path, act, 3, timing=TOLD_ONLY)
 
@@ -309,6 +329,43 @@ def test_a_replica_that_cannot_write_its_row_closes_when_its_deny_list_is_old(
                 await alpha.quota()
 
     play(tmp_path, act, 1)
+
+
+def test_a_replica_that_cannot_read_its_deny_list_closes_alone_and_opens_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can be told from somebody revoked there; elsewhere everybody is served."""
+
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        blind, other = hubs
+        alpha, bravo = await enrol(other, "alpha"), await enrol(other, "bravo")
+        directory = blind.hub.directory
+
+        def cannot() -> NoReturn:
+            raise StoreUnusable("The database cannot be reached.")
+
+        async with at(alpha, blind).attached() as stream, bravo.attached() as elsewhere:
+            with monkeypatch.context() as patched:
+                patched.setattr(directory, "look", cannot)
+                await until(lambda: time.monotonic() - directory.known.read_at_seconds > 0.3)
+                await at(alpha, blind).quota()  # not yet too old
+                known = replace(directory.known, read_at_seconds=time.monotonic() - 51)
+                patched.setattr(directory, "_snapshot", known)
+                assert isinstance(await stream.end(5), DenyListStale)
+                with pytest.raises(DenyListStale):
+                    await at(alpha, blind).quota()
+                with pytest.raises(DenyListStale):
+                    async with at(alpha, blind).attached():
+                        pass
+                async with alpha.attached():
+                    await alpha.quota()
+                await bravo.submit(bravo.sealed(bravo.node))
+                assert await elsewhere.delivery()
+            await until(lambda: time.monotonic() - directory.known.read_at_seconds < 10)
+            async with at(alpha, blind).attached():
+                await at(alpha, blind).quota()
+
+    play(tmp_path, act, 2)
 
 
 def test_streams_outlive_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
