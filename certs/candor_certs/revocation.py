@@ -41,7 +41,8 @@ class DenyList:
         ):
             raise CertificateRevoked(
                 f"The certificate of {identity.name} (serial {identity.serial:x}) has been revoked.",
-                remedy="Ask the hub's operator for a new invitation.",
+                remedy="Call the hub's operator: after `candor-hub readmit` with this node's id it comes "
+                "back by itself. A member that was revoked does not.",
             )
 
     def check_fresh(self, now: datetime) -> None:

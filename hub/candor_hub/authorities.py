@@ -278,8 +278,9 @@ def _check_nobody(members: tuple[NodeId, ...], cut_off: bool) -> None:
     if members and not cut_off:
         names = ", ".join(map(str, members[:_NAMED]))
         more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
+        counted = "1 member goes" if len(members) == 1 else f"{len(members)} members go"
         raise WrongStanding(
-            f"{len(members)} members go by certificates of it, and would be cut off: {names}{more}.",
+            f"{counted} by certificates of it, and would be cut off: {names}{more}.",
             remedy="They renew by themselves within two hours of running: `candor-hub issuing list`. If its "
             "key was stolen, deny it with --cut-off, and let them back with `candor-hub readmit --all`.",
         )

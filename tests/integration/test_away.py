@@ -22,6 +22,8 @@ from candor_hub.app import Hub
 from candor_hub.authorities import adopt, check_adoptable
 from candor_hub.config import Config
 from candor_hub.enrolment import EnrolmentRequest
+from candor_hub.findings.look import Look
+from candor_hub.findings.members import Members
 from candor_hub.founding import open_store
 from candor_hub.places import vault
 from candor_node import hub_client, joining
@@ -119,6 +121,9 @@ async def heals(hub: RunningHub, config: NodeConfig) -> None:
         assert "not let alpha back in" in str(node.renewal.trouble)
         assert "candor-hub readmit alpha" in str(node.renewal.trouble)
         assert "candor-hub readmit" in str(node.connection.trouble)
+        # The hub's own doctor names the command as well.
+        hub_look = Look(hub.config.data / "hub.toml", hub.config, hub.clock.now())
+        assert "`candor-hub readmit alpha`" in (await Members(hub_look).members()).remedy
         assert not node.connection.attached
         await asyncio.to_thread(hub.hub.enrolment.readmit, None, hub.clock.now())
         await until(lambda: node.connection.attached, SOON_SECONDS)

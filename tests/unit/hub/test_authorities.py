@@ -141,7 +141,7 @@ def test_a_rollover_from_one_authority_to_the_next(hub: Office) -> None:
     alpha.call(hub)
     assert standing(hub) == [("replaced", 1), ("in use", 1)]
     with pytest.raises(
-        WrongStanding, match="1 members go by certificates of it, and would be cut off: bravo"
+        WrongStanding, match="1 member goes by certificates of it, and would be cut off: bravo"
     ):
         hub.directory.deny(serial_of(old), hub.clock.now(), authority=True)
     bravo.call(hub)
