@@ -137,7 +137,7 @@ async def run(folder: Path, rotations: int, life_seconds: float, seed: int) -> l
     history = History()
     desks = {name: Desk(name, config.socket, history, WAIT_SECONDS) for name, config in founded.nodes.items()}
     environment = {**os.environ, LIFE_VARIABLE: f"{life_seconds}"}
-    with Nursery(environment) as nursery:
+    with Nursery(environment, hurried=False) as nursery:
         children = [nursery.spawn("hub", founded.hub_file, folder / "hub.log")]
         children += [
             nursery.spawn("node", path, folder / f"{name}.log") for name, path in founded.node_files.items()
