@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -60,10 +60,19 @@ def hurry() -> None:
 
 
 def short_lives(seconds: float) -> None:
-    """Certificates of nodes and hub live so long, in this process; what looks after them looks as often."""
+    """Certificates of nodes and hub live so long, in this process; what looks after them looks as often.
+
+    One that was made before, with the life that people have, is renewed as if it had this one.
+    """
+    life, own = timedelta(seconds=seconds), profiles.issued_and_life
+
+    def issued_and_life(not_before: datetime, not_after: datetime) -> tuple[datetime, timedelta]:
+        issued, whole = own(not_before, not_after)
+        return issued, life if whole == timedelta(days=7) else whole
+
+    instead(profiles, "issued_and_life", issued_and_life)
     for role in (Role.NODE, Role.HUB):
-        profile = replace(profiles.PROFILES[role], lifetime=timedelta(seconds=seconds))
-        profiles.PROFILES[role] = profile
+        profiles.PROFILES[role] = replace(profiles.PROFILES[role], lifetime=life)
     instead(profiles, "JITTER", 0.05)
     instead(renewal, "LOOK_SECONDS", seconds / 100)
     instead(hub_app, "MAINTENANCE_SECONDS", seconds / 20)

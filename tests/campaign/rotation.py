@@ -154,7 +154,10 @@ async def run(folder: Path, rotations: int, life_seconds: float, seed: int) -> l
             took, end = None, time.monotonic() + (rotations + 8) * life_seconds
             while scene.seen.rotations < rotations and time.monotonic() < end:
                 await asyncio.sleep(0.2)
+                before = scene.seen.rotations
                 await asyncio.to_thread(scene.look)
+                if scene.seen.rotations > before:
+                    print(f"  rotation {scene.seen.rotations}: {scene.lookups} lookups", flush=True)
                 if took is None and scene.seen.rotations >= rotations // 2:
                     took = await scene.roll_over(folder, life_seconds)
             over.set()
