@@ -1,5 +1,4 @@
-"""A member is revoked while it asks in a loop: with three replicas, how long until its last success and its
-cut.
+"""A member is revoked while it asks in a loop at three replicas: how long until it is cut?
 
 Three `candor-hub run` on a PostgreSQL with a synchronous standby, behind a plain TCP balancer. In each
 trial a member attaches and calls without a pause, at whichever replica the balancer gives it for each; then
