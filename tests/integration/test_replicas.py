@@ -339,7 +339,7 @@ def test_a_replica_that_cannot_write_its_row_closes_when_its_deny_list_is_old(
 def test_a_replica_that_cannot_read_its_deny_list_closes_alone_and_opens_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can be told from somebody revoked there: no call is let in, streams are cut once the list is old.
+    """Nobody can be told from somebody revoked there: no call is let in, streams end once the list is old.
 
     Elsewhere everybody is served.
     """
