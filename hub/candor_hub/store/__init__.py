@@ -314,6 +314,16 @@ class Store:
         with self._begin(self._reading) as connection:
             return soundness.replication(connection)
 
+    def unguarded(self) -> str:
+        """How the connections to a server could be listened to or led elsewhere; empty if they could not.
+
+        Raises StoreUnusable.
+        """
+        if is_embedded(self._engine):
+            return ""
+        with self._begin(self._reading) as connection:
+            return soundness.unguarded(connection)
+
     def close(self) -> None:
         self._engine.dispose()
 
