@@ -151,7 +151,15 @@ class Node:
             self.follower,
             config.federation_records,
         )
-        self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent, self.follower.check_open)
+        self.outbox = Outbox(
+            self.store,
+            self.hub,
+            own,
+            self.clock,
+            self._sent,
+            self.follower.check_open,
+            lambda: self.sharing.is_open(),
+        )
         self.workers = Workers()
         self.answerer = Answerer(
             self.store,
@@ -254,7 +262,9 @@ class Node:
         self.backups = Backups(self.store, own, self.clock, Schedule.of(config))
         journals = [config.data_folder / "journal", *([config.backup_folder] if config.backup_folder else [])]
         self.journals = Journals(self.store, self.clock, journals)
-        self.sharing = Sharing(self.store, own, self.clock, self.journals, config.backup_folder)
+        self.sharing = Sharing(
+            self.store, own, self.keys.signing.public, self.clock, self.journals, config.backup_folder
+        )
         self.follower.observers.append(self.sharing.observe)
         self.follower.on_own_head(self.sharing.own_head)
         self.accountant = Accountant(
