@@ -140,6 +140,7 @@ class Hub:
         self.traces = Traces("candor-hub", SPANS, endpoint=endpoint) if endpoint else None
         self.counters = HubMetrics(self.traces.span if self.traces else nothing)
         self.intake = Intake(self.relay, self.clock, self.courier.accepted, self.counters)
+        self.turns = Work()
         self.attachments = Attachments(
             self.streams,
             self.watch,
@@ -151,6 +152,7 @@ class Hub:
             self.log.cosigning,
             self.replica,
             self.log.attached,
+            self.turns,
         )
         self.listener = None if server is None else Listener(server, self._heard())
         self.watched = Watched(
@@ -164,7 +166,6 @@ class Hub:
             self.counters,
         )
         self._swept_at = self.clock.now()
-        self.turns = Work()
         self.guarded = guarded
         self.lines, self.strangers = (Lines(Board.create() if guarded else None) for _ in range(2))
         self.ports = Ports(0, 0, 0)
