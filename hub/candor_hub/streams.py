@@ -301,7 +301,7 @@ class Watch:
             self._on_changed()
 
     async def run(self) -> None:
-        """Look for ever; a failing database is logged, and after five minutes the deny list is stale."""
+        """Look for ever; a failing database is logged, and after 50 seconds the deny list is stale."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.poll_seconds):

@@ -1,9 +1,10 @@
 """Fork commands of the version that stands on PYTHONPATH: `python zygote.py`, requests on standard input.
 
-A request is a line of JSON: {"program", "words", "folder", "environment", "out", "err", "wait"}. The answer
-is one too: {"status"} once the command has ended, or {"pid"} at once without "wait". The first answer says
-which version this is and where it was imported from. Of the standard library and of what the version itself
-has: it imports nothing of the checkout.
+A request is a line of JSON: {"program", "words", "folder", "environment", "out", "err", "status"}. An answer
+is one too: {"pid"}; a command that ends by itself writes its exit status into the file `status`. The first
+answer says which version this is and where it was imported from. Of the standard library and of what the
+version itself has: it imports nothing of the checkout. With CANDOR_TEST_RENEW_AT_START every node that it
+starts renews its certificate at once, and from then on when it is due.
 """
 
 from __future__ import annotations
@@ -28,22 +29,35 @@ def main() -> None:
         "candor-node": candor_node.cli.main,
         "candor-certs": candor_certs.cli.main,
     }
+    if os.environ.get("CANDOR_TEST_RENEW_AT_START"):
+        renew_at_start()
     say({"version": importlib.metadata.version("candor-exchange"), "place": candor_node.cli.__file__})
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
             child(programs[request["program"]], request)
-        if request["wait"]:
-            say({"status": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])})
-        else:
-            say({"pid": pid})
+        say({"pid": pid})
         while True:  # whatever else has ended
             try:
                 if os.waitpid(-1, os.WNOHANG)[0] == 0:
                     break
             except ChildProcessError:
                 break
+
+
+def renew_at_start() -> None:
+    """In each process that is forked from now on, the first time to renew is at once."""
+    from candor_node import renewal
+
+    names = vars(renewal)
+    as_it_is = names["renewal_time"]
+
+    def at_once(*arguments: object) -> object:
+        names["renewal_time"] = as_it_is
+        return arguments[0]  # when the certificate that is held begins
+
+    names["renewal_time"] = at_once
 
 
 def say(words: dict[str, object]) -> None:
@@ -77,7 +91,10 @@ def child(run: object, request: dict[str, object]) -> None:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(status if isinstance(status, int) else 1)
+        number = status if isinstance(status, int) else 1
+        with contextlib.suppress(OSError), open(str(request["status"]), "w") as file:
+            file.write(str(number))
+        os._exit(number)
 
 
 if __name__ == "__main__":
