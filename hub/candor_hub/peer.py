@@ -82,12 +82,24 @@ class Caller:
     snapshot: Snapshot
 
 
-_CALLER: ContextVar[Caller] = ContextVar("candor_hub_caller")
+_CALLER: ContextVar[Caller | None] = ContextVar("candor_hub_caller")
 
 
 def caller() -> Caller:
     """Who makes the call that is being handled; set by `NodeGate` and nobody else."""
-    return _CALLER.get()
+    found = _CALLER.get()
+    assert found is not None  # `lasting_caller` was asked before
+    return found
+
+
+def lasting_caller() -> tuple[NodeId, PeerIdentity]:
+    """As `caller`, of a call that may last for days, once: what it was admitted by is let go.
+
+    A thousand streams that began under as many versions of the directory would keep all of them.
+    """
+    found = caller()
+    _CALLER.set(None)
+    return found.node, found.identity
 
 
 Admit = Callable[[str, Context], Awaitable[None]]
@@ -169,6 +181,8 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         """`observer` hears of each call how it ended."""
         self._admit = admit
         self._observer = observer or Nobody()
+        # By method: the handler that was wrapped, and what it became. A stream would keep one of its own.
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
         self,
@@ -178,7 +192,11 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return self._wrap(handler, handler_call_details.method)
+        method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, self._wrap(handler, method))
+        return known[1]
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
         behaviour: Any = (
