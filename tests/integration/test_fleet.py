@@ -1,15 +1,17 @@
-"""A hub process and 60 attached nodes: each answers once, and costs no more memory than it may.
-
-The figures of 1,000 are those of `make campaign NAME=fleet`; here nothing is timed.
-"""
+"""What attached nodes cost a hub; the figures of 1,000 are those of `make campaign NAME=fleet`."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import weakref
 from pathlib import Path
 
 from bench.hub_scene import make_members
 from tests.campaign.fleet import NODE_KILOBYTES
 from tests.fleet import Fleet
+from tests.hubs import enrol, running_hub
+from tests.patience import PATIENCE_SECONDS
 
 FEW, NODES, LOOKUPS = 20, 60, 2
 # Of so few nodes a page more or less of the allocator's is seen in each.
@@ -17,6 +19,7 @@ SLACK_KILOBYTES = 100.0
 
 
 def test_sixty_attached_nodes_answer_each_lookup_once_and_cost_little_memory(tmp_path: Path) -> None:
+    """Nothing is timed here."""
     make_members(tmp_path, NODES + 1)
     with Fleet(tmp_path, NODES, 1) as fleet:
         fleet.attach(FEW)
@@ -27,3 +30,22 @@ def test_sixty_attached_nodes_answer_each_lookup_once_and_cost_little_memory(tmp
     assert asked.faults == []
     assert [len(one.seconds) for one in asked.rounds] == [NODES] * LOOKUPS
     assert grown / (NODES - FEW) < NODE_KILOBYTES + SLACK_KILOBYTES
+
+
+def test_an_open_stream_keeps_no_directory_of_before(tmp_path: Path) -> None:
+    """A stream lasts for days, a directory of a thousand members is a megabyte, and each change makes one."""
+
+    async def run() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha = await enrol(hub, "alpha")
+            async with alpha.attached():
+                before = weakref.ref(hub.hub.directory.known.view)
+                bravo = await enrol(hub, "bravo")
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while before() is not None:
+                        await asyncio.sleep(0.02)
+                        gc.collect()
+                await bravo.close()
+            await alpha.close()
+
+    asyncio.run(run())
