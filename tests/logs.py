@@ -73,7 +73,11 @@ class Tiles:
 
 def folder_get(folder: Path, texts: Mapping[str, bytes]) -> Get:
     """As it is served by a hub that has this folder, with `texts` in the place of files."""
-    files = LogFiles(folder)
+    return files_get(LogFiles(folder), texts)
+
+
+def files_get(files: LogFiles, texts: Mapping[str, bytes]) -> Get:
+    """As `folder_get`, wherever the files are."""
 
     def get(path: str) -> bytes:
         shard, _, name = path.partition("/")

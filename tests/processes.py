@@ -20,6 +20,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,9 +182,18 @@ class Nursery:
         self._process.wait(PATIENCE_SECONDS)
 
     def spawn(
-        self, kind: str, settings: Path, log: Path, below: Path | None = None, orders: Path | None = None
+        self,
+        kind: str,
+        settings: Path,
+        log: Path,
+        below: Path | None = None,
+        orders: Path | None = None,
+        words: Sequence[str] = (),
     ) -> Child:
-        """Start `kind` (hub, node); with the shim preloaded, its files `below` obey the page `orders`."""
+        """Start `kind`; with the shim preloaded, its files `below` obey the page `orders`.
+
+        hub and node are what `run` runs; candor-hub is a command, given as `words` (no settings are read).
+        """
         said = self._say(
             {
                 "kind": kind,
@@ -191,6 +201,7 @@ class Nursery:
                 "log": str(log),
                 "below": str(below or ""),
                 "orders": str(orders or ""),
+                "words": list(words),
             }
         )
         child = Child(said["pid"], log)
@@ -213,7 +224,7 @@ class Nursery:
 def _serve() -> int:
     """Fork what is asked for, until nobody asks any more."""
     from candor_hub import app as hub_app
-    from candor_hub import running as hub_running  # noqa: F401 - imported for the children
+    from candor_hub import moving  # noqa: F401 - imported for the children
     from candor_node import running as node_running  # noqa: F401
     from tests.campaign.inside import hurry
     from tests.campaign.plants import plant
@@ -237,7 +248,7 @@ def _serve() -> int:
     return 0
 
 
-def _child(words: dict[str, str]) -> None:
+def _child(words: dict[str, Any]) -> None:
     """Become the process; does not return."""
     status = 1
     try:
@@ -255,6 +266,11 @@ def _child(words: dict[str, str]) -> None:
             from candor_hub.running import serve
 
             asyncio.run(serve(load_hub_config(Path(words["settings"])), lambda *at: print("ready", *at)))
+        elif words["kind"] == "candor-hub":
+            from candor_hub.cli import main as command
+
+            sys.argv = ["candor-hub", *words["words"]]
+            command()
         else:
             from candor_node.logs import configure
             from candor_node.running import run_node
@@ -262,6 +278,8 @@ def _child(words: dict[str, str]) -> None:
             configure()
             asyncio.run(run_node(load_node_config(Path(words["settings"])), print))
         status = 0
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 0
     except BaseException:
         import traceback
 

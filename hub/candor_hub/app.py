@@ -129,6 +129,7 @@ class Hub:
             self.directory.publish,
             timing.coalesce_seconds,
             None if server is None else SessionLease(server),
+            lambda: self.replica.trusted,
         )
         self.watch = Watch(self.streams, self.directory, timing, lambda: self.log.announced, self.log.look)
         self.log.on_announced(self.watch.announce)
@@ -331,7 +332,11 @@ class Hub:
             log.info("stopped")
 
     def maintain(self) -> None:
-        """What is due now and then: expired rows, unnamed segments, renewals, who was seen."""
+        """What is due now and then: expired rows, unnamed segments, renewals, who was seen.
+
+        Raises StoreUnusable, ClockWrong and what renewing raises.
+        """
+        self.replica.check_clock()
         now = self.clock.now()
         expired, segments = self.mailbox.forget(now), self.index.collect_garbage(now)
         if now >= self._swept_at + SWEEP_EVERY or now < self._swept_at:

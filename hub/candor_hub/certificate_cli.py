@@ -174,7 +174,10 @@ def deny(serial: str, authority: bool, cut_off: bool, config_file: Path | None, 
 @click.command()
 @click.argument("nodes", nargs=-1)
 @click.option(
-    "--all", "everybody", is_flag=True, help="Every active member whose certificates have all ended."
+    "--all",
+    "everybody",
+    is_flag=True,
+    help="Every active member whose certificates have all ended, unless its last one was denied by itself.",
 )
 @click.option("--hours", default=72.0, show_default=True, help="For how long they may come: at most 336.")
 @_options

@@ -7,7 +7,8 @@
 Rules of this file:
 - nothing is deleted, and nothing of the source is changed before everything was compared;
 - two databases must never both run: the source is marked before the target is finished. Who is interrupted
-  between the two finishes it with `--again`; before, the source runs on and the target is refused;
+  between the two, or before the settings name the target, finishes it with `--again`; before, the source runs
+  on and the target is refused;
 - keys and passwords are in no message.
 """
 
@@ -87,7 +88,8 @@ class Move:
 def look(move: Move) -> Moved:
     """What would be moved; nothing is written there. Raises StoreUnusable, AlreadyExists or ConfigInvalid."""
     with _standing_still(move) as store:
-        Store.look_at(move.url, password=move.password, again=move.again)
+        if not _is_finished(move, store):
+            Store.look_at(move.url, password=move.password, again=move.again)
         with store.read() as tx:
             return _counted(move, tx)
 
@@ -95,6 +97,12 @@ def look(move: Move) -> Moved:
 def move_store(move: Move, file: Path, now: datetime, progress: Progress) -> Moved:
     """Move the hub whose settings are in `file`. Raises StoreUnusable, AlreadyExists or ConfigInvalid."""
     with _standing_still(move) as store:
+        if _is_finished(move, store):
+            # It may have run on meanwhile, so nothing of it is compared, or touched.
+            with store.read() as tx:
+                copied_before = _counted(move, tx)
+            _settle(move, file, now)
+            return copied_before
         key = database_key(move.config)
         target = Store.begin(move.url, key, password=move.password, again=move.again)
         with closing(target):
@@ -104,9 +112,13 @@ def move_store(move: Move, file: Path, now: datetime, progress: Progress) -> Mov
             # A writing transaction, so that no command changes the source meanwhile.
             with store.write() as source:
                 expected = _counted(move, source)
+                # Before the target's transaction, which the server ends when nothing is said for ten seconds.
+                paths = _paths(LogFiles(move.config.log))
                 with target.write() as tx:
                     copied = copy(source, tx, _steps(progress, "rows", expected.rows))
-                    files = _copy_log(move.config, target, tx, _steps(progress, "log", expected.log_files))
+                    files = _copy_log(
+                        move.config, paths, target, tx, _steps(progress, "log", expected.log_files)
+                    )
                     _copy_segments(move.config, source, tx, _steps(progress, "segments", expected.segments))
                     secrets = _copy_secrets(move.config, vault, tx)
                 entries = _check(move, source, target, vault, copied, files, now, progress)
@@ -145,6 +157,23 @@ def _standing_still(move: Move) -> Iterator[Store]:
         lock.give_back()
 
 
+def _is_finished(move: Move, store: Store) -> bool:
+    """Whether a move was interrupted after its end, before the settings named the target.
+
+    The source has moved there, and there is a hub with this one's log. Raises StoreUnusable.
+    """
+    with store.read() as tx:
+        moved, ours = tx.facts.get(MOVED), tx.log.shards()
+    if moved is None or not Store.holds_hub(move.url, password=move.password):
+        return False
+    config = move.config
+    there = Store.open(move.url, database_key(config), str(config.federation), password=move.password)
+    with closing(there), there.read() as tx:
+        theirs = tx.log.shards()
+    keys = [shard.verifier_keys for shard in ours]
+    return bool(keys) and [shard.verifier_keys for shard in theirs[: len(keys)]] == keys
+
+
 def _counted(move: Move, tx: Transaction) -> Moved:
     config = move.config
     return Moved(
@@ -170,12 +199,12 @@ def _secret_names(config: Config) -> list[str]:
 
 
 def _copy_log(
-    config: Config, target: Store, tx: Transaction, done: Callable[[int], None]
+    config: Config, paths: list[str], target: Store, tx: Transaction, done: Callable[[int], None]
 ) -> dict[str, bytes]:
-    """Copy the files of the log; the digest of each."""
+    """Copy these files of the log; the digest of each."""
     source, files = LogFiles(config.log), log_files_in(config.log, target).within(tx)
     digests = dict[str, bytes]()
-    for path in _paths(source):
+    for path in paths:
         octets = source.read(path)
         digests[path] = _digest(octets)
         files.write({path: octets})

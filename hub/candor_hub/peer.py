@@ -21,7 +21,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -181,7 +180,7 @@ class NodeGate:
             raise WrongRole("This certificate names no node.")
         check_member(snapshot, node)
         if not self._issued.knows(identity):
-            await self._turns.run(node, partial(self._issued.look_up, identity))
+            await self._issued.check(identity, self._turns)
             self._issued.remember(identity)
         _CALLER.set(Caller(node, identity, snapshot))
         return node

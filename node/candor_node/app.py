@@ -36,7 +36,7 @@ from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
-from candor_node.connection import Connection
+from candor_node.connection import LINE_SECONDS, Connection
 from candor_node.coverage import Outlook
 from candor_node.disclosures import Requester
 from candor_node.founding import Keys, make_folder, open_store
@@ -149,7 +149,15 @@ class Node:
             self.follower,
             config.federation_records,
         )
-        self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent, self.follower.check_open)
+        self.outbox = Outbox(
+            self.store,
+            self.hub,
+            own,
+            self.clock,
+            self._sent,
+            self.follower.check_open,
+            lambda: self.sharing.is_open(),
+        )
         self.workers = Workers()
         self.answerer = Answerer(
             self.store,
@@ -178,6 +186,7 @@ class Node:
             config.subjects_an_hour,
             ready,
             self.policy,
+            self.wait_for_line,
         )
         self.pack_issuers = shipped_packs.trusted_keys(config.pack_issuers)
         self.allowed_lookups = AllowedLookups(
@@ -251,7 +260,9 @@ class Node:
         self.backups = Backups(self.store, own, self.clock, Schedule.of(config))
         journals = [config.data_folder / "journal", *([config.backup_folder] if config.backup_folder else [])]
         self.journals = Journals(self.store, self.clock, journals)
-        self.sharing = Sharing(self.store, own, self.clock, self.journals, config.backup_folder)
+        self.sharing = Sharing(
+            self.store, own, self.keys.signing.public, self.clock, self.journals, config.backup_folder
+        )
         self.follower.observers.append(self.sharing.observe)
         self.follower.on_own_head(self.sharing.own_head)
         self.accountant = Accountant(
@@ -406,6 +417,10 @@ class Node:
         """Raises when this node must not, or cannot, send lookups now (§8.4, §15.6)."""
         self.connection.check_ready()
         self.follower.check_open()
+
+    async def wait_for_line(self, seconds: float = LINE_SECONDS) -> None:
+        """Wait for a hub that was lost a moment ago, `seconds` at most."""
+        await self.connection.wait_for_line(self.clock.now(), seconds)
 
     async def _follow(self) -> None:
         await self.follower.run(self._followed)

@@ -113,7 +113,6 @@ def running_node(
     import grpc
 
     from candor_node.badge import read_token, signed_in
-    from candor_wire.status import from_status
     from candor_wire.v1 import local_pb2_grpc
 
     config = load(given)
@@ -124,12 +123,18 @@ def running_node(
         try:
             yield (stub or local_pb2_grpc.LocalServiceStub)(signed_in(channel, user, token))
         except grpc.RpcError as error:
-            # What the stub raises is a call as well, which grpc's types do not say.
-            call: Any = error
-            known = from_status(call.code(), call.details(), _pairs(call.trailing_metadata()))
-            if isinstance(known, Unreachable) and "\n" not in (call.details() or ""):
-                known = _not_running(config)
-            raise known from None
+            raise said_by_node(error) or _not_running(config) from None
+
+
+def said_by_node(error: grpc.RpcError) -> CandorError | None:
+    """The typed error behind a failed call; None when it is the connection that broke off."""
+    from candor_wire.status import from_status
+
+    # What the stub raises is a call as well, which grpc's types do not say.
+    call: Any = error
+    known = from_status(call.code(), call.details(), _pairs(call.trailing_metadata()))
+    broken_off = isinstance(known, Unreachable) and "\n" not in (call.details() or "")
+    return None if broken_off else known
 
 
 def _pairs(metadata: Any) -> list[tuple[str, str | bytes]]:

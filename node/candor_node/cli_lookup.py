@@ -17,11 +17,12 @@ from candor_node.cli_common import (
     json_option,
     person_in_charge,
     running_node,
+    said_by_node,
     show,
     table,
 )
 from candor_node.result_page import history, lines, name_of
-from candor_proto.errors import InputInvalid
+from candor_proto.errors import InputInvalid, Unreachable
 
 if TYPE_CHECKING:
     from candor_wire.v1 import local_pb2
@@ -166,16 +167,31 @@ def _ask(person: dict[str, str], papers: dict[str, str | None], *, whole: bool) 
 
 def _follow(node: Any, request: local_pb2.LookupRequest, wait_seconds: float) -> local_pb2.LookupView:
     """The result of a lookup; on a terminal a line says how far it is."""
+    import grpc
+
     shown = sys.stderr.isatty()
     result: local_pb2.LookupView | None = None
-    # The lookup's own wait, the delays of further lookups, and the answer's way back.
-    for part in node.Lookup(request, timeout=(wait_seconds or 3600) + 300):
-        if part.WhichOneof("part") == "result":
-            result = part.result
-        elif shown:
-            click.echo(
-                f"\rheard from {part.progress.settled} of {part.progress.asked} nodes …", err=True, nl=False
-            )
+    sent = False
+    try:
+        # The lookup's own wait, the delays of further lookups, and the answer's way back.
+        for part in node.Lookup(request, timeout=(wait_seconds or 3600) + 300):
+            sent = True
+            if part.WhichOneof("part") == "result":
+                result = part.result
+            elif shown:
+                click.echo(
+                    f"\rheard from {part.progress.settled} of {part.progress.asked} nodes …",
+                    err=True,
+                    nl=False,
+                )
+    except grpc.RpcError as error:
+        if sent and said_by_node(error) is None:
+            raise Unreachable(
+                "The node stopped while the lookup was under way. It was sent, and its result is kept.",
+                remedy="Do not ask again: when it runs, `candor-node lookups list --case` with the case "
+                "number shows what came.",
+            ) from None
+        raise
     if shown:
         click.echo("\r\x1b[K", err=True, nl=False)
     if result is None:

@@ -9,7 +9,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +24,7 @@ from candor_certs.invitation import Invitation
 from candor_certs.names import PeerName, Role
 from candor_certs.profiles import TlsPrivateKey
 from candor_certs.requests import certificate_request, check_request, new_tls_key
+from candor_certs.service_manager import new_database_key
 from candor_certs.store import (
     TlsIdentity,
     make_private_folder,
@@ -41,7 +41,6 @@ from candor_certs.store import (
 from candor_node.clock import Clock, whose_clock
 from candor_node.config import FILE_NAME, NodeConfig, load_config
 from candor_node.diagnosis import diagnose
-from candor_node.driver import KEY_OCTETS
 from candor_node.founding import MIGRATIONS, Keys, open_store
 from candor_node.hub_client import HubClient
 from candor_node.proxy import channel_options
@@ -84,8 +83,9 @@ def found(folder: Path, node: NodeId) -> Path:
     try:
         for private in (folder, keys, data):
             make_private_folder(private)
-        database_key = secrets.token_bytes(KEY_OCTETS)
-        write_new_private(keys / "database.key", database_key)
+        database_key, passed = new_database_key()
+        if not passed:
+            write_new_private(keys / "database.key", database_key)
         write_new_private(keys / "signing.key", SigningKey.generate().seed())
         write_new_private(keys / "disclosure.key", DisclosureKey.generate().octets())
         Store.create(data / "node.db", database_key, MIGRATIONS).close()

@@ -22,7 +22,7 @@ from candor_node.ledger import Raw
 from candor_node.logs import log
 from candor_node.rollback import Cause, Rollback
 from candor_node.store import Database, Store
-from candor_proto.errors import CandorError, StoreUnusable
+from candor_proto.errors import CandorError, InputInvalid, StoreUnusable
 from candor_proto.ids import RequestId
 
 SHIP_SECONDS = 1.0
@@ -105,10 +105,11 @@ class Journals:
                 if len(frame.rows) < MOST_ROWS:
                     break
             to.behind_since = None
-        except OSError as error:
+        except (OSError, InputInvalid) as error:
             if to.behind_since is None:
                 to.behind_since = now
-                unusable = StoreUnusable(f"{to.place.folder} cannot be written: {error.strerror}.")
+                why = error.strerror if isinstance(error, OSError) else error.message
+                unusable = StoreUnusable(f"{to.place.folder} cannot be written: {why}.")
                 log.error("the journal is behind", code=unusable.code, reason=unusable.message)
 
 

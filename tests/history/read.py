@@ -14,10 +14,16 @@ from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
 
 from candor_certs.store import read_private
 from candor_hub.config import Config
+from candor_hub.founding import open_store
 from candor_hub.keys import DATABASE_KEY
+from candor_hub.places import log_files
+from candor_hub.tlog.files import LogFiles
 from candor_node import cases, coverage, flight_store, ledger, lookup_store, record_digests
 from candor_node.config import NodeConfig
 from candor_node.driver import Database, DatabaseError, open_database
@@ -44,7 +50,7 @@ from tests.history.holdings import (
     Target,
     Use,
 )
-from tests.logs import folder_get, read_log
+from tests.logs import files_get, read_log
 
 LOOKUP = 1
 # Heads are read, not judged by their age.
@@ -257,21 +263,43 @@ def _head(db: Database) -> tuple[int, bool]:
 
 
 def read_hub(config: Config) -> HubHolding:
-    """What the hub with these settings holds in its embedded database."""
+    """What the hub with these settings holds in its database, embedded or not."""
     limits = limits_of(config.quota)
+    if not config.embedded:
+        return _server(config, limits)
     path = Path(config.database.removeprefix("sqlite:///"))
     try:
         key = read_private(config.keys / DATABASE_KEY)
         with closing(open_database(path, key).conn) as connection:
-            return _hub(Database(connection, execute_plugins=False), limits, config)
+            db = Database(connection, execute_plugins=False)
+            broken = damage(db)
+            db.execute("BEGIN")
+            return _hub(db, limits, config, LogFiles(config.log), broken)
     except (CandorError, DatabaseError) as error:
         return HubHolding(limits, damage=f"it cannot be read: {error}")
 
 
-def _hub(db: Database, limits: Limits, config: Config) -> HubHolding:
-    broken = damage(db)
-    db.execute("BEGIN")
-    requests, receipts, fault = _logged(db, config)
+def _server(config: Config, limits: Limits) -> HubHolding:
+    """As one transaction of PostgreSQL has it; its pages are the server's business."""
+    with closing(open_store(config)) as store, psycopg.connect(config.database) as connection:
+        connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        return _hub(_Server(connection), limits, config, log_files(config, store))
+
+
+class _Rows(Protocol):
+    def execute(self, statement: str, /) -> Any: ...
+
+
+class _Server:
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, /) -> Any:
+        return self._connection.execute(statement.encode())
+
+
+def _hub(db: _Rows, limits: Limits, config: Config, files: LogFiles, broken: str = "") -> HubHolding:
+    requests, receipts, fault = _logged(db, config, files)
     return HubHolding(
         limits=limits,
         damage=broken,
@@ -284,7 +312,7 @@ def _hub(db: Database, limits: Limits, config: Config) -> HubHolding:
     )
 
 
-def _logged(db: Database, config: Config) -> tuple[int, int, str]:
+def _logged(db: _Rows, config: Config, files: LogFiles) -> tuple[int, int, str]:
     """Commitments to lookups and to others, logged or waiting to be; what is wrong with the log."""
     shards = db.execute(
         "SELECT shard, signed, ed25519_key, ml_dsa_key FROM log_shards ORDER BY shard"
@@ -297,7 +325,7 @@ def _logged(db: Database, config: Config) -> tuple[int, int, str]:
         origin = log_origin(config.federation, 1)
         keys = (VerifierKey(origin, 0x01, ed25519), VerifierKey(origin, 0x06, ml_dsa))
         try:
-            reading = read_log(folder_get(config.log, signed), keys, FAR, "signed")
+            reading = read_log(files_get(files, signed), keys, FAR, "signed")
         except (CandorError, AssertionError) as error:
             return 0, 0, f"the log: {error}"
         for entry in reading.entries:
@@ -309,7 +337,7 @@ def _logged(db: Database, config: Config) -> tuple[int, int, str]:
     return len(commitments[10]), len(commitments[11]), ""
 
 
-def _envelopes(db: Database) -> tuple[Envelope, ...]:
+def _envelopes(db: _Rows) -> tuple[Envelope, ...]:
     waiting: dict[int, list[str]] = {}
     for number, name in db.execute("SELECT envelope, recipient FROM mailbox"):
         waiting.setdefault(number, []).append(name)

@@ -15,13 +15,20 @@ from candor_hub import enrolment
 from candor_hub.store.replicas import ReplicaRecord
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
-from candor_proto.errors import AlreadyExists, CandorError, DenyListStale, QuotaSpent, StoreUnusable
+from candor_proto.errors import (
+    AlreadyExists,
+    CandorError,
+    ClockWrong,
+    DenyListStale,
+    QuotaSpent,
+    StoreUnusable,
+)
 from candor_proto.ids import NodeId
 from candor_proto.statements import Lookup
 from candor_wire import codec
 from tests.hub_members import ori_for
-from tests.hubs import QUICK, RunningHub, enrol
-from tests.replicas import TOLD_ONLY, at, listening, replicas, until
+from tests.hubs import QUICK, RunningHub, ShiftedClock, enrol, running_hub
+from tests.replicas import TOLD_ONLY, at, bare, listening, replicas, until
 
 Act = Callable[[tuple[RunningHub, ...]], Awaitable[None]]
 
@@ -330,5 +337,66 @@ def test_streams_outlive_a_database_that_is_away(tmp_path: Path, monkeypatch: py
             assert hub.hub.streams.of(alpha.node) is session
             monkeypatch.setattr(store, "read", original)
             assert await stream.delivery()
+
+    play(tmp_path, act, 1)
+
+
+# --- whose clock ---------------------------------------------------------------------------------------
+
+
+def test_a_replica_whose_clock_runs_ahead_forgets_nothing_of_the_others(tmp_path: Path) -> None:
+    """Its clock alone says that forty days have passed: mail, ids and quotas of all would be dropped."""
+
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        first, second = hubs
+        alpha, bravo = await enrol(first, "alpha"), await enrol(first, "bravo")
+        await alpha.submit(alpha.lookup([bravo]))
+        used = await asyncio.to_thread(first.hub.relay.left, alpha.node, first.clock.now())
+        second.clock.advance(days=40)
+        with pytest.raises(ClockWrong, match=r"(39|40) days ahead"):
+            await asyncio.to_thread(second.hub.maintain)
+        assert len(first.hub.mailbox.waiting(bravo.node, (), 9, first.clock.now())) == 1
+        assert await asyncio.to_thread(first.hub.relay.left, alpha.node, first.clock.now()) == used
+
+    play(tmp_path, act)
+
+
+@pytest.mark.parametrize("hours", [-2, 2], ids=["behind", "ahead"])
+def test_a_replica_whose_clock_is_wrong_closes_at_once_and_leaves_the_log(tmp_path: Path, hours: int) -> None:
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        first, second = hubs
+        alpha = await enrol(first, "alpha")
+        assert first.hub.log.leads
+        async with alpha.attached() as stream:
+            first.clock.advance(hours=hours)
+            began = time.monotonic()
+            assert not isinstance(await stream.end(), EOFError | TimeoutError)
+            await until(lambda: second.hub.log.leads and not first.hub.log.leads)
+            assert time.monotonic() - began < 10
+        ready = await first.hub.watched.health.look()
+        assert "clock" in ready.reasons
+        # The other one goes on, and this one when its clock is right again.
+        there = replace(at(alpha, second), clock=second.clock)
+        async with there.attached() as stream:
+            await there.submit(there.sealed(alpha.node))
+            assert await stream.delivery()
+        first.clock.advance(hours=-hours)
+        await until(lambda: first.hub.replica.trusted)
+        async with alpha.attached() as stream:
+            await alpha.submit(alpha.sealed(alpha.node))
+            assert await stream.delivery()
+
+    play(tmp_path, act)
+
+
+def test_a_replica_whose_clock_is_wrong_does_not_start(tmp_path: Path) -> None:
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        (first,) = hubs
+        config = bare(first.config, tmp_path / "late")
+        clock = ShiftedClock()
+        clock.advance(minutes=6)
+        with pytest.raises(ClockWrong, match="ahead of the database's"):
+            async with running_hub(tmp_path, config=config, clock=clock):
+                pytest.fail("it started")
 
     play(tmp_path, act, 1)

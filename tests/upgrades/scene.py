@@ -113,6 +113,14 @@ class Scene:
             self._running[name].ready()
         until(self.all_held, "everybody holds everybody's index")
 
+    def replace_hub(self, version: Version) -> None:
+        """Stop the hub and start it as another version; nodes are attached again when this returns."""
+        self.stop("hub")
+        self.hub = version
+        self._start("hub", version, "candor-hub", "run", "--config", self.hub_file)
+        self._running["hub"].ready()
+        until(self.all_held, "everybody is attached again")
+
     def replace_node(self, name: str, version: Version) -> None:
         """Stop a node and start it as another version, on the same folder."""
         self.stop(name)

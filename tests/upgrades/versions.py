@@ -33,11 +33,21 @@ CHECKOUT = tuple(dict.fromkeys((ROOT / package).parent for package in wheel_pack
 ZYGOTE = Path(__file__).with_name("zygote.py")
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
+# Longer than any command of a test may take, however slow the machine.
+COMMAND_SECONDS = 300.0
 ENVIRONMENT = {
     "CANDOR_HUB_NEW_MEMBER_WAIT_HOURS": "0",
     "CANDOR_NODE_PUBLISH_INTERVAL_HOURS": "0",
     "CANDOR_NODE_LOOKUP_WAIT_SECONDS": "10",
     "CANDOR_NODE_FURTHER_LOOKUP_DELAY_SECONDS": "0",
+    **{
+        f"CANDOR_{whose}_{kind.upper()}": str(10**9)
+        for whose, kinds in (
+            ("NODE_QUOTA", ("elements", "weak_elements", "match_elements", "code_elements")),
+            ("HUB_QUOTA_", ("total", "weak", "match", "code")),
+        )
+        for kind in kinds
+    },
 }
 
 
@@ -119,52 +129,35 @@ class Version:
 
     def run(self, program: str, *words: object, status: int | None = 0, **environment: str) -> Done:
         """Run a command to its end; fails unless it ends with `status` (None: any)."""
-        with self._turn:
-            out, err = self._files(program)
-            said = self._ask(program, words, out, err, environment, wait=True)
-        done = Done(said["status"], out.read_text(errors="replace"), err.read_text(errors="replace"))
         shown = " ".join(map(str, words))
+        with self.start(program, *words, **environment) as running:
+            done = running.done(COMMAND_SECONDS)
         assert status in (None, done.status), f"{program} {shown}: {done}"
         return done
 
     def start(self, program: str, *words: object, **environment: str) -> Running:
-        """Start a program that runs on."""
+        """Start a program that runs on, or a command; from any thread."""
         with self._turn:
-            out, err = self._files(program)
-            said = self._ask(program, words, out, err, environment, wait=False)
-        return Running(said["pid"], out, err, self)
-
-    def _files(self, program: str) -> tuple[Path, Path]:
-        self._count += 1
-        name = f"{self._count:04}-{program}"
-        return self.folder / f"{name}.out", self.folder / f"{name}.err"
-
-    def _ask(
-        self,
-        program: str,
-        words: tuple[object, ...],
-        out: Path,
-        err: Path,
-        environment: dict[str, str],
-        *,
-        wait: bool,
-    ) -> Any:
-        request = {
-            "program": program,
-            "words": [str(word) for word in words],
-            "folder": str(self.folder),
-            "environment": environment,
-            "out": str(out),
-            "err": str(err),
-            "wait": wait,
-        }
-        for path in (out, err):
-            path.touch(0o600)
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
-        return self._hear()
+            self._count += 1
+            place = self.folder / f"{self._count:04}-{program}"
+            out, err, status = (Path(f"{place}.{kind}") for kind in ("out", "err", "status"))
+            request = {
+                "program": program,
+                "words": [str(word) for word in words],
+                "folder": str(self.folder),
+                "environment": environment,
+                "out": str(out),
+                "err": str(err),
+                "status": str(status),
+            }
+            for path in (out, err):
+                path.touch(0o600)
+            assert self._process is not None
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            # Who has ended is reaped at the next request: until then its number is nobody else's.
+            return Running(self._hear()["pid"], place, self)
 
     def _hear(self) -> Any:
         assert self._process is not None
@@ -177,9 +170,9 @@ class Version:
 class Running:
     """A program that runs on, until it is stopped or the block ends."""
 
-    def __init__(self, pid: int, out: Path, err: Path, version: Version) -> None:
+    def __init__(self, pid: int, place: Path, version: Version) -> None:
         self.pid, self.version = pid, version
-        self._out, self._err = out, err
+        self._out, self._err, self._status = (Path(f"{place}.{kind}") for kind in ("out", "err", "status"))
         self._end = os.pidfd_open(pid)
 
     def __enter__(self) -> Running:
@@ -210,6 +203,13 @@ class Running:
             assert time.monotonic() < deadline, f"it is not ready: {text}{self.errors[-3000:]}"
             time.sleep(0.02)
         return text
+
+    def done(self, seconds: float) -> Done:
+        """What it said, once it has ended."""
+        assert self._wait(seconds), f"it does not end: {self.errors[-3000:]}"
+        # Who was killed wrote none.
+        status = int(self._status.read_text()) if self._status.exists() else -signal.SIGKILL
+        return Done(status, self._out.read_text(errors="replace"), self.errors)
 
     def stop(self) -> None:
         """As a service manager does."""

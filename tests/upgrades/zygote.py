@@ -1,9 +1,9 @@
 """Fork commands of the version that stands on PYTHONPATH: `python zygote.py`, requests on standard input.
 
-A request is a line of JSON: {"program", "words", "folder", "environment", "out", "err", "wait"}. The answer
-is one too: {"status"} once the command has ended, or {"pid"} at once without "wait". The first answer says
-which version this is and where it was imported from. Of the standard library and of what the version itself
-has: it imports nothing of the checkout.
+A request is a line of JSON: {"program", "words", "folder", "environment", "out", "err", "status"}. An answer
+is one too: {"pid"}; a command that ends by itself writes its exit status into the file `status`. The first
+answer says which version this is and where it was imported from. Of the standard library and of what the
+version itself has: it imports nothing of the checkout.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             child(programs[request["program"]], request)
-        if request["wait"]:
-            say({"status": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])})
-        else:
-            say({"pid": pid})
+        say({"pid": pid})
         while True:  # whatever else has ended
             try:
                 if os.waitpid(-1, os.WNOHANG)[0] == 0:
@@ -77,7 +74,10 @@ def child(run: object, request: dict[str, object]) -> None:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(status if isinstance(status, int) else 1)
+        number = status if isinstance(status, int) else 1
+        with contextlib.suppress(OSError), open(str(request["status"]), "w") as file:
+            file.write(str(number))
+        os._exit(number)
 
 
 if __name__ == "__main__":

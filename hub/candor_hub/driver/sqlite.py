@@ -219,11 +219,24 @@ _SENTENCES = {
 }
 
 
+_REPORTED, _FULL = 10, 13
+
+
+def _is_full(file: Path) -> bool:
+    try:
+        return os.statvfs(file.parent).f_bavail == 0
+    except OSError:
+        return False
+
+
 def explain(error: SQLAlchemyError, engine: Engine) -> StoreUnusable:
     """The sentence for an error of the database; statements and parameters are left out of it."""
     name = engine.url.database or "the database"
     origin = getattr(error, "orig", None)
-    sentence = _SENTENCES.get((getattr(origin, "sqlite_errorcode", 0) or 0) & 0xFF)
+    code = (getattr(origin, "sqlite_errorcode", 0) or 0) & 0xFF
+    if code == _REPORTED and _is_full(Path(name)):
+        code = _FULL  # it could not even make the file that its readers share
+    sentence = _SENTENCES.get(code)
     if sentence is None:
         return StoreUnusable(
             f"The database {name} refused a step ({type(origin or error).__name__}).",

@@ -186,6 +186,18 @@ class Store:
         finally:
             engine.dispose()
 
+    @classmethod
+    def holds_hub(cls, url: str, *, password: Callable[[], str | None]) -> bool:
+        """Whether a finished hub is there, of whatever federation; raises StoreUnusable."""
+        engine = open_engine(url, b"", password=password)
+        try:
+            with reading(engine).begin() as connection:
+                return bool(present_schema(connection)) and Facts(connection).get(FEDERATION) is not None
+        except FAILURES as error:
+            raise explain(error, engine) from error
+        finally:
+            engine.dispose()
+
     def finish(self, federation: str) -> None:
         """From now on it is the database of this federation; raises StoreUnusable."""
         with self.write() as tx:
@@ -319,6 +331,16 @@ class Store:
             return None
         with self._begin(self._reading) as connection:
             return soundness.replication(connection)
+
+    def unguarded(self) -> str:
+        """How the connections to a server could be listened to or led elsewhere; empty if they could not.
+
+        Raises StoreUnusable.
+        """
+        if is_embedded(self._engine):
+            return ""
+        with self._begin(self._reading) as connection:
+            return soundness.unguarded(connection)
 
     def close(self) -> None:
         if self._changes is not None:

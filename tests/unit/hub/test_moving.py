@@ -5,131 +5,43 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from candor_certs.authority import create_issuing
+from candor_certs.chain import verify_peer
+from candor_certs.folders import load_root
+from candor_hub.authorities import adopt
 from candor_hub.cli import cli
-from candor_hub.config import Config, load_config
-from candor_hub.driver import Connection, insert_many, sa
-from candor_hub.founding import open_keys, open_store
+from candor_hub.config import load_config
+from candor_hub.driver import Connection, insert_many
+from candor_hub.founding import Wishes, found, open_keys, open_store
 from candor_hub.moving import Move, look, move_store
-from candor_hub.store import Store, Transaction
+from candor_hub.places import vault
+from candor_hub.store import Store
 from candor_hub.store.copying import OWN_TABLES, tables
 from candor_hub.tlog.files import Lock
-from candor_hub.tlog.rotation import ask_for
-from candor_proto.directory import MemberStatus
 from candor_proto.errors import AlreadyExists, ConfigInvalid, StoreUnusable
 from candor_proto.segment import address
-from candor_wire.codec import Envelope
-from tests.hub_members import Member, ShiftedClock
+from tests.moves import Interrupted, Scene, Stand, rows_of, stopped_hub
 from tests.postgres import new_database, unsafe
-from tests.unit.hub.offices import opened
-from tests.unit.hub.tlog.desks import LogDesk, desk_over, log_desk
-
-
-class Interrupted(Exception):
-    """Somebody pulled the plug."""
-
-
-@dataclass
-class Scene:
-    """A stopped hub with data in every table, and what its members will say next."""
-
-    config: Config
-    clock: ShiftedClock
-    members: list[Member]
-    lookup: Envelope
-    octets: bytes
-    delivered: int
-    url: str
-    file: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.file = self.config.data / "hub.toml"
-
-    def move(self, *, again: bool = False, stop_at: str = "") -> None:
-        def progress(what: str, reached: int, total: int) -> None:
-            if stop_at and f"{what} {reached}".startswith(stop_at):
-                raise Interrupted
-
-        move_store(Move(self.config, self.url, again=again), self.file, self.clock.now(), progress)
-
-
-def fill(tx: Transaction) -> None:
-    """At least one row in every table: of plausible types, naming rows that are there."""
-    connection = tx.facts._connection
-    for table in tables():
-        if connection.execute(sa.select(sa.func.count()).select_from(table)).scalar():
-            continue
-        row: dict[str, object] = {}
-        for column in table.columns:
-            key = next(iter(column.foreign_keys), None)
-            if key is not None:
-                row[column.name] = connection.execute(sa.select(key.column).limit(1)).scalar()
-            elif isinstance(column.type, sa.LargeBinary):
-                row[column.name] = b"\x00\xff octets"
-            elif isinstance(column.type, sa.Text):
-                row[column.name] = "Ä text with ' and \\"
-            else:
-                row[column.name] = (1 << 40) + 7 if isinstance(column.type, sa.BigInteger) else 7
-        connection.execute(sa.insert(table).values(row))
-
-
-def grown(desk: LogDesk) -> tuple[list[Member], Envelope, bytes, int]:
-    hub = desk.hub
-    alpha, bravo = members = [hub.join(name) for name in ("alpha", "bravo")]
-    desk.make_witness(alpha)
-    desk.settle()
-    octets = alpha.segment()
-    hub.index.put_segment(address(octets), octets, alpha.node, desk.now)
-    head = alpha.signing_key.sign("index-head", alpha.head([octets]).encode())
-    hub.index.put_head(head, desk.entry(alpha), desk.now)
-    lookup = alpha.lookup([alpha, bravo])
-    hub.submit(lookup, alpha)
-    for _ in range(3):
-        hub.submit(alpha.sealed(bravo.node), alpha)
-    (*_, last) = hub.waiting(bravo)
-    hub.mailbox.acknowledge(bravo.node, [last.delivery_id])
-    hub.directory.set_status(bravo.node, MemberStatus.SUSPENDED, desk.now)
-    hub.directory.set_status(bravo.node, MemberStatus.ACTIVE, desk.now)
-    desk.settle()
-    with hub.store.write() as tx:
-        ask_for(tx)
-    desk.settle()
-    hub.submit(bravo.answer(lookup), bravo)  # waits to be logged
-    with hub.store.write() as tx:
-        fill(tx)
-    return members, lookup, octets, last.delivery_id
+from tests.unit.hub.offices import office, opened
+from tests.unit.hub.tlog.desks import desk_over
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """The hub that each test gets a copy of."""
-    with log_desk(tmp_path_factory.mktemp("moving")) as desk:
-        members, lookup, octets, delivered = grown(desk)
-        return Scene(desk.hub.config, desk.hub.clock, members, lookup, octets, delivered, "")
+    return stopped_hub(tmp_path_factory.mktemp("moving"))
 
 
 @pytest.fixture
 def scene(tmp_path: Path, stopped: Scene) -> Iterator[Scene]:
-    shutil.copytree(stopped.config.data, tmp_path / "hub")
-    config = load_config(tmp_path / "hub/hub.toml")
     with unsafe():
-        yield replace(stopped, config=config, url=new_database())
-
-
-def rows_of(store: Store) -> dict[str, list[tuple[object, ...]]]:
-    with store.read() as tx:
-        connection = tx.facts._connection
-        return {
-            table.name: [
-                tuple(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key))
-            ]
-            for table in tables()
-        }
+        yield stopped.copied(tmp_path / "hub", new_database())
 
 
 def test_nothing_is_lost_and_members_go_on(scene: Scene) -> None:
@@ -171,8 +83,6 @@ def test_the_source_refuses_to_run_and_is_not_moved_elsewhere(scene: Scene) -> N
     for again in (False, True):
         with pytest.raises(StoreUnusable, match="has moved to"):
             look(Move(scene.config, new_database(), again=again))
-    with pytest.raises(AlreadyExists):
-        look(Move(scene.config, scene.url, again=True))
     kept = list(scene.config.data.glob("hub.toml.before-*"))
     assert [load_config(path).embedded for path in kept] == [True]
 
@@ -203,6 +113,55 @@ def test_a_move_that_is_interrupted_at_its_very_end_is_finished(scene: Scene) ->
     open_store(load_config(scene.file)).close()
 
 
+def test_a_move_that_is_interrupted_before_the_settings_name_the_target_is_finished(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target is a hub by then, and may even run: nothing of it is touched any more."""
+    with monkeypatch.context() as patched:
+        patched.setattr("candor_hub.moving._settle", _interrupted)
+        with pytest.raises(Interrupted):
+            scene.move()
+    assert scene.stand() is Stand.NEITHER
+    with pytest.raises(StoreUnusable, match="has moved to"):
+        scene.move()
+    store = Store.open(scene.url, b"", str(scene.config.federation))
+    with store.write() as tx:
+        tx.facts.put("since", "it ran")
+    look(Move(scene.config, scene.url, again=True))
+    scene.move(again=True)
+    assert scene.stand() is Stand.TARGET
+    with store.read() as tx:
+        assert tx.facts.get("since") == "it ran"
+    store.close()
+
+
+def _interrupted(*_: object) -> None:
+    raise Interrupted
+
+
+def test_a_hub_with_another_log_is_not_taken_for_the_target(scene: Scene, tmp_path: Path) -> None:
+    """Named by the same address, as after somebody has made a new hub there."""
+    with pytest.raises(Interrupted):
+        scene.move(stop_at="finishing 0")
+    other = Store.begin(scene.url, b"")
+    other.finish(str(scene.config.federation))
+    other.close()
+    with pytest.raises(AlreadyExists):
+        scene.move(again=True)
+    assert load_config(scene.file).embedded
+
+
+def test_a_new_hub_is_not_made_over_a_move_that_may_be_under_way(scene: Scene, tmp_path: Path) -> None:
+    """`init` in the same database would empty it between the copy and its end."""
+    with pytest.raises(Interrupted):
+        scene.move(stop_at="finishing 0")
+    wishes = Wishes(scene.config.federation, "127.0.0.1:1", "127.0.0.1:2", database_url=scene.url)
+    with pytest.raises(StoreUnusable, match="a move that began at"):
+        found(tmp_path / "another", wishes, datetime.now(UTC))
+    scene.move(again=True)
+    open_store(load_config(scene.file)).close()
+
+
 def test_a_running_hub_is_not_moved(scene: Scene) -> None:
     lock = Lock(scene.config.log)
     lock.take()
@@ -217,6 +176,37 @@ def test_a_hub_that_is_there_is_not_written_over(scene: Scene) -> None:
         with pytest.raises(AlreadyExists):
             scene.move(again=again)
     open_store(scene.config).close()
+
+
+def test_an_authority_that_was_adopted_issues_in_the_new_place(tmp_path: Path) -> None:
+    """Its key is nowhere but in the vault, and comes along; the folder has that of the one before."""
+    with office(tmp_path) as hub:
+        config, clock, file = hub.config, hub.clock, hub.config.data / "hub.toml"
+        clock.advance(seconds=1)
+        root = load_root(config.data / "authority/root")
+        adopted = create_issuing(root, config.federation, clock.now())
+        with hub.store.write() as tx:
+            adopt(tx, vault(config, hub.store), adopted, clock.now())
+        hub.tick()
+    with unsafe():
+        move = Move(config, new_database())
+        move_store(move, file, clock.now(), lambda what, reached, total: None)
+        # A replica elsewhere has the settings and the database's key, and nothing else.
+        elsewhere = tmp_path / "elsewhere"
+        (elsewhere / "keys").mkdir(parents=True, mode=0o700)
+        for name in ("hub.toml", "keys/database.key"):
+            shutil.move(config.data / name, elsewhere / name)
+        shutil.rmtree(config.data)
+        config = load_config(elsewhere / "hub.toml")
+        store = open_store(config)
+        open_keys(config, store, clock.now())
+        store.close()
+        with opened(config, clock) as hub:
+            assert hub.keys.authority.certificate == adopted.certificate
+            newcomer = hub.newcomer("zulu")
+            chain = hub.enrolment.enrol(hub.request(newcomer, hub.invite(newcomer)), clock.now())
+            issued_by = verify_peer(chain, [root.certificate], clock.now()).authorities
+            assert adopted.certificate.serial_number in issued_by
 
 
 def test_a_damaged_segment_is_not_moved(scene: Scene) -> None:

@@ -69,9 +69,10 @@ class Scene:
         answers = [Submission(target.answer(lookup), target.node, self._view) for target in targets]
         answered, receipts = self.counted(lambda: self._relay.submit_all(answers, now))
         assert [each.recipients for each in receipts] == [1] * nodes
-        postings: list[Posting] = [each.posting for each in (receipt, *receipts)]
+        postings: list[Posting | None] = [receipt.posting, *(each.posting for each in receipts)]
         named: dict[NodeId, list[int]] = {}
         for posting in postings:
+            assert posting is not None
             for node, delivery in zip(posting.nodes, posting.delivery_ids, strict=True):
                 named.setdefault(node, []).append(delivery)
         acknowledged, deleted = self.counted(lambda: self._mailbox.acknowledge_all(named))
