@@ -42,7 +42,11 @@ CLIENT_OPTIONS: Options = [
     ("grpc.http2.ping_timeout_ms", 8_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    # In gRPC's core how long a connection may take to be made, TLS and all, and no pause: at a second, a node
+    # behind a slow line would begin again for ever. The hub ends a handshake after five; whoever takes a
+    # connection and says nothing, a replica that was stopped, should not hold a node for longer.
+    ("grpc.min_reconnect_backoff_ms", 6_000),
+    ("grpc.initial_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 60_000),  # plus full jitter in the node: all members come back at once
     ("grpc.use_local_subchannel_pool", 1),  # default 0: a new channel waits out the old one's backoff
 ]

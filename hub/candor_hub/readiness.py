@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 PROGRAM = "candor-hub"
 WRITE_SECONDS = 2.0
-# The list is looked up once a second; five minutes make everybody refused.
+# The list is looked up once a second; when it is 50 seconds old everybody is refused.
 MAX_DENY_LIST_SECONDS = 30.0
 WRITTEN = "health-written-at"
 LOOK_SECONDS = 15.0

@@ -35,6 +35,7 @@ from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
+from candor_node.coming_back import ComingBack
 from candor_node.config import NodeConfig
 from candor_node.connection import LINE_SECONDS, Connection
 from candor_node.coverage import Outlook
@@ -122,6 +123,7 @@ class Node:
             self.roots,
             self.clock,
             authority=lambda: self.indexes.authority,
+            come_back=ComingBack(config, self.keys, self.roots, self.clock).ask,
         )
         ready = self.check_ready
         key = self.keys.signing
@@ -357,6 +359,7 @@ class Node:
     def _detached(self, error: CandorError) -> None:
         log.warning("not attached", code=error.code, reason=error.message)
         self.connection.lost(error, self.clock.now())
+        self.renewal.refused(error)
 
     async def deliver(self, envelope: Envelope) -> None:
         if envelope.recipient not in (None, self.config.node_id):

@@ -422,7 +422,7 @@ async def stay_attached(
         delay = retry_delay(failures)
         failures += 1
         log.info("attach again", in_seconds=round(delay, 1), failures=failures)
-        await asyncio.sleep(delay)
-        # The old channel waits out a backoff of gRPC's own, so that after a long outage one pause of a minute
-        # would follow the other.
-        client.line.replace(client.line.identity)
+        if not await client.line.replaced_within(delay):
+            # The old channel waits out a backoff of gRPC's own, so that after a long outage one pause of a
+            # minute would follow the other.
+            client.line.replace(client.line.identity)

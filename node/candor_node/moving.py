@@ -120,10 +120,10 @@ async def move(
     with open_store(config) as store:
         # What was interrupted behind the consent needs no second one.
         if await store.run(lambda db: _was_interrupted(db, root)):
-            _settle(path, config, staged)
+            _settle(path, config, staged, invitation)
             return None
         prospect = await _consent(config, keys, staged, invitation, clock, store, agree, accept_unwitnessed)
-    _settle(path, config, staged)
+    _settle(path, config, staged, invitation)
     return prospect
 
 
@@ -295,9 +295,10 @@ def _signing_key(following: Following, node: NodeId) -> bytes | None:
 # --- from now on ---------------------------------------------------------------------------------------
 
 
-def _settle(path: Path, config: NodeConfig, staged: _Staged) -> None:
+def _settle(path: Path, config: NodeConfig, staged: _Staged, invitation: Invitation) -> None:
     """The successor's root, certificate and address in place of the old ones; can be repeated."""
     write_certificates(config.root_certificates_file, [staged.root])
     replace_identity(config.tls_identity_file, staged.identity)
+    replace_setting(path, "enrolment_address", invitation.enrolment_address)
     replace_setting(path, "hub_address", staged.hub_address)
     staged.forget()

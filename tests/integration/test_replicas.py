@@ -18,6 +18,7 @@ from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
     AlreadyExists,
     CandorError,
+    CertificateRevoked,
     ClockWrong,
     DenyListStale,
     QuotaSpent,
@@ -27,7 +28,7 @@ from candor_proto.ids import NodeId
 from candor_proto.statements import Lookup
 from candor_wire import codec
 from tests.hub_members import ori_for
-from tests.hubs import QUICK, RunningHub, ShiftedClock, enrol, running_hub
+from tests.hubs import QUICK, MemberClient, RunningHub, ShiftedClock, enrol, running_hub
 from tests.replicas import TOLD_ONLY, at, bare, listening, replicas, until
 
 Act = Callable[[tuple[RunningHub, ...]], Awaitable[None]]
@@ -91,16 +92,34 @@ def test_a_newer_stream_elsewhere_ends_the_older_one_at_once(tmp_path: Path) -> 
     play(tmp_path, act, timing=TOLD_ONLY)
 
 
-def test_who_is_suspended_at_one_replica_is_cut_at_all_others(tmp_path: Path) -> None:
+async def asks_until(member: MemberClient, end: float) -> None:
+    """Raises what a call was refused with before `end` (`time.monotonic`)."""
+    while time.monotonic() < end:
+        await member.quota()
+
+
+@pytest.mark.parametrize("how", ["the member is revoked", "its certificate is denied"])
+def test_who_is_shut_out_at_one_replica_is_cut_at_every_one_and_comes_in_at_none(
+    tmp_path: Path, how: str
+) -> None:
+    """The replica where the operator says so among them; long before the next poll."""
+
     async def act(hubs: tuple[RunningHub, ...]) -> None:
-        first, second, third = hubs
-        members = [await enrol(first, name) for name in ("alpha", "bravo")]
-        async with at(members[0], second).attached() as one, at(members[1], third).attached() as other:
-            for member, stream in zip(members, (one, other), strict=True):
+        first = hubs[0]
+        directory, now = first.hub.directory, first.clock.now
+        for hub, name in zip(hubs, ("alpha", "bravo", "charlie"), strict=True):
+            member = await enrol(first, name)
+            async with at(member, hub).attached() as stream:
                 began = time.monotonic()
-                await asyncio.to_thread(first.hub.directory.revoke, member.node, first.clock.now())
-                assert not isinstance(await stream.end(5), EOFError | TimeoutError)
+                if how == "the member is revoked":
+                    await asyncio.to_thread(directory.revoke, member.node, now())
+                else:
+                    await asyncio.to_thread(directory.deny, member.chain[0].serial_number, now())
+                assert isinstance(await stream.end(5), CertificateRevoked)
                 assert time.monotonic() - began < 2
+            for other in hubs:
+                with pytest.raises(CertificateRevoked):
+                    await asks_until(at(member, other), began + 2)
 
     play(tmp_path, act, 3, timing=TOLD_ONLY)
 
@@ -316,6 +335,46 @@ def test_a_replica_that_cannot_write_its_row_closes_when_its_deny_list_is_old(
                 await alpha.quota()
 
     play(tmp_path, act, 1)
+
+
+def test_a_replica_that_cannot_read_its_deny_list_closes_alone_and_opens_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can be told from somebody revoked there: no call is let in, streams end once the list is old.
+
+    Elsewhere everybody is served.
+    """
+
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        blind, other = hubs
+        alpha, bravo = await enrol(other, "alpha"), await enrol(other, "bravo")
+        directory = blind.hub.directory
+
+        def cannot() -> NoReturn:
+            raise StoreUnusable("The database cannot be reached.")
+
+        async with at(alpha, blind).attached() as stream, bravo.attached() as elsewhere:
+            with monkeypatch.context() as patched:
+                patched.setattr(directory, "look", cannot)
+                patched.setattr(directory, "latest", cannot)
+                with pytest.raises(CandorError):
+                    await at(alpha, blind).quota()
+                assert blind.hub.streams.of(alpha.node) is not None  # not yet too old
+                known = replace(directory.known, read_at_seconds=time.monotonic() - 51)
+                patched.setattr(directory, "_snapshot", known)
+                assert isinstance(await stream.end(5), DenyListStale)
+                with pytest.raises(CandorError):
+                    async with at(alpha, blind).attached():
+                        pass
+                async with alpha.attached():
+                    await alpha.quota()
+                await bravo.submit(bravo.sealed(bravo.node))
+                assert await elsewhere.delivery()
+            await until(lambda: time.monotonic() - directory.known.read_at_seconds < 10)
+            async with at(alpha, blind).attached():
+                await at(alpha, blind).quota()
+
+    play(tmp_path, act, 2)
 
 
 def test_streams_outlive_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,8 @@ class Stored:
     replicas: dict[str, str]
     authorities: tuple[AuthorityStanding, ...]
     online: frozenset[NodeId]
+    # Who holds a certificate that is good now.
+    certified: frozenset[NodeId]
     # By how much this machine's clock is ahead of the database's; zero beside a database without one.
     clock_ahead: timedelta = timedelta(0)
 
@@ -92,6 +94,7 @@ class Look:
                 authorities=tuple(overview(tx, self.now)),
                 replicas={each.replica: each.version for each in tx.replicas.all(self.now) if each.here},
                 online=frozenset(tx.replicas.attached(self.now)),
+                certified=frozenset(tx.certificates.shown(self.now)),
                 clock_ahead=ahead,
             )
 

@@ -26,7 +26,7 @@ MAX_SHOWN = 8
 # Members go over to a new authority within two hours of running.
 SLOW_AFTER = timedelta(days=1)
 RESTART = "Start candor-hub, or restart it: it renews what is due."
-_CEREMONY = "Make a new one with `candor-certs issuing create`, and take it up (docs/certificates.md)."
+_CEREMONY = "Make a new one with `candor-certs issuing create`, then: candor-hub issuing adopt FOLDER."
 
 _Which = Callable[[HubKeys], x509.Certificate]
 

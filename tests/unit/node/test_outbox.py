@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from candor_node import mail_store
-from candor_node.founding import MIGRATIONS
 from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
 from candor_node.store import Store, Work
@@ -29,6 +28,7 @@ from candor_proto.errors import (
 )
 from candor_proto.ids import NodeId
 from candor_wire.codec import Envelope, MessageKind
+from tests.empty import empty_store
 from tests.federation import until
 from tests.records import STORE_KEY
 
@@ -85,7 +85,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
+    with empty_store(tmp_path / "node.db", STORE_KEY) as store:
         store.run_sync(lambda db: mail_store.enqueue(db, ENVELOPE, NOW))
         yield Scene(store)
 
