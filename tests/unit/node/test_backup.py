@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from candor_backup import folders
-from candor_node import backup, epochs, filings, ledger, lifecycle, record_seals
+from candor_node import backup, backup_drill, epochs, filings, ledger, lifecycle, record_seals
 from candor_node.founding import MIGRATIONS
 from candor_node.restore import Restored, restore
 from candor_node.store import Store
@@ -157,6 +158,27 @@ def test_a_clock_that_was_ahead_once_neither_hides_later_states_nor_makes_each_a
     restored, again = _restore(folder, tmp_path, NOW + timedelta(hours=2))
     with again:
         assert restored.records == len(kept)
+
+
+def test_what_a_drill_that_was_killed_has_left_is_deleted_and_one_that_lives_is_not(tmp_path: Path) -> None:
+    """Its database holds every key of the backup, also of what is forgotten here since."""
+    place = tmp_path / "drill-00000000"
+    living = backup_drill._hold(place)
+    (place / "node.db.restoring").write_bytes(b"keys")
+    assert backup_drill.clear_left(tmp_path) == 0
+    assert (place / "node.db.restoring").read_bytes() == b"keys"
+    os.close(living)
+    assert backup_drill.clear_left(tmp_path) == 1
+    assert not place.exists()
+
+
+def test_a_drill_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    filed(store)
+    _write(store, tmp_path / "backup")
+    scratch = tmp_path / "scratch"
+    found = backup_drill.drill(tmp_path / "backup", scratch, STORE_KEY, NOW)
+    assert found.restored.records == 1
+    assert list(scratch.iterdir()) == []
 
 
 def test_what_was_expunged_is_nowhere_here_nor_in_a_backup_restored_beside_it(
