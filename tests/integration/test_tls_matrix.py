@@ -831,13 +831,18 @@ def test_a_caller_gets_so_far(made: Made, cell: Cell) -> None:
         assert cell.says in result.says
 
 
+def ask(channel: grpc.Channel) -> bytes:
+    quota: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(MEMBERS.method)
+    return quota(b"", timeout=PATIENCE_SECONDS)
+
+
 def test_a_node_and_its_hub_agree_on_a_key_that_outlasts_quantum_computers(made: Made) -> None:
     """By themselves: nobody sets it, and nobody may lose it unnoticed."""
     credentials = made.member.channel_credentials(made.hub.root)
     with grpc.secure_channel(
         made.hub.address, credentials, options=mtls.client_options(FEDERATION)
     ) as channel:
-        channel.unary_unary(MEMBERS.method)(b"", timeout=PATIENCE_SECONDS)
+        ask(channel)
     assert made.seen.group == b"X25519MLKEM768"
 
 
@@ -859,7 +864,7 @@ def test_a_node_takes_for_the_hub(shown: Shown, tmp_path: Path) -> None:
         grpc.secure_channel(f"127.0.0.1:{port}", credentials, options=options) as channel,
         pytest.raises(grpc.RpcError) as failed,
     ):
-        channel.unary_unary(MEMBERS.method)(b"", timeout=PATIENCE_SECONDS)
+        ask(channel)
     assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
     assert listener.heard[: len(PREFACE)] == (PREFACE if shown.taken else b"")
 
