@@ -27,7 +27,6 @@ from candor_certs.chain import PeerIdentity
 from candor_hub import relay
 from candor_hub.clock import Clock
 from candor_hub.courier import Courier
-from candor_hub.directory import Snapshot
 from candor_hub.enrolment import check_clock
 from candor_hub.intake import Intake
 from candor_hub.refusals import Refusals
@@ -92,11 +91,10 @@ class Attachments:
         send: Send,
         node: NodeId,
         identity: PeerIdentity,
-        snapshot: Snapshot,
         version: str = "",
     ) -> None:
-        """Serve one stream until the node ends it; `snapshot` is the directory the call was admitted by,
-        `version` the node's software as it says ("": it does not).
+        """Serve one stream until the node ends it; `version` is the node's software as it says ("": it does
+        not).
 
         Raises ClockWrong, MalformedMessage, LimitExceeded, MemberSuspended, CertificateRevoked, Expired,
         AlreadyExists (a newer stream of the node) or Unreachable (the hub is stopping).
