@@ -141,6 +141,7 @@ class Hub:
         self.traces = Traces("candor-hub", SPANS, endpoint=endpoint) if endpoint else None
         self.counters = HubMetrics(self.traces.span if self.traces else nothing)
         self.intake = Intake(self.relay, self.clock, self.courier.accepted, self.counters)
+        self.turns = Work()
         self.attachments = Attachments(
             self.streams,
             self.watch,
@@ -152,6 +153,7 @@ class Hub:
             self.log.cosigning,
             self.replica,
             self.log.attached,
+            self.turns,
         )
         self.listener = None if server is None else Listener(server, self._heard())
         self.watched = Watched(
@@ -165,7 +167,6 @@ class Hub:
             self.counters,
         )
         self._swept_at = self.clock.now()
-        self.turns = Work()
         self.guarded = guarded
         self.lines, self.strangers = (Lines(Board.create() if guarded else None) for _ in range(2))
         self.ports = Ports(0, 0, 0)

@@ -86,6 +86,8 @@ class Session:
     read_at: float = 0.0
     delivered: int = 0
     unanswered: int = 0
+    # Of those that were answered, since the node was read last.
+    refused: int = 0
     receipts: deque[Receipt] = field(default_factory=deque)
     pending: deque[Parcel] = field(default_factory=deque)
     cosigns: deque[Cosign] = field(default_factory=deque)

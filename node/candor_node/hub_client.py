@@ -56,7 +56,7 @@ from candor_wire.status import from_status
 from candor_wire.v1 import hub_pb2
 
 T = TypeVar("T")
-SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
+SILENCE_SECONDS = limits.SILENCE_SECONDS
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
 # A stream that lived so long was one: what ends it is a new trouble, and the next attempt is soon. A hub of
 # several replicas may be restarted one by one, or lose one after the other.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from candor_certs.lifetime import span
-from candor_hub.driver import Connection, batches, change_matching, insert_many, sa
+from candor_hub.driver import Connection, batches, change_matching, insert_many, matching, sa
 from candor_hub.tables import attachments, members, replicas
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import ClockWrong
@@ -196,11 +196,15 @@ class Replicas:
         return {NodeId(name): from_milliseconds(seen) for name, seen in self._connection.execute(query)}
 
     def _of(self, nodes: Collection[NodeId], but: str | None = None) -> dict[NodeId, Attachment]:
-        found: dict[NodeId, Attachment] = {}
-        for some in batches(sorted(map(str, nodes))):
-            query = sa.select(attachments).where(attachments.c.node.in_(some))
-            if but is not None:
-                query = query.where(attachments.c.replica != but)
-            for row in self._connection.execute(query).mappings():
-                found[NodeId(row["node"])] = Attachment(row["replica"], row["generation"])
-        return found
+        # Asked again and again, of all nodes of a process, and mostly none is found.
+        table, values = "attachments", tuple[object, ...]()
+        if but is not None:
+            table, values = "(SELECT * FROM attachments WHERE replica <> ?) AS others", (but,)
+        rows = matching(
+            self._connection,
+            f"SELECT node, replica, generation FROM {table}",  # noqa: S608 - our own texts
+            ("node",),
+            [(name,) for name in sorted(map(str, nodes))],
+            values=values,
+        )
+        return {NodeId(node): Attachment(replica, generation) for node, replica, generation in rows}
