@@ -19,10 +19,10 @@ QUICK_SECONDS = 7.0
 def damage(connection: Connection, octets: int, *, deep: bool) -> str | None:
     """What is damaged in an embedded database of `octets`: "" if every page is whole, None: no time to see.
 
-    A page that is wrong in the file, and right in the write-ahead log, is sound: a power cut in the middle of a
-    checkpoint leaves such, and so does a checkpoint of somebody who runs. SQLCipher's own check reads the file
-    alone; what it finds is damage when reading through the log fails too. What the library says names pages
-    and indexes, and no value. Raises DBAPIError.
+    A page that is wrong in the file, and right in the write-ahead log, is sound: a power cut in the middle of
+    a checkpoint leaves such, and so does a checkpoint under way. SQLCipher's own check reads the file alone;
+    what it finds is damage when reading through the log fails too. What the library says names pages and
+    indexes, and no value. Raises DBAPIError.
     """
     if octets > QUICK_OCTETS and not deep:
         return None

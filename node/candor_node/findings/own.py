@@ -309,8 +309,8 @@ def _newest_migration(db: Database) -> int:
 def _whole(db: Database, octets: int, deep: bool) -> str | None:
     """Empty if every page is whole, what is not, or None if there was no time to see.
 
-    A page that is wrong in the file, and right in the write-ahead log, is whole: a power cut in the middle of a
-    checkpoint leaves such. SQLCipher's own check reads the file alone.
+    A page that is wrong in the file, and right in the write-ahead log, is whole: a power cut in the middle of
+    a checkpoint leaves such. SQLCipher's own check reads the file alone.
     """
     if octets > QUICK_OCTETS and not deep:
         return None
