@@ -88,12 +88,24 @@ class Caller:
     snapshot: Snapshot
 
 
-_CALLER: ContextVar[Caller] = ContextVar("candor_hub_caller")
+_CALLER: ContextVar[Caller | None] = ContextVar("candor_hub_caller")
 
 
 def caller() -> Caller:
     """Who makes the call that is being handled; set by `NodeGate` and nobody else."""
-    return _CALLER.get()
+    found = _CALLER.get()
+    assert found is not None  # `lasting_caller` was asked before
+    return found
+
+
+def lasting_caller() -> tuple[NodeId, PeerIdentity]:
+    """As `caller`, of a call that may last for days, once: what it was admitted by is let go.
+
+    A thousand streams that began under as many versions of the directory would keep all of them.
+    """
+    found = caller()
+    _CALLER.set(None)
+    return found.node, found.identity
 
 
 # The member that calls, or None where nobody has a certificate.

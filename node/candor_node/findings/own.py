@@ -24,8 +24,9 @@ from candor_watch.findings import Check, Finding, bad, good, in_thread, warning
 from candor_watch.sizes import size
 
 REJOIN = (
-    "ask the hub's operator for an invitation to join again (`candor-hub invite --rejoin`), then run "
-    "`candor-node join --rejoin`."
+    "ask the hub's operator to run `candor-hub readmit` with this node's id, and let the node run: it comes "
+    "back by itself. A hub of the release before knows `candor-hub invite --rejoin` only; then `candor-node "
+    "join --rejoin`."
 )
 MEMORY_OCTETS = 512 * 1024 * 1024
 OPEN_FILES = 256
@@ -306,23 +307,31 @@ def _newest_migration(db: Database) -> int:
 
 
 def _whole(db: Database, octets: int, deep: bool) -> str | None:
-    """Empty if every page is whole, what is not, or None if there was no time to see."""
+    """Empty if every page is whole, what is not, or None if there was no time to see.
+
+    A page that is wrong in the file, and right in the write-ahead log, is whole: a power cut in the middle of
+    a checkpoint leaves such. SQLCipher's own check reads the file alone.
+    """
     if octets > QUICK_OCTETS and not deep:
         return None
     until = time.monotonic() + QUICK_SECONDS
     if not deep:
         db.conn.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
+    pages: list[str] = []
     try:
-        pages = db.execute("PRAGMA cipher_integrity_check").fetchmany(3)
-        found = [str(row[0]) for row in pages] or [
-            row[0]
-            for row in db.execute(f"PRAGMA {'integrity' if deep else 'quick'}_check(3)")
-            if row[0] != "ok"
-        ]
+        pages = [str(row[0]) for row in db.execute("PRAGMA cipher_integrity_check").fetchmany(3)]
+        if pages:
+            # What is in memory would hide what the file has become.
+            db.execute("PRAGMA shrink_memory")
+        rows = db.execute(f"PRAGMA {'integrity' if deep else 'quick'}_check(3)").fetchall()
+        found = [str(row[0]) for row in rows if row[0] != "ok"]
+        found = found and (pages or found)
     except DatabaseError as error:
         if "interrupted" in str(error):
             return None
-        raise
+        if not pages:
+            raise
+        found = pages
     finally:
         db.conn.set_progress_handler(None, 0)
     # What the library says names pages and indexes, and no value.

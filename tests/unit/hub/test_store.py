@@ -102,6 +102,47 @@ def test_every_connection_is_durable_and_checks_foreign_keys(created: Path) -> N
     engine.dispose()
 
 
+def test_a_mark_is_another_one_after_each_commit_of_whoever_it_was(created: Path) -> None:
+    here, there = (Store.open(url(created), KEY, "demo.example") for _ in range(2))
+    marks = [here.mark()]
+    for writer in (here, there, here):
+        with writer.write() as tx:
+            tx.facts.put("something", str(len(marks)))
+        marks.append(here.mark())
+    assert len(set(marks)) == len(marks)
+    here.close()
+    there.close()
+
+
+def test_a_mark_stays_while_nobody_commits(created: Path) -> None:
+    store = Store.open(url(created), KEY, "demo.example")
+    before = store.mark()
+    with store.read() as tx:
+        tx.facts.get("something")
+    with pytest.raises(StoreUnusable):
+        undo(store)
+    assert store.mark() == before is not None
+    store.close()
+
+
+def undo(store: Store) -> None:
+    with store.write() as tx:
+        tx.facts.put("something", "undone")
+        raise StoreUnusable("as a test wants it")
+
+
+def test_a_mark_of_another_connection_is_never_taken_for_the_same(created: Path) -> None:
+    """What a connection counts says nothing about what another one has counted."""
+    store = Store.open(url(created), KEY, "demo.example")
+    before = store.mark()
+    assert store._changes is not None
+    store._changes.close()  # as after an error of the disk
+    with store.write() as tx:
+        tx.facts.put("something", "new")
+    assert store.mark() != before
+    store.close()
+
+
 def test_errors_name_neither_statement_nor_parameters(created: Path) -> None:
     engine = open_engine(url(created), KEY)
     with pytest.raises(sa.exc.DBAPIError) as caught, engine.connect() as connection:
@@ -122,6 +163,37 @@ def test_the_check_passes_on_a_sound_database(created: Path) -> None:
     store = Store.open(url(created), KEY, "demo.example")
     store.check()
     store.close()
+
+
+def torn(folder: Path, where: Path, *, keep_log: bool) -> Store:
+    """The database as a power cut in the middle of a checkpoint leaves it: pages that the write-ahead log
+    holds are half there in the file."""
+    store = Store.open(url(folder), KEY, "demo.example")
+    with store.write() as tx:
+        tx.facts.put("something", "1")
+    octets, log = bytearray((folder / "hub.db").read_bytes()), (folder / "hub.db-wal").read_bytes()
+    page = int.from_bytes(log[8:12], "big")
+    for at in range(32, len(log), 24 + page):
+        end = int.from_bytes(log[at : at + 4], "big") * page
+        octets[end - 512 : end] = bytes(min(512, len(octets) - end + 512))
+    where.mkdir()
+    (where / "hub.db").write_bytes(octets)
+    if keep_log:
+        (where / "hub.db-wal").write_bytes(log)
+    store.close()
+    return Store.open(url(where), KEY, "demo.example")
+
+
+def test_a_page_torn_in_a_checkpoint_is_no_damage_while_the_log_has_it(created: Path) -> None:
+    store = torn(created, created / "cut", keep_log=True)
+    assert store.damage() == store.damage(deep=True) == ""
+    store.check()
+    store.close()
+
+
+def test_a_page_that_the_log_does_not_have_is_damage(created: Path) -> None:
+    with pytest.raises(StoreUnusable):
+        torn(created, created / "cut", keep_log=False).check()
 
 
 def test_an_sqlite_with_the_wal_reset_bug_is_refused(created: Path, monkeypatch: pytest.MonkeyPatch) -> None:
