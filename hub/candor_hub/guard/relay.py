@@ -21,6 +21,7 @@ from itertools import cycle
 from candor_hub.guard.board import Board
 from candor_hub.guard.budget import (
     BAD_DEBT,
+    FAILED,
     HUB_AWAY,
     NO_DESCRIPTOR,
     NO_PLACE,
@@ -124,7 +125,7 @@ class Relay:
                 if descriptor in self._listening:
                     self._accept(*self._listening[descriptor])
                 elif descriptor in self._ends:
-                    self._event(*self._ends[descriptor], event)
+                    self._handle(*self._ends[descriptor], event)
             now = time.monotonic()
             if busy or now - self._looked_at >= IDLE_SECONDS:
                 self._look(now)
@@ -183,6 +184,18 @@ class Relay:
             link.budget = Budget(now, door.spec.members)
             self._ends[hub.fileno()] = link, link.hub
             self._ask(link.hub, _OUT)
+
+    def _handle(self, link: Link, end: End, event: int) -> None:
+        """What happens on one connection ends that one at most: all others hang from this process, too."""
+        try:
+            self._event(link, end, event)
+        except Exception:
+            self._counts[FAILED] += 1
+            if link.hub is None:
+                link.door.turns.forget(link.network, link)
+                self._drop(link)
+            else:
+                self._end(link, bad=True)
 
     def _event(self, link: Link, end: End, event: int) -> None:
         if link.has_ended():
