@@ -56,7 +56,7 @@ OCTETS_PER_WRITTEN = 256
 SHARE_OF_WRITTEN = 128
 
 
-@dataclass
+@dataclass(slots=True)
 class Budget:
     """One connection's; times in seconds of a monotonic clock. `members`: its door is theirs."""
 

@@ -15,7 +15,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle
 
 from candor_hub.guard.board import Board
@@ -54,17 +54,18 @@ class DoorSpec:
     members: bool
 
 
-@dataclass(eq=False)
+# There are thousands of each: what they hold is the memory that a member costs here.
+@dataclass(eq=False, slots=True)
 class End:
     """One socket of a link: what it waits to be sent, and what the poll is asked about it."""
 
     socket: socket.socket
-    waiting: memoryview = field(default_factory=lambda: memoryview(b""))
+    waiting: bytes | memoryview = b""
     asked: int = 0
     open: bool = True
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Link:
     """One connection: the client's socket, and once it was opened one to gRPC."""
 
@@ -109,6 +110,7 @@ class Relay:
         self._ends: dict[int, tuple[Link, End]] = {}
         self._stalled: set[Link] = set()
         self._counts: Counter[str] = Counter()
+        self._buffer = memoryview(bytearray(PIECE_OCTETS))
         self._looked_at = 0.0
         self._accepts_after = 0.0
 
@@ -238,7 +240,7 @@ class Relay:
             self._stalled.add(link)
             self._ask(link.client, link.client.asked & ~_IN)
             return
-        octets = self._read(link, link.client, allowed)
+        octets = self._read(link, link.client, min(allowed, PIECE_OCTETS))
         if octets:
             link.budget.took(len(octets))
             self._write(link, link.hub, octets)
@@ -249,17 +251,18 @@ class Relay:
         if octets:
             self._write(link, link.client, octets)
 
-    def _read(self, link: Link, end: End, most: int) -> bytes:
+    def _read(self, link: Link, end: End, most: int) -> memoryview:
+        """What came, in the one buffer of all: good until something else is read."""
         try:
-            octets = end.socket.recv(most)
+            count = end.socket.recv_into(self._buffer, most)
         except BlockingIOError:
-            return b""
+            return self._buffer[:0]
         except OSError:
-            octets = b""
-        if not octets:
+            count = 0
+        if not count:
             end.open = False
             self._closed(link, end)
-        return octets
+        return self._buffer[:count]
 
     def _closed(self, link: Link, end: End) -> None:
         """One end has closed: the other is, too, once it has what it was owed."""
@@ -270,7 +273,7 @@ class Relay:
         else:
             self._end(link)
 
-    def _write(self, link: Link, end: End, octets: bytes) -> None:
+    def _write(self, link: Link, end: End, octets: memoryview) -> None:
         try:
             sent = end.socket.send(octets)
         except BlockingIOError:
@@ -279,7 +282,7 @@ class Relay:
             self._end(link)
             return
         if sent < len(octets):
-            end.waiting = memoryview(octets)[sent:]
+            end.waiting = memoryview(bytes(octets[sent:]))
             self._ask(end, end.asked | _OUT)
             self._ask_other(link, end, reading=False)
 
@@ -292,6 +295,7 @@ class Relay:
             self._end(link)
             return
         if not end.waiting:
+            end.waiting = b""
             self._ask(end, end.asked & ~_OUT)
             other = link.client if end is link.hub else link.hub
             if other is not None and not other.open:
