@@ -107,9 +107,9 @@ def test_what_is_committed_during_a_round_is_for_the_next(tmp_path: Path) -> Non
     class Busy(Watched):
         async def after_round(self, number: int) -> None:
             if number == 1:
-                await office.append()
+                await here.append()
 
-    office = Office(tmp_path, Busy)
+    office = here = Office(tmp_path, Busy)
 
     async def body() -> None:
         while await office.journals.rounds.get() < 2:
@@ -123,9 +123,9 @@ def test_what_is_committed_during_a_round_is_for_the_next(tmp_path: Path) -> Non
 def test_that_nothing_happened_is_said_each_minute(tmp_path: Path) -> None:
     class Passing(Watched):
         async def after_round(self, number: int) -> None:
-            office.clock.moment += timedelta(seconds=61)
+            here.clock.moment += timedelta(seconds=61)
 
-    office = Office(tmp_path, Passing)
+    office = here = Office(tmp_path, Passing)
 
     async def body() -> None:
         while await office.journals.rounds.get() < 3:
