@@ -356,15 +356,16 @@ def test_a_commit_that_did_not_wait_for_its_standby_is_unknown(stores: tuple[Sto
 
     try:
         # The server takes new settings up when it comes to it: until then a commit waits for nobody.
-        thread = None
+        thread = threading.Thread(target=commits)
+        thread.start()
+        committing.wait(20)
         while not number or not server.execute(
             f"SELECT 1 FROM pg_stat_activity WHERE pid = {number} AND wait_event = 'SyncRep'"
         ):
-            if thread is None or not thread.is_alive():
+            if not thread.is_alive():
                 assert failed == []
                 thread = threading.Thread(target=commits)
                 thread.start()
-                committing.wait(20)
         server.execute(f"SELECT pg_cancel_backend({number})")
         thread.join(20)
     finally:
