@@ -107,10 +107,13 @@ class Attachments:
         hello = codec.read_hello(first)
         now = self._clock.now()
         check_clock(hello.node_time, now)
+        del first, hello  # what has a name here is held for as long as the stream lasts
         session = self._streams.open(node, identity)
         session.version = version
         self._warden.welcome(session)
-        tasks: list[asyncio.Task[None] | asyncio.Task[bool]] = []
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        session.on_over = partial(_settle, over)
+        tasks: list[asyncio.Future[None]] = []
         try:
             # First: whatever is put into the mailbox from here on, this process is told of.
             await self._replica.attach(session)
@@ -121,7 +124,7 @@ class Attachments:
             tasks = [
                 asyncio.create_task(self._read(session, frames)),
                 asyncio.create_task(self._write(session, send)),
-                asyncio.create_task(session.over.wait()),
+                over,
             ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if session.ended is not None:
@@ -229,7 +232,7 @@ class Attachments:
                 session.heartbeat_due = False
                 await send(codec.write_frame(Heartbeat(self._clock.now())))
             while session.cosigns:
-                await send(codec.write_frame(session.cosigns.popleft()))
+                await send(codec.write_frame(session.cosigns.pop(0)))
             if session.may_read:
                 await self._courier.refill(session)
             while True:
@@ -239,3 +242,8 @@ class Attachments:
                 session.room.set()
                 deliveries = ((parcel.delivery_id, parcel.envelope) for parcel in parcels)
                 await send(codec.write_hub_mail(deliveries, receipts))
+
+
+def _settle(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)

@@ -64,9 +64,12 @@ class Parcel:
     envelope: bytes = field(repr=False)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Session:
-    """One attached node. `wake` says that its writer has something to do, `over` that it has to go."""
+    """One attached node. `wake` says that its writer has something to do, `over` that it has to go.
+
+    There are thousands: an empty deque is six hundred octets.
+    """
 
     node: NodeId
     identity: PeerIdentity
@@ -76,6 +79,8 @@ class Session:
     room: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     ended: CandorError | None = None
+    # Hears that it has to go, with no task that waits for it.
+    on_over: Callable[[], None] | None = None
     # Which of the node's streams this is, over all replicas; 0 until that is written down.
     generation: int = 0
     told_version: int = 0
@@ -88,9 +93,9 @@ class Session:
     unanswered: int = 0
     # Of those that were answered, since the node was read last.
     refused: int = 0
-    receipts: deque[Receipt] = field(default_factory=deque)
+    receipts: list[Receipt] = field(default_factory=list)
     pending: deque[Parcel] = field(default_factory=deque)
-    cosigns: deque[Cosign] = field(default_factory=deque)
+    cosigns: list[Cosign] = field(default_factory=list)
     # By delivery id, oldest first: when it was sent (loop time, seconds), and how large it is.
     in_flight: dict[int, tuple[float, int]] = field(default_factory=dict)
     octets_in_flight: int = 0
@@ -101,6 +106,8 @@ class Session:
         if self.ended is None:
             self.ended = error
         self.over.set()
+        if self.on_over is not None:
+            self.on_over()
 
     # --- deliveries -------------------------------------------------------------------------------------
 
@@ -143,9 +150,8 @@ class Session:
             self.in_flight[parcel.delivery_id] = (now, size)
             self.octets_in_flight += size
         self.delivered += len(parcels)
-        receipts = list[Receipt]()
-        while self.receipts and len(receipts) < _MAX_RECEIPTS_IN_A_FRAME:
-            receipts.append(self.receipts.popleft())
+        receipts = self.receipts[:_MAX_RECEIPTS_IN_A_FRAME]
+        del self.receipts[:_MAX_RECEIPTS_IN_A_FRAME]
         return parcels, receipts
 
     def land(self, delivery_id: int) -> None:

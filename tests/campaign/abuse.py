@@ -348,17 +348,14 @@ def run(folder: Path, names: Sequence[str], seconds: float, out: Path | None = N
             found = scene.quiet(seconds) if name == "(nobody)" else scene.attack(name, seconds)
             results.append(found)
             print(found.line(), flush=True)
+            if out is not None:
+                out.write_text(json.dumps([_json(each) for each in results], indent=1))
             if name in ATTACKS:
                 for error, times in Counter(found.errors).most_common(3):
                     print(f"      {times} times {error}")
                 if found.faults:
                     faults[name] = found.faults
-                    print(
-                        f"      missed: {', '.join(found.faults)}",
-                        flush=True,
-                    )
-        if out is not None:
-            out.write_text(json.dumps([_json(found) for found in results], indent=1))
+                    print(f"      missed: {', '.join(found.faults)}", flush=True)
     print(
         f"\n{len(names)} attacks of {seconds:.0f} s by {ATTACKERS} attackers; targets missed in {len(faults)}"
     )

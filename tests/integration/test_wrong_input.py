@@ -57,7 +57,8 @@ class Done:
 async def candor_node(*words: str | Path, shift: str = "", **environment: str) -> Done:
     """Run the command; `shift` moves its clock, for example "-1h"."""
     if not shift:
-        done = await asyncio.to_thread(commands.run, "candor-node", *words, COLUMNS="200", **environment)
+        given = {"COLUMNS": "200", **environment}
+        done = await asyncio.to_thread(commands.run, "candor-node", *words, environment=given)
         return Done(done.returncode, done.stdout, done.stderr)
     program = shutil.which("faketime")
     assert program, "tools/debian-packages.txt lists faketime; install it"

@@ -173,9 +173,12 @@ def test_nobody_is_judged_again_while_nothing_has_changed(
     def act(scene: Scene) -> None:
         judged = list[NodeId]()
         check = warden.check_member
-        monkeypatch.setattr(
-            warden, "check_member", lambda snapshot, node: (judged.append(node), check(snapshot, node))
-        )
+
+        def seen(snapshot: Any, node: NodeId) -> None:
+            judged.append(node)
+            check(snapshot, node)
+
+        monkeypatch.setattr(warden, "check_member", seen)
         alpha = scene.attach(hub.join("alpha"))
         for _ in range(3):
             scene.round()
