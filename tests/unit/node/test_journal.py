@@ -110,6 +110,9 @@ def test_what_is_committed_during_a_round_is_for_the_next(tmp_path: Path) -> Non
             if number == 1:
                 await here.append()
 
+        def _seconds_until_said(self) -> float:
+            return 2 * PATIENCE_SECONDS  # the net would catch it after a minute, and hide the hole
+
     office = here = Office(tmp_path, Busy)
 
     async def body() -> None:
