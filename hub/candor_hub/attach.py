@@ -148,19 +148,22 @@ class Attachments:
     async def _read(self, session: Session, frames: AsyncIterator[hub_pb2.AttachRequest]) -> None:
         """Take mail until the node ends its side."""
         async for frame in frames:
-            mail = codec.read_node_frame(frame)
-            await self._turn(session, mail)
-            if isinstance(mail, Cosigned):
-                self._cosigning.answered(session, mail)
-                continue
-            if mail.acknowledged:
-                self._courier.acknowledge(session, mail.acknowledged)
+            await self._take(session, codec.read_node_frame(frame))
+            del frame  # what has a name here is held until the next one comes
+
+    async def _take(self, session: Session, mail: Cosigned | codec.NodeMail) -> None:
+        await self._turn(session, mail)
+        if isinstance(mail, Cosigned):
+            self._cosigning.answered(session, mail)
+            return
+        if mail.acknowledged:
+            self._courier.acknowledge(session, mail.acknowledged)
+        if not session.has_room:
+            await session.wait_for_room()
+        for number, envelope in mail.submissions:
             if not session.has_room:
                 await session.wait_for_room()
-            for number, envelope in mail.submissions:
-                if not session.has_room:
-                    await session.wait_for_room()
-                self._submit(session, number, envelope)
+            self._submit(session, number, envelope)
 
     async def _turn(self, session: Session, mail: Cosigned | codec.NodeMail) -> None:
         """Wait until it is this node's turn to be heard."""
@@ -239,9 +242,10 @@ class Attachments:
                 parcels, receipts = session.next_mail(loop.time())
                 if not parcels and not receipts:
                     break
-                session.room.set()
+                session.make_room()
                 deliveries = ((parcel.delivery_id, parcel.envelope) for parcel in parcels)
                 await send(codec.write_hub_mail(deliveries, receipts))
+                del deliveries, parcels, receipts
 
 
 def _settle(over: asyncio.Future[None]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -76,8 +75,9 @@ class Session:
     # Of the node's software, as it says itself: for people alone.
     version: str = ""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    # Only while its reader waits for room.
+    room: asyncio.Event | None = None
+    over: bool = False
     ended: CandorError | None = None
     # Hears that it has to go, with no task that waits for it.
     on_over: Callable[[], None] | None = None
@@ -94,7 +94,7 @@ class Session:
     # Of those that were answered, since the node was read last.
     refused: int = 0
     receipts: list[Receipt] = field(default_factory=list)
-    pending: deque[Parcel] = field(default_factory=deque)
+    pending: list[Parcel] = field(default_factory=list)
     cosigns: list[Cosign] = field(default_factory=list)
     # By delivery id, oldest first: when it was sent (loop time, seconds), and how large it is.
     in_flight: dict[int, tuple[float, int]] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Session:
     def end(self, error: CandorError) -> None:
         if self.ended is None:
             self.ended = error
-        self.over.set()
+        self.over = True
         if self.on_over is not None:
             self.on_over()
 
@@ -145,7 +145,7 @@ class Session:
             octets += size
             if parcels and octets > FRAME_OCTETS:
                 break
-            parcel = self.pending.popleft()
+            parcel = self.pending.pop(0)
             parcels.append(parcel)
             self.in_flight[parcel.delivery_id] = (now, size)
             self.octets_in_flight += size
@@ -188,8 +188,14 @@ class Session:
     async def wait_for_room(self) -> None:
         """Until there is."""
         while not self.has_room:
-            self.room.clear()
+            self.room = asyncio.Event()
             await self.room.wait()
+        self.room = None
+
+    def make_room(self) -> None:
+        """There may be some."""
+        if self.room is not None:
+            self.room.set()
 
 
 def newer_stream(node: NodeId) -> AlreadyExists:
