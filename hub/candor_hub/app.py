@@ -121,6 +121,7 @@ class Hub:
             self.directory.publish,
             timing.coalesce_seconds,
             None if server is None else SessionLease(server),
+            timing.settle_seconds,
         )
         self.watch = Watch(self.streams, self.directory, timing, lambda: self.log.announced, self.log.look)
         self.log.on_announced(self.watch.announce)

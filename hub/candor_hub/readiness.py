@@ -27,7 +27,8 @@ from candor_hub.keys import HubKeys
 from candor_hub.store import Store
 from candor_hub.store.standing import LogStanding
 from candor_hub.streams import Streams
-from candor_hub.tlog.status import MERGE_DELAY
+from candor_hub.tlog.confirmed import went_back
+from candor_hub.tlog.status import MERGE_DELAY, WENT_BACK_REMEDY
 from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import CandorError
 from candor_proto.tlog.age import MAX_CURRENT
@@ -53,6 +54,7 @@ _REASONS = {
 _CONCERNS = {
     "log_waiting": "Entries wait for the log longer than a minute: no replica appends.",
     "log_unwitnessed": "No head of the log has had its quorum of witnesses for an hour.",
+    "log_went_back": f"Witnesses know more of the log than the database: it went back. {WENT_BACK_REMEDY}",
 }
 
 
@@ -76,8 +78,9 @@ class Health:
         self._write_seconds = write_seconds
         # Its own: where others have taken every thread of the process, that is not for this to wait for.
         self._thread = ThreadPoolExecutor(1, "health")
-        self._writing: asyncio.Future[LogStanding] | None = None
+        self._writing: asyncio.Future[tuple[LogStanding, bool]] | None = None
         self._status: LogStanding | None = None
+        self._went_back = False
         self.stopping = False
 
     async def look(self) -> Readiness:
@@ -113,7 +116,7 @@ class Health:
         if not done:
             return ["database_slow"]
         try:
-            self._status = self._writing.result()
+            self._status, self._went_back = self._writing.result()
         except CandorError as error:
             log.warning("the hub is not ready", code=error.code, reason=error.message)
             return ["database"]
@@ -126,16 +129,18 @@ class Health:
         """Nobody looks any more; a step that hangs is not waited for."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _write(self, now: datetime) -> LogStanding:
+    def _write(self, now: datetime) -> tuple[LogStanding, bool]:
         with self._store.write() as tx:
             tx.facts.put(WRITTEN, str(to_milliseconds(now)))
-            return tx.standing.log()
+            return tx.standing.log(), went_back(tx)
 
     def _concerns(self, now: datetime) -> list[str]:
         """As of the last look that the database answered."""
         found, concerns = self._status, list[str]()
         if found is None:
             return concerns
+        if self._went_back:
+            concerns.append("log_went_back")
         if found.waiting_since is not None and now - found.waiting_since > MERGE_DELAY:
             concerns.append("log_waiting")
         if found.signed_at is not None and (

@@ -1,0 +1,73 @@
+"""A hub's machine is set back to a snapshot: it signs no second history, and says what to do (§14.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from candor_node.app import Node
+from candor_proto.result import Overall
+from tests.federation import federation, until
+from tests.hubs import QUICK, enrol, running_hub, stop_for_good
+from tests.records import make_row
+
+
+@pytest.mark.parametrize("agencies", [2, 3], ids=["no-quorum", "quorum"])
+def test_a_hub_set_back_to_a_snapshot_signs_nothing_until_it_has_its_newest_state_again(
+    tmp_path: Path, agencies: int
+) -> None:
+    async def scene() -> None:
+        async with federation(tmp_path, agencies) as fed:
+            alpha, bravo = fed.nodes[:2]
+            await fed.file(alpha, [make_row(sharing="GREEN")])
+            config = await stop_for_good(fed.hub)
+            shutil.copytree(config.data, tmp_path / "snapshot")
+            async with running_hub(tmp_path / "unused", config=config, clock=fed.hub.clock) as hub:
+                fed.hub = hub
+                await fed.file(bravo, [make_row(sharing="GREEN", agency_record_id="IA-later")])
+                newest = hub.shard
+            config.data.rename(tmp_path / "newest")
+            (tmp_path / "snapshot").rename(config.data)
+
+            async with running_hub(tmp_path / "unused", config=config, clock=fed.hub.clock) as hub:
+                fed.hub = hub
+                before = hub.shard
+                assert before.size < newest.size
+                await until(lambda: bool(hub.went_back))
+                # Something to be logged, and the time at which a checkpoint has to be signed anew.
+                await (await enrol(hub, "zulu")).close()
+                hub.clock.advance(minutes=11)
+                waited = hub.stopwatch()
+                await until(lambda: waited() > 10 * QUICK.poll_seconds)
+                assert hub.shard == before
+                assert f"{newest.size:,} entries" in hub.went_back
+                concerns = (await hub.hub.watched.health.look()).facts["concerns"]
+                assert "restore the newest database" in concerns["log_went_back"]
+                for node in fed.nodes:
+                    # They keep the larger head, and nothing that they could hold against the hub came up.
+                    assert size(node) == newest.size
+                    assert node.follower.warnings() == []
+
+            shutil.rmtree(config.data)
+            (tmp_path / "newest").rename(config.data)
+            async with running_hub(tmp_path / "unused", config=config, clock=fed.hub.clock) as hub:
+                fed.hub = hub
+                await fed.file(alpha, [make_row(sharing="GREEN", agency_record_id="IA-after")])
+                assert all(size(node) > newest.size for node in fed.nodes)
+                assert not hub.went_back
+                view = await fed.ask(bravo)
+                assert view.result is not None
+                assert view.result.overall is Overall.MATCH
+                for node in fed.nodes:
+                    assert node.follower.warnings() == []
+                    await fed.stop(node)
+
+    asyncio.run(scene())
+
+
+def size(node: Node) -> int:
+    assert node.follower.view is not None
+    return node.follower.view.size
