@@ -1,4 +1,4 @@
-"""The commands of docs/postgresql.md, section 4, as they stand there, with a real PostgreSQL and a hub on it."""
+"""The commands of docs/postgresql.md, section 4, as they stand there: a real PostgreSQL, and a hub on it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,9 +96,8 @@ class Archive:
             place.remove()
 
 
-def patiently(condition: object) -> None:
+def patiently(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    assert callable(condition)
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
@@ -121,9 +120,8 @@ def archived_primary() -> Iterator[tuple[PostgresServer, Archive]]:
         archive = Archive(folder, primary)
         archive.run(block("sh", "--create-slot"))
         with archive.receiving():
-            patiently(
-                lambda: primary.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'quorum'")
-            )
+            counts = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'quorum'"
+            patiently(lambda: primary.execute(counts) != [])
             yield primary, archive
     finally:
         with suppress(AssertionError):  # the test has killed it
@@ -195,7 +193,9 @@ def copied(primary: PostgresServer, archive: Archive) -> Path:
     return older
 
 
-def running_on(server: PostgresServer, config: Config, hub: RunningHub) -> object:
+def running_on(
+    server: PostgresServer, config: Config, hub: RunningHub
+) -> AbstractAsyncContextManager[RunningHub]:
     """The hub of before on this server."""
     return running_hub(
         config.data / "unused", config=replace(config, database=server.url("candor")), clock=hub.clock
@@ -215,13 +215,8 @@ def look_as_the_page_says(server: PostgresServer, config: Config, folder: Path) 
     }
     first, second = block("sh", "candor-hub log fsck").split("\n")[:2]
     # Its status is 1: no hub has signed for a while, and that is what it says.
-    done = subprocess.run(
-        ["sh", "-euc", f"{first}\n{second} || true"],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    words = ["sh", "-euc", f"{first}\n{second} || true"]
+    done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Every entry is the one that was signed" in done.stdout
 
