@@ -21,11 +21,15 @@ from candor_hub.keys import HubKeys
 from candor_hub.store import Store, Transaction
 from candor_hub.store.directories import StoredDirectory
 from candor_hub.store.log import LogNews
+from candor_hub.tlog.confirmed import went_back
 from candor_hub.tlog.due import log_directory
 from candor_proto.directory import Directory, IndexHead, Member, MemberStatus
 from candor_proto.errors import CertificateRevoked, InputInvalid, NotAMember, UnknownObject
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import chain_digest
+
+# What a list counts as older when the database that it is in went back: longer than any is good.
+WENT_BACK_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,9 @@ class DirectoryKeeper:
     def _fresh(self, tx: Transaction, read_at: float) -> Snapshot:
         # What a former primary says may be old: it counts from when it was known to be the one.
         read_at = min(read_at, self._vouched_at())
+        if went_back(tx):
+            # Somebody may have been denied since: by a list that went back nobody is admitted.
+            read_at -= WENT_BACK_SECONDS
         version, known = tx.directories.latest_version(), self._snapshot
         if known is not None and known.version == version:
             return Snapshot(known.stored, known.view, known.serials, read_at)

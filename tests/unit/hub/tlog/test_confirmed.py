@@ -15,7 +15,7 @@ from candor_hub.tlog import asking, confirmed
 from candor_hub.tlog.sequencer import Sequencer
 from candor_hub.tlog.status import log_status
 from candor_proto.directory import MemberStatus
-from candor_proto.errors import WrongStanding
+from candor_proto.errors import DenyListStale, WrongStanding
 from candor_proto.ids import NodeId
 from candor_proto.tlog.policy import MEMBER_PREFIX
 from tests.federation import instead
@@ -123,6 +123,9 @@ def test_there_one_that_claims_more_stops_the_log_until_the_operator_says_otherw
         # What is wrong for all replicas alike takes none of them from the balancer (`readiness`).
         assert looked.ready
         assert "log_went_back" in looked.facts["concerns"]
+        # Who was denied since is not on its list: nobody is admitted.
+        with pytest.raises(DenyListStale):
+            desk.hub.directory.latest().deny_list(desk.now).check_fresh(desk.now)
         with desk.hub.store.write() as tx:
             confirmed.confirm_by_operator(tx)
         # It was said of that term alone, and another one begins before it goes on.
@@ -133,6 +136,7 @@ def test_there_one_that_claims_more_stops_the_log_until_the_operator_says_otherw
         with desk.hub.store.write() as tx:
             confirmed.confirm_by_operator(tx)
         assert signs(desk, begun)
+        desk.hub.directory.latest().deny_list(desk.now).check_fresh(desk.now)
         begun = term(desk)
         begun.settled = True
         claim(desk, "bravo", desk.shard().size + 7)
