@@ -78,7 +78,7 @@ class Health:
         self._write_seconds = write_seconds
         # Its own: where others have taken every thread of the process, that is not for this to wait for.
         self._thread = ThreadPoolExecutor(1, "health")
-        self._writing: asyncio.Future[tuple[LogStanding, bool]] | None = None
+        self._writing: asyncio.Future[LogStanding] | None = None
         self._status: LogStanding | None = None
         self._went_back = False
         self.stopping = False
@@ -116,7 +116,7 @@ class Health:
         if not done:
             return ["database_slow"]
         try:
-            self._status, self._went_back = self._writing.result()
+            self._status = self._writing.result()
         except CandorError as error:
             log.warning("the hub is not ready", code=error.code, reason=error.message)
             return ["database"]
@@ -129,10 +129,11 @@ class Health:
         """Nobody looks any more; a step that hangs is not waited for."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _write(self, now: datetime) -> tuple[LogStanding, bool]:
+    def _write(self, now: datetime) -> LogStanding:
         with self._store.write() as tx:
             tx.facts.put(WRITTEN, str(to_milliseconds(now)))
-            return tx.standing.log(), went_back(tx)
+            self._went_back = went_back(tx)
+            return tx.standing.log()
 
     def _concerns(self, now: datetime) -> list[str]:
         """As of the last look that the database answered."""
