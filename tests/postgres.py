@@ -101,7 +101,8 @@ class PostgresServer:
 
     def kill(self) -> None:
         """As by an accident: SIGKILL to the server and all its processes."""
-        postmaster = int((self.folder / "data/postmaster.pid").read_text().split()[0])
+        postmaster = self.pid
+        assert postmaster is not None, "it does not run"
         children = subprocess.run(
             ["pgrep", "-P", str(postmaster)], capture_output=True, text=True, check=False
         ).stdout.split()
@@ -113,6 +114,14 @@ class PostgresServer:
         deadline = time.monotonic() + 10
         while _alive(postmaster) and time.monotonic() < deadline:
             time.sleep(0.01)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the postmaster; None when it was stopped, and still its own when it was killed."""
+        try:
+            return int((self.folder / "data/postmaster.pid").read_text().split()[0])
+        except (OSError, IndexError):
+            return None
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """A federation of real processes that can be killed and be back in a tenth of a second.
 
-    async with Nursery(folder, library=shim_or_none) as nursery:
+    with Nursery() as nursery:
         hub = nursery.spawn("hub", settings, log)
         hub.kill()
 
@@ -43,6 +43,7 @@ from tools.demo import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 PLENTY = 10**9
+_HURRIED = "hurried"
 
 
 # --- founding ------------------------------------------------------------------------------------------
@@ -120,6 +121,12 @@ class Child:
             loop.remove_reader(self._end)
         return True
 
+    def wait(self, timeout_seconds: float) -> bool:
+        """As `end`, for who has no event loop."""
+        end = select.poll()
+        end.register(self._end, select.POLLIN)
+        return bool(end.poll(timeout_seconds * 1_000))
+
     @property
     def is_open(self) -> bool:
         return self._end >= 0
@@ -135,20 +142,26 @@ class Nursery:
     """The process that forks the others. They all end with it."""
 
     def __init__(
-        self, environment: dict[str, str] | None = None, *, obeys: bool = False, planted: str = ""
+        self,
+        environment: dict[str, str] | None = None,
+        *,
+        obeys: bool = False,
+        planted: str = "",
+        hurried: bool = True,
     ) -> None:
         """`obeys`: the shim is preloaded in `environment`, and children may be given orders.
 
-        `planted`: what is broken in every child on purpose (tests/campaign/plants.py).
+        `planted`: what is broken in every child on purpose (tests/campaign/plants.py); `hurried`: children
+        wait less after failures than they do in production (tests/campaign/inside.py).
         """
         self.obeys = obeys
-        self._planted = planted
+        self._words = (planted, _HURRIED if hurried else "")
         self._environment = {**(environment or os.environ), "GRPC_ENABLE_FORK_SUPPORT": "0"}
         self._process: subprocess.Popen[bytes] | None = None
         self._children: list[Child] = []
 
     def __enter__(self) -> Nursery:
-        words = [sys.executable, "-m", "tests.processes", self._planted]
+        words = [sys.executable, "-m", "tests.processes", *self._words]
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=self._environment
         )
@@ -217,9 +230,11 @@ def _serve() -> int:
     from tests.campaign.plants import plant
     from tests.hubs import QUICK
 
-    hurry()
-    plant(sys.argv[1])
-    instead(hub_app, "Timing", lambda: QUICK)
+    planted, how = sys.argv[1:]
+    plant(planted)
+    if how == _HURRIED:
+        hurry()
+        instead(hub_app, "Timing", lambda: QUICK)
     # Whoever ends is reaped by the kernel; the harness watches through a descriptor.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin.buffer:

@@ -10,7 +10,8 @@ answered with other octets, which the hub must refuse if it has the first answer
 it handed in until somebody has said what became of it.
 
 Events, one JSON object a line, `at` of the machine's monotonic clock in seconds:
-attached, lost, ask, accepted, refused, answered (a node), answer (its asker).
+dial, connected, attached, failed (a dial), lost (a stream), ask, accepted, refused, answered (a node), answer
+(its asker).
 """
 
 from __future__ import annotations
@@ -84,13 +85,16 @@ class Node:
         failures = 0
         while True:
             began = None
+            self.log.say("dial", node=self.name, failures=failures)
             channel = self.credentials.channel(self.address, self.root)
             try:
                 began = await self._hold(channel)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, EOFError, TimeoutError) as error:
                 if self.call is not None:
                     began = self._welcomed
-                    self.log.say("lost", node=self.name, why=type(error).__name__)
+                    self.log.say("lost", node=self.name, why=_why(error))
+                else:
+                    self.log.say("failed", node=self.name, why=_why(error))
             finally:
                 self.call = None
                 await channel.close()
@@ -103,11 +107,14 @@ class Node:
         call: Any = hub_pb2_grpc.HubServiceStub(channel).Attach()
         now = to_milliseconds(datetime.now(UTC))
         hello = hub_pb2.Hello(protocol_version=1, node_time_milliseconds=now)
+        await call.write(hub_pb2.AttachRequest(hello=hello))
+        self.log.say("connected", node=self.name)
         async with asyncio.timeout(ATTACH_HELLO_DEADLINE_SECONDS):
-            await call.write(hub_pb2.AttachRequest(hello=hello))
             welcome = await call.read()
-        if welcome is grpc.aio.EOF or not welcome.HasField("welcome"):
-            raise EOFError
+        if welcome is grpc.aio.EOF:
+            raise await _ended(call)
+        if not welcome.HasField("welcome"):
+            raise EOFError("no welcome")
         self._welcomed = time.monotonic()
         self.call = call
         self.numbers.clear()
@@ -117,7 +124,7 @@ class Node:
         while True:
             frame = await call.read()
             if frame is grpc.aio.EOF:
-                raise EOFError
+                raise await _ended(call)
             await self._take(frame.mail)
 
     async def _take(self, mail: hub_pb2.HubMail) -> None:
@@ -195,6 +202,17 @@ class Node:
             self.log.say("refused", node=self.name, lookup=lookup, code=code)
         else:
             self.log.say("accepted", node=self.name, lookup=lookup, recipients=receipt.recipients)
+
+
+async def _ended(call: Any) -> EOFError:
+    return EOFError(f"{(await call.code()).name}: {await call.details()}")
+
+
+def _why(error: BaseException) -> str:
+    """In a few words, for whoever reads the events."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {str(error.details())[:200]}"
+    return f"{type(error).__name__} {error}"[:200]
 
 
 class Swarm:

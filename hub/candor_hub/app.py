@@ -174,12 +174,14 @@ class Hub:
     async def start(self) -> None:
         """Listen; raises ConfigInvalid when an address cannot be had, StoreUnusable."""
         await self.prepare()
+        log_port = await self._serve_log()
+        metrics_port = await self.watched.start()
+        # Last: gRPC listens from here on, and serves when it is started. A balancer that sees a port which
+        # takes connections sends nodes there, and they would wait in it.
         hub_server, hub_port = self._server(self.gate().admit, self.config.address, require_client=True)
         enrolment_server, enrolment_port = self._server(
             admit_anybody, self.config.enrolment_address, require_client=False
         )
-        log_port = await self._serve_log()
-        metrics_port = await self.watched.start()
         self.ports = Ports(hub_port, enrolment_port, log_port, metrics_port)
         self._announce()
         hub_pb2_grpc.add_HubServiceServicer_to_server(self.servicer(), hub_server)

@@ -36,7 +36,7 @@ from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
 from candor_node.config import NodeConfig
-from candor_node.connection import Connection
+from candor_node.connection import LINE_SECONDS, Connection
 from candor_node.coverage import Outlook
 from candor_node.disclosures import Requester
 from candor_node.founding import Keys, make_folder, open_store
@@ -178,6 +178,7 @@ class Node:
             config.subjects_an_hour,
             ready,
             self.policy,
+            self.wait_for_line,
         )
         self.pack_issuers = shipped_packs.trusted_keys(config.pack_issuers)
         self.allowed_lookups = AllowedLookups(
@@ -406,6 +407,10 @@ class Node:
         """Raises when this node must not, or cannot, send lookups now (§8.4, §15.6)."""
         self.connection.check_ready()
         self.follower.check_open()
+
+    async def wait_for_line(self, seconds: float = LINE_SECONDS) -> None:
+        """Wait for a hub that was lost a moment ago, `seconds` at most."""
+        await self.connection.wait_for_line(self.clock.now(), seconds)
 
     async def _follow(self) -> None:
         await self.follower.run(self._followed)

@@ -260,7 +260,8 @@ class HubClient:
             raise MalformedMessage("The hub's reply is no message.")
         return response
 
-    async def _explain(self, error: grpc.aio.AioRpcError) -> CandorError:
+    async def _explain(self, error: grpc.aio.AioRpcError, *, broke_off: bool = False) -> CandorError:
+        """`broke_off`: it ended a stream that the hub had welcomed."""
         known = from_status(error.code(), error.details(), _pairs(error.trailing_metadata()))
         if isinstance(known, ClockWrong):
             # The hub's own words name both times; who keeps this clock, only this machine knows.
@@ -270,6 +271,12 @@ class HubClient:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unreachable(
                 f"The hub at {self.address} did not answer in time.", remedy="It is tried again."
+            )
+        if broke_off:
+            # To dial again says more, and sooner, than a look would: one of several replicas may have died,
+            # and a look is one more handshake for those that are left. What fails then is looked into.
+            return Unreachable(
+                f"The connection to the hub at {self.address} broke off.", remedy="It is tried again."
             )
         return await diagnose(
             self.address,
@@ -313,10 +320,11 @@ class HubClient:
                 if task.done():
                     task.result()
         except grpc.aio.AioRpcError as error:
-            raise await self._explain(error) from None
+            raise await self._explain(error, broke_off=self.welcomed_at is not None) from None
         except asyncio.InvalidStateError:
             # Writing to a stream that has ended; why it ended stands in its status.
-            raise await self._explain(await _ended(call)) from None
+            ended = await _ended(call)
+            raise await self._explain(ended, broke_off=self.welcomed_at is not None) from None
         except TimeoutError:
             raise Unreachable(
                 f"The hub at {self.address} fell silent.", remedy="It is tried again."

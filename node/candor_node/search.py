@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -55,7 +55,10 @@ Progress = Callable[[int, int], None]
 
 
 class Searcher:
-    """Sends own lookups. `check_ready` raises when this node must not send lookups now (§8.4)."""
+    """Sends own lookups. `check_ready` raises when this node must not send lookups now (§8.4).
+
+    `wait_for_line` waits for a hub that was lost a moment ago, so many seconds at most.
+    """
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class Searcher:
         subjects_an_hour: int,
         check_ready: Callable[[], None],
         policy: Callable[[Database], Policy],
+        wait_for_line: Callable[[float], Awaitable[None]],
     ) -> None:
         self._store = store
         self._indexes = indexes
@@ -84,6 +88,7 @@ class Searcher:
         self._further_lookup_delay_seconds = further_lookup_delay_seconds
         self._subjects_an_hour = subjects_an_hour
         self._check_ready = check_ready
+        self._wait_for_line = wait_for_line
         self._policy = policy
         self._tasks: set[asyncio.Task[None]] = set()
         # Searches that somebody here is asking just now.
@@ -102,9 +107,10 @@ class Searcher:
 
         SecondPersonNeeded when it was put before a second person instead; `permit` is that one's word.
         """
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        await self._wait_for_line(wait_seconds)
         checked = await self._check(question, permit)
         case = await self._begin(checked, permit)
-        deadline = asyncio.get_running_loop().time() + wait_seconds
         self._asking.add(case.row.search_id)
         try:
             await self._send_plans(case, question)

@@ -68,6 +68,7 @@ class BatchMethods:
             await batches.resume(known.batch_id)
             rows = (await batches.progress(known.batch_id))[1].rows
             return pb.StartBatchResponse(batch_id=known.batch_id.hex(), rows=rows, resumed=True)
+        await self._node.wait_for_line()
         self._node.check_ready()
         rows = await asyncio.to_thread(csv_file.count, content)
         allowed = await self._node.allowances.ask(order.purpose)

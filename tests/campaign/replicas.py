@@ -6,13 +6,18 @@ primary of the database is killed and its standby promoted. Everything syncs to 
 nodes saw is held against the database (tests/history/swarm.py), and every head that any replica showed
 against the log.
 
+Killed replicas are forked by a nursery: what Python needs to import everything is no replica's work, and
+the two processors that all of this shares would be taken from those that nodes go to meanwhile.
+
     python -m tests.campaign.replicas [--quick] [--nodes 200] [--seconds 300] [--every 10] [--interval 15]
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
+import math
 import os
 import random
 import signal
@@ -22,8 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +41,8 @@ from candor_proto.merkle import CompactRange, leaf_hash
 from candor_proto.tlog.checkpoint import parse_checkpoint
 from tests.history.swarm import Held, Report, check, check_heads
 from tests.postgres import Cluster, synchronous_cluster
+from tests.processes import Nursery
+from tests.processor import Cores
 from tests.site import Site, found_site
 from tools.demo import free_ports
 
@@ -45,6 +51,8 @@ AWAY_SECONDS = 10.0
 SETTLE_SECONDS = 60.0
 # Elements of a lookup.
 COST = 16
+# Of what went wrong, and of the longest absences, so many are printed.
+SHOWN = 20
 
 
 @dataclass
@@ -61,14 +69,22 @@ class Watcher:
             False,
             ssl.CERT_NONE,
         )  # what is shown is checked, not who
+        # Kept open: a handshake for each look would cost the replicas more than the look.
+        lines = [
+            http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=context)
+            for _, _, port in self.site.ports
+        ]
         while not self.over.wait(0.3):
-            for _, _, port in self.site.ports:
+            for line in lines:
                 for name in ("signed", "checkpoint"):
-                    url = f"https://127.0.0.1:{port}/log/1/{name}"
-                    with suppress(OSError, CandorError):
-                        with urllib.request.urlopen(url, timeout=2, context=context) as response:
-                            shown = parse_checkpoint(response.read()).checkpoint
+                    try:
+                        line.request("GET", f"/log/1/{name}")
+                        shown = parse_checkpoint(line.getresponse().read()).checkpoint
                         self.heads.add((shown.size, shown.root))
+                    except (OSError, http.client.HTTPException):
+                        line.close()  # the next request opens it again
+                    except CandorError:
+                        continue  # there is none yet
 
 
 @dataclass
@@ -80,6 +96,7 @@ class Stage:
     cluster: Cluster
     site: Site
     nodes: int
+    balancer: subprocess.Popen[bytes]
     swarms: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -113,6 +130,16 @@ class Stage:
             self.swarms.append(
                 subprocess.Popen([sys.executable, "-m", "tests.swarm", *map(str, words)], env=os.environ)
             )
+
+    def processes(self) -> dict[str, Callable[[], Iterable[int]]]:
+        """Of which kind each process is, for the figures."""
+        servers = (self.cluster.primary, self.cluster.standby)
+        return {
+            "replicas": lambda: [one.pid for one in list(self.site.running.values())],
+            "database": lambda: filter(None, (server.pid for server in servers)),
+            "nodes": lambda: [swarm.pid for swarm in self.swarms],
+            "balancer": lambda: [self.balancer.pid],
+        }
 
     def end_swarms(self) -> None:
         for swarm in self.swarms:
@@ -153,7 +180,8 @@ class Stage:
 def stage(folder: Path, nodes: int, processes: int, interval: float, quota: int) -> Iterator[Stage]:
     with ExitStack() as stack:
         cluster = stack.enter_context(synchronous_cluster())
-        site = found_site(folder, cluster.url, nodes, REPLICAS, quota)
+        nursery = stack.enter_context(Nursery(hurried=False))
+        site = found_site(folder, cluster.url, nodes, REPLICAS, quota, nursery)
         stack.callback(site.stop)
         for number in range(REPLICAS):
             site.start(number)
@@ -166,7 +194,7 @@ def stage(folder: Path, nodes: int, processes: int, interval: float, quota: int)
         stack.callback(balancer.kill)
         assert balancer.stdout is not None
         balancer.stdout.readline()
-        made = Stage(folder, quota, cluster, site, nodes)
+        made = Stage(folder, quota, cluster, site, nodes, balancer)
         made.swarm(f"127.0.0.1:{port}", processes, interval)
         stack.callback(made.end_swarms)
         made.wait_attached(60)
@@ -245,7 +273,8 @@ def run(folder: Path, arguments: argparse.Namespace) -> Report:
         watching = threading.Thread(target=watcher.run)
         watching.start()
         try:
-            kills = killing(scene, arguments.seconds, arguments.every, draw)
+            with Cores(scene.processes()) as cores:
+                kills = killing(scene, arguments.seconds, arguments.every, draw)
             gap = failover(scene)
             time.sleep(arguments.interval)
             scene.settle()
@@ -254,6 +283,8 @@ def run(folder: Path, arguments: argparse.Namespace) -> Report:
             watching.join()
         report = judge(scene, watcher.heads)
     report.figures |= {"replicas killed": kills, "accepted again after the failover (s)": gap}
+    report.figures |= {f"cores used by {group}": cores.mean(group) for group in scene.processes()}
+    report.figures |= {"cores busy": cores.busy, "most processes that wanted one": cores.most_waiting}
     return report
 
 
@@ -277,7 +308,10 @@ def main() -> int:
         report = run(folder, arguments)
     for name, figure in report.figures.items():
         print(f"  {name:40} {figure:,.2f}".rstrip("0").rstrip("."))
-    for fault in report.faults[:20]:
+    longest = sorted(report.absences, key=lambda one: one.seconds or math.inf, reverse=True)
+    for one in longest[:SHOWN]:
+        print(f"  away: {one}")
+    for fault in report.faults[:SHOWN]:
         print(f"  VIOLATION {fault}")
     print(f"replicas: {len(report.faults)} violations")
     return 1 if report.faults else 0

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.history.away import Absence, absences
+
 Event = Mapping[str, Any]
 # What an event says of a lookup: its asker and its id.
 Key = tuple[str, str]
@@ -32,6 +34,7 @@ class Report:
 
     faults: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
+    absences: list[Absence] = field(default_factory=list)
 
 
 def check(events: Iterable[Event], held: Held, *, quota: int, cost: int, away_seconds: float) -> Report:
@@ -42,10 +45,9 @@ def check(events: Iterable[Event], held: Held, *, quota: int, cost: int, away_se
     answers: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     sent: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     askers: dict[str, str] = {}
-    lost: dict[str, float] = {}
-    away: list[float] = []
     report = Report()
-    for event in sorted(events, key=lambda each: each["at"]):
+    told = sorted(events, key=lambda each: each["at"])
+    for event in told:
         node = event["node"]
         match event["event"]:
             case "ask":
@@ -59,10 +61,6 @@ def check(events: Iterable[Event], held: Held, *, quota: int, cost: int, away_se
                 answers[node, event["lookup"], event["of"]].add(event["digest"])
             case "answered" if not event["code"]:
                 sent[askers.get(event["lookup"], ""), event["lookup"], node].append(event["digest"])
-            case "lost":
-                lost.setdefault(node, event["at"])
-            case "attached" if node in lost:
-                away.append(event["at"] - lost.pop(node))
             case _:
                 pass
     report.faults += [f"lost: {key} was accepted and is not held" for key in accepted - held.lookups]
@@ -84,14 +82,21 @@ def check(events: Iterable[Event], held: Held, *, quota: int, cost: int, away_se
                 f"quota-miscounted: {asker} used {held.used.get(asker, 0)}, {count * cost} held"
             )
     report.faults += [f"refused-too-early: {key}" for key in _early(refused, held_by, quota, cost)]
-    report.faults += [f"away: {seconds:.1f} s" for seconds in away if seconds > away_seconds]
-    report.faults += [f"never-back: {node}" for node in lost]
+    report.absences = absences(told)
+    away = sorted(one.seconds for one in report.absences if one.seconds is not None)
+    for one in report.absences:
+        if one.seconds is None:
+            report.faults.append(f"never-back: {one}")
+        elif one.seconds > away_seconds:
+            report.faults.append(f"away: {one}")
     report.figures = {
         "lookups accepted": len(accepted),
         "lookups refused by quota": len(refused),
         "answers": sum(len(digests) for digests in answers.values()),
         "streams lost": len(away),
-        "longest away (s)": max(away, default=0.0),
+        "half are away for at most (s)": away[len(away) // 2] if away else 0.0,
+        "99 of 100 are away for at most (s)": away[len(away) * 99 // 100] if away else 0.0,
+        "longest away (s)": away[-1] if away else 0.0,
     }
     return report
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from candor_hub.app import Hub
 from candor_hub.founding import open_directory, open_store
+from candor_hub.watched import Watched
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
     AlreadyExists,
@@ -21,6 +24,7 @@ from candor_proto.ids import NodeId
 from candor_wire import codec
 from tests.hubs import RunningHub, Stream, enrol, running_hub
 from tests.patience import PATIENCE_SECONDS
+from tools.demo import free_ports
 
 
 def by_the_command_line(hub: RunningHub, node: NodeId, act: str) -> None:
@@ -156,5 +160,43 @@ def test_who_was_seen_is_remembered(tmp_path: Path) -> None:
             assert [row.presence.reach for row in rows] == [Reach.ONLINE, Reach.NEVER_SEEN]
             await alpha.close()
             await bravo.close()
+
+    asyncio.run(run())
+
+
+def test_a_hub_that_still_starts_takes_no_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a balancer would send nodes there, and they would wait in a port that nobody serves yet."""
+    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
+    asked = list[str]()
+
+    def also_dialling(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        async def dialling(*arguments: Any) -> Any:
+            for address in addresses:
+                with pytest.raises(ConnectionRefusedError):
+                    await asyncio.open_connection(*address.split(":"))
+                asked.append(address)
+            return await original(*arguments)
+
+        monkeypatch.setattr(owner, name, dialling)
+
+    for owner, name in ((Hub, "prepare"), (Hub, "_serve_log"), (Watched, "start")):
+        also_dialling(owner, name)
+
+    async def run() -> None:
+        names = ("address", "enrolment_address")
+        where: dict[str, Any] = {
+            f"{public}{name}": addresses[names.index(name)] for name in names for public in ("", "public_")
+        }
+        async with running_hub(tmp_path / "hub", **where) as hub:
+            assert len(asked) == 6
+            assert f"127.0.0.1:{hub.hub.ports.hub}" == addresses[0]
+            alpha = await enrol(hub, "alpha")
+            async with alpha.attached():
+                pass
+            await alpha.close()
 
     asyncio.run(run())

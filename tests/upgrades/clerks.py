@@ -117,8 +117,9 @@ class Clerk:
     def _say(self, *words: object) -> Any:
         """What a command printed; None when it came while the own node was away."""
         was_away = self.away
+        settings = self.scene.node_file(self.name)
         done = self.scene.nodes[self.name].run(
-            *("candor-node", *words, "--config", self.scene.node_file(self.name), "--json"), status=None
+            "candor-node", *words, "--config", settings, "--json", status=None
         )
         if done.status in (0, 3) and done.out.strip():
             return done.json

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from candor_hub.driver import Connection, batches, sa
+from candor_hub.driver import Connection, batches, change_matching, insert_many, sa
 from candor_hub.tables import attachments, members, replicas
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.ids import NodeId
@@ -103,20 +103,21 @@ class Replicas:
 
     def attach(self, replica: str, nodes: Collection[NodeId], now: datetime) -> dict[NodeId, int]:
         """These nodes have a stream at `replica`, newer than any before: the generation of each."""
-        known = self._of(nodes)
-        at = to_milliseconds(self.now(now))
+        names, at = sorted(map(str, nodes)), to_milliseconds(self.now(now))
+        known = {str(node) for node in self._of(nodes)}
+        new = [(name, replica, 0, at) for name in names if name not in known]
+        insert_many(self._connection, "attachments", ("node", "replica", "generation", "since"), new)
+        # As many statements for all nodes of a replica that died as for one: every writer waits meanwhile.
         given: dict[NodeId, int] = {}
-        for node in sorted(nodes):
-            before = known.get(node)
-            given[node] = before.generation + 1 if before else 1
-            values = {"replica": replica, "generation": given[node], "since": at}
-            if before:
-                own = sa.update(attachments).where(attachments.c.node == str(node))
-                self._connection.execute(own.values(values))
-            else:
-                self._connection.execute(sa.insert(attachments).values(node=str(node), **values))
+        for some in batches(names):
+            own = sa.update(attachments).where(attachments.c.node.in_(some))
+            newer = own.values(replica=replica, generation=attachments.c.generation + 1, since=at)
+            rows = self._connection.execute(
+                newer.returning(attachments.c.node, attachments.c.generation)
+            ).all()
+            given |= {NodeId(name): generation for name, generation in rows}
         first = sa.func.coalesce(members.c.first_seen_at, at)
-        for some in batches(sorted(map(str, nodes))):
+        for some in batches(names):
             seen = sa.update(members).where(members.c.node.in_(some))
             self._connection.execute(seen.values(last_seen_at=at, first_seen_at=first))
         return given
@@ -126,18 +127,12 @@ class Replicas:
 
         Their nodes were seen until now.
         """
-        for node, generation in sorted(ended.items()):
-            own = (
-                (attachments.c.node == str(node))
-                & (attachments.c.replica == replica)
-                & (attachments.c.generation == generation)
-            )
-            self._connection.execute(sa.update(attachments).where(own).values(replica=""))
-            self._connection.execute(
-                sa.update(members)
-                .where(members.c.node == str(node))
-                .values(last_seen_at=to_milliseconds(now))
-            )
+        nodes = sorted((str(node),) for node in ended)
+        streams = [(str(node), replica, generation) for node, generation in sorted(ended.items())]
+        own = ("node", "replica", "generation")
+        change_matching(self._connection, "UPDATE attachments SET replica = ''", own, streams)
+        seen, at = "UPDATE members SET last_seen_at = ?", to_milliseconds(now)
+        change_matching(self._connection, seen, ("node",), nodes, (at,))
 
     def claim(self, replica: str, held: Mapping[NodeId, int]) -> tuple[NodeId, ...]:
         """Say again that `replica` holds these streams, by generation; those that have a newer one.

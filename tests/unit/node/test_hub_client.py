@@ -596,6 +596,42 @@ def test_it_attaches_again_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(scene())
 
 
+def test_a_stream_that_broke_off_is_dialled_again_before_anybody_looks_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = list[str]()
+
+    async def look(address: str, *_: object, **__: object) -> CandorError:
+        looked.append(address)
+        return Unreachable("Looked into.")
+
+    monkeypatch.setattr(hub_client, "diagnose", look)
+
+    async def scene() -> None:
+        taker = Taker()
+        root, server = AUTHORITY.parents[0], grpc.aio.server()
+        hub_pb2_grpc.add_HubServiceServicer_to_server(FakeHub(), server)
+        port = server.add_secure_port("127.0.0.1:0", GOOD.good_hub().server_credentials(root))
+        await server.start()
+        shown = GOOD.good()
+        own = TlsIdentity(shown.key, shown.chain)
+        client = HubClient(f"127.0.0.1:{port}", FEDERATION, own, [root], ShiftableClock())
+        attached = asyncio.create_task(client.attach(taker))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while client.welcomed_at is None:
+                await asyncio.sleep(0.01)
+        await server.stop(None)
+        with pytest.raises(Unreachable, match="broke off"):
+            await attached
+        assert looked == []
+        with pytest.raises(Unreachable, match="Looked into"):
+            await client.attach(taker)
+        assert looked == [client.address]
+        await client.close()
+
+    asyncio.run(scene())
+
+
 def test_keepalive_and_diagnosis_together_notice_a_black_hole_within_thirty_seconds() -> None:
     """Measured: the hub says so after 25 s at most, the node, which first looks why, after 28."""
     for options in (dict(mtls.CLIENT_OPTIONS), dict(mtls.server_options(1))):
