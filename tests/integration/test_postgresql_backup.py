@@ -141,7 +141,7 @@ def test_a_hub_goes_on_from_the_archive_and_notices_an_archive_that_lacks_someth
                 alpha, bravo = fed.nodes[:2]
                 config = await moved(fed.hub, primary.url("candor"))
                 async with running_hub(tmp_path / "unused", config=config, clock=fed.hub.clock) as hub:
-                    fed.hub = hub
+                    await fed.back(hub)
                     await fed.file(bravo, [make_row(sharing="GREEN")])
                     await asyncio.to_thread(archive.run, block("sh", "pg_basebackup"))
                     older = await asyncio.to_thread(copied, primary, archive)
@@ -165,8 +165,8 @@ def test_a_hub_goes_on_from_the_archive_and_notices_an_archive_that_lacks_someth
                 with archive.restored(Path(archive.folder, "backup")) as server:
                     await asyncio.to_thread(look_as_the_page_says, server, config, tmp_path)
                     async with running_on(server, config, hub) as again:
-                        fed.hub = again
                         assert again.shard.size >= newest.size
+                        await fed.back(again)
                         await fed.file(bravo, [make_row(sharing="GREEN", agency_record_id="IA-after")])
                         view = await fed.ask(alpha)
                         assert view.result is not None

@@ -26,7 +26,7 @@ def test_a_hub_set_back_to_a_snapshot_signs_nothing_until_it_has_its_newest_stat
             config = await stop_for_good(fed.hub)
             shutil.copytree(config.data, tmp_path / "snapshot")
             async with running_hub(tmp_path / "unused", config=config, clock=fed.hub.clock) as hub:
-                fed.hub = hub
+                await fed.back(hub)
                 await fed.file(bravo, [make_row(sharing="GREEN", agency_record_id="IA-later")])
                 newest = hub.shard
             config.data.rename(tmp_path / "newest")
@@ -57,7 +57,7 @@ def test_a_hub_set_back_to_a_snapshot_signs_nothing_until_it_has_its_newest_stat
             shutil.rmtree(config.data)
             (tmp_path / "newest").rename(config.data)
             async with running_hub(tmp_path / "unused", config=config, clock=fed.hub.clock) as hub:
-                fed.hub = hub
+                await fed.back(hub)
                 await fed.file(alpha, [make_row(sharing="GREEN", agency_record_id="IA-after")])
                 assert all(size(node) > newest.size for node in fed.nodes)
                 assert not hub.went_back
