@@ -30,7 +30,6 @@ from typing import Any
 from bench.curve_work import bare_seconds, counting, lookup_operations, price
 from bench.harness import machine, print_table, spread, versions, write
 from bench.sampler import Sampler
-from candor_hub import enrolment
 from candor_hub.streams import Timing
 from candor_node import importer
 from candor_node.app import Node
@@ -97,8 +96,6 @@ async def obey() -> None:
 async def be_hub(folder: Path, names: Sequence[str]) -> None:
     """Run a hub with the timing of production; found and join the nodes `names`."""
     async with running_hub(folder / "hub", timing=Timing(), quota=AMPLE) as hub:
-        # Fifty agencies would take five minutes: what bounds guesses of invitations is not measured here.
-        enrolment.ATTEMPTS_PER_MINUTE_AND_ADDRESS = enrolment.ATTEMPTS_PER_MINUTE = len(names) + 1
         for number, name in enumerate(names, 1):
             await new_node(hub, folder / name, name, ori_for(number))
         print(json.dumps({"ready": len(names)}), flush=True)

@@ -42,7 +42,7 @@ from candor_proto.ids import Digest, NodeId, Ori
 from candor_proto.possession import sign_certificate_request
 from candor_proto.segment import address
 from candor_proto.signing import SignedStatement, SigningKey, VerifyingKey
-from candor_wire import codec, log_codec
+from candor_wire import codec, limits, log_codec
 from candor_wire.status import from_status
 from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc, hub_pb2, hub_pb2_grpc
 from tests.hub_members import FEDERATION, Member, ShiftedClock, ori_for
@@ -154,13 +154,17 @@ async def running_hub(
     config: Config | None = None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     timing: Timing = QUICK,
+    guarded: bool = False,
     **changes: object,
 ) -> AsyncIterator[RunningHub]:
-    """A hub in `folder`, made there unless `config` is given; `changes` replace fields of its Config."""
+    """A hub in `folder`, made there unless `config` is given; `changes` replace fields of its Config.
+
+    `guarded`: with the process in front of it that an operator's hub has.
+    """
     clock = clock or ShiftedClock(now)
     if config is None:
         config = await asyncio.to_thread(founded, folder, clock.now())
-    hub = Hub(replace(config, **changes), clock, interceptors, timing)  # type: ignore[arg-type]
+    hub = Hub(replace(config, **changes), clock, interceptors, timing, guarded=guarded)  # type: ignore[arg-type]
     await hub.start()
     try:
         yield RunningHub(hub, clock)
@@ -316,7 +320,10 @@ class MemberClient(Member):
     async def put_segment(self, octets: bytes, stated: Digest | None = None) -> Digest:
         named = stated or address(octets)
         parts = [hub_pb2.PutSegmentRequest(address=named.value)]
-        parts += [hub_pb2.PutSegmentRequest(chunk=chunk) for chunk in codec.chunks(octets)]
+        parts += [
+            hub_pb2.PutSegmentRequest(chunk=chunk)
+            for chunk in codec.chunks(octets, limits.UPLOAD_CHUNK_BYTES)
+        ]
         await self.put_parts(parts)
         return named
 

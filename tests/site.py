@@ -159,8 +159,11 @@ def found_site(
             "database_url": url,
         }
         lines = "".join(f'{name} = "{value}"\n' for name, value in settings.items())
+        # The balancer of the tests, and whoever else is on this machine.
+        near = 'balancers = ["127.0.0.1"]\n'
         text = (
-            f"{lines}new_member_wait_hours = 0\nnodes = {max(50, members)}\n[quota]\n{limits}day_share = 1\n"
+            f"{lines}{near}new_member_wait_hours = 0\nnodes = {max(50, members)}\n[quota]\n"
+            f"{limits}day_share = 1\n"
         )
         (data / "hub.toml").write_text(text)
         (data / "hub.toml").chmod(0o600)

@@ -30,6 +30,7 @@ from candor_proto.ids import FederationName
 Options = list[tuple[str, int | str]]
 
 MAX_MESSAGE_OCTETS = 1 << 20  # docs/protocol.md §13
+CONNECTIONS = "grpc.max_allowed_incoming_connections"
 
 # Each value was measured before it was chosen.
 CLIENT_OPTIONS: Options = [
@@ -52,8 +53,8 @@ def enrolment_options() -> Options:
         "grpc.max_concurrent_streams": 2,
         "grpc.max_receive_message_length": 32 * 1024,
         "grpc.max_send_message_length": 64 * 1024,
-        "grpc.max_allowed_incoming_connections": 64,
-        "grpc.max_connection_idle_ms": 30_000,
+        CONNECTIONS: 256,
+        "grpc.max_connection_idle_ms": 10_000,
         "grpc.max_connection_age_ms": 60_000,
         "grpc.max_connection_age_grace_ms": 10_000,
     }
@@ -63,16 +64,18 @@ def enrolment_options() -> Options:
 def server_options(nodes: int) -> Options:
     """Settings of a hub for at most `nodes` members."""
     return [
-        ("grpc.max_concurrent_streams", 16),  # a node needs about 3; without it one member's resets hurt all
+        # A node has its stream and three more; what it wants besides waits at its end. All calls of a
+        # method are taken up in the order they came, whoever made them: what one member may have open
+        # delays all others.
+        ("grpc.max_concurrent_streams", 4),
         ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
         ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),
         ("grpc.max_metadata_size", 8_192),  # above it gRPC refuses at random,
         ("grpc.absolute_max_metadata_size", 16_384),  # above this always
         ("grpc.server_handshake_timeout_ms", 5_000),  # default 120 s: half-open handshakes pile up
-        (
-            "grpc.max_allowed_incoming_connections",
-            2 * max(nodes, 8),
-        ),  # a node re-dials before its old stream is gone
+        # A node re-dials before its old stream is gone; the rest is for who turns out to be none
+        # (doorkeeper).
+        (CONNECTIONS, 2 * nodes + 512),
         ("grpc.max_connection_idle_ms", 3_600_000),  # CJIS SC-10: at most 1 h
         ("grpc.max_connection_age_ms", 12 * 3_600_000),  # a new handshake after each certificate renewal
         ("grpc.max_connection_age_grace_ms", 30_000),
@@ -80,9 +83,25 @@ def server_options(nodes: int) -> Options:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),  # undocumented; without it a dead peer is noticed 60 s later
         ("grpc.http2.min_ping_interval_without_data_ms", 7_000),  # must stay below half of the client's 15 s
-        ("grpc.http2.max_ping_strikes", 2),
+        # 0: no cut. gRPC's own costs the square of the pings in a read, and a flood of them stalls every
+        # connection of the process for seconds; without it a ping is answered, which is cheap.
+        ("grpc.http2.max_ping_strikes", 0),
+        # Above the first number gRPC refuses anybody's calls at random. Streams are bounded anyway.
+        ("grpc.server.max_pending_requests", 65_536),
+        ("grpc.server.max_pending_requests_hard_limit", 65_536),
+        # What gRPC does against floods by itself: it holds what it refuses in memory for a while, and refuses
+        # honest calls while ended ones are not cleared away yet. The guard does better.
+        ("grpc.http.tarpit", 0),
+        ("grpc.http.overload_protection", 0),
+        # What a peer may have sent that was not looked at yet: the kernel takes twice as much.
+        ("grpc.tcp_receive_buffer_size", 64 * 1024),
         ("grpc.so_reuseport", 0),  # default 1: another local process could take a share of the port
     ]
+
+
+def places(options: Options) -> int:
+    """How many connections a port with these settings takes."""
+    return int(dict(options)[CONNECTIONS])
 
 
 def client_options(federation: FederationName) -> Options:

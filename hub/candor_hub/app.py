@@ -10,33 +10,37 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 
-from candor_certs.mtls import enrolment_options, rotating_server_credentials, server_options
+from candor_certs.mtls import enrolment_options, server_options
 from candor_hub.attach import Attachments
+from candor_hub.attempts import Attempts
 from candor_hub.backups import Backups
 from candor_hub.clock import Clock, SystemClock
 from candor_hub.config import Config
 from candor_hub.courier import Courier
 from candor_hub.directory import DirectoryKeeper
-from candor_hub.enrolment import FORGOTTEN_AFTER, Attempts, Enrolment
+from candor_hub.enrolment import FORGOTTEN_AFTER, Enrolment
 from candor_hub.founding import open_keys, open_store
+from candor_hub.front import Front, Port
+from candor_hub.guard.board import Board
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
 from candor_hub.key_keeper import KeyKeeper
 from candor_hub.keys import TLS
+from candor_hub.lines import Lines
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.metrics import SPANS, HubMetrics
-from candor_hub.peer import Admit, Gatekeeper, NodeGate, admit_anybody
+from candor_hub.peer import Gatekeeper, NodeGate, admit_anybody
 from candor_hub.places import log_files, segment_files
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
@@ -50,7 +54,8 @@ from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
 from candor_hub.warden import Warden
 from candor_hub.watched import Watched
-from candor_proto.errors import CandorError, ConfigInvalid
+from candor_hub.work import Work
+from candor_proto.errors import CandorError
 from candor_watch.traces import Traces, nothing
 from candor_wire.v1 import enrolment_pb2_grpc, hub_pb2_grpc
 
@@ -87,8 +92,11 @@ class Hub:
         clock: Clock | None = None,
         interceptors: Interceptors = (),
         timing: Timing | None = None,
+        *,
+        guarded: bool = False,
     ) -> None:
-        """`interceptors` see every call of both ports before the hub's own does.
+        """`interceptors` see every call of both ports before the hub's own does. `guarded`: a process of its
+        own takes the connections of members and newcomers (`candor_hub.guard`).
 
         Raises StoreUnusable, InputInvalid, CertificateRefused or ConfigInvalid.
         """
@@ -157,9 +165,12 @@ class Hub:
             self.counters,
         )
         self._swept_at = self.clock.now()
+        self.turns = Work()
+        self.guarded = guarded
+        self.lines, self.strangers = (Lines(Board.create() if guarded else None) for _ in range(2))
         self.ports = Ports(0, 0, 0)
+        self._front: Front | None = None
         self.log_server: LogServer | None = None
-        self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def _heard(self) -> dict[str, Callable[[], None]]:
@@ -176,24 +187,49 @@ class Hub:
         await self.prepare()
         log_port = await self._serve_log()
         metrics_port = await self.watched.start()
-        # Last: gRPC listens from here on, and serves when it is started. A balancer that sees a port which
-        # takes connections sends nodes there, and they would wait in it.
-        hub_server, hub_port = self._server(self.gate().admit, self.config.address, require_client=True)
-        enrolment_server, enrolment_port = self._server(
-            admit_anybody, self.config.enrolment_address, require_client=False
+        # Last: the ports are taken from here on, and answer when all is started. A balancer that sees a port
+        # which takes connections sends nodes there, and they would wait in it.
+        config = self.config
+        front = self._front = Front(
+            self.tls,
+            self.keys().root,
+            self._interceptors,
+            guarded=self.guarded,
+            balancers=config.balancers,
+            cut=self.counters.cut,
+        )
+        hub_port = front.open(
+            Port(
+                config.address,
+                server_options(config.nodes),
+                self.gatekeeper(),
+                self.lines,
+                self._add_services(self.servicer()),
+            )
+        )
+        newcomers = EnrolmentServicer(self.enrolment, Attempts(), config, self.clock, self.log, self.turns)
+        enrolment_port = front.open(
+            Port(
+                config.enrolment_address,
+                enrolment_options(),
+                Gatekeeper(
+                    admit_anybody,
+                    self.strangers,
+                    self.turns,
+                    self.turns.pace_of_newcomers,
+                    observer=self.counters,
+                ),
+                self.strangers,
+                partial(enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server, newcomers),
+                members=False,
+            )
         )
         self.ports = Ports(hub_port, enrolment_port, log_port, metrics_port)
         self._announce()
-        hub_pb2_grpc.add_HubServiceServicer_to_server(self.servicer(), hub_server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.watched.grpc, hub_server)
-        enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
-            EnrolmentServicer(self.enrolment, Attempts(), self.config, self.clock, self.log), enrolment_server
-        )
-        for server in (hub_server, enrolment_server):
-            await server.start()
-            self._servers.append(server)
+        newcomers.announce(self.config)
         self.work()
         self._tasks.append(asyncio.create_task(self.watched.run()))
+        await front.start()
         log.info(
             "started",
             federation=str(self.config.federation),
@@ -214,9 +250,23 @@ class Hub:
         await self.watch.look()
         await self.courier.start()
 
-    def gate(self) -> NodeGate:
-        """Who is let through to `servicer`."""
-        return NodeGate(self.config.federation, self.directory, Issued(self._store, self.clock), self.clock)
+    def gatekeeper(self) -> Gatekeeper:
+        """In front of `servicer`: who is let through, and when."""
+        gate = NodeGate(
+            self.config.federation,
+            self.directory,
+            Issued(self._store, self.clock),
+            self.clock,
+            self.turns.gate,
+        )
+        return Gatekeeper(gate.admit, self.lines, self.turns, observer=self.counters)
+
+    def _add_services(self, servicer: HubServicer) -> Callable[[grpc.aio.Server], None]:
+        def add(server: grpc.aio.Server) -> None:
+            hub_pb2_grpc.add_HubServiceServicer_to_server(servicer, server)
+            health_pb2_grpc.add_HealthServicer_to_server(self.watched.grpc, server)
+
+        return add
 
     def servicer(self) -> HubServicer:
         """What members call."""
@@ -224,13 +274,14 @@ class Hub:
             self.relay,
             self.intake,
             self.index,
-            Uploads(),
+            Uploads(self.config.data),
             self.attachments,
             self.clock,
             self.renewal,
             self.directory,
             self.log,
             Statements(self._store, log_files(self.config, self._store), self.config.federation),
+            self.turns,
         )
 
     def work(self) -> None:
@@ -264,7 +315,8 @@ class Hub:
         self.streams.stop()
         if self.log_server is not None:
             await self.log_server.stop()
-        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+        if self._front is not None:
+            await self._front.stop(grace_seconds)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -272,10 +324,11 @@ class Hub:
         await self.courier.close()
         await self.log.close()
         await self.replica.close()
+        await asyncio.to_thread(self.turns.close)
         await asyncio.to_thread(self._store.close)
         if self.traces is not None:
             await asyncio.to_thread(self.traces.close)
-        if self._servers:
+        if self._front is not None and self._front.started:
             log.info("stopped")
 
     def maintain(self) -> None:
@@ -318,20 +371,6 @@ class Hub:
         self.log_server = LogServer(self.log.pages, self.config.log_certificate or own, self.config.log_key)
         return await self.log_server.start(self.config.log_address)
 
-    def _server(self, admit: Admit, address: str, *, require_client: bool) -> tuple[grpc.aio.Server, int]:
-        _check_bindable(address)
-        server = grpc.aio.server(
-            interceptors=[*self._interceptors, Gatekeeper(admit, self.counters)],
-            options=server_options(self.config.nodes) if require_client else enrolment_options(),
-        )
-        credentials = rotating_server_credentials(self.tls, [self.keys().root], require_client)
-        try:
-            return server, server.add_secure_port(address, credentials)
-        except RuntimeError:
-            raise ConfigInvalid(
-                f"The hub cannot listen on {address}.", remedy="Choose another address in the configuration."
-            ) from None
-
     def _announce(self) -> None:
         """Say the real ports where the configuration left them to the system."""
 
@@ -352,20 +391,3 @@ class Hub:
 def version() -> str:
     """Of this program."""
     return importlib.metadata.version("candor-exchange")
-
-
-def _check_bindable(address: str) -> None:
-    """Raises ConfigInvalid in words, where gRPC would only say that it failed."""
-    host, _, port = address.rpartition(":")
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-    except OSError as error:
-        raise ConfigInvalid(
-            f"The hub cannot listen on {address}: {error.strerror}.",
-            remedy="End the program that listens there, or choose another address in the configuration.",
-        ) from None

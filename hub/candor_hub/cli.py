@@ -176,6 +176,10 @@ def run(config_file: Path | None, as_json: bool) -> None:
       metrics_allow_remote      whether other machines may reach that address; default: false
       log_level                 debug, info, warning or error; default: info
       traces_endpoint           OTLP collector for traces, http(s)://host:port; default: none
+      guard                     whether a process of its own takes connections and bounds floods;
+                                default: true
+      balancers                 addresses and networks of TCP balancers in front of the hub, behind
+                                which many members are; default: none
       quota.total .weak .match .code    elements per asker in 30 days
       quota.day_share           the part of it that a day may take: 10 means a tenth
     """

@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ CONFIG_VARIABLE = "CANDOR_HUB_CONFIG"
 ENV_PREFIX = "CANDOR_HUB_"
 DEFAULT_FILE = Path("hub.toml")
 _MAX_FILE_OCTETS = 1 << 20
+# What members are told of their quota has 32 bits.
+_MAX_COUNT = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Config:
     quota: Quota = field(default_factory=Quota)
     new_member_wait: timedelta = timedelta(hours=24)
     nodes: int = 1_000
+    guard: bool = True
+    balancers: tuple[str, ...] = ()
     # Without a folder nothing is backed up but by command.
     backup_folder: Path | None = None
     backup_interval: timedelta = timedelta(minutes=5)
@@ -170,6 +175,8 @@ def load_config(path: Path) -> Config:
         quota=Quota(**settings.quota.model_dump()),
         new_member_wait=timedelta(hours=settings.new_member_wait_hours),
         nodes=settings.nodes,
+        guard=settings.guard,
+        balancers=tuple(settings.balancers),
         metrics_address=metrics_address,
         metrics_wanted=bool(settings.metrics_address),
         metrics_allow_remote=settings.metrics_allow_remote,
@@ -243,6 +250,14 @@ def _holds_password(url: str) -> bool:
     return ":" in people or any("password" in name for name, _ in parse_qsl(parts.query))
 
 
+def _check_network(value: str) -> None:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise ConfigInvalid("this is neither an IP address nor a network such as 10.0.0.0/8.") from None
+
+
+_Network = Annotated[str, _checked(_check_network)]
 _Listen = Annotated[str, Field(min_length=1), _checked(check_listen_address)]
 _OptionalListen = Annotated[str, _checked(check_listen_address)]
 _Public = Annotated[str, _checked(check_address)]
@@ -256,10 +271,10 @@ class _Quota(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
-    total: int = Field(default=Quota.total, ge=1)
-    weak: int = Field(default=Quota.weak, ge=1)
-    match: int = Field(default=Quota.match, ge=1)
-    code: int = Field(default=Quota.code, ge=1)
+    total: int = Field(default=Quota.total, ge=1, le=_MAX_COUNT)
+    weak: int = Field(default=Quota.weak, ge=1, le=_MAX_COUNT)
+    match: int = Field(default=Quota.match, ge=1, le=_MAX_COUNT)
+    code: int = Field(default=Quota.code, ge=1, le=_MAX_COUNT)
     day_share: int = Field(default=Quota.day_share, ge=1)
 
 
@@ -292,6 +307,8 @@ class _Settings(BaseSettings):
     metrics_allow_remote: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     traces_endpoint: _Traces = ""
+    guard: bool = True
+    balancers: list[_Network] = Field(default_factory=list, max_length=100)
     quota: _Quota = _Quota()
 
     @classmethod
@@ -329,6 +346,8 @@ SETTINGS = {
     "metrics_allow_remote": "whether that may be an address that other machines reach; default: false",
     "log_level": "debug, info, warning or error; default: info",
     "traces_endpoint": "OTLP collector for traces, http(s)://host:port; needs the extra otel; default: none",
+    "guard": "a process of its own takes connections and bounds floods; default: true",
+    "balancers": "addresses or networks of TCP balancers: many come from there, and no limit of one holds",
     "quota": "table of element limits per asker: total, weak, match, code in 30 days; day_share",
 }
 

@@ -215,7 +215,13 @@ class Courier:
     # --- acknowledgements -------------------------------------------------------------------------------
 
     def acknowledge(self, session: Session, delivery_ids: tuple[int, ...]) -> None:
-        """The session's node has stored these."""
+        """The session's node has stored these; what is not on its way to it on this stream is passed over.
+
+        An acknowledgement that comes late, or on a newer stream, is made again when the delivery is.
+        """
+        delivery_ids = tuple(each for each in dict.fromkeys(delivery_ids) if each in session.in_flight)
+        if not delivery_ids:
+            return
         for delivery_id in delivery_ids:
             session.land(delivery_id)
         session.acknowledging.update(delivery_ids)

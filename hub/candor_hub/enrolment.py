@@ -10,7 +10,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -55,9 +54,8 @@ from candor_proto.statements import CLOCK_TOLERANCE
 INVITATION_LIFE = timedelta(days=14)
 READMISSION_LIFE = timedelta(days=3)
 FORGOTTEN_AFTER = timedelta(days=90)
-# A person enrols a node by hand, once: whoever needs more tries in a minute is guessing.
+# A person enrols a node by hand, once: whoever fails more often in a minute is guessing.
 ATTEMPTS_PER_MINUTE_AND_ADDRESS = 10
-ATTEMPTS_PER_MINUTE = 120
 _MINUTE = timedelta(minutes=1)
 _WILDCARDS = ("0.0.0.0", "[::]")  # noqa: S104 - refused, not listened on
 
@@ -88,31 +86,6 @@ class EnrolmentRequest:
                 self.disclosure_key,
             )
         )
-
-
-class Attempts:
-    """Bounds enrolment attempts by address and in all; one event loop owns it.
-
-    Counted here first, so that a flood of them does not become a flood of transactions; those that pass are
-    counted over all replicas (`Enrolment.check_attempts`).
-    """
-
-    def __init__(self) -> None:
-        self._all: deque[tuple[datetime, str]] = deque()
-
-    def check(self, address: str, now: datetime) -> None:
-        """Count one attempt; raises QuotaSpent when there were too many in the last minute."""
-        while self._all and abs(now - self._all[0][0]) >= _MINUTE:
-            self._all.popleft()
-        own = sum(1 for _, known in self._all if known == address)
-        _check_attempts(own, len(self._all))
-        self._all.append((now, address))
-
-
-def _check_attempts(own: int, of_all: int) -> None:
-    """How many there were in the last minute, of this address and of all."""
-    if of_all >= ATTEMPTS_PER_MINUTE or own >= ATTEMPTS_PER_MINUTE_AND_ADDRESS:
-        raise QuotaSpent("Too many enrolment attempts.", remedy="Wait a minute and try again.")
 
 
 def check_clock(node_time: datetime, now: datetime) -> None:
@@ -187,12 +160,25 @@ class Enrolment:
             node=node,
         )
 
-    def check_attempts(self, address: str, now: datetime) -> None:
-        """Count one attempt over all replicas; raises QuotaSpent when there were too many, StoreUnusable."""
+    def knows(self, token: bytes) -> bool:
+        """Whether this token was given to somebody, whatever became of it."""
+        with self._store.read() as tx:
+            return tx.enrolments.find(token_digest(token)) is not None
+
+    def check_failures(self, address: str, now: datetime) -> None:
+        """Count a failed attempt over all replicas; raises QuotaSpent for too many, StoreUnusable.
+
+        Only failures are counted, and only who fails is refused: nobody is kept from joining by others.
+        """
         if self._store.server is None:
             return  # `Attempts` has counted all there are
         with self._store.write() as tx:
-            _check_attempts(*tx.enrolments.attempts(address, now - _MINUTE))
+            own, _ = tx.enrolments.attempts(address, now - _MINUTE)
+            if own >= ATTEMPTS_PER_MINUTE_AND_ADDRESS:
+                raise QuotaSpent(
+                    "Too many enrolment attempts that failed.",
+                    remedy="Check the invitation, wait a minute and try again.",
+                )
             tx.enrolments.add_attempt(address, now)
 
     def enrol(self, request: EnrolmentRequest, now: datetime) -> tuple[bytes, ...]:
@@ -361,12 +347,19 @@ def _check_active(member: Member) -> None:
         )
 
 
+def unknown_invitation() -> InvitationInvalid:
+    """What somebody hears whose token was never given."""
+    return InvitationInvalid(
+        "The hub knows no such invitation.", remedy="Ask the hub's operator for a new one."
+    )
+
+
 def _check_invitation(
     invitation: InvitationRecord | None, request: EnrolmentRequest, now: datetime
 ) -> InvitationRecord:
     remedy = "Ask the hub's operator for a new one."
     if invitation is None:
-        raise InvitationInvalid("The hub knows no such invitation.", remedy=remedy)
+        raise unknown_invitation()
     if now >= invitation.expires_at:
         raise InvitationInvalid(
             f"The invitation ended on {invitation.expires_at:%Y-%m-%d %H:%M} UTC.", remedy=remedy

@@ -26,12 +26,17 @@ from candor_hub.observer import Nobody, Observer, traced
 from candor_hub.relay import Outcome, Receipt, Relay
 from candor_proto.errors import CandorError, LimitExceeded, StoreUnusable, Unreachable
 from candor_proto.ids import NodeId
-from candor_wire.codec import Envelope
+from candor_wire.codec import Envelope, MessageKind
 
 log = structlog.get_logger(__name__)
 
+# A batch is as long as others wait for the next one. What is in it is weighed: an answer is 1, a lookup,
+# which is verified, charged and delivered to each of its targets, as much as so many, and more by its
+# octets.
 MAX_BATCH = 256
 MAX_BATCH_OCTETS = 4 << 20
+LOOKUP_WEIGHT = 8
+LOOKUP_OCTETS, OTHER_OCTETS = 256, 16_384
 # More than a stream may have unanswered (`limits.MAX_UNANSWERED_SUBMISSIONS`): calls beside it have room.
 MAX_WAITING_FROM_ONE_CALLER = 192
 MAX_WAITING_OCTETS_FROM_ONE_CALLER = 8 << 20
@@ -49,6 +54,12 @@ class _Waiting:
     @property
     def octets(self) -> int:
         return len(self.submission.envelope.body)
+
+    @property
+    def weight(self) -> int:
+        if self.submission.envelope.kind is MessageKind.LOOKUP:
+            return LOOKUP_WEIGHT + self.octets // LOOKUP_OCTETS
+        return 1 + self.octets // OTHER_OCTETS
 
 
 @dataclass(slots=True)
@@ -139,12 +150,13 @@ class Intake:
     def _next(self) -> list[_Waiting]:
         """One of each caller, then another one of each, until a batch is full or nothing waits."""
         batch: list[_Waiting] = []
-        octets = 0
-        while self._queues and len(batch) < MAX_BATCH and octets < MAX_BATCH_OCTETS:
+        octets = weight = 0
+        while self._queues and weight < MAX_BATCH and octets < MAX_BATCH_OCTETS:
             caller, queue = self._queues.popitem(last=False)
             batch.append(queue.waiting.popleft())
             queue.octets -= batch[-1].octets
             octets += batch[-1].octets
+            weight += batch[-1].weight
             if queue.waiting:
                 self._queues[caller] = queue
         return batch

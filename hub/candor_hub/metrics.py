@@ -20,6 +20,7 @@ from prometheus_client import Counter, Histogram
 
 from candor_certs.lifetime import Standing as CertificateStanding
 from candor_certs.lifetime import judge
+from candor_hub.guard.budget import REASONS
 from candor_hub.keys import HubKeys
 from candor_hub.peer import ROLES
 from candor_hub.store import Store
@@ -110,6 +111,11 @@ class HubMetrics:
         for code in (errors.QuotaSpent.code, errors.StoreUnusable.code, errors.LimitExceeded.code):
             self._refusals.labels(code)
         self._database_errors = Counter("database_errors", "Steps that the database refused.", **given)
+        self._cut = Counter(
+            "connections_cut", "Connections that the guard ended, by reason.", ["reason"], **given
+        )
+        for reason in REASONS:
+            self._cut.labels(reason)
 
     # --- as an observer ------------------------------------------------------------------------------------
 
@@ -130,6 +136,10 @@ class HubMetrics:
             self._quota.inc()
         if code == errors.StoreUnusable.code:
             self._database_errors.inc()
+
+    def cut(self, reason: str, count: int) -> None:
+        """The guard ended so many connections."""
+        self._cut.labels(reason if reason in REASONS else OTHER).inc(count)
 
     def span(self, name: str) -> Callable[[], None]:
         """Something begins that may be traced."""

@@ -1,8 +1,8 @@
 """In front of every handler: who is calling, may it call this, and what its errors look like outside.
 
-Order (RELIABILITY.md §2): authenticate, revocation, authorise, standing, issued here, unknown fields, then
-the handler. The directory, and with it the deny list, is looked up after every call's beginning: a revocation
-holds from the next call on. Calls that begin together share a look.
+Order (RELIABILITY.md §2): turn, authenticate, revocation, authorise, standing, issued here, unknown
+fields, then the handler. The directory, and with it the deny list, is looked up after every call's
+beginning: a revocation holds from the next call on. Calls that begin together share a look.
 
 Rules of this file:
 - nothing in a request is believed about identity; handlers take the caller from `caller()`;
@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -33,8 +34,13 @@ from candor_certs.peer import TLS_VERSION, identity_from_auth_context
 from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.issued import Issued
+from candor_hub.lines import Line, Lines, at_line, present_line
 from candor_hub.observer import Nobody, Observer
+from candor_hub.pace import Pace
+from candor_hub.refusals import Refusals
+from candor_hub.turns import Turns
 from candor_hub.warden import check_member
+from candor_hub.work import Work
 from candor_proto.errors import CandorError, CertificateRefused, MalformedMessage, Unreachable, WrongRole
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import refuse_unknown_fields
@@ -47,6 +53,7 @@ log = structlog.get_logger(__name__)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
+LOOK_SECONDS = 0.005
 _HUB = "/candor.v1.HubService/"
 _ATTACH = _HUB + "Attach"
 ROLES: Mapping[str, frozenset[Role]] = {
@@ -90,14 +97,19 @@ def caller() -> Caller:
     return _CALLER.get()
 
 
-Admit = Callable[[str, Context], Awaitable[None]]
+# The member that calls, or None where nobody has a certificate.
+Admit = Callable[[str, Context], Awaitable[NodeId | None]]
 
 
 class _Looks:
-    """Looks into the database for calls: one that comes while a look is under way shares the next one."""
+    """Looks into the database for calls: one that comes while a look is under way shares the next one, and
+    one look begins LOOK_SECONDS after the other.
+    """
 
-    def __init__(self, directory: DirectoryKeeper) -> None:
+    def __init__(self, directory: DirectoryKeeper, turns: Turns) -> None:
         self._directory = directory
+        self._turns = turns
+        self._not_before = 0.0
         self._under_way: asyncio.Task[Snapshot] | None = None
         self._next: asyncio.Task[Snapshot] | None = None
 
@@ -111,23 +123,38 @@ class _Looks:
     async def _look(self, before: asyncio.Task[Snapshot] | None) -> Snapshot:
         if before is not None:
             await asyncio.wait({before})
+        loop = asyncio.get_running_loop()
+        pause = self._not_before - loop.time()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        self._not_before = loop.time() + LOOK_SECONDS
         self._under_way, self._next = self._next, None
-        return await asyncio.to_thread(self._directory.latest)
+        return await self._turns.run(self, self._directory.latest)
 
 
 class NodeGate:
     """Admits active members with good certificates to the methods of their role."""
 
     def __init__(
-        self, federation: FederationName, directory: DirectoryKeeper, issued: Issued, clock: Clock
+        self,
+        federation: FederationName,
+        directory: DirectoryKeeper,
+        issued: Issued,
+        clock: Clock,
+        turns: Turns,
     ) -> None:
+        """`turns` are those of the threads that look into the database for calls."""
         self._federation = federation
-        self._looks = _Looks(directory)
+        self._turns = turns
+        self._looks = _Looks(directory, turns)
         self._issued = issued
         self._clock = clock
 
-    async def admit(self, method: str, context: Context) -> None:
-        """Sets `caller()`; raises what `identity_from_auth_context` does, NotAMember or MemberSuspended."""
+    async def admit(self, method: str, context: Context) -> NodeId:
+        """Who calls, as `caller()` says from now on.
+
+        Raises what `identity_from_auth_context` does, NotAMember or MemberSuspended.
+        """
         now = self._clock.now()
         snapshot = await self._looks.fresh()
         identity = identity_from_auth_context(
@@ -142,9 +169,10 @@ class NodeGate:
             raise WrongRole("This certificate names no node.")
         check_member(snapshot, node)
         if not self._issued.knows(identity):
-            await asyncio.to_thread(self._issued.look_up, identity)
+            await self._turns.run(node, partial(self._issued.look_up, identity))
             self._issued.remember(identity)
         _CALLER.set(Caller(node, identity, snapshot))
+        return node
 
 
 async def admit_anybody(_method: str, context: Context) -> None:
@@ -163,12 +191,25 @@ def _empty_frame() -> Any:
 
 
 class Gatekeeper(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a server in `admit`, strict reading, a deadline and the error table."""
+    """Wraps every handler of a server in turns, `admit`, strict reading, a deadline and the error table."""
 
-    def __init__(self, admit: Admit, observer: Observer | None = None) -> None:
-        """`observer` hears of each call how it ended."""
+    def __init__(
+        self,
+        admit: Admit,
+        lines: Lines,
+        work: Work,
+        pace: Pace | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """`pace` is that of members' calls unless another is given; `observer` hears how each call ended."""
         self._admit = admit
+        self._pace = pace or work.pace
+        self._lines = lines
+        self._work = work
         self._observer = observer or Nobody()
+        self._refusals = Refusals()
+        # By method, of which there are as many as there are handlers.
+        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
@@ -178,7 +219,10 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return self._wrap(handler, handler_call_details.method)
+        method = handler_call_details.method
+        if method not in self._wrapped:
+            self._wrapped[method] = self._wrap(handler, method)
+        return self._wrapped[method]
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
         behaviour: Any = (
@@ -190,29 +234,49 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             raise TypeError(f"{method} has no handler.")
         run: Callable[[Any, Context], Awaitable[Any]] = behaviour
         if handler.response_streaming and inspect.isasyncgenfunction(behaviour):
-            run = _writing(behaviour)
+            run = self._sending(behaviour)
 
         async def guarded(request: Any, context: Context) -> Any:
             began, code = time.monotonic(), ""
             end = self._observer.span(method)
+            line = self._lines.of(context.peer())
+            at_line(line)
+            if handler.request_streaming:
+                line.streams(1)
+            elif isinstance(request, Message):
+                line.took(request.ByteSize())
             try:
-                await self._admit(method, context)
-                checked = request
-                if method != _ATTACH:
-                    checked = _each(request) if handler.request_streaming else _check(request)
-                async with asyncio.timeout(MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)):
-                    return await run(checked, context)
+                result = await admitted(request, context, line)
+                line.ended()
+                return result
             except TimeoutError:
                 code = Unreachable.code
-                await _abort(context, method, Unreachable("The call took too long.", remedy="Try again."))
+                await self._abort(context, line, method, _took_too_long())
             except grpc.aio.AbortError:
                 raise
             except Exception as error:
                 code = getattr(error, "code", CandorError.code)
-                await _abort(context, method, error)
+                await self._abort(context, line, method, error)
             finally:
+                if handler.request_streaming:
+                    line.streams(-1)
                 end()
                 self._observer.called(method, code, time.monotonic() - began)
+
+        async def admitted(request: Any, context: Context, line: Line) -> Any:
+            seconds = MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)
+            who = line.node or line.address
+            async with asyncio.timeout(CALL_DEADLINE_SECONDS):
+                await (self._work.pace_of_streams if method == _ATTACH else self._pace).wait(who)
+                async with self._work.calls.place(who):
+                    node = await self._admit(method, context)
+            if node is not None:
+                line.admitted(node)
+            checked = request
+            if method != _ATTACH:
+                checked = _each(request) if handler.request_streaming else _check(request)
+            async with asyncio.timeout(seconds):
+                return await run(checked, context)
 
         make = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -225,13 +289,41 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         read = _lenient(handler.request_deserializer, _empty_frame if method == _ATTACH else _Unreadable)
         return make(guarded, read, handler.response_serializer)
 
+    def _sending(
+        self, behaviour: Callable[[Any, Context], AsyncIterator[Any]]
+    ) -> Callable[..., Awaitable[None]]:
+        async def run(request: Any, context: Context) -> None:
+            line = present_line()
+            await self._work.downloads.send(
+                (line.node or line.address) if line else None, behaviour(request, context), counted(context)
+            )
 
-def _writing(behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
-    async def run(request: Any, context: Context) -> None:
-        async for response in behaviour(request, context):
-            await context.write(response)
+        return run
 
-    return run
+    async def _abort(self, context: Context, line: Line, method: str, error: Exception) -> None:
+        status, details, code = to_status(error)
+        if status is grpc.StatusCode.INTERNAL:
+            log.error("failed", method=method, code=getattr(error, "code", code), exc_info=error)
+        else:
+            self._refusals.note(method, code, line.address)
+        line.ended()
+        await context.abort(status, details, ((ERROR_METADATA_KEY, code),))
+
+
+def counted(context: Context) -> Callable[[Any], Awaitable[None]]:
+    """`context.write`, that counts what it writes for the connection of the call that is being handled."""
+    line = present_line()
+
+    async def write(response: Any) -> None:
+        await context.write(response)
+        if line is not None:
+            line.wrote(response.ByteSize())
+
+    return write
+
+
+def _took_too_long() -> Unreachable:
+    return Unreachable("The call took too long.", remedy="Try again.")
 
 
 def _lenient(
@@ -242,6 +334,9 @@ def _lenient(
         return None
 
     def read(octets: bytes) -> Any:
+        line = present_line()
+        if line is not None:
+            line.took(len(octets))
         try:
             return deserialise(octets)
         except DecodeError:
@@ -260,12 +355,3 @@ def _check(request: Any) -> Any:
 async def _each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _check(request)
-
-
-async def _abort(context: Context, method: str, error: Exception) -> None:
-    status, details, code = to_status(error)
-    if status is grpc.StatusCode.INTERNAL:
-        log.error("failed", method=method, code=getattr(error, "code", code), exc_info=error)
-    else:
-        log.info("refused", method=method, code=code, peer=context.peer())
-    await context.abort(status, details, ((ERROR_METADATA_KEY, code),))

@@ -42,7 +42,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    hub = Hub(config, interceptors=interceptors)
+    hub = Hub(config, interceptors=interceptors, guarded=config.guard)
     try:
         await hub.start()
         ports = hub.ports

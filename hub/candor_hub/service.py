@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from candor_hub.attach import Attachments
+from candor_hub.attempts import Attempts
 from candor_hub.clock import Clock
 from candor_hub.config import Config
 from candor_hub.directory import DirectoryKeeper
-from candor_hub.enrolment import Attempts, Enrolment, EnrolmentRequest
+from candor_hub.enrolment import Enrolment, EnrolmentRequest, unknown_invitation
+from candor_hub.guard.turns import network_of
 from candor_hub.index import Index
 from candor_hub.intake import Intake
-from candor_hub.peer import Context, caller
+from candor_hub.lines import present_line
+from candor_hub.peer import Context, caller, counted
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
 from candor_hub.tlog.hub_log import HubLog
 from candor_hub.tlog.statements import Statements
 from candor_hub.uploads import Uploads
+from candor_hub.work import Work
 from candor_proto.canonical import from_milliseconds
+from candor_proto.errors import InvitationInvalid
 from candor_proto.ids import NodeId, Ori
 from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_watch.versions import METADATA_KEY, of_agent, own_version
@@ -42,7 +48,9 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         directory: DirectoryKeeper,
         log: HubLog,
         statements: Statements,
+        work: Work,
     ) -> None:
+        self._work = work
         self._relay = relay
         self._intake = intake
         self._index = index
@@ -62,7 +70,7 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         version = of_agent(dict(context.invocation_metadata()).get("user-agent"))
         await context.send_initial_metadata(((METADATA_KEY, own_version()),))
         await self._attachments.run(
-            request_iterator, context.write, who.node, who.identity, who.snapshot, version
+            request_iterator, counted(context), who.node, who.identity, who.snapshot, version
         )
 
     async def Submit(self, request: hub_pb2.SubmitRequest, context: Any) -> hub_pb2.SubmitResponse:
@@ -73,37 +81,46 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
 
     async def PutSegment(self, request_iterator: Any, context: Any) -> hub_pb2.PutSegmentResponse:
         node = caller().node
-        address, octets = await self._uploads.receive(node, request_iterator)
-        await asyncio.to_thread(self._index.put_segment, address, octets, node, self._clock.now())
+        async with self._uploads.receive(node, request_iterator) as upload:
+            now = self._clock.now()
+            await self._work.segments_in.run(
+                node, lambda: self._index.put_segment(upload.address, upload.read(), node, now)
+            )
         return hub_pb2.PutSegmentResponse()
 
     async def GetSegment(
         self, request: hub_pb2.GetSegmentRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetSegmentResponse]:
-        pieces = await asyncio.to_thread(self._index.get_segment, codec.read_address(request.address))
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        node, wanted = caller().node, codec.read_address(request.address)
+        pieces = await self._work.segments_out.run(node, partial(self._index.get_segment, wanted))
+        while (piece := await self._work.segments_out.run(node, partial(next, pieces, None))) is not None:
             yield hub_pb2.GetSegmentResponse(chunk=piece)
 
     async def PutHead(self, request: hub_pb2.PutHeadRequest, context: Any) -> hub_pb2.PutHeadResponse:
         who = caller()
-        version = await asyncio.to_thread(
-            self._index.put_head,
-            SignedStatement(request.body, request.signature),
-            who.snapshot.view.member(who.node),
-            self._clock.now(),
+        version = await self._work.writes.run(
+            who.node,
+            partial(
+                self._index.put_head,
+                SignedStatement(request.body, request.signature),
+                who.snapshot.view.member(who.node),
+                self._clock.now(),
+            ),
         )
         self._log.wake()
         return hub_pb2.PutHeadResponse(directory_version=version)
 
     async def GetQuota(self, request: hub_pb2.GetQuotaRequest, context: Any) -> hub_pb2.GetQuotaResponse:
-        left = await asyncio.to_thread(self._relay.left, caller().node, self._clock.now())
+        node = caller().node
+        left = await self._work.reads.run(node, partial(self._relay.left, node, self._clock.now()))
         return hub_pb2.GetQuotaResponse(total=left.total, weak=left.weak, match=left.match, code=left.code)
 
     async def GetDirectory(
         self, request: hub_pb2.GetDirectoryRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetDirectoryResponse]:
-        stored = await asyncio.to_thread(
-            self._directory.shown, self._log.announced, log_codec.read_directory_version(request)
+        wanted = log_codec.read_directory_version(request)
+        stored = await self._work.reads.run(
+            caller().node, partial(self._directory.shown, self._log.announced, wanted)
         )
         yield hub_pb2.GetDirectoryResponse(
             start=hub_pb2.DirectoryStart(
@@ -118,7 +135,8 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     async def GetLog(
         self, request: hub_pb2.GetLogRequest, context: Any
     ) -> AsyncIterator[hub_pb2.GetLogResponse]:
-        page = await asyncio.to_thread(self._log.get, log_codec.read_log_path(request))
+        path = log_codec.read_log_path(request)
+        page = await self._work.reads.run(caller().node, partial(self._log.get, path))
         for chunk in codec.chunks(page.octets):
             yield hub_pb2.GetLogResponse(chunk=chunk)
 
@@ -127,12 +145,15 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     ) -> hub_pb2.PutStatementResponse:
         who = caller()
         signed_for, statement = log_codec.read_put_statement(request)
-        await asyncio.to_thread(
-            self._statements.put,
-            signed_for,
-            statement,
-            who.snapshot.view.member(who.node),
-            self._clock.now(),
+        await self._work.writes.run(
+            who.node,
+            partial(
+                self._statements.put,
+                signed_for,
+                statement,
+                who.snapshot.view.member(who.node),
+                self._clock.now(),
+            ),
         )
         self._log.wake()
         return hub_pb2.PutStatementResponse()
@@ -141,13 +162,16 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self, request: hub_pb2.RenewCertificateRequest, context: Any
     ) -> hub_pb2.RenewCertificateResponse:
         who = caller()
-        chain = await asyncio.to_thread(
-            self._renewal.renew,
-            request.certificate_request,
-            request.signature,
-            who.snapshot.view.member(who.node),
-            who.identity,
-            self._clock.now(),
+        chain = await self._work.writes.run(
+            who.node,
+            partial(
+                self._renewal.renew,
+                request.certificate_request,
+                request.signature,
+                who.snapshot.view.member(who.node),
+                who.identity,
+                self._clock.now(),
+            ),
         )
         return hub_pb2.RenewCertificateResponse(certificate_chain=chain)
 
@@ -156,24 +180,48 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
     """What a node calls once, before it has a certificate."""
 
     def __init__(
-        self, enrolment: Enrolment, attempts: Attempts, config: Config, clock: Clock, log: HubLog
+        self,
+        enrolment: Enrolment,
+        attempts: Attempts,
+        config: Config,
+        clock: Clock,
+        log: HubLog,
+        work: Work,
     ) -> None:
         self._log = log
         self._enrolment = enrolment
         self._attempts = attempts
         self._config = config
         self._clock = clock
+        self._work = work
+
+    def announce(self, config: Config) -> None:
+        """From now on newcomers are told the addresses of `config`."""
+        self._config = config
 
     async def Enrol(
         self, request: enrolment_pb2.EnrolRequest, context: Context
     ) -> enrolment_pb2.EnrolResponse:
-        now = self._clock.now()
-        # The address without its port, which every connection has anew: "ipv4:192.0.2.1:40000".
-        address = context.peer().rpartition(":")[0]
-        self._attempts.check(address, now)
-        await asyncio.to_thread(self._enrolment.check_attempts, address, now)
-        chain = await asyncio.to_thread(
-            self._enrolment.enrol,
+        line = present_line()
+        now, network = self._clock.now(), network_of(line.address if line else context.peer())
+        try:
+            chain = await self._work.enrolments.run(network, partial(self._enrol, request, now))
+        except InvitationInvalid:
+            await self._attempts.failed(network, now)
+            await self._work.enrolments.run(network, partial(self._enrolment.check_failures, network, now))
+            raise
+        self._log.wake()
+        return enrolment_pb2.EnrolResponse(
+            certificate_chain=chain,
+            federation=str(self._config.federation),
+            hub_address=self._config.public_address,
+        )
+
+    def _enrol(self, request: enrolment_pb2.EnrolRequest, now: datetime) -> tuple[bytes, ...]:
+        if not self._enrolment.knows(request.token):
+            # Before anything else is read, and without a transaction that writes.
+            raise unknown_invitation()
+        return self._enrolment.enrol(
             EnrolmentRequest(
                 token=request.token,
                 ori=Ori(request.ori),
@@ -185,10 +233,4 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
                 signature=request.signature,
             ),
             now,
-        )
-        self._log.wake()
-        return enrolment_pb2.EnrolResponse(
-            certificate_chain=chain,
-            federation=str(self._config.federation),
-            hub_address=self._config.public_address,
         )

@@ -166,7 +166,7 @@ class HubClient:
     async def put_segment(self, address: Digest, octets: bytes) -> None:
         async def parts() -> AsyncIterator[hub_pb2.PutSegmentRequest]:
             yield hub_pb2.PutSegmentRequest(address=address.value)
-            for chunk in codec.chunks(octets):
+            for chunk in codec.chunks(octets, limits.UPLOAD_CHUNK_BYTES):
                 yield hub_pb2.PutSegmentRequest(chunk=chunk)
 
         await self._call(lambda: self._stub.PutSegment(parts(), timeout=limits.TRANSFER_DEADLINE_SECONDS))

@@ -190,10 +190,17 @@ def read_node_frame(message: hub_pb2.AttachRequest) -> NodeMail | Cosigned:
 
     An envelope that is none is a matter of its submission; it does not end the stream.
     """
+    # Counted before anything in them is looked at: a frame has room for a hundred thousand of nothing.
+    mail = message.mail
+    if (
+        len(mail.acknowledged) > limits.MAX_ACKNOWLEDGED_IDS
+        or len(mail.submissions) > limits.MAX_UNANSWERED_SUBMISSIONS
+    ):
+        raise LimitExceeded("A frame acknowledges too many deliveries, or hands in too much.")
     refuse_unknown_fields(message)
     match message.WhichOneof("frame"):
         case "mail":
-            return _read_node_mail(message.mail)
+            return _read_node_mail(mail)
         case "cosigned":
             return read_cosigned(message.cosigned)
         case _:
@@ -204,8 +211,6 @@ def _read_node_mail(mail: hub_pb2.NodeMail) -> NodeMail:
     ids, submissions = tuple(mail.acknowledged), mail.submissions
     if not ids and not submissions:
         raise MalformedMessage("A frame with no mail in it.")
-    if len(ids) > limits.MAX_ACKNOWLEDGED_IDS or len(submissions) > limits.MAX_UNANSWERED_SUBMISSIONS:
-        raise LimitExceeded("A frame acknowledges too many deliveries, or hands in too much.")
     if ids and max(ids) >= 1 << 63:
         raise MalformedMessage("An acknowledgement of a delivery that cannot be.")
     return NodeMail(ids, tuple((one.number, _envelope_or_error(one.envelope)) for one in submissions))
@@ -396,10 +401,10 @@ def _read_receipt(message: hub_pb2.Receipt) -> Receipt:
             raise MalformedMessage("A receipt without an outcome.")
 
 
-def chunks(octets: bytes) -> Iterator[bytes]:
-    """`octets` in pieces of at most CHUNK_BYTES."""
-    for at in range(0, len(octets), limits.CHUNK_BYTES):
-        yield octets[at : at + limits.CHUNK_BYTES]
+def chunks(octets: bytes, size: int = limits.CHUNK_BYTES) -> Iterator[bytes]:
+    """`octets` in pieces of at most `size`."""
+    for at in range(0, len(octets), size):
+        yield octets[at : at + size]
 
 
 class Assembler:

@@ -9,6 +9,8 @@ PROTOCOL_VERSION = 1
 
 MAX_MESSAGE_BYTES = 1 << 20
 CHUNK_BYTES = 256 * 1024
+# What a node sends to the hub at once: a hub lets a stream bring more as messages come through it.
+UPLOAD_CHUNK_BYTES = 64 * 1024
 MAX_DIRECTORY_BYTES = 64 * 1024 * 1024
 MAX_CERTIFICATE_BYTES = 16 * 1024
 MAX_CHAIN_LENGTH = 4

@@ -18,7 +18,6 @@ from google.protobuf.message import DecodeError
 
 from candor_certs.store import read_identity
 from candor_hub.app import Hub
-from candor_hub.peer import Gatekeeper
 from candor_node.config import NodeConfig
 from candor_proto.errors import CandorError, DenyListStale, LimitExceeded, Unreachable
 from candor_wire.codec import MessageKind
@@ -102,7 +101,7 @@ class HubEnd:
 
     def __init__(self, hub: Hub) -> None:
         self._handlers: dict[str, Any] = {}
-        self._gatekeeper = Gatekeeper(hub.gate().admit)
+        self._gatekeeper = hub.gatekeeper()
         self._calls: set[asyncio.Task[Any]] = set()
         hub_pb2_grpc.add_HubServiceServicer_to_server(hub.servicer(), self)  # type: ignore[arg-type]  # all that it calls
 

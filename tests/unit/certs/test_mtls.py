@@ -49,10 +49,13 @@ def test_the_client_compares_the_hubs_name_whatever_address_it_dials() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        ("grpc.max_concurrent_streams", 16),
+        ("grpc.max_concurrent_streams", 4),
         ("grpc.max_receive_message_length", 1 << 20),
         ("grpc.server_handshake_timeout_ms", 5_000),
-        ("grpc.max_allowed_incoming_connections", 2_000),
+        ("grpc.max_allowed_incoming_connections", 2_512),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.http.tarpit", 0),
+        ("grpc.http.overload_protection", 0),
         ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.so_reuseport", 0),
     ],

@@ -42,6 +42,7 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
         'database_password_file = "password"\nmetrics_address = "off"\nmetrics_allow_remote = false\n'
         'segments_url = "s3://bucket/prefix"\nlog_level = "info"\ntraces_endpoint = ""\n'
         "new_member_wait_hours = 0\nnodes = 12\n"
+        'guard = false\nbalancers = ["10.0.0.0/8", "fd00::5"]\n'
         'backup_folder = "copies"\nbackup_interval_minutes = 10\nbackup_keep = 3\n'
         'log_address = "0.0.0.0:443"\nlog_certificate = "log.pem"\nlog_key = "log.key"\n'
         "[quota]\ntotal = 100\nweak = 10\nmatch = 20\ncode = 30\nday_share = 1\n"
@@ -54,6 +55,7 @@ def test_every_setting_is_taken(tmp_path: Path) -> None:
     assert config.database_password_file == tmp_path / "password"
     assert config.new_member_wait == timedelta(0)
     assert config.nodes == 12
+    assert (config.guard, config.balancers) == (False, ("10.0.0.0/8", "fd00::5"))
     assert (config.backup_folder, config.backup_keep) == (tmp_path / "copies", 3)
     assert config.backup_interval == timedelta(minutes=10)
     assert config.log_address == "0.0.0.0:443"

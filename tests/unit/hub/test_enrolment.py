@@ -14,7 +14,6 @@ from candor_certs.chain import verify_peer
 from candor_certs.invitation import format_invitation, parse_invitation
 from candor_certs.names import Role
 from candor_certs.requests import certificate_request, new_tls_key
-from candor_hub.enrolment import ATTEMPTS_PER_MINUTE_AND_ADDRESS, Attempts
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
     AlreadyExists,
@@ -25,7 +24,6 @@ from candor_proto.errors import (
     InputInvalid,
     InvitationInvalid,
     MalformedMessage,
-    QuotaSpent,
 )
 from candor_proto.ids import NodeId, Ori
 from candor_proto.sealing import PUBLIC_KEY_OCTETS
@@ -181,24 +179,6 @@ def test_two_members_cannot_have_the_same_signing_key(hub: Office) -> None:
     copycat = replace(hub.newcomer("bravo"), signing_key=first.signing_key)
     with pytest.raises(AlreadyExists):
         hub.enrolment.enrol(hub.request(copycat, hub.invite(copycat)), hub.clock.now())
-
-
-def test_attempts_are_bounded_by_address_and_minute(hub: Office) -> None:
-    attempts, now = Attempts(), hub.clock.now()
-    for _ in range(ATTEMPTS_PER_MINUTE_AND_ADDRESS):
-        attempts.check("ipv4:192.0.2.1", now)
-    with pytest.raises(QuotaSpent):
-        attempts.check("ipv4:192.0.2.1", now)
-    attempts.check("ipv4:192.0.2.2", now)
-    attempts.check("ipv4:192.0.2.1", now + timedelta(seconds=61))
-
-
-def test_attempts_from_many_addresses_are_bounded_too(hub: Office) -> None:
-    attempts, now = Attempts(), hub.clock.now()
-    for number in range(120):
-        attempts.check(f"ipv4:192.0.2.{number}", now)
-    with pytest.raises(QuotaSpent):
-        attempts.check("ipv4:198.51.100.1", now)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:7443", "[::]:7443"])

@@ -217,6 +217,27 @@ def test_callers_take_turns_so_that_a_thousand_do_not_delay_one(
     play(hub, act)
 
 
+def test_lookups_weigh_more_than_answers_so_that_no_batch_is_long(hub: Office) -> None:
+    """Who hands one in waits for the batch under way: it is bounded by what it costs, not by their number."""
+    alpha, bravo = hub.newcomer("alpha"), hub.newcomer("bravo")
+    lookup, other = alpha.lookup([bravo]), alpha.sealed(bravo.node)
+    large = alpha.lookup([bravo], persons=64)
+
+    async def act(scene: Scene) -> None:
+        futures = [scene.offer(lookup, alpha.node) for _ in range(100)]
+        running = asyncio.create_task(scene.intake.run())
+        await asyncio.gather(*futures)
+        of_lookups = len(scene.judge.batches[0])
+        await asyncio.gather(*(scene.offer(other, alpha.node) for _ in range(150)))
+        await asyncio.gather(*(scene.offer(large, alpha.node) for _ in range(4)))
+        running.cancel()
+        assert 16 <= of_lookups <= 32
+        assert max(map(len, scene.judge.batches)) >= 100
+        assert len(scene.judge.batches[-1]) <= 2
+
+    play(hub, act)
+
+
 def test_what_gathers_during_a_batch_is_the_next_one(hub: Office) -> None:
     alpha, bravo = hub.newcomer("alpha"), hub.newcomer("bravo")
     envelope = alpha.sealed(bravo.node)

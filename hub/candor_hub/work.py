@@ -1,0 +1,48 @@
+"""The kinds of work of a hub, each with a queue and threads of its own (`turns`), so that none starves
+another.
+
+Lookups do not pass here: they have `intake` and `courier`, which take turns and have threads themselves.
+"""
+
+from __future__ import annotations
+
+from candor_hub.downloads import Downloads
+from candor_hub.pace import Pace, Rate
+from candor_hub.turns import Turns
+
+# A node at work makes a few calls a minute beside its stream; one that catches up with the log, or fetches
+# everybody's segments, some thousand, as fast as it gets them.
+CALLS = Rate(a_second=5, at_once=10), Rate(a_second=100, at_once=10)
+# A stream is held for hours; after a bad line it is opened again once in a while.
+STREAMS = Rate(a_second=0.2, at_once=3), Rate(a_second=50, at_once=10)
+NEWCOMERS = Rate(a_second=1, at_once=10), Rate(a_second=20, at_once=20)
+
+
+class Work:
+    """One for each process; the event loop owns it."""
+
+    def __init__(self) -> None:
+        self.pace = Pace(*CALLS)
+        self.pace_of_streams = Pace(*STREAMS)
+        self.pace_of_newcomers = Pace(*NEWCOMERS)
+        # Calls that are being admitted: connections that nobody was admitted on share their address's turn.
+        self.calls = Turns("calls", 32, 8)
+        self.gate = Turns("gate", 2)
+        self.reads = Turns("reads", 3, 2)
+        self.writes = Turns("writes", 2, 1)
+        self.segments_in = Turns("segments-in", 1)
+        self.segments_out = Turns("segments-out", 3, 1)
+        self.enrolments = Turns("enrolments", 2, 1)
+        self.downloads = Downloads()
+
+    def close(self) -> None:
+        """Wait for what runs in threads. Blocks."""
+        for each in (
+            self.gate,
+            self.reads,
+            self.writes,
+            self.segments_in,
+            self.segments_out,
+            self.enrolments,
+        ):
+            each.close()

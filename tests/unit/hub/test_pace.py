@@ -1,0 +1,112 @@
+"""Calls a second: a share for each, turns at the rest, less of it while the process is busy."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from candor_hub.pace import BUSY_PART, GAUGE_SECONDS, MAX_CALLERS, Pace, Rate
+
+pytestmark = pytest.mark.anyio
+OWN, SHARED = Rate(2, 5), Rate(100, 10)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = self.used = 0.0
+
+    def pace(self, own: Rate = OWN, shared: Rate = SHARED) -> Pace:
+        return Pace(own, shared, lambda: self.now, lambda: self.used)
+
+
+async def through(pace: Pace, clock: Clock, caller: str, calls: int, seconds: float) -> int:
+    """How many of so many calls at once were let through after so long."""
+    tasks = [asyncio.create_task(pace.wait(caller)) for _ in range(calls)]
+    await asyncio.sleep(0)
+    steps = int(seconds / 0.02)
+    for _ in range(steps):
+        clock.now += 0.02
+        pace.look()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    done = sum(task.done() for task in tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return done
+
+
+async def test_within_its_own_share_nobody_waits() -> None:
+    clock = Clock()
+    pace = clock.pace(shared=Rate(0, 0))
+    assert await through(pace, clock, "alpha", 5, 0) == 5
+    clock.now += 1
+    assert await through(pace, clock, "alpha", 5, 0) == 2
+
+
+async def test_beyond_it_all_share_what_is_left_over() -> None:
+    clock = Clock()
+    assert await through(clock.pace(), clock, "alpha", 1_000, 2) == pytest.approx(5 + 4 + 10 + 200, abs=4)
+
+
+async def test_a_thousand_calls_of_one_keep_nobody_waiting() -> None:
+    clock = Clock()
+    pace = clock.pace(shared=Rate(1, 0))
+    greedy = [asyncio.create_task(pace.wait(f"greedy-{number % 20}")) for number in range(1_000)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        for _ in range(5):
+            await pace.wait("modest")
+    modest = asyncio.create_task(pace.wait("modest"))
+    await asyncio.sleep(0)
+    for _ in range(30):
+        clock.now += 0.02
+        pace.look()
+    await asyncio.sleep(0)
+    assert modest.done()
+    for task in greedy:
+        task.cancel()
+    await asyncio.gather(*greedy, return_exceptions=True)
+
+
+async def test_while_the_process_is_busy_little_is_left_over() -> None:
+    clock = Clock()
+    pace = clock.pace()
+    tasks = [asyncio.create_task(pace.wait("alpha")) for _ in range(1_000)]
+    await asyncio.sleep(0)
+    for _ in range(int(10 / 0.02)):
+        clock.now += 0.02
+        clock.used += 0.019
+        pace.look()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    done = sum(task.done() for task in tasks)
+    least = 100 * BUSY_PART * 10
+    assert least <= done <= least + 100 * GAUGE_SECONDS + 5 + 20 + 10 + 10
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_goes_away_takes_no_turn() -> None:
+    clock = Clock()
+    pace = clock.pace(own=Rate(0, 1), shared=Rate(1, 1))
+    await pace.wait("alpha")
+    await pace.wait("alpha")
+    gone, stays = (asyncio.create_task(pace.wait("alpha")) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    clock.now += 1.01
+    pace.look()
+    await asyncio.sleep(0)
+    assert stays.done()
+    assert pace.waiting == 0
+
+
+async def test_callers_without_number_take_no_memory_without_end() -> None:
+    pace = Clock().pace()
+    for number in range(MAX_CALLERS + 10):
+        await pace.wait(number)
+    assert len(pace._buckets) == MAX_CALLERS
