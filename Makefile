@@ -26,11 +26,8 @@ endif
 $(STAMP): requirements.lock pyproject.toml tools/make_env.sh
 	@sh tools/make_env.sh
 
-test: packages $(STAMP) ## lint, then every test (WORKERS=2, ARGS="-k name"); pytest's closing line comes last
-	@status=0; \
-	$(MAKE) --no-print-directory lint || { status=1; echo "make test: lint found something, see above; the tests run all the same"; }; \
-	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS) || status=$$?; \
-	exit $$status
+test: packages $(STAMP) ## every test, lint beside them (WORKERS=2, ARGS="-k name"); pytest's closing line comes last
+	@$(PY) -m tests.beside -n $(WORKERS) --dist worksteal --durations=30 --durations-min=3 $(ARGS)
 
 .PHONY: packages
 packages:

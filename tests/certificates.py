@@ -87,6 +87,12 @@ class FlawedCertificates:
         request = certificate_request(key, self.federation, node)
         return self._present(key, self.authority.issue_node(request, node, self.now, serial))
 
+    def good_rsa(self, node: NodeId = NODE) -> Presented:
+        return self._keyed(rsa.generate_private_key(65537, 2048), node)
+
+    def good_p384(self, node: NodeId = NODE) -> Presented:
+        return self._keyed(ec.generate_private_key(ec.SECP384R1()), node)
+
     def good_hub(self) -> Presented:
         key = new_tls_key()
         request = certificate_request(key, self.federation, None, Role.HUB)
@@ -129,10 +135,30 @@ class FlawedCertificates:
     def two_names(self, node: NodeId = NODE) -> Presented:
         return self._named([self._uri(node), self._uri(OTHER_NODE)])
 
+    def expired_hub(self) -> Presented:
+        return self._hub(start=self.now - timedelta(days=8), end=self.now - timedelta(days=1))
+
+    def hub_not_yet_valid(self) -> Presented:
+        return self._hub(start=self.now + timedelta(days=1), end=self.now + timedelta(days=8))
+
+    def self_signed_hub(self) -> Presented:
+        key = new_tls_key()
+        return Presented(key, (self.certify(key, self._hub_names(), signer=key, purposes=[SERVER_AUTH]),))
+
+    def hub_without_a_host_name(self) -> Presented:
+        return self._named(self._hub_names()[:1], purposes=[SERVER_AUTH])
+
+    def hub_of_before(self) -> Presented:
+        """Without the name for enrolment at the hub's own address, as hubs had it first."""
+        return self._named(self._hub_names(), purposes=[SERVER_AUTH])
+
+    def hub_for_both(self) -> Presented:
+        return self._named(self._hub_names(), purposes=[CLIENT_AUTH, SERVER_AUTH])
+
     def hub_with_two_names(self) -> Presented:
         """A hub that also has a node's URI; a hub may have further names, but host names only."""
-        hub = x509.UniformResourceIdentifier(spiffe_uri(self.federation, Role.HUB))
-        return self._named([hub, self._uri(NODE), self._hub_host()], purposes=[SERVER_AUTH])
+        hub, host = self._hub_names()
+        return self._named([hub, self._uri(NODE), host], purposes=[SERVER_AUTH])
 
     def foreign_federation(self, node: NodeId = NODE) -> Presented:
         """Certified by this federation's authority in the name of another federation."""
@@ -166,6 +192,10 @@ class FlawedCertificates:
         key = new_tls_key()
         return self._present(key, self.certify(key, [self._uri(node)], authority=True))
 
+    def no_purpose(self, node: NodeId = NODE) -> Presented:
+        """Of a node, and says nothing of what it is for."""
+        return self._named([self._uri(node)], purposes=())
+
     def directory_key_for_tls(self) -> Presented:
         """The directory's certificate, but for a key that TLS could use."""
         uri = x509.UniformResourceIdentifier(spiffe_uri(self.federation, Role.DIRECTORY))
@@ -178,18 +208,20 @@ class FlawedCertificates:
     # --- keys and signatures ------------------------------------------------------------------------
 
     def weak_rsa(self, node: NodeId = NODE) -> Presented:
+        return self._keyed(rsa.generate_private_key(65537, 1024), node)
+
+    def weak_rsa_hub(self) -> Presented:
+        """The hub, all but its key."""
         key = rsa.generate_private_key(65537, 1024)
-        return self._present(key, self.certify(key, [self._uri(node)]))
+        return self._present(key, self.certify(key, self._hub_names(), purposes=[SERVER_AUTH]))
 
     def weak_curve(self, node: NodeId = NODE) -> Presented:
         """P-192; no TLS library here can use it, so it never gets as far as a call."""
-        key = ec.generate_private_key(ec.SECP192R1())
-        return self._present(key, self.certify(key, [self._uri(node)]))
+        return self._keyed(ec.generate_private_key(ec.SECP192R1()), node)
 
     def unusual_curve(self, node: NodeId = NODE) -> Presented:
         """P-521: strong, but in no profile."""
-        key = ec.generate_private_key(ec.SECP521R1())
-        return self._present(key, self.certify(key, [self._uri(node)]))
+        return self._keyed(ec.generate_private_key(ec.SECP521R1()), node)
 
     def weak_signature(self, node: NodeId = NODE) -> Presented:
         """Signed by the authority with SHA-224."""
@@ -203,6 +235,18 @@ class FlawedCertificates:
 
     def _hub_host(self) -> x509.GeneralName:
         return x509.DNSName(hub_dns_name(self.federation))
+
+    def _keyed(self, key: AnyPrivateKey, node: NodeId) -> Presented:
+        return self._present(key, self.certify(key, [self._uri(node)]))
+
+    def _hub_names(self) -> list[x509.GeneralName]:
+        hub = x509.UniformResourceIdentifier(spiffe_uri(self.federation, Role.HUB))
+        return [hub, self._hub_host()]
+
+    def _hub(self, start: datetime, end: datetime) -> Presented:
+        key = new_tls_key()
+        leaf = self.certify(key, self._hub_names(), purposes=[SERVER_AUTH], start=start, end=end)
+        return self._present(key, leaf)
 
     def _present(self, key: AnyPrivateKey, leaf: x509.Certificate) -> Presented:
         return Presented(key, self.authority.chain(leaf))
@@ -246,12 +290,13 @@ class FlawedCertificates:
             .not_valid_after(end or self.now + timedelta(days=7))
             .add_extension(x509.BasicConstraints(authority, None), critical=True)
             .add_extension(_digital_signature(agreement), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False
             )
         )
+        if purposes:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(signing, digest or hashes.SHA256())

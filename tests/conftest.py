@@ -10,9 +10,11 @@ from pathlib import Path
 import grpc.aio
 from hypothesis import settings
 
+from tests import beside
 from tests.postgres import each_database, postgresql_url
+from tests.thorough import examples
 
-__all__ = ["each_database", "postgresql_url"]
+__all__ = ["each_database", "postgresql_url", "pytest_terminal_summary"]
 
 # Databases sync with each commit, and what a sync costs on a disk is for `make bench`, not for ten thousand
 # tests: where memory has room for them, folders of tests are there. Processes that tests start inherit it.
@@ -22,10 +24,13 @@ if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).
     os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
 
 # How long an example takes says more about the machine than about the code: pytest's own limit is enough.
-settings.register_profile("candor", deadline=None)
+settings.register_profile("candor", deadline=None, max_examples=examples(100, thorough=400))
 settings.load_profile("candor")
 
 # gRPC's asyncio stack starts with its first object and shuts down with its last, which joins the poller
 # thread. Tests run one event loop after another, and that join was seen to hang when an object of an
 # earlier loop was collected late. One reference for the whole process, as a hub or a node has it.
 grpc.aio.init_grpc_aio()
+
+# What ran beside the tests is told before pytest's closing line.
+pytest_terminal_summary = beside.pytest_terminal_summary

@@ -7,17 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from candor_node import lifecycle
-from candor_node.founding import MIGRATIONS
 from candor_node.lifecycle import Doing, LifeEvent
 from candor_node.store import Store
 from candor_records.policy import NoPack, Policy
 from candor_records.records import Record
+from tests.empty import empty_store
 from tests.records import CONTRIBUTOR, NODE, NOW, ORI, STORE_KEY, make_content
 
 
 def desk_store(folder: Path) -> Store:
     """A new database with all tables of a node."""
-    return Store.create(folder / "node.db", STORE_KEY, MIGRATIONS)
+    return empty_store(folder / "node.db", STORE_KEY)
 
 
 def doing(

@@ -241,7 +241,8 @@ async def _copy(folder: Path, agencies: int) -> HubConfig:
 
 def _moved_node(hub: RunningHub, path: Path, **changes: Any) -> NodeConfig:
     """The settings of a node that joined the hub when that had another address."""
-    path.write_text(re.sub(r"(?m)^hub_address = .*$", f'hub_address = "{hub.address}"', path.read_text()))
+    for name, address in (("hub_address", hub.address), ("enrolment_address", hub.enrolment_address)):
+        path.write_text(re.sub(rf"(?m)^{name} = .*$", f'{name} = "{address}"', path.read_text()))
     return _settings(path, **changes)
 
 

@@ -12,11 +12,11 @@ import grpc.aio
 
 from candor_node import badge, users
 from candor_node.app import Node
-from candor_node.founding import MIGRATIONS
 from candor_node.store import Database, Store
 from candor_node.users import NewUser
 from candor_records.roles import ALL_ROLES, Actor, Role
 from candor_wire.v1 import intake_pb2_grpc, local_pb2_grpc, office_pb2_grpc
+from tests.empty import empty_store
 from tests.records import NOW, STORE_KEY
 
 ADMIN, CLERK, ASKER = "admin-1", "clerk-7", "asker-3"
@@ -34,7 +34,7 @@ OPEN = Actor("root", ALL_ROLES)
 
 def office_store(folder: Path) -> Store:
     """A new database with every table of a node."""
-    return Store.create(folder / "node.db", STORE_KEY, MIGRATIONS)
+    return empty_store(folder / "node.db", STORE_KEY)
 
 
 def actor(user: str) -> Actor:

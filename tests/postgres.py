@@ -230,6 +230,12 @@ class Cluster:
         first, second = self.primary.port, self.standby.port
         return f"postgresql://postgres@127.0.0.1:{first},127.0.0.1:{second}/candor"
 
+    @property
+    def standby_first(self) -> str:
+        """As `url`, the other way round."""
+        first, second = self.standby.port, self.primary.port
+        return f"postgresql://postgres@127.0.0.1:{first},127.0.0.1:{second}/candor"
+
     def promote(self) -> None:
         """Make the standby the primary; it waits for nobody."""
         self.standby.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
@@ -237,13 +243,17 @@ class Cluster:
 
 
 @contextmanager
-def synchronous_cluster() -> Iterator[Cluster]:
-    """A primary with the empty database `candor`, and its synchronous standby; both sync to the disk."""
-    primary = PostgresServer.made(sync=True)
+def synchronous_cluster(*, sync: bool = True) -> Iterator[Cluster]:
+    """A primary with the empty database `candor`, and its synchronous standby.
+
+    With `sync` both sync to the disk; without it they are for hubs that are `unsafe`.
+    """
+    primary = PostgresServer.made(sync=sync)
     standby: PostgresServer | None = None
+    settings = ("max_connections=200", *(() if sync else ("fsync=off", "full_page_writes=off")))
     try:
-        primary.start("max_connections=200", "wal_keep_size=1GB")
-        standby = _standby_of(primary)
+        primary.start("wal_keep_size=1GB", *settings)
+        standby = _standby_of(primary, *settings)
         primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
         primary.execute("SELECT pg_reload_conf()")
         deadline = time.monotonic() + 20
@@ -260,12 +270,12 @@ def synchronous_cluster() -> Iterator[Cluster]:
                 server.remove()
 
 
-def _standby_of(primary: PostgresServer) -> PostgresServer:
+def _standby_of(primary: PostgresServer, *settings: str) -> PostgresServer:
     folder = Path(tempfile.mkdtemp(prefix="candor-pg-"))
     if DROP:
         shutil.chown(folder, "postgres", "postgres")
     source = f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
     _run("pg_basebackup", "-D", f"{folder}/data", "-d", source, "-R", "-X", "stream", "-c", "fast")
     standby = PostgresServer(folder)
-    standby.start("max_connections=200")
+    standby.start(*settings)
     return standby

@@ -226,7 +226,7 @@ def _serve() -> int:
     from candor_hub import app as hub_app
     from candor_hub import moving  # noqa: F401 - imported for the children
     from candor_node import running as node_running  # noqa: F401
-    from tests.campaign.inside import hurry
+    from tests.campaign.inside import LIFE_VARIABLE, hurry, short_lives
     from tests.campaign.plants import plant
     from tests.hubs import QUICK
 
@@ -235,6 +235,8 @@ def _serve() -> int:
     if how == _HURRIED:
         hurry()
         instead(hub_app, "Timing", lambda: QUICK)
+    if life := os.environ.get(LIFE_VARIABLE):
+        short_lives(float(life))
     # Whoever ends is reaped by the kernel; the harness watches through a descriptor.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin.buffer:

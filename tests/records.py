@@ -15,6 +15,7 @@ from candor_proto.ids import NodeId, Ori
 from candor_records.content import ALL_FIELDS, CONTENT_FIELDS, DUE_PROCESS_FIELDS, Content
 from candor_records.record_fields import parse
 from candor_records.records import Record, initial
+from tests.empty import empty_store
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 ORI = Ori("ZZ0010000")
@@ -64,7 +65,7 @@ STORE_KEY = bytes(range(32))
 
 def new_store(folder: Path) -> Store:
     """A new database in `folder`, with all tables of a node."""
-    return Store.create(folder / "node.db", STORE_KEY, MIGRATIONS)
+    return empty_store(folder / "node.db", STORE_KEY)
 
 
 def open_again(folder: Path) -> Store:

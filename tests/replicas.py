@@ -48,11 +48,11 @@ def bare(config: Config, folder: Path) -> Config:
 
 @asynccontextmanager
 async def replicas(
-    folder: Path, count: int, *, timing: Timing = QUICK, quota: Quota | None = None
+    folder: Path, count: int, *, timing: Timing = QUICK, quota: Quota | None = None, url: str = ""
 ) -> AsyncIterator[tuple[RunningHub, ...]]:
-    """So many of a new hub."""
+    """So many of a new hub, on a new database or the empty one at `url`."""
     with unsafe():
-        config = await asyncio.to_thread(founded_on, folder / "hub", new_database())
+        config = await asyncio.to_thread(founded_on, folder / "hub", url or new_database())
         config = replace(config, quota=quota or config.quota)
         configs = [bare(config, folder / f"replica-{number}") for number in range(count)]
         async with AsyncExitStack() as stack:

@@ -122,6 +122,12 @@ class Site:
     def kill(self, number: int) -> None:
         self.signal(number, signal.SIGKILL)
         self.running.pop(number).wait()
+        # The guard in front of it ends a moment after the hub, and has the ports until then.
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.is_up(number):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"replica {number} is dead, and its port takes connections")
+            time.sleep(0.01)
 
     def stop(self) -> None:
         for process in self.running.values():

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from candor_node import lifecycle, lookup_store, request_store, subjects
-from candor_node.founding import MIGRATIONS
 from candor_node.lifecycle import Doing
 from candor_node.lookup_store import SearchRow
 from candor_node.store import Database, Store
@@ -28,6 +27,7 @@ from candor_records.policy import NoPack
 from candor_records.records import Dcn
 from candor_records.roles import ALL_ROLES, Actor
 from candor_records.subject_report import Agency
+from tests.empty import empty_store
 from tests.records import CONTRIBUTOR, NODE, NOW, ORI, STORE_KEY, make_content
 
 DAY = timedelta(days=1)
@@ -38,7 +38,7 @@ _KEY = DisclosureKey.generate()
 
 
 def subject_store(folder: Path) -> Store:
-    return Store.create(folder / "node.db", STORE_KEY, MIGRATIONS)
+    return empty_store(folder / "node.db", STORE_KEY)
 
 
 def doing(days: float = 0, **changes: str) -> Doing:

@@ -84,7 +84,8 @@ def newest(folder: Path, sort: str, key: bytes, until: datetime | None = None) -
     lost = [f"{path.name}: {error.message}" for path, error in damaged]
     whole: set[Path] = set()
     wanted = [link for link in links if until is None or link.account.written_at <= until]
-    for link in sorted(wanted, key=lambda one: (one.account.written_at, one.account.number), reverse=True):
+    # By their names, which are in the order in which they were made: a clock may have been wrong.
+    for link in reversed(wanted):
         try:
             found = _to(link, by_mac, folder)
             for each in found:
@@ -180,7 +181,7 @@ def prune(folder: Path, sort: str, key: bytes, oldest: datetime) -> int:
     for link in links:
         generations.setdefault(link.account.generation, []).append(link)
     last = {one: max(link.account.written_at for link in each) for one, each in generations.items()}
-    newest_one = max(last, key=lambda one: last[one], default=None)
+    newest_one = links[-1].account.generation if links else None
     gone = [one for one in generations if one != newest_one and last[one] < oldest]
     try:
         for one in gone:

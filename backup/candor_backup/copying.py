@@ -22,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from candor_backup import changes, trees
+from candor_backup import changes, folders, trees
 from candor_backup.changes import Account, Keys, Writer, digest_of_tags
 from candor_backup.known import Known
 from candor_backup.pages import PAGE_OCTETS, TAG_OCTETS, PageCipher, tag
@@ -71,7 +71,7 @@ def _whole(
     if wanted.base_out is None:
         raise AssertionError("a whole copy needs a place for its pages")
     tags, blanked, digest = bytearray(), dict[int, bytes](), sha256()
-    with wanted.base_out.open("r+b") as out:
+    with folders.open_begun(wanted.base_out) as out:
         for first, chunk in source.chunks(alive):
             tags += _tags(chunk)
             made = bytearray(chunk)
@@ -147,7 +147,7 @@ def _account(
 ) -> tuple[Account, Known]:
     """Write the file of changes, with the end that says what the whole is now."""
     keys = Keys.of(wanted.key)
-    with wanted.changes_out.open("r+b") as out:
+    with folders.open_begun(wanted.changes_out) as out:
         writer = Writer(out, keys)
         write(writer)
         tags, blanked = result() if result else (known.tags, known.blanked)

@@ -2,6 +2,9 @@
 
 Rules of this file:
 - a file has its name only when it was written whole, synced and checked; until then it ends in `.part`;
+- names of one sort are in the order in which the files were made, whatever the clock said (`moment`);
+- the folder may be on a machine of others, who may put links there: what is written, overwritten or copied is
+  a file of this folder, and never what a link leads to;
 - what errors of the system mean is said in one sentence with what to do.
 """
 
@@ -10,14 +13,18 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
+import stat
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 from candor_proto.errors import InputInvalid, StoreUnusable
 
 BASE, CHANGES, UNFINISHED = ".db", ".delta", ".part"
 _STAMP = "%Y%m%dT%H%M%S%fZ"  # an expungement may follow a backup within the second
+_STAMP_LETTERS = len("20260302T120000000000Z")
 _NAME = re.compile(r"([a-z]+)-[0-9]{8}T[0-9]{12}Z(\.[a-z]+)\Z")
 _WIPED_AT_ONCE = 1 << 20
 
@@ -27,8 +34,28 @@ def name(sort: str, moment: datetime, suffix: str) -> str:
     return f"{sort}-{moment:{_STAMP}}{suffix}"
 
 
+def moment(folder: Path, sort: str, now: datetime) -> datetime:
+    """What a new file's name says: `now`, or right behind the newest name if the clock went back since.
+
+    Raises InputInvalid when the folder cannot be read.
+    """
+    newest = max((_moment(path) for path in _of_sort(folder, sort)), default=None)
+    return now if newest is None or newest < now else newest + timedelta(microseconds=1)
+
+
+def _moment(path: Path) -> datetime:
+    try:
+        return datetime.strptime(path.name.partition("-")[2][:_STAMP_LETTERS], _STAMP).replace(tzinfo=UTC)
+    except ValueError:  # digits that are no time
+        return datetime.min.replace(tzinfo=UTC)
+
+
 def parts(folder: Path, sort: str, suffix: str) -> list[Path]:
     """The files of one sort in `folder`, oldest first. Raises InputInvalid when the folder cannot be read."""
+    return [path for path in _of_sort(folder, sort) if path.suffix == suffix]
+
+
+def _of_sort(folder: Path, sort: str) -> list[Path]:
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
@@ -36,7 +63,7 @@ def parts(folder: Path, sort: str, suffix: str) -> list[Path]:
             f"The folder {folder} cannot be read: {error.strerror}.", remedy="Check the path."
         ) from None
     found = [(each, _NAME.match(each)) for each in names]
-    return [folder / each for each, known in found if known and (known[1], known[2]) == (sort, suffix)]
+    return [folder / each for each, known in found if known and known[1] == sort]
 
 
 def make(folder: Path) -> None:
@@ -50,8 +77,40 @@ def make(folder: Path) -> None:
 def begin(path: Path) -> Path:
     """An empty file beside `path`, for its owner only, to be renamed when it is whole. Raises OSError."""
     beside = path.with_name(path.name + UNFINISHED)
-    os.close(os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+    beside.unlink(missing_ok=True)
+    os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
     return beside
+
+
+def open_begun(path: Path) -> BinaryIO:
+    """What `begin` has made, to be written and read. Raises OSError, also for a link that took its place."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "r+b")
+
+
+def copy(origin: Path, target: Path) -> None:
+    """Copy a file beside its new place, sync it and move it there. Raises OSError."""
+    beside = begin(target.with_name(f".{target.name}"))
+    with origin.open("rb") as source, open_begun(beside) as out:
+        shutil.copyfileobj(source, out)
+        out.flush()
+        os.fsync(out.fileno())
+    beside.rename(target)
+    sync(target.parent)
+
+
+def refuse_links(folder: Path) -> None:
+    """Raises StoreUnusable when anything below `folder`, or itself, leads elsewhere. Raises OSError."""
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        if place.is_symlink():
+            raise StoreUnusable(
+                f"{place} is a link: what it leads to is no part of a backup.",
+                remedy="Find out who put it there. Use another copy of the backup, or remove the link.",
+            )
+        if place.is_dir():
+            with os.scandir(place) as entries:
+                waiting += [Path(each.path) for each in entries if each.is_symlink() or each.is_dir()]
 
 
 def finish(written: Iterable[tuple[Path, Path]]) -> None:
@@ -70,9 +129,15 @@ def clear_unfinished(folder: Path) -> None:
 
 
 def wipe(path: Path) -> None:
-    """Overwrite and delete; a file system may keep the old octets all the same. Raises OSError."""
-    with path.open("r+b") as file:
-        left = path.stat().st_size
+    """Overwrite and delete; a file system may keep the old octets all the same. Raises OSError.
+
+    A link is deleted, and what it leads to is left as it is.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        path.unlink()
+        return
+    with open_begun(path) as file:
+        left = os.fstat(file.fileno()).st_size
         while left > 0:
             left -= file.write(bytes(min(left, _WIPED_AT_ONCE)))
         file.flush()

@@ -36,12 +36,17 @@ CONNECTIONS = "grpc.max_allowed_incoming_connections"
 CLIENT_OPTIONS: Options = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
     ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),
-    ("grpc.keepalive_time_ms", 15_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
+    # More than half of a heartbeat's interval: one ping between two of them, not two.
+    ("grpc.keepalive_time_ms", 17_000),
+    ("grpc.keepalive_timeout_ms", 8_000),
+    ("grpc.http2.ping_timeout_ms", 8_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    # In gRPC's core how long a connection may take to be made, TLS and all, and no pause: at a second, a node
+    # behind a slow line would begin again for ever. The hub ends a handshake after five; whoever takes a
+    # connection and says nothing, a replica that was stopped, should not hold a node for longer.
+    ("grpc.min_reconnect_backoff_ms", 6_000),
+    ("grpc.initial_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 60_000),  # plus full jitter in the node: all members come back at once
     ("grpc.use_local_subchannel_pool", 1),  # default 0: a new channel waits out the old one's backoff
 ]
@@ -79,10 +84,12 @@ def server_options(nodes: int) -> Options:
         ("grpc.max_connection_idle_ms", 3_600_000),  # CJIS SC-10: at most 1 h
         ("grpc.max_connection_age_ms", 12 * 3_600_000),  # a new handshake after each certificate renewal
         ("grpc.max_connection_age_grace_ms", 30_000),
-        ("grpc.keepalive_time_ms", 15_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.ping_timeout_ms", 10_000),  # undocumented; without it a dead peer is noticed 60 s later
-        ("grpc.http2.min_ping_interval_without_data_ms", 7_000),  # must stay below half of the client's 15 s
+        # Above the client's, whose ping is as good a sign: a thousand streams are pinged from one side only.
+        ("grpc.keepalive_time_ms", 18_000),
+        ("grpc.keepalive_timeout_ms", 7_000),
+        ("grpc.http2.ping_timeout_ms", 7_000),  # undocumented; without it a dead peer is noticed 60 s later
+        # Must stay below half of what clients have: 15 s in the first release.
+        ("grpc.http2.min_ping_interval_without_data_ms", 7_000),
         # 0: no cut. gRPC's own costs the square of the pings in a read, and a flood of them stalls every
         # connection of the process for seconds; without it a ping is answered, which is cheap.
         ("grpc.http2.max_ping_strikes", 0),

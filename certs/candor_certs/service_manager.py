@@ -14,6 +14,7 @@ import asyncio
 import os
 import pwd
 import re
+import secrets
 import socket
 import stat
 from collections.abc import Callable
@@ -67,6 +68,24 @@ def key_octets(data: bytes) -> bytes:
     if len(data) != KEY_OCTETS and re.fullmatch(rb"\s*[0-9a-fA-F]{64}\s*", data):
         return bytes.fromhex(data.strip().decode())
     return data
+
+
+def new_database_key() -> tuple[bytes, bool]:
+    """The key for a database that is being made, and whether the service manager passes it.
+
+    One that it passes is the one that will be passed to whoever opens the database. Raises StoreUnusable or
+    InputInvalid.
+    """
+    passed = credential(DATABASE_KEY)
+    if passed is None:
+        return secrets.token_bytes(KEY_OCTETS), False
+    key = key_octets(passed)
+    if len(key) != KEY_OCTETS:
+        raise InputInvalid(
+            f"The credential {DATABASE_KEY} has {len(key)} octets and must have {KEY_OCTETS}.",
+            remedy=f"Make it anew: head -c {KEY_OCTETS} /dev/urandom",
+        )
+    return key, True
 
 
 # --- notifications ------------------------------------------------------------------------------------

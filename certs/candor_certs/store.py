@@ -116,7 +116,11 @@ def read_identity(path: Path) -> TlsIdentity:
     key = parse_key(data, path)
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise InputInvalid(f"{path} does not hold a TLS key.", remedy="Enrol again.")
-    return TlsIdentity(key, parse_certificates(data, path))
+    try:
+        return TlsIdentity(key, parse_certificates(data, path))
+    except InputInvalid as error:
+        named = error.message if str(path) in error.message else f"{path}: {error.message}"
+        raise InputInvalid(named, remedy=error.remedy) from None
 
 
 def key_pem(key: PrivateKey) -> bytes:

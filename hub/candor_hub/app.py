@@ -129,6 +129,7 @@ class Hub:
             self.directory.publish,
             timing.coalesce_seconds,
             None if server is None else SessionLease(server),
+            lambda: self.replica.trusted,
             timing.settle_seconds,
         )
         self.watch = Watch(self.streams, self.directory, timing, lambda: self.log.announced, self.log.look)
@@ -141,6 +142,7 @@ class Hub:
         self.traces = Traces("candor-hub", SPANS, endpoint=endpoint) if endpoint else None
         self.counters = HubMetrics(self.traces.span if self.traces else nothing)
         self.intake = Intake(self.relay, self.clock, self.courier.accepted, self.counters)
+        self.turns = Work()
         self.attachments = Attachments(
             self.streams,
             self.watch,
@@ -152,6 +154,7 @@ class Hub:
             self.log.cosigning,
             self.replica,
             self.log.attached,
+            self.turns,
         )
         self.listener = None if server is None else Listener(server, self._heard())
         self.watched = Watched(
@@ -165,7 +168,6 @@ class Hub:
             self.counters,
         )
         self._swept_at = self.clock.now()
-        self.turns = Work()
         self.guarded = guarded
         self.lines, self.strangers = (Lines(Board.create() if guarded else None) for _ in range(2))
         self.ports = Ports(0, 0, 0)
@@ -332,7 +334,11 @@ class Hub:
             log.info("stopped")
 
     def maintain(self) -> None:
-        """What is due now and then: expired rows, unnamed segments, renewals, who was seen."""
+        """What is due now and then: expired rows, unnamed segments, renewals, who was seen.
+
+        Raises StoreUnusable, ClockWrong and what renewing raises.
+        """
+        self.replica.check_clock()
         now = self.clock.now()
         expired, segments = self.mailbox.forget(now), self.index.collect_garbage(now)
         if now >= self._swept_at + SWEEP_EVERY or now < self._swept_at:

@@ -8,7 +8,9 @@ Rules of this file:
 - two tasks share a stream: one reads, one writes. Neither guards it: that is `warden`'s, so that a node which
   no longer reads, and so stalls the writer, is cut all the same;
 - deliveries in flight and unanswered submissions are bounded; who hands in more is read no further until
-  there is room.
+  there is room;
+- what a node says costs it turns (`pace`), what was refused costs more of them: a stream that says much is
+  read at the rate at which others have none of it to suffer.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ from candor_certs.chain import PeerIdentity
 from candor_hub import relay
 from candor_hub.clock import Clock
 from candor_hub.courier import Courier
-from candor_hub.directory import Snapshot
 from candor_hub.enrolment import check_clock
 from candor_hub.intake import Intake
+from candor_hub.refusals import Refusals
 from candor_hub.replica import Replica
 from candor_hub.streams import Session, Streams, Timing, Watch
 from candor_hub.tlog.cosigning import Cosigning
 from candor_hub.warden import Warden
+from candor_hub.work import Work
 from candor_proto.errors import CandorError, LimitExceeded
 from candor_proto.ids import NodeId
 from candor_wire import codec
@@ -44,6 +47,8 @@ log = structlog.get_logger(__name__)
 # The receipt of an answer waits so long for company, or until there are so many.
 PATIENCE_SECONDS = 0.5
 MAX_PATIENT_RECEIPTS = 16
+# So many acknowledgements count as one frame.
+ACKNOWLEDGED_AS_ONE = 16
 
 Send = Callable[[hub_pb2.AttachResponse], Awaitable[None]]
 
@@ -63,8 +68,11 @@ class Attachments:
         cosigning: Cosigning,
         replica: Replica,
         on_attached: Callable[[NodeId], None],
+        work: Work,
     ) -> None:
         """`on_attached` hears of each node that has said hello."""
+        self._work = work
+        self._refusals = Refusals()
         self._streams = streams
         self._watch = watch
         self._warden = warden
@@ -83,11 +91,10 @@ class Attachments:
         send: Send,
         node: NodeId,
         identity: PeerIdentity,
-        snapshot: Snapshot,
         version: str = "",
     ) -> None:
-        """Serve one stream until the node ends it; `snapshot` is the directory the call was admitted by,
-        `version` the node's software as it says ("": it does not).
+        """Serve one stream until the node ends it; `version` is the node's software as it says ("": it does
+        not).
 
         Raises ClockWrong, MalformedMessage, LimitExceeded, MemberSuspended, CertificateRevoked, Expired,
         AlreadyExists (a newer stream of the node) or Unreachable (the hub is stopping).
@@ -139,6 +146,7 @@ class Attachments:
         """Take mail until the node ends its side."""
         async for frame in frames:
             mail = codec.read_node_frame(frame)
+            await self._turn(session, mail)
             if isinstance(mail, Cosigned):
                 self._cosigning.answered(session, mail)
                 continue
@@ -150,6 +158,16 @@ class Attachments:
                 if not session.has_room:
                     await session.wait_for_room()
                 self._submit(session, number, envelope)
+
+    async def _turn(self, session: Session, mail: Cosigned | codec.NodeMail) -> None:
+        """Wait until it is this node's turn to be heard."""
+        cost = 1.0
+        if not isinstance(mail, Cosigned):
+            cost += len(mail.submissions) + len(mail.acknowledged) / ACKNOWLEDGED_AS_ONE
+        await self._work.pace_of_frames.wait(session.node, cost)
+        if session.refused:
+            refused, session.refused = session.refused, 0
+            await self._work.pace_of_refused.wait(session.node, refused)
 
     def _submit(self, session: Session, number: int, envelope: Envelope | CandorError) -> None:
         if isinstance(envelope, CandorError):
@@ -175,7 +193,8 @@ class Attachments:
             if status is grpc.StatusCode.INTERNAL:
                 log.error("failed", method="submission", code=code, exc_info=outcome)
             else:
-                log.info("refused", method="submission", code=code, node=str(session.node))
+                session.refused += 1
+                self._refusals.note("submission", code, str(session.node))
         session.receipts.append(Receipt(number, outcome))
         if not patient or len(session.receipts) >= MAX_PATIENT_RECEIPTS:
             session.wake.set()

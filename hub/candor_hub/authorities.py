@@ -243,7 +243,12 @@ def chain_of(tx: Transaction, record: CertificateRecord) -> tuple[bytes, ...]:
 def check_deniable(tx: Transaction, serial: int, now: datetime, *, cut_off: bool) -> None:
     """Raises WrongStanding while the authority with this serial would be missed."""
     known = {each.serial: each for each in overview(tx, now)}.get(serial)
-    if known is None or known.denied:
+    if known is None:
+        # Replaced before this hub wrote its authorities down: whatever hangs from none that it knows may be
+        # its.
+        _check_nobody(_strangers(tx, now), cut_off)
+        return
+    if known.denied:
         return
     if known.in_use:
         raise WrongStanding(
@@ -259,11 +264,23 @@ def check_deniable(tx: Transaction, serial: int, now: datetime, *, cut_off: bool
             "The hub itself has not gone over to the new authority yet.",
             remedy="Let candor-hub run for a few seconds; then deny this one.",
         )
-    if known.members and not cut_off:
-        names = ", ".join(map(str, known.members[:_NAMED]))
-        more = f" and {len(known.members) - _NAMED} more" if len(known.members) > _NAMED else ""
+    _check_nobody(known.members, cut_off)
+
+
+def _strangers(tx: Transaction, now: datetime) -> tuple[NodeId, ...]:
+    """Members that go by a certificate of an authority that is not written down."""
+    known = {record.serial: _certificate(record) for record in tx.authorities.all()}
+    shown = tx.certificates.shown(now).items()
+    return tuple(sorted(node for node, record in shown if issuer_of(record, known) is None))
+
+
+def _check_nobody(members: tuple[NodeId, ...], cut_off: bool) -> None:
+    if members and not cut_off:
+        names = ", ".join(map(str, members[:_NAMED]))
+        more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
+        counted = "1 member goes" if len(members) == 1 else f"{len(members)} members go"
         raise WrongStanding(
-            f"{len(known.members)} members go by certificates of it, and would be cut off: {names}{more}.",
+            f"{counted} by certificates of it, and would be cut off: {names}{more}.",
             remedy="They renew by themselves within two hours of running: `candor-hub issuing list`. If its "
             "key was stolen, deny it with --cut-off, and let them back with `candor-hub readmit --all`.",
         )

@@ -87,7 +87,9 @@ def write(config: Config, store: Store, folder: Path, now: datetime, keep: int =
 
 def _write(config: Config, store: Store, folder: Path, now: datetime, keep: int) -> Written:
     key = database_key(config)
-    path = folder / folders.name(SORT, now, SEALED)
+    for name in ("log", "segments"):
+        folders.refuse_links(folder / name)
+    path = folder / folders.name(SORT, folders.moment(folder, SORT, now), SEALED)
     database = path.with_suffix(DATABASE)
     source = Path(config.database.removeprefix("sqlite:///"))
     needed, free = source.stat().st_size + _SPARE_OCTETS, shutil.disk_usage(folder).free
@@ -103,8 +105,10 @@ def _write(config: Config, store: Store, folder: Path, now: datetime, keep: int)
     sizes = _check(part, key, folder, str(config.federation))
     backup = HubBackup(path, now, str(config.federation), _digest(part), sizes, _secrets(config))
     sealed = folders.begin(path)
-    sealed.write_bytes(seal(derive(key, "hub"), _encode(backup), _BOUND))
-    folders.sync(sealed)
+    with folders.open_begun(sealed) as out:
+        out.write(seal(derive(key, "hub"), _encode(backup), _BOUND))
+        out.flush()
+        os.fsync(out.fileno())
     folders.finish([(part, database), (sealed, path)])
     _prune(folder, keep)
     return Written(path, octets, sizes)
@@ -124,13 +128,9 @@ def _copy_new(source: Path, target: Path) -> int:
                 if copy.exists() and copy.stat().st_size == size:
                     continue
                 copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                beside = copy.with_name(f".{name}{folders.UNFINISHED}")
-                shutil.copyfile(origin, beside)
+                folders.copy(origin, copy)
             except FileNotFoundError:
                 continue  # a narrower piece of the log, or a segment, that has had its day
-            folders.sync(beside)
-            beside.rename(copy)
-            folders.sync(copy.parent)
             octets += size
     return octets
 

@@ -76,7 +76,7 @@ def drill(folder: Path | None, scratch: Path | None, config_file: Path | None, a
 
     The running hub is not touched. Exit status 0 only if the newest backup can be restored.
     """
-    from candor_backup import state
+    from candor_backup import folders, state
     from candor_hub import office
     from candor_hub.places import database_key
     from candor_hub.restore import restore as put_together
@@ -85,7 +85,13 @@ def drill(folder: Path | None, scratch: Path | None, config_file: Path | None, a
     source = _folder(folder or config.backup_folder, "--from")
     try:
         with tempfile.TemporaryDirectory(prefix="drill-", dir=scratch or config.data) as place:
-            found = put_together(source, Path(place) / "hub", database_key(config), office.now())
+            try:
+                found = put_together(source, Path(place) / "hub", database_key(config), office.now())
+            finally:
+                # Keys in clear, perhaps on another disk than the hub's own.
+                for path in Path(place).glob("hub/**/*.*"):
+                    if path.suffix in (".key", ".pem") and path.is_file():
+                        folders.wipe(path)
     except CandorError as error:
         state.note_drill(config.data, office.now(), 0, error.message)
         raise

@@ -78,7 +78,9 @@ def adopt(folder: Path, config_file: Path | None, as_json: bool) -> None:
     report = {"serial": serial, "ends": ends, "new": is_new}
     lines = [
         f"The authority {serial} is in use{'' if is_new else ' already'}, good until {ends}.",
-        "Members renew to it by themselves: `candor-hub issuing list` says how many still have to.",
+        "Members renew to it by themselves, within two hours of running: `candor-hub issuing list` says how "
+        "many still have to, and how to deny the one before when nobody is left.",
+        f"The hub has its own copy of the key: destroy {folder / 'issuing.key'}.",
     ]
     _print(report, as_json, lines)
 
@@ -164,17 +166,27 @@ def deny(serial: str, authority: bool, cut_off: bool, config_file: Path | None, 
         version, node = office.directory.deny(number, now(), authority=authority, cut_off=cut_off)
     whose = f"of {node}" if node else "of an authority, and with it all that it certified,"
     report = {"serial": f"{number:x}", "node": str(node or ""), "directory_version": version}
-    _print(
-        report,
-        as_json,
-        [f"The certificate {number:x} {whose} is denied, in directory version {version}."],
-    )
+    lines = [f"The certificate {number:x} {whose} is denied, in directory version {version}."]
+    if node is not None:
+        lines.append(
+            f"Streams that show it are cut within seconds. If {node} has no other, it comes back by itself "
+            f"after: candor-hub readmit {node}"
+        )
+    elif cut_off:
+        lines.append(
+            "Whoever goes by it is cut off within seconds, and comes back by itself after: "
+            "candor-hub readmit --all"
+        )
+    _print(report, as_json, lines)
 
 
 @click.command()
 @click.argument("nodes", nargs=-1)
 @click.option(
-    "--all", "everybody", is_flag=True, help="Every active member whose certificates have all ended."
+    "--all",
+    "everybody",
+    is_flag=True,
+    help="Every active member whose certificates have all ended, unless its last one was denied by itself.",
 )
 @click.option("--hours", default=72.0, show_default=True, help="For how long they may come: at most 336.")
 @_options
@@ -195,8 +207,17 @@ def readmit(
         wanted = None if everybody else {NodeId(node) for node in nodes}
         let_in = enrolment.readmit(wanted, now(), timedelta(hours=hours))
     report = {"nodes": [str(node) for node in let_in], "hours": hours}
-    names = f": {', '.join(map(str, let_in))}" if 0 < len(let_in) <= 10 else ""
-    _print(report, as_json, [f"{len(let_in)} members may come back within {hours:g} hours{names}."])
+    if not let_in:
+        _print(report, as_json, ["Nobody has to be let back: each active member has a good certificate."])
+        return
+    names = f": {', '.join(map(str, let_in))}" if len(let_in) <= 10 else ""
+    told = "1 member" if len(let_in) == 1 else f"{len(let_in)} members"
+    lines = [
+        f"{told} may come back within {hours:g} hours{names}.",
+        "Each node comes back by itself, within a quarter of an hour of running: `candor-hub agencies` "
+        "shows it.",
+    ]
+    _print(report, as_json, lines)
 
 
 def _print(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:

@@ -151,7 +151,7 @@ def load_config(path: Path) -> Config:
         metrics_address = ""
     else:
         check_metrics_address(metrics_address, allow_remote=settings.metrics_allow_remote)
-    secret_url, secret_password = _secret_url(path)
+    secret_url, secret_password = passed_database(path)
     return Config(
         federation=FederationName(settings.federation),
         address=settings.address,
@@ -185,7 +185,7 @@ def load_config(path: Path) -> Config:
     )
 
 
-def _secret_url(path: Path) -> tuple[str, str]:
+def passed_database(path: Path) -> tuple[str, str]:
     """The database's URL as the service manager passes it, and the password that is in it; empty if none is.
 
     Raises ConfigInvalid or StoreUnusable.

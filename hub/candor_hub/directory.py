@@ -12,13 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from candor_certs.revocation import DenyList
 from candor_hub.authorities import check_deniable
 from candor_hub.keys import HubKeys
-from candor_hub.store import Store, Transaction
+from candor_hub.store import Mark, Store, Transaction
 from candor_hub.store.directories import StoredDirectory
 from candor_hub.store.log import LogNews
 from candor_hub.tlog.confirmed import went_back
@@ -110,6 +110,9 @@ class DirectoryKeeper:
         self._vouched_at = vouched_at
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
+        # What was committed when `look` looked last, and what it saw.
+        self._looked_at: Mark | None = None
+        self._looked: tuple[Snapshot, LogNews] | None = None
 
     @property
     def known(self) -> Snapshot:
@@ -124,10 +127,21 @@ class DirectoryKeeper:
             return self._seen(self._fresh(tx, read_at))
 
     def look(self) -> tuple[Snapshot, LogNews]:
-        """As `latest`, and what is new about the log; raises StoreUnusable."""
+        """As `latest`, and what is new about the log; raises StoreUnusable. One caller at a time.
+
+        Where nobody has committed anything since the last look nothing is read again: it says the same.
+        """
         read_at = time.monotonic()
-        with self._store.read() as tx:
-            return self._seen(self._fresh(tx, read_at)), tx.log.news()
+        mark = self._store.mark()
+        if mark is not None and mark == self._looked_at and self._looked is not None:
+            seen, news = self._looked
+            known = replace(seen, read_at_seconds=min(read_at, self._vouched_at()))
+        else:
+            with self._store.read() as tx:
+                known, news = self._fresh(tx, read_at), tx.log.news()
+        # The mark is of before: what was committed while we read is seen the next time.
+        self._looked_at, self._looked = mark, (known, news)
+        return self._seen(known), news
 
     def _fresh(self, tx: Transaction, read_at: float) -> Snapshot:
         # What a former primary says may be old: it counts from when it was known to be the one.

@@ -216,8 +216,9 @@ class Enrolment:
     ) -> tuple[NodeId, ...]:
         """Let members back whose certificates have ended, without an invitation; who may come.
 
-        None: every active member that has no certificate which is still good. Each comes once, until `life`
-        is over. Raises UnknownObject, CertificateRevoked, MemberSuspended or InputInvalid.
+        None: every active member that has no certificate which is still good, but for those whose newest one
+        was denied by itself: a person had a reason for that, and names such a member. Each comes once, until
+        `life` is over. Raises UnknownObject, CertificateRevoked, MemberSuspended or InputInvalid.
         """
         if not timedelta(0) < life <= INVITATION_LIFE:
             raise InputInvalid(f"Members are let back for at most {INVITATION_LIFE.days} days.")
@@ -227,7 +228,9 @@ class Enrolment:
                 wanted = [
                     record.member.node
                     for record in tx.members.all()
-                    if record.member.status is MemberStatus.ACTIVE and record.member.node not in live
+                    if record.member.status is MemberStatus.ACTIVE
+                    and record.member.node not in live
+                    and not _was_denied(tx, record.member.node)
                 ]
             else:
                 wanted = sorted(nodes)
@@ -338,6 +341,12 @@ def _check_member(record: MemberRecord | None, node: NodeId, ori: Ori | None = N
     if ori is not None and ori not in record.member.oris:
         raise IdentityMismatch(f"{node} does not stand for {ori}.")
     return record.member
+
+
+def _was_denied(tx: Transaction, node: NodeId) -> bool:
+    """Whether the newest certificate of a member was denied by itself, not with its authority."""
+    newest = tx.certificates.of(node)[-1:]
+    return tx.certificates.any_denied(record.serial for record in newest)
 
 
 def _check_active(member: Member) -> None:

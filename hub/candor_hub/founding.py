@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +10,9 @@ from pathlib import Path
 from candor_certs.authority import create_issuing, create_root
 from candor_certs.folders import load_issuing, save_issuing, save_root
 from candor_certs.invitation import check_address
+from candor_certs.service_manager import new_database_key
 from candor_certs.store import (
     make_private_folder,
-    read_private,
     refuse_existing,
     write_new_private,
 )
@@ -26,10 +25,10 @@ from candor_hub.config import (
     check_listen_address,
     default_log_address,
     load_config,
+    passed_database,
     password_in,
 )
 from candor_hub.directory import DirectoryKeeper
-from candor_hub.driver import KEY_OCTETS
 from candor_hub.places import database_key, vault, vault_in
 from candor_hub.store import Store
 from candor_hub.tlog.due import open_first
@@ -71,6 +70,11 @@ def found(folder: Path, wishes: Wishes, now: datetime, begin: Begin | None = Non
         check_database_url(wishes.database_url)
     for address in filter(None, (wishes.public_address, wishes.public_enrolment_address)):
         check_address(address)
+    if wishes.database_url and passed_database(folder / DEFAULT_FILE)[0]:
+        raise InputInvalid(
+            "The service manager passes the credential database.url, which stands above what is named here.",
+            remedy="Leave --database-url out, or do not pass the credential.",
+        )
     make_private_folder(folder)
     file = folder / DEFAULT_FILE
     refuse_existing(file, folder / "hub.db", folder / "keys")
@@ -89,10 +93,12 @@ def found(folder: Path, wishes: Wishes, now: datetime, begin: Begin | None = Non
     key_folder = folder / "keys"
     make_private_folder(key_folder)
     make_private_folder(folder / "segments")
-    write_new_private(key_folder / keys.DATABASE_KEY, secrets.token_bytes(KEY_OCTETS))
+    key, passed = new_database_key()
+    if not passed:
+        write_new_private(key_folder / keys.DATABASE_KEY, key)
     keys.issue_tls(key_folder, authority, now)
     text = _settings(wishes, issuing if wishes.issuing else None)
-    _create_database(folder, issuing, wishes, begin or _begin_anew(wishes.federation, now), now)
+    _create_database(folder, issuing, wishes, begin or _begin_anew(wishes.federation, now), now, key)
     # The file comes last: while it is missing, the hub is not there yet and `init` says what is in the way.
     write_new_private(file, text.encode())
     return load_config(file)
@@ -107,11 +113,16 @@ def _begin_anew(federation: FederationName, now: datetime) -> Begin:
     return begin
 
 
-def _create_database(folder: Path, issuing: Path, wishes: Wishes, begin: Begin, now: datetime) -> None:
+def _create_database(
+    folder: Path, issuing: Path, wishes: Wishes, begin: Begin, now: datetime, key: bytes
+) -> None:
     key_folder, file = folder / "keys", wishes.database_password_file
-    key = read_private(key_folder / keys.DATABASE_KEY)
-    url = wishes.database_url or f"sqlite:///{folder / 'hub.db'}"
-    store = Store.begin(url, key, password=lambda: None if file is None else password_in(file))
+    passed, password = passed_database(folder / DEFAULT_FILE)
+    url = wishes.database_url or passed or f"sqlite:///{folder / 'hub.db'}"
+    # What an interrupted `init` has left goes; what a move has is another hub's, which may be on its way.
+    store = Store.begin(
+        url, key, password=lambda: password or None if file is None else password_in(file), again=False
+    )
     try:
         held, authority = vault_in(key_folder, store, key), load_issuing(issuing)
         with store.write() as tx:
@@ -121,7 +132,7 @@ def _create_database(folder: Path, issuing: Path, wishes: Wishes, begin: Begin, 
         store.finish(str(wishes.federation))
     finally:
         store.close()
-    if not wishes.database_url:
+    if not wishes.database_url and not passed:
         (folder / "hub.db").chmod(0o600)
 
 

@@ -6,6 +6,7 @@ It works beside a running hub and without one; what is told, and what never is, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +18,16 @@ from candor_hub.findings.members import Members
 from candor_hub.findings.own import Own
 from candor_hub.findings.reach import Reach
 from candor_proto.errors import CandorError
-from candor_watch.findings import BOUND_SECONDS, Check, Report, failed, look
+from candor_watch.findings import (
+    BOUND_SECONDS,
+    Check,
+    Finding,
+    Report,
+    State,
+    failed,
+    look,
+    unknown,
+)
 from candor_watch.versions import own_version
 
 PROGRAM = "candor-hub"
@@ -42,4 +52,20 @@ async def examine(
         checks.update(part.checks())
     bound = bound_seconds or (DEEP_SECONDS if deep else BOUND_SECONDS)
     found, seconds = await look({key: checks[key] for key in CATALOGUE}, bound)
-    return Report(PROGRAM, version, CATALOGUE, tuple(found), seconds)
+    return Report(PROGRAM, version, CATALOGUE, tuple(_said_once(found)), seconds)
+
+
+# Whoever is named last says it for the others.
+_SOURCES = ("keys", "database")
+
+
+def _said_once(found: Sequence[Finding]) -> list[Finding]:
+    """What cannot be looked at for want of the database or the keys: their own findings say why."""
+    bad = {each.key: each for each in found if each.state is State.BAD}
+    why = {bad[key].detail: key for key in _SOURCES if key in bad}
+    return [
+        unknown(each.key, f"This needs what cannot be read: see `{why[each.detail]}`.")
+        if each.state is State.BAD and why.get(each.detail, each.key) != each.key
+        else each
+        for each in found
+    ]

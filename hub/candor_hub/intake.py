@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 # octets.
 MAX_BATCH = 256
 MAX_BATCH_OCTETS = 4 << 20
-LOOKUP_WEIGHT = 8
+LOOKUP_WEIGHT = 16
 LOOKUP_OCTETS, OTHER_OCTETS = 256, 16_384
 # More than a stream may have unanswered (`limits.MAX_UNANSWERED_SUBMISSIONS`): calls beside it have room.
 MAX_WAITING_FROM_ONE_CALLER = 192

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from candor_hub.store import Store
+from candor_hub.store import Mark, Store
 from candor_hub.store.mailbox import Waiting
 from candor_proto.budget import BUCKET, MONTH, bucket
 from candor_proto.ids import NodeId
@@ -37,6 +37,8 @@ class MailboxKeeper:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # What was committed when `news` found nothing above this id, or read all there was.
+        self._nothing_above: tuple[Mark, int] | None = None
 
     def waiting(self, node: NodeId, but: Collection[int], limit: int, now: datetime) -> tuple[Delivery, ...]:
         """The next unexpired deliveries to `node`, senders taking turns, without those in `but`."""
@@ -64,13 +66,19 @@ class MailboxKeeper:
         """The first `limit` deliveries with an id above `above`, written by this process or another.
 
         With `replica` those alone whose node has its stream there. Ids become visible in their order, for one
-        writes at a time over all replicas; there may be gaps.
+        writes at a time over all replicas; there may be gaps. One caller at a time. Where nobody has
+        committed anything since it was all read, nothing is read.
         """
+        mark, nothing = self._store.mark(), self._nothing_above
+        if mark is not None and nothing is not None and nothing[0] == mark and nothing[1] <= above:
+            return News((), above, {})
         with self._store.read() as tx:
             rows = tx.mailbox.above(above, now, limit, replica)
             full = len(rows) == limit
             up_to = rows[-1].delivery_id if full else max(above, tx.mailbox.newest())
             bodies = tx.mailbox.bodies(row.envelope for row in rows if row.recipient in attached)
+        # The mark is of before: what was committed while we read is seen the next time.
+        self._nothing_above = (mark, up_to) if mark is not None and not full else None
         return News(rows, up_to, bodies)
 
     def acknowledge(self, node: NodeId, delivery_ids: Iterable[int]) -> int:

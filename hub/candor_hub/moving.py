@@ -112,9 +112,13 @@ def move_store(move: Move, file: Path, now: datetime, progress: Progress) -> Mov
             # A writing transaction, so that no command changes the source meanwhile.
             with store.write() as source:
                 expected = _counted(move, source)
+                # Before the target's transaction, which the server ends when nothing is said for ten seconds.
+                paths = _paths(LogFiles(move.config.log))
                 with target.write() as tx:
                     copied = copy(source, tx, _steps(progress, "rows", expected.rows))
-                    files = _copy_log(move.config, target, tx, _steps(progress, "log", expected.log_files))
+                    files = _copy_log(
+                        move.config, paths, target, tx, _steps(progress, "log", expected.log_files)
+                    )
                     _copy_segments(move.config, source, tx, _steps(progress, "segments", expected.segments))
                     secrets = _copy_secrets(move.config, vault, tx)
                 entries = _check(move, source, target, vault, copied, files, now, progress)
@@ -195,12 +199,12 @@ def _secret_names(config: Config) -> list[str]:
 
 
 def _copy_log(
-    config: Config, target: Store, tx: Transaction, done: Callable[[int], None]
+    config: Config, paths: list[str], target: Store, tx: Transaction, done: Callable[[int], None]
 ) -> dict[str, bytes]:
-    """Copy the files of the log; the digest of each."""
+    """Copy these files of the log; the digest of each."""
     source, files = LogFiles(config.log), log_files_in(config.log, target).within(tx)
     digests = dict[str, bytes]()
-    for path in _paths(source):
+    for path in paths:
         octets = source.read(path)
         digests[path] = _digest(octets)
         files.write({path: octets})

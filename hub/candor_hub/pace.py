@@ -44,13 +44,13 @@ class Bucket:
     tokens: float
     at: float
 
-    def take(self, rate: Rate, now: float) -> bool:
-        """One token, if there is one."""
+    def take(self, rate: Rate, now: float, cost: float = 1.0) -> bool:
+        """If there is a token, as many as it costs: what is missing is owed, and paid before the next one."""
         self.tokens = min(rate.at_once, self.tokens + rate.a_second * max(0.0, now - self.at))
         self.at = now
         if self.tokens < 1:
             return False
-        self.tokens -= 1
+        self.tokens -= cost
         return True
 
 
@@ -73,19 +73,22 @@ class Pace:
         self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
         self._left_over: Bucket | None = None
         # In the order of whose turn it is.
-        self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: OrderedDict[Hashable, deque[tuple[asyncio.Future[None], float]]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    async def wait(self, caller: Hashable) -> None:
-        """Until it is this caller's turn; at once while it keeps within its own share."""
-        if caller not in self._waiting and self._may(caller, self._clock()):
+    async def wait(self, caller: Hashable, cost: float = 1.0) -> None:
+        """Until it is this caller's turn; at once while it keeps within its own share.
+
+        `cost` is how many calls this one counts as.
+        """
+        if caller not in self._waiting and self._may(caller, self._clock(), cost):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(caller, deque()).append(turn)
+        self._waiting.setdefault(caller, deque()).append((turn, cost))
         self._look_later()
         await turn
 
@@ -96,28 +99,28 @@ class Pace:
         # Each turn looks at one caller; once round without letting anybody through ends it.
         while self._waiting and passed < len(self._waiting):
             caller, queue = self._waiting.popitem(last=False)
-            while queue and queue[0].done():
+            while queue and queue[0][0].done():
                 queue.popleft()  # whoever waited is gone
             if not queue:
                 continue
-            if self._may(caller, now):
-                queue.popleft().set_result(None)
+            if self._may(caller, now, queue[0][1]):
+                queue.popleft()[0].set_result(None)
                 passed = 0
             else:
                 passed += 1
             if queue:
                 self._waiting[caller] = queue
 
-    def _may(self, caller: Hashable, now: float) -> bool:
+    def _may(self, caller: Hashable, now: float, cost: float) -> bool:
         bucket = self._buckets.pop(caller, None) or Bucket(self._own.at_once, now)
         self._buckets[caller] = bucket
         if len(self._buckets) > MAX_CALLERS:
             self._buckets.popitem(last=False)
-        if bucket.take(self._own, now):
+        if bucket.take(self._own, now, cost):
             return True
         if self._left_over is None:
             self._left_over = Bucket(self._shared.at_once, now)
-        return self._left_over.take(self._scarce if self._busy else self._shared, now)
+        return self._left_over.take(self._scarce if self._busy else self._shared, now, cost)
 
     def _gauge(self, now: float) -> None:
         at, before = self._gauged

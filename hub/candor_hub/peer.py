@@ -21,7 +21,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -89,12 +88,24 @@ class Caller:
     snapshot: Snapshot
 
 
-_CALLER: ContextVar[Caller] = ContextVar("candor_hub_caller")
+_CALLER: ContextVar[Caller | None] = ContextVar("candor_hub_caller")
 
 
 def caller() -> Caller:
     """Who makes the call that is being handled; set by `NodeGate` and nobody else."""
-    return _CALLER.get()
+    found = _CALLER.get()
+    assert found is not None  # `lasting_caller` was asked before
+    return found
+
+
+def lasting_caller() -> tuple[NodeId, PeerIdentity]:
+    """As `caller`, of a call that may last for days, once: what it was admitted by is let go.
+
+    A thousand streams that began under as many versions of the directory would keep all of them.
+    """
+    found = caller()
+    _CALLER.set(None)
+    return found.node, found.identity
 
 
 # The member that calls, or None where nobody has a certificate.
@@ -169,7 +180,7 @@ class NodeGate:
             raise WrongRole("This certificate names no node.")
         check_member(snapshot, node)
         if not self._issued.knows(identity):
-            await self._turns.run(node, partial(self._issued.look_up, identity))
+            await self._issued.check(identity, self._turns)
             self._issued.remember(identity)
         _CALLER.set(Caller(node, identity, snapshot))
         return node

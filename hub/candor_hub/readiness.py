@@ -30,7 +30,7 @@ from candor_hub.streams import Streams
 from candor_hub.tlog.confirmed import went_back
 from candor_hub.tlog.status import MERGE_DELAY, WENT_BACK_REMEDY
 from candor_proto.canonical import to_milliseconds
-from candor_proto.errors import CandorError
+from candor_proto.errors import CandorError, ClockWrong
 from candor_proto.tlog.age import MAX_CURRENT
 from candor_watch.listener import Readiness
 from candor_watch.versions import own_version
@@ -39,13 +39,14 @@ log = structlog.get_logger(__name__)
 
 PROGRAM = "candor-hub"
 WRITE_SECONDS = 2.0
-# The list is looked up once a second; five minutes make everybody refused.
+# The list is looked up once a second; when it is 50 seconds old everybody is refused.
 MAX_DENY_LIST_SECONDS = 30.0
 WRITTEN = "health-written-at"
 LOOK_SECONDS = 15.0
 
 _REASONS = {
     "database": "The database refuses to store anything.",
+    "clock": "The clocks of this machine and of the database are more than five minutes apart.",
     "database_slow": "The database has not stored a small thing in time.",
     "deny_list": "The deny list is old: everybody will be refused.",
     "certificate": "The certificate that members see is not valid now.",
@@ -86,7 +87,7 @@ class Health:
     async def look(self) -> Readiness:
         """Never raises, and takes `write_seconds` at most."""
         now, began = self._clock.now(), time.monotonic()
-        reasons = await self._database(now)
+        reasons = await self._database()
         if self._deny_list_age_seconds() > MAX_DENY_LIST_SECONDS:
             reasons.append("deny_list")
         own = self._keys().tls.chain[0]
@@ -107,16 +108,19 @@ class Health:
         }
         return Readiness({reason: _REASONS[reason] for reason in reasons}, facts)
 
-    async def _database(self, now: datetime) -> list[str]:
+    async def _database(self) -> list[str]:
         """Stores a small thing, durably; a step of before that still waits says it all."""
         if self._writing is None or self._writing.done():
             loop = asyncio.get_running_loop()
-            self._writing = loop.run_in_executor(self._thread, self._write, now)
+            self._writing = loop.run_in_executor(self._thread, self._write)
         done, _ = await asyncio.wait({self._writing}, timeout=self._write_seconds)
         if not done:
             return ["database_slow"]
         try:
             self._status = self._writing.result()
+        except ClockWrong as error:
+            log.warning("the hub is not ready", code=error.code, reason=error.message)
+            return ["clock"]
         except CandorError as error:
             log.warning("the hub is not ready", code=error.code, reason=error.message)
             return ["database"]
@@ -129,8 +133,10 @@ class Health:
         """Nobody looks any more; a step that hangs is not waited for."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _write(self, now: datetime) -> LogStanding:
+    def _write(self) -> LogStanding:
         with self._store.write() as tx:
+            now = self._clock.now()
+            tx.replicas.check_clock(now)
             tx.facts.put(WRITTEN, str(to_milliseconds(now)))
             self._went_back = went_back(tx)
             return tx.standing.log()

@@ -7,7 +7,9 @@ Rules of this file:
   node knows a delivery that came twice;
 - a row that this process writes, and that is committed, shows that its database is the one that the others
   write to: the age of the deny list counts from there (`vouched_at`). A former primary waits for its standby
-  for ever and commits nothing: whoever depends on it closes.
+  for ever and commits nothing: whoever depends on it closes;
+- a process whose clock is far from the database's is none of them: it closes at once, appends to no log and
+  forgets nothing (`trusted`, `check_clock`), until the clocks agree again.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import structlog
 from candor_hub.clock import Clock
 from candor_hub.store import Store
 from candor_hub.streams import Session, Streams, Timing, newer_stream
-from candor_proto.errors import CandorError
+from candor_proto.errors import CandorError, ClockWrong
 from candor_proto.ids import NodeId
 
 log = structlog.get_logger(__name__)
@@ -34,6 +36,8 @@ T = TypeVar("T")
 # Beside an embedded database there is no other process that asks: the row is for the operator's commands.
 ALONE_SECONDS = 5.0
 LEAVE_SECONDS = 3.0
+# How old the deny list is said to be by a process whose clock is wrong: older than anybody accepts.
+CLOSED_SECONDS = 86_400.0
 _NAME_OCTETS = 6
 
 
@@ -52,6 +56,7 @@ class Replica:
         self.alone = store.server is None
         self._seconds = ALONE_SECONDS if self.alone else timing.poll_seconds
         self._vouched_at = 0.0
+        self._clock_wrong = False
         self._attaching: dict[Session, asyncio.Future[None]] = {}
         self._ended: dict[NodeId, int] = {}
         self._changed = asyncio.Event()
@@ -63,10 +68,23 @@ class Replica:
 
     def vouched_at(self) -> float:
         """Until when the database is known to be everybody's (`time.monotonic`, seconds)."""
-        return time.monotonic() if self.alone else self._vouched_at
+        if self.alone:
+            return time.monotonic()
+        return self._vouched_at if self.trusted else time.monotonic() - CLOSED_SECONDS
+
+    @property
+    def trusted(self) -> bool:
+        """Whether this machine's clock was the database's when it was compared last, a moment ago."""
+        return not self._clock_wrong
+
+    def check_clock(self) -> None:
+        """Before anything is forgotten because it is old; raises ClockWrong, StoreUnusable. Blocks."""
+        if not self.alone:
+            with self._store.read() as tx:
+                tx.replicas.check_clock(self._clock.now())
 
     async def begin(self) -> None:
-        """Be one of the hub's processes; raises StoreUnusable."""
+        """Be one of the hub's processes; raises StoreUnusable, ClockWrong."""
         await self._pulse()
 
     async def close(self) -> None:
@@ -94,15 +112,21 @@ class Replica:
 
     async def _pulse(self) -> None:
         began, held = time.monotonic(), self._held()
-        older = await self._in(self._pulse_thread, partial(self._be_seen, held))
-        self._vouched_at = began
+        try:
+            older = await self._in(self._pulse_thread, partial(self._be_seen, held))
+        except ClockWrong:
+            self._clock_wrong = True
+            raise
+        self._clock_wrong, self._vouched_at = False, began
         self._end(older, held)
         if self._ended:
             self._changed.set()
 
     def _be_seen(self, held: dict[NodeId, int]) -> tuple[NodeId, ...]:
-        now = self._clock.now()
         with self._store.write() as tx:
+            # Behind the lock, for which it may have waited.
+            now = self._clock.now()
+            tx.replicas.check_clock(now)
             tx.replicas.seen(self.name, self._version, now)
             tx.replicas.drop_gone(now)
             return tx.replicas.claim(self.name, held)

@@ -74,6 +74,8 @@ def _restore(
     os.close(os.open(to / "hub.db", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     shutil.copyfile(found.database_path, to / "hub.db")
     for name in ("log", "segments"):
+        # The log is shown to everybody: what a link leads to would be as well.
+        folders.refuse_links(folder / name)
         if (folder / name).is_dir():
             shutil.copytree(folder / name, to / name)
     store = Store.open(f"sqlite:///{to / 'hub.db'}", key, found.federation, upgrade=True)

@@ -17,7 +17,7 @@ from candor_hub.guard.turns import network_of
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.lines import present_line
-from candor_hub.peer import Context, caller, counted
+from candor_hub.peer import Context, caller, counted, lasting_caller
 from candor_hub.relay import Relay
 from candor_hub.renewal import Renewal
 from candor_hub.tlog.hub_log import HubLog
@@ -66,12 +66,10 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
     async def Attach(  # type: ignore[override]  # the stub knows generators only
         self, request_iterator: Any, context: Any
     ) -> None:
-        who = caller()
+        node, identity = lasting_caller()
         version = of_agent(dict(context.invocation_metadata()).get("user-agent"))
         await context.send_initial_metadata(((METADATA_KEY, own_version()),))
-        await self._attachments.run(
-            request_iterator, counted(context), who.node, who.identity, who.snapshot, version
-        )
+        await self._attachments.run(request_iterator, counted(context), node, identity, version)
 
     async def Submit(self, request: hub_pb2.SubmitRequest, context: Any) -> hub_pb2.SubmitResponse:
         who = caller()

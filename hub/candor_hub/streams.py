@@ -89,6 +89,8 @@ class Session:
     read_at: float = 0.0
     delivered: int = 0
     unanswered: int = 0
+    # Of those that were answered, since the node was read last.
+    refused: int = 0
     receipts: deque[Receipt] = field(default_factory=deque)
     pending: deque[Parcel] = field(default_factory=deque)
     cosigns: deque[Cosign] = field(default_factory=deque)
@@ -302,7 +304,7 @@ class Watch:
             self._on_changed()
 
     async def run(self) -> None:
-        """Look for ever; a failing database is logged, and after five minutes the deny list is stale."""
+        """Look for ever; a failing database is logged, and after 50 seconds the deny list is stale."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.poll_seconds):

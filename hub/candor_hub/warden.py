@@ -2,18 +2,29 @@
 
 A timer and a look at the directory for each of a thousand streams would cost more than their messages. A node
 that no longer reads stalls its own writer, never this: a revoked member is cut all the same.
+
+Rules of this file:
+- whatever changes a member or a certificate makes another version of the directory (`directory`): while the
+  version is the same, who was judged by it needs no judging again before the first certificate ends;
+- a list that is too old, and a clock that was set back, have everybody judged.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
+from candor_certs.revocation import DenyList
 from candor_hub.clock import Clock
 from candor_hub.directory import Snapshot
 from candor_hub.streams import Session, Streams, Timing, Watch
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import CandorError, MemberSuspended
 from candor_proto.ids import NodeId
+
+# Everybody is judged so often whatever the rules above say.
+JUDGED_EVERY = timedelta(minutes=1)
 
 
 def check_member(snapshot: Snapshot, node: NodeId) -> None:
@@ -30,10 +41,17 @@ class Warden:
         self._watch = watch
         self._clock = clock
         self._timing = timing
+        # Attached since the last round: they were let in by a directory of before.
+        self._new: list[Session] = []
+        # What all others were judged by: a version of the directory, at a time, and for how long it holds.
+        self._version = 0
+        self._judged_at: datetime | None = None
+        self._judged_until: datetime | None = None
 
     def welcome(self, session: Session) -> None:
         """Begin to look after a session."""
         session.heartbeat_at = asyncio.get_running_loop().time() + self._timing.heartbeat_seconds
+        self._new.append(session)
 
     async def run(self) -> None:
         """For ever."""
@@ -42,12 +60,33 @@ class Warden:
             self.round()
 
     def round(self) -> None:
-        """Every session once: it ends if its member is suspended or revoked, its certificate over, or the
-        deny list too old.
+        """Every session that this may concern: it ends if its member is suspended or revoked, its certificate
+        over, or the deny list too old.
         """
         loop_time, now, snapshot = asyncio.get_running_loop().time(), self._clock.now(), self._watch.snapshot
         deny_list = snapshot.deny_list(now)
-        for session in self._streams.all():
+        new, self._new = self._new, []
+        if self._is_judged(snapshot, deny_list, now):
+            self._judge(new, snapshot, deny_list, now)
+        else:
+            self._version, self._judged_at, self._judged_until = snapshot.version, now, now + JUDGED_EVERY
+            self._judge(self._streams.all(), snapshot, deny_list, now)
+        self._remind(loop_time)
+
+    def _is_judged(self, snapshot: Snapshot, deny_list: DenyList, now: datetime) -> bool:
+        """Whether everybody but the new ones was judged by what holds now."""
+        if self._judged_at is None or self._judged_until is None:
+            return False
+        try:
+            deny_list.check_fresh(now)
+        except CandorError:
+            return False
+        return snapshot.version == self._version and self._judged_at <= now < self._judged_until
+
+    def _judge(
+        self, sessions: Iterable[Session], snapshot: Snapshot, deny_list: DenyList, now: datetime
+    ) -> None:
+        for session in sessions:
             try:
                 session.identity.check_time(now)
                 deny_list.check(session.identity, now)
@@ -55,11 +94,15 @@ class Warden:
             except CandorError as error:
                 session.end(error)
             else:
-                self._remind(session, loop_time)
+                assert self._judged_until is not None  # `round` has set it
+                self._judged_until = min(self._judged_until, session.identity.not_after)
 
-    def _remind(self, session: Session, now: float) -> None:
-        session.drop_overdue(now - self._timing.redelivery_seconds)
-        if now >= session.heartbeat_at:
-            session.heartbeat_at = now + self._timing.heartbeat_seconds
-            session.heartbeat_due = True
-            session.wake.set()
+    def _remind(self, now: float) -> None:
+        overdue = now - self._timing.redelivery_seconds
+        for session in self._streams.all():
+            if session.in_flight:
+                session.drop_overdue(overdue)
+            if now >= session.heartbeat_at:
+                session.heartbeat_at = now + self._timing.heartbeat_seconds
+                session.heartbeat_due = True
+                session.wake.set()

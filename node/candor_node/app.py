@@ -14,12 +14,8 @@ from functools import partial
 
 from candor_certs.store import TlsIdentity, read_certificates, read_identity
 from candor_node import (
-    approvals,
     deferrals,
     desk,
-    due_process,
-    epochs,
-    forgetting,
     mail_store,
     packs,
     shipped_packs,
@@ -35,12 +31,14 @@ from candor_node.batches import Batches
 from candor_node.cases import Cases
 from candor_node.channel import WrapChannel
 from candor_node.clock import Clock, SystemClock
+from candor_node.coming_back import ComingBack
 from candor_node.config import NodeConfig
-from candor_node.connection import LINE_SECONDS, Connection
+from candor_node.connection import Connection
 from candor_node.coverage import Outlook
 from candor_node.disclosures import Requester
 from candor_node.founding import Keys, make_folder, open_store
 from candor_node.gathering import Gatherer
+from candor_node.housekeeping import keep_house
 from candor_node.hub_client import HubClient, stay_attached
 from candor_node.inbox import Inbox
 from candor_node.inboxes import inboxes
@@ -75,8 +73,6 @@ from candor_proto.tlog.witness import NOT_FOUND
 from candor_records.policy import Policy
 from candor_records.roles import Operation
 from candor_wire.codec import Cosign, Cosigned, Envelope, MessageKind, Welcome
-
-HOUSEKEEPING_SECONDS = 60.0
 
 
 class Node:
@@ -122,6 +118,7 @@ class Node:
             self.roots,
             self.clock,
             authority=lambda: self.indexes.authority,
+            come_back=ComingBack(config, self.keys, self.roots, self.clock).ask,
         )
         ready = self.check_ready
         key = self.keys.signing
@@ -149,7 +146,15 @@ class Node:
             self.follower,
             config.federation_records,
         )
-        self.outbox = Outbox(self.store, self.hub, own, self.clock, self._sent, self.follower.check_open)
+        self.outbox = Outbox(
+            self.store,
+            self.hub,
+            own,
+            self.clock,
+            self._sent,
+            self.follower.check_open,
+            lambda: self.sharing.is_open(),
+        )
         self.workers = Workers()
         self.answerer = Answerer(
             self.store,
@@ -178,7 +183,7 @@ class Node:
             config.subjects_an_hour,
             ready,
             self.policy,
-            self.wait_for_line,
+            lambda seconds: self.connection.wait_for_line(self.clock.now(), seconds),
         )
         self.pack_issuers = shipped_packs.trusted_keys(config.pack_issuers)
         self.allowed_lookups = AllowedLookups(
@@ -252,7 +257,9 @@ class Node:
         self.backups = Backups(self.store, own, self.clock, Schedule.of(config))
         journals = [config.data_folder / "journal", *([config.backup_folder] if config.backup_folder else [])]
         self.journals = Journals(self.store, self.clock, journals)
-        self.sharing = Sharing(self.store, own, self.clock, self.journals, config.backup_folder)
+        self.sharing = Sharing(
+            self.store, own, self.keys.signing.public, self.clock, self.journals, config.backup_folder
+        )
         self.follower.observers.append(self.sharing.observe)
         self.follower.on_own_head(self.sharing.own_head)
         self.accountant = Accountant(
@@ -297,7 +304,7 @@ class Node:
             "publication": self.publishing.run,
             "recalls": self.recaller.run,
             "names": self.names.run,
-            "housekeeping": self._keep_house,
+            "housekeeping": partial(keep_house, self),
             "backups": self.backups.run,
             "journal": self.journals.run,
             "allowed lookups": self.allowed_lookups.run,
@@ -347,6 +354,7 @@ class Node:
     def _detached(self, error: CandorError) -> None:
         log.warning("not attached", code=error.code, reason=error.message)
         self.connection.lost(error, self.clock.now())
+        self.renewal.refused(error)
 
     async def deliver(self, envelope: Envelope) -> None:
         if envelope.recipient not in (None, self.config.node_id):
@@ -358,6 +366,10 @@ class Node:
         if envelope.kind is MessageKind.LOOKUP and arrived.lane is Lane.SINGLE and await box.take(arrived):
             return
         await box.receive(envelope)
+
+    def look_at_inbox(self) -> None:
+        for box in self._inbox.values():
+            box.look()
 
     def _wake_inbox(self) -> None:
         for box in self._inbox.values():
@@ -408,10 +420,6 @@ class Node:
         self.connection.check_ready()
         self.follower.check_open()
 
-    async def wait_for_line(self, seconds: float = LINE_SECONDS) -> None:
-        """Wait for a hub that was lost a moment ago, `seconds` at most."""
-        await self.connection.wait_for_line(self.clock.now(), seconds)
-
     async def _follow(self) -> None:
         await self.follower.run(self._followed)
 
@@ -423,30 +431,3 @@ class Node:
         self.publishing.wake()
         self.own_statements.wake()
         self._wake_inbox()
-
-    async def _keep_house(self) -> None:
-        while True:
-            now = self.clock.now()
-            for box in self._inbox.values():
-                box.look()
-            await self.searcher.send_unsent()
-            await self.gatherer.show_forgotten()
-            await self.gatherer.look_again()
-            await self.batches.landing.look_again()
-            await self.gatherer.expire()
-            await self.batches.landing.expire()
-            await self.requester.expire()
-            await self.owner.expire()
-            await self.store.run(partial(mail_store.forget_old, now=now))
-            await self.store.run(partial(approvals.expire, now=now))
-            days = self.config.result_days
-            while await self.store.run(partial(forgetting.forget_results, now=now, days=days)):
-                pass
-            # Time opens and closes gates, and ends what was kept long enough.
-            await self.store.run(lambda db, now=now: due_process.refresh(db, now, self.policy(db)))  # type: ignore[misc]
-            # §5.2: a seed ends with its grace, not with the next publication.
-            await self.store.run(partial(epochs.destroy_expired, now=now))
-            await self.accountant.keep_house()
-            await self.backups.tidy()
-            await self.sharing.load()
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -138,8 +138,9 @@ def _write(
 ) -> Written:
     whole = known is None
     _check_room(store, folder, known)
-    base = folder / (known.base_name if known else folders.name(RECORDS, now, folders.BASE))
-    changes = folder / folders.name(RECORDS, now, folders.CHANGES)
+    moment = folders.moment(folder, RECORDS, now)
+    base = folder / (known.base_name if known else folders.name(RECORDS, moment, folders.BASE))
+    changes = folder / folders.name(RECORDS, moment, folders.CHANGES)
     base_part = folders.begin(base) if whole else None
     changes_part = folders.begin(changes)
     with store.frozen(_look) as seen:
@@ -294,7 +295,7 @@ def _keys(store: Store, node: NodeId, folder: Path, now: datetime, live: timedel
             left = found.note.expires_at - now
             if left > live * (1 - _RENEW_SHARE) and left <= live:
                 return _Keys(held[-1], None, found.note, print_now[0], found.rows)
-    path = folder / folders.name(KEYS, now, folders.BASE)
+    path = folder / folders.name(KEYS, folders.moment(folder, KEYS, now), folders.BASE)
     note = Note(pair, node, now, now + live)
     part = folders.begin(path)
     made = backup_keys.write(store, part, note)
@@ -335,8 +336,8 @@ def unreachable(db: Database) -> list[str]:
 def _write_keys_anew(store: Store, node: NodeId, old: _Folder, now: datetime) -> None:
     if not old.path.is_dir():
         raise StoreUnusable(f"The folder {old.path} is not there.", remedy="Connect its disk.")
-    path = old.path / folders.name(KEYS, now, folders.BASE)
     try:
+        path = old.path / folders.name(KEYS, folders.moment(old.path, KEYS, now), folders.BASE)
         part = folders.begin(path)
         note = Note(store.run_sync(backup_keys.lineage), node, now, old.expires_at)
         made = backup_keys.write(store, part, note)

@@ -5,11 +5,15 @@ Rules of this file:
 - nothing of the running node is touched: the backup is read, the scratch folder is written, and what came of
   it is noted in `backup-state.json`;
 - it is the very restore of a bad day, and besides it the head of the log that the database had taken up;
-- the scratch database holds keys: it is overwritten before it is deleted.
+- the scratch database holds keys: it is overwritten before it is deleted. What a drill that was killed has
+  left is deleted by the next one, and by the running node within a minute (`clear_left`): what is forgotten
+  here shall not lie there.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import secrets
 import time
 from contextlib import closing
@@ -28,6 +32,7 @@ from candor_proto.tlog.signatures import verify_log
 # A restored database, its log, and what is written while it is put together.
 _ROOM = 1.25
 _SPARE_OCTETS = 64 << 20
+_PLACE, _HELD = "drill-", "held"
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,14 @@ def drill(
     Raises what `restore` raises, also when a newer state is there in part only: on a bad day that would be
     lost.
     """
-    place = scratch / f"drill-{secrets.token_hex(4)}"
+    place = scratch / f"{_PLACE}{secrets.token_hex(4)}"
     database = place / "node.db"
     began = time.monotonic()
+    held = -1
     try:
+        clear_left(scratch)
         _check_room(folder, scratch, key)
+        held = _hold(place)
         restored = restore(folder, database, key, now, progress=progress, journals=journals)
         log_size = _look_at_log(database, key)
         seconds, octets = time.monotonic() - began, database.stat().st_size
@@ -80,6 +88,8 @@ def drill(
         raise folders.unusable(scratch, error) from None
     finally:
         _delete(place)
+        if held >= 0:
+            os.close(held)
     if restored.lost:
         raise StoreUnusable(
             f"The newest state of the backup is not whole: {restored.lost[0]} What is whole is of "
@@ -123,8 +133,36 @@ def _look_at_log(database: Path, key: bytes) -> int | None:
     return head.size
 
 
+def _hold(place: Path) -> int:
+    """Make the folder, and say that its drill lives, until the file that is returned is closed."""
+    place.mkdir(mode=0o700, parents=True)
+    held = os.open(place / _HELD, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    return held
+
+
+def clear_left(scratch: Path) -> int:
+    """Delete what drills that were killed have left in this folder; how many they were. Raises OSError."""
+    count = 0
+    for place in sorted(scratch.glob(f"{_PLACE}*")):
+        try:
+            held = os.open(place / _HELD, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # one that begins, or nothing of ours
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _delete(place)
+            count += 1
+        except BlockingIOError:
+            continue  # it lives
+        finally:
+            os.close(held)
+    return count
+
+
 def _delete(place: Path) -> None:
-    for path in sorted(place.glob("*")) if place.is_dir() else []:
+    # What says that somebody left it comes last: who is killed here, too, is cleared away the next time.
+    for path in sorted(place.glob("*"), key=lambda one: one.name == _HELD) if place.is_dir() else []:
         folders.wipe(path)
     if place.is_dir():
         place.rmdir()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from candor_backup import state
 from candor_backup.state import BackupState
-from candor_node import backup
+from candor_node import backup, backup_drill
 from candor_node.backup import Written
 from candor_node.clock import Clock
 from candor_node.config import NodeConfig
@@ -163,9 +163,13 @@ class Backups:
             self._copier.kill()
 
     async def tidy(self) -> None:
-        """`backup.tidy`, beside the loop."""
+        """`backup.tidy`, beside the loop; and what a drill that was killed has left here."""
         async with self._one:
             await asyncio.to_thread(backup.tidy, self._store, self._node, self._clock.now())
+            try:
+                await asyncio.to_thread(backup_drill.clear_left, self.folder)
+            except OSError as error:
+                log.error("what a drill has left cannot be deleted", exc_info=error)
 
     # --- state ----------------------------------------------------------------------------------------------
 

@@ -98,6 +98,18 @@ class Line:
         self._closing[closing] = old
         closing.add_done_callback(lambda task: self._closing.pop(task, None))
 
+    async def replaced_within(self, seconds: float) -> bool:
+        """Wait that long, or until the channel is replaced: whether it was.
+
+        A node that was off for weeks is let back in while it waits for its next attempt, and should not wait.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._current.replaced.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def hold(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work`, which uses the stub and does not end; returns when the channel was replaced.
 

@@ -61,6 +61,8 @@ class NodeConfig(BaseSettings):
     name: str = ""
     oris: tuple[str, ...] = ()
     hub_address: str = ""
+    # Where the hub takes enrolments: needed again when the certificate has ended (candor_node.coming_back).
+    enrolment_address: str = ""
 
     # How connections leave this network (candor_node.proxy): "" as the environment says, none, or a URL.
     proxy: str = ""
@@ -136,7 +138,7 @@ class NodeConfig(BaseSettings):
     def _oris(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_parsed(Ori, ori) for ori in value)
 
-    @field_validator("hub_address")
+    @field_validator("hub_address", "enrolment_address")
     @classmethod
     def _hub_address(cls, value: str) -> str:
         if value:

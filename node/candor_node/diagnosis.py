@@ -58,8 +58,8 @@ async def diagnose(
             return CertificateRefused(
                 f"This node's certificate ended on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; this "
                 f"machine's clock says {now:%Y-%m-%d %H:%M} UTC.",
-                remedy="If the clock is right, ask the hub's operator for an invitation to join again, and "
-                "use `candor-node join --rejoin`; if not, set the clock.",
+                remedy="If the clock is right, ask the hub's operator to run `candor-hub readmit` with this "
+                "node's id: the node comes back by itself then. If not, set the clock.",
             )
     try:
         # A name server that says nothing is waited for by the system, much longer than anybody wants to.

@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -179,6 +180,16 @@ _SENTENCES = {
 }
 
 
+_REPORTED, _FULL = 10, 13
+
+
+def _is_full(file: Path) -> bool:
+    try:
+        return os.statvfs(file.parent).f_bavail == 0
+    except OSError:
+        return False
+
+
 def explain(error: Exception, path: Path) -> StoreUnusable:
     """The sentence for an error of the database library, whose own text names no values of columns."""
     if isinstance(error, MemoryError):  # the library's way of saying SQLITE_NOMEM
@@ -186,8 +197,10 @@ def explain(error: Exception, path: Path) -> StoreUnusable:
             "This machine has no memory left for the database; nothing of this step was stored.",
             remedy="End what uses the memory; the step can then be repeated.",
         )
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    sentence = _SENTENCES.get(code & 0xFF)
+    code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+    if code == _REPORTED and _is_full(path):
+        code = _FULL  # it could not even make the file that its readers share
+    sentence = _SENTENCES.get(code)
     if sentence is None:
         return StoreUnusable(f"The database {path} refused a step: {error}.")
     return StoreUnusable(sentence[0].format(path=path), remedy=sentence[1])

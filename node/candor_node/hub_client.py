@@ -56,7 +56,7 @@ from candor_wire.status import from_status
 from candor_wire.v1 import hub_pb2
 
 T = TypeVar("T")
-SILENCE_SECONDS = 3 * limits.HEARTBEAT_SECONDS
+SILENCE_SECONDS = limits.SILENCE_SECONDS
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
 # A stream that lived so long was one: what ends it is a new trouble, and the next attempt is soon. A hub of
 # several replicas may be restarted one by one, or lose one after the other.
@@ -422,7 +422,7 @@ async def stay_attached(
         delay = retry_delay(failures)
         failures += 1
         log.info("attach again", in_seconds=round(delay, 1), failures=failures)
-        await asyncio.sleep(delay)
-        # The old channel waits out a backoff of gRPC's own, so that after a long outage one pause of a minute
-        # would follow the other.
-        client.line.replace(client.line.identity)
+        if not await client.line.replaced_within(delay):
+            # The old channel waits out a backoff of gRPC's own, so that after a long outage one pause of a
+            # minute would follow the other.
+            client.line.replace(client.line.identity)

@@ -9,22 +9,19 @@ Rules of this file:
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import grpc
-import grpc.aio
 from cryptography import x509
 
-from candor_certs import mtls
 from candor_certs.chain import load_certificate, verify_peer
 from candor_certs.invitation import Invitation
 from candor_certs.names import PeerName, Role
 from candor_certs.profiles import TlsPrivateKey
 from candor_certs.requests import certificate_request, check_request, new_tls_key
+from candor_certs.service_manager import new_database_key
 from candor_certs.store import (
     TlsIdentity,
     make_private_folder,
@@ -38,14 +35,12 @@ from candor_certs.store import (
     write_new_key,
     write_new_private,
 )
-from candor_node.clock import Clock, whose_clock
+from candor_node.clock import Clock
 from candor_node.config import FILE_NAME, NodeConfig, load_config
-from candor_node.diagnosis import diagnose
-from candor_node.driver import KEY_OCTETS
+from candor_node.enrolment_call import Door, enrol
 from candor_node.founding import MIGRATIONS, Keys, open_store
 from candor_node.hub_client import HubClient
-from candor_node.proxy import channel_options
-from candor_node.settings_file import fill_in, replace_text, template
+from candor_node.settings_file import fill_in, replace_setting, replace_text, template
 from candor_node.store import Store
 from candor_node.tlog import log_store
 from candor_node.tlog.files import LogFiles
@@ -54,7 +49,6 @@ from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import (
     AlreadyExists,
     CandorError,
-    ClockWrong,
     IdentityMismatch,
     InputInvalid,
     Unreachable,
@@ -64,9 +58,7 @@ from candor_proto.possession import sign_certificate_request
 from candor_proto.sealing import DisclosureKey
 from candor_proto.signing import SigningKey
 from candor_wire.codec import read_chain
-from candor_wire.limits import CALL_DEADLINE_SECONDS
-from candor_wire.status import from_status
-from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc
+from candor_wire.v1 import enrolment_pb2
 
 # --- init ----------------------------------------------------------------------------------------------
 
@@ -84,8 +76,9 @@ def found(folder: Path, node: NodeId) -> Path:
     try:
         for private in (folder, keys, data):
             make_private_folder(private)
-        database_key = secrets.token_bytes(KEY_OCTETS)
-        write_new_private(keys / "database.key", database_key)
+        database_key, passed = new_database_key()
+        if not passed:
+            write_new_private(keys / "database.key", database_key)
         write_new_private(keys / "signing.key", SigningKey.generate().seed())
         write_new_private(keys / "disclosure.key", DisclosureKey.generate().octets())
         Store.create(data / "node.db", database_key, MIGRATIONS).close()
@@ -162,6 +155,8 @@ async def join(path: Path, invitation: Invitation, clock: Clock, *, rejoin: bool
     hub_address = response.hub_address or invitation.hub_address
     if rejoin:
         hub_address = config.hub_address  # a person may have changed what stands in the settings
+        if config.enrolment_address != invitation.enrolment_address:
+            replace_setting(path, "enrolment_address", invitation.enrolment_address)
     else:
         replace_text(path, fill_in(path.read_text("utf-8"), invitation, hub_address))
     forget_request(config)
@@ -252,34 +247,10 @@ async def _enrol(
         node_time_milliseconds=to_milliseconds(clock.now()),
         signature=sign_certificate_request(keys.signing, federation, node, request.der) if rejoin else b"",
     )
-    server_name = mtls.enrolment_server_name(federation, shares_address=address == invitation.hub_address)
-    async with grpc.aio.secure_channel(
-        address,
-        mtls.enrolment_channel_credentials([invitation.root_certificate]),
-        options=[*mtls.named_options(server_name), *channel_options(proxy)],
-    ) as channel:
-        stub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
-        try:
-            response = await stub.Enrol(message, timeout=CALL_DEADLINE_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            trailing = [(str(key), value) for key, value in error.trailing_metadata() or ()]
-            known = from_status(error.code(), error.details(), trailing)
-            if isinstance(known, ClockWrong):
-                # The hub's own words name both times; who keeps this clock, only this machine knows.
-                known = ClockWrong(f"{known.message} {whose_clock()}", remedy=known.remedy)
-            if isinstance(known, Unreachable):
-                known = await diagnose(
-                    address,
-                    clock,
-                    details=error.details() or "",
-                    proxy=proxy,
-                    federation=federation,
-                    server_name=server_name,
-                )
-            raise known from None
-    if not isinstance(response, enrolment_pb2.EnrolResponse):
-        raise AssertionError("the stub returns what the service defines")
-    return response
+    shares = address == invitation.hub_address
+    return await enrol(
+        Door(federation, address, shares, [invitation.root_certificate], proxy), message, clock
+    )
 
 
 def _check(

@@ -1,8 +1,9 @@
 """Ships the end of the ledger to where it survives the database: beside it, and into the backup folder.
 
 Rules of this file:
-- within a second of its commit an entry is in both journals; whoever acts on records is answered only
-  afterwards (`Aftermath`), so that what was acknowledged can be found again;
+- within a second of its commit an entry is in both journals: a commit wakes who ships, and nobody looks
+  while nothing is committed. Whoever acts on records is answered only afterwards (`Aftermath`), so that what
+  was acknowledged can be found again;
 - a journal that cannot be written stops nobody: the other one goes on, what is missing is made up for when
   its disk is back, and `doctor` says since when it is behind;
 - at the start both are compared with the database: if one of them knows more, the database went back.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,9 +24,10 @@ from candor_node.ledger import Raw
 from candor_node.logs import log
 from candor_node.rollback import Cause, Rollback
 from candor_node.store import Database, Store
-from candor_proto.errors import CandorError, StoreUnusable
+from candor_proto.errors import CandorError, InputInvalid, StoreUnusable
 from candor_proto.ids import RequestId
 
+# Between two rounds at least: a busy node's entries share their syncs.
 SHIP_SECONDS = 1.0
 # So often it is said that nothing happened: up to then the journal is known to be whole.
 ALIVE_EVERY = timedelta(minutes=1)
@@ -72,10 +75,29 @@ class Journals:
         return await self._store.run(work)
 
     async def run(self) -> None:
-        """Ship for ever."""
-        while True:
-            await self.ship()
-            await asyncio.sleep(self.ship_seconds)
+        """Ship for ever: what is committed, that a minute passed without anything, and what a disk did not
+        take."""
+        loop, due = asyncio.get_running_loop(), asyncio.Event()
+
+        def committed() -> None:
+            if not due.is_set():
+                loop.call_soon_threadsafe(due.set)
+
+        with self._store.telling(committed):
+            while True:
+                # Cleared before the ledger is read: what is committed meanwhile is for the next round.
+                due.clear()
+                await self.ship()
+                await asyncio.sleep(self.ship_seconds)
+                if self.behind_since() is None:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(due.wait(), self._seconds_until_said())
+
+    def _seconds_until_said(self) -> float:
+        """Until it is to be said again that nothing happened; a clock that was set makes it a minute."""
+        now = self._clock.now()
+        left = min(ALIVE_EVERY - abs(now - (each.said_at or now - ALIVE_EVERY)) for each in self._places)
+        return max(0.0, left.total_seconds())
 
     async def ship(self, *, closed: bool = False) -> None:
         """Ship what is not there yet. Returns when it is, or cannot be now. Raises StoreUnusable."""
@@ -105,10 +127,11 @@ class Journals:
                 if len(frame.rows) < MOST_ROWS:
                     break
             to.behind_since = None
-        except OSError as error:
+        except (OSError, InputInvalid) as error:
             if to.behind_since is None:
                 to.behind_since = now
-                unusable = StoreUnusable(f"{to.place.folder} cannot be written: {error.strerror}.")
+                why = error.strerror if isinstance(error, OSError) else error.message
+                unusable = StoreUnusable(f"{to.place.folder} cannot be written: {why}.")
                 log.error("the journal is behind", code=unusable.code, reason=unusable.message)
 
 

@@ -9,7 +9,8 @@ until then. What the ledger says names nobody (`ledger`), so neither does this.
 Rules of this file:
 - frames are appended and never changed; half a frame at the end is one whose writer died: it was acknowledged
   to nobody, and is cut off before the next one is written;
-- a file is left for the next one after an hour or 8 MiB; old ones are deleted after two days.
+- a file is left for the next one after an hour or 8 MiB; old ones are deleted after two days;
+- nothing is written through a link that somebody put in a file's place.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _HEADER_OCTETS = len(MAGIC) + _ID_OCTETS
 FILE_LIVES, FILE_OCTETS = timedelta(hours=1), 8 << 20
 KEPT = timedelta(days=2)
 _MAX_FRAME_OCTETS = 64 << 20
+# Where a clock was ahead once, names are no measure of age.
+MOST_FILES = 1_000
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,15 @@ class Place:
         for path in reversed(folders.parts(self.folder, SORT, SUFFIX)):
             yield from reversed([frame for frame, _ in _read(path, self._key)])
 
+    def ends_whole(self) -> bool:
+        """Whether its newest file is read to its last octet: what does not open there may say more. Raises
+        InputInvalid or OSError."""
+        held = folders.parts(self.folder, SORT, SUFFIX)
+        if not held:
+            return False
+        ends = [end for _, end in _read(held[-1], self._key)]
+        return ends[-1:] == [held[-1].stat().st_size]
+
     def append(self, frame: Frame, now: datetime) -> None:
         """Durable when this returns. Raises OSError, and then nothing of it counts."""
         if self._file is None or self._is_full(now):
@@ -131,7 +143,7 @@ class Place:
         assert self._file is not None
         sealed = seal(self._key, frame.encode(), _bound(self._header, self._frames))
         octets = len(sealed).to_bytes(4, "big") + sealed
-        descriptor = os.open(self._file, os.O_WRONLY)
+        descriptor = os.open(self._file, os.O_WRONLY | os.O_NOFOLLOW)
         try:
             # What a failed attempt has left behind the last whole frame goes first.
             os.ftruncate(descriptor, self._octets)
@@ -152,7 +164,7 @@ class Place:
     def _begin(self, now: datetime) -> None:
         """A new file: one that another run has begun is never written on."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.folder / folders.name(SORT, now, SUFFIX)
+        path = self.folder / folders.name(SORT, folders.moment(self.folder, SORT, now), SUFFIX)
         header = MAGIC + secrets.token_bytes(_ID_OCTETS)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
@@ -164,8 +176,9 @@ class Place:
         self._file, self._header, self._frames, self._octets = path, header, 0, len(header)
         self._begun_at = now
         oldest = folders.name(SORT, now - KEPT, SUFFIX)
-        for old in folders.parts(self.folder, SORT, SUFFIX):
-            if old.name < oldest:
+        held = folders.parts(self.folder, SORT, SUFFIX)
+        for left, old in zip(range(len(held), 0, -1), held, strict=True):
+            if old.name < oldest or left > MOST_FILES:
                 old.unlink(missing_ok=True)
 
 

@@ -223,13 +223,16 @@ def _outbox_rows(db: Database, own: NodeId, where: str, values: Sequence[object]
     ]
 
 
-def due(db: Database, own: NodeId, now: datetime, limit: int) -> list[OutboxRow]:
-    """Messages to send now, oldest first."""
+def due(
+    db: Database, own: NodeId, now: datetime, limit: int, but: Collection[MessageKind] = ()
+) -> list[OutboxRow]:
+    """Messages to send now, oldest first, without those of kinds in `but`."""
     return _outbox_rows(
         db,
         own,
-        "state = 'waiting' AND not_before <= ? ORDER BY number LIMIT ?",
-        (to_milliseconds(now), limit),
+        "state = 'waiting' AND not_before <= ? AND kind NOT IN (SELECT value FROM json_each(?))"
+        " ORDER BY number LIMIT ?",
+        (to_milliseconds(now), json.dumps([kind.value for kind in but]), limit),
     )
 
 

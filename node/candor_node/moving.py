@@ -37,7 +37,7 @@ from candor_node.founding import Keys, open_store
 from candor_node.hub_client import HubClient
 from candor_node.settings_file import replace_setting
 from candor_node.store import Database, Store
-from candor_node.tlog import log_store, succession_store
+from candor_node.tlog import log_store, succession_store, witness_store
 from candor_node.tlog.folding import Self
 from candor_node.tlog.follower import Follower
 from candor_node.tlog.going_over import Succession
@@ -47,6 +47,7 @@ from candor_proto.errors import (
     InputInvalid,
     KeyMismatch,
     LogInconsistent,
+    Rollback,
     UnknownObject,
     WrongStanding,
 )
@@ -54,7 +55,7 @@ from candor_proto.ids import NodeId
 from candor_proto.tlog.entries import Entry
 from candor_proto.tlog.policy import parse_policy
 from candor_proto.tlog.statements import SUCCESSION, SuccessionConsent
-from candor_proto.tlog.succession import Successor, check_first_policy, consents
+from candor_proto.tlog.succession import Successor, check_first_policy, check_opening, consents
 
 STAGING = "moving"
 
@@ -118,13 +119,23 @@ async def move(
     root = hashlib.sha256(staged.root.public_bytes(Encoding.DER)).digest()
     with open_store(config) as store:
         # What was interrupted behind the consent needs no second one.
-        given = await store.run(succession_store.newest)
-        if given is not None and given.consent.root_certificate_digest == root:
-            _settle(path, config, staged)
+        if await store.run(lambda db: _was_interrupted(db, root)):
+            _settle(path, config, staged, invitation)
             return None
         prospect = await _consent(config, keys, staged, invitation, clock, store, agree, accept_unwitnessed)
-    _settle(path, config, staged)
+    _settle(path, config, staged, invitation)
     return prospect
+
+
+def _was_interrupted(db: Database, root: bytes) -> bool:
+    """Whether the consent to the successor with this root was stored, and the node has not gone over yet.
+
+    A second succession may have the root of the first: that one's consent says nothing of it.
+    """
+    given, followed = succession_store.newest(db), log_store.last_shard(db)
+    if given is None or given.consent.root_certificate_digest != root:
+        return False
+    return followed is None or followed.number < given.next_shard
 
 
 # --- a certificate of the successor --------------------------------------------------------------------
@@ -186,6 +197,7 @@ async def _consent(
         successor, entries = await _successor(hub, store, config, clock, following)
     finally:
         await hub.close()
+    await store.run(lambda db: _check_cosigned(db, following))
     await store.run(lambda db: _check_keys(db, successor))
     members = consents(successor, entries, lambda node: _signing_key(following, node))
     policy = parse_policy(successor.policy.text)
@@ -236,7 +248,28 @@ async def _successor(
             remedy="Do not go over. Tell the other members: the successor was founded from another log.",
         )
     check_first_policy(successor, following.state.shard.policy_version)
+    check_opening(successor, entries, following.state)
     return successor, entries
+
+
+def _check_cosigned(db: Database, following: Following) -> None:
+    """Raises Rollback or LogInconsistent when this node's witness signed a head that is not continued: it may
+    have signed beyond what this node has read."""
+    entries, cosigned = following.shard.entries, witness_store.cosigned(db, following.shard.origin)
+    if cosigned is None:
+        return
+    head = cosigned.checkpoint
+    if head.size > entries.size:
+        raise Rollback(
+            f"The successor continues {entries.size} entries of {head.origin}; this node's witness has "
+            f"signed a head with {head.size}.",
+            remedy="Do not go over. Tell the successor's operator to found it from a newer copy of the log.",
+        )
+    if head.size == entries.size and head.root != entries.root():
+        raise LogInconsistent(
+            f"This node's witness has signed another head of {head.origin} with {head.size} entries.",
+            remedy="Do not go over. Tell the other members: the successor was founded from another log.",
+        )
 
 
 def _check_keys(db: Database, successor: Successor) -> None:
@@ -262,9 +295,10 @@ def _signing_key(following: Following, node: NodeId) -> bytes | None:
 # --- from now on ---------------------------------------------------------------------------------------
 
 
-def _settle(path: Path, config: NodeConfig, staged: _Staged) -> None:
+def _settle(path: Path, config: NodeConfig, staged: _Staged, invitation: Invitation) -> None:
     """The successor's root, certificate and address in place of the old ones; can be repeated."""
     write_certificates(config.root_certificates_file, [staged.root])
     replace_identity(config.tls_identity_file, staged.identity)
+    replace_setting(path, "enrolment_address", invitation.enrolment_address)
     replace_setting(path, "hub_address", staged.hub_address)
     staged.forget()

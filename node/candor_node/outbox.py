@@ -38,6 +38,7 @@ from candor_proto.errors import (
     NotLogged,
     StoreUnusable,
     Unreachable,
+    WentBack,
     WrongRecipient,
 )
 from candor_proto.ids import NodeId
@@ -63,7 +64,10 @@ _TRANSIENT = (
     MemberSuspended,
     NotLogged,
     LogUnwitnessed,
+    WentBack,
 )
+# What gives something away: not while nobody has looked at what a database that went back lacks.
+_GIVING = (MessageKind.ANSWER, MessageKind.DISCLOSURE_RESPONSE)
 # What asks others for something: not while nobody vouches for who they are (§15.6).
 _ASKING = (MessageKind.LOOKUP, MessageKind.DISCLOSURE_REQUEST)
 # Told what the hub said, and what is to be done to the row in the transaction in which that is taken in.
@@ -92,9 +96,15 @@ class Outbox:
         clock: Clock,
         on_outcome: Outcome,
         check_open: Callable[[], None] = lambda: None,
+        may_share: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`check_open` raises while this node may ask nobody (§15.6): what asks waits for its next try."""
+        """`check_open` raises while this node may ask nobody (§15.6): what asks waits for its next try.
+
+        What gives something away waits while `may_share` says no, also what a database that went back has in
+        it from before (docs/backup.md, "Going back").
+        """
         self._check_open = check_open
+        self._may_share = may_share
         self._store = store
         self._hub = hub
         self._own = own
@@ -127,7 +137,10 @@ class Outbox:
             if self._reconnected:
                 self._reconnected = False
                 await self._store.run(partial(mail_store.retry_now, now=now))
-            rows = await self._store.run(partial(mail_store.due, own=self._own, now=now, limit=BATCH))
+            but = () if self._may_share() else _GIVING
+            rows = await self._store.run(
+                partial(mail_store.due, own=self._own, now=now, limit=BATCH, but=but)
+            )
             if not rows:
                 try:
                     async with asyncio.timeout(IDLE_SECONDS):
@@ -146,11 +159,17 @@ class Outbox:
         try:
             if row.envelope.kind in _ASKING:
                 self._check_open()
+            self._check_giving(row)
             await self._hub.submit(row.envelope)
         except CandorError as error:
             await self._failed(row, error)
             raise
         await self._told(row, None, lambda db: mail_store.sent(db, row.number))
+
+    def _check_giving(self, row: OutboxRow) -> None:
+        """Raises WentBack: it waits until a person has confirmed what was lost."""
+        if row.envelope.kind in _GIVING and not self._may_share():
+            raise WentBack("Nothing is released while this node's database has gone back.")
 
     # --- messages with a sender of their own ----------------------------------------------------------------
 
@@ -172,6 +191,7 @@ class Outbox:
 
     async def _send_put(self, row: OutboxRow) -> None:
         try:
+            self._check_giving(row)
             await self._hub.submit(row.envelope)
         except CandorError as error:
             self._tell(row, error)

@@ -4,6 +4,8 @@ Rules of this file:
 - key and request are on the disk before the request is sent, key and chain in one file before they are shown;
   between any two steps the node may die and goes on from what the disk says;
 - what a certificate says is checked before it takes the old one's place: a bad answer costs nothing;
+- a certificate that has ended, or was denied, is renewed at the hub's enrolment service, as soon as the hub's
+  operator lets this node back in;
 - a failure is tried again, told in `status` and `doctor`, and never ends the node: the old certificate is
   good for another third of its life;
 - what hangs from an older authority than the directory's key is due soon: that one was replaced, and is going
@@ -14,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -31,7 +33,14 @@ from candor_node.clock import Clock
 from candor_node.config import NodeConfig
 from candor_node.hub_client import HubClient
 from candor_node.logs import log
-from candor_proto.errors import CandorError, IdentityMismatch, NotYetValid, StoreUnusable, Unreachable
+from candor_proto.errors import (
+    CandorError,
+    CertificateRevoked,
+    IdentityMismatch,
+    NotYetValid,
+    StoreUnusable,
+    Unreachable,
+)
 from candor_proto.possession import sign_certificate_request
 from candor_proto.signing import SigningKey
 
@@ -41,6 +50,9 @@ LOOK_SECONDS = 30.0
 # line anew before sees the hub's renewed certificate sooner, and loses nothing.
 REDIAL_SECONDS = 6 * 3_600.0
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 10.0, 900.0
+# Whoever is cut off is not alone: an authority was denied.
+REFUSED_WITHIN_SECONDS = 60.0
+ComeBack = Callable[[bytes, bytes], Awaitable[tuple[bytes, ...]]]
 
 
 def retry_seconds(failures: int, rng: random.Random) -> float:
@@ -81,10 +93,13 @@ class Renewal:
         roots: Sequence[x509.Certificate],
         clock: Clock,
         rng: random.Random | None = None,
-        look_seconds: float = LOOK_SECONDS,
+        look_seconds: float | None = None,
         authority: Callable[[], x509.Certificate | None] = lambda: None,
+        come_back: ComeBack | None = None,
     ) -> None:
-        """`authority` says which issuing authority the hub uses now, as far as is known."""
+        """`authority` says which issuing authority the hub uses now, as far as is known; `come_back` asks the
+        enrolment service.
+        """
         self._hub = hub
         self._file = config.tls_identity_file
         self._pending_file = pending_file(config)
@@ -92,11 +107,14 @@ class Renewal:
         self._roots = tuple(roots)
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
-        self.look_seconds = look_seconds
+        self.look_seconds = LOOK_SECONDS if look_seconds is None else look_seconds
         self.redial_seconds = REDIAL_SECONDS * self._rng.uniform(0.8, 1.0)
         self._federation, self._own = config.federation_name, config.node_id
         self._name = PeerName(self._federation, Role.NODE, self._own)
         self._authority = authority
+        self._come_back = come_back
+        # Whether the hub has said that what is shown was revoked.
+        self._denied = False
         # The authority that was looked at last, by serial: of each, the moment to renew is drawn once.
         self._heeded: int | None = None
         self._reminder = Reminder()
@@ -128,7 +146,7 @@ class Renewal:
         request = await asyncio.to_thread(self._request)
         signature = sign_certificate_request(self._signing_key, self._federation, self._own, request.der)
         try:
-            chain = await self._hub.renew_certificate(request.der, signature)
+            chain = await self._ask(request.der, signature)
             identity = check_chain(chain, self._roots, self._name, request, self._clock.now())
         except CandorError as error:
             if not _may_be_answered(error):
@@ -136,7 +154,7 @@ class Renewal:
             raise
         await asyncio.to_thread(replace_identity, self._file, identity)
         self._hub.line.replace(identity)
-        self.due, self.trouble, self._heeded = self._due(), None, None
+        self.due, self.trouble, self._heeded, self._denied = self._due(), None, None, False
         await asyncio.to_thread(pending.forget, self._pending_file)
         own = identity.chain[0]
         log.info(
@@ -144,6 +162,23 @@ class Renewal:
             serial=f"{own.serial_number:x}",
             ends=own.not_valid_after_utc.isoformat(),
         )
+
+    async def _ask(self, request_der: bytes, signature: bytes) -> tuple[bytes, ...]:
+        ended = self._clock.now() > self._hub.line.identity.chain[0].not_valid_after_utc
+        if self._come_back is not None and (ended or self._denied):
+            return await self._come_back(request_der, signature)
+        try:
+            return await self._hub.renew_certificate(request_der, signature)
+        except CertificateRevoked:
+            self._denied = True
+            raise
+
+    def refused(self, error: CandorError) -> None:
+        """The hub does not take this node's certificate any more: there is no need to wait until it ends."""
+        if isinstance(error, CertificateRevoked) and not self._denied:
+            self._denied = True
+            spread = timedelta(seconds=self._rng.uniform(0, REFUSED_WITHIN_SECONDS))
+            self.due = min(self.due, self._clock.now() + spread)
 
     def _request(self) -> PendingRequest:
         """The request that is under way, or a new one."""

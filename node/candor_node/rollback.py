@@ -33,6 +33,8 @@ from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import AlreadyExists, CandorError, UnknownObject, WentBack
 
 SEQUENCE_ERA, EPOCH_ERA = 1_000_000, 1_000
+# Who confirms where nothing was lost.
+BY_ITSELF = "the journal, which is whole"
 CONFIRM = "Read `candor-node restore review`, do what it asks for, then `candor-node restore confirm`."
 
 
@@ -50,7 +52,7 @@ class Tail:
     """Entries of the ledger that were kept elsewhere and are not in this database, oldest first.
 
     `behind`: the database is. `known_until`: so far the journal reaches; `closed` when its last word is that
-    the node ended in order.
+    the node ended in order, everywhere where it is kept: one that was away meanwhile cannot know better.
     """
 
     behind: bool = True
@@ -91,10 +93,14 @@ def missing(db: Database, places: Sequence[Place]) -> Tail:
     rows: dict[int, Raw] = {}
     requests: dict[bytes, bytes] = {}
     newest: Frame | None = None
+    ends: list[Frame] = []
     behind = False
     for place in places:
         try:
-            for frame in place.frames_backwards():
+            whole = place.ends_whole()
+            for at, frame in enumerate(place.frames_backwards()):
+                if at == 0 and whole:
+                    ends.append(frame)
                 if newest is None or (frame.at, frame.ledger[0]) > (newest.at, newest.ledger[0]):
                     newest = frame
                 if knows(db, *frame.ledger):
@@ -110,7 +116,9 @@ def missing(db: Database, places: Sequence[Place]) -> Tail:
     if newest is None:
         return Tail(behind=False)
     ordered = tuple(rows[number] for number in sorted(rows))
-    return Tail(behind, ordered, requests, newest.at, newest.ledger, newest.closed)
+    agreed = len(ends) == len(places) > 1
+    closed = agreed and all(frame.closed and frame.ledger == newest.ledger for frame in ends)
+    return Tail(behind, ordered, requests, newest.at, newest.ledger, closed)
 
 
 def knows(db: Database, number: int, digest: bytes) -> bool:
@@ -160,7 +168,7 @@ def heal(db: Database, now: datetime, cause: Cause, tail: Tail) -> Rollback:
     )
     _keep_acts(db, number, acts)
     if whole and cause is Cause.RESTORED:
-        confirm(db, now, "the journal, which is whole")
+        confirm(db, now, BY_ITSELF)
     return _rollbacks(db, "number = ?", [number])[0]
 
 

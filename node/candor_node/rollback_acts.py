@@ -27,6 +27,7 @@ from candor_records.gate import gate, gate_day, standing
 from candor_records.life import LIVE, Act
 from candor_records.records import Dcn, Record, Standing
 from candor_records.roles import Role
+from candor_wire.codec import MessageKind
 
 BY = "restore"
 # Events that say how somebody looked at something, or that are said again by themselves.
@@ -170,6 +171,9 @@ def _held(healing: Healing, record_id: bytes, act: str) -> str:
         return "The record was destroyed since: nothing has to be done."
     after = replace(before, circumstances=replace(before.circumstances, reviewed=False))
     _store_judged(healing, after)
+    # What was released of it before, and has not left yet, was decided when it was another record.
+    for release in request_store.released(healing.db, filings.control_numbers(healing.db, record_id)):
+        mail_store.take_back(healing.db, MessageKind.DISCLOSURE_RESPONSE, release.request.request_id.value)
     word = Act[act].value if act in Act.__members__ else "changed"
     return (
         f"The record had been {word}, and is as it was before. It is held, matches nobody and is released to "

@@ -20,6 +20,7 @@ from candor_node.batch_file import ResultRow
 from candor_node.batch_results import Export, NodeRows
 from candor_node.batch_store import DONE, LOADING, PROPOSED, BatchRecord, Counts
 from candor_node.batches import Order
+from candor_node.connection import LINE_SECONDS
 from candor_node.doors import acting, officer_of
 from candor_node.local_view import moment, read_shape
 from candor_node.store import Database
@@ -68,7 +69,7 @@ class BatchMethods:
             await batches.resume(known.batch_id)
             rows = (await batches.progress(known.batch_id))[1].rows
             return pb.StartBatchResponse(batch_id=known.batch_id.hex(), rows=rows, resumed=True)
-        await self._node.wait_for_line()
+        await self._node.connection.wait_for_line(self._node.clock.now(), LINE_SECONDS)
         self._node.check_ready()
         rows = await asyncio.to_thread(csv_file.count, content)
         allowed = await self._node.allowances.ask(order.purpose)

@@ -24,6 +24,7 @@ federation = ""
 name = ""
 oris = []
 hub_address = ""
+enrolment_address = ""
 
 # Where this network lets nothing out but through an HTTP proxy: name it, or "none". Without this line it is
 # as the environment's https_proxy and no_proxy say. A user and password stand in a file of mode 0600.
@@ -93,6 +94,7 @@ def template(node: NodeId) -> str:
 def fill_in(text: str, invitation: Invitation, hub_address: str) -> str:
     """`text` with what the invitation and the hub say; comments and other settings stay as they are."""
     lines = [
+        ("enrolment_address", json.dumps(invitation.enrolment_address)),
         ("hub_address", json.dumps(hub_address)),
         ("oris", json.dumps([str(invitation.ori)])),
         ("name", json.dumps(invitation.agency_name, ensure_ascii=False)),

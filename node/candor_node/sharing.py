@@ -30,8 +30,9 @@ from candor_node.rollback import Cause, Rollback, Tail
 from candor_node.store import Database, Store
 from candor_node.tlog import log_store, witness_store
 from candor_proto.directory import IndexHead
-from candor_proto.errors import CandorError
+from candor_proto.errors import CandorError, SignatureInvalid, Unreachable
 from candor_proto.ids import NodeId
+from candor_proto.signing import VerifyingKey
 from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.entries import Entry, Statement
 from candor_proto.tlog.signatures import verify_signature
@@ -45,10 +46,18 @@ class Sharing:
     """Belongs to the event loop, but for `observe` and `own_head`, which run inside transactions."""
 
     def __init__(
-        self, store: Store, node: NodeId, clock: Clock, journals: Journals, backup_folder: Path | None
+        self,
+        store: Store,
+        node: NodeId,
+        key: VerifyingKey,
+        clock: Clock,
+        journals: Journals,
+        backup_folder: Path | None,
     ) -> None:
+        """`key` is this node's own: the log may name another one for it, with which somebody else signs."""
         self._store = store
         self._node = node
+        self._key = key
         self._clock = clock
         self._journals = journals
         self._backup_folder = backup_folder
@@ -132,6 +141,10 @@ class Sharing:
             return
         if rollback.knows(db, said.ledger_number, said.ledger_digest) or _before(db, said.issued_at):
             return
+        try:
+            entry.signed.verify(HEARTBEAT, self._key, str(self._node))
+        except SignatureInvalid:
+            return  # `folding` tells people of the other key
         tail = Tail(known_until=said.issued_at, last=(said.ledger_number, said.ledger_digest))
         self._went_back(db, now, tail)
 
@@ -161,6 +174,8 @@ class Sharing:
         for name in SHOWN:
             try:
                 signed = parse_checkpoint(await get(f"{shard.number}/{name}"))
+            except Unreachable:
+                return  # that says nothing of what is shown: the hub asks again
             except CandorError:
                 continue  # none yet, or the hub shows nothing that counts
             if signed.checkpoint.origin == shard.origin:
@@ -185,9 +200,15 @@ class Sharing:
 
 
 def _before(db: Database, moment: datetime) -> bool:
-    """Whether something was said before this database was healed last: that is explained."""
+    """Whether something was said before this database was healed last: that is explained.
+
+    Where the journal's word stood in for a person's, only what was said before that word.
+    """
     last = rollback.newest(db)
-    return last is not None and moment <= last.noticed_at
+    if last is None:
+        return False
+    by_itself = last.confirmed_by == rollback.BY_ITSELF and last.known_until is not None
+    return moment <= (last.known_until if by_itself and last.known_until else last.noticed_at)
 
 
 def _say(found: Rollback) -> None:

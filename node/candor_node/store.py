@@ -84,7 +84,8 @@ class _Job(Generic[T]):
 class Store:
     """An open database. Made by `create` or `open`; any thread may call `run_sync`.
 
-    `_database`, `_still` and `_stale` belong to the writer thread; `_jobs` is a queue into it.
+    `_database`, `_still` and `_stale` belong to the writer thread; `_jobs` is a queue into it; `_told` is set
+    by whoever wants to be told, and called by the writer.
     """
 
     def __init__(self, path: Path, key: bytes, lock: int) -> None:
@@ -95,6 +96,7 @@ class Store:
         self._still: Database | None = None
         self._stale = False
         self._jobs: deque[_Job[Any]] = deque()
+        self._told: Callable[[], None] | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="candor-store")
         self._writer = self._pool.submit(threading.get_ident).result()
 
@@ -167,6 +169,20 @@ class Store:
                 return await self.run(work)
             except StoreUnusable:
                 await asyncio.sleep(DOUBT_SECONDS)
+
+    @contextmanager
+    def telling(self, changed: Callable[[], None]) -> Iterator[None]:
+        """Call `changed` after each commit that changed something, or of which nobody knows.
+
+        On the writer's thread, which it must not keep, and before whoever committed hears of it. One is told.
+        """
+        if self._told is not None:
+            raise AssertionError("somebody else is told already")
+        self._told = changed
+        try:
+            yield
+        finally:
+            self._told = None
 
     def reader(self) -> Database:
         """A connection of its own for the calling thread, which closes it: to read for long (a backup)."""
@@ -328,6 +344,7 @@ class Store:
         """Run `jobs` and commit; those whose work is on the disk now. The others have heard their error."""
         try:
             database = self._connected()
+            changes = database.conn.total_changes
             database.conn.execute("BEGIN IMMEDIATE")
             done = [job for job in jobs if self._savepoint(database, job)]
         except (DatabaseError, MemoryError) as error:
@@ -349,6 +366,9 @@ class Store:
                 f"{explain(error, self.path).message} Whether the last step was stored is not known.",
                 remedy="Repeat it under the same id: what was stored is not done twice.",
             ) from None
+        finally:
+            if done and (told := self._told) is not None and database.conn.total_changes != changes:
+                told()
         return done
 
     def _savepoint(self, database: Database, job: _Job[Any]) -> bool:

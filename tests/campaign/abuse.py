@@ -401,6 +401,8 @@ def main(words: Sequence[str] | None = None) -> int:
             print(f"{name:32} {attack.what}")
         return 0
     os.nice(arguments.nice)
+    # So that hub and attackers end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names = arguments.only or (QUICK if arguments.quick else tuple(ATTACKS))
     seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else SECONDS)
     with tempfile.TemporaryDirectory(prefix="candor-abuse-") as folder:

@@ -13,13 +13,25 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 
-from candor_certs import mtls
+from candor_certs import mtls, profiles
+from candor_certs.names import Role
+from candor_hub import app as hub_app
 from candor_hub.config import Config as HubConfig
-from candor_node import hub_client, inbox, outbox, publisher, publishing, search, supervision
+from candor_node import (
+    hub_client,
+    inbox,
+    outbox,
+    publisher,
+    publishing,
+    renewal,
+    search,
+    supervision,
+)
 from candor_node.config import NodeConfig
 from candor_proto.budget import Quota
 from candor_proto.errors import CandorError
@@ -29,6 +41,8 @@ from tests.history import History
 from tests.patience import PATIENCE_SECONDS
 
 PLENTY = 10**9
+# Of a process of tests.processes: for how many seconds its certificates live.
+LIFE_VARIABLE = "CANDOR_TEST_LIFE_SECONDS"
 NO_LIMIT = Quota(PLENTY, PLENTY, PLENTY, PLENTY, 1)
 
 
@@ -41,10 +55,27 @@ def hurry() -> None:
     outbox.IDLE_SECONDS, outbox.OWN_SENDER_SECONDS = 0.5, 1.0
     publishing.CHECK_SECONDS = publishing.RETRY_SECONDS = 0.7
     instead(search, "CALL_DEADLINE_SECONDS", 0.5)
-    # The first is how long a connection may take to be made, not how long is waited for the next.
-    dialled = {"grpc.min_reconnect_backoff_ms": 20_000, "grpc.max_reconnect_backoff_ms": 400}
+    dialled = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 400}
     mtls.CLIENT_OPTIONS[:] = [(name, dialled.get(name, value)) for name, value in mtls.CLIENT_OPTIONS]
-    mtls.CLIENT_OPTIONS.append(("grpc.initial_reconnect_backoff_ms", 100))
+
+
+def short_lives(seconds: float) -> None:
+    """Certificates of nodes and hub live so long, in this process; what looks after them looks as often.
+
+    One that was made before, with the life that people have, is renewed as if it had this one.
+    """
+    life, own = timedelta(seconds=seconds), profiles.issued_and_life
+
+    def issued_and_life(not_before: datetime, not_after: datetime) -> tuple[datetime, timedelta]:
+        issued, whole = own(not_before, not_after)
+        return issued, life if whole == timedelta(days=7) else whole
+
+    instead(profiles, "issued_and_life", issued_and_life)
+    for role in (Role.NODE, Role.HUB):
+        profiles.PROFILES[role] = replace(profiles.PROFILES[role], lifetime=life)
+    instead(profiles, "JITTER", 0.05)
+    instead(renewal, "LOOK_SECONDS", seconds / 100)
+    instead(hub_app, "MAINTENANCE_SECONDS", seconds / 20)
 
 
 def quiet(errors: bool = False) -> None:

@@ -3,7 +3,7 @@
     python -m tests.campaign.upgrade [--quick]
 
 1. Four federations (hub of either version, on SQLite and on PostgreSQL), each with a node of either version:
-   join, publish, lookup with a hit both ways, disclosure, witnesses.
+   join, renew the certificate, publish, lookup with a hit both ways, disclosure, witnesses.
 2. The same folders and databases opened by the other version: upgraded, and taken back.
 
 `--quick`: one federation.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.postgres import new_database
 from tests.upgrades.scene import Scene
-from tests.upgrades.versions import CHECKOUT, Version, previous_wheel, unpacked
+from tests.upgrades.versions import CHECKOUT, RENEWS, Version, previous_wheel, unpacked
 
 
 def pairing(folder: Path, hub: str, database: str, old_places: tuple[Path, ...]) -> str:
@@ -28,13 +28,14 @@ def pairing(folder: Path, hub: str, database: str, old_places: tuple[Path, ...])
     started = time.monotonic()
     url = new_database("template1") if database == "postgresql" else ""
     with (
-        Version(old_places, folder / "old") as old,
-        Version(CHECKOUT, folder / "new") as new,
+        Version(old_places, folder / "old", **RENEWS) as old,
+        Version(CHECKOUT, folder / "new", **RENEWS) as new,
     ):
         versions, other = {"old": old, "new": new}, {"old": new, "new": old}
         with Scene(folder, versions[hub], {"elder": old, "newer": new}, url) as scene:
             scene.found()
             scene.begin()
+            scene.check_renewed()
             scene.file_records()
             scene.exchange("REQ-1")
             scene.check_witnessed()
@@ -48,7 +49,7 @@ def pairing(folder: Path, hub: str, database: str, old_places: tuple[Path, ...])
             scene.check_kept()
             scene.end()
     return (
-        f"{hub} hub on {database}: both nodes join, publish, ask and answer, disclose, witness; "
+        f"{hub} hub on {database}: both nodes join, renew, publish, ask and answer, disclose, witness; "
         f"then hub and nodes exchanged versions ({time.monotonic() - started:.0f} s)"
     )
 

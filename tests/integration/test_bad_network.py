@@ -13,8 +13,12 @@ import pytest
 from candor_certs import mtls
 from candor_hub import app
 from candor_node import diagnosis
+from candor_node.app import Node
 from tests.campaign import network
+from tests.federation import new_node, ori_for, until
+from tests.hubs import running_hub
 from tests.patience import PATIENCE_SECONDS
+from tests.proxy import Proxy
 
 
 def quicker(options: mtls.Options) -> mtls.Options:
@@ -52,6 +56,27 @@ def test_a_black_hole_is_noticed_by_both_ends_within_thirty_seconds(
     monkeypatch.setattr(diagnosis, "PROBE_SECONDS", diagnosis.PROBE_SECONDS / 10)
     noticed = asyncio.run(network.black_hole(tmp_path))
     assert max(noticed.hub, noticed.node) < network.NEVER_SECONDS
+
+
+def test_a_node_behind_a_slow_line_attaches(tmp_path: Path) -> None:
+    """Each octet takes 0.4 s either way: a handshake takes a second and a half, and is not given up."""
+
+    async def scene() -> None:
+        async with (
+            running_hub(tmp_path / "hub") as hub,
+            Proxy("127.0.0.1", hub.hub.ports.hub) as line,
+        ):
+            config = await new_node(hub, tmp_path / "alpha", "alpha", ori_for(1), hub_address=line.address)
+            line.delay_seconds = 0.4
+            node = Node(config, hub.clock)
+            await node.start()
+            try:
+                await until(lambda: node.connection.attached, 60)
+                assert line.connections == 1
+            finally:
+                await node.stop()
+
+    asyncio.run(scene())
 
 
 @pytest.mark.slow

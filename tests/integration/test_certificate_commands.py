@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,31 +20,21 @@ from candor_node.local_view import moment
 from candor_proto.errors import Unreachable
 from candor_watch.findings import State
 from candor_wire.v1 import local_pb2
+from tests import commands
 from tests.federation import Federation, federation, instead, local, until
 from tests.hubs import enrol, running_hub
-from tests.patience import PATIENCE_SECONDS
-
-HUB = Path(sys.executable).parent / "candor-hub"
 
 
 async def hub_command(*arguments: object, status: int = 0) -> str:
-    process = await asyncio.create_subprocess_exec(
-        HUB,
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        # The test's hub listens where the system lets it; an invitation names a place for good.
-        env={
-            **os.environ,
-            "CANDOR_HUB_PUBLIC_ADDRESS": "hub.example:7443",
-            "CANDOR_HUB_PUBLIC_ENROLMENT_ADDRESS": "hub.example:7444",
-        },
-    )
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        out, err = await process.communicate()
-    assert process.returncode == status, out.decode() + err.decode()
-    assert b"Traceback" not in err
-    return (out or err).decode()
+    # The test's hub listens where the system lets it; an invitation names a place for good.
+    places = {
+        "CANDOR_HUB_PUBLIC_ADDRESS": "hub.example:7443",
+        "CANDOR_HUB_PUBLIC_ENROLMENT_ADDRESS": "hub.example:7444",
+    }
+    done = await asyncio.to_thread(commands.run, "candor-hub", *arguments, **places)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout or done.stderr
 
 
 def test_one_certificate_is_found_and_denied_from_the_command_line(tmp_path: Path) -> None:

@@ -13,9 +13,13 @@ import pytest
 from cryptography import x509
 
 from candor_certs import profiles
+from candor_certs.authority import create_issuing
+from candor_certs.folders import load_root
 from candor_certs.names import Role
 from candor_certs.profiles import TlsPrivateKey
+from candor_hub.authorities import adopt, check_adoptable, overview
 from candor_hub.founding import open_directory, open_store
+from candor_hub.places import vault
 from candor_hub.streams import Timing
 from candor_node.app import Node
 from candor_node.diagnosis import probe
@@ -25,7 +29,7 @@ from candor_proto.signing import SigningKey
 from candor_wire import codec
 from tests.certificates import FlawedCertificates
 from tests.federation import Federation, federation, question, until
-from tests.hubs import RunningHub, enrol, running_hub
+from tests.hubs import FEDERATION, RunningHub, enrol, running_hub
 from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
 from tests.thorough import examples
@@ -152,6 +156,19 @@ async def rotate(fed: Federation) -> None:
     assert fed.hub.hub.tls() is not shown
 
 
+async def ask_on(node: Node, asked: list[Overall], failed: list[BaseException]) -> None:
+    for number in itertools.count():
+        try:
+            view = await node.searcher.ask(question(case=f"REQ-{number}"), PATIENCE_SECONDS)
+            assert view.result is not None
+            asked.append(view.result.overall)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            failed.append(error)
+            return  # whoever fails without a pause would leave nobody else a turn
+
+
 def test_rotations_in_a_row_fail_no_lookup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every certificate of three nodes and of the hub, time and again, while lookups run."""
     monkeypatch.setattr(profiles, "JITTER", 0.02)  # as much time as can be for a slow machine to renew in
@@ -161,20 +178,9 @@ def test_rotations_in_a_row_fail_no_lookup(tmp_path: Path, monkeypatch: pytest.M
     def look_often(node: Node) -> None:
         node.renewal.look_seconds = 0.05
 
-    async def ask_on(node: Node, asked: list[Overall], failed: list[BaseException]) -> None:
-        for number in itertools.count():
-            try:
-                view = await node.searcher.ask(question(case=f"REQ-{number}"), PATIENCE_SECONDS)
-                assert view.result is not None
-                asked.append(view.result.overall)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:
-                failed.append(error)
-                return  # whoever fails without a pause would leave nobody else a turn
-
     async def run() -> None:
-        async with federation(tmp_path, 3, wrap=look_often) as fed:
+        # Fresh: what was founded before has certificates of a week.
+        async with federation(tmp_path, 3, wrap=look_often, fresh=True) as fed:
             await fed.file(fed.nodes[1], [make_row()])
             asked, failed, serials = list[Overall](), list[BaseException](), set[int]()
             asking = [asyncio.create_task(ask_on(node, asked, failed)) for node in fed.nodes]
@@ -182,7 +188,7 @@ def test_rotations_in_a_row_fail_no_lookup(tmp_path: Path, monkeypatch: pytest.M
                 await rotate(fed)
                 serials |= {node.identity.chain[0].serial_number for node in fed.nodes}
                 count = len(asked)
-                await until(lambda count=count: failed or len(asked) > count + 2)  # type: ignore[misc]
+                await until(lambda count=count: bool(failed) or len(asked) > count + 2)  # type: ignore[misc]
                 assert failed == []
             for task in asking:
                 task.cancel()
@@ -194,5 +200,52 @@ def test_rotations_in_a_row_fail_no_lookup(tmp_path: Path, monkeypatch: pytest.M
             await until(lambda: set(fed.hub.hub.streams.nodes) == {n.config.node_id for n in fed.nodes})
             await until(lambda: not any(node.hub.line._closing for node in fed.nodes))
             print(f"{len(asked)} lookups over {len(serials)} rotations")
+
+    asyncio.run(run())
+
+
+def test_another_issuing_authority_takes_over_under_load_and_fails_no_lookup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adopted, followed by every node on its own, and the old one denied: while lookups run (ADR 0034)."""
+    monkeypatch.setattr(profiles, "REPLACED_WITHIN", 2e-6)  # of seven days, a second
+
+    def look_often(node: Node) -> None:
+        node.renewal.look_seconds = 0.05
+
+    def adopt_another(hub: RunningHub) -> None:
+        now = hub.clock.now()
+        new = create_issuing(load_root(hub.config.data / "authority/root"), FEDERATION, now)
+        store = open_store(hub.config)
+        try:
+            with store.write() as tx:
+                check_adoptable(tx, new, FEDERATION, now)
+                adopt(tx, vault(hub.config, store), new, now)
+        finally:
+            store.close()
+
+    def going_by(hub: RunningHub) -> list[int]:
+        with hub.hub._store.read() as tx:
+            return [len(each.members) for each in overview(tx, hub.clock.now())]
+
+    async def run() -> None:
+        async with federation(tmp_path, 2, wrap=look_often) as fed:
+            await fed.file(fed.nodes[1], [make_row()])
+            asked, failed = list[Overall](), list[BaseException]()
+            asking = [asyncio.create_task(ask_on(node, asked, failed)) for node in fed.nodes]
+            old = fed.hub.hub.keys().authority.certificate.serial_number
+            fed.hub.clock.advance(seconds=1)  # an authority is newer by whole seconds
+            await asyncio.to_thread(adopt_another, fed.hub)
+            await until(lambda: going_by(fed.hub) == [0, 2])
+            await asyncio.to_thread(fed.hub.hub.directory.deny, old, fed.hub.clock.now(), authority=True)
+            count = len(asked)
+            await until(lambda: bool(failed) or len(asked) > count + 2)
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            assert failed == []
+            assert set(asked) == {Overall.MATCH}, asked
+            assert all(node.renewal.trouble is None for node in fed.nodes)
+            assert all(node.connection.attached for node in fed.nodes)
 
     asyncio.run(run())

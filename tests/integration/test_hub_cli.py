@@ -18,6 +18,7 @@ import pytest
 from candor_certs.invitation import parse_invitation
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import CertificateRevoked
+from tests import commands
 from tests.hubs import enrol, founded, running_hub
 from tests.patience import PATIENCE_SECONDS
 
@@ -26,14 +27,7 @@ COMMANDS = ("init", "run", "invite", "agencies", "suspend", "revoke", "certifica
 
 
 def hub(*arguments: object, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=PATIENCE_SECONDS,
-        env=os.environ | environment,
-    )
+    done = commands.run("candor-hub", *arguments, **environment)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from candor_hub import streams
+from candor_hub.pace import Pace, Rate
 from candor_hub.streams import Timing
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
@@ -103,6 +104,36 @@ def test_a_lookup_accepted_before_a_restart_is_delivered_after_it(tmp_path: Path
                 assert (await stream.delivery()).envelope == lookup
             await bravo.close()
         await alpha.close()
+
+    asyncio.run(act())
+
+
+def test_a_stream_is_read_in_turns_and_more_slowly_when_what_it_says_is_refused(tmp_path: Path) -> None:
+    """Nobody is heard less for what another one says, however much it is."""
+
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
+            # Two refused ones, then nothing for as long as this test lasts.
+            hub.hub.turns.pace_of_refused = Pace(Rate(0, 2), Rate(0, 0))
+            async with alpha.attached() as greedy, bravo.attached() as modest:
+                bad = replace(alpha.lookup([bravo]), signature=bytes(64))
+                for number in range(1, 6):
+                    await greedy.submit((number, bad))
+                    if number <= 3:
+                        assert (await greedy.receipt()).number == number
+                with pytest.raises(TimeoutError):
+                    await greedy.receipt(timeout_seconds=0.3)
+                await modest.submit((1, bravo.lookup([alpha])))
+                assert (await modest.receipt()).outcome == 1
+                hub.hub.turns.pace_of_frames = Pace(Rate(0, 3), Rate(0, 0))
+                await modest.submit(*((number, bravo.lookup([alpha])) for number in (2, 3, 4)))
+                assert [(await modest.receipt()).outcome for _ in range(3)] == [1, 1, 1]
+                await modest.submit((5, bravo.lookup([alpha])))
+                with pytest.raises(TimeoutError):
+                    await modest.receipt(timeout_seconds=0.3)
+            await alpha.close()
+            await bravo.close()
 
     asyncio.run(act())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import re
 import sys
 import urllib.parse
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from candor_watch.listener import Readiness
 from candor_wire.v1 import local_pb2
 from tests.federation import OFFICER, Federation, federation, local, until
 from tests.records import csv_bytes, make_row
+from tests.unit.watch.test_deployed import QUERIES, queried
 
 CASE, CONSENT, CHIEF = "REQ-XYLOPHONE-7731", "CONS-ZITHER-9902", "Inv. Thaddeus Quibblesworth"
 TOKEN = "cn-marked-token-Vq81xW0pLr55"
@@ -191,3 +193,7 @@ def test_a_day_of_an_agency_leaves_nothing_in_logs_metrics_and_health(
         assert base64.b64encode(octets).decode().casefold()[:40] not in everything
     for text in shown:
         assert found_in(text, MARKED) == []
+    # What alerts and dashboards ask for is what a node and a hub that run do show.
+    told = set(re.findall(r"^# HELP (\S+)", "\n".join(shown), re.MULTILINE))
+    asked = set().union(*(queried(query) for query in QUERIES.values()))
+    assert sorted(asked - told) == []

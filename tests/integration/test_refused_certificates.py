@@ -1,4 +1,4 @@
-"""Who gets in: every flaw a certificate can have, over a real connection (docs/protocol.md §8.1, §8.2).
+"""Who gets in, by a clock and a deny list that the test sets (docs/protocol.md §8.1, §8.2).
 
 Two doors: gRPC's handshake (the call ends UNAVAILABLE, the interceptor never sees it) and the check on each
 call (our error's code is the call's detail). Which door refuses what is part of what is asserted.
@@ -7,19 +7,16 @@ call (our error's code is the call's detail). Which door refuses what is part of
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from grpc import aio
 
-from candor_certs.authority import certificates_pem
 from candor_certs.mtls import (
     channel_credentials,
     client_options,
@@ -33,7 +30,7 @@ from candor_certs.peer import check_claimed_node, identity_from_auth_context
 from candor_certs.revocation import DenyList
 from candor_certs.store import TlsIdentity
 from candor_proto.errors import CandorError
-from candor_proto.ids import FederationName, NodeId
+from candor_proto.ids import NodeId
 from tests.certificates import (
     FEDERATION,
     NODE,
@@ -150,53 +147,22 @@ def test_a_node_with_a_good_certificate_is_admitted() -> None:
     assert guard.admitted == [f"spiffe://{FEDERATION}/node/{NODE}"]
 
 
-# --- refused by the handshake -----------------------------------------------------------------------
+# --- refused ------------------------------------------------------------------------------------------
+# Each flaw of certificate and connection has its cell in test_tls_matrix.py, at a hub that runs.
 
 
-@pytest.mark.parametrize(
-    "credentials",
-    [
-        pytest.param(lambda: enrolment_channel_credentials([AUTHORITY.root]), id="no_certificate"),
-        pytest.param(lambda: node_credentials(FLAWED.other_authority()), id="other_authority"),
-        pytest.param(lambda: node_credentials(FLAWED.self_signed()), id="self_signed"),
-        pytest.param(lambda: node_credentials(FLAWED.issued_by_a_member()), id="issued_by_a_member"),
-        pytest.param(lambda: node_credentials(FLAWED.expired()), id="expired"),
-        pytest.param(lambda: node_credentials(FLAWED.not_yet_valid()), id="not_yet_valid"),
-        pytest.param(lambda: node_credentials(FLAWED.wrong_purpose()), id="wrong_purpose"),
-        pytest.param(lambda: node_credentials(FLAWED.weak_curve()), id="weak_key_p192"),
-    ],
-)
-def test_the_handshake_refuses(credentials: Callable[[], grpc.ChannelCredentials]) -> None:
+def test_a_caller_without_a_certificate_is_refused() -> None:
     guard = Guard()
-    status, _ = outcome(guard, credentials())
+    status, _ = outcome(guard, enrolment_channel_credentials([AUTHORITY.root]))
     assert status is grpc.StatusCode.UNAVAILABLE
     assert (guard.admitted, guard.refusals) == ([], [])
 
 
-# --- accepted by the handshake, refused on the call ---------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("make", "code"),
-    [
-        pytest.param(FLAWED.other_agency, "identity_mismatch", id="other_agency"),
-        pytest.param(FLAWED.wrong_role, "wrong_role", id="wrong_role"),
-        pytest.param(lambda: FLAWED.wrong_role(Role.HUB), "certificate_refused", id="hub_name_as_client"),
-        pytest.param(FLAWED.weak_rsa, "certificate_refused", id="weak_key_rsa1024"),
-        pytest.param(FLAWED.two_names, "certificate_refused", id="two_names"),
-        pytest.param(FLAWED.no_name, "certificate_refused", id="no_name"),
-        pytest.param(FLAWED.unknown_role, "certificate_refused", id="unknown_role"),
-        pytest.param(FLAWED.foreign_federation, "certificate_refused", id="foreign_federation"),
-        pytest.param(
-            FLAWED.node_with_the_hubs_host_name, "certificate_refused", id="node_with_the_hubs_host_name"
-        ),
-        pytest.param(FLAWED.both_purposes, "certificate_refused", id="both_purposes"),
-    ],
-)
-def test_the_call_is_refused(make: Callable[[], Presented], code: str) -> None:
+def test_a_message_in_the_name_of_another_member_is_refused() -> None:
     guard = Guard()
-    assert outcome(guard, node_credentials(make())) == (grpc.StatusCode.UNAUTHENTICATED, code)
-    assert (guard.admitted, guard.refusals) == ([], [code])
+    refused = (grpc.StatusCode.UNAUTHENTICATED, "identity_mismatch")
+    assert outcome(guard, node_credentials(FLAWED.other_agency())) == refused
+    assert (guard.admitted, guard.refusals) == ([], ["identity_mismatch"])
 
 
 def test_a_revoked_certificate_is_refused() -> None:
@@ -239,133 +205,6 @@ def test_a_connection_outlives_its_certificate_but_its_calls_do_not() -> None:
             assert refused.value.details() == "expired"
 
     asyncio.run(run())
-
-
-# --- TLS 1.2 ----------------------------------------------------------------------------------------
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """One HTTP/2 frame (RFC 9113 §4.1)."""
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-
-
-def _grpc_request(port: int, message: bytes) -> bytes:
-    """A gRPC call as raw HTTP/2; headers as literals without indexing (RFC 7541 §6.2.2)."""
-    headers = {
-        ":method": "POST",
-        ":scheme": "https",
-        ":path": METHOD,
-        ":authority": f"127.0.0.1:{port}",
-        "te": "trailers",
-        "content-type": "application/grpc",
-    }
-    block = b"".join(
-        b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-        for name, value in headers.items()
-    )
-    body = b"\x00" + len(message).to_bytes(4, "big") + message
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"")
-    return preface + _frame(1, 0x4, 1, block) + _frame(0, 0x1, 1, body)
-
-
-def _raw_call(port: int, shown: Presented, maximum: ssl.TLSVersion, folder: Path) -> tuple[str | None, bytes]:
-    """TLS version negotiated, and what the server sends until it ends the stream."""
-    (folder / "identity.pem").write_bytes(shown.key_pem + shown.chain_pem)
-    context = ssl.create_default_context(cadata=certificates_pem([AUTHORITY.root]).decode())
-    context.load_cert_chain(folder / "identity.pem")
-    context.maximum_version = maximum
-    context.set_alpn_protocols(["h2"])
-    received = b""
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=f"hub.{FEDERATION}") as connection,
-    ):
-        connection.sendall(_grpc_request(port, NODE.value.encode()))
-        while chunk := connection.recv(65536):
-            received += chunk
-            if _stream_ended(received):
-                break
-        return connection.version(), received
-
-
-def _stream_ended(data: bytes) -> bool:
-    """Whether a frame of stream 1 with END_STREAM, or its RST_STREAM, is among the whole frames of `data`."""
-    position = 0
-    while position + 9 <= len(data):
-        length = int.from_bytes(data[position : position + 3], "big")
-        kind, flags = data[position + 3], data[position + 4]
-        stream = int.from_bytes(data[position + 5 : position + 9], "big")
-        if (
-            stream == 1
-            and (kind == 3 or (kind in (0, 1) and flags & 1))
-            and position + 9 + length <= len(data)
-        ):
-            return True
-        position += 9 + length
-    return False
-
-
-@pytest.mark.parametrize(
-    ("maximum", "version", "refusals", "admitted"),
-    [
-        pytest.param(ssl.TLSVersion.TLSv1_2, "TLSv1.2", ["certificate_refused"], 0, id="tls_1_2_refused"),
-        pytest.param(ssl.TLSVersion.TLSv1_3, "TLSv1.3", [], 1, id="tls_1_3_admitted"),
-    ],
-)
-def test_tls_version(
-    maximum: ssl.TLSVersion, version: str, refusals: list[str], admitted: int, tmp_path: Path
-) -> None:
-    """gRPC cannot be told to refuse TLS 1.2, so the call is; the same bytes over TLS 1.3 are answered."""
-    guard = Guard()
-
-    async def run() -> tuple[str | None, bytes]:
-        async with serving(guard, hub_credentials(FLAWED.good_hub())) as port:
-            return await asyncio.to_thread(_raw_call, port, FLAWED.good(), maximum, tmp_path)
-
-    negotiated, received = asyncio.run(run())
-    assert negotiated == version
-    assert (b"come in" in received) is bool(admitted)
-    assert (guard.refusals, len(guard.admitted)) == (refusals, admitted)
-
-
-# --- the client refuses the server ------------------------------------------------------------------
-
-
-def _other_federations_hub() -> Presented:
-    return FlawedCertificates(federation_authority()).good_hub()
-
-
-@pytest.mark.parametrize(
-    "server",
-    [
-        pytest.param(_other_federations_hub, id="server_under_another_root"),
-        pytest.param(FLAWED.good, id="node_as_server"),
-        pytest.param(FLAWED.node_with_the_hubs_host_name, id="node_as_server_with_the_hubs_host_name"),
-        pytest.param(FLAWED.self_signed, id="self_signed_server"),
-        pytest.param(FLAWED.expired, id="expired_server"),
-    ],
-)
-def test_the_client_refuses_the_server(server: Callable[[], Presented]) -> None:
-    guard, good = Guard(), FLAWED.good()
-    status, _ = outcome(
-        guard,
-        channel_credentials(good.key, good.chain, [AUTHORITY.root]),
-        server=server().server_credentials(AUTHORITY.root),
-    )
-    assert status is grpc.StatusCode.UNAVAILABLE
-    assert (guard.admitted, guard.refusals) == ([], [])
-
-
-def test_the_client_refuses_the_hub_of_another_federation_even_under_a_root_it_trusts() -> None:
-    other = FlawedCertificates(federation_authority(federation=FederationName("elsewhere.example")))
-    guard, good = Guard(), FLAWED.good()
-    status, _ = outcome(
-        guard,
-        channel_credentials(good.key, good.chain, [AUTHORITY.root, other.authority.root]),
-        server=other.good_hub().server_credentials(AUTHORITY.root),
-    )
-    assert status is grpc.StatusCode.UNAVAILABLE
-    assert (guard.admitted, guard.refusals) == ([], [])
 
 
 # --- renewal and enrolment --------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""`candor-hub run` twice on one database, over real processes (docs/replicas.md); more: tests.campaign."""
+"""`candor-hub run` twice on one database with a standby, over real processes (docs/replicas.md).
+
+The short form of tests/campaign/replicas.py: what dies here are a replica and the database's primary.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +21,8 @@ from bench.hub_scene import read_members
 from tests.balancer import Balancer
 from tests.campaign.replicas import COST, roots
 from tests.history.swarm import Held, check
-from tests.postgres import new_database, unsafe
+from tests.patience import PATIENCE_SECONDS
+from tests.postgres import Cluster, synchronous_cluster, unsafe
 from tests.site import Site, found_site
 from tests.swarm import Log, Swarm
 
@@ -25,11 +30,17 @@ NODES, QUOTA = 5, 10_000
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two replicas that run; the last test of this file kills one."""
+def cluster() -> Iterator[Cluster]:
+    with unsafe(), synchronous_cluster(sync=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Site]:
+    """Two replicas that run; the last test of this file kills one, and the primary."""
     with unsafe():
         folder: Path = tmp_path_factory.mktemp("site")
-        made = found_site(folder, new_database(), NODES, 2, QUOTA * COST)
+        made = found_site(folder, cluster.url, NODES, 2, QUOTA * COST)
         try:
             for number in range(2):
                 made.start(number)
@@ -45,7 +56,7 @@ def ask(site: Site, query: str) -> list[tuple[object, ...]]:
         return database.execute(query.encode()).fetchall()
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> float:
+def until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> float:
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < seconds, "it did not happen in time"
@@ -81,17 +92,18 @@ def test_a_sequencer_that_stood_still_while_another_took_over_appends_nothing(si
     assert size(site) in roots(site)
 
 
-def test_a_replica_is_killed_and_its_nodes_go_on_at_the_other(site: Site) -> None:
-    async def scene() -> list[dict[str, object]]:
+def test_a_replica_and_then_the_primary_are_killed_and_nothing_is_lost(site: Site, cluster: Cluster) -> None:
+    written = io.StringIO()
+
+    async def scene() -> None:
         balancer = Balancer([("127.0.0.1", port) for port, _, _ in site.ports])
         address = f"127.0.0.1:{await balancer.start()}"
-        written = io.StringIO()
         members, root = read_members(site.folder), (site.folder / "root.pem").read_bytes()
         swarm = Swarm(members, members, root, address, Log(written))
         running = asyncio.create_task(swarm.run(0.5))
 
         async def attached() -> None:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not all(node.call is not None for node in swarm.nodes):
                     await asyncio.sleep(0.05)
 
@@ -100,27 +112,41 @@ def test_a_replica_is_killed_and_its_nodes_go_on_at_the_other(site: Site) -> Non
         await asyncio.to_thread(site.kill, 0)
         await asyncio.sleep(0.5)
         await attached()
+        await asyncio.to_thread(cluster.primary.kill)
+        dead = time.monotonic()
+        await asyncio.to_thread(cluster.promote)
+        # Half a second: what was on its way may still be told.
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not accepted_after(dead + 0.5):
+                await asyncio.sleep(0.05)
+        await attached()
         swarm.hush()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while any(node.unsettled for node in swarm.nodes) or waiting():
                 await asyncio.sleep(0.1)
         await asyncio.sleep(0.3)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await balancer.stop()
+
+    def events() -> list[dict[str, Any]]:
         return [json.loads(line) for line in written.getvalue().splitlines()]
+
+    def accepted_after(moment: float) -> bool:
+        return any(one["event"] == "accepted" and one["at"] > moment for one in events())
 
     def waiting() -> object:
         return ask(site, "SELECT 1 FROM mailbox LIMIT 1")
 
-    events = asyncio.run(scene())
+    asyncio.run(scene())
     rows = ask(site, "SELECT sender, encode(envelope_id, 'hex') FROM envelopes WHERE kind = 1")
     uses = ask(site, "SELECT node, sum(weak + match + code) FROM quota_uses GROUP BY node")
     held = Held(
         frozenset((str(asker), str(lookup)) for asker, lookup in rows),
         {str(node): int(str(used)) for node, used in uses},
     )
-    report = check(events, held, quota=QUOTA * COST, cost=COST, away_seconds=10.0)
+    # How long they may be away is for the campaign to judge.
+    report = check(events(), held, quota=QUOTA * COST, cost=COST, away_seconds=PATIENCE_SECONDS)
     assert report.faults == []
     assert report.figures["lookups accepted"] > NODES
     assert report.figures["streams lost"] >= 1

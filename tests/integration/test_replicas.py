@@ -15,13 +15,21 @@ from candor_hub import enrolment
 from candor_hub.store.replicas import ReplicaRecord
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
-from candor_proto.errors import AlreadyExists, CandorError, DenyListStale, QuotaSpent, StoreUnusable
+from candor_proto.errors import (
+    AlreadyExists,
+    CandorError,
+    CertificateRevoked,
+    ClockWrong,
+    DenyListStale,
+    QuotaSpent,
+    StoreUnusable,
+)
 from candor_proto.ids import NodeId
 from candor_proto.statements import Lookup
 from candor_wire import codec
 from tests.hub_members import ori_for
-from tests.hubs import QUICK, RunningHub, enrol
-from tests.replicas import TOLD_ONLY, at, listening, replicas, until
+from tests.hubs import QUICK, MemberClient, RunningHub, ShiftedClock, enrol, running_hub
+from tests.replicas import TOLD_ONLY, at, bare, listening, replicas, until
 
 Act = Callable[[tuple[RunningHub, ...]], Awaitable[None]]
 
@@ -84,16 +92,34 @@ def test_a_newer_stream_elsewhere_ends_the_older_one_at_once(tmp_path: Path) -> 
     play(tmp_path, act, timing=TOLD_ONLY)
 
 
-def test_who_is_suspended_at_one_replica_is_cut_at_all_others(tmp_path: Path) -> None:
+async def asks_until(member: MemberClient, end: float) -> None:
+    """Raises what a call was refused with before `end` (`time.monotonic`)."""
+    while time.monotonic() < end:
+        await member.quota()
+
+
+@pytest.mark.parametrize("how", ["the member is revoked", "its certificate is denied"])
+def test_who_is_shut_out_at_one_replica_is_cut_at_every_one_and_comes_in_at_none(
+    tmp_path: Path, how: str
+) -> None:
+    """The replica where the operator says so among them; long before the next poll."""
+
     async def act(hubs: tuple[RunningHub, ...]) -> None:
-        first, second, third = hubs
-        members = [await enrol(first, name) for name in ("alpha", "bravo")]
-        async with at(members[0], second).attached() as one, at(members[1], third).attached() as other:
-            for member, stream in zip(members, (one, other), strict=True):
+        first = hubs[0]
+        directory, now = first.hub.directory, first.clock.now
+        for hub, name in zip(hubs, ("alpha", "bravo", "charlie"), strict=True):
+            member = await enrol(first, name)
+            async with at(member, hub).attached() as stream:
                 began = time.monotonic()
-                await asyncio.to_thread(first.hub.directory.revoke, member.node, first.clock.now())
-                assert not isinstance(await stream.end(5), EOFError | TimeoutError)
+                if how == "the member is revoked":
+                    await asyncio.to_thread(directory.revoke, member.node, now())
+                else:
+                    await asyncio.to_thread(directory.deny, member.chain[0].serial_number, now())
+                assert isinstance(await stream.end(5), CertificateRevoked)
                 assert time.monotonic() - began < 2
+            for other in hubs:
+                with pytest.raises(CertificateRevoked):
+                    await asks_until(at(member, other), began + 2)
 
     play(tmp_path, act, 3, timing=TOLD_ONLY)
 
@@ -311,6 +337,46 @@ def test_a_replica_that_cannot_write_its_row_closes_when_its_deny_list_is_old(
     play(tmp_path, act, 1)
 
 
+def test_a_replica_that_cannot_read_its_deny_list_closes_alone_and_opens_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can be told from somebody revoked there: no call is let in, streams end once the list is old.
+
+    Elsewhere everybody is served.
+    """
+
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        blind, other = hubs
+        alpha, bravo = await enrol(other, "alpha"), await enrol(other, "bravo")
+        directory = blind.hub.directory
+
+        def cannot() -> NoReturn:
+            raise StoreUnusable("The database cannot be reached.")
+
+        async with at(alpha, blind).attached() as stream, bravo.attached() as elsewhere:
+            with monkeypatch.context() as patched:
+                patched.setattr(directory, "look", cannot)
+                patched.setattr(directory, "latest", cannot)
+                with pytest.raises(CandorError):
+                    await at(alpha, blind).quota()
+                assert blind.hub.streams.of(alpha.node) is not None  # not yet too old
+                known = replace(directory.known, read_at_seconds=time.monotonic() - 51)
+                patched.setattr(directory, "_snapshot", known)
+                assert isinstance(await stream.end(5), DenyListStale)
+                with pytest.raises(CandorError):
+                    async with at(alpha, blind).attached():
+                        pass
+                async with alpha.attached():
+                    await alpha.quota()
+                await bravo.submit(bravo.sealed(bravo.node))
+                assert await elsewhere.delivery()
+            await until(lambda: time.monotonic() - directory.known.read_at_seconds < 10)
+            async with at(alpha, blind).attached():
+                await at(alpha, blind).quota()
+
+    play(tmp_path, act, 2)
+
+
 def test_streams_outlive_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(hubs: tuple[RunningHub, ...]) -> None:
         (hub,) = hubs
@@ -330,5 +396,66 @@ def test_streams_outlive_a_database_that_is_away(tmp_path: Path, monkeypatch: py
             assert hub.hub.streams.of(alpha.node) is session
             monkeypatch.setattr(store, "read", original)
             assert await stream.delivery()
+
+    play(tmp_path, act, 1)
+
+
+# --- whose clock ---------------------------------------------------------------------------------------
+
+
+def test_a_replica_whose_clock_runs_ahead_forgets_nothing_of_the_others(tmp_path: Path) -> None:
+    """Its clock alone says that forty days have passed: mail, ids and quotas of all would be dropped."""
+
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        first, second = hubs
+        alpha, bravo = await enrol(first, "alpha"), await enrol(first, "bravo")
+        await alpha.submit(alpha.lookup([bravo]))
+        used = await asyncio.to_thread(first.hub.relay.left, alpha.node, first.clock.now())
+        second.clock.advance(days=40)
+        with pytest.raises(ClockWrong, match=r"(39|40) days ahead"):
+            await asyncio.to_thread(second.hub.maintain)
+        assert len(first.hub.mailbox.waiting(bravo.node, (), 9, first.clock.now())) == 1
+        assert await asyncio.to_thread(first.hub.relay.left, alpha.node, first.clock.now()) == used
+
+    play(tmp_path, act)
+
+
+@pytest.mark.parametrize("hours", [-2, 2], ids=["behind", "ahead"])
+def test_a_replica_whose_clock_is_wrong_closes_at_once_and_leaves_the_log(tmp_path: Path, hours: int) -> None:
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        first, second = hubs
+        alpha = await enrol(first, "alpha")
+        assert first.hub.log.leads
+        async with alpha.attached() as stream:
+            first.clock.advance(hours=hours)
+            began = time.monotonic()
+            assert not isinstance(await stream.end(), EOFError | TimeoutError)
+            await until(lambda: second.hub.log.leads and not first.hub.log.leads)
+            assert time.monotonic() - began < 10
+        ready = await first.hub.watched.health.look()
+        assert "clock" in ready.reasons
+        # The other one goes on, and this one when its clock is right again.
+        there = replace(at(alpha, second), clock=second.clock)
+        async with there.attached() as stream:
+            await there.submit(there.sealed(alpha.node))
+            assert await stream.delivery()
+        first.clock.advance(hours=-hours)
+        await until(lambda: first.hub.replica.trusted)
+        async with alpha.attached() as stream:
+            await alpha.submit(alpha.sealed(alpha.node))
+            assert await stream.delivery()
+
+    play(tmp_path, act)
+
+
+def test_a_replica_whose_clock_is_wrong_does_not_start(tmp_path: Path) -> None:
+    async def act(hubs: tuple[RunningHub, ...]) -> None:
+        (first,) = hubs
+        config = bare(first.config, tmp_path / "late")
+        clock = ShiftedClock()
+        clock.advance(minutes=6)
+        with pytest.raises(ClockWrong, match="ahead of the database's"):
+            async with running_hub(tmp_path, config=config, clock=clock):
+                pytest.fail("it started")
 
     play(tmp_path, act, 1)

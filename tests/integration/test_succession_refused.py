@@ -15,7 +15,7 @@ from candor_hub.tlog.files import LogFiles
 from candor_node.config import load_config
 from candor_node.founding import open_store
 from candor_node.moving import Prospect, move
-from candor_node.tlog import succession_store
+from candor_node.tlog import succession_store, witness_store
 from candor_proto.directory_file import DirectoryFile
 from candor_proto.errors import (
     AlreadyExists,
@@ -31,6 +31,7 @@ from candor_proto.errors import (
 )
 from candor_proto.ids import NodeId
 from candor_proto.signing import SignedStatement
+from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.statements import SUCCESSION
 from candor_proto.tlog.tiles import decode_bundle, encode_bundle
 from tests.federation import Federation, federation, until
@@ -238,7 +239,16 @@ def test_a_successor_that_gives_a_member_another_key_is_refused(tmp_path: Path) 
         async with running_hub(folder / "unused", config=config, clock=clock) as hub:
             # What this node has seen of bravo is not what the log says: one of the two lies.
             settings = load_config(alpha.config.data_folder.parent / "node.toml")
+            signed = parse_checkpoint((folder / "copy/1/checkpoint").read_bytes())
+            head = replace(signed.checkpoint, size=signed.checkpoint.size + 1)
+            beyond = SignedCheckpoint(head, signed.signatures)
             with open_store(settings) as store:
+                await store.run(lambda db: db.execute("DELETE FROM witness_cosigned"))
+                await store.run(lambda db: witness_store.keep(db, beyond, clock.now()))
+            with pytest.raises(Rollback, match="witness has signed"):
+                await go_over(hub, alpha)
+            with open_store(settings) as store:
+                await store.run(lambda db: db.execute("DELETE FROM witness_cosigned"))
                 await store.run(
                     lambda db: db.execute(
                         "UPDATE member_keys SET disclosure_key = zeroblob(1216) WHERE node = ?",

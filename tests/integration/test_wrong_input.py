@@ -22,6 +22,7 @@ from candor_certs.invitation import fingerprint, format_invitation
 from candor_node.config import load_config
 from candor_node.joining import found
 from candor_proto.ids import NodeId
+from tests import commands
 from tests.federation import federation
 from tests.hubs import RunningHub, running_hub
 from tests.patience import PATIENCE_SECONDS
@@ -55,14 +56,15 @@ class Done:
 
 async def candor_node(*words: str | Path, shift: str = "", **environment: str) -> Done:
     """Run the command; `shift` moves its clock, for example "-1h"."""
-    command = [str(COMMAND), *map(str, words)]
-    if shift:
-        program = shutil.which("faketime")
-        assert program, "tools/debian-packages.txt lists faketime; install it"
-        # Timers stay as they are: only the wall clock is wrong.
-        command = [program, "--exclude-monotonic", "-f", shift, *command]
+    if not shift:
+        done = await asyncio.to_thread(commands.run, "candor-node", *words, COLUMNS="200", **environment)
+        return Done(done.returncode, done.stdout, done.stderr)
+    program = shutil.which("faketime")
+    assert program, "tools/debian-packages.txt lists faketime; install it"
     process = await asyncio.create_subprocess_exec(
-        *command,
+        # Timers stay as they are: only the wall clock is wrong.
+        *(program, "--exclude-monotonic", "-f", shift, COMMAND),
+        *map(str, words),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

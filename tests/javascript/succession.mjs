@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { demand, fromHex, hex } from "./octets.mjs";
 import { verifyStatement } from "./ed25519.mjs";
-import { MEMBER_ENTRY, OPENED, POLICY, STATEMENT, decodeEntry } from "./entries.mjs";
+import { DIRECTORY, MEMBER_ENTRY, OPENED, POLICY, STATEMENT, decodeEntry } from "./entries.mjs";
 import { readPolicy } from "./policy.mjs";
 import { succession } from "./statements.mjs";
 
@@ -19,7 +19,10 @@ const verifies = (key, part) => {
 
 export function judge({ federation, shard, size, root, members, entries }) {
   const read = entries.map((entry) => decodeEntry(fromHex(entry)));
-  const [first, policy] = [read[0], read.find(({ kind }) => kind === POLICY)];
+  const end = read.findIndex(({ kind }) => kind === DIRECTORY);
+  malformed(end >= 0, "no directory is repeated");
+  const begun = read.slice(0, end);
+  const [first, policy] = [read[0], begun.find(({ kind }) => kind === POLICY)];
   malformed(first?.kind === OPENED && policy, "no beginning of a shard");
   const { fields: opened } = first;
   malformed(opened.federation === federation && opened.shard === shard + 1, "another shard");
@@ -30,7 +33,7 @@ export function judge({ federation, shard, size, root, members, entries }) {
   malformed(ed25519 && mlDsa, "keys of the shard");
   demand(opened.previous_size === size && opened.previous_root === root, "log_inconsistent", "another head");
   const listed = new Map();
-  for (const { kind, fields } of read) if (kind === MEMBER_ENTRY && !listed.has(fields.node)) listed.set(fields.node, fields.status);
+  for (const { kind, fields } of begun) if (kind === MEMBER_ENTRY) listed.set(fields.node, fields.status);
   const active = [...listed].filter(([, status]) => status === ACTIVE).map(([node]) => node);
   const keys = new Map(members.map(({ node, signing_key: key }) => [node, key]));
   const wanted = {

@@ -14,6 +14,7 @@ from candor_proto.ids import LookupId, NodeId
 from candor_proto.result import Overall, TargetState
 from tests.records import make_row
 from tests.simulator import Federation, Party, Simulator, Trouble
+from tests.thorough import examples
 
 DEATHS = (Trouble.DIES_BEFORE, Trouble.DIES_AFTER)
 FAILURES = (Trouble.NOT_STORED, Trouble.STORED_UNTOLD)
@@ -37,7 +38,7 @@ def said(view: SearchView) -> object:
     return view.result.overall, lines, [(hit.owner, hit.blob_id) for hit in view.result.hits]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(examples(2, thorough=3)))
 @pytest.mark.parametrize("trouble", [*DEATHS, *FAILURES])
 def test_late_answers_in_any_order_amend_to_the_result_of_all(
     simulator: Simulator, trouble: Trouble, seed: int

@@ -324,3 +324,13 @@ def test_links_between_documents_lead_somewhere() -> None:
             if not (page.parent / target).exists():
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
     assert broken == []
+
+
+def test_the_plan_of_the_house_has_every_room() -> None:
+    plan = (ROOT / "docs/architecture.md").read_text("utf-8").split("```")[1]
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    folders = {name.split("/")[0] for name in tracked if "/" in name and not name.startswith(".")}
+    wanted = {f"{folder}/" for folder in folders} | {f"{package.name}/" for package in PACKAGES}
+    assert sorted(name for name in wanted if name not in plan) == []

@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from candor_certs.store import read_identity
+from candor_node.config import load_config
 from tests.records import csv_bytes, make_row
 from tests.upgrades.versions import Running, Version
 from tools.demo import free_ports
@@ -235,6 +237,17 @@ class Scene:
             self.node_says(name, "audit", "ledger")
         self.hub_says("log", "fsck")
 
-    def certificates(self, name: str) -> list[str]:
-        """Serials of the node's good certificates, oldest first."""
-        return [row["serial"] for row in self.hub_says("certificates", name) if row["state"] == "good"]
+    def check_renewed(self) -> None:
+        """Every node has renewed its certificate, shows the new one, and is attached with it."""
+
+        def renewed(name: str) -> bool:
+            own = [row for row in self.hub_says("certificates", name) if row["state"] == "good"]
+            if len(own) < 2:
+                return False
+            assert own[1]["renewed_with"] == own[0]["serial"], own
+            shown = read_identity(load_config(self.node_file(name)).tls_identity_file).chain[0]
+            said = self.node_says(name, "status")
+            return f"{shown.serial_number:x}" == own[-1]["serial"] and bool(said["attached"])
+
+        for name in self.nodes:
+            until(partial(renewed, name), f"{name} with a renewed certificate")

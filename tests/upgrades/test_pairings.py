@@ -9,7 +9,7 @@ import pytest
 
 from tests.postgres import new_database
 from tests.upgrades.scene import Scene
-from tests.upgrades.versions import CHECKOUT, Version, previous_wheel, unpacked
+from tests.upgrades.versions import CHECKOUT, RENEWS, Version, previous_wheel, unpacked
 
 pytestmark = pytest.mark.skipif(previous_wheel() is None, reason="no release is kept yet")
 
@@ -20,8 +20,8 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ver
     old_wheel = previous_wheel()
     assert old_wheel is not None
     with (
-        Version(unpacked(old_wheel), folder / "old") as old,
-        Version(CHECKOUT, folder / "new") as new,
+        Version(unpacked(old_wheel), folder / "old", **RENEWS) as old,
+        Version(CHECKOUT, folder / "new", **RENEWS) as new,
     ):
         yield {"old": old, "new": new}
 
@@ -34,10 +34,22 @@ def test_nodes_of_both_versions_work_with_a_new_hub_on_postgresql(
     with Scene(tmp_path, versions["new"], nodes, new_database("template1")) as scene:
         scene.found()
         scene.begin()
+        scene.check_renewed()
         scene.file_records()
         scene.exchange("REQ-1")
         scene.check_witnessed()
         scene.check_kept()
+        scene.end()
+
+
+def test_a_new_node_renews_its_certificate_at_a_hub_of_the_release_before(
+    versions: dict[str, Version], tmp_path: Path
+) -> None:
+    """The other direction, a new hub and a node of the release before, is in the pairing above."""
+    with Scene(tmp_path, versions["old"], {"newer": versions["new"]}, "") as scene:
+        scene.found()
+        scene.begin()
+        scene.check_renewed()
         scene.end()
 
 

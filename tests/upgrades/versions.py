@@ -49,6 +49,8 @@ ENVIRONMENT = {
         for kind in kinds
     },
 }
+# Of a version: each node that it starts renews its certificate at once (zygote.py).
+RENEWS = {"CANDOR_TEST_RENEW_AT_START": "1"}
 
 
 def previous_wheel() -> Path | None:

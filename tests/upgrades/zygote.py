@@ -3,7 +3,8 @@
 A request is a line of JSON: {"program", "words", "folder", "environment", "out", "err", "status"}. An answer
 is one too: {"pid"}; a command that ends by itself writes its exit status into the file `status`. The first
 answer says which version this is and where it was imported from. Of the standard library and of what the
-version itself has: it imports nothing of the checkout.
+version itself has: it imports nothing of the checkout. With CANDOR_TEST_RENEW_AT_START every node that it
+starts renews its certificate at once, and from then on when it is due.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def main() -> None:
         "candor-node": candor_node.cli.main,
         "candor-certs": candor_certs.cli.main,
     }
+    if os.environ.get("CANDOR_TEST_RENEW_AT_START"):
+        renew_at_start()
     say({"version": importlib.metadata.version("candor-exchange"), "place": candor_node.cli.__file__})
     for line in sys.stdin:
         request = json.loads(line)
@@ -41,6 +44,20 @@ def main() -> None:
                     break
             except ChildProcessError:
                 break
+
+
+def renew_at_start() -> None:
+    """In each process that is forked from now on, the first time to renew is at once."""
+    from candor_node import renewal
+
+    names = vars(renewal)
+    as_it_is = names["renewal_time"]
+
+    def at_once(*arguments: object) -> object:
+        names["renewal_time"] = as_it_is
+        return arguments[0]  # when the certificate that is held begins
+
+    names["renewal_time"] = at_once
 
 
 def say(words: dict[str, object]) -> None:

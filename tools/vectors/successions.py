@@ -107,7 +107,7 @@ def _succession(given: Given) -> dict[str, Any]:
 
 
 def opening(*, suspended: bool = False, text: bytes = b"") -> list[Entry]:
-    """What the successor's shard begins with."""
+    """What the successor's shard begins with, up to the directory that it repeats."""
     third = member_entry(world.member(THIRD))
     if suspended:
         third = replace(third, status=MemberStatus.SUSPENDED)
@@ -117,6 +117,7 @@ def opening(*, suspended: bool = False, text: bytes = b"") -> list[Entry]:
         PolicyEntry(4, NOW + HOUR, text or policy_text(LOG_KEYS, NEXT_KEYS)),
         *members,
         third,
+        logs.directory_entry(1),
     ]
 
 
@@ -182,14 +183,20 @@ def _judged(found: Book) -> None:
         }
         found.case(name, "succession", given, refuse=refuse)
 
-    begun, closed = opening(), "log_unwitnessed"
+    begun, suspended, closed = opening(), opening(suspended=True), "log_unwitnessed"
     case("all_three", [*begun, *map(consent, (ASKER, OWNER, THIRD))])
     case("two_of_three", [*begun, consent(ASKER), consent(OWNER)])
-    case("behind_other_entries", [*begun, logs.directory_entry(1), consent(ASKER), consent(OWNER)])
+    case("behind_other_entries", [*begun, logs.directory_entry(2), consent(ASKER), consent(OWNER)])
+    # Members that are named twice, and one that joined later.
+    out = replace(member_entry(world.member(OWNER)), status=MemberStatus.SUSPENDED)
+    alone: list[Entry] = [*suspended[:3], out, suspended[4], consent(ASKER), *begun[3:]]
+    case("alone_by_naming_others_twice", alone, closed)
+    later = replace(member_entry(world.member(OWNER)), node=NodeId("dogwood-pd"))
+    case("of_two_who_are_there_from_the_beginning", [*suspended, later, consent(ASKER), consent(OWNER)])
+    case("without_a_directory", [*begun[:-1], consent(ASKER), consent(OWNER)], "malformed_message")
     case("one_of_three", [*begun, consent(ASKER)], closed)
     case("nobody", begun, closed)
     case("one_twice", [*begun, consent(ASKER), consent(ASKER, issued_at=NOW)], closed)
-    suspended = opening(suspended=True)
     case("of_two_active_both", [*suspended, consent(ASKER), consent(OWNER)])
     case("of_two_active_one", [*suspended, consent(ASKER), consent(THIRD)], closed)
     case("by_another_key", [*begun, consent(ASKER), consent(OWNER, by=THIRD)], closed)

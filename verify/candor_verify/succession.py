@@ -57,7 +57,12 @@ def judge(read: Sequence[Entry], old: Old) -> Judged:
     Raises a Refused: Malformed, LogInconsistent, or LogUnwitnessed when too few members consented.
     """
     number, opened = old.shard + 1, read[0] if read else None
-    policy = next((one for one in read if isinstance(one, entries.PolicyEntry)), None)
+    end = next((at for at, one in enumerate(read) if isinstance(one, entries.DirectoryEntry)), None)
+    if end is None:
+        raise Malformed(f"shard {number} does not repeat the last directory")
+    # Of a member the newest entry before that directory counts, and what lies behind it names nobody.
+    begun = read[:end]
+    policy = next((one for one in begun if isinstance(one, entries.PolicyEntry)), None)
     if not isinstance(opened, entries.Opened) or policy is None:
         raise Malformed(f"shard {number} does not begin as a shard does")
     if (opened.federation, opened.shard) != (old.federation, number):
@@ -71,9 +76,9 @@ def judge(read: Sequence[Entry], old: Old) -> Judged:
     if (opened.previous_size, opened.previous_root) != (old.size, old.root):
         raise LogInconsistent(f"shard {number} does not continue the entries of shard {old.shard}")
     members: dict[str, Member] = {}
-    for one in read:
+    for one in begun:
         if isinstance(one, Member):
-            members.setdefault(one.node, one)
+            members[one.node] = one
     active = {node for node, member in members.items() if member.status == ACTIVE}
     consents = _consents(read, old, keys, policy, active)
     if 2 * len(consents) <= len(active):

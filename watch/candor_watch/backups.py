@@ -29,6 +29,8 @@ class Backups:
     failure: str
     drilled_at: datetime | None
     drill_seconds: float | None
+    # Why the last drill failed; empty if it did not.
+    drill_failure: str = ""
 
     @property
     def failing(self) -> bool:
@@ -50,6 +52,7 @@ def read_backups(folder: Path) -> Backups | None:
         told.failure,
         _moment(told.drilled_at),
         told.drill_seconds or None,
+        told.drill_failure,
     )
 
 
@@ -89,6 +92,12 @@ def backup_age(key: str, folder: Path, now: datetime, program: str) -> Finding:
     told = f"The newest verified backup is {span(age)} old."
     if state.interval and age > MAX_INTERVALS * state.interval:
         return bad(key, f"{told} One is due every {span(state.interval)}.", look, **figures)
+    if state.drill_failure and state.drilled_at is not None:
+        told = f"Restoring failed when it was tried {span(now - state.drilled_at)} ago: "
+        again = (
+            f"Look at {state.target or 'the backup folder'}; then: {program} backup, {program} backup drill."
+        )
+        return bad(key, told + sentence(state.drill_failure), again, **figures)
     if not state.interval:
         make = bad if age > MAX_AGE_BY_HAND else warning
         return make(key, f"{told} None is scheduled.", schedule, **figures)

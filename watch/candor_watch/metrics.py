@@ -173,6 +173,11 @@ def backups(prefix: str, state: Backups | None, now_seconds: float) -> Sequence[
             "Since restoring was tried the last time.",
             age(state and state.drilled_at),
         ),
+        Gauge.one(
+            f"{prefix}_restore_drill_failing",
+            "1 if restoring failed then.",
+            float(bool(state and state.drill_failure)),
+        ),
     )
 
 

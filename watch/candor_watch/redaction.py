@@ -47,6 +47,7 @@ OPERATIONAL = frozenset(
         errors.ConfigInvalid,
         errors.CertificateRefused,
         errors.CertificateRevoked,
+        errors.InvitationInvalid,
         errors.DenyListStale,
         errors.NotAMember,
         errors.MemberSuspended,

@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,7 @@ class Traces:
                 remedy="Install candor-exchange[otel], or leave the setting out.",
             ) from None
         # Not Resource.create: that adds what the environment says, the host and the command line.
+        self._exporter = exporter
         self._provider = TracerProvider(resource=Resource({"service.name": service}), shutdown_on_exit=False)
         self._provider.add_span_processor(
             BatchSpanProcessor(exporter, max_queue_size=QUEUE, max_export_batch_size=BATCH)
@@ -67,5 +69,12 @@ class Traces:
 
     def close(self) -> None:
         """Send what there is, for a few seconds at most. Blocks."""
-        self._provider.force_flush(int(EXPORT_SECONDS * 1000))
-        self._provider.shutdown()
+        # The library's flush knows no end: a collector that is away is tried again for every batch.
+        timer = threading.Timer(EXPORT_SECONDS, self._exporter.shutdown)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._provider.shutdown()
+        finally:
+            timer.cancel()
+            timer.join()

@@ -38,6 +38,7 @@ __all__ = [
     "SQLAlchemyError",
     "batches",
     "change_matching",
+    "changes_of",
     "commit",
     "discard",
     "explain",
@@ -87,6 +88,11 @@ def open_engine(
 def is_embedded(engine: Engine) -> bool:
     """Whether it is a file of this machine, which one hub has for itself."""
     return engine.dialect.name == "sqlite"
+
+
+def changes_of(engine: Engine) -> sqlite.Changes | None:
+    """Tells whether anybody has committed; None for a server, which has no such number."""
+    return sqlite.Changes(engine) if is_embedded(engine) else None
 
 
 def server_of(engine: Engine) -> Server | None:

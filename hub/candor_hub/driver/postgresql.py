@@ -7,6 +7,8 @@ Rules of this file:
   COMMITTED, so that it sees everything committed before the lock was had;
 - nothing cancels a statement: a COMMIT that is cancelled while it waits for the standby reports success. A
   warning during COMMIT says the same, and makes the outcome unknown;
+- a former primary that came back as one is refused: each promotion begins a timeline, and who has seen a
+  newer one works on no older one (`Lineage`);
 - no password stands in a URL, a message, a log or an exception.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -27,6 +30,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from candor_hub.driver.done import Done
+from candor_hub.driver.lineage import LINEAGE, FormerPrimary, Lineage, Primaries
 from candor_hub.driver.options import POSTGRESQL_SCHEMES, SERVER, WRITES
 from candor_proto.errors import ConfigInvalid, StoreUnusable
 
@@ -65,6 +69,8 @@ _SESSION = (
     "current_setting('transaction_read_only'), current_setting('server_encoding'), "
     "current_setting('server_version_num')::int"
 )
+# What a URL may say of each host.
+_OF_A_HOST = ("host", "hostaddr", "port")
 # Weaker ones acknowledge before the standby has it on its disk.
 _DURABLE = ("on", "remote_apply")
 
@@ -88,6 +94,7 @@ class Server:
 
     parameters: Mapping[str, str] = field(repr=False)
     password: Callable[[], str | None] = field(default=lambda: None, repr=False)
+    lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -98,6 +105,37 @@ class Server:
             ports = [ports[0]] * len(hosts)
         places = ",".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=True))
         return f"{places}/{self.parameters.get('dbname') or self.parameters.get('user') or ''}"
+
+    def each(self) -> tuple[Server, ...]:
+        """Every server that is named, alone."""
+        given = {name: self.parameters[name].split(",") for name in _OF_A_HOST if name in self.parameters}
+        count = max(map(len, given.values()), default=1)
+        if count == 1:
+            return (self,)
+        return tuple(
+            Server(
+                {**self.parameters, **{name: (some * count)[at] for name, some in given.items()}},
+                self.password,
+                self.lineage,
+            )
+            for at in range(count)
+        )
+
+    def primaries(self) -> Primaries:
+        """Asks every server that is named, one after the other; none of them is written to."""
+        found, silent = dict[tuple[int, str], str](), list[str]()
+        for server in self.each():
+            arguments = {**server.arguments(), "target_session_attrs": "any", "connect_timeout": "3"}
+            try:
+                with Session.connect(**arguments, autocommit=True) as session:  # type: ignore[arg-type]  # as below
+                    _, timeline, started = session.execute(LINEAGE).fetchone() or ("", 0, "")
+            except psycopg.Error:
+                silent.append(server.name)
+                continue
+            if timeline:
+                # One that is named twice is one.
+                found.setdefault((timeline, started), server.name)
+        return Primaries({name: timeline for (timeline, _), name in found.items()}, tuple(silent))
 
     def arguments(self) -> dict[str, str]:
         """For `connect` of psycopg, with the password if there is one: never to be printed."""
@@ -113,9 +151,21 @@ class Server:
         Raises StoreUnusable for a server that is none or loses commits, psycopg.Error for one that does not
         answer.
         """
+        try:
+            return self._connect(autocommit)
+        except FormerPrimary:
+            # libpq takes the first that may be written to.
+            for server in self.each():
+                if server is not self:
+                    with suppress(StoreUnusable, psycopg.Error):
+                        return server._connect(autocommit)
+            raise
+
+    def _connect(self, autocommit: bool) -> Session:
         session = Session.connect(**self.arguments())  # type: ignore[arg-type]  # texts are what libpq takes
         try:
             check_session(session.execute(_SESSION), self.name)
+            self.lineage.check(session.execute(LINEAGE).fetchone(), self.name)
             session.commit()
             session.autocommit = autocommit
         except BaseException:
@@ -315,6 +365,10 @@ _SENTENCES = {
 }
 
 
+# How a server without a connection left says so before there is a session, and with it a code.
+_CROWDED = ("too many connections", "too many clients", "remaining connection slots")
+
+
 def explain(error: SQLAlchemyError, engine: Engine) -> StoreUnusable:
     """The sentence for an error of the database; statements and parameters are left out of it."""
     server = server_of(engine)
@@ -348,8 +402,11 @@ def _no_connection(server: Server, error: psycopg.OperationalError) -> StoreUnus
     password = server.password()
     if password and password in said:
         said = "…"
-    return StoreUnusable(
-        f"The database {server.name} cannot be reached: {said}",
-        remedy="Check servers and network, user and `database_password_file` (or PGPASSFILE), pg_hba.conf; "
-        "a step that was under way is safe to repeat.",
-    )
+    if any(words in said for words in _CROWDED):
+        remedy = _SENTENCES["53300"][1]
+    else:
+        remedy = (
+            "Check servers and network, user and `database_password_file` (or PGPASSFILE), pg_hba.conf; "
+            "a step that was under way is safe to repeat."
+        )
+    return StoreUnusable(f"The database {server.name} cannot be reached: {said}", remedy=remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,3 +71,22 @@ def replication(connection: Connection) -> Replication:
         states[state] = states.get(state, 0) + 1
     behind = [int(lag) for _, lag in rows if lag is not None]
     return Replication(version, names, states, max(behind, default=None))
+
+
+def unguarded(connection: Connection) -> str:
+    """How this connection to a server could be listened to or led elsewhere; empty if it could not."""
+    info: Any = getattr(connection.connection.dbapi_connection, "info", None)
+    host = info.host if info is not None else ""
+    if info is None or host.startswith(("/", "@")) or _is_here(info.hostaddr or host):
+        return ""
+    if not info.pgconn.ssl_in_use:
+        return f"is not encrypted on its way to {host}"
+    mode = info.get_parameters().get("sslmode", "prefer")
+    return "" if mode == "verify-full" else f"does not check who answers at {host} (sslmode={mode})"
+
+
+def _is_here(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

@@ -8,6 +8,8 @@ Rules of this file:
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,44 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITES, False) else "BEGIN")
 
 
+class Changes:
+    """Tells whether anybody has committed since, without opening a transaction. Safe to use from any thread.
+
+    SQLite counts for each connection what *others* have committed. So this one is asked alone, and never
+    writes: a number from another connection says nothing (https://www.sqlite.org/pragma.html#pragma_data_version).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._connection: Any = None
+        self._connections = 0
+
+    def mark(self) -> tuple[int, int]:
+        """Two that are equal: nobody has committed anything between them. Raises DBAPIError."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._engine.raw_connection()
+                self._connections += 1
+            try:
+                # All rows: a statement that is not at its end would hold an old state of the file.
+                ((number,),) = self._connection.dbapi_connection.execute("PRAGMA data_version").fetchall()
+            except dbapi2.Error as error:
+                self._drop()
+                raise DBAPIError.instance(None, None, error, dbapi2.Error, hide_parameters=True) from error
+            return self._connections, number
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(dbapi2.Error):
+                connection.invalidate()
+
+
 def check_foreign_keys(connection: Connection) -> None:
     """Raises StoreUnusable when a row names another one that is not there."""
     found = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchone()
@@ -179,11 +219,24 @@ _SENTENCES = {
 }
 
 
+_REPORTED, _FULL = 10, 13
+
+
+def _is_full(file: Path) -> bool:
+    try:
+        return os.statvfs(file.parent).f_bavail == 0
+    except OSError:
+        return False
+
+
 def explain(error: SQLAlchemyError, engine: Engine) -> StoreUnusable:
     """The sentence for an error of the database; statements and parameters are left out of it."""
     name = engine.url.database or "the database"
     origin = getattr(error, "orig", None)
-    sentence = _SENTENCES.get((getattr(origin, "sqlite_errorcode", 0) or 0) & 0xFF)
+    code = (getattr(origin, "sqlite_errorcode", 0) or 0) & 0xFF
+    if code == _REPORTED and _is_full(Path(name)):
+        code = _FULL  # it could not even make the file that its readers share
+    sentence = _SENTENCES.get(code)
     if sentence is None:
         return StoreUnusable(
             f"The database {name} refused a step ({type(origin or error).__name__}).",

@@ -51,9 +51,13 @@ def matching(
     columns: Sequence[str],
     keys: Iterable[tuple[object, ...]],
     end: str = "",
+    values: tuple[object, ...] = (),
 ) -> Iterator[Any]:
-    """The rows of `select … WHERE (columns) IN keys`, which are many; `end` follows."""
-    for done in _about(connection, select, columns, keys, end):
+    """The rows of `select … WHERE (columns) IN keys`, which are many; `end` follows.
+
+    `?` in `select` stands for `values`.
+    """
+    for done in _about(connection, select, columns, keys, end, values):
         yield from done.rows
 
 

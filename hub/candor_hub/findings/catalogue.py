@@ -71,14 +71,14 @@ CATALOGUE = catalogue(
             _DATA,
             "key, federation, schema, every page; a server is the primary, and durable",
             "it does not",
-            "it was too large to be checked in time",
+            "it was too large to be checked in time; the way to a server is not encrypted and checked",
         ),
         Entry(
             "replication",
             _DATA,
-            "synchronous standbys of a PostgreSQL server",
-            "one is wanted and none is in sync: nothing is accepted",
-            "none is wanted: what was accepted last is lost with the primary",
+            "primary and synchronous standbys of PostgreSQL servers",
+            "one is wanted and none is in sync: nothing is accepted; two say that they are the primary",
+            "none is wanted: what was accepted last is lost with the primary; a named server is silent",
         ),
         Entry(
             "disk_space",
@@ -98,7 +98,7 @@ CATALOGUE = catalogue(
             "backups",
             _DATA,
             "the newest verified backup",
-            "older than three intervals, never made, or the last attempt failed",
+            "older than three intervals, never made, or the last attempt or restore drill failed",
             "none is scheduled, or the last restore drill is older than 35 days",
         ),
         Entry(
@@ -124,8 +124,8 @@ CATALOGUE = catalogue(
         Entry(
             "clock",
             _REACH,
-            "this machine's time against what was signed here",
-            "something signed carries a time that has not come",
+            "this machine's time against what was signed here, and the database server's",
+            "something signed carries a time that has not come, or they differ by more than five minutes",
         ),
         Entry(
             "log",

@@ -6,7 +6,7 @@ import http.client
 import json
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class Stored:
     replicas: dict[str, str]
     authorities: tuple[AuthorityStanding, ...]
     online: frozenset[NodeId]
+    # Who holds a certificate that is good now.
+    certified: frozenset[NodeId]
+    # By how much this machine's clock is ahead of the database's; zero beside a database without one.
+    clock_ahead: timedelta = timedelta(0)
 
 
 @dataclass
@@ -76,6 +80,8 @@ class Look:
 
     def _stored(self) -> Stored:
         with closing(open_store(self.config)) as store, store.read() as tx:
+            looked_at = self.now
+            ahead = looked_at - tx.replicas.now(looked_at)
             members = tx.standing.members()
             return Stored(
                 directory_version=tx.directories.latest_version(),
@@ -88,6 +94,8 @@ class Look:
                 authorities=tuple(overview(tx, self.now)),
                 replicas={each.replica: each.version for each in tx.replicas.all(self.now) if each.here},
                 online=frozenset(tx.replicas.attached(self.now)),
+                certified=frozenset(tx.certificates.shown(self.now)),
+                clock_ahead=ahead,
             )
 
     def _running(self) -> dict[str, Any] | None:

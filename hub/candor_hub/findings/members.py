@@ -60,6 +60,12 @@ class Members:
         ]
         if told:
             remedy = "Call those agencies: while they are away every lookup is incomplete."
+            ended = [str(each.node) for each in active if each.node not in stored.certified]
+            if ended:
+                remedy += (
+                    f" No good certificate is left to {some(ended)}: each comes back by itself after "
+                    f"`candor-hub readmit {' '.join(ended[:MAX_SHOWN])}`, or `candor-hub readmit --all`."
+                )
             return warning("members", f"Of {len(active)} members {'; '.join(told)}.", remedy, **figures)
         return good("members", f"All {len(active)} active members were seen within a day.", **figures)
 

@@ -26,7 +26,7 @@ MAX_SHOWN = 8
 # Members go over to a new authority within two hours of running.
 SLOW_AFTER = timedelta(days=1)
 RESTART = "Start candor-hub, or restart it: it renews what is due."
-_CEREMONY = "Make a new one with `candor-certs issuing create`, and take it up (docs/certificates.md)."
+_CEREMONY = "Make a new one with `candor-certs issuing create`, then: candor-hub issuing adopt FOLDER."
 
 _Which = Callable[[HubKeys], x509.Certificate]
 
@@ -155,6 +155,9 @@ class Own:
                 server = store.server
                 if server is not None:
                     told = f"{server.name} is the primary, keeps what it accepted, and knows this schema"
+                    if how := store.unguarded():
+                        told += f"; the connection {how}."
+                        return warning("database", told, _GUARD, **figures)
                     return good("database", f"{told}; {len(stored.members)} members.", **figures)
                 path = Path(config.database.partition("sqlite:///")[2])
                 octets = path.stat().st_size
@@ -174,12 +177,16 @@ class Own:
         def work() -> Finding:
             with closing(open_store(self._config)) as store:
                 found = store.replication()
-            if found is None:
+                primaries = store.server.primaries() if store.server is not None else None
+            if primaries is not None and len(primaries.timelines) > 1:
+                return _two_primaries(primaries.timelines)
+            if found is None or primaries is None:
                 return good("replication", "The database is a file of this machine: backups stand for it.")
             figures: dict[str, Figure] = {
                 "server": found.version,
                 "standbys": sum(found.states.values()) if found.states is not None else None,
                 "behind_octets": found.behind_octets,
+                "silent_servers": len(primaries.silent),
             }
             if not found.synchronous_names:
                 told = "No synchronous standby is wanted: with the primary's disk its last seconds are lost."
@@ -199,6 +206,10 @@ class Own:
                     "Start the standby; or name another one (docs/postgresql.md).",
                     **figures,
                 )
+            if primaries.silent:
+                told = f"{in_sync} standbys are in sync; of the named servers there is silence from "
+                told += f"{', '.join(primaries.silent)}."
+                return warning("replication", told, "Start it as a standby, or take it out.", **figures)
             return good("replication", f"{in_sync} standbys are in sync.", **figures)
 
         return await in_thread(work)
@@ -216,6 +227,9 @@ class Own:
 
     async def backups(self) -> Finding:
         now = self._look.now
+        if not self._config.embedded:
+            told = "What is backed up of the database's server cannot be seen from here."
+            return unknown("backups", told, "See that it is, and restored: docs/postgresql.md, section 4.")
         return await in_thread(lambda: backup_age("backups", self._config.data, now, "candor-hub"))
 
     # --- the machine ---------------------------------------------------------------------------------------
@@ -235,6 +249,24 @@ class Own:
     async def core_dumps(self) -> Finding:
         pid = await self._look.pid()
         return await in_thread(lambda: processes.core_dumps("core_dumps", pid))
+
+
+_GUARD = "Write sslmode=verify-full and sslrootcert=... into `database_url` (docs/postgresql.md, section 1)."
+
+
+def _two_primaries(timelines: Mapping[str, int]) -> Finding:
+    """Each of them accepts what the other does not know: two hubs of one name, two histories of the log."""
+    newest = max(timelines.values())
+    former = sorted(name for name, timeline in timelines.items() if timeline < newest)
+    named = ", ".join(f"{name} (timeline {timeline})" for name, timeline in sorted(timelines.items()))
+    stop = f"Stop {' and '.join(former)}" if former else "Find out which one was promoted, stop the other"
+    return bad(
+        "replication",
+        f"{len(timelines)} servers say that they are the primary: {named}.",
+        f"{stop} at once, and restart every replica of the hub; then make it a standby anew (pg_rewind or "
+        "pg_basebackup; docs/postgresql.md, section 2).",
+        primaries=len(timelines),
+    )
 
 
 def _tls(keys: HubKeys) -> x509.Certificate:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
 
+from candor_certs.lifetime import span
 from candor_certs.names import hub_dns_name
 from candor_hub.findings.look import Look, Stored
 from candor_hub.keys import HubKeys
@@ -87,6 +88,14 @@ class Reach:
     async def clock(self) -> Finding:
         """A clock that was set back leaves things behind that were signed in what is now the future."""
         stored: Stored = await self._look.stored()
+        apart = stored.clock_ahead
+        if abs(apart) > CLOCK_TOLERANCE:
+            word = "ahead of" if apart > timedelta(0) else "behind"
+            told = (
+                f"This machine's clock is {span(abs(apart))} {word} the database's; a hub here stays closed."
+            )
+            remedy = "Set the clock of the wrong machine (`timedatectl set-ntp true`)."
+            return bad("clock", told, remedy, ahead_seconds=round(apart.total_seconds()))
         keys: HubKeys = await self._look.keys()
         signed = {
             "the directory": stored.directory_issued_at,
@@ -97,7 +106,10 @@ class Reach:
         }
         newest = max((moment, what) for what, moment in signed.items() if moment is not None)
         ahead = newest[0] - self._look.now
-        figures: dict[str, Figure] = {"newest_seconds_ago": round(-ahead.total_seconds())}
+        figures: dict[str, Figure] = {
+            "newest_seconds_ago": round(-ahead.total_seconds()),
+            "ahead_seconds": round(apart.total_seconds()),
+        }
         if ahead > CLOCK_TOLERANCE:
             told = f"The time of {newest[1]} has not come: {newest[0]:%Y-%m-%d %H:%M} UTC."
             remedy = "Check this machine's clock against another one; members whose clocks are right go away."

@@ -24,6 +24,7 @@ from candor_hub.driver import (
     Connection,
     DBAPIError,
     Engine,
+    changes_of,
     discard,
     explain,
     is_embedded,
@@ -62,7 +63,10 @@ from candor_proto.errors import AlreadyExists, StoreUnusable
 if TYPE_CHECKING:
     from candor_hub.driver.postgresql import Server
 
-__all__ = ["Store", "Transaction", "Transactions"]
+__all__ = ["Mark", "Store", "Transaction", "Transactions"]
+
+# Of what is committed: comparable with another one of the same process (`Store.mark`).
+Mark = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,7 @@ class Store:
         self._reading = reading(engine)
         # One writer at a time: bodies of this process take turns here, which is fair and does not spin.
         self._group = GroupWriter(writing(engine))
+        self._changes = changes_of(engine)
 
     @classmethod
     def create(
@@ -260,6 +265,19 @@ class Store:
         with self._group.write() as connection:
             yield Transaction.over(connection)
 
+    def mark(self) -> Mark | None:
+        """A mark of what is committed now: while it is the same, reading again would find the same.
+
+        It costs a hundredth of a transaction. None: at a server, which whoever wants to know has to ask.
+        Raises StoreUnusable.
+        """
+        if self._changes is None:
+            return None
+        try:
+            return self._changes.mark()
+        except FAILURES as error:
+            raise explain(error, self._engine) from error
+
     @property
     def commits(self) -> int:
         """How many groups this process has committed, each with one fsync."""
@@ -314,7 +332,19 @@ class Store:
         with self._begin(self._reading) as connection:
             return soundness.replication(connection)
 
+    def unguarded(self) -> str:
+        """How the connections to a server could be listened to or led elsewhere; empty if they could not.
+
+        Raises StoreUnusable.
+        """
+        if is_embedded(self._engine):
+            return ""
+        with self._begin(self._reading) as connection:
+            return soundness.unguarded(connection)
+
     def close(self) -> None:
+        if self._changes is not None:
+            self._changes.close()
         self._engine.dispose()
 
 

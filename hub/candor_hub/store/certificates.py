@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from candor_hub.driver import Connection, sa
+from candor_hub.driver import Connection, batches, sa
 from candor_hub.store.members import optional_time
 from candor_hub.tables import certificates, denied, renewals
 from candor_proto.canonical import from_milliseconds, to_milliseconds
@@ -46,6 +46,15 @@ class Certificates:
         found = self._select(certificates.c.serial == f"{serial:x}")
         return found[0] if found else None
 
+    def find_all(self, serials: Iterable[int]) -> dict[int, CertificateRecord]:
+        """Those of these serials that this store issued, by serial."""
+        names = sorted({f"{serial:x}" for serial in serials})
+        return {
+            record.serial: record
+            for some in batches(names)
+            for record in self._select(certificates.c.serial.in_(some))
+        }
+
     def of(self, node: NodeId) -> tuple[CertificateRecord, ...]:
         """Every certificate of `node`, oldest first."""
         return self._select(certificates.c.node == str(node))
@@ -67,10 +76,12 @@ class Certificates:
                 found[record.node] = record
         return found
 
-    def set_used(self, serial: int, now: datetime) -> None:
-        """The member has shown this one."""
-        unused = (certificates.c.serial == f"{serial:x}") & certificates.c.used_at.is_(None)
-        self._connection.execute(sa.update(certificates).where(unused).values(used_at=to_milliseconds(now)))
+    def set_used(self, serials: Iterable[int], now: datetime) -> None:
+        """Their members have shown these."""
+        for some in batches(sorted(f"{serial:x}" for serial in serials)):
+            unused = certificates.c.serial.in_(some) & certificates.c.used_at.is_(None)
+            change = sa.update(certificates).where(unused)
+            self._connection.execute(change.values(used_at=to_milliseconds(now)))
 
     def add_renewal(self, node: NodeId, request: Digest, serial: int, renewed_with: int | None) -> None:
         self._connection.execute(

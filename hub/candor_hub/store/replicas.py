@@ -6,10 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from candor_hub.driver import Connection, batches, change_matching, insert_many, sa
+from candor_certs.lifetime import span
+from candor_hub.driver import Connection, batches, change_matching, insert_many, matching, sa
 from candor_hub.tables import attachments, members, replicas
 from candor_proto.canonical import from_milliseconds, to_milliseconds
+from candor_proto.errors import ClockWrong
 from candor_proto.ids import NodeId
+from candor_proto.statements import CLOCK_TOLERANCE
 
 # A replica that has not written its row for so long counts as gone.
 GONE_AFTER = timedelta(seconds=15)
@@ -49,6 +52,23 @@ class Replicas:
         moment = self._connection.execute(sa.text("SELECT clock_timestamp()")).scalar()
         assert isinstance(moment, datetime)
         return moment
+
+    def check_clock(self, now: datetime) -> None:
+        """Raises ClockWrong when this machine's clock, which says `now`, is far from the database's.
+
+        What is old is forgotten for all replicas, and heads of the log carry a time: one machine whose clock
+        is wrong would drop mail and quotas of everybody, and sign a future.
+        """
+        moment = self.now(now)
+        if abs(moment - now) <= CLOCK_TOLERANCE:
+            return
+        word = "behind" if now < moment else "ahead of"
+        raise ClockWrong(
+            f"This machine's clock is {span(abs(moment - now))} {word} the database's, and may differ by "
+            f"{span(CLOCK_TOLERANCE)}: this machine says {now:%Y-%m-%d %H:%M:%S} UTC, the database "
+            f"{moment:%Y-%m-%d %H:%M:%S} UTC.",
+            remedy="Set the clock of the wrong machine (NTP); candor-hub goes on by itself then.",
+        )
 
     def seen(self, replica: str, version: str, now: datetime) -> None:
         """This process is here."""
@@ -125,13 +145,15 @@ class Replicas:
     def detach(self, replica: str, ended: Mapping[NodeId, int], now: datetime) -> None:
         """The streams of these generations have ended; a newer one, anywhere, is left alone.
 
-        Their nodes were seen until now.
+        Their nodes were seen until now, by the clock that `attach` goes by.
         """
         nodes = sorted((str(node),) for node in ended)
         streams = [(str(node), replica, generation) for node, generation in sorted(ended.items())]
         own = ("node", "replica", "generation")
         change_matching(self._connection, "UPDATE attachments SET replica = ''", own, streams)
-        seen, at = "UPDATE members SET last_seen_at = ?", to_milliseconds(now)
+        if not ended:
+            return
+        seen, at = "UPDATE members SET last_seen_at = ?", to_milliseconds(self.now(now))
         change_matching(self._connection, seen, ("node",), nodes, (at,))
 
     def claim(self, replica: str, held: Mapping[NodeId, int]) -> tuple[NodeId, ...]:
@@ -174,11 +196,15 @@ class Replicas:
         return {NodeId(name): from_milliseconds(seen) for name, seen in self._connection.execute(query)}
 
     def _of(self, nodes: Collection[NodeId], but: str | None = None) -> dict[NodeId, Attachment]:
-        found: dict[NodeId, Attachment] = {}
-        for some in batches(sorted(map(str, nodes))):
-            query = sa.select(attachments).where(attachments.c.node.in_(some))
-            if but is not None:
-                query = query.where(attachments.c.replica != but)
-            for row in self._connection.execute(query).mappings():
-                found[NodeId(row["node"])] = Attachment(row["replica"], row["generation"])
-        return found
+        # Asked again and again, of all nodes of a process, and mostly none is found.
+        table, values = "attachments", tuple[object, ...]()
+        if but is not None:
+            table, values = "(SELECT * FROM attachments WHERE replica <> ?) AS others", (but,)
+        rows = matching(
+            self._connection,
+            f"SELECT node, replica, generation FROM {table}",  # noqa: S608 - our own texts
+            ("node",),
+            [(name,) for name in sorted(map(str, nodes))],
+            values=values,
+        )
+        return {NodeId(node): Attachment(replica, generation) for node, replica, generation in rows}

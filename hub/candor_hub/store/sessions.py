@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 import structlog
 
+from candor_hub.driver.lineage import LINEAGE, FormerPrimary
 from candor_hub.driver.postgresql import Server
 from candor_proto.errors import StoreUnusable
 
@@ -39,9 +40,21 @@ Connection = psycopg.AsyncConnection[Any]
 async def connect(server: Server) -> Connection:
     """A session on the primary, outside of transactions; raises StoreUnusable."""
     try:
+        return await _connect(server)
+    except FormerPrimary:
+        for other in server.each():
+            if other is not server:
+                with suppress(StoreUnusable):
+                    return await _connect(other)
+        raise
+
+
+async def _connect(server: Server) -> Connection:
+    try:
         async with asyncio.timeout(CONNECT_SECONDS):
             session = await Connection.connect(**server.arguments(), autocommit=True)  # type: ignore[arg-type]
             try:
+                server.lineage.check(await (await session.execute(LINEAGE.encode())).fetchone(), server.name)
                 await session.execute(f"SET idle_session_timeout = '{SILENT_SECONDS:.0f}s'".encode())
             except BaseException:
                 await session.close()

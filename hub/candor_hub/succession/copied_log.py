@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from candor_hub.tlog.files import CHECKPOINT, DRAW, POLICY, LogFiles
+from candor_hub.tlog.files import CHECKPOINT, DRAW, POLICY, LogFiles, is_known
 from candor_proto.errors import CandorError, InputInvalid, LogInconsistent, LogUnwitnessed, UnknownObject
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.merkle import CompactRange, leaf_hash
@@ -36,7 +36,12 @@ from candor_proto.tlog.policy import Policy, parse_policy
 from candor_proto.tlog.signatures import verify_log
 from candor_proto.tlog.state import LogState
 from candor_proto.tlog.statements import WITNESS_KEY, WitnessKeyStatement, parse_statement
-from candor_proto.tlog.succession import check_first_policy, check_succeeds, read_successor
+from candor_proto.tlog.succession import (
+    check_first_policy,
+    check_opening,
+    check_succeeds,
+    read_successor,
+)
 from candor_proto.tlog.tiles import TILE_WIDTH
 
 Keys = tuple[VerifierKey, VerifierKey]
@@ -190,7 +195,7 @@ class LogCopy:
             entered = entered.extend((leaf_hash(octets),))
         if entered.root() != head.root:
             raise LogInconsistent(f"The entries of shard {number} are not those of its checkpoint.")
-        return CopiedShard(number, keys, signed.encode(), signed_at, entered, self._draws(number))
+        return CopiedShard(number, keys, signed.encode(), signed_at, entered, self._draws(number, keys))
 
     def _entries(self, number: int, size: int) -> Iterator[bytes]:
         try:
@@ -221,6 +226,7 @@ class LogCopy:
         check_first_policy(successor, state.shard.policy_version)
         if (successor.previous_size, successor.previous_root) != (before.range.size, before.range.root()):
             raise LogInconsistent(f"Shard {number} does not continue the head of the one before.")
+        check_opening(successor, entries, state)
         check_succeeds(successor, entries, lambda node: _signing_key(state, node))
         return successor.keys, state.succeeded(before.range.size, before.range.root())
 
@@ -278,12 +284,15 @@ class LogCopy:
             return error.message
         return ""
 
-    def _draws(self, number: int) -> dict[str, bytes]:
+    def _draws(self, number: int, keys: Keys) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for path in self._files.all():
             shard, _, name = path.partition("/")
-            if shard == str(number) and name.startswith(f"{DRAW}/"):
-                found[name.removeprefix(f"{DRAW}/")] = self._files.read(path)
+            if shard == str(number) and name.startswith(f"{DRAW}/") and is_known(name):
+                octets = self._files.read(path)
+                # It is shown to everybody as this log's: what is no head of it founds nothing.
+                verify_log(parse_checkpoint(octets), keys)
+                found[name.removeprefix(f"{DRAW}/")] = octets
         return found
 
     def _has(self, path: str) -> bool:

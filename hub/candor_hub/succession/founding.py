@@ -23,7 +23,7 @@ from candor_hub.store.directories import StoredDirectory
 from candor_hub.store.logged import NO_HEAD, LoggedMember, WitnessRecord
 from candor_hub.succession.copied_log import CopiedLog
 from candor_hub.tlog import due
-from candor_hub.tlog.files import SIGNED, LogFiles
+from candor_hub.tlog.files import SIGNED, LogFiles, is_known
 from candor_hub.tlog.ring import KeyRing
 from candor_proto.canonical import digest
 from candor_proto.directory import IndexHead, MemberStatus
@@ -102,7 +102,7 @@ def copy_files(copy: CopiedLog, source: LogFiles, target: LogFiles) -> None:
     numbers = {str(shard.number) for shard in copy.shards}
     for path in source.all():
         shard, _, name = path.partition("/")
-        if shard in numbers and name and not name.rpartition("/")[2].startswith("."):
+        if shard in numbers and is_known(name):
             target.write({path: source.read(path)})
     # What was signed beyond the last head is nobody's any more.
     target.write({f"{shard.number}/{SIGNED}": shard.head for shard in copy.shards})

@@ -54,10 +54,17 @@ class Folder:
 
     def read(self, path: str) -> bytes:
         try:
-            return (self.path / path).read_bytes()
+            # Everybody reads the log: a link in it could show a file that nobody may read.
+            with open(self.path / path, "rb", opener=_no_link) as file:
+                return file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise UnknownObject(f"There is no {path} in the log.") from None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise StoreUnusable(
+                    f"{self.path / path} is a link, and the log is files.",
+                    remedy="Find out who put it there, and put the file itself in its place.",
+                ) from None
             raise unusable(error) from None
 
     def names(self, folder: str) -> list[str]:
@@ -148,6 +155,10 @@ class Lock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def unusable(error: OSError) -> StoreUnusable:

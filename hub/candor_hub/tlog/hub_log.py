@@ -66,11 +66,13 @@ class HubLog:
         publish: Publish,
         coalesce_seconds: float = COALESCE_SECONDS,
         lease: Lease | None = None,
+        may_lead: Callable[[], bool] = lambda: True,
         settle_seconds: float = confirmed.SETTLE_SECONDS,
     ) -> None:
         """`publish` makes a directory version; `lease` is shared with other replicas, None without any.
 
-        `settle_seconds`: how long witnesses have time to come where no quorum of them is asked for.
+        `may_lead` says whether this process's clock is good enough to sign by, `settle_seconds` how long
+        witnesses have time to come where no quorum of them is asked for.
         """
         self._config = config
         self._store = store
@@ -84,6 +86,7 @@ class HubLog:
         self._ring = KeyRing(vault(config, store), config.federation)
         self._lease = lease or FolderLease(Lock(config.log))
         self._lease.on_lost(self._demoted)
+        self._may_lead = may_lead
         self._rounds = Rounds(store) if lease is not None else None
         self.pages = Pages(self._files, copies=store.server is None)
         self.cosigning = Cosigning(streams)
@@ -250,6 +253,12 @@ class HubLog:
 
     async def _try_to_lead(self) -> bool:
         """Whether this replica is the sequencer now; raises StoreUnusable."""
+        if not self._may_lead():
+            if self._sequencer is not None:
+                log.warning("the log is left to another replica, for the clock of this one is wrong")
+                self._demoted()
+                await self._lease.give_back()
+            return False
         if self._sequencer is not None:
             return True
         if not await self._lease.take():

@@ -2,6 +2,7 @@
 
 Rules of this file:
 - what is shown comes from the database first: a checkpoint that is not stored is shown to nobody;
+- a checkpoint that is kept (of a policy, of a draw) is shown when a row has it, whatever lies in the folder;
 - tiles and bundles are shown up to the size that is signed: behind it lies what an append wrote and may
   write otherwise after a crash, and a tile is for ever to whoever has fetched it;
 - the files of checkpoints are copies, made again at each start, for whoever serves the folder by other means.
@@ -70,6 +71,8 @@ class Pages:
         # Replaced whole, never changed.
         self._shown: Mapping[int, _Shown] = {}
         self._texts: Mapping[str, bytes] = {}
+        # Paths of checkpoints that rows have, where there are copies of them.
+        self._kept: frozenset[str] = frozenset()
         # Files that could not be written, for instance because the disk was full.
         self._owed: Mapping[str, bytes] = {}
 
@@ -83,6 +86,8 @@ class Pages:
         if found is None or shown is None:
             raise UnknownObject(f"There is no {path} in the log.")
         if _KEPT.match(found[2]):
+            if self._copies and path not in self._kept:
+                raise UnknownObject(f"There is no {path} in the log.")
             owed = self._owed.get(path)
             return Page(owed or self._files.read(path), fixed=True, text=True)
         return Page(self._files.shard(int(found[1])).get(found[2], shown.size), fixed=True, text=False)
@@ -119,6 +124,7 @@ class Pages:
     def _replace(self, shown: Mapping[int, _Shown], kept: Mapping[str, bytes]) -> None:
         texts = _texts(shown)
         changed = {name: octets for name, octets in texts.items() if self._texts.get(name) != octets}
+        self._kept |= kept.keys()
         # A policy's checkpoint before the one that needs it.
         self._write(kept)
         self._shown, self._texts = shown, texts

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from candor_hub.store import Store, Transactions
+from candor_hub.store.fence import Deposed
 from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.note import NoteSignature
 
@@ -45,7 +46,11 @@ class Rounds:
 
     def begin(self, shard: int, signed: SignedCheckpoint) -> int:
         """Have this head witnessed; the number of its round. Raises StoreUnusable, Deposed."""
-        with (self.fenced or self._store).write() as tx:
+        fenced = self.fenced
+        if fenced is None:
+            # Deposed between its turn and this: a round of its own would drop what the new one's has brought.
+            raise Deposed
+        with fenced.write() as tx:
             number = tx.rounds.begin(shard, signed.encode())
             tx.notices.round_began()
         return number

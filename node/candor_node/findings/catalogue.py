@@ -90,7 +90,7 @@ CATALOGUE = catalogue(
             "backups",
             _DATA,
             "the newest verified backup",
-            "older than three intervals, never made, or the last attempt failed",
+            "older than three intervals, never made, or the last attempt or restore drill failed",
             "none is scheduled, or the last restore drill is older than 35 days",
         ),
         Entry(

@@ -108,6 +108,10 @@ class Outward:
         if status is not None:
             if not status.attached:
                 told = status.trouble or "The running node is not attached to the hub, which tells the time."
+                if "node's certificate" in told:
+                    # It ended by this clock; the hub, which could say more, does not take it any more.
+                    remedy = "See `certificate`. If this machine's clock is wrong, set it: that heals both."
+                    return unknown("clock", f"Only the hub could say, and: {told}", remedy)
                 return (
                     bad("clock", told, "Set the clock that is wrong.")
                     if "clock" in told

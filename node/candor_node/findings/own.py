@@ -24,8 +24,9 @@ from candor_watch.findings import Check, Finding, bad, good, in_thread, warning
 from candor_watch.sizes import size
 
 REJOIN = (
-    "ask the hub's operator for an invitation to join again (`candor-hub invite --rejoin`), then run "
-    "`candor-node join --rejoin`."
+    "ask the hub's operator to run `candor-hub readmit` with this node's id, and let the node run: it comes "
+    "back by itself. A hub of the release before knows `candor-hub invite --rejoin` only; then `candor-node "
+    "join --rejoin`."
 )
 MEMORY_OCTETS = 512 * 1024 * 1024
 OPEN_FILES = 256

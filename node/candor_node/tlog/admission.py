@@ -11,9 +11,9 @@ from candor_node.directory_store import FetchedDirectory
 from candor_node.store import Database, Store
 from candor_node.tlog import contradictions, log_store
 from candor_node.tlog.contradictions import FALSE_DIRECTORY, TWO_DIRECTORIES, Contradiction
+from candor_node.tlog.folding import Self
 from candor_proto.directory import Directory, IndexHead, VerifiedDirectory
 from candor_proto.errors import LogInconsistent, NotLogged, Rollback
-from candor_proto.ids import NodeId
 from candor_proto.merkle import leaf_hash
 from candor_proto.tlog.entries import head_entry
 from candor_proto.tlog.state import state_of
@@ -25,9 +25,10 @@ OwnHead = Callable[[Database, IndexHead], None]
 class Admission:
     """Compares directories with the entries that were read. Their signatures were verified before."""
 
-    def __init__(self, store: Store, own: NodeId, clock: Clock) -> None:
+    def __init__(self, store: Store, own: Self, clock: Clock) -> None:
         self._store = store
-        self._own = own
+        self._own = own.node
+        self._key = own.signing_key
         self._clock = clock
         self.on_own_head: OwnHead = lambda db, head: None
 
@@ -61,7 +62,9 @@ class Admission:
         """A directory is taken up: what it holds of this node under its own key, this node has signed."""
         head = directory.head(self._own)
         listed = next((each for each in directory.directory.members if each.node == self._own), None)
-        if head is not None and listed is not None and listed.head is not None:
+        # Under another key it is not this node that signed it; `folding` tells people of that key.
+        own = listed is not None and listed.signing_key.value == self._key
+        if own and head is not None and listed is not None and listed.head is not None:
             leaf = leaf_hash(head_entry(listed.head).encode())
             if not log_store.is_own_head(db, leaf):
                 self.on_own_head(db, head)

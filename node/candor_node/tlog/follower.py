@@ -69,7 +69,7 @@ class Follower:
         self._policies = Policies(self.files, store, federation, clock, policy)
         self._taking_up = TakingUp(self.files, store, clock, own, self.observers)
         self._succession = Succession(self.files, store, federation, clock, own=policy is not None)
-        self._admission = Admission(store, own.node, clock)
+        self._admission = Admission(store, own, clock)
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._following: Following | None = None

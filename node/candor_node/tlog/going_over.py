@@ -23,7 +23,13 @@ from candor_proto.tlog.entries import Entry, parse_entry
 from candor_proto.tlog.note import VerifierKey
 from candor_proto.tlog.signatures import verify_log
 from candor_proto.tlog.state import LogState
-from candor_proto.tlog.succession import Successor, check_first_policy, check_succeeds, read_successor
+from candor_proto.tlog.succession import (
+    Successor,
+    check_first_policy,
+    check_opening,
+    check_succeeds,
+    read_successor,
+)
 from candor_proto.tlog.tiles import TILE_WIDTH
 
 # Nobody looks for a successor while the hub signs: it does so every ten minutes (§14.6).
@@ -79,6 +85,8 @@ class Succession:
             return None  # it continues another head: a newer one is read first
         state = following.state
         check_first_policy(successor, state.shard.policy_version)
+        # Before anything of it is stored: its first policy would judge the heads of this shard, too.
+        check_opening(successor, entries, state)
         members = check_succeeds(successor, entries, lambda node: _signing_key(state, node))
         log.warning("the log goes on at a successor", shard=successor.shard, consents=len(members))
         await self._store.run(

@@ -11,12 +11,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from candor_proto.directory import MemberStatus
-from candor_proto.errors import LogUnwitnessed, MalformedMessage, SignatureInvalid
+from candor_proto.errors import LogInconsistent, LogUnwitnessed, MalformedMessage, SignatureInvalid
 from candor_proto.ids import FederationName, NodeId
 from candor_proto.signing import VerifyingKey
-from candor_proto.tlog.entries import Entry, MemberEntry, Opened, PolicyEntry, Statement, log_origin
+from candor_proto.tlog.entries import (
+    DirectoryEntry,
+    Entry,
+    MemberEntry,
+    Opened,
+    PolicyEntry,
+    Statement,
+    log_origin,
+)
 from candor_proto.tlog.note import COSIGNATURE_ML_DSA_44, ED25519, VerifierKey
 from candor_proto.tlog.policy import parse_policy
+from candor_proto.tlog.state import LogState
 from candor_proto.tlog.statements import SUCCESSION, SuccessionConsent, parse_statement
 
 KeyOf = Callable[[NodeId], bytes | None]
@@ -57,10 +66,15 @@ class Successor:
 def read_successor(federation: FederationName, shard: int, opening: Sequence[Entry]) -> Successor:
     """What a shard begins with, unverified; raises MalformedMessage when it cannot be a successor's.
 
-    `opening` are its first entries, up to the first `directory` entry at least.
+    `opening` are its first entries, up to the first `directory` entry at least: what lies behind that one
+    names no members here, and of a member the newest entry before it counts, as in its state (§14.4).
     """
     first = opening[0] if opening else None
-    policies = [entry for entry in opening if isinstance(entry, PolicyEntry)]
+    end = next((at for at, entry in enumerate(opening) if isinstance(entry, DirectoryEntry)), None)
+    if end is None:
+        raise MalformedMessage(f"Shard {shard} of the log does not repeat the last directory.")
+    begun = opening[:end]
+    policies = [entry for entry in begun if isinstance(entry, PolicyEntry)]
     if not isinstance(first, Opened) or not policies:
         raise MalformedMessage(f"Shard {shard} of the log does not begin as a shard does.")
     if first.shard != shard or first.federation != federation or shard < 2:
@@ -71,13 +85,28 @@ def read_successor(federation: FederationName, shard: int, opening: Sequence[Ent
     if [key.kind for key in keys] != [ED25519, COSIGNATURE_ML_DSA_44]:
         raise MalformedMessage("Its first policy does not name both of its keys.")
     members: dict[NodeId, MemberEntry] = {}
-    for entry in opening:
+    for entry in begun:
         if isinstance(entry, MemberEntry):
-            members.setdefault(entry.node, entry)
+            members[entry.node] = entry
     return Successor(
         federation, shard, first.previous_size, first.previous_root, (keys[0], keys[1]), policies[0],
         tuple(members.values()),
     )  # fmt: skip
+
+
+def check_opening(successor: Successor, entries: Iterable[Entry], before: LogState) -> None:
+    """Raises LogInconsistent unless these entries, up to the first `directory` entry, keep the rules of §14.5
+    as the shard after `before`: its members are then those of the last directory there.
+
+    Whoever counts consents asks first: who may be counted stands in the opening alone.
+    """
+    if before.directory is None:
+        raise LogInconsistent("The log that is to be continued holds no directory, so nobody may be counted.")
+    state = before.succeeded(successor.previous_size, successor.previous_root)
+    for index, entry in enumerate(entries):
+        state.apply(index, entry.encode())
+        if isinstance(entry, DirectoryEntry):
+            return
 
 
 def consents(successor: Successor, entries: Iterable[Entry], key_of: KeyOf) -> frozenset[NodeId]:

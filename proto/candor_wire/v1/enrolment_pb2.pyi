@@ -31,7 +31,7 @@ class EnrolRequest(_message.Message):
     NODE_TIME_MILLISECONDS_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
-    """32 octets, used once."""
+    """32 octets, used once; empty of a member that the operator lets back without an invitation (§8.7)."""
     ori: _builtins.str
     node: _builtins.str
     certificate_request: _builtins.bytes

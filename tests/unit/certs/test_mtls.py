@@ -17,6 +17,7 @@ from candor_certs.mtls import (
 from candor_certs.requests import new_tls_key
 from candor_certs.store import TlsIdentity
 from candor_proto.errors import ConfigInvalid, InputInvalid
+from candor_wire.limits import HEARTBEAT_SECONDS, SILENCE_SECONDS
 from tests.certificates import FEDERATION, FlawedCertificates, federation_authority
 
 AUTHORITY = federation_authority()
@@ -56,7 +57,7 @@ def test_the_client_compares_the_hubs_name_whatever_address_it_dials() -> None:
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.http.tarpit", 0),
         ("grpc.http.overload_protection", 0),
-        ("grpc.http2.ping_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 7_000),
         ("grpc.so_reuseport", 0),
     ],
 )
@@ -71,6 +72,16 @@ def test_the_client_pings_less_often_than_the_server_allows() -> None:
     assert isinstance(allowed, int)
     assert isinstance(pings, int)
     assert pings >= 2 * allowed
+
+
+def test_the_hub_pings_only_a_client_that_does_not() -> None:
+    """Pings of both ends would cost a hub with a thousand streams twice as much."""
+    server, client = dict(server_options(1)), dict(CLIENT_OPTIONS)
+    assert int(server["grpc.keepalive_time_ms"]) > int(client["grpc.keepalive_time_ms"])
+    # A heartbeat resets the client's timer: one ping between two, and never two.
+    pings = int(client["grpc.keepalive_time_ms"]) / 1_000
+    assert HEARTBEAT_SECONDS / 2 < pings < HEARTBEAT_SECONDS
+    assert 2 * HEARTBEAT_SECONDS <= SILENCE_SECONDS
 
 
 def test_no_option_is_given_twice() -> None:

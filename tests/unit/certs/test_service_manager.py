@@ -8,6 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,10 +23,14 @@ from candor_certs.service_manager import (
     watchdog_seconds,
 )
 from candor_hub.config import load_config as load_hub_config
+from candor_hub.founding import Wishes, open_keys
+from candor_hub.founding import found as found_hub
+from candor_hub.founding import open_store as open_hub_store
 from candor_node.config import load_config
+from candor_node.founding import open_store
 from candor_node.joining import found
-from candor_proto.errors import ConfigInvalid, StoreUnusable
-from candor_proto.ids import NodeId
+from candor_proto.errors import ConfigInvalid, InputInvalid, StoreUnusable
+from candor_proto.ids import FederationName, NodeId
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NOBODY = 65534
@@ -57,6 +64,37 @@ def test_a_key_comes_raw_or_in_hexadecimal() -> None:
     key = bytes(range(32))
     assert key_octets(key) == key_octets(key.hex().encode() + b"\n") == key
     assert key_octets(b"short") == b"short"  # and is refused by whoever opens the database with it
+
+
+def test_a_node_is_made_under_the_key_that_is_passed(tmp_path: Path, passed: Path) -> None:
+    """As compose.yaml has it: under a key of its own nothing would open it afterwards."""
+    give(passed, "database.key", bytes(range(32)))
+    config = load_config(found(tmp_path / "node", NodeId("alpha")))
+    assert not config.database_key_file.exists()
+    open_store(config).close()
+    give(passed, "database.key", b"short")
+    with pytest.raises(InputInvalid, match="5 octets"):
+        found(tmp_path / "other", NodeId("alpha"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_hub_is_made_in_the_database_and_under_the_key_that_are_passed(
+    tmp_path: Path, passed: Path, postgresql_url: str
+) -> None:
+    """As compose.yaml has it; a pod then starts with nothing but the two, and settings."""
+    give(passed, "database.key", bytes(range(32)))
+    give(passed, "database.url", postgresql_url.encode() + b"\n")
+    wishes = Wishes(FederationName("demo.example"), "127.0.0.1:1", "127.0.0.1:2")
+    config = found_hub(tmp_path / "hub", wishes, datetime.now(UTC))
+    assert not (tmp_path / "hub/keys/database.key").exists()
+    assert not (tmp_path / "hub/hub.db").exists()
+    assert "postgresql" not in (tmp_path / "hub/hub.toml").read_text()
+    pod = replace(config, data=tmp_path / "pod", issuing=tmp_path / "nowhere")
+    (tmp_path / "pod/keys").mkdir(parents=True, mode=0o700)
+    with closing(open_hub_store(pod)) as store:
+        assert open_keys(pod, store, datetime.now(UTC)).tls.chain
+    with pytest.raises(InputInvalid, match="passes the credential"):
+        found_hub(tmp_path / "two", replace(wishes, database_url=postgresql_url), datetime.now(UTC))
 
 
 def test_the_nodes_database_key_comes_from_the_service_manager_first(tmp_path: Path, passed: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 import candor_certs.cli
 import candor_hub.cli
 import candor_node.cli
+import candor_verify.cli
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = (
-    "docs/operations.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
     "deploy/kubernetes/README.md",
     "deploy/Containerfile",
     "deploy/compose.yaml",
@@ -28,13 +29,21 @@ PROGRAMS: dict[str, click.Command] = {
     "candor-certs": candor_certs.cli.cli,
 }
 # What a machine has besides us; each with the words that our pages use it with.
-OTHERS = {"sha256sum", "tar", "sh", "systemctl", "install", "systemd-creds", "ln", "journalctl"}
+OTHERS = {
+    *("sha256sum", "tar", "sh", "systemctl", "install", "systemd-creds", "ln", "journalctl", "curl"),
+    *("pg_basebackup", "pip", "python3", "make", "podman", "kubectl", ".venv/bin/python"),
+}
+VERIFY = "candor-verify"
 
 
 def lines(text: str) -> Iterator[str]:
     """The lines of blocks of commands, and what stands in backquotes and begins with a program of ours."""
-    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
-        yield from block.replace("\\\n", " ").splitlines()
+    for kind, block in re.findall(r"^```([a-z]*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            ours = line.removeprefix("$ ").removeprefix("sudo ").split(" ")[0] in {*PROGRAMS, VERIFY}
+            # What may be left out stands in brackets.
+            if kind == "sh" or ours:
+                yield re.sub(r"\[([^\]]*)\]", r"\1", line.removeprefix("$ "))
     for word in re.findall(r"`([^`\n]+)`", text):
         if word.removeprefix("sudo ").split(" ")[0] in PROGRAMS and "…" not in word and "|" not in word:
             yield word
@@ -69,12 +78,16 @@ def parse(words: list[str]) -> None:
 )
 def test_a_command_of_the_page_is_one(page: str, line: str) -> None:
     words = shlex.split(line, comments=True)
+    if ">" in words:
+        words = words[: words.index(">")]
     if words[:1] == ["sudo"]:
         words = words[1:]
     if words[0] in PROGRAMS:
         parse(words)
+    elif words[0] == VERIFY:
+        candor_verify.cli._parser().parse_args(words[1:])
     else:
-        assert words[0] in OTHERS | {"make", "podman", "kubectl", ".venv/bin/python"}, f"{page}: {line}"
+        assert words[0] in OTHERS, f"{page}: {line}"
     if words[0] == "systemctl" and words[1] not in ("edit", "daemon-reload"):
         unit = re.sub("@.*", "@", words[-1])
         assert (ROOT / "deploy/systemd" / f"{unit}.service").exists(), line

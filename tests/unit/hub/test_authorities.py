@@ -18,10 +18,12 @@ from candor_certs.folders import load_root, save_issuing
 from candor_certs.profiles import CLOCK_TOLERANCE
 from candor_certs.requests import certificate_request, new_tls_key
 from candor_hub.authorities import adopt, check_adoptable, overview, secret_name
+from candor_hub.driver import sa
 from candor_hub.founding import open_keys
 from candor_hub.issued import Issued
 from candor_hub.keys import TLS
 from candor_hub.places import vault
+from candor_hub.tables import authorities, certificates
 from candor_proto.errors import (
     CandorError,
     CertificateRevoked,
@@ -139,7 +141,7 @@ def test_a_rollover_from_one_authority_to_the_next(hub: Office) -> None:
     alpha.call(hub)
     assert standing(hub) == [("replaced", 1), ("in use", 1)]
     with pytest.raises(
-        WrongStanding, match="1 members go by certificates of it, and would be cut off: bravo"
+        WrongStanding, match="1 member goes by certificates of it, and would be cut off: bravo"
     ):
         hub.directory.deny(serial_of(old), hub.clock.now(), authority=True)
     bravo.call(hub)
@@ -234,6 +236,21 @@ def test_the_authority_in_use_is_not_denied_whatever_is_said(hub: Office) -> Non
             hub.directory.deny(
                 serial_of(hub.keys.authority), hub.clock.now(), authority=True, cut_off=cut_off
             )
+
+
+def test_an_authority_from_before_the_books_is_kept_while_somebody_may_hang_from_it(hub: Office) -> None:
+    """A hub of the release before was in the middle of a rollover, and wrote no authorities down."""
+    alpha, old = join(hub, "alpha"), hub.keys.authority
+    command(hub, another(hub))
+    hub.tick()
+    with hub.store._engine.begin() as connection:
+        connection.execute(sa.delete(authorities).where(authorities.c.serial == f"{serial_of(old):x}"))
+        connection.execute(sa.update(certificates).values(issuer=""))
+    with pytest.raises(WrongStanding, match="cut off: alpha"):
+        hub.directory.deny(serial_of(old), hub.clock.now(), authority=True)
+    alpha.renew(hub)
+    alpha.call(hub)
+    hub.directory.deny(serial_of(old), hub.clock.now(), authority=True)
 
 
 def test_nothing_is_denied_before_the_hub_itself_has_gone_over(hub: Office) -> None:

@@ -146,6 +146,43 @@ def test_one_flipped_octet_is_found_and_nothing_is_restored(desk: LogDesk, tmp_p
     assert not (tmp_path / "new").exists()
 
 
+def test_a_link_in_the_folder_is_neither_written_through_nor_restored_into_the_public_log(
+    desk: LogDesk, tmp_path: Path
+) -> None:
+    """Whoever looks after the machine with the backups may write there, and read nothing of the hub's."""
+    folder = tmp_path / "backup"
+    _write(desk, folder)
+    secret = desk.hub.config.keys / "database.key"
+    before = secret.read_bytes()
+    _act(desk)
+    desk.settle()
+    for path in sorted(desk.hub.config.log.rglob("*")):
+        copy = folder / "log" / path.relative_to(desk.hub.config.log)
+        if path.is_file() and not copy.exists() and copy.parent.is_dir():
+            (copy.parent / f".{path.name}.part").symlink_to(secret)
+    backup._copy_new(desk.hub.config.log, folder / "log")
+    assert secret.read_bytes() == before
+
+    link = folder / "log/1/draw/2031-01"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(secret)
+    with pytest.raises(StoreUnusable, match="is a link"):
+        _restore(desk, folder, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(StoreUnusable, match="is a link"):
+        _write(desk, folder)
+
+
+def test_a_clock_that_was_ahead_once_does_not_hide_later_backups(desk: LogDesk, tmp_path: Path) -> None:
+    ahead = desk.now + timedelta(days=365)
+    backup.write(desk.hub.config, desk.hub.store, tmp_path / "backup", ahead, 12)
+    _act(desk)
+    desk.settle()
+    written = _write(desk, tmp_path / "backup")
+    found = _restore(desk, tmp_path / "backup", tmp_path / "new")
+    assert found.entries == written.sizes[1]
+
+
 def test_a_restore_writes_over_nothing(desk: LogDesk, tmp_path: Path) -> None:
     _write(desk, tmp_path / "backup")
     with pytest.raises(AlreadyExists):

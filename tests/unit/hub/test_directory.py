@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,62 @@ def test_another_process_sees_a_change_at_once(hub: Office) -> None:
         assert after.version == before.version + 1
         assert not before.serials
         assert len(after.serials) == 1
+
+
+def test_a_look_where_nobody_has_committed_reads_nothing_and_makes_the_deny_list_young(
+    hub: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if hub.store.server is not None:
+        pytest.skip("a server has no mark of what was committed")
+    hub.join("alpha")
+    first, news = hub.directory.look()
+    reads = counted_reads(hub, monkeypatch)
+    again = hub.directory.look()
+    assert (again[0].version, again[1]) == (first.version, news)
+    assert again[0].read_at_seconds > first.read_at_seconds
+    assert hub.directory.known is again[0]
+    assert reads == []
+
+
+def test_a_look_sees_what_another_process_has_committed_since_the_last_one(hub: Office) -> None:
+    hub.join("alpha")
+    with opened(hub.config, hub.clock) as other:
+        before, _ = other.directory.look()
+        assert other.directory.look()[0].version == before.version
+        hub.directory.revoke(NodeId("alpha"), hub.clock.now())
+        after, _ = other.directory.look()
+        assert after.version == before.version + 1
+        assert len(after.serials) == 1
+
+
+def test_what_is_committed_while_a_look_reads_is_seen_by_the_next(
+    hub: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.join("alpha")
+    with opened(hub.config, hub.clock) as other:
+        fresh = other.directory._fresh
+
+        def slow(tx: Any, read_at: float) -> Any:
+            snapshot = fresh(tx, read_at)
+            hub.directory.revoke(NodeId("alpha"), hub.clock.now())
+            return snapshot
+
+        monkeypatch.setattr(other.directory, "_fresh", slow)
+        before, _ = other.directory.look()
+        monkeypatch.undo()
+        assert other.directory.look()[0].version == before.version + 1
+
+
+def counted_reads(hub: Office, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows with each transaction that reads."""
+    reads, read = list[None](), hub.store.read
+
+    def counting() -> Any:
+        reads.append(None)
+        return read()
+
+    monkeypatch.setattr(hub.store, "read", counting)
+    return reads
 
 
 def test_a_revoked_member_stays_suspended_for_good(hub: Office) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +95,45 @@ def test_a_message_of_another_process_is_news_once(tmp_path: Path) -> None:
         (row,) = other.mailbox.news(newest, 10, {bravo.node}, hub.clock.now()).rows
         assert row.recipient == bravo.node
         assert other.mailbox.news(row.delivery_id, 10, {bravo.node}, hub.clock.now()).rows == ()
+
+
+def test_a_look_for_news_where_nobody_has_committed_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with office(tmp_path) as hub, opened(hub.config, hub.clock) as other:
+        if hub.store.server is not None:
+            pytest.skip("a server has no mark of what was committed")
+        alpha, bravo = hub.join("alpha"), hub.join("bravo")
+        reads, read = list[None](), other.store.read
+
+        def counting() -> Any:
+            reads.append(None)
+            return read()
+
+        monkeypatch.setattr(other.store, "read", counting)
+        at = other.mailbox.newest()
+        found = list[int]()
+        for message in (None, None, alpha.sealed(bravo.node), None):
+            if message is not None:
+                hub.submit(message, alpha)
+            news = other.mailbox.news(at, 10, {bravo.node}, hub.clock.now())
+            at = news.up_to
+            found.append(len(news.rows))
+        assert found == [0, 0, 1, 0]
+        assert len(reads) == 1 + 2  # the newest; the first look, and the one after the message
+
+
+def test_where_there_are_more_news_than_were_wanted_the_next_look_reads_on(tmp_path: Path) -> None:
+    with office(tmp_path) as hub, opened(hub.config, hub.clock) as other:
+        alpha, bravo = hub.join("alpha"), hub.join("bravo")
+        at, found = other.mailbox.newest(), list[int]()
+        for _ in range(5):
+            hub.submit(alpha.sealed(bravo.node), alpha)
+        for _ in range(4):
+            news = other.mailbox.news(at, 2, {bravo.node}, hub.clock.now())
+            at = news.up_to
+            found.append(len(news.rows))
+        assert found == [2, 2, 1, 0]
 
 
 def test_senders_take_turns_so_that_a_thousand_do_not_delay_one(hub: Office) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from candor_hub.authorities import adopt
 from candor_hub.cli import cli
 from candor_hub.config import load_config
 from candor_hub.driver import Connection, insert_many
-from candor_hub.founding import open_keys, open_store
+from candor_hub.founding import Wishes, found, open_keys, open_store
 from candor_hub.moving import Move, look, move_store
 from candor_hub.places import vault
 from candor_hub.store import Store
@@ -148,6 +149,17 @@ def test_a_hub_with_another_log_is_not_taken_for_the_target(scene: Scene, tmp_pa
     with pytest.raises(AlreadyExists):
         scene.move(again=True)
     assert load_config(scene.file).embedded
+
+
+def test_a_new_hub_is_not_made_over_a_move_that_may_be_under_way(scene: Scene, tmp_path: Path) -> None:
+    """`init` in the same database would empty it between the copy and its end."""
+    with pytest.raises(Interrupted):
+        scene.move(stop_at="finishing 0")
+    wishes = Wishes(scene.config.federation, "127.0.0.1:1", "127.0.0.1:2", database_url=scene.url)
+    with pytest.raises(StoreUnusable, match="a move that began at"):
+        found(tmp_path / "another", wishes, datetime.now(UTC))
+    scene.move(again=True)
+    open_store(load_config(scene.file)).close()
 
 
 def test_a_running_hub_is_not_moved(scene: Scene) -> None:

@@ -89,6 +89,14 @@ async def test_while_the_process_is_busy_little_is_left_over() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_what_costs_more_is_owed_and_paid_before_the_next_one() -> None:
+    clock = Clock()
+    pace = clock.pace(own=Rate(10, 5), shared=Rate(0, 0))
+    await pace.wait("alpha", 25)
+    assert await through(pace, clock, "alpha", 1, 2.0) == 0
+    assert await through(pace, clock, "alpha", 1, 0.2) == 1
+
+
 async def test_who_goes_away_takes_no_turn() -> None:
     clock = Clock()
     pace = clock.pace(own=Rate(0, 1), shared=Rate(1, 1))

@@ -132,19 +132,19 @@ def test_what_is_wrong_for_all_replicas_is_told_and_takes_none_of_them_away(
     now = hub.clock.now()
     late = LogStanding(9, 3, now, now - timedelta(hours=2), 4, now - timedelta(minutes=5))
     made = health(hub)
-    monkeypatch.setattr(made, "_write", lambda _: late)
+    monkeypatch.setattr(made, "_write", lambda: late)
     found = look(made)
     assert found.ready
     assert set(found.facts["concerns"]) == {"log_waiting", "log_unwitnessed"}
     fresh = replace(late, witnessed_at=now, waiting=0, waiting_since=None)
-    monkeypatch.setattr(made, "_write", lambda _: fresh)
+    monkeypatch.setattr(made, "_write", lambda: fresh)
     assert look(made).facts["concerns"] == {}
 
 
 def test_a_mistake_of_ours_is_no_readiness(hub: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     made = health(hub)
 
-    def fail(_: object) -> LogStanding:
+    def fail() -> LogStanding:
         raise sa.exc.InvalidRequestError("a bug")
 
     monkeypatch.setattr(made, "_write", fail)

@@ -199,6 +199,18 @@ def test_all_means_whose_certificates_have_ended_and_nobody_who_was_shut_out(
         hub.enrolment.readmit([NodeId("nobody")], hub.clock.now())
 
 
+def test_all_lets_nobody_back_whose_certificate_a_person_has_denied(hub: Office, alpha: Member) -> None:
+    """Its machine may have been stolen with its signing key. What an authority took along comes back."""
+    bravo = hub.join("bravo")
+    with hub.store.read() as tx:
+        (record,) = tx.certificates.of(bravo.node)
+    hub.directory.deny(record.serial, hub.clock.now())
+    assert hub.enrolment.readmit(None, hub.clock.now()) == (alpha.node,)
+    with pytest.raises(InvitationInvalid):
+        comes(hub, replace(bravo, tls_key=new_tls_key()))
+    assert hub.enrolment.readmit([bravo.node], hub.clock.now()) == (bravo.node,)
+
+
 def test_a_member_that_was_shut_out_after_it_was_let_back_does_not_come(hub: Office, alpha: Member) -> None:
     hub.enrolment.readmit([alpha.node], hub.clock.now())
     hub.directory.set_status(alpha.node, MemberStatus.SUSPENDED, hub.clock.now())

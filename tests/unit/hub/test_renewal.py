@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from candor_hub.enrolment import FORGOTTEN_AFTER
 from candor_hub.issued import Issued
 from candor_hub.renewal import MAX_LIVE_CERTIFICATES
 from candor_hub.store.certificates import CertificateRecord
+from candor_hub.turns import Turns
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import (
     CertificateRefused,
@@ -239,6 +241,36 @@ def test_a_known_certificate_costs_no_look_into_the_database(hub: Office, alpha:
     issued.remember(own)
     hub.store.close()
     assert issued.knows(own)
+
+
+def test_those_who_come_at_once_share_a_look_and_each_is_judged_for_itself(
+    hub: Office, alpha: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all nodes of a replica that died do."""
+    forged = FlawedCertificates(hub.keys.authority)
+    own = [identity(hub, alpha), *(identity(hub, hub.join(f"node-{number}")) for number in range(5))]
+    false = verified(hub, tuple(forged.good(alpha.node, serial=own[0].serial).chain_der))
+    issued, looks = Issued(hub.store, hub.clock), list[int]()
+    original = issued.ours
+
+    def counted(identities: Sequence[PeerIdentity]) -> frozenset[PeerIdentity]:
+        looks.append(len(identities))
+        return original(identities)
+
+    monkeypatch.setattr(issued, "ours", counted)
+
+    async def scene() -> list[object]:
+        turns = Turns("looks", 1)
+        return await asyncio.gather(
+            *(issued.check(one, turns) for one in (*own, false)), return_exceptions=True
+        )
+
+    *outcomes, refused = asyncio.run(scene())
+    assert outcomes == [None] * len(own)
+    assert isinstance(refused, CertificateRefused)
+    assert looks == [len(own) + 1]
+    with hub.store.read() as tx:
+        assert all(record.used_at for record in tx.certificates.find_all(one.serial for one in own).values())
 
 
 # --- what the operator denies ------------------------------------------------------------------------------

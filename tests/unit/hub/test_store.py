@@ -102,6 +102,47 @@ def test_every_connection_is_durable_and_checks_foreign_keys(created: Path) -> N
     engine.dispose()
 
 
+def test_a_mark_is_another_one_after_each_commit_of_whoever_it_was(created: Path) -> None:
+    here, there = (Store.open(url(created), KEY, "demo.example") for _ in range(2))
+    marks = [here.mark()]
+    for writer in (here, there, here):
+        with writer.write() as tx:
+            tx.facts.put("something", str(len(marks)))
+        marks.append(here.mark())
+    assert len(set(marks)) == len(marks)
+    here.close()
+    there.close()
+
+
+def test_a_mark_stays_while_nobody_commits(created: Path) -> None:
+    store = Store.open(url(created), KEY, "demo.example")
+    before = store.mark()
+    with store.read() as tx:
+        tx.facts.get("something")
+    with pytest.raises(StoreUnusable):
+        undo(store)
+    assert store.mark() == before is not None
+    store.close()
+
+
+def undo(store: Store) -> None:
+    with store.write() as tx:
+        tx.facts.put("something", "undone")
+        raise StoreUnusable("as a test wants it")
+
+
+def test_a_mark_of_another_connection_is_never_taken_for_the_same(created: Path) -> None:
+    """What a connection counts says nothing about what another one has counted."""
+    store = Store.open(url(created), KEY, "demo.example")
+    before = store.mark()
+    assert store._changes is not None
+    store._changes.close()  # as after an error of the disk
+    with store.write() as tx:
+        tx.facts.put("something", "new")
+    assert store.mark() != before
+    store.close()
+
+
 def test_errors_name_neither_statement_nor_parameters(created: Path) -> None:
     engine = open_engine(url(created), KEY)
     with pytest.raises(sa.exc.DBAPIError) as caught, engine.connect() as connection:

@@ -14,12 +14,13 @@ import pytest
 
 from candor_certs.chain import PeerIdentity
 from candor_certs.names import PeerName, Role
+from candor_hub import warden
 from candor_hub.directory import Snapshot
 from candor_hub.streams import Parcel, Session, Streams, Timing
 from candor_hub.warden import Warden
 from candor_proto.directory import MemberStatus
-from candor_proto.errors import CertificateRevoked, DenyListStale, Expired, MemberSuspended
-from candor_proto.ids import Digest
+from candor_proto.errors import CertificateRevoked, DenyListStale, Expired, MemberSuspended, NotYetValid
+from candor_proto.ids import Digest, NodeId
 from tests.hub_members import FEDERATION, Member
 from tests.unit.hub.offices import Office, office
 
@@ -106,6 +107,89 @@ def test_a_certificate_that_ends_cuts_the_stream_that_began_under_it(hub: Office
         hub.clock.advance(days=8)
         scene.round()
         assert isinstance(session.ended, Expired)
+
+    play(hub, act)
+
+
+def test_a_certificate_that_ends_later_cuts_a_stream_that_was_judged_before(hub: Office) -> None:
+    """Though the directory is the same: nobody is told that a certificate ends."""
+
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        assert scene.round() == [None]
+        session.identity = replace(session.identity, not_after=hub.clock.now() + timedelta(seconds=30))
+        late = scene.attach(hub.join("bravo"))
+        late.identity = replace(late.identity, not_after=hub.clock.now() + timedelta(seconds=20))
+        assert scene.round() == [None, None]
+        hub.clock.advance(seconds=21)
+        assert scene.round() == [None, Expired]
+        hub.clock.advance(seconds=10)
+        assert scene.round() == [Expired, Expired]
+
+    play(hub, act)
+
+
+def test_a_stream_that_began_under_a_directory_of_before_is_judged_by_the_present_one(hub: Office) -> None:
+    """It was let in, then its member was revoked and all others judged, and then it said hello."""
+
+    def act(scene: Scene) -> None:
+        alpha, bravo = hub.join("alpha"), hub.join("bravo")
+        scene.attach(bravo)
+        hub.directory.revoke(alpha.node, hub.clock.now())
+        assert scene.round() == [None]
+        scene.attach(alpha)
+        assert scene.round() == [None, CertificateRevoked]
+
+    play(hub, act)
+
+
+def test_a_deny_list_that_grows_too_old_cuts_those_who_were_judged_before(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        assert scene.round() == [None]
+        scene.snapshot = replace(hub.directory.latest(), read_at_seconds=time.monotonic() - 600)
+        scene.round()
+        assert isinstance(session.ended, DenyListStale)
+
+    play(hub, act)
+
+
+def test_a_clock_that_was_set_back_has_everybody_judged(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        assert scene.round() == [None]
+        hub.clock.advance(days=-1)
+        assert scene.round() == [NotYetValid]
+        assert session.over.is_set()
+
+    play(hub, act)
+
+
+def test_nobody_is_judged_again_while_nothing_has_changed(
+    hub: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand streams are not looked at once a second."""
+
+    def act(scene: Scene) -> None:
+        judged = list[NodeId]()
+        check = warden.check_member
+        monkeypatch.setattr(
+            warden, "check_member", lambda snapshot, node: (judged.append(node), check(snapshot, node))
+        )
+        alpha = scene.attach(hub.join("alpha"))
+        for _ in range(3):
+            scene.round()
+        bravo = scene.attach(hub.join("bravo"))  # another version of the directory
+        for _ in range(3):
+            scene.round()
+        again = scene.streams.open(alpha.node, alpha.identity)
+        scene.warden.welcome(again)
+        for _ in range(3):
+            scene.round()
+        assert judged == [alpha.node, alpha.node, bravo.node, alpha.node]
+        hub.clock.advance(seconds=61)  # once a minute whatever happens
+        scene.round()
+        assert sorted(judged[4:]) == [alpha.node, bravo.node]
 
     play(hub, act)
 

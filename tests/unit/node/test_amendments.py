@@ -29,6 +29,7 @@ from candor_proto.exchange import Draft
 from candor_proto.ids import LookupId, NodeId
 from candor_proto.result import Overall, TargetReport, TargetState
 from candor_proto.statements import AnswerStatus
+from tests.empty import empty_store
 from tests.gathered import BRAVO, INDEXES, OWNERS, Scene
 from tests.parties import NOW
 from tests.patience import PATIENCE_SECONDS
@@ -40,7 +41,7 @@ LATER = NOW + timedelta(hours=2)
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
+    with empty_store(tmp_path / "node.db", STORE_KEY) as store:
         scene = Scene(store)
         yield scene
         scene.workers.close()
@@ -240,7 +241,7 @@ def test_the_amended_result_is_that_of_all_answers_in_any_order(
 ) -> None:
     """However many came before the first showing, and in whatever order; and late counts as in time."""
     folder = tmp_path_factory.mktemp("order")
-    with Store.create(folder / "node.db", STORE_KEY, MIGRATIONS) as store:
+    with empty_store(folder / "node.db", STORE_KEY) as store:
         scene = Scene(store)
 
         async def work() -> None:

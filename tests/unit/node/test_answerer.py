@@ -13,7 +13,6 @@ import pytest
 
 from candor_node import epochs, ledger, mail_store
 from candor_node.answerer import Answerer
-from candor_node.founding import MIGRATIONS
 from candor_node.mail_store import InboxRow, OutboxRow
 from candor_node.outbox import OWN_SENDER_SECONDS, Outbox
 from candor_node.store import Database, Store, Work
@@ -39,6 +38,7 @@ from candor_proto.signing import SignedStatement, SigningKey
 from candor_proto.statements import Answer, AnswerStatus, Target, lookup_digest
 from candor_records.policy import NoPack
 from candor_wire.codec import Envelope, MessageKind
+from tests.empty import empty_store
 from tests.records import STORE_KEY
 
 FEDERATION = FederationName("demo-exchange.example")
@@ -247,7 +247,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
+    with empty_store(tmp_path / "node.db", STORE_KEY) as store:
         yield Bench(store)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from candor_node import backup, epochs, filings, ledger, lifecycle, record_seals
+from candor_backup import folders
+from candor_node import backup, backup_drill, epochs, filings, ledger, lifecycle, record_seals
 from candor_node.founding import MIGRATIONS
 from candor_node.restore import Restored, restore
 from candor_node.store import Store
@@ -112,6 +114,71 @@ def test_both_parts_are_encrypted_and_readable_for_their_owner_only(store: Store
         assert _key(store, record) not in raw
         assert str(record.dcn).encode() not in raw
         assert b"SQLite format" not in raw
+
+
+def test_a_link_in_the_folder_is_deleted_and_what_it_leads_to_is_left_as_it_is(
+    store: Store, tmp_path: Path
+) -> None:
+    """Whoever looks after the other machine may write into the folder, and into nothing else."""
+    filed(store)
+    folder = tmp_path / "backup"
+    _write(store, folder)
+    link = folder / "keys-20200101T000000000000Z.db"
+    link.symlink_to(store.path)
+    filed(store, agency_record_id="IA-2")
+    _write(store, folder, LATER)
+    assert not link.is_symlink()
+    backup.check_whole(store.path, STORE_KEY)
+
+
+def test_a_part_that_became_a_link_meanwhile_is_not_written_through(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    begun = folders.begin(tmp_path / "records-20260302T120000000000Z.db")
+    begun.unlink()
+    begun.symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic"):
+        folders.open_begun(begun)
+    assert folders.begin(tmp_path / "records-20260302T120000000000Z.db") == begun
+    assert not begun.is_symlink()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_clock_that_was_ahead_once_neither_hides_later_states_nor_makes_each_a_whole_one(
+    store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backup"
+    _write(store, folder, NOW + timedelta(days=365))
+    kept = []
+    for minute in range(3):
+        kept.append(filed(store, agency_record_id=f"IA-{minute}"))
+        written = _write(store, folder, NOW + timedelta(minutes=5 * minute))
+        assert not written.whole
+    assert _write(store, folder, NOW + timedelta(hours=1)).keys == written.keys
+    restored, again = _restore(folder, tmp_path, NOW + timedelta(hours=2))
+    with again:
+        assert restored.records == len(kept)
+
+
+def test_what_a_drill_that_was_killed_has_left_is_deleted_and_one_that_lives_is_not(tmp_path: Path) -> None:
+    """Its database holds every key of the backup, also of what is forgotten here since."""
+    place = tmp_path / "drill-00000000"
+    living = backup_drill._hold(place)
+    (place / "node.db.restoring").write_bytes(b"keys")
+    assert backup_drill.clear_left(tmp_path) == 0
+    assert (place / "node.db.restoring").read_bytes() == b"keys"
+    os.close(living)
+    assert backup_drill.clear_left(tmp_path) == 1
+    assert not place.exists()
+
+
+def test_a_drill_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    filed(store)
+    _write(store, tmp_path / "backup")
+    scratch = tmp_path / "scratch"
+    found = backup_drill.drill(tmp_path / "backup", scratch, STORE_KEY, NOW)
+    assert found.restored.records == 1
+    assert list(scratch.iterdir()) == []
 
 
 def test_what_was_expunged_is_nowhere_here_nor_in_a_backup_restored_beside_it(

@@ -101,6 +101,37 @@ def test_the_stream_is_laid_anew_at_once_and_nothing_is_reported_wrong(
     asyncio.run(scene())
 
 
+def test_a_node_that_waits_to_try_again_tries_at_once_with_a_new_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It had ended; the operator let the node back in, and it was renewed in the middle of a long pause."""
+    monkeypatch.setattr("candor_node.hub_client.retry_delay", lambda failures: 10 * PATIENCE_SECONDS)
+
+    async def scene() -> None:
+        hub, taker, heard = SlowHub(), Taker(), list[CandorError]()
+        async with connected(hub) as client:
+            attach, refused = client.attach, asyncio.Event()
+
+            async def refuses(handler: Any) -> None:
+                client.attach = attach  # type: ignore[method-assign]
+                refused.set()
+                raise Unreachable("Its certificate ended.")
+
+            client.attach = refuses  # type: ignore[method-assign]
+            staying = asyncio.create_task(stay_attached(client, taker, heard.append))
+            await refused.wait()
+            await until(lambda: bool(heard))
+            new = fresh()
+            client.line.replace(new)
+            await until(lambda: len(taker.welcomes) == 1)
+            assert hub.attached == [new.chain[0].serial_number]
+            staying.cancel()
+            await asyncio.gather(staying, return_exceptions=True)
+            await until(lambda: not client.line._closing)
+
+    asyncio.run(scene())
+
+
 def test_why_a_stream_ended_is_not_swallowed() -> None:
     async def scene() -> None:
         async with connected(FakeHub()) as client:

@@ -13,6 +13,7 @@ import pytest
 
 from candor_node import backup, lifecycle
 from candor_node.findings.exchange import Exchange
+from candor_node.findings.outward import Outward
 from candor_node.findings.own import Own
 from candor_node.findings.readings import OwnEntry, Queue, Readings
 from candor_node.store import Store
@@ -123,6 +124,24 @@ def test_what_stands_in_the_database_is_judged(key: str, changes: dict[str, Any]
     found = exchange(key, seen(**changes))
     assert (found.key, found.state) == (key, state)
     assert bool(found.remedy) == (state is not State.GOOD)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state", "remedy"),
+    [
+        ("This node's certificate ended; this machine's clock says …", State.UNKNOWN, "See `cert"),
+        ("This machine's clock is 12 minutes behind the hub's", State.BAD, "Set the clock"),
+        ("Cannot reach the hub at hub.example:7443: refused.", State.UNKNOWN, ""),
+    ],
+    ids=["certificate-ended", "clock-wrong", "unreachable"],
+)
+def test_a_clock_is_called_wrong_only_when_nothing_else_explains_it(
+    trouble: str, state: State, remedy: str
+) -> None:
+    look = seen(local_pb2.StatusResponse(attached=False, trouble=trouble))
+    found = asyncio.run(Outward(look).clock())
+    assert found.state == state
+    assert found.remedy.startswith(remedy)
 
 
 def test_a_running_node_is_believed_about_its_log_and_its_copies() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlcipher3
@@ -164,3 +166,13 @@ def test_every_failure_of_the_disk_has_its_sentence(code: int, words: str) -> No
     assert re.search(words, error.message)
     assert "raw words" not in error.message
     assert error.remedy
+
+
+def test_a_full_disk_is_called_full_also_where_the_library_only_sees_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening a database on a full disk fails as an error: the file that readers share is not made."""
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0))
+    assert "is full" in explain(Fault(5130), tmp_path / "node.db").message
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=1))
+    assert "reported an error" in explain(Fault(5130), tmp_path / "node.db").message

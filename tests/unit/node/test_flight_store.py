@@ -16,7 +16,6 @@ from candor_node.batch_file import read
 from candor_node.batch_store import BatchRecord
 from candor_node.drafting import Drafter
 from candor_node.flights import Flight, PlannedRow, plan_row
-from candor_node.founding import MIGRATIONS
 from candor_node.store import Store
 from candor_node.targets import TargetRow
 from candor_node.workers import Workers
@@ -26,6 +25,7 @@ from candor_proto.exchange import LookupState, unblind
 from candor_proto.ids import LookupShape, NodeId, Purpose
 from candor_proto.result import TargetState
 from candor_proto.scheme import CURRENT
+from tests.empty import empty_store
 from tests.parties import FEDERATION, NOW, Parties
 from tests.records import STORE_KEY
 from tests.schemes import NEXT, both_known
@@ -57,7 +57,7 @@ class Indexes:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
+    with empty_store(tmp_path / "node.db", STORE_KEY) as store:
         columns, rows = read(CONTENT)
         papers = {"case_number": "REQ-1", "consent": "CONSENT-1", "officer": "Inv. Roe"}
 

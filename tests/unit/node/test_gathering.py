@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from candor_node import hit_store, mail_store, reading
-from candor_node.founding import MIGRATIONS
-from candor_node.store import Database, Store
+from candor_node.store import Database
 from candor_proto import candidates
 from candor_proto.candidates import Findings, NodeIndex
 from candor_proto.errors import StoreUnusable
 from candor_proto.ids import NodeId
 from candor_proto.result import TargetState
+from tests.empty import empty_store
 from tests.gathered import BRAVO, OWNERS, PARTIES, Scene
 from tests.parties import FEDERATION, NOW
 from tests.patience import PATIENCE_SECONDS
@@ -26,7 +26,7 @@ from tests.records import STORE_KEY
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
+    with empty_store(tmp_path / "node.db", STORE_KEY) as store:
         scene = Scene(store)
         yield scene
         scene.workers.close()

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from candor_node import exchange_migrations, hit_store, lookup_store
-from candor_node.founding import MIGRATIONS
 from candor_node.lookup_store import SearchRow
 from candor_node.store import Database, Store
 from candor_proto.ids import BlobId, Digest, Handle, LookupId, LookupShape, NodeId, Purpose
 from candor_proto.result import Hit
 from candor_proto.scoring import Band, Explanation
 from candor_proto.statements import LOOKUP_LIFE
+from tests.empty import empty_store
 from tests.parties import NOW
 from tests.records import STORE_KEY
 
@@ -62,7 +62,7 @@ def begin(db: Database) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
+    with empty_store(tmp_path / "node.db", STORE_KEY) as store:
         store.run_sync(begin)
         yield store
 

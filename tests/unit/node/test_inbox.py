@@ -14,7 +14,6 @@ import pytest
 
 from candor_node import mail_store
 from candor_node.clock import SystemClock
-from candor_node.founding import MIGRATIONS
 from candor_node.inbox import MAX_GROUP, PLACES, Inbox
 from candor_node.mail_store import InboxRow
 from candor_node.store import Database, Store
@@ -23,6 +22,7 @@ from candor_proto.errors import LogUnwitnessed, StoreUnusable
 from candor_proto.ids import NodeId
 from candor_proto.statements import LOOKUP_LIFE
 from candor_wire.codec import Envelope, MessageKind
+from tests.empty import empty_store
 from tests.federation import until
 from tests.parties import MIKE, NOW, Parties
 from tests.patience import PATIENCE_SECONDS
@@ -34,7 +34,7 @@ PARTIES = Parties("asker", "busy", "owner")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
+    with empty_store(tmp_path / "node.db", STORE_KEY) as store:
         yield store
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from candor_node import mail_store
-from candor_node.founding import MIGRATIONS
 from candor_node.mail_store import OutboxRow
 from candor_node.outbox import Outbox, is_final
 from candor_node.store import Store, Work
@@ -24,9 +24,11 @@ from candor_proto.errors import (
     LogUnwitnessed,
     QuotaSpent,
     Unreachable,
+    WentBack,
 )
 from candor_proto.ids import NodeId
 from candor_wire.codec import Envelope, MessageKind
+from tests.empty import empty_store
 from tests.federation import until
 from tests.records import STORE_KEY
 
@@ -45,6 +47,7 @@ class Scene:
     moment: datetime = NOW
     error: CandorError | None = None
     silent: bool = False
+    open: bool = True
     deaf: CandorError | None = None
     heard: list[CandorError | None] = field(default_factory=list)
 
@@ -73,7 +76,7 @@ class Scene:
     def outbox(self) -> Outbox:
         hub: Any = self
         clock: Any = self
-        return Outbox(self.store, hub, OWN, clock, self.outcome)
+        return Outbox(self.store, hub, OWN, clock, self.outcome, may_share=lambda: self.open)
 
     def send(self) -> None:
         (row,) = self.due()
@@ -82,7 +85,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    with Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS) as store:
+    with empty_store(tmp_path / "node.db", STORE_KEY) as store:
         store.run_sync(lambda db: mail_store.enqueue(db, ENVELOPE, NOW))
         yield Scene(store)
 
@@ -118,6 +121,33 @@ def test_what_is_refused_for_good_is_a_dead_letter(scene: Scene) -> None:
         (MessageKind.ANSWER, "That id was used.")
     ]
     assert scene.heard == [scene.error]
+
+
+def test_what_gives_something_away_waits_while_the_database_has_gone_back(scene: Scene) -> None:
+    """It may lie there from before, and have been taken back, or given to nobody, since."""
+    release = replace(ENVELOPE, envelope_id=bytes([1]) * 16, kind=MessageKind.DISCLOSURE_RESPONSE)
+    told = replace(ENVELOPE, envelope_id=bytes([2]) * 16, kind=MessageKind.RECALL_NOTICE)
+    for envelope in (release, told):
+        scene.store.run_sync(partial(mail_store.enqueue, envelope=envelope, now=NOW))
+    scene.open = False
+
+    async def run() -> None:
+        outbox = scene.outbox()
+        sending = asyncio.create_task(outbox.run())
+        await until(lambda: len(scene.heard) == 1)
+        assert scene.counts().outbox_waiting == 2
+        # Not even one that is in hand already.
+        for row in scene.due():
+            with pytest.raises(WentBack):
+                await outbox.send(row)
+        scene.open = True
+        scene.moment += timedelta(minutes=5)
+        outbox.wake()
+        await until(lambda: len(scene.heard) == 3)
+        sending.cancel()
+
+    asyncio.run(run())
+    assert scene.counts().dead == ()
 
 
 @pytest.mark.parametrize("said", [None, ConflictingResubmission("That id was used.")], ids=["yes", "no"])

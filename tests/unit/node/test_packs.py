@@ -12,7 +12,6 @@ import pytest
 
 from candor_node import due_process, filings, ledger, lifecycle, packs
 from candor_node.config import load_config
-from candor_node.founding import MIGRATIONS
 from candor_node.lifecycle import Doing
 from candor_node.shipped_packs import release_key, shipped, trusted_keys
 from candor_node.store import Database, IntegrityError, Store, Work
@@ -31,6 +30,7 @@ from candor_records.life import Act
 from candor_records.pack_reader import read_pack
 from candor_records.pack_rules import PackInvalid
 from candor_records.records import Record, Standing
+from tests.empty import empty_store
 from tests.packs import APPEAL, ISSUER, SHORT, clock, pack_text, signed
 from tests.records import CONTRIBUTOR, NODE, NOW, ORI, STORE_KEY, make_content
 
@@ -41,7 +41,7 @@ TRUSTED = frozenset({release_key(), ISSUER.public})
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store.create(tmp_path / "node.db", STORE_KEY, MIGRATIONS)
+    store = empty_store(tmp_path / "node.db", STORE_KEY)
     yield store
     store.close()
 

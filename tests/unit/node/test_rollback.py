@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ from candor_records.life import Act
 from candor_records.records import Record
 from candor_records.roles import ALL_ROLES, Actor, Role
 from tests.desk import desk_store, doing, filed
+from tests.recalls import Couple
 from tests.records import NODE, NOW, STORE_KEY
 
 LATER = NOW + timedelta(minutes=3)
@@ -79,11 +81,11 @@ class Office:
     def do(self, work: Callable[[Database], Any]) -> Any:
         return self.store.run_sync(work)
 
-    def lose(self) -> tuple[Restored, Store]:
-        """The machine burns; the database comes back from the backup folder."""
+    def lose(self, journals: Sequence[Path] = ()) -> tuple[Restored, Store]:
+        """The machine burns, but for `journals`; the database comes back from the backup folder."""
         self.store.close()
         to = self.folder / "restored" / "node.db"
-        restored = restore(self.backup, to, STORE_KEY, RESTORED)
+        restored = restore(self.backup, to, STORE_KEY, RESTORED, journals=journals)
         self.store = Store.open(to, STORE_KEY, MIGRATIONS)
         return restored, self.store
 
@@ -193,6 +195,22 @@ def test_a_record_that_was_acted_on_since_matches_nobody_until_a_person_has_look
     ((event, healed),) = _lines(store)
     assert event.startswith("record.")
     assert "do it again, then `candor-node records review`" in healed
+
+
+def test_what_was_released_of_it_before_and_has_not_left_stays_here(tmp_path: Path) -> None:
+    """The response is as the record was when it lay in the outbox of the backup."""
+    couple = Couple(tmp_path)
+    store, now = couple.bravo.store, couple.clock.now()
+    dcn, other = couple.file(), couple.file(agency_record_id="IA-2")
+    couple.release(dcn)
+    kept = couple.release(other)
+    number, digest = store.run_sync(ledger.head)
+    refs, details = {"dcn": str(dcn), "user": "chief"}, {"act": Act.VOID.name}
+    entry = ledger.Raw(number + 1, 0, "record.void", json.dumps(refs), json.dumps(details), digest)
+    store.run_sync(lambda db: rollback.heal(db, now, Cause.RESTORED, Tail(rows=(entry,))))
+    left = [envelope.envelope_id for envelope in couple.take(couple.bravo)]
+    assert left == [kept.request_id.value]
+    couple.close()
 
 
 def test_a_report_that_is_lost_is_said_with_its_control_number(office: Office) -> None:
@@ -308,15 +326,32 @@ def test_nothing_is_shared_until_a_person_has_confirmed_what_was_lost(office: Of
     assert entry.details["by"] == "chief"
 
 
-def test_a_node_that_ended_in_order_after_its_last_backup_has_lost_nothing(office: Office) -> None:
+@pytest.mark.parametrize("beside", ["there", "lost", "went on", "damaged", "begun"])
+def test_a_node_that_ended_in_order_after_its_last_backup_has_lost_nothing(
+    office: Office, beside: str
+) -> None:
+    """As far as both journals say so: the folder may have been away when the node went on."""
     filed(office.store)
     office.back_up()
     filed(office.store, agency_record_id="IA-2")
     office.back_up()
     office.ship(closed=True)
-    restored, store = office.lose()
-    assert restored.rollback.confirmed_by == "the journal, which is whole"
-    store.run_sync(rollback.check_sharing)
+    own = office.folder / "journal"
+    if beside == "went on":
+        away = Journals(office.store, office.clock, [own])
+        office.clock.moment += timedelta(minutes=1)
+        filed(office.store, agency_record_id="IA-3")
+        asyncio.run(away.ship())
+    elif beside in ("damaged", "begun"):
+        office.clock.moment += timedelta(minutes=1)
+        asyncio.run(Journals(office.store, office.clock, [own]).ship())
+        newest = sorted(own.iterdir())[-1]
+        newest.write_bytes(newest.read_bytes()[: 32 if beside == "begun" else -1])
+    restored, store = office.lose(() if beside == "lost" else (own,))
+    assert (restored.rollback.confirmed_by == rollback.BY_ITSELF) is (beside == "there")
+    if beside != "there":
+        with pytest.raises(WentBack):
+            store.run_sync(rollback.check_sharing)
 
 
 def test_a_journal_that_is_closed_and_whose_acts_are_not_all_here_opens_nothing(office: Office) -> None:
@@ -373,6 +408,20 @@ def test_a_file_that_was_copied_back_is_noticed_by_the_journal_and_healed(office
     assert asyncio.run(office.journals.look_back()) is None
 
 
+def test_a_clock_that_was_ahead_once_hides_nothing_that_came_after_it(office: Office) -> None:
+    office.clock.moment = NOW + timedelta(days=365)
+    filed(office.store)
+    office.ship()
+    state = _state(office)
+    office.clock.moment = LATER
+    filed(office.store, agency_record_id="IA-2")
+    office.ship()
+    _revert(office, state)
+    found = asyncio.run(office.journals.look_back())
+    assert found is not None
+    assert found.put_back == 1
+
+
 def test_it_may_go_back_twice(office: Office) -> None:
     filed(office.store)
     office.ship()
@@ -425,6 +474,21 @@ def test_half_a_frame_is_cut_off_and_the_next_one_is_read(office: Office) -> Non
     filed(office.store, agency_record_id="IA-2")
     office.ship()
     assert len(list(Place(office.backup, STORE_KEY).frames_backwards())) == before + 1
+
+
+def test_nothing_is_written_through_a_link_in_a_journals_place(office: Office) -> None:
+    """It would be cut to the journal's length, whatever it leads to."""
+    filed(office.store)
+    office.ship()
+    (path,) = office.backup.glob("journal-*")
+    victim = office.folder / "victim"
+    victim.write_bytes(bytes(1 << 16))
+    path.unlink()
+    path.symlink_to(victim)
+    filed(office.store, agency_record_id="IA-2")
+    office.ship()
+    assert victim.read_bytes() == bytes(1 << 16)
+    assert office.journals.behind_since() == office.clock.moment
 
 
 def test_an_altered_frame_ends_what_is_read_of_its_file(office: Office) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from candor_node import backup, ledger, publisher, rollback
+from candor_node import backup, epochs, ledger, publisher, rollback
 from candor_node.founding import MIGRATIONS
 from candor_node.journal import Journals
 from candor_node.publisher import Settings
@@ -17,7 +17,7 @@ from candor_node.rollback import Cause
 from candor_node.sharing import Sharing
 from candor_node.store import Store
 from candor_node.tlog import log_store, witness_store
-from candor_proto.errors import UnknownObject, WentBack
+from candor_proto.errors import UnknownObject, Unreachable, WentBack
 from candor_proto.ids import FederationName
 from candor_proto.merkle import CompactRange
 from candor_proto.signing import SigningKey
@@ -44,14 +44,14 @@ def _sharing(store: Store, folder: Path | None = None) -> Sharing:
     clock = Clock()
     clock.moment = NOW + timedelta(hours=1)
     places = [store.path.parent / "journal", *([folder] if folder else [])]
-    return Sharing(store, NODE, clock, Journals(store, clock, places), folder)
+    return Sharing(store, NODE, KEY.public, clock, Journals(store, clock, places), folder)
 
 
-def _heartbeat(number: int, digest: bytes, minutes: int = 30) -> Statement:
+def _heartbeat(number: int, digest: bytes, minutes: int = 30, key: SigningKey = KEY) -> Statement:
     said = Heartbeat(
         FEDERATION, NODE, ORIGIN, 7, 0, 9, b"", 0, 0, number, digest, NOW + timedelta(minutes=minutes)
     )
-    signed = KEY.sign(HEARTBEAT, said.encode())
+    signed = key.sign(HEARTBEAT, said.encode())
     return Statement(HEARTBEAT, signed)
 
 
@@ -77,6 +77,30 @@ def test_a_heartbeat_of_a_ledger_that_is_not_here_says_that_it_went_back(store: 
     _observe(sharing, store, _heartbeat(41, bytes([7]) * 32, minutes=90))
     assert sharing.is_open()
     _observe(sharing, store, _heartbeat(50, bytes([8]) * 32, minutes=90))
+    assert not sharing.is_open()
+
+
+def test_a_heartbeat_under_a_key_that_the_hub_made_up_closes_nothing(store: Store) -> None:
+    """A shard may begin with other keys for this node, as long as no directory in it says so (§14.7)."""
+    filed(store)
+    epoch = store.run_sync(lambda db: epochs.rotate(db, NOW))
+    sharing = _sharing(store)
+    _observe(sharing, store, _heartbeat(41, bytes([7]) * 32, key=SigningKey.generate()))
+    assert sharing.is_open()
+    assert store.run_sync(rollback.newest) is None
+    assert store.run_sync(lambda db: epochs.usable(db, epoch.number, NOW)).seed == epoch.seed
+
+
+def test_what_was_said_after_the_journals_last_word_speaks_against_it(store: Store) -> None:
+    """Both journals were put back with the database: the log remembers the day that they do not."""
+    until = NOW + timedelta(minutes=10)
+    tail = rollback.Tail(known_until=until, last=store.run_sync(ledger.head), closed=True)
+    found = store.run_sync(lambda db: rollback.heal(db, NOW + timedelta(hours=1), Cause.RESTORED, tail))
+    assert found.confirmed_by == rollback.BY_ITSELF
+    sharing = _sharing(store)
+    _observe(sharing, store, _heartbeat(41, bytes([7]) * 32, minutes=5))
+    assert sharing.is_open()
+    _observe(sharing, store, _heartbeat(42, bytes([8]) * 32, minutes=30))
     assert not sharing.is_open()
 
 
@@ -108,6 +132,22 @@ def test_a_witness_looks_first_under_which_head_its_signature_is_shown(store: St
     assert asyncio.run(sharing.may_cosign(get)) is known
     assert sharing.is_open() is known
     assert (store.run_sync(witness_store.keys) is None) is not known
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_again_before_the_witness_signs(store: Store) -> None:
+    log_keys = LogKeys.generate(ORIGIN)
+    shard = log_store.FollowedShard(1, log_keys.verifier_keys)
+    store.run_sync(lambda db: log_store.keep_progress(db, shard))
+    sharing = _sharing(store)
+
+    async def away(path: str) -> bytes:
+        raise Unreachable("away")
+
+    async def nothing(path: str) -> bytes:
+        raise UnknownObject("none")
+
+    assert not asyncio.run(sharing.may_cosign(away))
+    assert asyncio.run(sharing.may_cosign(nothing))
 
 
 def test_a_backup_of_a_later_state_in_the_folder_is_noticed_at_the_start(

@@ -23,6 +23,10 @@ class _Line:
     async def hold(self, work: Any) -> None:
         await work()
 
+    async def replaced_within(self, seconds: float) -> bool:
+        await asyncio.sleep(seconds)
+        return False
+
     def replace(self, _identity: None) -> None:
         """Dialled anew."""
 

@@ -225,6 +225,33 @@ def test_failed_commit_is_unknown_and_read_again_from_the_disk(store: Store, tak
     assert cast(Database, store._database).conn is not connection
 
 
+def test_a_commit_that_changed_something_is_told_before_its_result(store: Store) -> None:
+    told: list[list[str]] = []
+    database = cast(Database, store._database)
+    with store.telling(lambda: told.append(read(database))):
+        store.run_sync(read)
+        with pytest.raises(IntegrityError):
+            store.run_sync(lambda db: [write("twice")(db), write("twice")(db)])
+        assert told == []
+        store.run_sync(write("a"))
+        assert told == [["a"]]
+        told.clear()
+        store.run_sync(read)
+        assert told == []
+    store.run_sync(write("b"))
+    assert told == []
+
+
+@pytest.mark.parametrize("takes_effect", [False, True])
+def test_a_commit_of_which_nobody_knows_is_told_too(store: Store, takes_effect: bool) -> None:
+    told: list[None] = []
+    database = cast(Database, store._database)
+    database.conn = cast(Any, FailingCommit(database.conn, takes_effect=takes_effect))
+    with store.telling(lambda: told.append(None)), pytest.raises(StoreUnusable):
+        store.run_sync(write("perhaps"))
+    assert told == [None]
+
+
 # --- group commit ------------------------------------------------------------------------------------
 
 

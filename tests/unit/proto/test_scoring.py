@@ -28,6 +28,7 @@ from candor_proto.scoring import (
     tag_outcomes,
 )
 from tests.compared import compare, evidence, opens
+from tests.thorough import examples
 
 ROSA = Particulars(
     first="Rosa",
@@ -74,7 +75,7 @@ def test_outcomes_cover_all_field_codes() -> None:
     assert list(tag_outcomes([], [], 0)) == [label.name for label in CURRENT.tag_labels] == CODES
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(40, thorough=200))
 @given(EVIDENCE, st.sampled_from(CODES))
 def test_a_field_that_is_not_known_costs_and_earns_nothing(found: Evidence, code: str) -> None:
     unknown = with_code(found, code, Outcome.NOT_KNOWN)
@@ -111,7 +112,7 @@ def test_the_tables_hold_weights(name: str) -> None:
     assert {"P hit", "YM+S hit"} <= TABLES[name].keys()
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(60, thorough=300))
 @given(EVIDENCE, st.sampled_from(CODES))
 def test_a_code_that_agrees_never_lowers_the_probability(found: Evidence, code: str) -> None:
     # A state says nothing by itself: the same one makes another number graver (the next test).
@@ -123,7 +124,7 @@ def test_a_code_that_agrees_never_lowers_the_probability(found: Evidence, code: 
     assert agreed >= unknown >= differing
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(20, thorough=100))
 @given(EVIDENCE)
 def test_another_certificate_weighs_at_least_as_much_within_a_state(found: Evidence) -> None:
     """Of one state or of two: never better than a certificate that agrees, whatever the rest."""
@@ -133,7 +134,7 @@ def test_another_certificate_weighs_at_least_as_much_within_a_state(found: Evide
     assert centibits(one_state) - weights.DETAILED.get("P differs within a state", 0) >= centibits(one_state)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(60, thorough=300))
 @given(st.one_of(EVIDENCE, SCREENED), st.sampled_from(KEYS))
 def test_a_key_that_meets_never_lowers_the_probability(found: Evidence, key: str) -> None:
     met = replace(found, hit=found.hit | {key})
@@ -198,7 +199,7 @@ def test_the_headline_says_band_probability_and_what_the_band_means(
     assert with_bits(bits, band).headline == shown
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(60, thorough=300))
 @given(st.one_of(EVIDENCE, SCREENED), st.integers(1, MAX_POPULATION))
 def test_bands_are_cut_at_the_probability_and_conflicts_cap_them(found: Evidence, population: int) -> None:
     shown = explain(found, population)
@@ -369,7 +370,7 @@ def test_one_contradiction_is_for_review_however_much_agrees(case: str) -> None:
     assert reason in found.reasons[0]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(60, thorough=300))
 @given(EVIDENCE)
 def test_without_given_name_evidence_nothing_is_strong(found: Evidence) -> None:
     """Trap 4: assert only with first-name evidence, whatever else agrees; exchanged names are such."""

@@ -24,6 +24,7 @@ from candor_records.records import Circumstances, Record, Standing, initial
 from candor_records.why import why
 from tests.contents import details
 from tests.records import CONTRIBUTOR, NODE, NOW, ORI, make_record, make_row
+from tests.thorough import examples
 
 _FIRST, _LAST = date(2021, 1, 1), date(2022, 12, 31)
 _DAYS = st.dates(_FIRST, _LAST)
@@ -147,7 +148,7 @@ def restated(record: Record, today: date, exceptions: frozenset[str]) -> bool:
     return alive and notice and opportunity and final
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(62, thorough=250))
 @given(record=records(), today=_DAYS, exceptions=_EXCEPTIONS)
 def test_gate_is_the_clause_of_the_design_and_nothing_else(
     record: Record, today: date, exceptions: frozenset[str]
@@ -157,7 +158,7 @@ def test_gate_is_the_clause_of_the_design_and_nothing_else(
     assert why(record, today, GateRules(exceptions)).shared == decision.matchable
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(30, thorough=120))
 @given(record=records(), today=_DAYS, exceptions=_EXCEPTIONS)
 def test_every_day_on_which_time_changes_the_gate_is_announced(
     record: Record, today: date, exceptions: frozenset[str]

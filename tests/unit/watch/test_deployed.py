@@ -27,6 +27,7 @@ from candor_watch.findings import table
 from candor_watch.listener import Readiness
 
 ROOT = Path(__file__).resolve().parents[3]
+TESTS = sorted((ROOT / "deploy/prometheus").glob("alerts_*test.yml"))
 PROMETHEUS, GRAFANA = ROOT / "deploy/prometheus", sorted((ROOT / "deploy/grafana").glob("*.json"))
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 BACKUP = Backups(NOW, "", 1, timedelta(minutes=5), None, "", NOW, 3.0)
@@ -185,13 +186,63 @@ def test_every_alert_says_how_grave_it_is_and_what_to_do() -> None:
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["annotations"]["runbook"] == f"docs/alerts.md#{rule['alert'].lower()}"
         assert rule["annotations"]["summary"] in page
+        assert f"({rule['labels']['severity']}; `{' '.join(rule['expr'].split())}`)" in page
+
+
+def test_of_every_alert_promtool_is_shown_that_it_fires_and_that_it_is_silent() -> None:
+    """The silent one with every metric that the alert asks for: without it, silence says nothing."""
+    fires, silent = set[str](), set[str]()
+    for path in TESTS:
+        for case in yaml.safe_load(path.read_text())["tests"]:
+            given = {each["series"].partition("{")[0] for each in case["input_series"]}
+            for check in case["promql_expr_test"]:
+                for name in re.findall('alertname="(\\w+)"', check["expr"]):
+                    wanted = asked_by(next(rule["expr"] for rule in ALERTS if rule["alert"] == name))
+                    well = {each["series"].partition("{")[0] for each in case["input_series"] if _well(each)}
+                    if check["exp_samples"]:
+                        fires.add(name)
+                        assert check["exp_samples"][0]["labels"] == f'{{job="candor-{kind(name)}"}}'
+                        if "is silent" in case["name"] and wanted <= well:
+                            silent.add(name)
+                    assert given
+    assert sorted(fires) == sorted(rule["alert"] for rule in ALERTS)
+    assert sorted(silent) == sorted(rule["alert"] for rule in ALERTS)
+
+
+def test_the_jobs_that_alerts_go_by_are_those_of_the_example() -> None:
+    """Under another name a hub that is down alarms nobody."""
+    example = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    jobs = {job["job_name"] for job in example["scrape_configs"]}
+    asked = {name for rule in ALERTS for name in re.findall('job="([^"]+)"', rule["expr"])}
+    assert asked == jobs
+    page = (ROOT / "docs/observability.md").read_text("utf-8")
+    assert all(f"`{job}`" in page for job in jobs)
+
+
+def kind(alert: str) -> str:
+    return "node" if alert.startswith("CandorNode") else "hub"
+
+
+def _well(series: dict[str, str]) -> bool:
+    return 'job="well"' in series["series"] or series["series"].startswith("up{")
+
+
+def asked_by(expression: str) -> set[str]:
+    """The raw metrics behind a query, through the recorded rules."""
+    for rule in RULES:
+        expression = expression.replace(rule["record"], rule["expr"])
+    return set(re.findall(r"\b(?:candor_(?:hub|node)_[a-z0-9_]+|up(?=\{))", expression))
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize(
     "command",
-    [("check", "rules", "rules.yml", "alerts.yml"), ("test", "rules", "alerts_test.yml")],
-    ids=["check", "test"],
+    [
+        ("check", "rules", "rules.yml", "alerts.yml"),
+        ("check", "config", "prometheus.yml"),
+        ("test", "rules", *(path.name for path in TESTS)),
+    ],
+    ids=["rules", "config", "test"],
 )
 def test_promtool_takes_the_rules_and_the_alerts_fire(command: tuple[str, ...]) -> None:
     done = subprocess.run(

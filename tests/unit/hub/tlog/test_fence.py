@@ -165,8 +165,10 @@ def test_who_is_deposed_chooses_no_head(tmp_path: Path) -> None:
         Rounds(desk.hub.store, first.store).begin(1, signed)
         sequencer(desk)
         left = everything(desk)
-        with pytest.raises(Deposed):
-            Rounds(desk.hub.store, first.store).begin(1, signed)
+        # Whether it has heard of that already or not.
+        for fenced in (first.store, None):
+            with pytest.raises(Deposed):
+                Rounds(desk.hub.store, fenced).begin(1, signed)
         assert everything(desk) == left
 
 

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from candor_node.founding import MIGRATIONS
 from candor_node.store import Store
 from candor_node.tlog.folding import Self
 from candor_node.tlog.follower import Follower
 from candor_proto.errors import CandorError
 from candor_proto.ids import NodeId
 from candor_proto.tlog.policy import Policy
+from tests.empty import empty_store
 from tests.memory_log import FEDERATION, NOW, Log
 
 KEY = bytes(range(32))
@@ -75,7 +75,7 @@ def play(
     folder: Path, scene: Callable[[Reader], Awaitable[None]], log: Log | None = None, **given: Any
 ) -> None:
     """Run a scene with a reader of `log`."""
-    store = Store.create(folder / "node.db", KEY, MIGRATIONS)
+    store = empty_store(folder / "node.db", KEY)
     try:
         reader = Reader(log or Log(), store, **given)
         asyncio.run(scene(reader))  # type: ignore[arg-type]  # a coroutine function

@@ -29,6 +29,7 @@ from candor_proto.tlog.policy import parse_policy
 from candor_proto.tlog.signatures import verify_signature
 from candor_proto.tlog.tiles import consistency_proof
 from candor_proto.tlog.witness import MAX_REQUEST_OCTETS, Verdict, parse_response, request_octets
+from tests.empty import empty_store
 from tests.memory_log import NOW, Log, later
 from tests.patience import PATIENCE_SECONDS
 from tests.unit.node.tlog.scenes import KEY, OWN, Reader, SetClock, play
@@ -58,7 +59,7 @@ def asked(log: Log, old: int, size: int | None = None) -> bytes:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "witness.db", KEY, ALL_MIGRATIONS) as opened:
+    with empty_store(tmp_path / "witness.db", KEY, ALL_MIGRATIONS) as opened:
         opened.run_sync(lambda db: witness_store.make_keys(db, NAME, NOW))
         yield opened
 
@@ -185,7 +186,7 @@ def test_what_was_stored_and_not_answered_binds(tmp_path: Path) -> None:
     fork = log.fork()
     log.grow()
     fork.grow()
-    with Store.create(tmp_path / "witness.db", KEY, ALL_MIGRATIONS) as store:
+    with empty_store(tmp_path / "witness.db", KEY, ALL_MIGRATIONS) as store:
         store.run_sync(lambda db: witness_store.make_keys(db, NAME, NOW))
         witness = witness_of(log, store)
         store.run_sync(lambda db: witness.judge(db, asked(log, 0)))

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candor_proto.directory import MemberStatus
-from candor_proto.errors import LimitExceeded, LogUnwitnessed, MalformedMessage
+from candor_proto.errors import LimitExceeded, LogInconsistent, LogUnwitnessed, MalformedMessage
 from candor_proto.ids import FederationName, NodeId, Ori
 from candor_proto.signing import SigningKey
 from candor_proto.tlog.entries import (
+    DirectoryEntry,
     Entry,
     MemberEntry,
     Opened,
@@ -25,6 +26,7 @@ from candor_proto.tlog.entries import (
 )
 from candor_proto.tlog.policy import members_policy
 from candor_proto.tlog.signatures import LogKeys
+from candor_proto.tlog.state import LogState
 from candor_proto.tlog.statements import (
     SUCCESSION,
     PackAdoption,
@@ -34,6 +36,7 @@ from candor_proto.tlog.statements import (
 from candor_proto.tlog.succession import (
     Successor,
     check_first_policy,
+    check_opening,
     check_succeeds,
     consents,
     read_successor,
@@ -56,7 +59,8 @@ def member(name: str, status: MemberStatus = MemberStatus.ACTIVE) -> MemberEntry
 
 def opening(*members: MemberEntry) -> list[Entry]:
     opened = Opened(FEDERATION, 2, NOW, log_origin(FEDERATION, 1), 17, ROOT)
-    return [opened, PolicyEntry(4, NOW, members_policy(LOG_KEYS.verifier_keys, ())), *members]
+    policy = PolicyEntry(4, NOW, members_policy(LOG_KEYS.verifier_keys, ()))
+    return [opened, policy, *members, DirectoryEntry(3, NOW, bytes(32), bytes(32))]
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,54 @@ def test_a_consent_to_another_successor_is_nobodys(changes: dict[str, Any]) -> N
     assert consents(found.successor, [consent(found.successor, "alpha", **changes)], key_of) == frozenset()
 
 
+def before() -> LogState:
+    """The shard that was not closed: the four members, and a directory of them."""
+    state = LogState.first(FEDERATION)
+    policies = [PolicyEntry(version, NOW, b"quorum none\n") for version in (1, 2, 3)]
+    first: list[Entry] = [Opened(FEDERATION, 1, NOW), *policies, *map(member, NAMES)]
+    for entry in first:
+        state.apply(state.size, entry.encode())
+    directory = DirectoryEntry(3, NOW, bytes(32), state.directory_state())
+    state.apply(state.size, directory.encode())
+    return state
+
+
+def test_one_member_does_not_become_more_than_half_by_an_opening_that_names_the_others_twice() -> None:
+    """First as suspended, then, behind its consent, as they were: the state of the directory is the same."""
+    opened, policy, *_, _ = opening()
+    old = before()
+    others = [member(name, MemberStatus.SUSPENDED) for name in NAMES[1:]]
+    begun: list[Entry] = [opened, policy, member("alpha"), *others]
+    directory = DirectoryEntry(3, NOW, bytes(32), old.directory_state())
+    alone = consent(read_successor(FEDERATION, 2, [*begun, directory]), "alpha")
+    entries = [*begun, alone, *(member(name) for name in NAMES[1:]), directory]
+    found = read_successor(FEDERATION, 2, entries)
+    check_opening(found, entries, old)
+    with pytest.raises(LogUnwitnessed, match="1 of 4 members"):
+        check_succeeds(found, entries, key_of)
+    # As suspended and nothing else, it is not what the shard before adds up to.
+    with pytest.raises(LogInconsistent):
+        check_opening(read_successor(FEDERATION, 2, [*begun, directory]), [*begun, directory], old)
+
+
+def test_who_joined_the_successor_later_is_not_counted() -> None:
+    found = scene()
+    newcomers = [replace(member("alpha"), node=NodeId(f"new-{number}")) for number in range(9)]
+    entries = [*found.entries, *newcomers, *(consent(found.successor, name) for name in NAMES[:3])]
+    assert len(check_succeeds(read_successor(FEDERATION, 2, entries), entries, key_of)) == 3
+
+
+def test_a_shard_that_repeats_no_directory_is_no_successor() -> None:
+    with pytest.raises(MalformedMessage, match="directory"):
+        read_successor(FEDERATION, 2, opening()[:-1])
+
+
+def test_nobody_is_counted_where_the_log_of_before_holds_no_directory() -> None:
+    found = scene()
+    with pytest.raises(LogInconsistent, match="no directory"):
+        check_opening(found.successor, found.entries, LogState.first(FEDERATION))
+
+
 def test_another_statement_is_no_consent() -> None:
     found = scene()
     adoption = PackAdoption(FEDERATION, NodeId("alpha"), "default", 1, bytes(32), NOW)
@@ -149,7 +201,7 @@ def test_the_first_policy_follows_the_last_one_and_names_both_keys() -> None:
             check_first_policy(found.successor, last)
     nobody = PolicyEntry(4, NOW, b"quorum none\n")
     with pytest.raises(MalformedMessage, match="both of its keys"):
-        read_successor(FEDERATION, 2, [found.entries[0], nobody])
+        read_successor(FEDERATION, 2, [found.entries[0], nobody, *found.entries[2:]])
 
 
 @pytest.mark.parametrize(
