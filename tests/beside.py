@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOUND = "make test: lint found something, see above"
 POLL_SECONDS = 0.05
+# So many files are named with what they took.
+DEAREST = 60
 # The file into which lint writes; beside it, once it has ended, its status. Taken away at once, so that a
 # pytest that a test starts knows nothing of it.
 _LOG = os.environ.pop("CANDOR_LINT", "")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Wait for lint, and say what it said."""
+    """Say where the time went; wait for lint, and say what it said."""
     if not _LOG:
         return
+    _tell_files(terminalreporter)
     log, ended = Path(_LOG), _status_file(Path(_LOG))
     while not ended.exists():
         time.sleep(POLL_SECONDS)
@@ -35,6 +39,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if ended.read_text() != "0":
         terminalreporter.write_line(FOUND)
     log.unlink()
+
+
+def _tell_files(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which files took longest, all their tests together."""
+    seconds: dict[str, float] = defaultdict(float)
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.section(f"{sum(seconds.values()):.0f} s of tests, by file")
+    for file, took in sorted(seconds.items(), key=lambda item: -item[1])[:DEAREST]:
+        terminalreporter.write_line(f"{took:7.1f} s {file}")
 
 
 def _status_file(log: Path) -> Path:

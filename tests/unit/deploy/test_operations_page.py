@@ -30,7 +30,19 @@ PROGRAMS: dict[str, click.Command] = {
 }
 # What a machine has besides us; each with the words that our pages use it with.
 OTHERS = {
-    *("sha256sum", "tar", "sh", "systemctl", "install", "systemd-creds", "ln", "journalctl", "curl"),
+    *(
+        "sha256sum",
+        "tar",
+        "sh",
+        "systemctl",
+        "install",
+        "systemd-creds",
+        "ln",
+        "journalctl",
+        "curl",
+        "cp",
+        "export",
+    ),
     *("pg_basebackup", "pip", "python3", "make", "podman", "kubectl", ".venv/bin/python"),
 }
 VERIFY = "candor-verify"
