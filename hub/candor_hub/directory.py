@@ -28,8 +28,8 @@ from candor_proto.errors import CertificateRevoked, InputInvalid, NotAMember, Un
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import chain_digest
 
-# What a list counts as older when the database that it is in went back: longer than any is good.
-WENT_BACK_SECONDS = 86_400.0
+# Longer than any list is good.
+WENT_BACK = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,21 @@ class Snapshot:
     view: CurrentDirectory
     serials: frozenset[int]
     read_at_seconds: float
+    # Whether the database is older than what witnesses know (`tlog.confirmed`).
+    went_back: bool = False
 
     @property
     def version(self) -> int:
         return self.stored.version
 
     def deny_list(self, now: datetime) -> DenyList:
-        """The denied serials, as old as this snapshot is: an old one refuses everybody."""
+        """The denied serials, as old as this snapshot is: an old one refuses everybody.
+
+        One of a database that went back counts as old: who was denied since is not on it.
+        """
         age = timedelta(seconds=max(0.0, time.monotonic() - self.read_at_seconds))
+        if self.went_back:
+            age += WENT_BACK
         return DenyList(self.serials, now - age)
 
 
@@ -146,13 +153,10 @@ class DirectoryKeeper:
     def _fresh(self, tx: Transaction, read_at: float) -> Snapshot:
         # What a former primary says may be old: it counts from when it was known to be the one.
         read_at = min(read_at, self._vouched_at())
-        if went_back(tx):
-            # Somebody may have been denied since: by a list that went back nobody is admitted.
-            read_at -= WENT_BACK_SECONDS
         version, known = tx.directories.latest_version(), self._snapshot
-        if known is not None and known.version == version:
-            return Snapshot(known.stored, known.view, known.serials, read_at)
-        return _snapshot(tx.directories.load(version), read_at)
+        if known is None or known.version != version:
+            known = _snapshot(tx.directories.load(version), read_at)
+        return replace(known, read_at_seconds=read_at, went_back=went_back(tx))
 
     def _seen(self, fresh: Snapshot) -> Snapshot:
         with self._lock:

@@ -48,7 +48,8 @@ def test_a_hub_set_back_to_a_snapshot_signs_nothing_until_it_has_its_newest_stat
                 await until(lambda: hub.hub.streams.nodes == ())
                 looked = await hub.hub.watched.health.look()
                 assert "restore the newest database" in looked.facts["concerns"]["log_went_back"]
-                assert set(looked.reasons) == {"deny_list"}
+                # A balancer that took the hub away for it would hide what is said there.
+                assert looked.ready
                 for node in fed.nodes:
                     # They keep the larger head, and nothing that they could hold against the hub came up.
                     assert size(node) == newest.size
