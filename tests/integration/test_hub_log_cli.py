@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from candor_proto.tlog.signatures import WitnessKeys
+from tests import commands
 from tests.integration.test_hub_cli import hub, init, running
 from tests.patience import PATIENCE_SECONDS
 
@@ -21,7 +22,8 @@ def settled(config: Path, shards: int = 1) -> Any:
     """The state once nothing waits and so many shards are witnessed."""
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
-        found = log("status", "--config", config)
+        # Status 1 until the first head has its quorum.
+        found = json.loads(commands.run("candor-hub", "log", "status", "--json", "--config", config).stdout)
         done = found["waiting"] == 0 and found["shards"] and not found["rotating"]
         if done and len(found["shards"]) == shards and all(one["witnessed_size"] for one in found["shards"]):
             return found

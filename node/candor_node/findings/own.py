@@ -307,23 +307,31 @@ def _newest_migration(db: Database) -> int:
 
 
 def _whole(db: Database, octets: int, deep: bool) -> str | None:
-    """Empty if every page is whole, what is not, or None if there was no time to see."""
+    """Empty if every page is whole, what is not, or None if there was no time to see.
+
+    A page that is wrong in the file, and right in the write-ahead log, is whole: a power cut in the middle of
+    a checkpoint leaves such. SQLCipher's own check reads the file alone.
+    """
     if octets > QUICK_OCTETS and not deep:
         return None
     until = time.monotonic() + QUICK_SECONDS
     if not deep:
         db.conn.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
+    pages: list[str] = []
     try:
-        pages = db.execute("PRAGMA cipher_integrity_check").fetchmany(3)
-        found = [str(row[0]) for row in pages] or [
-            row[0]
-            for row in db.execute(f"PRAGMA {'integrity' if deep else 'quick'}_check(3)")
-            if row[0] != "ok"
-        ]
+        pages = [str(row[0]) for row in db.execute("PRAGMA cipher_integrity_check").fetchmany(3)]
+        if pages:
+            # What is in memory would hide what the file has become.
+            db.execute("PRAGMA shrink_memory")
+        rows = db.execute(f"PRAGMA {'integrity' if deep else 'quick'}_check(3)").fetchall()
+        found = [str(row[0]) for row in rows if row[0] != "ok"]
+        found = found and (pages or found)
     except DatabaseError as error:
         if "interrupted" in str(error):
             return None
-        raise
+        if not pages:
+            raise
+        found = pages
     finally:
         db.conn.set_progress_handler(None, 0)
     # What the library says names pages and indexes, and no value.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from candor_node import backup, lifecycle
+from candor_node.driver import open_database
 from candor_node.findings.exchange import Exchange
 from candor_node.findings.outward import Outward
-from candor_node.findings.own import Own
+from candor_node.findings.own import Own, _whole
 from candor_node.findings.readings import OwnEntry, Queue, Readings
 from candor_node.store import Store
 from candor_proto.errors import StoreUnusable
@@ -213,3 +215,27 @@ def test_doctor_names_the_backups_that_still_hold_what_was_destroyed(store: Stor
         asyncio.run(Own(look).backup_keys())
     backup.tidy(store, NODE, NOW + timedelta(minutes=1))
     assert "No known backup" in asyncio.run(Own(look).backup_keys()).detail
+
+
+@pytest.mark.parametrize("keep_log", [True, False], ids=["the log has it", "the log does not"])
+def test_a_page_torn_in_a_checkpoint_is_damage_only_without_the_log(tmp_path: Path, keep_log: bool) -> None:
+    """A power cut in the middle of a checkpoint leaves half pages, and the write-ahead log has them whole."""
+    path, cut = tmp_path / "node.db", tmp_path / "cut.db"
+    path.touch()
+    with closing(open_database(path, STORE_KEY).conn) as connection:
+        connection.execute("CREATE TABLE things (thing)")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        connection.execute("INSERT INTO things VALUES (1)")
+        connection.commit()
+        octets, log = bytearray(path.read_bytes()), path.with_name("node.db-wal").read_bytes()
+        page = int.from_bytes(log[8:12], "big")
+        for at in range(32, len(log), 24 + page):
+            end = int.from_bytes(log[at : at + 4], "big") * page
+            octets[end - 512 : end] = bytes(512)
+    cut.write_bytes(octets)
+    if keep_log:
+        cut.with_name("cut.db-wal").write_bytes(log)
+    opened = open_database(cut, STORE_KEY)
+    with closing(opened.conn):
+        for deep in (False, True):
+            assert (_whole(opened, len(octets), deep) == "") == keep_log
