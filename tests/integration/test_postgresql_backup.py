@@ -18,9 +18,10 @@ from pathlib import Path
 
 from candor_hub.config import Config
 from candor_node.app import Node
+from candor_proto.directory import MemberStatus
 from candor_proto.result import Overall
 from tests.federation import federation, until
-from tests.hubs import QUICK, RunningHub, enrol, running_hub, stop_for_good
+from tests.hubs import QUICK, RunningHub, running_hub, stop_for_good
 from tests.moves import moved
 from tests.patience import PATIENCE_SECONDS
 from tests.postgres import DROP, UNSAFE_FOR_TESTS, PostgresServer, programs, unsafe
@@ -155,7 +156,8 @@ def test_a_hub_goes_on_from_the_archive_and_notices_an_archive_that_lacks_someth
                         await until(lambda: bool(again.went_back))
                         signed = again.shard.signed
                         assert again.shard.size < newest.size
-                        await (await enrol(again, "zulu")).close()
+                        suspended = alpha.config.node_id, MemberStatus.SUSPENDED, again.clock.now()
+                        await asyncio.to_thread(again.hub.directory.set_status, *suspended)
                         waited = again.stopwatch()
                         await until(lambda: waited() > 10 * QUICK.poll_seconds)
                         assert again.shard.signed == signed
