@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def _server() -> _Server:
 
 
 def run(
-    program: str, *words: object, cwd: Path = ROOT, **environment: str
+    program: str, *words: object, environment: Mapping[str, str] | None = None, cwd: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
     """Run `program` with these arguments and nothing on its standard input; blocks until it has ended."""
     assert program in PROGRAMS
@@ -82,7 +83,7 @@ def run(
         status = _server().run(
             {
                 "arguments": arguments,
-                "environment": {**os.environ, **environment},
+                "environment": {**os.environ, **(environment or {})},
                 "cwd": str(cwd),
                 "out": str(out),
                 "err": str(err),

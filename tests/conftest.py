@@ -7,6 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+# Before gRPC is there: its handlers of a fork start its threads anew in the child, where they can crash
+# before the program that a test starts has even begun (seen: pg_ctl, ended by a segmentation fault).
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 import grpc.aio
 from hypothesis import settings
 

@@ -216,7 +216,7 @@ async def federation(
                     await node.follower.followed.wait()
             await until(lambda: all(len(node.indexes.indexes) == agencies for node in fed.nodes))
             await fed.settled()
-            fed.a_while_seconds = (time.monotonic() - began) / 2
+            fed.a_while_seconds = max(0.5, (time.monotonic() - began) / 2)
             yield fed
         finally:
             for node in fed.nodes:

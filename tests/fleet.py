@@ -323,7 +323,7 @@ class Fleet:
 
     def echo_round(self, octets: int) -> float:
         """A message to the echo server and back on each of them: seconds."""
-        return max(answer["seconds"] for answer in self._all(do="round", octets=octets))
+        return max(float(answer["seconds"]) for answer in self._all(do="round", octets=octets))
 
     def kilobytes_a_node(self) -> float:
         """Resident memory of the hub for each attached node, above that of the empty hub."""
@@ -381,7 +381,7 @@ class Fleet:
                 if counts[name]
             ]
             if counts["receipts"] == receipts or faults:
-                return faults + counts["why"][:5]
+                return [*faults, *counts["why"][:5]]
             if time.monotonic() > deadline:
                 return [f"{receipts - counts['receipts']} answers have no receipt"]
             await asyncio.sleep(0.05)

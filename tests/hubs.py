@@ -90,11 +90,16 @@ class RunningHub:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.hub.ports.hub}"
+        return f"{self._host}:{self.hub.ports.hub}"
 
     @property
     def enrolment_address(self) -> str:
-        return f"127.0.0.1:{self.hub.ports.enrolment}"
+        return f"{self._host}:{self.hub.ports.enrolment}"
+
+    @property
+    def _host(self) -> str:
+        """As the settings have it: an IPv6 address in its brackets."""
+        return self.hub.config.address.rpartition(":")[0]
 
     @property
     def shard(self) -> ShardRecord:

@@ -63,7 +63,7 @@ def _run(program: str, *arguments: str) -> None:
         check=False,
         **DROP,
     )
-    assert done.returncode == 0, f"{program}: {done.stdout}"
+    assert done.returncode == 0, f"{program}: status {done.returncode}: {done.stdout}"
 
 
 def free_port() -> int:

@@ -18,10 +18,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from candor_certs.store import make_private_folder
 from candor_hub.config import Config
 from candor_hub.founding import Wishes, found
 from candor_hub.keys import DATABASE_KEY
+from candor_hub.store.replicas import Replicas
 from candor_hub.streams import Timing
 from candor_proto.budget import Quota
 from tests.hubs import FEDERATION, QUICK, MemberClient, RunningHub, running_hub
@@ -62,6 +65,14 @@ async def replicas(
                     for config in configs
                 ]
             )
+
+
+def let_time_pass_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database's clock is real: a hub whose clock a test moves would be the one that is wrong, and close.
+
+    From here on it goes along with whoever asks.
+    """
+    monkeypatch.setattr(Replicas, "now", lambda _, now: now)
 
 
 def at(client: MemberClient, hub: RunningHub) -> MemberClient:

@@ -47,6 +47,10 @@ CLIENT_OPTIONS: Options = [
     # connection and says nothing, a replica that was stopped, should not hold a node for longer.
     ("grpc.min_reconnect_backoff_ms", 6_000),
     ("grpc.initial_reconnect_backoff_ms", 1_000),
+    # gRPC would measure each line by pings of its own, after every message: for a hub with a thousand quiet
+    # streams that is half of all it hears. A window of a mebibyte is enough for any line without measuring.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 20),
     ("grpc.max_reconnect_backoff_ms", 60_000),  # plus full jitter in the node: all members come back at once
     ("grpc.use_local_subchannel_pool", 1),  # default 0: a new channel waits out the old one's backoff
 ]

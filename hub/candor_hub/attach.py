@@ -107,10 +107,13 @@ class Attachments:
         hello = codec.read_hello(first)
         now = self._clock.now()
         check_clock(hello.node_time, now)
+        del first, hello  # what has a name here is held for as long as the stream lasts
         session = self._streams.open(node, identity)
         session.version = version
         self._warden.welcome(session)
-        tasks: list[asyncio.Task[None] | asyncio.Task[bool]] = []
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        session.on_over = partial(_settle, over)
+        tasks: list[asyncio.Future[None]] = []
         try:
             # First: whatever is put into the mailbox from here on, this process is told of.
             await self._replica.attach(session)
@@ -121,7 +124,7 @@ class Attachments:
             tasks = [
                 asyncio.create_task(self._read(session, frames)),
                 asyncio.create_task(self._write(session, send)),
-                asyncio.create_task(session.over.wait()),
+                over,
             ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if session.ended is not None:
@@ -145,19 +148,22 @@ class Attachments:
     async def _read(self, session: Session, frames: AsyncIterator[hub_pb2.AttachRequest]) -> None:
         """Take mail until the node ends its side."""
         async for frame in frames:
-            mail = codec.read_node_frame(frame)
-            await self._turn(session, mail)
-            if isinstance(mail, Cosigned):
-                self._cosigning.answered(session, mail)
-                continue
-            if mail.acknowledged:
-                self._courier.acknowledge(session, mail.acknowledged)
+            await self._take(session, codec.read_node_frame(frame))
+            del frame  # what has a name here is held until the next one comes
+
+    async def _take(self, session: Session, mail: Cosigned | codec.NodeMail) -> None:
+        await self._turn(session, mail)
+        if isinstance(mail, Cosigned):
+            self._cosigning.answered(session, mail)
+            return
+        if mail.acknowledged:
+            self._courier.acknowledge(session, mail.acknowledged)
+        if not session.has_room:
+            await session.wait_for_room()
+        for number, envelope in mail.submissions:
             if not session.has_room:
                 await session.wait_for_room()
-            for number, envelope in mail.submissions:
-                if not session.has_room:
-                    await session.wait_for_room()
-                self._submit(session, number, envelope)
+            self._submit(session, number, envelope)
 
     async def _turn(self, session: Session, mail: Cosigned | codec.NodeMail) -> None:
         """Wait until it is this node's turn to be heard."""
@@ -229,13 +235,19 @@ class Attachments:
                 session.heartbeat_due = False
                 await send(codec.write_frame(Heartbeat(self._clock.now())))
             while session.cosigns:
-                await send(codec.write_frame(session.cosigns.popleft()))
+                await send(codec.write_frame(session.cosigns.pop(0)))
             if session.may_read:
                 await self._courier.refill(session)
             while True:
                 parcels, receipts = session.next_mail(loop.time())
                 if not parcels and not receipts:
                     break
-                session.room.set()
+                session.make_room()
                 deliveries = ((parcel.delivery_id, parcel.envelope) for parcel in parcels)
                 await send(codec.write_hub_mail(deliveries, receipts))
+                del deliveries, parcels, receipts
+
+
+def _settle(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)

@@ -259,7 +259,7 @@ class Courier:
             log.error("acknowledgements were lost", code=error.code, message=error.message)
         for session, ids in taken.items():
             session.acknowledging.difference_update(ids)
-            session.room.set()
+            session.make_room()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -27,6 +27,7 @@ from candor_hub.directory import DirectoryKeeper
 from candor_hub.keys import HubKeys
 from candor_hub.renewal import again, chain_der, check_fresh, check_live, record_certificate
 from candor_hub.store import Store, Transaction
+from candor_hub.store.certificates import CertificateRecord
 from candor_hub.store.enrolments import InvitationRecord
 from candor_hub.store.members import MemberRecord
 from candor_proto.canonical import digest
@@ -242,25 +243,35 @@ class Enrolment:
 
     def _readmit(self, request: EnrolmentRequest, now: datetime) -> tuple[bytes, ...]:
         """A certificate for a member that the operator lets back, or the same answer again (§8.7)."""
-        node = request.node
-        asked = Digest(digest("certificate-request", request.certificate_request))
+        # Members that were off ask again and again, and others may: nobody writes, or waits for his turn to,
+        # before he is let in.
+        with self._store.read() as tx:
+            self._readmitted(tx, request, now)
         with self._store.write() as tx:
-            _check_active(self._check_keys(tx, request))
-            earlier = tx.certificates.answer_to(node, asked)
+            earlier = self._readmitted(tx, request, now)
             if earlier is not None:
                 return again(tx, earlier)
-            until = tx.enrolments.readmitted_until(node)
-            if until is None or now >= until:
-                raise InvitationInvalid(
-                    f"The hub's operator has not let {node} back in.",
-                    remedy=f"Ask the hub's operator to run: candor-hub readmit {node}. The node comes back "
-                    "by itself then.",
-                )
             self._check_fresh(tx, request, now)
             authority, leaf = self._certify(tx, request, now)
-            tx.certificates.add_renewal(node, asked, leaf.serial_number, None)
-            tx.enrolments.forget_readmission(node)
+            tx.certificates.add_renewal(request.node, _asked(request), leaf.serial_number, None)
+            tx.enrolments.forget_readmission(request.node)
         return chain_der(authority, leaf)
+
+    def _readmitted(
+        self, tx: Transaction, request: EnrolmentRequest, now: datetime
+    ) -> CertificateRecord | None:
+        """What this very request was answered with before, None if nothing; raises for who may not come."""
+        node = request.node
+        _check_active(self._check_keys(tx, request))
+        earlier = tx.certificates.answer_to(node, _asked(request))
+        until = tx.enrolments.readmitted_until(node)
+        if earlier is None and (until is None or now >= until):
+            raise InvitationInvalid(
+                f"The hub's operator has not let {node} back in.",
+                remedy=f"Ask the hub's operator to run: candor-hub readmit {node}. The node comes back "
+                "by itself then.",
+            )
+        return earlier
 
     def _certify(
         self, tx: Transaction, request: EnrolmentRequest, now: datetime
@@ -341,6 +352,10 @@ def _check_member(record: MemberRecord | None, node: NodeId, ori: Ori | None = N
     if ori is not None and ori not in record.member.oris:
         raise IdentityMismatch(f"{node} does not stand for {ori}.")
     return record.member
+
+
+def _asked(request: EnrolmentRequest) -> Digest:
+    return Digest(digest("certificate-request", request.certificate_request))
 
 
 def _was_denied(tx: Transaction, node: NodeId) -> bool:

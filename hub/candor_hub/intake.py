@@ -4,6 +4,8 @@ Rules of this file:
 - nobody waits for company: while one batch is written the next one gathers;
 - callers take turns, and each may have only so much waiting: who hands in a thousand does not delay another's
   one, nor fill this process's memory;
+- whoever keeps within a share of his own comes before those who do not: his one waits for the batch under
+  way, however many others want more than theirs; a part of each batch is theirs all the same;
 - the event loop owns the queues; the rules (`relay`) run in one thread, which is this module's own, so that
   slow transfers in other threads do not keep lookups waiting.
 """
@@ -23,6 +25,7 @@ from candor_hub.clock import Clock
 from candor_hub.desk import Submission
 from candor_hub.directory import CurrentDirectory
 from candor_hub.observer import Nobody, Observer, traced
+from candor_hub.pace import Bucket, Rate
 from candor_hub.relay import Outcome, Receipt, Relay
 from candor_proto.errors import CandorError, LimitExceeded, StoreUnusable, Unreachable
 from candor_proto.ids import NodeId
@@ -33,10 +36,14 @@ log = structlog.get_logger(__name__)
 # A batch is as long as others wait for the next one. What is in it is weighed: an answer is 1, a lookup,
 # which is verified, charged and delivered to each of its targets, as much as so many, and more by its
 # octets.
-MAX_BATCH = 256
+MAX_BATCH = 128
 MAX_BATCH_OCTETS = 4 << 20
 LOOKUP_WEIGHT = 16
 LOOKUP_OCTETS, OTHER_OCTETS = 256, 16_384
+# Of a caller, by weight: two lookups and some answers a second.
+OWN_SHARE = Rate(a_second=40, at_once=200)
+FIRST_PART = 0.75
+MAX_SHARES = 8_192
 # More than a stream may have unanswered (`limits.MAX_UNANSWERED_SUBMISSIONS`): calls beside it have room.
 MAX_WAITING_FROM_ONE_CALLER = 192
 MAX_WAITING_OCTETS_FROM_ONE_CALLER = 8 << 20
@@ -88,8 +95,11 @@ class Intake:
         self._relay = relay
         self._clock = clock
         self._on_accepted = on_accepted
-        # By caller, in the order of whose turn it is.
-        self._queues: OrderedDict[NodeId, _Queue] = OrderedDict()
+        self._queues: dict[NodeId, _Queue] = {}
+        # Whose turn it is, first to last: those whose next one is within their share, and the others.
+        self._first: OrderedDict[NodeId, None] = OrderedDict()
+        self._others: OrderedDict[NodeId, None] = OrderedDict()
+        self._shares: OrderedDict[NodeId, Bucket] = OrderedDict()
         self._wake = asyncio.Event()
         self._stopped = False
         self._thread = ThreadPoolExecutor(1, "intake")
@@ -121,10 +131,12 @@ class Intake:
             self._observer.refused(LimitExceeded.code)
             tell(LimitExceeded("Too much of this member waits to be accepted.", remedy="Try again later."))
         else:
+            since = asyncio.get_running_loop().time()
+            waiting = _Waiting(Submission(envelope, caller, directory), tell, since)
             if queue is None:
                 queue = self._queues[caller] = _Queue()
-            since = asyncio.get_running_loop().time()
-            queue.waiting.append(_Waiting(Submission(envelope, caller, directory), tell, since))
+                self._line_up(caller, waiting, since)
+            queue.waiting.append(waiting)
             queue.octets += len(envelope.body)
             self._wake.set()
 
@@ -141,24 +153,40 @@ class Intake:
             for queue in self._queues.values():
                 for waiting in queue.waiting:
                     _tell(waiting, _stopping())
-            self._queues.clear()
+            for each in (self._queues, self._first, self._others):
+                each.clear()
 
     async def close(self) -> None:
         """Wait for the batch that is being written; nothing runs any more when this returns."""
         await asyncio.to_thread(self._thread.shutdown)
 
+    def _line_up(self, caller: NodeId, waiting: _Waiting, now: float) -> None:
+        """Give the caller a turn for its next one."""
+        share = self._shares.pop(caller, None) or Bucket(OWN_SHARE.at_once, now)
+        self._shares[caller] = share
+        if len(self._shares) > MAX_SHARES:
+            self._shares.popitem(last=False)
+        turns = self._first if share.take(OWN_SHARE, now, waiting.weight) else self._others
+        turns[caller] = None
+
     def _next(self) -> list[_Waiting]:
         """One of each caller, then another one of each, until a batch is full or nothing waits."""
         batch: list[_Waiting] = []
         octets = weight = 0
+        now = asyncio.get_running_loop().time()
         while self._queues and weight < MAX_BATCH and octets < MAX_BATCH_OCTETS:
-            caller, queue = self._queues.popitem(last=False)
+            # The end of a batch is for the others: they come later, and not never.
+            turns = self._first if self._first and weight < FIRST_PART * MAX_BATCH else self._others
+            caller, _ = (turns or self._first).popitem(last=False)
+            queue = self._queues[caller]
             batch.append(queue.waiting.popleft())
             queue.octets -= batch[-1].octets
             octets += batch[-1].octets
             weight += batch[-1].weight
             if queue.waiting:
-                self._queues[caller] = queue
+                self._line_up(caller, queue.waiting[0], now)
+            else:
+                del self._queues[caller]
         return batch
 
     async def _accept(self, batch: list[_Waiting]) -> None:

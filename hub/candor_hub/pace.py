@@ -6,9 +6,9 @@ call, whoever makes it. Waiting costs the hub nothing, and whoever waits has his
 connection bounds the number.
 
 Rules of this file:
-- buckets are arithmetic over a monotonic clock (`Bucket`, pure); this process's own, so that with n
-  replicas a caller may have n times as much. Elements are counted in the database (§11.3), over all of
-  them;
+- buckets are arithmetic over the event loop's clock, by which the timer that looks after them goes as well
+  (`Bucket`, pure); this process's own, so that with n replicas a caller may have n times as much. Elements
+  are counted in the database (§11.3), over all of them;
 - the event loop owns the queue.
 """
 
@@ -61,14 +61,14 @@ class Pace:
         self,
         own: Rate,
         shared: Rate,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = lambda: asyncio.get_running_loop().time(),
         used: Callable[[], float] = time.process_time,
     ) -> None:
         """`used`: seconds of processor time that the process has had."""
         self._own, self._shared = own, shared
         self._scarce = Rate(shared.a_second * BUSY_PART, shared.at_once)
         self._clock, self._used = clock, used
-        self._gauged = self._clock(), self._used()
+        self._gauged: tuple[float, float] | None = None
         self._busy = False
         self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
         self._left_over: Bucket | None = None
@@ -123,8 +123,8 @@ class Pace:
         return self._left_over.take(self._scarce if self._busy else self._shared, now, cost)
 
     def _gauge(self, now: float) -> None:
-        at, before = self._gauged
-        if now - at >= GAUGE_SECONDS:
+        at, before = self._gauged or (now, self._used())
+        if self._gauged is None or now - at >= GAUGE_SECONDS:
             used = self._used()
             self._busy = used - before > BUSY_SHARE * (now - at)
             self._gauged = now, used

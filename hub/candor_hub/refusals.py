@@ -40,6 +40,7 @@ class Refusals:
     def summarise(self) -> None:
         """Say how many were passed over."""
         for code, times in sorted(self._counts.items()):
-            if times > LINES_A_MINUTE:
-                log.warning("more were refused", code=code, count=times - LINES_A_MINUTE)
+            passed_over = times - LINES_A_MINUTE
+            if passed_over > 0:
+                log.warning("more were refused", code=code, count=passed_over)
         self._counts.clear()

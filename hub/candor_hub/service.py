@@ -216,7 +216,8 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
         )
 
     def _enrol(self, request: enrolment_pb2.EnrolRequest, now: datetime) -> tuple[bytes, ...]:
-        if not self._enrolment.knows(request.token):
+        # Without one a member asks whom the operator lets back, and that is looked up first as well (§8.7).
+        if request.token and not self._enrolment.knows(request.token):
             # Before anything else is read, and without a transaction that writes.
             raise unknown_invitation()
         return self._enrolment.enrol(

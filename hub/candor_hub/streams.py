@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -67,18 +66,24 @@ class Parcel:
     envelope: bytes = field(repr=False)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Session:
-    """One attached node. `wake` says that its writer has something to do, `over` that it has to go."""
+    """One attached node. `wake` says that its writer has something to do, `over` that it has to go.
+
+    There are thousands: an empty deque is six hundred octets.
+    """
 
     node: NodeId
     identity: PeerIdentity
     # Of the node's software, as it says itself: for people alone.
     version: str = ""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    # Only while its reader waits for room.
+    room: asyncio.Event | None = None
+    over: bool = False
     ended: CandorError | None = None
+    # Hears that it has to go, with no task that waits for it.
+    on_over: Callable[[], None] | None = None
     # Which of the node's streams this is, over all replicas; 0 until that is written down.
     generation: int = 0
     told_version: int = 0
@@ -91,9 +96,9 @@ class Session:
     unanswered: int = 0
     # Of those that were answered, since the node was read last.
     refused: int = 0
-    receipts: deque[Receipt] = field(default_factory=deque)
-    pending: deque[Parcel] = field(default_factory=deque)
-    cosigns: deque[Cosign] = field(default_factory=deque)
+    receipts: list[Receipt] = field(default_factory=list)
+    pending: list[Parcel] = field(default_factory=list)
+    cosigns: list[Cosign] = field(default_factory=list)
     # By delivery id, oldest first: when it was sent (loop time, seconds), and how large it is.
     in_flight: dict[int, tuple[float, int]] = field(default_factory=dict)
     octets_in_flight: int = 0
@@ -103,7 +108,9 @@ class Session:
     def end(self, error: CandorError) -> None:
         if self.ended is None:
             self.ended = error
-        self.over.set()
+        self.over = True
+        if self.on_over is not None:
+            self.on_over()
 
     # --- deliveries -------------------------------------------------------------------------------------
 
@@ -141,14 +148,13 @@ class Session:
             octets += size
             if parcels and octets > FRAME_OCTETS:
                 break
-            parcel = self.pending.popleft()
+            parcel = self.pending.pop(0)
             parcels.append(parcel)
             self.in_flight[parcel.delivery_id] = (now, size)
             self.octets_in_flight += size
         self.delivered += len(parcels)
-        receipts = list[Receipt]()
-        while self.receipts and len(receipts) < _MAX_RECEIPTS_IN_A_FRAME:
-            receipts.append(self.receipts.popleft())
+        receipts = self.receipts[:_MAX_RECEIPTS_IN_A_FRAME]
+        del self.receipts[:_MAX_RECEIPTS_IN_A_FRAME]
         return parcels, receipts
 
     def land(self, delivery_id: int) -> None:
@@ -185,8 +191,14 @@ class Session:
     async def wait_for_room(self) -> None:
         """Until there is."""
         while not self.has_room:
-            self.room.clear()
+            self.room = asyncio.Event()
             await self.room.wait()
+        self.room = None
+
+    def make_room(self) -> None:
+        """There may be some."""
+        if self.room is not None:
+            self.room.set()
 
 
 def newer_stream(node: NodeId) -> AlreadyExists:

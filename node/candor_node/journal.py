@@ -90,8 +90,10 @@ class Journals:
                 await self.ship()
                 await asyncio.sleep(self.ship_seconds)
                 if self.behind_since() is None:
+                    # Not wait_for: that of Python 3.11 loses a cancellation that meets what it waits for.
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(due.wait(), self._seconds_until_said())
+                        async with asyncio.timeout(self._seconds_until_said()):
+                            await due.wait()
 
     def _seconds_until_said(self) -> float:
         """Until it is to be said again that nothing happened; a clock that was set makes it a minute."""

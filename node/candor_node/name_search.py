@@ -91,7 +91,8 @@ class NameSearch:
         """
         query = Query.parse(words)
         try:
-            await asyncio.wait_for(self._complete.wait(), WAIT_SECONDS)
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._complete.wait()
         except TimeoutError:
             complete = False
         else:

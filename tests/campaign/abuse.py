@@ -32,15 +32,14 @@ from typing import Any
 import psutil
 
 from bench.hub_scene import make_members, raise_file_limit, read_members
-from candor_certs.requests import certificate_request
 from candor_hub.config import load_config
 from candor_hub.enrolment import Enrolment
 from candor_hub.founding import open_directory, open_store
 from candor_proto.ids import NodeId, Ori
-from candor_wire.v1 import enrolment_pb2
 from tests.campaign.attacks.honest import CONNECTING, MEMBERS, STEADY, TRANSFERS
 from tests.campaign.attacks.table import ATTACKS
 from tests.hub_members import FEDERATION, Member, ShiftedClock
+from tests.hubs import enrolment_request
 
 ATTACKERS = 20
 PROCESSES = 2
@@ -86,14 +85,7 @@ def prepare(folder: Path) -> None:
         member.ori, member.node, "An agency that joins", now, timedelta(days=1)
     )
     store.close()
-    request = enrolment_pb2.EnrolRequest(
-        token=invitation.token,
-        ori=str(member.ori),
-        node=str(member.node),
-        certificate_request=certificate_request(member.tls_key, FEDERATION, member.node),
-        signing_key=member.signing_key.public.value,
-        disclosure_key=member.disclosure_key.public,
-    )
+    request = enrolment_request(member, invitation)
     (folder / "enrol.bin").write_bytes(request.SerializeToString())
 
 
@@ -348,17 +340,14 @@ def run(folder: Path, names: Sequence[str], seconds: float, out: Path | None = N
             found = scene.quiet(seconds) if name == "(nobody)" else scene.attack(name, seconds)
             results.append(found)
             print(found.line(), flush=True)
+            if out is not None:
+                out.write_text(json.dumps([_json(each) for each in results], indent=1))
             if name in ATTACKS:
                 for error, times in Counter(found.errors).most_common(3):
                     print(f"      {times} times {error}")
                 if found.faults:
                     faults[name] = found.faults
-                    print(
-                        f"      missed: {', '.join(found.faults)}",
-                        flush=True,
-                    )
-        if out is not None:
-            out.write_text(json.dumps([_json(found) for found in results], indent=1))
+                    print(f"      missed: {', '.join(found.faults)}", flush=True)
     print(
         f"\n{len(names)} attacks of {seconds:.0f} s by {ATTACKERS} attackers; targets missed in {len(faults)}"
     )

@@ -254,9 +254,11 @@ def test_a_node_that_is_away_leaves_rows_incomplete_and_amends_them_when_it_is_b
         order = Order(**{**vars(ORDER), "wait_seconds": fed.a_while_seconds})
         record = await alpha.batches.start(order, file_of([person(0), person(1)]))
         await finished(alpha, record.batch_id)
-        rows = await written(alpha, record.batch_id)
+        rows = await eventually(
+            lambda: written(alpha, record.batch_id),
+            lambda rows: all("1 pending (bravo)" in row["coverage"] for row in rows),
+        )
         assert [row["outcome"] for row in rows] == ["INCOMPLETE"] * 2
-        assert "1 pending (bravo)" in rows[0]["coverage"]
         back = Node(bravo.config, fed.hub.clock)
         await back.start()
         try:

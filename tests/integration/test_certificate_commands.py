@@ -31,7 +31,7 @@ async def hub_command(*arguments: object, status: int = 0) -> str:
         "CANDOR_HUB_PUBLIC_ADDRESS": "hub.example:7443",
         "CANDOR_HUB_PUBLIC_ENROLMENT_ADDRESS": "hub.example:7444",
     }
-    done = await asyncio.to_thread(commands.run, "candor-hub", *arguments, **places)
+    done = await asyncio.to_thread(commands.run, "candor-hub", *arguments, environment=places)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout or done.stderr

@@ -198,6 +198,12 @@ async def test_the_guard_ends_with_the_hub_and_frees_the_ports(tmp_path: Path) -
 
 
 async def test_ipv6_members_come_through(tmp_path: Path) -> None:
-    async with guarded_hub(tmp_path, address="[::1]:0", enrolment_address="[::1]:0") as hub:
-        held = socket.create_connection(("::1", hub.hub.ports.hub))
-        held.close()
+    here = "[::1]:0"
+    places = {"public_address": here, "public_enrolment_address": here}
+    async with guarded_hub(tmp_path, address=here, enrolment_address=here, **places) as hub:
+        alpha = await enrol(hub, "alpha")
+        assert alpha.hub.address.startswith("[::1]:")
+        assert (await alpha.quota()).total > 0
+        async with alpha.attached():
+            assert alpha.node in hub.hub.streams.nodes
+        await alpha.close()

@@ -27,7 +27,7 @@ COMMANDS = ("init", "run", "invite", "agencies", "suspend", "revoke", "certifica
 
 
 def hub(*arguments: object, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = commands.run("candor-hub", *arguments, **environment)
+    done = commands.run("candor-hub", *arguments, environment=environment)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

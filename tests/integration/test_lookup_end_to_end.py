@@ -110,7 +110,11 @@ def test_a_node_that_is_away_leaves_the_answer_incomplete_and_amends_it_later(tm
         alpha, bravo, _ = fed.nodes
         await fed.file(bravo, [make_row()])
         await fed.stop(bravo)
-        view = await fed.ask(alpha, wait_seconds=fed.a_while_seconds)
+        first = await fed.ask(alpha, wait_seconds=fed.a_while_seconds)
+        view = await eventually(
+            lambda: alpha.cases.view(first.row.search_id),
+            lambda one: one.result is not None and one.result.coverage.sentence().startswith("2 of 3"),
+        )
         assert view.result is not None
         assert view.result.overall is Overall.INCOMPLETE
         assert view.result.coverage.sentence().startswith("2 of 3 nodes answered; 1 pending (bravo)")

@@ -17,7 +17,7 @@ from candor_wire.codec import Envelope
 from tests.hubs import MemberClient, enrol
 from tests.patience import PATIENCE_SECONDS
 from tests.postgres import Cluster, synchronous_cluster, unsafe
-from tests.replicas import at, listening, replicas
+from tests.replicas import at, let_time_pass_everywhere, listening, replicas
 
 REPLICAS = 3
 
@@ -57,7 +57,11 @@ QUOTA = Quota(total=140, weak=140, match=140, code=140, day_share=2)
 COST = 16
 
 
-def test_who_asks_at_three_replicas_gets_exactly_its_day_and_its_month(tmp_path: Path) -> None:
+def test_who_asks_at_three_replicas_gets_exactly_its_day_and_its_month(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_time_pass_everywhere(monkeypatch)
+
     async def scene() -> None:
         async with replicas(tmp_path, REPLICAS, quota=QUOTA) as hubs:
             await listening(*hubs)

@@ -788,7 +788,8 @@ async def making(folder: Path) -> AsyncIterator[Made]:
             members.append(Presented(member.tls_key, tuple(member.chain)))
             await member.close()
         flawed = FlawedCertificates(hub.hub.keys().authority)
-        made = Made(hub, seen, members[0], flawed.good(), *members[1:], flawed, folder)
+        asking, expelled, suspended = members
+        made = Made(hub, seen, asking, flawed.good(), expelled, suspended, flawed, folder)
         made.record(made.denied)
         made.deny(made.denied)
         hub.hub.directory.revoke(EXPELLED, hub.clock.now())

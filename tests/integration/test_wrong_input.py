@@ -20,6 +20,7 @@ import pytest
 
 from candor_certs.invitation import fingerprint, format_invitation
 from candor_node.config import load_config
+from candor_node.connection import LINE_SECONDS
 from candor_node.joining import found
 from candor_proto.ids import NodeId
 from tests import commands
@@ -57,7 +58,8 @@ class Done:
 async def candor_node(*words: str | Path, shift: str = "", **environment: str) -> Done:
     """Run the command; `shift` moves its clock, for example "-1h"."""
     if not shift:
-        done = await asyncio.to_thread(commands.run, "candor-node", *words, COLUMNS="200", **environment)
+        given = {"COLUMNS": "200", **environment}
+        done = await asyncio.to_thread(commands.run, "candor-node", *words, environment=given)
         return Done(done.returncode, done.stdout, done.stderr)
     program = shutil.which("faketime")
     assert program, "tools/debian-packages.txt lists faketime; install it"
@@ -181,6 +183,8 @@ def test_the_hub_is_down_when_a_lookup_is_asked(tmp_path: Path) -> None:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while fed.nodes[0].connection.attached:
                     await asyncio.sleep(0.05)
+            # Lost a moment ago it might be back in another: a lookup would wait for it.
+            fed.hub.clock.advance(seconds=LINE_SECONDS + 1)
             settings = tmp_path / "alpha" / "node.toml"
             done = await candor_node("lookup", *PERSON, *PAPERS, "--config", settings)
             done.check("Cannot reach the hub at 127.0.0.1", "connection refused", status=2)

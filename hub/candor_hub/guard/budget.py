@@ -36,12 +36,13 @@ BAD_DEBT = 8 * 1024
 LEAST_OCTETS = 256
 MOST_OCTETS = 64 * 1024
 
-# Why a connection is ended. The last five are `relay`'s: more of a member than it may have, no place or no
-# turn for one that waited, no descriptor left, and a hub that does not answer on loopback.
+# Why a connection is ended. The others are `relay`'s: more of a member than it may have, no place or no
+# turn for one that waited, no descriptor left, a hub that does not answer on loopback, and a mistake in the
+# guard itself.
 NO_CALL, FLOOD = "no_call", "flood"
 TOO_MANY, NO_PLACE, NO_TURN = "too_many_of_a_member", "no_place", "no_turn"
-NO_DESCRIPTOR, HUB_AWAY = "no_descriptor", "hub_away"
-REASONS = (NO_CALL, FLOOD, TOO_MANY, NO_PLACE, NO_TURN, NO_DESCRIPTOR, HUB_AWAY)
+NO_DESCRIPTOR, HUB_AWAY, FAILED = "no_descriptor", "hub_away", "failed"
+REASONS = (NO_CALL, FLOOD, TOO_MANY, NO_PLACE, NO_TURN, NO_DESCRIPTOR, HUB_AWAY, FAILED)
 
 FIRST_CALL_SECONDS = 10.0
 STALLED_SECONDS = 30.0
@@ -55,7 +56,7 @@ OCTETS_PER_WRITTEN = 256
 SHARE_OF_WRITTEN = 128
 
 
-@dataclass
+@dataclass(slots=True)
 class Budget:
     """One connection's; times in seconds of a monotonic clock. `members`: its door is theirs."""
 

@@ -15,12 +15,13 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle
 
 from candor_hub.guard.board import Board
 from candor_hub.guard.budget import (
     BAD_DEBT,
+    FAILED,
     HUB_AWAY,
     NO_DESCRIPTOR,
     NO_PLACE,
@@ -53,17 +54,18 @@ class DoorSpec:
     members: bool
 
 
-@dataclass(eq=False)
+# There are thousands of each: what they hold is the memory that a member costs here.
+@dataclass(eq=False, slots=True)
 class End:
     """One socket of a link: what it waits to be sent, and what the poll is asked about it."""
 
     socket: socket.socket
-    waiting: memoryview = field(default_factory=lambda: memoryview(b""))
+    waiting: bytes | memoryview = b""
     asked: int = 0
     open: bool = True
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Link:
     """One connection: the client's socket, and once it was opened one to gRPC."""
 
@@ -108,6 +110,7 @@ class Relay:
         self._ends: dict[int, tuple[Link, End]] = {}
         self._stalled: set[Link] = set()
         self._counts: Counter[str] = Counter()
+        self._buffer = memoryview(bytearray(PIECE_OCTETS))
         self._looked_at = 0.0
         self._accepts_after = 0.0
 
@@ -124,7 +127,7 @@ class Relay:
                 if descriptor in self._listening:
                     self._accept(*self._listening[descriptor])
                 elif descriptor in self._ends:
-                    self._event(*self._ends[descriptor], event)
+                    self._handle(*self._ends[descriptor], event)
             now = time.monotonic()
             if busy or now - self._looked_at >= IDLE_SECONDS:
                 self._look(now)
@@ -184,6 +187,18 @@ class Relay:
             self._ends[hub.fileno()] = link, link.hub
             self._ask(link.hub, _OUT)
 
+    def _handle(self, link: Link, end: End, event: int) -> None:
+        """What happens on one connection ends that one at most: all others hang from this process, too."""
+        try:
+            self._event(link, end, event)
+        except Exception:
+            self._counts[FAILED] += 1
+            if link.hub is None:
+                link.door.turns.forget(link.network, link)
+                self._drop(link)
+            else:
+                self._end(link, bad=True)
+
     def _event(self, link: Link, end: End, event: int) -> None:
         if link.has_ended():
             return
@@ -225,7 +240,7 @@ class Relay:
             self._stalled.add(link)
             self._ask(link.client, link.client.asked & ~_IN)
             return
-        octets = self._read(link, link.client, allowed)
+        octets = self._read(link, link.client, min(allowed, PIECE_OCTETS))
         if octets:
             link.budget.took(len(octets))
             self._write(link, link.hub, octets)
@@ -236,17 +251,18 @@ class Relay:
         if octets:
             self._write(link, link.client, octets)
 
-    def _read(self, link: Link, end: End, most: int) -> bytes:
+    def _read(self, link: Link, end: End, most: int) -> memoryview:
+        """What came, in the one buffer of all: good until something else is read."""
         try:
-            octets = end.socket.recv(most)
+            count = end.socket.recv_into(self._buffer, most)
         except BlockingIOError:
-            return b""
+            return self._buffer[:0]
         except OSError:
-            octets = b""
-        if not octets:
+            count = 0
+        if not count:
             end.open = False
             self._closed(link, end)
-        return octets
+        return self._buffer[:count]
 
     def _closed(self, link: Link, end: End) -> None:
         """One end has closed: the other is, too, once it has what it was owed."""
@@ -257,7 +273,7 @@ class Relay:
         else:
             self._end(link)
 
-    def _write(self, link: Link, end: End, octets: bytes) -> None:
+    def _write(self, link: Link, end: End, octets: memoryview) -> None:
         try:
             sent = end.socket.send(octets)
         except BlockingIOError:
@@ -266,7 +282,7 @@ class Relay:
             self._end(link)
             return
         if sent < len(octets):
-            end.waiting = memoryview(octets)[sent:]
+            end.waiting = memoryview(bytes(octets[sent:]))
             self._ask(end, end.asked | _OUT)
             self._ask_other(link, end, reading=False)
 
@@ -279,6 +295,7 @@ class Relay:
             self._end(link)
             return
         if not end.waiting:
+            end.waiting = b""
             self._ask(end, end.asked & ~_OUT)
             other = link.client if end is link.hub else link.hub
             if other is not None and not other.open:

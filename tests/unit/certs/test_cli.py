@@ -156,7 +156,8 @@ def test_two_persons_sign_an_issuing_authority_and_one_does_not(
     _, out, _ = run("root", "create", "--persons", "2", "--federation", "demo.example", "--out", root)
     first, second = re.findall(r"Code of person \d: (\S+)", out)
     sign = ("issuing", "create", "--root", root, "--out", tmp_path / "issuing")
-    for typed in (f"{first}\n{first}\n", f"{first}\n{second[:-1]}2\n", f"{first}\n"):
+    wrong = second[:-1] + ("2" if second[-1] != "2" else "3")
+    for typed in (f"{first}\n{first}\n", f"{first}\n{wrong}\n", f"{first}\n"):
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
         status, _, err = run(*sign)
         assert status == 2, err

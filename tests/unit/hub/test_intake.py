@@ -15,6 +15,7 @@ from candor_hub import intake as intake_module
 from candor_hub import relay as relay_module
 from candor_hub.desk import Submission
 from candor_hub.intake import Intake
+from candor_hub.pace import Rate
 from candor_hub.relay import Outcome, Receipt, Relay
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
@@ -213,6 +214,30 @@ def test_callers_take_turns_so_that_a_thousand_do_not_delay_one(
         running.cancel()
         a, b, c = alpha.node, bravo.node, charlie.node
         assert scene.judge.batches[:3] == [[a, b, c, a], [b, a, b, a], [a, a, a, a]]
+
+    play(hub, act)
+
+
+def test_who_keeps_within_his_share_comes_before_twenty_who_do_not(
+    hub: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They still get a part of every batch."""
+    monkeypatch.setattr(intake_module, "OWN_SHARE", Rate(0, 200))
+    modest, *greedy = [hub.newcomer(f"node-{number}") for number in range(21)]
+    one, many = modest.lookup([greedy[0]]), greedy[0].lookup([modest])
+
+    async def act(scene: Scene) -> None:
+        futures = [scene.offer(many, each.node) for _ in range(40) for each in greedy]
+        running = asyncio.create_task(scene.intake.run())
+        while len(scene.judge.batches) < 40:
+            await asyncio.sleep(0)  # until their shares are spent
+        before = len(scene.judge.batches)
+        futures += [scene.offer(one, modest.node) for _ in range(9)]
+        await asyncio.gather(*futures)
+        running.cancel()
+        after = scene.judge.batches[before:]
+        assert modest.node in after[0] + after[1]
+        assert all(set(batch) != {modest.node} for batch in after[:3])
 
     play(hub, act)
 

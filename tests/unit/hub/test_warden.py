@@ -75,7 +75,7 @@ def test_a_denied_certificate_cuts_its_stream_and_no_other(hub: Office) -> None:
         assert scene.round() == [None, None]
         hub.directory.deny(cut.identity.serial, hub.clock.now())
         assert scene.round() == [CertificateRevoked, None]
-        assert [session.over.is_set() for session in (cut, stays)] == [True, False]
+        assert [session.over for session in (cut, stays)] == [True, False]
 
     play(hub, act)
 
@@ -160,7 +160,7 @@ def test_a_clock_that_was_set_back_has_everybody_judged(hub: Office) -> None:
         assert scene.round() == [None]
         hub.clock.advance(days=-1)
         assert scene.round() == [NotYetValid]
-        assert session.over.is_set()
+        assert session.over
 
     play(hub, act)
 
@@ -173,9 +173,12 @@ def test_nobody_is_judged_again_while_nothing_has_changed(
     def act(scene: Scene) -> None:
         judged = list[NodeId]()
         check = warden.check_member
-        monkeypatch.setattr(
-            warden, "check_member", lambda snapshot, node: (judged.append(node), check(snapshot, node))
-        )
+
+        def seen(snapshot: Any, node: NodeId) -> None:
+            judged.append(node)
+            check(snapshot, node)
+
+        monkeypatch.setattr(warden, "check_member", seen)
         alpha = scene.attach(hub.join("alpha"))
         for _ in range(3):
             scene.round()
@@ -212,7 +215,7 @@ def test_one_that_does_not_take_its_mail_is_cut_all_the_same(hub: Office) -> Non
         session.pending.extend(Parcel(number, b"x") for number in range(1_000))
         hub.directory.revoke(session.node, hub.clock.now())
         scene.round()
-        assert session.over.is_set()
+        assert session.over
 
     play(hub, act)
 
@@ -229,6 +232,19 @@ def test_a_heartbeat_is_due_once_in_its_interval(hub: Office) -> None:
         assert due == [False, True, False]
 
     play(hub, act, Timing(heartbeat_seconds=3_600.0))
+
+
+def test_heartbeats_go_out_together_and_none_is_late(hub: Office) -> None:
+    """What comes alone wakes everybody on its way for itself."""
+
+    def act(scene: Scene) -> None:
+        moments = [1_000.0 + 0.37 * number for number in range(100)]
+        beats = [scene.warden._next_beat(moment) for moment in moments]
+        assert all(20.0 <= beat - moment <= 30.0 for beat, moment in zip(beats, moments, strict=True))
+        assert len(set(beats)) == 4  # in 37 seconds, ten apart
+        assert scene.warden._next_beat(beats[0]) == beats[0] + 30.0
+
+    play(hub, act, Timing(heartbeat_seconds=30.0))
 
 
 def test_what_was_not_acknowledged_in_time_is_sent_again(hub: Office) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,12 @@ def test_what_is_committed_during_a_round_is_for_the_next(tmp_path: Path) -> Non
     class Busy(Watched):
         async def after_round(self, number: int) -> None:
             if number == 1:
-                await office.append()
+                await here.append()
 
-    office = Office(tmp_path, Busy)
+        def _seconds_until_said(self) -> float:
+            return 2 * PATIENCE_SECONDS  # the net would catch it after a minute, and hide the hole
+
+    office = here = Office(tmp_path, Busy)
 
     async def body() -> None:
         while await office.journals.rounds.get() < 2:
@@ -123,9 +127,9 @@ def test_what_is_committed_during_a_round_is_for_the_next(tmp_path: Path) -> Non
 def test_that_nothing_happened_is_said_each_minute(tmp_path: Path) -> None:
     class Passing(Watched):
         async def after_round(self, number: int) -> None:
-            office.clock.moment += timedelta(seconds=61)
+            here.clock.moment += timedelta(seconds=61)
 
-    office = Office(tmp_path, Passing)
+    office = here = Office(tmp_path, Passing)
 
     async def body() -> None:
         while await office.journals.rounds.get() < 3:
@@ -161,3 +165,34 @@ def test_a_disk_that_takes_nothing_is_asked_again_without_a_commit(
         assert all(office.frames())
 
     asyncio.run(running(office.journals, body))
+
+
+def test_a_node_that_stops_at_the_moment_of_a_commit_stops(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever step of waking up the end meets: it is never lost, or the node would not end."""
+    told: list[Callable[[], None]] = []
+
+    @contextmanager
+    def telling(tell: Callable[[], None]) -> Iterator[None]:
+        told.append(tell)
+        yield
+
+    async def stopped_after(steps: int) -> None:
+        run = asyncio.create_task(office.journals.run())
+        await office.journals.rounds.get()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        told[-1]()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        run.cancel()
+        await asyncio.wait({run}, timeout=PATIENCE_SECONDS)
+        assert run.cancelled(), f"{steps} steps after a commit it goes on"
+
+    async def body() -> None:
+        for steps in range(8):
+            await stopped_after(steps)
+
+    monkeypatch.setattr(office.store, "telling", telling)
+    asyncio.run(body())

@@ -136,6 +136,10 @@ def test_what_gives_something_away_waits_while_the_database_has_gone_back(scene:
         sending = asyncio.create_task(outbox.run())
         await until(lambda: len(scene.heard) == 1)
         assert scene.counts().outbox_waiting == 2
+        # What waits is not tried in vain meanwhile: it is due at once when a person has confirmed.
+        await until(lambda: told.envelope_id not in {row.envelope.envelope_id for row in scene.due()})
+        waiting = {row.envelope.envelope_id for row in scene.due()}
+        assert waiting == {ENVELOPE.envelope_id, release.envelope_id}
         # Not even one that is in hand already.
         for row in scene.due():
             with pytest.raises(WentBack):

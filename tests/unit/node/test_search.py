@@ -476,6 +476,11 @@ def test_the_end_of_its_life_closes_a_search(tmp_path: Path) -> None:
     async def scene(fed: Federation) -> None:
         alpha, _ = fed.nodes
         view = await fed.ask(alpha, wait_seconds=fed.a_while_seconds)
+        # A slow machine may not have brought alpha's own answer in "a while".
+        await eventually(
+            lambda: alpha.cases.view(view.row.search_id),
+            lambda one: state_of(one, "alpha") is TargetState.ANSWERED,
+        )
         fed.hub.clock.advance(hours=25)
         await alpha.gatherer.expire()
         after = await alpha.cases.view(view.row.search_id)

@@ -390,7 +390,7 @@ def test_a_batch_asks_a_node_again_that_changes_its_scheme_meanwhile(tmp_path: P
 
         alpha.hub.submit = move  # type: ignore[method-assign]
         results = await run_batch(alpha)
-        assert [row[0] for row in results] == ["NO_RECORD", "MATCH", *["NO_RECORD"] * 3]
+        assert [row[0] for row in results] == ["NO_RECORD", "MATCH", *["NO_RECORD"] * 3], results
         assert ["bravo"] in [nodes for _, first, nodes in await flights_of(alpha) if not first]
 
     play(tmp_path, scene, {"bravo": NEXT})
