@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ from candor_node.app import Node
 from candor_proto.result import Overall
 from tests.federation import federation, until
 from tests.hubs import QUICK, enrol, running_hub, stop_for_good
+from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
+
+# However slow the machine is: no log goes on because its witnesses were slow to come.
+PATIENT = replace(QUICK, settle_seconds=PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("agencies", [2, 3], ids=["no-quorum", "quorum"])
@@ -32,7 +37,9 @@ def test_a_hub_set_back_to_a_snapshot_signs_nothing_until_it_has_its_newest_stat
             config.data.rename(tmp_path / "newest")
             (tmp_path / "snapshot").rename(config.data)
 
-            async with running_hub(tmp_path / "unused", config=config, clock=fed.hub.clock) as hub:
+            async with running_hub(
+                tmp_path / "unused", config=config, clock=fed.hub.clock, timing=PATIENT
+            ) as hub:
                 fed.hub = hub
                 signed = hub.shard.signed
                 assert hub.shard.size < newest.size

@@ -339,7 +339,8 @@ class Asking:
                 self._claims[answer.witness.name] = None
             if answer.error is not None:
                 self._not_before[key] = moment + RETRY_SECONDS
-            elif answer.head.signed.checkpoint == head.signed.checkpoint:
+            elif answer.head is head:
+                # Not of the same checkpoint in an earlier term: `confirmed` counts who signed in this one.
                 head.signed_by.add(named(key))
                 head.signed = merged(head.signed, answer.signatures, policy)
                 if self._rounds is not None:

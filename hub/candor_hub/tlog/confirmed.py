@@ -24,13 +24,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from candor_hub.store import Transaction
+from candor_hub.store.log import WITNESS_CLAIMS
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import LogInconsistent, WrongStanding
 from candor_proto.tlog.policy import NONE, Policy, parse_policy
 
 # A node dials again within a minute, however long the hub was away.
 SETTLE_SECONDS = 90.0
-_BEGUN, _CLAIMS, _RESTORED, _BY_OPERATOR = "term-begun", "witness-claims", "restored", "confirmed-by-operator"
+_BEGUN, _RESTORED, _BY_OPERATOR = "term-begun", "restored", "confirmed-by-operator"
 
 
 class KnowsMore(LogInconsistent):
@@ -64,7 +65,7 @@ class Standing:
 def begin(tx: Transaction, now: datetime) -> None:
     """A term begins, and waits."""
     tx.log.set_fact(_BEGUN, str(to_milliseconds(now)))
-    tx.log.set_fact(_CLAIMS, "")
+    tx.log.set_fact(WITNESS_CLAIMS, "")
 
 
 def confirm(tx: Transaction) -> None:
@@ -84,27 +85,27 @@ def standing(tx: Transaction) -> Standing:
     begun = tx.log.fact(_BEGUN)
     return Standing(
         from_milliseconds(int(begun)) if begun else None,
-        json.loads(tx.log.fact(_CLAIMS) or "{}"),
+        json.loads(tx.log.fact(WITNESS_CLAIMS) or "{}"),
         bool(tx.log.fact(_RESTORED)),
     )
 
 
 def went_back(tx: Transaction) -> bool:
     """Whether this database is older than what witnesses know, as so many say that the log stands still."""
-    found = standing(tx)
-    if found.waits_since is None or not found.claims:
+    # For every call that is judged by the directory: one short read where nobody claims anything.
+    if not tx.log.is_claimed_against():
         return False
     policy = tx.log.policy_in_force()
-    return found.went_back(parse_policy(policy.text) if policy else None)
+    return standing(tx).went_back(parse_policy(policy.text) if policy else None)
 
 
 def claim(tx: Transaction, witness: str, size: int | None) -> None:
     """What a witness answered last: that it knows so many entries, or (None) that it knows nothing newer."""
-    claims = json.loads(tx.log.fact(_CLAIMS) or "{}")
+    claims = json.loads(tx.log.fact(WITNESS_CLAIMS) or "{}")
     claims.pop(witness, None)
     if size is not None:
         claims[witness] = size
-    tx.log.set_fact(_CLAIMS, json.dumps(claims, sort_keys=True) if claims else "")
+    tx.log.set_fact(WITNESS_CLAIMS, json.dumps(claims, sort_keys=True) if claims else "")
 
 
 # --- judging ---------------------------------------------------------------------------------------------

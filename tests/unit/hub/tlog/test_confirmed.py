@@ -12,15 +12,17 @@ import pytest
 from candor_hub.readiness import Health
 from candor_hub.streams import Streams
 from candor_hub.tlog import asking, confirmed
+from candor_hub.tlog.head import Head
 from candor_hub.tlog.sequencer import Sequencer
 from candor_hub.tlog.status import log_status
 from candor_proto.directory import MemberStatus
-from candor_proto.errors import DenyListStale, WrongStanding
+from candor_proto.errors import DenyListStale, Unreachable, WrongStanding
 from candor_proto.ids import NodeId
+from candor_proto.tlog.checkpoint import parse_checkpoint
 from candor_proto.tlog.policy import MEMBER_PREFIX
 from tests.federation import instead
 from tests.unit.hub.tlog.desks import LogDesk, log_desk
-from tests.unit.hub.tlog.test_asking import Scene, far_ahead, play
+from tests.unit.hub.tlog.test_asking import Scene, Witness, far_ahead, play
 
 on_both = pytest.mark.usefixtures("each_database")
 
@@ -187,3 +189,42 @@ def test_a_claim_is_told_and_taken_back_when_the_witness_signs(
     play(tmp_path, act)
     assert told[0] == (f"{MEMBER_PREFIX}alpha", 9223372036854775807)
     assert told[-1] == (f"{MEMBER_PREFIX}alpha", None)
+
+
+def test_an_answer_of_an_earlier_term_counts_for_nothing_in_this_one(tmp_path: Path) -> None:
+    """The head is the same; but between the two the database may have gone on, and gone back to it."""
+    heard: list[frozenset[str]] = []
+
+    async def act(scene: Scene) -> None:
+        gate = asyncio.Event()
+
+        async def late(self: Witness, request: bytes) -> tuple[int, bytes]:
+            if self.asked > asked[self.keys.name]:
+                raise Unreachable("away")
+            await gate.wait()
+            return self.judge(request)
+
+        first, witnesses = scene.grow(), list(scene.witnesses.values())
+        await scene.until(lambda: first.taken and all(witness.latest for witness in witnesses))
+        asked = {witness.keys.name: witness.asked + 1 for witness in witnesses}
+        for witness in witnesses:
+            witness.behaviour = late
+        earlier, later = (Head(first.shard, parse_checkpoint(first.base)) for _ in range(2))
+        scene.asking.lead(earlier)
+        await scene.until(lambda: all(witness.asked == asked[witness.keys.name] for witness in witnesses))
+
+        def on_heard(head: Head, signed_by: frozenset[str]) -> bool:
+            if head is later:
+                heard.append(signed_by)
+            return True
+
+        instead(scene.asking, "_on_heard", on_heard)
+        scene.asking.cease()
+        scene.asking.lead(later)
+        gate.set()
+        await scene.until(
+            lambda: any(heard) or all(witness.asked > asked[witness.keys.name] for witness in witnesses)
+        )
+
+    play(tmp_path, act)
+    assert not any(heard)
