@@ -108,6 +108,12 @@ class RunningHub:
             return tx.log.shards()[-1]
 
     @property
+    def waiting(self) -> int:
+        """How many entries wait to be logged."""
+        with self.hub._store.read() as tx:
+            return log_status(tx, self.clock.now()).waiting
+
+    @property
     def went_back(self) -> str:
         """What `candor-hub log status` says when witnesses know more than the database; else empty."""
         with self.hub._store.read() as tx:

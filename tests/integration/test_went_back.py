@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from candor_hub.tlog import asking
+from candor_node.accountability.evidence_store import kept
 from candor_node.app import Node
 from candor_proto.result import Overall
-from tests.federation import federation, until
+from tests.federation import federation, instead, until
 from tests.hubs import QUICK, enrol, running_hub, stop_for_good
 from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
@@ -77,6 +79,45 @@ def test_a_hub_set_back_to_a_snapshot_signs_nothing_until_it_has_its_newest_stat
                     await fed.stop(node)
 
     asyncio.run(scene())
+
+
+def test_a_hub_that_starts_without_its_quorum_relays_meanwhile_and_logs_when_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "RETRY_SECONDS", 0.05)
+
+    async def scene() -> None:
+        async with federation(tmp_path, 3) as fed:
+            alpha, bravo, charlie = fed.nodes
+            await fed.file(bravo, [make_row(sharing="GREEN")])
+            config = await stop_for_good(fed.hub)
+            may_cosign = bravo.sharing.may_cosign
+            for node in (bravo, charlie):
+                instead(node.sharing, "may_cosign", may_not)
+            async with running_hub(tmp_path / "unused", config=config, clock=fed.hub.clock) as hub:
+                await fed.back(hub)
+                before, logged = hub.shard, size(alpha)
+                view = await fed.ask(alpha)
+                assert view.result is not None
+                assert view.result.overall is Overall.MATCH
+                assert view.result.coverage.complete
+                assert hub.shard.signed == before.signed
+                assert hub.waiting > 0
+                assert not hub.went_back
+
+                instead(bravo.sharing, "may_cosign", may_cosign)
+                await until(lambda: hub.waiting == 0 and hub.shard.size > before.size)
+                await until(lambda: all(size(node) > logged for node in fed.nodes))
+                for node in fed.nodes:
+                    assert node.follower.warnings() == []
+                    assert not await node.store.run(kept)
+                    await fed.stop(node)
+
+    asyncio.run(scene())
+
+
+async def may_not(_: object) -> bool:
+    return False
 
 
 def size(node: Node) -> int:

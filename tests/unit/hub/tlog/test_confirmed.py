@@ -15,11 +15,14 @@ from candor_hub.tlog import asking, confirmed
 from candor_hub.tlog.head import Head
 from candor_hub.tlog.sequencer import Sequencer
 from candor_hub.tlog.status import log_status
+from candor_node.hub_client import LAST_RETRY_SECONDS
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import DenyListStale, Unreachable, WrongStanding
 from candor_proto.ids import NodeId
+from candor_proto.tlog.age import MAX_CURRENT
 from candor_proto.tlog.checkpoint import parse_checkpoint
 from candor_proto.tlog.policy import MEMBER_PREFIX
+from candor_wire.limits import ATTACH_HELLO_DEADLINE_SECONDS
 from tests.federation import instead
 from tests.unit.hub.tlog.desks import LogDesk, log_desk
 from tests.unit.hub.tlog.test_asking import Scene, Witness, far_ahead, play
@@ -145,6 +148,12 @@ def test_there_one_that_claims_more_stops_the_log_until_the_operator_says_otherw
         assert not signs(desk, begun)
         claim(desk, "bravo", None)
         assert signs(desk, begun)
+
+
+def test_who_dials_as_late_as_a_node_may_is_waited_for_and_no_log_is_late_by_it() -> None:
+    """A node that waits its longest pause, and then dials, still says in time that it knows more."""
+    settle = confirmed.SETTLE_SECONDS
+    assert LAST_RETRY_SECONDS + ATTACH_HELLO_DEADLINE_SECONDS < settle < MAX_CURRENT.total_seconds() / 10
 
 
 def test_with_a_quorum_the_operator_cannot_say_it(tmp_path: Path) -> None:
