@@ -81,6 +81,12 @@ CATALOGUE = catalogue(
             "none is wanted: what was accepted last is lost with the primary; a named server is silent",
         ),
         Entry(
+            "segments",
+            _DATA,
+            "a small object, put, read, listed and dropped in the bucket of segments",
+            "it cannot be: nobody can publish or fetch an index",
+        ),
+        Entry(
             "disk_space",
             _DATA,
             "free space and files of the disks, against their growth",
