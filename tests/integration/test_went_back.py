@@ -107,6 +107,8 @@ def test_a_hub_that_starts_without_its_quorum_relays_meanwhile_and_logs_when_it_
 
                 instead(bravo.sharing, "may_cosign", may_cosign)
                 await until(lambda: hub.waiting == 0 and hub.shard.size > before.size)
+                # They read the log when they hear of a directory.
+                await fed.file(charlie, [make_row(sharing="GREEN", agency_record_id="IA-after")])
                 await until(lambda: all(size(node) > logged for node in fed.nodes))
                 for node in fed.nodes:
                     assert node.follower.warnings() == []
