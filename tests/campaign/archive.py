@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from candor_hub.config import Config
+from candor_hub.driver.postgresql import UNSAFE_FOR_TESTS
 from candor_node.app import Node
 from candor_proto.directory import MemberStatus
 from candor_proto.result import Overall
@@ -30,7 +31,7 @@ from tests.archives import archived_primary, block, copied
 from tests.federation import federation, until
 from tests.hubs import QUICK, RunningHub, running_hub, stop_for_good
 from tests.moves import moved
-from tests.postgres import UNSAFE_FOR_TESTS, PostgresServer, unsafe
+from tests.postgres import PostgresServer, unsafe
 from tests.records import make_row
 
 RTO_SECONDS = 900
