@@ -79,6 +79,15 @@ class Federation:
         if settle:
             await self.settled()
 
+    async def back(self, hub: RunningHub) -> None:
+        """From now on `hub` is the federation's; wait until every running node is attached to it."""
+        self.hub = hub
+        running = {node.config.node_id for node in self.nodes if node.config.node not in self.stopped}
+        await until(lambda: running <= set(hub.hub.streams.nodes))
+        await until(
+            lambda: all(node.connection.attached for node in self.nodes if node.config.node_id in running)
+        )
+
     async def settled(self) -> None:
         """Wait until every running node holds the hub's newest directory and every index in it."""
 
