@@ -22,6 +22,7 @@ import structlog
 from candor_certs.chain import PeerIdentity
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.store.log import LogNews
+from candor_hub.tlog.confirmed import SETTLE_SECONDS
 from candor_proto.errors import AlreadyExists, CandorError, Unreachable
 from candor_proto.ids import NodeId
 from candor_wire.codec import Cosign, Receipt
@@ -56,6 +57,8 @@ class Timing:
     redelivery_seconds: float = REDELIVERY_SECONDS
     hello_deadline_seconds: float = ATTACH_HELLO_DEADLINE_SECONDS
     coalesce_seconds: float = COALESCE_SECONDS
+    # How long witnesses have time to come before the log goes on, where no quorum of them is asked for.
+    settle_seconds: float = SETTLE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
