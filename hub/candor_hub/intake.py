@@ -99,7 +99,7 @@ class Intake:
         observer: Observer | None = None,
         gauge: Gauge | None = None,
     ) -> None:
-        self._gauge = gauge or Gauge()
+        self.gauge = gauge or Gauge()
         self._observer = observer or Nobody()
         self._relay = relay
         self._clock = clock
@@ -194,7 +194,7 @@ class Intake:
         batch: list[_Waiting] = []
         octets = weight = 0
         now = asyncio.get_running_loop().time()
-        busy = self._gauge.look(now)
+        busy = self.gauge.look(now)
         while self._queues and weight < MAX_BATCH and octets < MAX_BATCH_OCTETS:
             # The end of a batch is for the others: they come later, and not never.
             turns = self._first

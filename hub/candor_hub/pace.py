@@ -87,7 +87,7 @@ class Pace:
         self._own, self._shared = own, shared
         self._scarce = Rate(shared.a_second * BUSY_PART, shared.at_once)
         self._clock = clock
-        self._gauge = Gauge(used)
+        self.gauge = Gauge(used)
         self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
         self._left_over: Bucket | None = None
         # In the order of whose turn it is.
@@ -113,7 +113,7 @@ class Pace:
     def look(self) -> None:
         """Let through whoever may go now; called by a timer while somebody waits."""
         now, passed = self._clock(), 0
-        self._gauge.look(now)
+        self.gauge.look(now)
         # Each turn looks at one caller; once round without letting anybody through ends it.
         while self._waiting and passed < len(self._waiting):
             caller, queue = self._waiting.popitem(last=False)
@@ -138,7 +138,7 @@ class Pace:
             return True
         if self._left_over is None:
             self._left_over = Bucket(self._shared.at_once, now)
-        return self._left_over.take(self._scarce if self._gauge.busy else self._shared, now, cost)
+        return self._left_over.take(self._scarce if self.gauge.busy else self._shared, now, cost)
 
     def _look_later(self) -> None:
         if self._timer is None:
