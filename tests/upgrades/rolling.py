@@ -228,6 +228,6 @@ def _counted(clerks: Sequence[Clerk]) -> str:
     slowest_seconds = max(clerk.slowest_seconds for clerk in clerks)
     return (
         f"{lookups} lookups, {records} records, 0 failed; {incomplete} shown incomplete and completed later; "
-        f"the slowest lookup {slowest_seconds:.1f} s; typed again, the own node away or one of 0.1.0 that had "
-        f"lost its hub: {typed_again}"
+        f"the slowest lookup {slowest_seconds:.1f} s; typed again, the own node away or one of 0.1.0 that "
+        f"had lost its hub: {typed_again}"
     )
