@@ -6,6 +6,9 @@ STAMP := .venv/.stamp
 # One more than cores: a third of the tests' time is waiting for sockets, processes and timers.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 
+# Whatever the machine's own setting is: what is compiled is kept. Tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help env test lint guards bench campaign demo wire wheel bundle lock clean
 .NOTPARALLEL:
