@@ -26,7 +26,7 @@ from candor_proto.errors import ConfigInvalid
 
 SERVERS = 8
 # Connections that are not known to be a member's yet.
-NEW_OF_ONE_ADDRESS = 2
+NEW_OF_ONE_ADDRESS = 4
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,9 @@ MAX_BATCH = 128
 MAX_BATCH_OCTETS = 4 << 20
 LOOKUP_WEIGHT = 16
 LOOKUP_OCTETS, OTHER_OCTETS = 256, 16_384
-# Of a caller, by weight: two lookups a second.
-OWN_SHARE = Rate(a_second=40, at_once=80)
+# Of a caller, by weight: two lookups a second. Who has left of it so much goes first of all.
+OWN_SHARE = Rate(a_second=40, at_once=40)
+PLENTY_LEFT = 20
 FIRST_PART = 0.75
 # Of all beyond their share, by weight, while the process is busy: 25 lookups a second, two at once.
 OTHERS = Rate(a_second=500, at_once=40)
@@ -105,7 +106,9 @@ class Intake:
         self._clock = clock
         self._on_accepted = on_accepted
         self._queues: dict[NodeId, _Queue] = {}
-        # Whose turn it is, first to last: those whose next one is within their share, and the others.
+        # Whose turn it is, first to last: those who have much of their share left, those whose next one is
+        # within it, and the others.
+        self._front: OrderedDict[NodeId, None] = OrderedDict()
         self._first: OrderedDict[NodeId, None] = OrderedDict()
         self._others: OrderedDict[NodeId, None] = OrderedDict()
         self._shares: OrderedDict[NodeId, Bucket] = OrderedDict()
@@ -167,7 +170,7 @@ class Intake:
             for queue in self._queues.values():
                 for waiting in queue.waiting:
                     _tell(waiting, _stopping())
-            for each in (self._queues, self._first, self._others):
+            for each in (self._queues, self._front, self._first, self._others):
                 each.clear()
 
     async def close(self) -> None:
@@ -187,7 +190,9 @@ class Intake:
         self._shares[caller] = share
         if len(self._shares) > MAX_SHARES:
             self._shares.popitem(last=False)
-        return self._first if share.take(OWN_SHARE, now, waiting.weight) else self._others
+        if not share.take(OWN_SHARE, now, waiting.weight):
+            return self._others
+        return self._front if share.tokens >= PLENTY_LEFT else self._first
 
     def _next(self) -> list[_Waiting]:
         """A turn of each caller, then another one of each, until a batch is full or nobody may go now."""
@@ -197,9 +202,9 @@ class Intake:
         busy = self.gauge.look(now)
         while self._queues and weight < MAX_BATCH and octets < MAX_BATCH_OCTETS:
             # The end of a batch is for the others: they come later, and not never.
-            turns = self._first
-            if self._others and not (self._first and weight < FIRST_PART * MAX_BATCH):
-                turns = self._others if not busy or self._left_over.take(OTHERS, now, 0) else self._first
+            turns = within = self._front or self._first
+            if self._others and not (within and weight < FIRST_PART * MAX_BATCH):
+                turns = self._others if not busy or self._left_over.take(OTHERS, now, 0) else within
             if not turns:
                 self._look_later()
                 break

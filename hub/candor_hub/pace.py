@@ -1,9 +1,10 @@
 """How many calls a second each caller gets: a share of its own, and turns at what is left over.
 
-A caller within its own share never waits. What it wants beyond is taken up at a rate that all share, callers
-taking turns: much while the process has time, little while it is busy, for a busy event loop delays every
-call, whoever makes it. Waiting costs the hub nothing, and whoever waits has his calls open, of which the
-connection bounds the number.
+A caller within its own share waits only while the process is busy and more come than it can take up: who has
+used least of his share is first then. What a caller wants beyond is taken up at a rate that all share,
+callers taking turns: much while the process has time, little while it is busy, for a busy event loop delays
+every call, whoever makes it. Waiting costs the hub nothing, and whoever waits has his calls open, of which
+the connection bounds the number.
 
 Rules of this file:
 - buckets are arithmetic over the event loop's clock, by which the timer that looks after them goes as well
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 # Above this share of a processor there is little left over: a fifth of the rate.
 BUSY_SHARE = 0.6
 BUSY_PART = 0.2
-GAUGE_SECONDS = 0.25
+GAUGE_SECONDS = 0.1
 # Callers remembered; past it the one that called longest ago is forgotten, and begins with a full bucket.
 MAX_CALLERS = 8_192
 LOOK_SECONDS = 0.02
@@ -80,16 +81,20 @@ class Pace:
         self,
         own: Rate,
         shared: Rate,
+        together: Rate | None = None,
         clock: Callable[[], float] = lambda: asyncio.get_running_loop().time(),
         used: Callable[[], float] = time.process_time,
     ) -> None:
-        """`used`: seconds of processor time that the process has had."""
-        self._own, self._shared = own, shared
+        """`own` is each caller's, `shared` what all have beyond it, and `together` what all have within it
+        while the process is busy (None: no end); `used`: seconds of processor time that the process has had.
+        """
+        self._own, self._shared, self._together = own, shared, together
         self._scarce = Rate(shared.a_second * BUSY_PART, shared.at_once)
         self._clock = clock
         self.gauge = Gauge(used)
         self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
         self._left_over: Bucket | None = None
+        self._all: Bucket | None = None
         # In the order of whose turn it is.
         self._waiting: OrderedDict[Hashable, deque[tuple[asyncio.Future[None], float]]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
@@ -103,7 +108,11 @@ class Pace:
 
         `cost` is how many calls this one counts as.
         """
-        if caller not in self._waiting and self._may(caller, self._clock(), cost):
+        now = self._clock()
+        self.gauge.look(now)
+        if caller not in self._waiting and (
+            self._may(caller, now, cost) or self._may_beyond(caller, now, cost)
+        ):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(caller, deque()).append((turn, cost))
@@ -112,30 +121,64 @@ class Pace:
 
     def look(self) -> None:
         """Let through whoever may go now; called by a timer while somebody waits."""
-        now, passed = self._clock(), 0
+        now = self._clock()
         self.gauge.look(now)
+        # Who has used least of his share is first, one call of each after the other.
+        left = {caller: self._tokens(caller, now) for caller in self._waiting}
+        within = sorted((caller for caller in left if left[caller] >= 1), key=lambda each: -left[each])
+        while within and self._has_time(now):
+            within = [each for each in within if self._let(each, now, self._may) and each in self._waiting]
+        passed = 0
         # Each turn looks at one caller; once round without letting anybody through ends it.
         while self._waiting and passed < len(self._waiting):
-            caller, queue = self._waiting.popitem(last=False)
-            while queue and queue[0][0].done():
-                queue.popleft()  # whoever waited is gone
-            if not queue:
-                continue
-            if self._may(caller, now, queue[0][1]):
-                queue.popleft()[0].set_result(None)
-                passed = 0
-            else:
-                passed += 1
-            if queue:
-                self._waiting[caller] = queue
+            caller = next(iter(self._waiting))
+            passed = 0 if self._let(caller, now, self._may_beyond) else passed + 1
+            if caller in self._waiting:
+                self._waiting.move_to_end(caller)
 
-    def _may(self, caller: Hashable, now: float, cost: float) -> bool:
+    def _let(self, caller: Hashable, now: float, may: Callable[[Hashable, float, float], bool]) -> bool:
+        """Let the caller's next one through if it `may`."""
+        queue = self._waiting[caller]
+        while queue and queue[0][0].done():
+            queue.popleft()  # whoever waited is gone
+        let = bool(queue) and may(caller, now, queue[0][1])
+        if let:
+            queue.popleft()[0].set_result(None)
+        if not queue:
+            del self._waiting[caller]
+        return let
+
+    def _bucket(self, caller: Hashable, now: float) -> Bucket:
         bucket = self._buckets.pop(caller, None) or Bucket(self._own.at_once, now)
         self._buckets[caller] = bucket
         if len(self._buckets) > MAX_CALLERS:
             self._buckets.popitem(last=False)
-        if bucket.take(self._own, now, cost):
+        return bucket
+
+    def _tokens(self, caller: Hashable, now: float) -> float:
+        bucket = self._bucket(caller, now)
+        bucket.take(self._own, now, 0)
+        return bucket.tokens
+
+    def _may(self, caller: Hashable, now: float, cost: float) -> bool:
+        """Whether it is within the caller's share, and there is time for it."""
+        bucket = self._bucket(caller, now)
+        if not bucket.take(self._own, now, 0):
+            return False
+        if not self._has_time(now, cost):
+            return False
+        bucket.tokens -= cost
+        return True
+
+    def _has_time(self, now: float, cost: float = 0.0) -> bool:
+        """Whether the process can take up another call within its caller's share; it is charged."""
+        if self._together is None or not self.gauge.busy:
             return True
+        self._all = self._all or Bucket(self._together.at_once, now)
+        return self._all.take(self._together, now, cost)
+
+    def _may_beyond(self, _caller: Hashable, now: float, cost: float) -> bool:
+        """Whether it may go beyond the caller's share."""
         if self._left_over is None:
             self._left_over = Bucket(self._shared.at_once, now)
         return self._left_over.take(self._scarce if self.gauge.busy else self._shared, now, cost)

@@ -4,7 +4,7 @@ A real hub process with its three ports on loopback; attackers in processes of t
 certificate where the attack needs one; honest members and readers in another (`attacks/honest.py`). Before
 the attacks the same is measured with nobody else there, and with processes that burn as much processor time
 as the attackers could: the hub shares its cores with whoever attacks it, and what that costs is no fault of
-the hub.
+the hub. The column × says how many times as long the p99 is as then.
 
 Targets: 0 honest errors, honest p99 <= 100 ms, memory + <= 200 MB, all well again <= 5 s after an attack.
 
@@ -36,7 +36,7 @@ from candor_hub.config import load_config
 from candor_hub.enrolment import Enrolment
 from candor_hub.founding import open_directory, open_store
 from candor_proto.ids import NodeId, Ori
-from tests.campaign.attacks.honest import CONNECTING, MEMBERS, STEADY, TRANSFERS
+from tests.campaign.attacks.honest import CONNECTING, LATECOMERS, MEMBERS, STEADY, TRANSFERS
 from tests.campaign.attacks.table import ATTACKS
 from tests.hub_members import FEDERATION, Member, ShiftedClock
 from tests.hubs import enrolment_request
@@ -68,7 +68,7 @@ QUICK = (
 
 def prepare(folder: Path) -> None:
     """Found a hub with its members: the honest ones first, then the attackers; and one invitation."""
-    make_members(folder, MEMBERS + 1 + ATTACKERS)
+    make_members(folder, MEMBERS + LATECOMERS + ATTACKERS)
     config_file = folder / "hub" / "hub.toml"
     plenty = "".join(f"{name} = {1 << 30}\n" for name in ("total", "weak", "match", "code"))
     config_file.write_text(f"{config_file.read_text()}\n[quota]\n{plenty}day_share = 1\n")
@@ -203,20 +203,26 @@ class Found:
             missed.append("attackers broke")
         return missed
 
-    def line(self) -> str:
+    def times(self, control: Found | None) -> float:
+        """The p99 as many times as it was while the same processor time went elsewhere; 0 if unknown."""
+        alone = p99(control.took(STEADY)) if control is not None else 0.0
+        return p99(self.took(STEADY)) / alone if alone else 0.0
+
+    def line(self, control: Found | None = None) -> str:
         def milliseconds(kinds: Sequence[str]) -> str:
             took = self.took(kinds)
             return f"{p99(took) * 1000:6.0f}" if took else "     -"
 
         return (
             f"{self.attack:30} {len(self.samples):5} {len(self.errors):4}  {milliseconds(STEADY)}  "
+            f"{self.times(control):4.1f}  "
             f"{milliseconds(TRANSFERS)}  {milliseconds(CONNECTING)}  {self.megabytes:+6.0f}  "
             f"{self.cpu:4.2f}  {self.recovery_seconds:4.1f}"
         )
 
 
 HEADING = (
-    f"{'attack':30} {'calls':>5} {'err':>4}  {'steady':>6}  {'transf':>6}  {'conn':>6}  {'MB':>6}  "
+    f"{'attack':30} {'calls':>5} {'err':>4}  {'steady':>6}  {'×':>4}  {'transf':>6}  {'conn':>6}  {'MB':>6}  "
     f"{'CPU':>4}  {'back':>4}"
 )
 
@@ -229,7 +235,7 @@ class Campaign:
         self._honest = honest
         self._attackers = attackers
         self._attacks = 0
-        members = read_members(folder)[MEMBERS + 1 :]
+        members = read_members(folder)[MEMBERS + LATECOMERS :]
         self._attacking = [
             {"number": number, "node": str(one.node), "signing_seed": one.signing_seed.hex()}
             for number, one in enumerate(members)
@@ -335,13 +341,14 @@ def run(folder: Path, names: Sequence[str], seconds: float, out: Path | None = N
         scene.quiet(1.0)
         print(HEADING, flush=True)
         faults: dict[str, list[str]] = {}
-        results = []
+        results: list[Found] = []
         for name in ("(nobody)", "spin", *names):
             found = scene.quiet(seconds) if name == "(nobody)" else scene.attack(name, seconds)
             results.append(found)
-            print(found.line(), flush=True)
+            control = results[1] if len(results) > 1 else None
+            print(found.line(control), flush=True)
             if out is not None:
-                out.write_text(json.dumps([_json(each) for each in results], indent=1))
+                out.write_text(json.dumps([_json(each, control) for each in results], indent=1))
             if name in ATTACKS:
                 for error, times in Counter(found.errors).most_common(3):
                     print(f"      {times} times {error}")
@@ -356,7 +363,7 @@ def run(folder: Path, names: Sequence[str], seconds: float, out: Path | None = N
     return 1 if faults else 0
 
 
-def _json(found: Found) -> dict[str, Any]:
+def _json(found: Found, control: Found | None) -> dict[str, Any]:
     first = min((one[1] for one in found.samples), default=0.0)
     return {
         "attack": found.attack,
@@ -366,6 +373,7 @@ def _json(found: Found) -> dict[str, Any]:
             kind: round(p99(found.took([kind])) * 1000, 1) for kind in (*STEADY, *TRANSFERS, *CONNECTING)
         },
         "steady_p99_ms": round(p99(found.took(STEADY)) * 1000, 1),
+        "times_control": round(found.times(control), 2),
         "megabytes": round(found.megabytes, 1),
         "cpu": round(found.cpu, 2),
         "recovery_seconds": round(found.recovery_seconds, 1),

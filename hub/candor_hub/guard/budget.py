@@ -37,12 +37,13 @@ LEAST_OCTETS = 256
 MOST_OCTETS = 64 * 1024
 
 # Why a connection is ended. The others are `relay`'s: more of a member than it may have, no place or no
-# turn for one that waited, no descriptor left, a hub that does not answer on loopback, and a mistake in the
-# guard itself.
+# turn for one that waited, a silent one in front of others, no descriptor left, a hub that does not answer on
+# loopback, and a mistake in the guard itself.
 NO_CALL, FLOOD = "no_call", "flood"
 TOO_MANY, NO_PLACE, NO_TURN = "too_many_of_a_member", "no_place", "no_turn"
+GAVE_WAY = "gave_way"
 NO_DESCRIPTOR, HUB_AWAY, FAILED = "no_descriptor", "hub_away", "failed"
-REASONS = (NO_CALL, FLOOD, TOO_MANY, NO_PLACE, NO_TURN, NO_DESCRIPTOR, HUB_AWAY, FAILED)
+REASONS = (NO_CALL, FLOOD, TOO_MANY, NO_PLACE, NO_TURN, GAVE_WAY, NO_DESCRIPTOR, HUB_AWAY, FAILED)
 
 FIRST_CALL_SECONDS = 10.0
 STALLED_SECONDS = 30.0

@@ -3,7 +3,9 @@
 Rules of this file:
 - nothing is read that cannot be passed on: who does not read is not written for, and who floods is not read;
 - a connection that may not bring more is looked at again every TICK_SECONDS, no sooner;
-- when either end has closed, what the other was owed is passed on, and it is closed as well.
+- when either end has closed, what the other was owed is passed on, and it is closed as well;
+- one that waits is opened soon, or whoever dialled has given up meanwhile and holds the place of another with
+  nothing to say: one without a call that is silent gives way to others of its address.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from candor_hub.guard.board import Board
 from candor_hub.guard.budget import (
     BAD_DEBT,
     FAILED,
+    GAVE_WAY,
     HUB_AWAY,
     NO_DESCRIPTOR,
     NO_PLACE,
@@ -35,6 +38,7 @@ TICK_SECONDS = 0.02
 IDLE_SECONDS = 1.0
 WAIT_SECONDS = 10.0
 ACCEPTED_AT_ONCE = 64
+GIVES_WAY_SECONDS = 1.0
 PIECE_OCTETS = 64 * 1024
 # A node has one; of a bad line dead ones are noticed after 25 seconds, and it dials again meanwhile.
 CONNECTIONS_PER_MEMBER = 2
@@ -74,6 +78,10 @@ class Link:
     network: str
     client: End
     began: float
+    # When octets came of the client, or it was opened.
+    heard: float = 0.0
+    # The hub closed it.
+    refused: bool = False
     hub: End | None = None
     port: int = 0
     budget: Budget | None = None
@@ -171,6 +179,7 @@ class Relay:
             for each in (hub, link.client.socket):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link.hub = End(hub)
+            link.heard = now
             door.new.add(link)
             try:
                 hub.bind(("127.0.0.1", 0))
@@ -242,6 +251,7 @@ class Relay:
             return
         octets = self._read(link, link.client, min(allowed, PIECE_OCTETS))
         if octets:
+            link.heard = now
             link.budget.took(len(octets))
             self._write(link, link.hub, octets)
 
@@ -261,6 +271,7 @@ class Relay:
             count = 0
         if not count:
             end.open = False
+            link.refused = end is link.hub
             self._closed(link, end)
         return self._buffer[:count]
 
@@ -354,6 +365,13 @@ class Relay:
         if not shown.member:
             if reason := link.budget.over(shown, now):
                 self._cut(link, reason)
+            elif (
+                now - link.heard >= GIVES_WAY_SECONDS
+                and not (shown.octets or shown.streaming)
+                and door.turns.wait_of(link.network)
+            ):
+                self._counts[GAVE_WAY] += 1
+                self._end(link)
             return
         door.new.discard(link)
         door.turns.known(link.network)
@@ -373,7 +391,7 @@ class Relay:
             return
         door, owing = link.door, link.budget is not None and link.budget.debt > BAD_DEBT
         new = link in door.new
-        idle = new and door.spec.members
+        idle = new and link.refused and door.spec.members
         door.turns.left(link.network, time.monotonic(), new=new, bad=bad or owing, idle=idle)
         door.new.discard(link)
         self._stalled.discard(link)

@@ -8,8 +8,8 @@ Rules of this file:
   behind which many are (a TCP balancer);
 - where all places are taken, a newcomer gets that of the address which has most of them waiting;
 - so many are opened a second, in all; after one that came to a bad end its address waits, longer each time.
-  After one on which no member's call was admitted it waits as well, but never so long that another member
-  behind the same address would suffer.
+  After one that the hub closed without a member's call it waits as well, but never so long that another
+  member behind the same address would suffer.
 """
 
 from __future__ import annotations
@@ -93,6 +93,10 @@ class Turns(Generic[T]):
     def waits(self) -> bool:
         return bool(self._waiting)
 
+    def wait_of(self, address: str) -> bool:
+        """Whether others of this address wait."""
+        return address in self._waiting
+
     def come(self, address: str, connection: T, now: float) -> T | None:
         """Let it wait; what has to be closed instead, which may be `connection` itself."""
         queue = self._waiting.get(address)
@@ -146,7 +150,7 @@ class Turns(Generic[T]):
             del self._new[address]
 
     def left(self, address: str, now: float, *, new: bool, bad: bool = False, idle: bool = False) -> None:
-        """An open one has ended; `idle`: nobody was admitted on it, though it was there for that."""
+        """An open one has ended; `idle`: the hub closed it, and nobody was admitted on it."""
         self._open -= 1
         if new:
             self.known(address)

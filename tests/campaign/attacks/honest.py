@@ -2,8 +2,8 @@
 
 Eight members stay attached and answer; one of them asks three others ten times a second. Others ask for their
 quota, the directory, files of the log, hand in and fetch a small segment. Strangers read the log over
-HTTPS, and somebody enrols again and again with the one invitation that he has. A latecomer attaches anew
-every second.
+HTTPS, and somebody enrols again and again with the one invitation that he has. Of eight latecomers one
+attaches anew every second.
 
 Everything happens at its time, whether or not what came before it is over: a slow hub cannot slow the clock
 that it is measured by. A line on standard input asks for what was measured since the last one.
@@ -34,7 +34,7 @@ from candor_wire import codec
 from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc, hub_pb2, hub_pb2_grpc
 from tests.hub_members import FEDERATION, Member
 
-MEMBERS = 8
+MEMBERS = LATECOMERS = 8
 DEADLINE_SECONDS = 10.0
 # What happens on connections that are there already, and what needs a new one.
 STEADY = ("receipt", "answers", "quota", "log")
@@ -142,10 +142,10 @@ class Honest:
         """Until the receipt is here."""
         self._number += 1
         number = self._number
-        self._receipts[number] = asyncio.get_running_loop().create_future()
+        answer = self._receipts[number] = asyncio.get_running_loop().create_future()
         submission = hub_pb2.Submission(number=number, envelope=codec.write_envelope(envelope))
         await self._say(hub_pb2.NodeMail(submissions=[submission]))
-        await self._receipts[number]
+        await answer
 
     def expect(self, envelope: codec.Envelope, answers: int) -> asyncio.Event:
         """Set when so many answers to a lookup are here."""
@@ -167,7 +167,7 @@ class Day:
         self._root = (folder / "root.pem").read_bytes()
         members = read_members(folder)
         self._members = [Honest(one, hub, self._root) for one in members[:MEMBERS]]
-        self._latecomer = members[MEMBERS]
+        self._latecomers = members[MEMBERS : MEMBERS + LATECOMERS]
         self._enrol = enrolment_pb2.EnrolRequest.FromString((folder / "enrol.bin").read_bytes())
         self._segment = self._members[0].member.segment()
         self._measured = Measured()
@@ -188,7 +188,7 @@ class Day:
             (0.5, "directory", self._directory),
             (1.0, "segment in", lambda number: self._put_segment()),
             (0.5, "segment out", lambda number: self._get_segment()),
-            (1.0, "attach", lambda number: self._attach()),
+            (1.0, "attach", self._attach),
             (8.0, "enrol", lambda number: self._enrol_again()),
             (1.0, "https", lambda number: self._https()),
         ]
@@ -252,8 +252,8 @@ class Day:
         if octets != self._segment:
             raise ValueError("another segment")
 
-    async def _attach(self) -> None:
-        late = Honest(self._latecomer, self._hub, self._root)
+    async def _attach(self, number: int) -> None:
+        late = Honest(self._latecomers[number % LATECOMERS], self._hub, self._root)
         try:
             await late.attach()
         finally:

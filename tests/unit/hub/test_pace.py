@@ -16,8 +16,8 @@ class Clock:
     def __init__(self) -> None:
         self.now = self.used = 0.0
 
-    def pace(self, own: Rate = OWN, shared: Rate = SHARED) -> Pace:
-        return Pace(own, shared, lambda: self.now, lambda: self.used)
+    def pace(self, own: Rate = OWN, shared: Rate = SHARED, together: Rate | None = None) -> Pace:
+        return Pace(own, shared, together, lambda: self.now, lambda: self.used)
 
 
 async def through(pace: Pace, clock: Clock, caller: str, calls: int, seconds: float) -> int:
@@ -87,6 +87,34 @@ async def test_while_the_process_is_busy_little_is_left_over() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_while_the_process_is_busy_who_has_called_least_is_first() -> None:
+    """Twenty who begin all at once within their shares are taken up one after the other."""
+    clock = Clock()
+    pace = clock.pace(own=Rate(0, 4), shared=Rate(0, 0), together=Rate(50, 1))
+    await pace.wait("another")
+    clock.now, clock.used = 1.0, 1.0
+    pace.look()
+    greedy = [asyncio.create_task(pace.wait(f"greedy-{number % 20}")) for number in range(80)]
+    await asyncio.sleep(0)
+    assert pace.gauge.busy
+    assert pace.waiting >= 79
+    for _ in range(30):
+        clock.now += 0.02
+        clock.used += 0.02
+        pace.look()
+    modest = asyncio.create_task(pace.wait("modest"))
+    await asyncio.sleep(0)
+    clock.now += 0.02
+    pace.look()
+    await asyncio.sleep(0)
+    assert modest.done()
+    assert 30 <= sum(task.done() for task in greedy) <= 32
+    clock.now += GAUGE_SECONDS
+    pace.look()
+    await asyncio.sleep(0)
+    assert all(task.done() for task in greedy)
 
 
 async def test_what_costs_more_is_owed_and_paid_before_the_next_one() -> None:
