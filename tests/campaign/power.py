@@ -378,7 +378,7 @@ def _inside(folder: Path, rounds: int, seed: int, synchronous: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="power")
     parser.add_argument(
-        "--quick", action="store_true", help=f"a short run and every {QUICK}th cut, for `make test`"
+        "--quick", action="store_true", help=f"short, and every {QUICK}th cut only, for `make test`"
     )
     parser.add_argument("--seed", type=int, default=20261124)
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
