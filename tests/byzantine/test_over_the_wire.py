@@ -15,11 +15,7 @@ from candor_node.app import Node
 from candor_proto.errors import CandorError
 from candor_proto.result import Overall
 from candor_wire.limits import MAX_MESSAGE_BYTES
-<<<<<<< HEAD
-from tests.federation import Federation, eventually, federation
-=======
 from tests.federation import Federation, federation, until
->>>>>>> trunk7
 from tests.records import make_row
 
 GARBAGE = b"\xff" * 64
@@ -71,19 +67,8 @@ def test_a_segment_that_is_no_message_is_no_index(tmp_path: Path, octets: bytes)
         hub.garbled["GetSegment"] = octets
         before = alpha.indexes.version
         await fed.file(bravo, [make_row()], settle=False)
-<<<<<<< HEAD
-        published = fed.hub.hub.directory.latest().version
-
-        async def held() -> int:
-            await alpha.indexes.refresh()
-            return alpha.indexes.version
-
-        # The hub shows it once it is witnessed.
-        await eventually(held, lambda version: version >= published)
-=======
         await until(lambda: alpha.indexes.version > before)
         await until(lambda: bravo.config.node_id not in alpha.indexes.indexes)
->>>>>>> trunk7
         view = await fed.ask(alpha)
         assert _overall(view) is Overall.INCOMPLETE
         assert view.result is not None
