@@ -40,7 +40,7 @@ def measure(folder: Path, nodes: int, echo_octets: int, answer_octets: int) -> d
         before = fleet.echo.ask("figures")["kilobytes"]
         fleet.open_echoes(nodes)
         bare_kilobytes = (fleet.echo.ask("figures")["kilobytes"] - before) / nodes
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(3.0 if QUICK else SETTLE_SECONDS)
         began, bare_began = fleet.reading(), fleet.echo.ask("figures")["cpu_seconds"]
         time.sleep(QUIET_SECONDS)
         quiet = fleet.reading().cpu_percent_since(began)
