@@ -3,7 +3,11 @@
 
 PY := .venv/bin/python
 STAMP := .venv/.stamp
-WORKERS ?= 2
+# One more than cores: a third of the tests' time is waiting for sockets, processes and timers.
+WORKERS ?= $(shell expr $$(nproc) + 1)
+
+# Whatever the machine's own setting is: what is compiled is kept. Tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help env test lint guards bench campaign demo wire wheel bundle lock clean
@@ -26,7 +30,7 @@ endif
 $(STAMP): requirements.lock pyproject.toml tools/make_env.sh
 	@sh tools/make_env.sh
 
-test: packages $(STAMP) ## every test, lint beside them (WORKERS=2, ARGS="-k name"); pytest's closing line comes last
+test: packages $(STAMP) ## every test, lint beside them (WORKERS=n, ARGS="-k name"); pytest's closing line comes last
 	@$(PY) -m tests.beside -n $(WORKERS) --dist worksteal --durations=30 --durations-min=3 $(ARGS)
 
 .PHONY: packages

@@ -1,6 +1,6 @@
 """Lint and tests at the same time: `python -m tests.beside PYTEST-ARGUMENTS`, which is `make test`.
 
-mypy is one process, and takes as long as an eighth of the tests do. What lint says stands before pytest's
+What lint says stands before pytest's
 closing line, which stays the last; the status is that of whichever found something.
 """
 
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,31 @@ FOUND = "make test: lint found something, see above"
 POLL_SECONDS = 0.05
 # So many files are named with what they took.
 DEAREST = 60
+# What a test computed, a property of its last report.
+CPU = "cpu_seconds"
 # The file into which lint writes; beside it, once it has ended, its status. Taken away at once, so that a
 # pytest that a test starts knows nothing of it.
 _LOG = os.environ.pop("CANDOR_LINT", "")
+_BEFORE = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Note what the process, and those it waited for, had computed before the test and its fixtures."""
+    item.stash[_BEFORE] = _cpu_seconds()
+    yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Who waits costs nothing while others run: what was computed is told apart from what it took."""
+    if call.when == "teardown":
+        now = _cpu_seconds()
+        item.user_properties.append((CPU, now - item.stash.get(_BEFORE, now)))
+
+
+def _cpu_seconds() -> float:
+    return sum(os.times()[:4])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -42,14 +65,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _tell_files(terminalreporter: pytest.TerminalReporter) -> None:
-    """Which files took longest, all their tests together."""
-    seconds: dict[str, float] = defaultdict(float)
+    """Which files took longest and computed most, all their tests together."""
+    took: dict[str, float] = defaultdict(float)
+    computed: dict[str, float] = defaultdict(float)
     for report in (each for reports in terminalreporter.stats.values() for each in reports):
         if isinstance(report, pytest.TestReport):
-            seconds[report.nodeid.partition("::")[0]] += report.duration
-    terminalreporter.section(f"{sum(seconds.values()):.0f} s of tests, by file")
-    for file, took in sorted(seconds.items(), key=lambda item: -item[1])[:DEAREST]:
-        terminalreporter.write_line(f"{took:7.1f} s {file}")
+            file = report.nodeid.partition("::")[0]
+            took[file] += report.duration
+            computed[file] += sum(float(str(value)) for name, value in report.user_properties if name == CPU)
+    total, cpu = sum(took.values()), sum(computed.values())
+    terminalreporter.section(f"{total:.0f} s of tests, {cpu:.0f} s of them computed, by file")
+    for file, seconds in sorted(took.items(), key=lambda item: -item[1])[:DEAREST]:
+        terminalreporter.write_line(f"{seconds:7.1f} s {computed[file]:7.1f} s {file}")
 
 
 def _status_file(log: Path) -> Path:

@@ -36,5 +36,9 @@ settings.load_profile("candor")
 # earlier loop was collected late. One reference for the whole process, as a hub or a node has it.
 grpc.aio.init_grpc_aio()
 
-# What ran beside the tests is told before pytest's closing line.
+# What ran beside the tests, and where the time went, is told before pytest's closing line.
 pytest_terminal_summary = beside.pytest_terminal_summary
+pytest_runtest_setup, pytest_runtest_makereport = (
+    beside.pytest_runtest_setup,
+    beside.pytest_runtest_makereport,
+)

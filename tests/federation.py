@@ -79,6 +79,15 @@ class Federation:
         if settle:
             await self.settled()
 
+    async def back(self, hub: RunningHub) -> None:
+        """From now on `hub` is the federation's; wait until every running node is attached to it."""
+        self.hub = hub
+        running = {node.config.node_id for node in self.nodes if node.config.node not in self.stopped}
+        await until(lambda: running <= set(hub.hub.streams.nodes))
+        await until(
+            lambda: all(node.connection.attached for node in self.nodes if node.config.node_id in running)
+        )
+
     async def settled(self) -> None:
         """Wait until every running node holds the hub's newest directory and every index in it."""
 
@@ -174,6 +183,7 @@ async def federation(
     hub_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     node_channel: Callable[[str], WrapChannel] = lambda name: lambda channel: channel,
     fresh: bool = False,
+    kind: str = "",
     **changes: Any,
 ) -> AsyncIterator[Federation]:
     """A hub and `agencies` attached nodes that hold each other's (empty) indexes.
@@ -181,11 +191,11 @@ async def federation(
     `wrap` may replace parts of a node before it starts; `hub_interceptors` and
     `node_channel` record traffic (tools.recording);
     `changes` replace settings of every node. It was founded earlier in this process and starts again here;
-    `fresh`: it is founded here.
+    `fresh`: it is founded here; `kind` names what `wrap` makes of a new one, so that each is founded once.
     """
     clock = clock or ShiftedClock()
     fresh = fresh or bool(clock.shift)
-    hub_config = None if fresh else await _copy(folder, agencies)
+    hub_config = None if fresh else await _copy(folder, agencies, kind, wrap)
     async with running_hub(
         folder / "hub", clock=clock, config=hub_config, interceptors=hub_interceptors
     ) as hub:
@@ -215,18 +225,19 @@ async def federation(
                     await node.stop()
 
 
-# Federations that were founded in this process, by their size; none of their parties runs.
-_founded: dict[int, tempfile.TemporaryDirectory[str]] = {}
+# Federations that were founded in this process, by their size and kind; none of their parties runs.
+_founded: dict[tuple[int, str], tempfile.TemporaryDirectory[str]] = {}
 
 
-async def _copy(folder: Path, agencies: int) -> HubConfig:
+async def _copy(folder: Path, agencies: int, kind: str, wrap: Callable[[Node], None]) -> HubConfig:
     """A federation of this size in `folder`, as it was when all had settled; the hub's settings."""
-    if agencies not in _founded:
+    if (agencies, kind) not in _founded:
         holder = tempfile.TemporaryDirectory(prefix="candor-federation-")
-        async with federation(Path(holder.name), agencies, fresh=True):
+        wrapped: dict[str, Any] = {"wrap": wrap} if kind else {}
+        async with federation(Path(holder.name), agencies, fresh=True, **wrapped):
             pass
-        _founded[agencies] = holder
-    shutil.copytree(_founded[agencies].name, folder, dirs_exist_ok=True)
+        _founded[agencies, kind] = holder
+    shutil.copytree(_founded[agencies, kind].name, folder, dirs_exist_ok=True)
     return load_hub_config(folder / "hub" / "hub.toml")
 
 

@@ -33,7 +33,9 @@ from candor_certs.requests import certificate_request, new_tls_key
 from candor_hub.app import Hub
 from candor_hub.config import Config
 from candor_hub.founding import Wishes, found
+from candor_hub.store.log import ShardRecord
 from candor_hub.streams import Timing
+from candor_hub.tlog.status import log_status
 from candor_proto.canonical import to_milliseconds
 from candor_proto.directory import IndexHead, Seen, VerifiedDirectory, verify_directory
 from candor_proto.ids import Digest, NodeId, Ori
@@ -67,6 +69,7 @@ QUICK = Timing(
     redelivery_seconds=60.0,
     hello_deadline_seconds=60.0,
     coalesce_seconds=0.005,
+    settle_seconds=0.5,
 )
 
 
@@ -97,6 +100,24 @@ class RunningHub:
     def _host(self) -> str:
         """As the settings have it: an IPv6 address in its brackets."""
         return self.hub.config.address.rpartition(":")[0]
+
+    @property
+    def shard(self) -> ShardRecord:
+        """The present shard of the log."""
+        with self.hub._store.read() as tx:
+            return tx.log.shards()[-1]
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait to be logged."""
+        with self.hub._store.read() as tx:
+            return log_status(tx, self.clock.now()).waiting
+
+    @property
+    def went_back(self) -> str:
+        """What `candor-hub log status` says when witnesses know more than the database; else empty."""
+        with self.hub._store.read() as tx:
+            return log_status(tx, self.clock.now()).went_back
 
     def stopwatch(self) -> Callable[[], float]:
         """Seconds from now on, by the hub's own polls: what a slow machine adds to them does not count."""
@@ -160,6 +181,17 @@ async def running_hub(
         yield RunningHub(hub, clock)
     finally:
         await hub.stop(grace_seconds=0.2)
+
+
+async def stop_for_good(hub: RunningHub) -> Config:
+    """Stop it before its block ends; the settings of a hub that has its folder, and its address, after it."""
+    await hub.hub.stop(grace_seconds=0.2)
+
+    async def stopped(grace_seconds: float = 0.0) -> None:
+        """The end of the block stops it once more."""
+
+    hub.hub.stop = stopped  # type: ignore[method-assign]  # of this one object
+    return replace(hub.config, address=hub.address)
 
 
 async def from_rpc(error: grpc.aio.AioRpcError) -> Exception:

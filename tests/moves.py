@@ -8,6 +8,7 @@ with stopped_hub(folder) as scene:                 nothing of it runs any more
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import enum
 import shutil
@@ -25,6 +26,7 @@ from candor_proto.errors import StoreUnusable
 from candor_proto.segment import address
 from candor_wire.codec import Envelope
 from tests.hub_members import Member, ShiftedClock
+from tests.hubs import RunningHub, stop_for_good
 from tests.unit.hub.tlog.desks import LogDesk, log_desk
 
 
@@ -133,6 +135,15 @@ def grown(desk: LogDesk) -> tuple[list[Member], Envelope, bytes, int]:
     with hub.store.write() as tx:
         fill(tx)
     return members, lookup, octets, last.delivery_id
+
+
+async def moved(hub: RunningHub, url: str) -> Config:
+    """Stop a running hub and move it to an empty database; its settings, with the address that it had."""
+    address = (await stop_for_good(hub)).address
+    file = hub.config.data / "hub.toml"
+    move = Move(load_config(file), url)
+    await asyncio.to_thread(move_store, move, file, hub.clock.now(), lambda what, reached, total: None)
+    return replace(load_config(file), address=address, new_member_wait=hub.config.new_member_wait)
 
 
 def stopped_hub(folder: Path) -> Scene:

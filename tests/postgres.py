@@ -37,7 +37,8 @@ from candor_hub.migrations import migrate
 MISSING = "PostgreSQL is not installed: `apt-get install postgresql` (tools/debian_packages.sh does it)."
 _TEMPLATE = "candor_template"
 _UNSAFE = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "autovacuum=off")
-_DROP: dict[str, Any] = (
+# As whom the server's programs run: PostgreSQL refuses root.
+DROP: dict[str, Any] = (
     {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 )
 _numbers = itertools.count(1)
@@ -60,7 +61,7 @@ def _run(program: str, *arguments: str) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        **_DROP,
+        **DROP,
     )
     assert done.returncode == 0, f"{program}: status {done.returncode}: {done.stdout}"
 
@@ -83,7 +84,7 @@ class PostgresServer:
     def made(cls, *, sync: bool = False) -> PostgresServer:
         """A new, stopped one; without `sync` it does not even sync what initdb writes."""
         folder = Path(tempfile.mkdtemp(prefix="candor-pg-"))
-        if _DROP:
+        if DROP:
             shutil.chown(folder, "postgres", "postgres")
         options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
         _run("initdb", "-D", f"{folder}/data", *options, *(() if sync else ("--no-sync",)))
@@ -271,7 +272,7 @@ def synchronous_cluster(*, sync: bool = True) -> Iterator[Cluster]:
 
 def _standby_of(primary: PostgresServer, *settings: str) -> PostgresServer:
     folder = Path(tempfile.mkdtemp(prefix="candor-pg-"))
-    if _DROP:
+    if DROP:
         shutil.chown(folder, "postgres", "postgres")
     source = f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
     _run("pg_basebackup", "-D", f"{folder}/data", "-d", source, "-R", "-X", "stream", "-c", "fast")

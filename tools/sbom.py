@@ -23,8 +23,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packaging.markers import Marker
 
 from tools.release import DEPLOY, ROOT, ReleaseRefused, Source, locked
@@ -102,6 +100,10 @@ def bill_of_materials(version: str, lock: Path, wheel_sha256: str, epoch: int) -
 
 def check_bill(text: str) -> None:
     """Raises ReleaseRefused unless `text` is CycloneDX 1.6 by its schema, strictly."""
+    # Its grammars take two seconds, which only whoever checks a bill is to wait.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     fault = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     if fault is not None:
         raise ReleaseRefused(f"The bill of materials is not CycloneDX 1.6: {fault}")

@@ -130,6 +130,7 @@ class Hub:
             timing.coalesce_seconds,
             None if server is None else SessionLease(server),
             lambda: self.replica.trusted,
+            timing.settle_seconds,
         )
         self.watch = Watch(self.streams, self.directory, timing, lambda: self.log.announced, self.log.look)
         self.log.on_announced(self.watch.announce)

@@ -21,11 +21,15 @@ from candor_hub.keys import HubKeys
 from candor_hub.store import Mark, Store, Transaction
 from candor_hub.store.directories import StoredDirectory
 from candor_hub.store.log import LogNews
+from candor_hub.tlog.confirmed import went_back
 from candor_hub.tlog.due import log_directory
 from candor_proto.directory import Directory, IndexHead, Member, MemberStatus
 from candor_proto.errors import CertificateRevoked, InputInvalid, NotAMember, UnknownObject
 from candor_proto.ids import FederationName, NodeId
 from candor_wire.codec import chain_digest
+
+# Longer than any list is good.
+WENT_BACK = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,21 @@ class Snapshot:
     view: CurrentDirectory
     serials: frozenset[int]
     read_at_seconds: float
+    # Whether the database is older than what witnesses know (`tlog.confirmed`).
+    went_back: bool = False
 
     @property
     def version(self) -> int:
         return self.stored.version
 
     def deny_list(self, now: datetime) -> DenyList:
-        """The denied serials, as old as this snapshot is: an old one refuses everybody."""
+        """The denied serials, as old as this snapshot is: an old one refuses everybody.
+
+        One of a database that went back counts as old: who was denied since is not on it.
+        """
         age = timedelta(seconds=max(0.0, time.monotonic() - self.read_at_seconds))
+        if self.went_back:
+            age += WENT_BACK
         return DenyList(self.serials, now - age)
 
 
@@ -143,9 +154,9 @@ class DirectoryKeeper:
         # What a former primary says may be old: it counts from when it was known to be the one.
         read_at = min(read_at, self._vouched_at())
         version, known = tx.directories.latest_version(), self._snapshot
-        if known is not None and known.version == version:
-            return Snapshot(known.stored, known.view, known.serials, read_at)
-        return _snapshot(tx.directories.load(version), read_at)
+        if known is None or known.version != version:
+            known = _snapshot(tx.directories.load(version), read_at)
+        return replace(known, read_at_seconds=read_at, went_back=went_back(tx))
 
     def _seen(self, fresh: Snapshot) -> Snapshot:
         with self._lock:

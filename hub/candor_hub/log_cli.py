@@ -170,6 +170,28 @@ def rotate(config_file: Path | None, as_json: bool) -> None:
 
 
 @log_group.command()
+@_config_option
+@_json_option
+def confirm(config_file: Path | None, as_json: bool) -> None:
+    """Say that this hub's database is the newest there is, although a witness claims to know more of the log.
+
+    Only where the witness policy asks for no quorum (fewer than three members): with a quorum the witnesses
+    decide. If the database did go back, the log forks, and everybody keeps that as evidence against this hub:
+    compare `candor-hub log status` with what each member's `candor-node status` says first.
+    """
+    from candor_hub.tlog.confirmed import confirm_by_operator
+
+    _, store = _open(config_file)
+    try:
+        with store.write() as tx:
+            confirm_by_operator(tx)
+    finally:
+        store.close()
+    line = "The log goes on from the head that this database has."
+    click.echo(json.dumps({"confirmed": True}, indent=2) if as_json else line)
+
+
+@log_group.command()
 @click.option("--outside", type=_FILE, help="File of lines `witness NAME VKEY URL`: the whole list, or none.")
 @click.option("--need", type=int, help="How many of them have to sign besides the members. Default: none.")
 @_config_option

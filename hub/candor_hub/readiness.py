@@ -27,7 +27,8 @@ from candor_hub.keys import HubKeys
 from candor_hub.store import Store
 from candor_hub.store.standing import LogStanding
 from candor_hub.streams import Streams
-from candor_hub.tlog.status import MERGE_DELAY
+from candor_hub.tlog.confirmed import went_back
+from candor_hub.tlog.status import MERGE_DELAY, WENT_BACK_REMEDY
 from candor_proto.canonical import to_milliseconds
 from candor_proto.errors import CandorError, ClockWrong
 from candor_proto.tlog.age import MAX_CURRENT
@@ -54,6 +55,7 @@ _REASONS = {
 _CONCERNS = {
     "log_waiting": "Entries wait for the log longer than a minute: no replica appends.",
     "log_unwitnessed": "No head of the log has had its quorum of witnesses for an hour.",
+    "log_went_back": f"Witnesses know more of the log than the database: it went back. {WENT_BACK_REMEDY}",
 }
 
 
@@ -79,6 +81,7 @@ class Health:
         self._thread = ThreadPoolExecutor(1, "health")
         self._writing: asyncio.Future[LogStanding] | None = None
         self._status: LogStanding | None = None
+        self._went_back = False
         self.stopping = False
 
     async def look(self) -> Readiness:
@@ -135,6 +138,7 @@ class Health:
             now = self._clock.now()
             tx.replicas.check_clock(now)
             tx.facts.put(WRITTEN, str(to_milliseconds(now)))
+            self._went_back = went_back(tx)
             return tx.standing.log()
 
     def _concerns(self, now: datetime) -> list[str]:
@@ -142,6 +146,8 @@ class Health:
         found, concerns = self._status, list[str]()
         if found is None:
             return concerns
+        if self._went_back:
+            concerns.append("log_went_back")
         if found.waiting_since is not None and now - found.waiting_since > MERGE_DELAY:
             concerns.append("log_waiting")
         if found.signed_at is not None and (

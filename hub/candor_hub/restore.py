@@ -5,8 +5,8 @@ Rules of this file:
 - what the files of the log have beyond the database is cut off, checkpoints are made again from it, and every
   entry is read and checked (`fsck`) before the hub is said to be there;
 - a state older than a head that was witnessed is refused where that head is shown. Where it is not, the
-  restored hub signs nothing before a quorum of its witnesses has signed its present head once more
-  (`tlog.restored`).
+  restored hub signs nothing before a quorum of its witnesses has signed its present head once more, as at
+  every start (`tlog.confirmed`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from candor_hub import backup
 from candor_hub.backup import HubBackup
 from candor_hub.store import Store
 from candor_hub.store.log import ShardRecord
-from candor_hub.tlog import restored, start
+from candor_hub.tlog import confirmed, start
 from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.fsck import fsck
 from candor_proto.errors import AlreadyExists, StoreUnusable
@@ -105,7 +105,7 @@ def _check(
             "section 7).",
         )
     with store.write() as tx:
-        restored.begin(tx, now)
+        confirmed.restore(tx, now)
     return Restored(found.written_at, found.federation, report.entries, members)
 
 

@@ -56,7 +56,7 @@ from candor_node.recalling import Recaller
 from candor_node.releases import Owner
 from candor_node.renewal import Renewal
 from candor_node.search import Searcher
-from candor_node.sharing import UNAVAILABLE, Sharing
+from candor_node.sharing import Sharing
 from candor_node.store import Database, Work
 from candor_node.supervision import Supervisor
 from candor_node.tlog import member
@@ -381,7 +381,8 @@ class Node:
 
     async def cosign(self, request: Cosign) -> Cosigned:
         if not await self.sharing.may_cosign(self.hub.get_log):
-            return Cosigned(request.number, UNAVAILABLE, b"")
+            # It does not know the log yet, and is asked again; a status of no witness would end the stream.
+            return Cosigned(request.number, NOT_FOUND, b"")
         verdict = await self.witness.add_checkpoint(request.request)
         if verdict.status == NOT_FOUND:
             # Perhaps the next shard, whose keys stand in the last entry of this one.

@@ -39,7 +39,6 @@ from candor_proto.tlog.signatures import verify_signature
 from candor_proto.tlog.statements import HEARTBEAT, Heartbeat, parse_statement
 
 SHOWN = ("signed", "checkpoint")
-UNAVAILABLE = 503  # what a witness answers that must not sign yet: it is asked again
 
 
 class Sharing:

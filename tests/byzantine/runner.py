@@ -25,7 +25,8 @@ from unittest.mock import patch
 
 import structlog
 
-from candor_node import local_server
+from candor_node import local_server, workers
+from candor_node import store as node_store
 from tests.byzantine.case import Case, Covered, Expected, Liar, Proved, Refused
 from tests.byzantine.cases import CASES
 from tests.byzantine.evidence import counted, evidence_at, log_findings, objections
@@ -35,7 +36,7 @@ from tests.history import Fault, Name
 from tests.simulator.faults import Plan
 from tests.simulator.federation import _NoLocalServer
 from tests.simulator.template import new_folder
-from tests.simulator.virtual_time import VirtualLoop, run
+from tests.simulator.virtual_time import Inline, VirtualLoop, run
 
 T = TypeVar("T")
 SEED = 7
@@ -175,6 +176,8 @@ def _scene(
         with (
             new_folder() as folder,
             patch.object(local_server, "LocalServer", _NoLocalServer),
+            patch.object(node_store, "ThreadPoolExecutor", Inline),
+            patch.object(workers, "ThreadPoolExecutor", Inline),
             structlog.testing.capture_logs() as logs,
         ):
 

@@ -20,7 +20,7 @@ from tests.history.check import check
 from tests.history.faults import Fault, Name
 from tests.history.holdings import HubHolding, NodeHolding
 from tests.history.log import History, Operation
-from tests.history.read import read_hub, read_node
+from tests.history.read import read_envelopes, read_hub, read_node
 
 __all__ = [
     "Fault",
@@ -30,6 +30,7 @@ __all__ = [
     "NodeHolding",
     "Operation",
     "check",
+    "read_envelopes",
     "read_hub",
     "read_node",
 ]

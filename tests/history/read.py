@@ -279,6 +279,16 @@ def read_hub(config: Config) -> HubHolding:
         return HubHolding(limits, damage=f"it cannot be read: {error}")
 
 
+def read_envelopes(config: Config) -> tuple[Envelope, ...]:
+    """The messages alone, of an embedded database, and none that cannot be read: for whoever looks often."""
+    path = Path(config.database.removeprefix("sqlite:///"))
+    try:
+        with closing(open_database(path, read_private(config.keys / DATABASE_KEY)).conn) as connection:
+            return _envelopes(connection)
+    except (CandorError, DatabaseError):
+        return ()
+
+
 def _server(config: Config, limits: Limits) -> HubHolding:
     """As one transaction of PostgreSQL has it; its pages are the server's business."""
     with closing(open_store(config)) as store, psycopg.connect(config.database) as connection:

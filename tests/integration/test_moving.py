@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from candor_hub.config import Config as HubConfig
-from candor_hub.config import load_config
-from candor_hub.moving import Move, move_store
 from candor_node.app import Node
 from candor_node.tlog.view import LogView
 from candor_proto.errors import CertificateRevoked
 from candor_proto.result import Overall
 from tests.campaign import shim
 from tests.campaign.moving import Kills, killing
-from tests.federation import federation, instead, until
+from tests.federation import federation, until
 from tests.history import read_hub
 from tests.hubs import RunningHub, enrol, running_hub
+from tests.moves import moved
 from tests.postgres import new_database, unsafe
 from tests.records import make_row
 
@@ -50,7 +47,7 @@ def test_attached_nodes_come_back_to_the_moved_hub_and_nothing_is_lost(tmp_path:
             await until(lambda: waiting_for(fed.hub, charlie) > 0)
             await until(lambda: waiting_for(fed.hub, bravo) == 0)
             heads = {node: head_of(node) for node in (alpha, bravo)}
-            moved_config = await moved(fed.hub)
+            moved_config = await moved(fed.hub, new_database())
             before, after = read_hub(fed.hub.config), read_hub(moved_config)
             assert (set(after.envelopes), after.heads) == (set(before.envelopes), before.heads)
             assert set(after.uses) == set(before.uses) != set()
@@ -88,23 +85,6 @@ def test_attached_nodes_come_back_to_the_moved_hub_and_nothing_is_lost(tmp_path:
 
     with unsafe():
         asyncio.run(scene())
-
-
-async def moved(hub: RunningHub) -> HubConfig:
-    """Stop the hub and move it to an empty database; its settings, with the address that it had."""
-    # Nodes that dial meanwhile find nobody, and dial again.
-    await hub.hub.stop(grace_seconds=0.2)
-
-    async def stopped(grace_seconds: float = 0.0) -> None:
-        """The federation's own end stops it once more."""
-
-    instead(hub.hub, "stop", stopped)
-    file = hub.config.data / "hub.toml"
-    config = load_config(file)
-    now = hub.clock.now()
-    move = Move(config, new_database())
-    await asyncio.to_thread(move_store, move, file, now, lambda what, reached, total: None)
-    return replace(load_config(file), address=hub.address, new_member_wait=hub.config.new_member_wait)
 
 
 def waiting_for(hub: RunningHub, node: Node) -> int:

@@ -16,7 +16,9 @@ from unittest.mock import patch
 
 from candor_hub.app import Hub
 from candor_hub.config import Config
-from candor_node import importer, local_server
+from candor_hub.pace import Gauge
+from candor_node import importer, local_server, workers
+from candor_node import store as node_store
 from candor_node.app import Node
 from candor_node.cases import SearchView
 from candor_node.config import NodeConfig
@@ -32,7 +34,7 @@ from tests.records import csv_bytes
 from tests.simulator.faults import Plan, Rates, Trouble
 from tests.simulator.network import Channel, HubEnd, Network, auth_context
 from tests.simulator.template import START, copied, new_folder
-from tests.simulator.virtual_time import VirtualClock, VirtualLoop, run
+from tests.simulator.virtual_time import Inline, VirtualClock, VirtualLoop, run
 
 T = TypeVar("T")
 Scene = Callable[["Federation"], Awaitable[None]]
@@ -147,6 +149,8 @@ class Federation:
         """Start the hub on what it stored; `changes` replace settings."""
         self.hub_config = replace(self.hub_config, **changes)
         hub = Hub(self.hub_config, self.clock)
+        # How busy this machine is decides nothing in virtual time.
+        hub.intake.gauge = Gauge(lambda: 0.0)
         self._trouble_hub_store(hub)
         await hub.prepare()
         hub.work()
@@ -499,7 +503,12 @@ class Simulator:
         state = random.getstate()
         random.seed(f"program {seed}")
         try:
-            with new_folder() as folder, patch.object(local_server, "LocalServer", _NoLocalServer):
+            with (
+                new_folder() as folder,
+                patch.object(local_server, "LocalServer", _NoLocalServer),
+                patch.object(node_store, "ThreadPoolExecutor", Inline),
+                patch.object(workers, "ThreadPoolExecutor", Inline),
+            ):
                 faults = run(
                     seed,
                     lambda loop: _played(

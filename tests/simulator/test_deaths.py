@@ -15,7 +15,7 @@ from candor_proto.errors import CandorError, QuotaSpent
 from candor_proto.ids import LookupId
 from candor_proto.result import Overall, TargetState
 from candor_wire.codec import Envelope, MessageKind
-from tests.history import read_hub, read_node
+from tests.history import read_envelopes, read_hub, read_node
 from tests.records import make_row
 from tests.simulator import Federation, Party, Simulator, Trouble
 from tests.simulator.federation import Killed
@@ -36,7 +36,7 @@ def decisions(party: Party) -> int:
 
 
 def lookups_accepted(fed: Federation) -> int:
-    return sum(each.kind == MessageKind.LOOKUP.value for each in read_hub(fed.hub_config).envelopes)
+    return sum(each.kind == MessageKind.LOOKUP.value for each in read_envelopes(fed.hub_config))
 
 
 async def again(make: Callable[[], Awaitable[object]]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from candor_proto.errors import CandorError
 from candor_proto.result import Overall
-from tests.history import read_hub, read_node
+from tests.history import read_envelopes, read_hub, read_node
 from tests.history.faults import LOOKUP
 from tests.records import make_row
 from tests.simulator import Federation, Simulator, Trouble
@@ -17,7 +17,7 @@ FAILURES = (Trouble.NOT_STORED, Trouble.STORED_UNTOLD)
 
 
 def lookups_accepted(fed: Federation) -> int:
-    return sum(each.kind == LOOKUP for each in read_hub(fed.hub_config).envelopes)
+    return sum(each.kind == LOOKUP for each in read_envelopes(fed.hub_config))
 
 
 @pytest.mark.parametrize("trouble", FAILURES)
@@ -58,7 +58,7 @@ def test_answers_and_acknowledgements_that_the_hubs_disk_refused_come_again(
         assert view.result.overall is Overall.MATCH
         await fed.until(lambda: fed.plan.pending() == 0, seconds=600.0)
         await asyncio.sleep(120.0)
-        assert not any(each.waiting for each in read_hub(fed.hub_config).envelopes)
+        assert not any(each.waiting for each in read_envelopes(fed.hub_config))
         assert [use.total for use in read_node(bravo.config).uses] == [40]
 
     simulator.play(scene, agencies=2)

@@ -11,7 +11,7 @@ from candor_proto.disclosure import OwnerState, RequesterState
 from candor_proto.errors import AlreadyExists, CandorError, Unreachable
 from candor_proto.ids import NodeId
 from candor_proto.result import Overall, TargetState
-from tests.history import read_hub, read_node
+from tests.history import read_envelopes, read_hub, read_node
 from tests.history.faults import LOOKUP
 from tests.records import make_row
 from tests.simulator import Federation, Party, Simulator, Trouble
@@ -51,7 +51,7 @@ def test_a_lookup_lost_or_doubled_on_the_way_to_the_hub_is_accepted_once(
         assert view.result is not None
         assert view.result.overall is Overall.MATCH
         assert fed.plan.pending() == 0
-        accepted = [each for each in read_hub(fed.hub_config).envelopes if each.kind == LOOKUP]
+        accepted = [each for each in read_envelopes(fed.hub_config) if each.kind == LOOKUP]
         assert len(accepted) == 1
 
     simulator.play(scene)
@@ -105,7 +105,7 @@ def test_acknowledgements_that_are_lost_bring_the_delivery_again_and_nothing_els
         await asyncio.sleep(90.0)
         assert fed.plan.pending() == 0
         assert await count(bravo, "lookup.answered") == 1
-        assert not any(each.waiting for each in read_hub(fed.hub_config).envelopes)
+        assert not any(each.waiting for each in read_envelopes(fed.hub_config))
 
     simulator.play(scene)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ def test_what_lint_finds_is_told_before_the_closing_line(tmp_path: Path) -> None
     assert told.returncode == 1
     assert lines.index("E501") < lines.index(FOUND) == len(lines) - 2
     assert "1 passed in " in lines[-1]
+    assert re.search(r"^ +\d+\.\d s +\d+\.\d s test_one\.py$", told.stdout, re.M)
 
 
 def test_what_lint_finds_is_told_though_pytest_ends_early(tmp_path: Path) -> None:

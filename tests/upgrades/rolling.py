@@ -214,7 +214,7 @@ def _process(module: str, *words: str) -> Iterator[None]:
 
 
 def _and_back(back: bool) -> str:
-    return ", and one of each back," if back else ""
+    return ", and one of each back" if back else ""
 
 
 def _counted(clerks: Sequence[Clerk]) -> str:
@@ -228,5 +228,6 @@ def _counted(clerks: Sequence[Clerk]) -> str:
     slowest_seconds = max(clerk.slowest_seconds for clerk in clerks)
     return (
         f"{lookups} lookups, {records} records, 0 failed; {incomplete} shown incomplete and completed later; "
-        f"the slowest lookup {slowest_seconds:.1f} s; typed again while the own node was away: {typed_again}"
+        f"the slowest lookup {slowest_seconds:.1f} s; typed again, the own node away or one of 0.1.0 that "
+        f"had lost its hub: {typed_again}"
     )

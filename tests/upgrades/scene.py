@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -158,6 +158,12 @@ class Scene:
 
     def stop(self, name: str) -> None:
         self._running.pop(name).stop()
+
+    def delete_unknown_settings(self, name: str, settings: Iterable[str]) -> None:
+        """From a stopped node's settings file, as its operator does before an older program runs on it."""
+        file = self.node_file(name)
+        lines = [line for line in file.read_text().splitlines() if line.split(" =")[0] not in set(settings)]
+        file.write_text("\n".join(lines) + "\n")
 
     # --- what members do ------------------------------------------------------------------------------
 

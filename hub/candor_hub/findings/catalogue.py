@@ -81,6 +81,12 @@ CATALOGUE = catalogue(
             "none is wanted: what was accepted last is lost with the primary; a named server is silent",
         ),
         Entry(
+            "segments",
+            _DATA,
+            "a small object, put, read, listed and dropped in the bucket of segments",
+            "it cannot be: nobody can publish or fetch an index",
+        ),
+        Entry(
             "disk_space",
             _DATA,
             "free space and files of the disks, against their growth",
@@ -131,7 +137,7 @@ CATALOGUE = catalogue(
             "log",
             _LOG,
             "what waits, when it was signed, when witnessed",
-            "something waits for over a minute, or the log is older than its limits",
+            "something waits for over a minute, the log is older than its limits, or its database went back",
         ),
         Entry("log_files", _LOG, "the files of the log against the database", "they are not of one history"),
         Entry("log_keys", _LOG, "the keys of every shard that goes on", "one is missing or another one"),
@@ -146,7 +152,7 @@ CATALOGUE = catalogue(
             _LOG,
             "who has signed the head that waits",
             "-",
-            "fewer than its quorum, for more than ten minutes",
+            "fewer than its quorum, for more than ten minutes; or one claims to know more",
         ),
         Entry(
             "members",

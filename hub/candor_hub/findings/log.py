@@ -12,6 +12,7 @@ from candor_hub.founding import open_store
 from candor_hub.places import log_files, log_lock, vault
 from candor_hub.tlog.ring import KeyRing
 from candor_hub.tlog.start import check_start
+from candor_hub.tlog.status import WENT_BACK_REMEDY
 from candor_proto.errors import StoreUnusable
 from candor_watch.findings import Check, Figure, Finding, bad, good, in_thread, warning
 
@@ -47,6 +48,8 @@ class Log:
             "witnessed_age_seconds": None if behind is None else round(behind.total_seconds()),
             "waiting": stored.log.waiting,
         }
+        if stored.log.went_back:
+            return bad("log", stored.log.went_back, WENT_BACK_REMEDY, **figures)
         troubles = stored.log.troubles(now)
         if troubles and await self._look.running() is None:
             told = f"{' '.join(troubles)} No hub runs here."
@@ -109,6 +112,13 @@ class Log:
             and last.signed_at is not None
             and now - last.signed_at > WITNESSED_WITHIN
         )
+        claims = found.standing.claims
+        if claims:
+            some = ", ".join(f"{name} ({size:,})" for name, size in sorted(claims.items())[:MAX_SHOWN])
+            told = f"Some claim to know more of the log than is signed here: {some}."
+            return warning(
+                "witnesses", told, "One alone may be wrong; see docs/log.md, section 7.", **figures
+            )
         if waits:
             some = ", ".join(missing[:MAX_SHOWN]) + (" and others" if len(missing) > MAX_SHOWN else "")
             told = f"The newest head waits for its quorum; not signed by {some or 'nobody in particular'}."

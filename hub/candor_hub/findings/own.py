@@ -15,6 +15,8 @@ from candor_hub import driver
 from candor_hub.findings.look import Look, Stored
 from candor_hub.founding import open_store
 from candor_hub.keys import HubKeys
+from candor_hub.segment_bucket import SegmentBucket
+from candor_proto.errors import StoreUnusable
 from candor_watch import disks, permissions, processes, time_service
 from candor_watch.backups import backup_age
 from candor_watch.findings import Check, Figure, Finding, bad, good, in_thread, unknown, warning
@@ -57,6 +59,7 @@ class Own:
             "sqlite": self.sqlite,
             "database": self.database,
             "replication": self.replication,
+            "segments": self.segments,
             "disk_space": self.disk_space,
             "disk_write": self.disk_write,
             "backups": self.backups,
@@ -211,6 +214,20 @@ class Own:
                 told += f"{', '.join(primaries.silent)}."
                 return warning("replication", told, "Start it as a standby, or take it out.", **figures)
             return good("replication", f"{in_sync} standbys are in sync.", **figures)
+
+        return await in_thread(work)
+
+    async def segments(self) -> Finding:
+        url = self._config.segments_url
+        if not url:
+            return good("segments", "Segments are stored beside the database.")
+
+        def work() -> Finding:
+            try:
+                SegmentBucket.open(url, lambda: self._look.now).probe()
+            except StoreUnusable as error:
+                return bad("segments", f"{error.message} Nobody can publish or fetch an index.", error.remedy)
+            return good("segments", "A small object was put, read, listed and dropped in the bucket.")
 
         return await in_thread(work)
 

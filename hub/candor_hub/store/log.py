@@ -29,6 +29,8 @@ from candor_proto.tlog.note import COSIGNATURE_ML_DSA_44, ED25519, VerifierKey, 
 from candor_proto.tlog.policy import PolicyWitness
 
 _FACT = "log-"
+# The fact of what witnesses claim to know besides (`tlog.confirmed`).
+WITNESS_CLAIMS = "witness-claims"
 # Kinds of entries that are made of what waits, and not what waits itself.
 COMMITMENTS = (10, 11)
 
@@ -340,6 +342,12 @@ class Log:
         """Something small that is remembered; empty if it is not."""
         query = sa.select(meta.c.value).where(meta.c.name == _FACT + name)
         return self._connection.execute(query).scalar() or ""
+
+    def is_claimed_against(self) -> bool:
+        """Whether the fact `WITNESS_CLAIMS` is remembered."""
+        # By hand, because it is read for every call.
+        found = single(self._connection, "SELECT 1 FROM meta WHERE name = 'log-witness-claims'")
+        return found is not None
 
     def set_fact(self, name: str, value: str) -> None:
         self._connection.execute(sa.delete(meta).where(meta.c.name == _FACT + name))

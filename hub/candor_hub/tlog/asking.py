@@ -6,7 +6,7 @@ Rules of this file:
 - while a head waits for its quorum others may be signed. It is left for the newest one when it has its
   quorum, when nobody is left to ask, or after ROUND_SECONDS;
 - what a witness answers is believed when its key says so. A size above our own is told to the operator and
-  believed by nobody: a witness could stop the log with it;
+  believed by nobody: a witness could stop the log with it (`confirmed`);
 - with several replicas all ask about the head that the sequencer has chosen (`rounds`), each the witnesses
   that it reaches: signatures on different heads would never make a quorum.
 """
@@ -25,6 +25,7 @@ import structlog
 from candor_hub.clock import Clock
 from candor_hub.store import Store
 from candor_hub.store.log import ShardRecord
+from candor_hub.tlog.confirmed import KnowsMore
 from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.head import Head, merged, verified
 from candor_hub.tlog.rounds import Round, Rounds, named
@@ -83,6 +84,10 @@ class _Known:
         return (witness.key, second) if second else (witness.key,)
 
 
+async def _no_claim(witness: str, size: int | None) -> None:
+    return
+
+
 class InThread(Protocol):
     """Runs what blocks elsewhere."""
 
@@ -105,11 +110,14 @@ class Asking:
         on_cosigned: Callable[[Head], Awaitable[None]],
         reaches: Callable[[PolicyWitness], bool] = lambda _: True,
         rounds: Rounds | None = None,
+        on_heard: Callable[[Head, frozenset[str]], bool] = lambda head, signed_by: False,
+        on_claim: Callable[[str, int | None], Awaitable[None]] = _no_claim,
     ) -> None:
         """`send` asks one witness; `on_taken` hears of heads with a quorum, `on_cosigned` of signatures.
 
         `reaches` says whether a witness can be asked from here; `rounds` is None where there is no other
-        replica.
+        replica. `on_heard` hears which witnesses of the policy in force have signed, and says whether more
+        are waited for; `on_claim` hears what a witness claims to know, and that it does so no more (None).
         """
         self._store = store
         self._files = files
@@ -122,6 +130,10 @@ class Asking:
         self._on_cosigned = on_cosigned
         self._reaches = reaches
         self._rounds = rounds
+        self._on_heard = on_heard
+        self._on_claim = on_claim
+        # By witness: what it claimed when it was asked last, None when it has signed since.
+        self._claims: dict[str, int | None] = {}
         self._leads = rounds is None
         self._newest: Head | None = None
         self._present: Head | None = None
@@ -224,14 +236,17 @@ class Asking:
         self._ask_all(head, self._known, loop.time())
         if came:
             await self._on_cosigned(head)
+        await self._tell_claims()
         if not await self._share(head, policy):
             return
+        signers = (each.name for each in policy.witnesses if named(each.key.key) in head.signed_by)
+        awaited = self._on_heard(head, frozenset(signers))
         # What came after the quorum is kept as well, once nobody is left to wait for.
         more = head.taken and len(head.signed.signatures) > head.stored and not self._asked_about(head)
         now = self._clock.now()
         if more or (not head.taken and has_quorum(policy, head.signed, now)):
             await self._take(head, now)
-        if not head.taken:
+        if not head.taken or awaited:
             self._again(RETRY_SECONDS)
         if self._newest is not None and self._newest is not head and self._is_over(head, loop.time()):
             self._event.set()
@@ -318,15 +333,26 @@ class Asking:
         for answer in answers:
             key = answer.witness.key.key
             self._under_way.pop(key, None)
+            if isinstance(answer.error, KnowsMore):
+                self._claims[answer.witness.name] = answer.error.size
+            elif answer.error is None and answer.witness.name in self._claims:
+                self._claims[answer.witness.name] = None
             if answer.error is not None:
                 self._not_before[key] = moment + RETRY_SECONDS
-            elif answer.head.signed.checkpoint == head.signed.checkpoint:
+            elif answer.head is head:
+                # Not of the same checkpoint in an earlier term: `confirmed` counts who signed in this one.
                 head.signed_by.add(named(key))
                 head.signed = merged(head.signed, answer.signatures, policy)
                 if self._rounds is not None:
                     head.unshared[named(key)] = answer.signatures
                 came = True
         return came
+
+    async def _tell_claims(self) -> None:
+        for witness, size in list(self._claims.items()):
+            await self._on_claim(witness, size)
+            if size is None:
+                del self._claims[witness]
 
     async def _ask(self, witness: PolicyWitness, keys: tuple[VerifierKey, ...], head: Head) -> None:
         try:
@@ -360,12 +386,7 @@ class Asking:
                 self._sizes.pop(place, None)
                 if response.size <= await self._in_thread(partial(self._signed_size, head.shard)):
                     raise Unreachable(f"The witness {witness.name} has signed a newer head already.")
-                raise LogInconsistent(
-                    f"The witness {witness.name} says that it knows {response.size} entries of a log that "
-                    f"has {head.size}.",
-                    remedy="If several say so, this hub's database is older than what it signed once: stop "
-                    "it (docs/log.md, section 7). One alone may be wrong, and is not needed.",
-                )
+                raise KnowsMore(witness.name, response.size, head.size)
             self._sizes[place] = response.size
         raise Unreachable(f"The witness {witness.name} names another size each time.")
 

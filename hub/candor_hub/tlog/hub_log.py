@@ -29,6 +29,7 @@ from candor_hub.store import Store
 from candor_hub.store.fence import Deposed
 from candor_hub.store.log import LogNews, ShardRecord
 from candor_hub.streams import Streams
+from candor_hub.tlog import confirmed
 from candor_hub.tlog.asking import Asking
 from candor_hub.tlog.cosigning import Cosigning
 from candor_hub.tlog.files import Lock
@@ -66,10 +67,12 @@ class HubLog:
         coalesce_seconds: float = COALESCE_SECONDS,
         lease: Lease | None = None,
         may_lead: Callable[[], bool] = lambda: True,
+        settle_seconds: float = confirmed.SETTLE_SECONDS,
     ) -> None:
         """`publish` makes a directory version; `lease` is shared with other replicas, None without any.
 
-        `may_lead` says whether this process's clock is good enough to sign by.
+        `may_lead` says whether this process's clock is good enough to sign by, `settle_seconds` how long
+        witnesses have time to come where no quorum of them is asked for.
         """
         self._config = config
         self._store = store
@@ -77,6 +80,8 @@ class HubLog:
         self._clock = clock
         self._publish = publish
         self._coalesce_seconds = coalesce_seconds
+        self._settle_seconds = settle_seconds
+        self._led_at = 0.0
         self._files = log_files(config, store)
         self._ring = KeyRing(vault(config, store), config.federation)
         self._lease = lease or FolderLease(Lock(config.log))
@@ -97,6 +102,8 @@ class HubLog:
             self._cosigned,
             self._reaches,
             self._rounds,
+            self._heard,
+            self._claimed,
         )
         self._thread = ThreadPoolExecutor(1, "log")
         self._aside_thread = ThreadPoolExecutor(1, "log-witnessed")
@@ -169,7 +176,10 @@ class HubLog:
     def look(self, news: LogNews) -> None:
         """Once per poll: what another replica did; whether anything waits; is a checkpoint due?"""
         sequencer = self._sequencer
-        if sequencer is None or news.waits or sequencer.is_due(self._clock.now()):
+        if sequencer is not None and not sequencer.confirmed:
+            sequencer.settled = asyncio.get_running_loop().time() >= self._led_at + self._settle_seconds
+            self._wake.set()
+        elif sequencer is None or news.waits or sequencer.is_due(self._clock.now()):
             self._wake.set()
         if self._rounds is not None and (news != self._news or self._asking.waits):
             self._stale.set()
@@ -262,6 +272,7 @@ class HubLog:
         if not self._lease.held:
             return False  # lost while we began
         self._sequencer = sequencer
+        self._led_at = asyncio.get_running_loop().time()
         if self._rounds is not None:
             self._rounds.fenced = sequencer.store
             log.info("this replica writes the log", term=sequencer.store.term)
@@ -325,6 +336,28 @@ class HubLog:
         # A shard that has ended, or a policy that is in force, may be what the next step waits for.
         if taken.policy_changed or any(shard.closed and shard.shard == head.shard for shard in taken.shards):
             self._wake.set()
+
+    def _heard(self, head: Head, signed_by: frozenset[str]) -> bool:
+        """Who has signed a head; whether the log still waits for more to sign this one."""
+        sequencer = self._sequencer
+        if sequencer is None or sequencer.confirmed or head is not sequencer.first:
+            return False
+        if signed_by != sequencer.signed_by:
+            sequencer.signed_by = signed_by
+            self._wake.set()
+        return True
+
+    async def _claimed(self, witness: str, size: int | None) -> None:
+        """What a witness claims to know is kept for the operator, and for who writes the log."""
+
+        def work() -> None:
+            with self._store.read() as tx:
+                known = confirmed.standing(tx).claims
+            if known.get(witness) != size:
+                with self._store.write() as tx:
+                    confirmed.claim(tx, witness, size)
+
+        await self._aside(work)
 
     async def _cosigned(self, head: Head) -> None:
         await self._aside(partial(self.pages.add_cosignatures, head.shard, head.signed))

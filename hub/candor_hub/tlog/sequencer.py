@@ -3,6 +3,7 @@
 Rules of this file:
 - of all replicas one at a time is the sequencer, and each of its writing transactions says in which term: one
   that goes on after another has begun stores nothing, and forgets what it holds in memory;
+- nothing is signed in a term before witnesses have said that they know nothing newer (`confirmed`);
 - a checkpoint is signed anew at least every ten minutes;
 - what was signed and stored wants witnesses, whatever fails behind it (`made`).
 
@@ -19,8 +20,8 @@ import structlog
 from candor_hub.config import Config
 from candor_hub.places import log_files
 from candor_hub.store import Store, Transaction, Transactions
-from candor_hub.tlog import due, restored, start
-from candor_hub.tlog.appender import Appended, Appender
+from candor_hub.tlog import confirmed, due, start
+from candor_hub.tlog.appender import Appended, Appender, present_shard
 from candor_hub.tlog.fenced import Fenced
 from candor_hub.tlog.head import Head
 from candor_hub.tlog.pages import Pages
@@ -30,6 +31,7 @@ from candor_proto.budget import Quota
 from candor_proto.ids import FederationName
 from candor_proto.statements import CLOCK_TOLERANCE, LOOKUP_LIFE
 from candor_proto.tlog.checkpoint import parse_checkpoint
+from candor_proto.tlog.policy import parse_policy
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +41,11 @@ Publish = Callable[[Transaction, datetime], int]
 
 
 class Sequencer:
-    """Owns the log for one term."""
+    """Owns the log for one term.
+
+    The event loop sets `signed_by`, the witnesses that signed `first` in this term, and `settled`, once who
+    is to be reached was; everything else belongs to the thread of the log.
+    """
 
     def __init__(self, config: Config, store: Store, ring: KeyRing, pages: Pages, publish: Publish) -> None:
         """Begin a term: from here on no other replica appends. Blocks.
@@ -62,6 +68,11 @@ class Sequencer:
         # Up to which size narrower files than needed are gone, by shard.
         self._pruned: dict[int, int] = {}
         self._said = False
+        # The head that witnesses have to sign before the log goes on; None when nothing was signed yet.
+        self.first: Head | None = None
+        self.confirmed = False
+        self.signed_by: frozenset[str] = frozenset()
+        self.settled = False
 
     def begin(self, now: datetime) -> None:
         """Look after everything that the one before may have left; then `work`. Raises StoreUnusable."""
@@ -74,12 +85,17 @@ class Sequencer:
             self._pruned[shard.shard] = shard.witnessed_size
             if not shard.ended:
                 self._ring.of(shard)
+        newest = [shard for shard in shards if shard.signed]
         with self.store.write() as tx:
             due.log_rules(tx, rules(self._config.quota, self._config.new_member_wait), now)
-        newest = [shard for shard in shards if shard.signed]
+            present = present_shard(tx)
+            self.confirmed = present is None or not present.size
+            if not self.confirmed:
+                confirmed.begin(tx, now)
         if newest:
             self._signed_at = newest[-1].signed_at
             self._made = Head(newest[-1].shard, parse_checkpoint(newest[-1].signed))
+            self.first = self._made
 
     def take_made(self) -> Head | None:
         """The newest head that wants witnesses, once."""
@@ -97,7 +113,7 @@ class Sequencer:
 
         Raises StoreUnusable, Deposed when this term is over, or LogInconsistent.
         """
-        if not self._may_sign():
+        if not self.confirmed and not self._confirm():
             return
         while (appended := self._appender.append(now)) is not None:
             self._show(appended)
@@ -109,17 +125,24 @@ class Sequencer:
             if signed is not None:
                 self._show(signed)
 
-    def _may_sign(self) -> bool:
-        """Not yet, when the hub was restored: nobody knows here what it had signed since (`restored`)."""
+    def _confirm(self) -> bool:
+        """Whether the log may go on in this term: nobody knows here what it may have signed besides."""
         with self.store.read() as tx:
-            if restored.since(tx) is None:
-                return True
+            claims, said_so = confirmed.standing(tx).claims, confirmed.operator_said_so(tx)
+            policy = tx.log.policy_in_force()
+        assert policy is not None  # the first one is in force as soon as there is a log
+        parsed = parse_policy(policy.text)
+        if not said_so and not confirmed.is_confirmed(
+            parsed, self.signed_by, set(claims), settled=self.settled
+        ):
+            if claims and not self._said:
+                log.error("the log waits: witnesses say that they know more of it", witnesses=sorted(claims))
+                self._said = True
+            return False
         with self.store.write() as tx:
-            may = restored.may_sign(tx)
-        if not may and not self._said:
-            log.error("the log waits for its witnesses: a backup was restored")
-            self._said = True
-        return may
+            confirmed.confirm(tx)
+        self.confirmed = True
+        return True
 
     def _show(self, appended: Appended) -> None:
         self._made = Head(appended.shard, appended.signed)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from candor_hub.store import Transaction
 from candor_hub.store.log import ShardRecord
+from candor_hub.tlog.confirmed import Standing, standing
 from candor_hub.tlog.files import SIGNED, LogFiles
-from candor_hub.tlog.restored import WAITS, since
 from candor_hub.tlog.rotation import is_under_way
 from candor_proto.canonical import from_milliseconds, to_milliseconds
 from candor_proto.errors import CandorError
@@ -20,6 +20,17 @@ from candor_proto.tlog.policy import Policy, parse_policy
 # What waits for longer than this does so because something is wrong (§14.6).
 MERGE_DELAY = timedelta(seconds=60)
 SIGNED_WITHIN = timedelta(minutes=10)
+RESTORED = (
+    "This hub was restored from a backup. It signs nothing until its witnesses have signed the head that it "
+    "has once more; if they know a larger one, that state is lost here: restore a newer backup, or see "
+    "docs/succession.md."
+)
+
+
+WENT_BACK_REMEDY = (
+    "Stop every candor-hub on this database; restore the newest database there is (docs/backup.md, section "
+    "6; docs/postgresql.md, section 4), or found a successor from the log (docs/succession.md)."
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +63,8 @@ class LogStatus:
     rotating: bool
     # By whom the newest head is signed that waits for its quorum; None: none waits.
     waits_signed_by: tuple[str, ...] | None = None
-    # A backup was restored, and its witnesses have not said yet that they know nothing newer.
-    restored: bool = False
+    # Whether witnesses have said in this term that they know nothing newer.
+    standing: Standing = field(default_factory=Standing)
 
     @property
     def last(self) -> ShardStatus | None:
@@ -61,9 +72,29 @@ class LogStatus:
         signed = [shard for shard in self.shards if shard.signed_at is not None]
         return signed[-1] if signed else None
 
+    @property
+    def went_back(self) -> str:
+        """Why nothing is signed any more: witnesses know more than this database; empty when they do not."""
+        if not self.standing.went_back(self.policy):
+            return ""
+        claims, last = self.standing.claims, self.last
+        return (
+            f"{len(claims)} of {len(self.policy.witnesses) if self.policy else 0} witnesses know up to "
+            f"{max(claims.values()):,} entries of a log that has {last.size if last else 0:,} here: this "
+            "database is older than what this hub has signed. It signs nothing, for that would fork the log."
+        )
+
     def troubles(self, now: datetime) -> list[str]:
         """What is wrong, a sentence each; nothing while the hub is starting for the first time."""
-        found = [WAITS] if self.restored else []
+        found = [RESTORED] if self.standing.restored else []
+        waits_since = self.standing.waits_since
+        if self.went_back:
+            found.append(f"{self.went_back} {WENT_BACK_REMEDY}")
+        elif waits_since is not None and now - waits_since > MERGE_DELAY:
+            found.append(
+                f"The log waits since {waits_since:%Y-%m-%d %H:%M} UTC for its witnesses to sign once more "
+                "the head that this hub began with."
+            )
         last = self.last
         if self.waiting_since is not None and now - self.waiting_since > MERGE_DELAY:
             found.append(f"{self.waiting} entries wait since {self.waiting_since:%Y-%m-%d %H:%M} UTC.")
@@ -105,6 +136,8 @@ class LogStatus:
             "directory_version": self.directory_version,
             "witnessed_directory": self.witnessed_directory,
             "rotating": self.rotating,
+            "unconfirmed_since": _time(self.standing.waits_since),
+            "claims": dict(self.standing.claims),
         }
 
 
@@ -129,7 +162,7 @@ def log_status(tx: Transaction, now: datetime) -> LogStatus:
         directory_version=tx.directories.latest_version(),
         witnessed_directory=tx.log.witnessed_directory(),
         rotating=is_under_way(tx),
-        restored=since(tx) is not None,
+        standing=standing(tx),
     )
 
 

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -43,11 +42,15 @@ def pod() -> Any:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("path", MANIFESTS, ids=[path.stem for path in MANIFESTS])
 def test_kubernetes_accepts_every_manifest(path: Path, version: str) -> None:
+    import kubernetes_validate  # takes two seconds
+
     for document in documents(path):
         kubernetes_validate.validate(document, version, strict=True)
 
 
 def test_a_misspelt_key_is_noticed() -> None:
+    import kubernetes_validate  # takes two seconds
+
     deployment = of_kind("Deployment")
     deployment["spec"]["template"]["spec"]["automountServiceAccountTokn"] = False
     with pytest.raises(kubernetes_validate.ValidationError):

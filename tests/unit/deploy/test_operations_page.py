@@ -42,8 +42,23 @@ OTHERS = {
         "curl",
         "cp",
         "export",
+        "mkdir",
+        "chmod",
+        "touch",
+        "echo",
+        "exec",
     ),
-    *("pg_basebackup", "pip", "python3", "make", "podman", "kubectl", ".venv/bin/python"),
+    *(
+        "pg_basebackup",
+        "pg_receivewal",
+        "pg_verifybackup",
+        "pip",
+        "python3",
+        "make",
+        "podman",
+        "kubectl",
+        ".venv/bin/python",
+    ),
 }
 VERIFY = "candor-verify"
 

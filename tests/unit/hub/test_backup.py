@@ -13,11 +13,12 @@ from candor_hub import backup
 from candor_hub.config import load_config
 from candor_hub.places import database_key
 from candor_hub.restore import Restored, restore
-from candor_hub.tlog import restored as gate
+from candor_hub.tlog import confirmed
 from candor_hub.tlog.sequencer import Sequencer
 from candor_proto.directory import MemberStatus
 from candor_proto.errors import AlreadyExists, SealedDataInvalid, StoreUnusable
 from candor_proto.ids import NodeId
+from candor_proto.tlog.policy import MEMBER_PREFIX
 from tests.unit.hub.offices import opened
 from tests.unit.hub.tlog.desks import LogDesk, desk_over, log_desk
 
@@ -114,16 +115,18 @@ def test_a_restored_hub_signs_nothing_before_a_quorum_has_signed_its_head_once_m
         _act(again)
         sequencer.work(again.now + timedelta(minutes=20))
         assert again.shard().signed == before
+        with hub.store.read() as tx:
+            assert confirmed.standing(tx).restored
         hub.clock.advance(seconds=2)
-        again.witness("alpha")
+        sequencer.signed_by = frozenset({f"{MEMBER_PREFIX}alpha"})
         sequencer.work(again.now)
         assert again.shard().signed == before
-        again.witness("alpha", "bravo")
+        sequencer.signed_by |= {f"{MEMBER_PREFIX}bravo"}
         sequencer.work(again.now)
         assert again.shard().size > desk.shard().size - 1
         assert again.shard().signed != before
         with hub.store.read() as tx:
-            assert gate.since(tx) is None
+            assert confirmed.standing(tx) == confirmed.Standing()
 
 
 @pytest.mark.parametrize("part", ["database", "sealed", "log"])

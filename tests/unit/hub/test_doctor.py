@@ -184,6 +184,24 @@ def test_settings_that_cannot_be_read_are_status_two(settings: Path) -> None:
     assert "there is no such setting" in report.of("settings").detail
 
 
+def test_a_bucket_of_segments_that_cannot_be_used(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real bucket is the campaign's (tests/campaign/bucket.py)."""
+    assert doctor(settings).of("segments").state is State.GOOD
+    for name, value in (
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "sentinel"),
+    ):
+        monkeypatch.setenv(name, value)
+    set_to(settings, segments_url="s3://bucket/prefix")
+    report = doctor(settings)
+    assert bad_ones(report) == {"segments"}
+    found = report.of("segments")
+    assert "Nobody can publish or fetch an index" in found.detail
+    assert "AWS_ALLOW_HTTP" in found.remedy
+    assert "sentinel" not in str(report.as_json())
+
+
 @pytest.mark.parametrize("hours", [-3, 3], ids=["back", "ahead"])
 def test_a_clock_that_is_hours_off(settings: Path, hours: int) -> None:
     """Set back, what was signed is in the future. Ahead, an embedded hub has nothing to compare it with."""

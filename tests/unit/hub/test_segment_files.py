@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError, PermissionDeniedError
 from obstore.store import MemoryStore
 
 from candor_hub.index import GRACE
@@ -83,11 +84,79 @@ def test_a_bucket_that_does_not_answer_is_a_sentence(monkeypatch: pytest.MonkeyP
     ):
         monkeypatch.setenv(name, value)
     bucket = SegmentBucket.open("s3://bucket/prefix", lambda: NOW)
-    with pytest.raises(StoreUnusable, match="bucket of segments cannot be used") as caught:
+    with pytest.raises(StoreUnusable, match=r"bucket of segments cannot be used \(GenericError") as caught:
         bucket.put(ADDRESS, b"1")
     assert "sentinel" not in repr(caught.value) + caught.value.message
     with pytest.raises(ConfigInvalid):
         SegmentBucket.open("s3://", lambda: NOW)
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    with pytest.raises(StoreUnusable, match=r"BadScheme.*AWS_ALLOW_HTTP"):
+        SegmentBucket.open("s3://bucket/prefix", lambda: NOW).put(ADDRESS, b"1")
+
+
+ANSWER = "<Error><Code>{}</Code><Message>...</Message><StringToSign>sentinel</StringToSign></Error>"
+
+
+class Refusing:
+    """A bucket whose service answers everything with one fault, as obstore tells it."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def refuse(*_: object, **__: object) -> object:
+            raise self._error
+
+        return refuse
+
+
+@pytest.mark.parametrize("act", ["put", "read", "remove", "names", "probe"])
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (FileNotFoundError(ANSWER.format("NoSuchBucket")), "NoSuchBucket.*Make the bucket"),
+        (PermissionDeniedError(ANSWER.format("AccessDenied")), "AccessDenied.*put, get, list and delete"),
+        (PermissionDeniedError(ANSWER.format("RequestTimeTooSkewed")), "RequestTimeTooSkewed.*clock"),
+        (GenericError("a text that names no code"), "GenericError.*Check segments_url"),
+    ],
+    ids=["no bucket", "denied", "clock", "else"],
+)
+def test_a_fault_of_the_bucket_is_never_taken_for_a_segment_that_is_gone(
+    act: str, error: Exception, remedy: str
+) -> None:
+    """A missing bucket reads as a missing object: members would be sent away to fetch the directory again."""
+    bucket = SegmentBucket(Refusing(error), lambda: NOW)  # type: ignore[arg-type]  # as far as it is used
+    acts: dict[str, Callable[[], object]] = {
+        "put": lambda: bucket.put(ADDRESS, b"1"),
+        "read": lambda: list(bucket.read("a", 1)),
+        "remove": lambda: bucket.remove("a"),
+        "names": lambda: list(bucket.names()),
+        "probe": bucket.probe,
+    }
+    with pytest.raises(StoreUnusable, match=remedy) as caught:
+        acts[act]()
+    assert "sentinel" not in str(caught.value)
+
+
+class Noted(MemoryStore):
+    """A bucket that notes how objects were put."""
+
+    def put(self, *given: object, **how: object) -> object:  # type: ignore[override]  # all of it is passed on
+        self.how = how
+        return super().put(*given, **how)  # type: ignore[arg-type]
+
+
+def test_a_segment_is_put_in_one_request(tmp_path: Path) -> None:
+    """Parts of an upload that was cut off are in no listing, so that nothing would ever drop them."""
+    bucket = Noted()
+    SegmentBucket(bucket, lambda: NOW).put(ADDRESS, bytes(PIECE_OCTETS))
+    assert bucket.how == {"use_multipart": False}
+
+
+def test_a_bucket_is_tried_and_left_as_it_was() -> None:
+    bucket = MemoryStore()
+    SegmentBucket(bucket, lambda: NOW).probe()
+    assert not list(SegmentBucket(bucket, lambda: NOW).names())
 
 
 # --- in the index ---------------------------------------------------------------------------------------

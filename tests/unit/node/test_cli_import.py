@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import xlsxwriter
 
@@ -337,6 +336,8 @@ def test_exports_name_people_only_to_their_owner_and_stand_in_the_ledger(tmp_pat
         out = tmp_path / "out.json"
         assert ended(await run("records", "export", "--format", "niem-json", "--out", str(out))) == 0
         assert out.stat().st_mode & 0o777 == 0o600
+        import jsonschema  # takes two seconds
+
         document = json.loads(out.read_text())
         jsonschema.validate(document, json.loads((ROOT / "docs/niem.schema.json").read_text()))
         record = document["candor:AccountabilityRecord"][0]
@@ -375,6 +376,8 @@ def test_exports_name_people_only_to_their_owner_and_stand_in_the_ledger(tmp_pat
 
 
 def test_schema_in_the_documents_is_the_one_of_the_module() -> None:
+    import jsonschema  # takes two seconds
+
     columns = [*COLUMNS, "tier", "adjudication_status", "report_type", "version", "reported_on", "expires_on",
                "dispute_status", "statement_present", "publishing_node"]  # fmt: skip
     committed: Any = json.loads((ROOT / "docs/niem.schema.json").read_text())

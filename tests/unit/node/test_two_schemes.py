@@ -54,8 +54,10 @@ def play(folder: Path, scene: Scene, schemes: dict[str, Scheme], **changes: Any)
     def wrap(node: Node) -> None:
         under(node, schemes.get(node.config.node, CURRENT))
 
+    kind = " ".join(f"{name}:{scheme.version}" for name, scheme in sorted(schemes.items()))
+
     async def whole() -> None:
-        async with federation(folder, 3, wrap=wrap, fresh=True, **changes) as fed:
+        async with federation(folder, 3, wrap=wrap, kind=kind, **changes) as fed:
             await scene(fed)
 
     with both_known():
