@@ -103,6 +103,9 @@ def server_options(nodes: int) -> Options:
         # honest calls while ended ones are not cleared away yet. The guard does better.
         ("grpc.http.tarpit", 0),
         ("grpc.http.overload_protection", 0),
+        # Of a TLS record: what a connection sends goes through buffers of this size, which it keeps. With the
+        # default of 16 KiB a thousand nodes hold 20 kB more each, once a lookup to all of them went out.
+        ("grpc.tsi.max_frame_size", 4_096),
         # What a peer may have sent that was not looked at yet: the kernel takes twice as much.
         ("grpc.tcp_receive_buffer_size", 64 * 1024),
         ("grpc.so_reuseport", 0),  # default 1: another local process could take a share of the port
