@@ -39,7 +39,7 @@ CLIENT_OPTIONS: Options = [
     # Above the hub's, whose ping is as good a sign. What gRPC pings of itself to measure the line
     # ("grpc.http2.bdp_probe") stays on: it is a node's answer to each heartbeat, without which the hub would
     # ping it once more.
-    ("grpc.keepalive_time_ms", 19_000),
+    ("grpc.keepalive_time_ms", 18_000),
     ("grpc.keepalive_timeout_ms", 7_000),
     ("grpc.http2.ping_timeout_ms", 7_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -88,7 +88,7 @@ def server_options(nodes: int) -> Options:
         ("grpc.max_connection_age_grace_ms", 30_000),
         # Of all ends whoever hears nothing asks first, and the other has heard something. More than half of a
         # heartbeat's interval: one ping between two of them.
-        ("grpc.keepalive_time_ms", 18_000),
+        ("grpc.keepalive_time_ms", 17_000),
         ("grpc.keepalive_timeout_ms", 7_000),
         ("grpc.http2.ping_timeout_ms", 7_000),  # undocumented; without it a dead peer is noticed 60 s later
         # Must stay below half of what clients have: 15 s in the first release.
