@@ -10,7 +10,8 @@ Rules of this file:
 - deliveries in flight and unanswered submissions are bounded; who hands in more is read no further until
   there is room;
 - what a node says costs it turns (`pace`), what was refused costs more of them: a stream that says much is
-  read at the rate at which others have none of it to suffer.
+  read at the rate at which others have none of it to suffer. What answers a delivery costs none: who sent
+  that has paid.
 """
 
 from __future__ import annotations
@@ -170,7 +171,9 @@ class Attachments:
         cost = 1.0
         if not isinstance(mail, Cosigned):
             cost += len(mail.submissions) + len(mail.acknowledged) / ACKNOWLEDGED_AS_ONE
-        await self._work.pace_of_frames.wait(session.node, cost)
+        cost -= session.spend(cost)
+        if cost > 0:
+            await self._work.pace_of_frames.wait(session.node, cost)
         if session.refused:
             refused, session.refused = session.refused, 0
             await self._work.pace_of_refused.wait(session.node, refused)

@@ -5,7 +5,10 @@ Rules of this file:
 - callers take turns, and each may have only so much waiting: who hands in a thousand does not delay another's
   one, nor fill this process's memory;
 - whoever keeps within a share of his own comes before those who do not: his one waits for the batch under
-  way, however many others want more than theirs; a part of each batch is theirs all the same;
+  way, however many others want more than theirs; a part of each batch is theirs all the same, and while the
+  process is busy no more than they have together (`OTHERS`): all that they want would keep it so;
+- an answer is in nobody's share: who asked has paid for it, and who is asked much must not wait for that. A
+  turn is as many of them as a lookup weighs;
 - the event loop owns the queues; the rules (`relay`) run in one thread, which is this module's own, so that
   slow transfers in other threads do not keep lookups waiting.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +28,7 @@ from candor_hub.clock import Clock
 from candor_hub.desk import Submission
 from candor_hub.directory import CurrentDirectory
 from candor_hub.observer import Nobody, Observer, traced
-from candor_hub.pace import Bucket, Rate
+from candor_hub.pace import Bucket, Gauge, Rate
 from candor_hub.relay import Outcome, Receipt, Relay
 from candor_proto.errors import CandorError, LimitExceeded, StoreUnusable, Unreachable
 from candor_proto.ids import NodeId
@@ -40,9 +43,13 @@ MAX_BATCH = 128
 MAX_BATCH_OCTETS = 4 << 20
 LOOKUP_WEIGHT = 16
 LOOKUP_OCTETS, OTHER_OCTETS = 256, 16_384
-# Of a caller, by weight: two lookups and some answers a second.
-OWN_SHARE = Rate(a_second=40, at_once=200)
+# Of a caller, by weight: two lookups a second.
+OWN_SHARE = Rate(a_second=40, at_once=80)
 FIRST_PART = 0.75
+# Of all beyond their share, by weight, while the process is busy: 25 lookups a second, two at once.
+OTHERS = Rate(a_second=500, at_once=40)
+LATER_SECONDS = 0.02
+TURN_WEIGHT = LOOKUP_WEIGHT
 MAX_SHARES = 8_192
 # More than a stream may have unanswered (`limits.MAX_UNANSWERED_SUBMISSIONS`): calls beside it have room.
 MAX_WAITING_FROM_ONE_CALLER = 192
@@ -90,7 +97,9 @@ class Intake:
         clock: Clock,
         on_accepted: Callable[[Sequence[Receipt], float], None],
         observer: Observer | None = None,
+        gauge: Gauge | None = None,
     ) -> None:
+        self.gauge = gauge or Gauge()
         self._observer = observer or Nobody()
         self._relay = relay
         self._clock = clock
@@ -100,6 +109,9 @@ class Intake:
         self._first: OrderedDict[NodeId, None] = OrderedDict()
         self._others: OrderedDict[NodeId, None] = OrderedDict()
         self._shares: OrderedDict[NodeId, Bucket] = OrderedDict()
+        # What the others may have while the process is busy.
+        self._left_over = Bucket(OTHERS.at_once, 0.0)
+        self._later: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._stopped = False
         self._thread = ThreadPoolExecutor(1, "intake")
@@ -150,6 +162,8 @@ class Intake:
                     await self._accept(batch)
         finally:
             self._stopped = True
+            if self._later is not None:
+                self._later.cancel()
             for queue in self._queues.values():
                 for waiting in queue.waiting:
                     _tell(waiting, _stopping())
@@ -162,32 +176,65 @@ class Intake:
 
     def _line_up(self, caller: NodeId, waiting: _Waiting, now: float) -> None:
         """Give the caller a turn for its next one."""
+        turns = self._turns(caller, waiting, now)
+        turns[caller] = None
+
+    def _turns(self, caller: NodeId, waiting: _Waiting, now: float) -> OrderedDict[NodeId, None]:
+        """Where the caller's next one waits for its turn; it is charged to his share."""
+        if waiting.submission.envelope.kind is MessageKind.ANSWER:
+            return self._first
         share = self._shares.pop(caller, None) or Bucket(OWN_SHARE.at_once, now)
         self._shares[caller] = share
         if len(self._shares) > MAX_SHARES:
             self._shares.popitem(last=False)
-        turns = self._first if share.take(OWN_SHARE, now, waiting.weight) else self._others
-        turns[caller] = None
+        return self._first if share.take(OWN_SHARE, now, waiting.weight) else self._others
 
     def _next(self) -> list[_Waiting]:
-        """One of each caller, then another one of each, until a batch is full or nothing waits."""
+        """A turn of each caller, then another one of each, until a batch is full or nobody may go now."""
         batch: list[_Waiting] = []
         octets = weight = 0
         now = asyncio.get_running_loop().time()
+        busy = self.gauge.look(now)
         while self._queues and weight < MAX_BATCH and octets < MAX_BATCH_OCTETS:
             # The end of a batch is for the others: they come later, and not never.
-            turns = self._first if self._first and weight < FIRST_PART * MAX_BATCH else self._others
-            caller, _ = (turns or self._first).popitem(last=False)
-            queue = self._queues[caller]
-            batch.append(queue.waiting.popleft())
-            queue.octets -= batch[-1].octets
-            octets += batch[-1].octets
-            weight += batch[-1].weight
-            if queue.waiting:
-                self._line_up(caller, queue.waiting[0], now)
-            else:
-                del self._queues[caller]
+            turns = self._first
+            if self._others and not (self._first and weight < FIRST_PART * MAX_BATCH):
+                turns = self._others if not busy or self._left_over.take(OTHERS, now, 0) else self._first
+            if not turns:
+                self._look_later()
+                break
+            caller, _ = turns.popitem(last=False)
+            for one in self._turn(caller, turns, now):
+                batch.append(one)
+                octets += one.octets
+                weight += one.weight
+                if busy and turns is self._others:
+                    self._left_over.tokens -= one.weight
         return batch
+
+    def _turn(self, caller: NodeId, turns: OrderedDict[NodeId, None], now: float) -> Iterator[_Waiting]:
+        """What the caller may have judged in one turn; he lines up for the next one."""
+        queue, weight = self._queues[caller], 0
+        while True:
+            one = queue.waiting.popleft()
+            queue.octets -= one.octets
+            weight += one.weight
+            yield one
+            if not queue.waiting:
+                del self._queues[caller]
+                return
+            following = self._turns(caller, queue.waiting[0], now)
+            if following is not turns or weight + queue.waiting[0].weight > TURN_WEIGHT:
+                following[caller] = None
+                return
+
+    def _look_later(self) -> None:
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(LATER_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._later = None
+        self._wake.set()
 
     async def _accept(self, batch: list[_Waiting]) -> None:
         began = asyncio.get_running_loop().time()

@@ -54,6 +54,25 @@ class Bucket:
         return True
 
 
+class Gauge:
+    """Whether the process is busy, looked at every GAUGE_SECONDS at most."""
+
+    def __init__(self, used: Callable[[], float] = time.process_time) -> None:
+        """`used`: seconds of processor time that the process has had."""
+        self._used = used
+        self._gauged: tuple[float, float] | None = None
+        self.busy = False
+
+    def look(self, now: float) -> bool:
+        """As `busy`, after a look if one is due; `now` in seconds."""
+        at, before = self._gauged or (now, self._used())
+        if self._gauged is None or now - at >= GAUGE_SECONDS:
+            used = self._used()
+            self.busy = used - before > BUSY_SHARE * (now - at)
+            self._gauged = now, used
+        return self.busy
+
+
 class Pace:
     """Lets callers through; the event loop owns it."""
 
@@ -67,9 +86,8 @@ class Pace:
         """`used`: seconds of processor time that the process has had."""
         self._own, self._shared = own, shared
         self._scarce = Rate(shared.a_second * BUSY_PART, shared.at_once)
-        self._clock, self._used = clock, used
-        self._gauged: tuple[float, float] | None = None
-        self._busy = False
+        self._clock = clock
+        self.gauge = Gauge(used)
         self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
         self._left_over: Bucket | None = None
         # In the order of whose turn it is.
@@ -95,7 +113,7 @@ class Pace:
     def look(self) -> None:
         """Let through whoever may go now; called by a timer while somebody waits."""
         now, passed = self._clock(), 0
-        self._gauge(now)
+        self.gauge.look(now)
         # Each turn looks at one caller; once round without letting anybody through ends it.
         while self._waiting and passed < len(self._waiting):
             caller, queue = self._waiting.popitem(last=False)
@@ -120,14 +138,7 @@ class Pace:
             return True
         if self._left_over is None:
             self._left_over = Bucket(self._shared.at_once, now)
-        return self._left_over.take(self._scarce if self._busy else self._shared, now, cost)
-
-    def _gauge(self, now: float) -> None:
-        at, before = self._gauged or (now, self._used())
-        if self._gauged is None or now - at >= GAUGE_SECONDS:
-            used = self._used()
-            self._busy = used - before > BUSY_SHARE * (now - at)
-            self._gauged = now, used
+        return self._left_over.take(self._scarce if self.gauge.busy else self._shared, now, cost)
 
     def _look_later(self) -> None:
         if self._timer is None:

@@ -41,6 +41,9 @@ log = structlog.get_logger(__name__)
 # A session that is behind reads again when it has room for so many.
 _REFILL = MAX_DELIVERIES_IN_FLIGHT // 4
 _MAX_RECEIPTS_IN_A_FRAME = 256
+# A delivery is answered by a frame with an envelope, and acknowledged; the credit for it is kept for so many.
+CREDIT_PER_DELIVERY = 2.0625
+MAX_CREDIT = CREDIT_PER_DELIVERY * MAX_DELIVERIES_IN_FLIGHT
 # What is to be logged waits so long for company, unless it is a commitment (`tlog.appender`).
 COALESCE_SECONDS = 0.03
 
@@ -96,6 +99,8 @@ class Session:
     unanswered: int = 0
     # Of those that were answered, since the node was read last.
     refused: int = 0
+    # What the node may say without waiting for a turn, for it was delivered something (frames).
+    credit: float = 0.0
     receipts: list[Receipt] = field(default_factory=list)
     pending: list[Parcel] = field(default_factory=list)
     cosigns: list[Cosign] = field(default_factory=list)
@@ -153,9 +158,16 @@ class Session:
             self.in_flight[parcel.delivery_id] = (now, size)
             self.octets_in_flight += size
         self.delivered += len(parcels)
+        self.credit = min(MAX_CREDIT, self.credit + CREDIT_PER_DELIVERY * len(parcels))
         receipts = self.receipts[:_MAX_RECEIPTS_IN_A_FRAME]
         del self.receipts[:_MAX_RECEIPTS_IN_A_FRAME]
         return parcels, receipts
+
+    def spend(self, cost: float) -> float:
+        """How much of what the node says is paid for by what it was delivered."""
+        paid = min(cost, self.credit)
+        self.credit -= paid
+        return paid
 
     def land(self, delivery_id: int) -> None:
         """No longer in flight."""

@@ -12,13 +12,13 @@ from candor_hub.turns import Turns
 
 # A node at work makes a few calls a minute beside its stream; one that catches up with the log, or fetches
 # everybody's segments, some thousand, as fast as it gets them.
-CALLS = Rate(a_second=5, at_once=10), Rate(a_second=100, at_once=10)
+CALLS = Rate(a_second=5, at_once=4), Rate(a_second=100, at_once=5)
 # A stream is held for hours; after a bad line it is opened again once in a while.
-STREAMS = Rate(a_second=0.2, at_once=3), Rate(a_second=50, at_once=10)
+STREAMS = Rate(a_second=0.2, at_once=2), Rate(a_second=50, at_once=2)
 # Frames of a stream: each counts as one, and as one more for each envelope that it hands in.
-FRAMES = Rate(a_second=60, at_once=100), Rate(a_second=2_000, at_once=100)
+FRAMES = Rate(a_second=60, at_once=40), Rate(a_second=2_000, at_once=40)
 # Envelopes on a stream that were refused: who hands in what is no good is soon read slowly.
-REFUSED = Rate(a_second=5, at_once=20), Rate(a_second=50, at_once=10)
+REFUSED = Rate(a_second=5, at_once=10), Rate(a_second=50, at_once=5)
 NEWCOMERS = Rate(a_second=1, at_once=10), Rate(a_second=20, at_once=20)
 
 

@@ -308,6 +308,35 @@ def test_who_does_not_even_greet_cannot_take_all_connections(
     play(tmp_path, act)
 
 
+def test_who_comes_after_one_that_gave_up_its_place_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next reader's socket has the number of the one that was closed for him."""
+    monkeypatch.setattr(https, "MAX_CONNECTIONS", 9)
+    monkeypatch.setattr(https, "HANDSHAKE_SECONDS", 1.0)
+
+    async def act(hub: RunningHub) -> None:
+        held = [
+            await asyncio.open_connection(
+                "127.0.0.1",
+                hub.hub.ports.log,
+                ssl=trusting(hub),
+                server_hostname=HOST,
+                local_addr=("127.0.0.2", 0),
+            )
+            for _ in range(9)
+        ]
+        for _ in range(3):
+            status, _, _ = await asyncio.to_thread(request, hub, "/log/shards")
+            assert status == 200
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await held[0][0].read() == b""
+        for _, writer in held:
+            writer.transport.abort()
+
+    play(tmp_path, act)
+
+
 def test_another_certificate_is_shown_and_its_renewal_taken_up(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate, key = tmp_path / "log.pem", tmp_path / "log.key"

@@ -138,6 +138,30 @@ def test_a_stream_is_read_in_turns_and_more_slowly_when_what_it_says_is_refused(
     asyncio.run(act())
 
 
+def test_who_is_asked_answers_without_waiting_for_a_turn(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with running_hub(tmp_path / "hub") as hub:
+            alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
+            lookups = [alpha.lookup([bravo]) for _ in range(3)]
+            for lookup in lookups:
+                await alpha.submit(lookup)
+            async with bravo.attached() as stream:
+                for _ in lookups:
+                    await stream.delivery()
+                # Nobody is heard from here on beyond what he was asked.
+                hub.hub.turns.pace_of_frames = Pace(Rate(0, 0), Rate(0, 0))
+                for number, lookup in enumerate(lookups):
+                    await stream.submit((number, bravo.answer(lookup)))
+                assert sorted([(await stream.receipt()).number for _ in lookups]) == [0, 1, 2]
+                await stream.submit((3, bravo.lookup([alpha])))
+                with pytest.raises(TimeoutError):
+                    await stream.receipt(timeout_seconds=0.3)
+            await alpha.close()
+            await bravo.close()
+
+    asyncio.run(act())
+
+
 def test_deliveries_come_in_order_and_never_more_than_the_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,9 @@ def test_the_hub_is_down_when_a_lookup_is_asked(tmp_path: Path) -> None:
             fed.hub.clock.advance(seconds=LINE_SECONDS + 1)
             settings = tmp_path / "alpha" / "node.toml"
             done = await candor_node("lookup", *PERSON, *PAPERS, "--config", settings)
+            if "broke off" in done.err:
+                # The hub's going reached the first call in its middle.
+                done = await candor_node("lookup", *PERSON, *PAPERS, "--config", settings)
             done.check("Cannot reach the hub at 127.0.0.1", "connection refused", status=2)
 
     asyncio.run(whole())

@@ -372,7 +372,9 @@ class Relay:
         if link.over:
             return
         door, owing = link.door, link.budget is not None and link.budget.debt > BAD_DEBT
-        door.turns.left(link.network, time.monotonic(), new=link in door.new, bad=bad or owing)
+        new = link in door.new
+        idle = new and door.spec.members
+        door.turns.left(link.network, time.monotonic(), new=new, bad=bad or owing, idle=idle)
         door.new.discard(link)
         self._stalled.discard(link)
         if link.member:

@@ -8,6 +8,8 @@ Rules of this file:
   behind which many are (a TCP balancer);
 - where all places are taken, a newcomer gets that of the address which has most of them waiting;
 - so many are opened a second, in all; after one that came to a bad end its address waits, longer each time.
+  After one on which no member's call was admitted it waits as well, but never so long that another member
+  behind the same address would suffer.
 """
 
 from __future__ import annotations
@@ -56,12 +58,16 @@ class Limits:
     new: int = 512
     # Addresses and networks.
     balancers: frozenset[str] = frozenset()
-    opened_a_second: float = 200.0
+    # A handshake with a member's certificate costs the hub some milliseconds.
+    opened_a_second: float = 100.0
     # What an idle second saves up.
-    burst: float = 50.0
+    burst: float = 10.0
     # After the first bad end of an address, doubled with each further one; forgotten as long after it.
     pause_seconds: float = 0.5
     longest_pause_seconds: float = 15.0
+    # The same after one that was good for nothing, but did no harm.
+    idle_pause_seconds: float = 0.1
+    longest_idle_pause_seconds: float = 1.0
 
 
 @dataclass
@@ -139,15 +145,18 @@ class Turns(Generic[T]):
         if self._new[address] <= 0:
             del self._new[address]
 
-    def left(self, address: str, now: float, *, new: bool, bad: bool = False) -> None:
-        """An open one has ended."""
+    def left(self, address: str, now: float, *, new: bool, bad: bool = False, idle: bool = False) -> None:
+        """An open one has ended; `idle`: nobody was admitted on it, though it was there for that."""
         self._open -= 1
         if new:
             self.known(address)
-        if bad:
+        if bad or idle:
             until, seconds = self._paused.get(address, (0.0, 0.0))
             longer = 2 * seconds if now < until + seconds else 0.0
-            seconds = min(self.limits.longest_pause_seconds, max(self.limits.pause_seconds, longer))
+            least, longest = self.limits.idle_pause_seconds, self.limits.longest_idle_pause_seconds
+            if bad:
+                least, longest = self.limits.pause_seconds, self.limits.longest_pause_seconds
+            seconds = min(longest, max(least, longer))
             self._paused.pop(address, None)
             self._paused[address] = max(until, now + seconds), seconds
             if len(self._paused) > MAX_PAUSED:

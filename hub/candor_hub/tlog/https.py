@@ -285,22 +285,31 @@ class _Readers:
         try:
             async with self._handshakes.place(address):
                 await asyncio.sleep(HANDSHAKE_PAUSE_SECONDS)
-            _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
-                connected, held, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            made = protocol = connected()
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: made,
+                held,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=HANDSHAKE_SECONDS,
             )
-            await protocol.lost
+            await made.lost
         except (OSError, LimitExceeded):
             pass
         finally:
-            if protocol is not None and not protocol.lost.done():
-                protocol.transport.abort()
-            held.close()
+            # From the handshake on the socket is the loop's: closed here, its number would be another
+            # reader's before the loop has let go of it.
+            if protocol is None:
+                held.close()
+            else:
+                protocol.leave()
 
 
 class Bounded(H11Protocol):
     """A connection that ends after LIFE_SECONDS; `lost` is done when it has."""
 
     _end: asyncio.TimerHandle | None = None
+    _left = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -308,10 +317,18 @@ class Bounded(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        if self._left:
+            transport.abort()
         self._end = self.loop.call_later(LIFE_SECONDS, transport.abort)
         # A connection that says nothing is over sooner.
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
+
+    def leave(self) -> None:
+        """End it now, or as soon as it begins."""
+        self._left = True
+        if self.transport is not None:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._end is not None:

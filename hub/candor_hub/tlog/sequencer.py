@@ -136,8 +136,8 @@ class Sequencer:
             parsed, self.signed_by, set(claims), settled=self.settled
         ):
             if claims and not self._said:
-                for witness in claims:
-                    log.error("the log waits: a witness says that it knows more of it", witness=witness)
+                for name in sorted(claims):
+                    log.error("the log waits: a witness says that it knows more of it", witness=name)
                 self._said = True
             return False
         with self.store.write() as tx:

@@ -15,7 +15,7 @@ from candor_hub import intake as intake_module
 from candor_hub import relay as relay_module
 from candor_hub.desk import Submission
 from candor_hub.intake import Intake
-from candor_hub.pace import Rate
+from candor_hub.pace import Gauge, Rate
 from candor_hub.relay import Outcome, Receipt, Relay
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
@@ -170,6 +170,13 @@ class Judge:
         return [Receipt(1, frozenset()) for _ in batch]
 
 
+class Set(Gauge):
+    """A process that is as busy as a test says."""
+
+    def look(self, now: float) -> bool:
+        return self.busy
+
+
 class Scene:
     """An intake over a Judge; `woken` counts how often deliveries were announced."""
 
@@ -178,7 +185,8 @@ class Scene:
         self.woken = 0
         self.view = hub.directory.latest().view
         judge: Any = self.judge
-        self.intake = Intake(judge, hub.clock, self._accepted)
+        self.gauge = Set()
+        self.intake = Intake(judge, hub.clock, self._accepted, gauge=self.gauge)
 
     def _accepted(self, receipts: Sequence[Receipt], began: float) -> None:
         self.woken += 1
@@ -202,6 +210,7 @@ def test_callers_take_turns_so_that_a_thousand_do_not_delay_one(
     hub: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake_module, "MAX_BATCH", 4)
+    monkeypatch.setattr(intake_module, "TURN_WEIGHT", 1)
     alpha, bravo, charlie = [hub.newcomer(name) for name in ("alpha", "bravo", "charlie")]
     envelope = alpha.sealed(bravo.node)
 
@@ -238,6 +247,53 @@ def test_who_keeps_within_his_share_comes_before_twenty_who_do_not(
         after = scene.judge.batches[before:]
         assert modest.node in after[0] + after[1]
         assert all(set(batch) != {modest.node} for batch in after[:3])
+
+    play(hub, act)
+
+
+def test_while_the_process_is_busy_little_is_left_for_who_wants_more(
+    hub: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they wait with costs nothing; worked off at once it would keep the process busy."""
+    monkeypatch.setattr(intake_module, "OWN_SHARE", Rate(0, 1))
+    monkeypatch.setattr(intake_module, "OTHERS", Rate(0, 40))
+    modest, greedy = hub.newcomer("modest"), hub.newcomer("greedy")
+    many, one = greedy.lookup([modest]), modest.lookup([greedy])
+
+    async def act(scene: Scene) -> None:
+        scene.gauge.busy = True
+        futures = [scene.offer(many, greedy.node) for _ in range(30)]
+        running = asyncio.create_task(scene.intake.run())
+        # One within his share, and three more of what all others have.
+        await asyncio.gather(*futures[:4])
+        assert (await scene.offer(one, modest.node)).recipients == 1
+        assert sum(each.done() for each in futures) == 4
+        scene.gauge.busy = False
+        await asyncio.gather(*futures)
+        running.cancel()
+
+    play(hub, act)
+
+
+def test_who_is_asked_much_answers_as_fast_as_others_ask(
+    hub: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers are in nobody's share, and a turn is as many of them as a lookup weighs."""
+    monkeypatch.setattr(intake_module, "OWN_SHARE", Rate(0, 1))
+    asked, *askers = [hub.newcomer(f"node-{number}") for number in range(5)]
+    lookups = [each.lookup([asked]) for each in askers]
+    answers = [asked.answer(lookup) for lookup in lookups]
+
+    async def act(scene: Scene) -> None:
+        for _ in range(3):
+            for lookup, each in zip(lookups, askers, strict=True):
+                scene.offer(lookup, each.node)
+        futures = [scene.offer(answer, asked.node) for _ in range(4) for answer in answers]
+        running = asyncio.create_task(scene.intake.run())
+        await asyncio.gather(*futures)
+        running.cancel()
+        batch = [caller for batch in scene.judge.batches[:1] for caller in batch]
+        assert batch.count(asked.node) == 16
 
     play(hub, act)
 
@@ -357,7 +413,7 @@ def test_many_submissions_over_the_real_rules_cost_few_fsyncs(hub: Office) -> No
     before = hub.store.commits
 
     async def whole() -> None:
-        intake = Intake(Relay(hub.store, hub.config.quota), hub.clock, lambda *_: None)
+        intake = Intake(Relay(hub.store, hub.config.quota), hub.clock, lambda *_: None, gauge=Set())
         view = hub.directory.latest().view
         running = asyncio.create_task(intake.run())
         futures = [intake.offer(alpha.lookup([bravo]), alpha.node, view) for _ in range(60)]

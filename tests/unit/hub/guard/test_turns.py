@@ -85,6 +85,20 @@ def test_a_bad_end_makes_its_address_wait_longer_each_time() -> None:
     assert names(turns.next(now)) == ["other"]
 
 
+def test_who_is_never_admitted_is_opened_about_once_a_second() -> None:
+    """No longer, whatever he does: other members may be behind the same address."""
+    turns: Turns[str] = Turns(PLENTY)
+    opened, now = [], 0.0
+    for number in range(20):
+        turns.come("192.0.2.1", str(number), now)
+        while not turns.next(now):
+            now += 0.05
+        opened.append(now)
+        turns.left("192.0.2.1", now, new=True, idle=True)
+    assert opened[1] == pytest.approx(0.1, abs=0.06)
+    assert opened[-1] - opened[-2] == pytest.approx(1.0, abs=0.06)
+
+
 def test_a_good_end_makes_nobody_wait() -> None:
     turns: Turns[str] = Turns(PLENTY)
     for number in range(50):
