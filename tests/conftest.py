@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -28,7 +29,7 @@ if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).
     os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
 
 # How long an example takes says more about the machine than about the code: pytest's own limit is enough.
-settings.register_profile("candor", deadline=None, max_examples=examples(100, thorough=400))
+settings.register_profile("candor", deadline=None, max_examples=examples(60, thorough=400))
 settings.load_profile("candor")
 
 # gRPC's asyncio stack starts with its first object and shuts down with its last, which joins the poller
@@ -42,3 +43,9 @@ pytest_runtest_setup, pytest_runtest_makereport = (
     beside.pytest_runtest_setup,
     beside.pytest_runtest_makereport,
 )
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays to the end: no collection is to go through half a million objects."""
+    gc.collect()
+    gc.freeze()

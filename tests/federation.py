@@ -63,7 +63,7 @@ class Federation:
     hub: RunningHub
     nodes: list[Node] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
-    # Long enough for those who are there to answer, on this machine: half of what it took to start them.
+    # Long enough for those who are there to answer, on this machine: as long as it took to start them.
     a_while_seconds: float = 1.0
 
     async def file(self, node: Node, rows: Iterable[dict[str, str]], *, settle: bool = True) -> None:
@@ -217,7 +217,7 @@ async def federation(
                     await node.follower.followed.wait()
             await until(lambda: all(len(node.indexes.indexes) == agencies for node in fed.nodes))
             await fed.settled()
-            fed.a_while_seconds = max(0.5, (time.monotonic() - began) / 2)
+            fed.a_while_seconds = max(1.0, time.monotonic() - began)
             yield fed
         finally:
             for node in fed.nodes:

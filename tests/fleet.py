@@ -45,14 +45,18 @@ from candor_proto.ids import NodeId
 from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_proto.statements import Lookup
 from candor_wire.codec import Cosign, Cosigned, Envelope, MessageKind, Welcome
+from candor_wire.limits import HEARTBEAT_SECONDS
 from tests.hub_members import FEDERATION
 from tools.demo import free_ports
 
 HUB = [sys.executable, "-c", "from candor_hub.cli import main; main()", "run"]
 READY_SECONDS = 60.0
 ROUND_SECONDS = 60.0
-# What a new stream makes anew once, the looks into its mailbox and the first heartbeat, is over by then.
-SETTLE_SECONDS = 5.0
+# The first heartbeat of each stream, before which its pings are not in step with others', is over by then.
+SETTLE_SECONDS = HEARTBEAT_SECONDS + 3.0
+# A hub that was started is still being read in, and its guard begun, when its port takes connections already.
+STARTED_SECONDS = 20.0
+STEADY_KILOBYTES = 200.0
 
 
 @dataclass(frozen=True)
@@ -261,7 +265,7 @@ class Fleet:
             address = self.echo.address if self.echo else ""
             for first, last in pairwise(bounds):
                 self._swarms.append(Swarm(folder, self.address, first, last, address))
-            self.empty = self.reading()
+            self.empty = self._at_rest()
         except BaseException:
             self.stop()
             raise
@@ -283,6 +287,18 @@ class Fleet:
                     said = self._log.read_text()[-2_000:]
                     raise TimeoutError(f"the hub does not come up: {said}") from None
             time.sleep(0.05)
+
+    def _at_rest(self) -> Reading:
+        """Of a hub that has started: its guard runs, and its memory grows no more."""
+        deadline = time.monotonic() + STARTED_SECONDS
+        before = self.reading()
+        while True:
+            time.sleep(0.5)
+            now = self.reading()
+            steady = abs(now.kilobytes - before.kilobytes) < STEADY_KILOBYTES
+            if (steady and psutil.Process(self._hub.pid).children()) or time.monotonic() > deadline:
+                return now
+            before = now
 
     def stop(self) -> None:
         for swarm in self._swarms:

@@ -36,10 +36,12 @@ CONNECTIONS = "grpc.max_allowed_incoming_connections"
 CLIENT_OPTIONS: Options = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
     ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),
-    # More than half of a heartbeat's interval: one ping between two of them, not two.
-    ("grpc.keepalive_time_ms", 17_000),
-    ("grpc.keepalive_timeout_ms", 8_000),
-    ("grpc.http2.ping_timeout_ms", 8_000),
+    # Above the hub's, whose ping is as good a sign. What gRPC pings of itself to measure the line
+    # ("grpc.http2.bdp_probe") stays on: it is a node's answer to each heartbeat, without which the hub would
+    # ping it once more.
+    ("grpc.keepalive_time_ms", 18_000),
+    ("grpc.keepalive_timeout_ms", 7_000),
+    ("grpc.http2.ping_timeout_ms", 7_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # In gRPC's core how long a connection may take to be made, TLS and all, and no pause: at a second, a node
@@ -47,10 +49,6 @@ CLIENT_OPTIONS: Options = [
     # connection and says nothing, a replica that was stopped, should not hold a node for longer.
     ("grpc.min_reconnect_backoff_ms", 6_000),
     ("grpc.initial_reconnect_backoff_ms", 1_000),
-    # gRPC would measure each line by pings of its own, after every message: for a hub with a thousand quiet
-    # streams that is half of all it hears. A window of a mebibyte is enough for any line without measuring.
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 1 << 20),
     ("grpc.max_reconnect_backoff_ms", 60_000),  # plus full jitter in the node: all members come back at once
     ("grpc.use_local_subchannel_pool", 1),  # default 0: a new channel waits out the old one's backoff
 ]
@@ -88,8 +86,9 @@ def server_options(nodes: int) -> Options:
         ("grpc.max_connection_idle_ms", 3_600_000),  # CJIS SC-10: at most 1 h
         ("grpc.max_connection_age_ms", 12 * 3_600_000),  # a new handshake after each certificate renewal
         ("grpc.max_connection_age_grace_ms", 30_000),
-        # Above the client's, whose ping is as good a sign: a thousand streams are pinged from one side only.
-        ("grpc.keepalive_time_ms", 18_000),
+        # Of all ends whoever hears nothing asks first, and the other has heard something. More than half of a
+        # heartbeat's interval: one ping between two of them.
+        ("grpc.keepalive_time_ms", 17_000),
         ("grpc.keepalive_timeout_ms", 7_000),
         ("grpc.http2.ping_timeout_ms", 7_000),  # undocumented; without it a dead peer is noticed 60 s later
         # Must stay below half of what clients have: 15 s in the first release.
@@ -104,6 +103,9 @@ def server_options(nodes: int) -> Options:
         # honest calls while ended ones are not cleared away yet. The guard does better.
         ("grpc.http.tarpit", 0),
         ("grpc.http.overload_protection", 0),
+        # Of a TLS record: what a connection sends goes through buffers of this size, which it keeps. With the
+        # default of 16 KiB a thousand nodes hold 20 kB more each, once a lookup to all of them went out.
+        ("grpc.tsi.max_frame_size", 4_096),
         # What a peer may have sent that was not looked at yet: the kernel takes twice as much.
         ("grpc.tcp_receive_buffer_size", 64 * 1024),
         ("grpc.so_reuseport", 0),  # default 1: another local process could take a share of the port

@@ -51,6 +51,7 @@ PATIENCE_SECONDS = 10.0
 # A node that is heard of is waited for so many times longer: complete beats early.
 PATIENCE_WITH_THE_SLOW = 10
 LOOK_SECONDS = 1.0
+IDLE_SECONDS = 30.0  # while there is no batch to go on with: whoever starts one says so
 PAUSE_SECONDS = 60.0
 GATHER_STALE_SECONDS = 0.2
 _ROWS_AT_ONCE = 2_000
@@ -141,9 +142,11 @@ class Batches:
             batch_guard.begin(db, now, self._require(db, batch_id), order.case, order.officer, limit)
             return self._require(db, batch_id)
 
-        record = await self._store.run(begin)
-        self.landing.changed.set()
-        return record
+        try:
+            return await self._store.run(begin)
+        finally:
+            # Also when nobody is told whether it was stored.
+            self.landing.changed.set()
 
     async def _load(self, batch_id: bytes, rows: Iterator[BatchRow], order: Order) -> None:
         common = {"case_number": order.case, "consent": order.consent, "officer": order.officer}
@@ -188,11 +191,12 @@ class Batches:
         while True:
             self.landing.changed.clear()
             busy = False
-            for record in await self._store.run(batch_store.unfinished):
+            unfinished = await self._store.run(batch_store.unfinished)
+            for record in unfinished:
                 busy |= await self._advance(record)
             if not busy:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    async with asyncio.timeout(LOOK_SECONDS if unfinished else IDLE_SECONDS):
                         await self.landing.changed.wait()
 
     async def _take_up(self) -> None:

@@ -15,7 +15,7 @@ from candor_node.app import Node
 from candor_proto.errors import CandorError
 from candor_proto.result import Overall
 from candor_wire.limits import MAX_MESSAGE_BYTES
-from tests.federation import Federation, federation
+from tests.federation import Federation, federation, until
 from tests.records import make_row
 
 GARBAGE = b"\xff" * 64
@@ -65,8 +65,10 @@ def test_a_segment_that_is_no_message_is_no_index(tmp_path: Path, octets: bytes)
     async def scene(fed: Federation, hub: Garbling) -> None:
         alpha, bravo = fed.nodes
         hub.garbled["GetSegment"] = octets
+        before = alpha.indexes.version
         await fed.file(bravo, [make_row()], settle=False)
-        await alpha.indexes.refresh()
+        await until(lambda: alpha.indexes.version > before)
+        await until(lambda: bravo.config.node_id not in alpha.indexes.indexes)
         view = await fed.ask(alpha)
         assert _overall(view) is Overall.INCOMPLETE
         assert view.result is not None

@@ -51,40 +51,41 @@ async def again(make: Callable[[], Awaitable[object]]) -> None:
     raise AssertionError("not done in ten attempts")
 
 
-@pytest.mark.parametrize("trouble", [Trouble.HUB_DIES_BEFORE, Trouble.HUB_DIES_AFTER])
 @pytest.mark.parametrize("point", ["submit LOOKUP", "submit ANSWER"])
 def test_a_hub_that_dies_around_its_commit_loses_and_doubles_nothing(
-    simulator: Simulator, point: str, trouble: Trouble
+    simulator: Simulator, point: str
 ) -> None:
     async def scene(fed: Federation) -> None:
         alpha, bravo = fed.parties
         await filed(fed, bravo)
-        fed.plan.once(point, trouble)
-        view = await fed.ask(alpha, case="REQ-1", wait_seconds=300.0, expect="MATCH")
-        assert view.result is not None
-        assert view.result.overall is Overall.MATCH
-        assert fed.plan.pending() == 0
-        assert decisions(bravo) == 1
+        for times, trouble in enumerate((Trouble.HUB_DIES_BEFORE, Trouble.HUB_DIES_AFTER), 1):
+            fed.plan.once(point, trouble)
+            view = await fed.ask(alpha, case=f"REQ-{trouble.name}", wait_seconds=300.0, expect="MATCH")
+            assert view.result is not None
+            assert view.result.overall is Overall.MATCH
+            assert fed.plan.pending() == 0
+            assert decisions(bravo) == times
 
     simulator.play(scene, agencies=2)
 
 
 @pytest.mark.parametrize("step", [JUDGEMENT, ANSWER])
-@pytest.mark.parametrize("trouble", [*DEATHS, *FAILURES])
+@pytest.mark.parametrize("troubles", [DEATHS, FAILURES], ids=["deaths", "failures"])
 def test_an_owner_interrupted_before_or_after_the_evaluation_decides_and_charges_once(
-    simulator: Simulator, trouble: Trouble, step: str
+    simulator: Simulator, troubles: tuple[Trouble, ...], step: str
 ) -> None:
     """§7.3: replay entry, quota, ledger entry and answer are one transaction; nothing leaves before it."""
 
     async def scene(fed: Federation) -> None:
         alpha, bravo = fed.parties
         await filed(fed, bravo)
-        fed.plan.once(f"transaction {step}", trouble, "bravo")
-        view = await fed.ask(alpha, case="REQ-1", wait_seconds=300.0, expect="MATCH")
-        assert fed.plan.pending() == 0
-        assert view.result is not None
-        assert view.result.overall is Overall.MATCH
-        assert [use.total for use in read_node(bravo.config).uses] == [40]
+        for times, trouble in enumerate(troubles, 1):
+            fed.plan.once(f"transaction {step}", trouble, "bravo")
+            view = await fed.ask(alpha, case=f"REQ-{trouble.name}", wait_seconds=300.0, expect="MATCH")
+            assert fed.plan.pending() == 0
+            assert view.result is not None
+            assert view.result.overall is Overall.MATCH
+            assert [use.total for use in read_node(bravo.config).uses] == [40 * times]
 
     simulator.play(scene, agencies=2)
 
@@ -325,25 +326,23 @@ def test_a_target_that_moved_on_is_asked_again_though_the_asker_died(simulator: 
     simulator.play(scene, agencies=2)
 
 
-@pytest.mark.parametrize("trouble", FAILURES)
 @pytest.mark.parametrize(
     "step", ["Searcher._store_and_send", "Searcher.sent", "Outbox", "Gatherer._keep", "Searcher.ask"]
 )
-def test_an_asker_whose_disk_fails_at_any_step_shows_what_it_holds(
-    simulator: Simulator, step: str, trouble: Trouble
-) -> None:
+def test_an_asker_whose_disk_fails_at_any_step_shows_what_it_holds(simulator: Simulator, step: str) -> None:
     """§7.8: the case in memory is never behind what was stored, though nobody was told that it was."""
 
     async def scene(fed: Federation) -> None:
         alpha, bravo, _ = fed.parties
         await filed(fed, bravo)
-        fed.plan.once(f"transaction {step}", trouble, "alpha")
-        try:
-            await fed.ask(alpha, case="REQ-1", expect="MATCH")
-        except CandorError as error:
-            assert error.code == "store_unusable"
-        await asyncio.sleep(120.0)
-        assert fed.plan.pending() == 0
+        for trouble in FAILURES:
+            fed.plan.once(f"transaction {step}", trouble, "alpha")
+            try:
+                await fed.ask(alpha, case=f"REQ-{trouble.name}", expect="MATCH")
+            except CandorError as error:
+                assert error.code == "store_unusable"
+            await asyncio.sleep(120.0)
+            assert fed.plan.pending() == 0
 
     simulator.play(scene)
 

@@ -136,7 +136,8 @@ class Sequencer:
             parsed, self.signed_by, set(claims), settled=self.settled
         ):
             if claims and not self._said:
-                log.error("the log waits: witnesses say that they know more of it", witnesses=sorted(claims))
+                for name in sorted(claims):
+                    log.error("the log waits: a witness says that it knows more of it", witness=name)
                 self._said = True
             return False
         with self.store.write() as tx:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -238,11 +239,22 @@ def test_heartbeats_go_out_together_and_none_is_late(hub: Office) -> None:
     """What comes alone wakes everybody on its way for itself."""
 
     def act(scene: Scene) -> None:
-        moments = [1_000.0 + 0.37 * number for number in range(100)]
-        beats = [scene.warden._next_beat(moment) for moment in moments]
-        assert all(20.0 <= beat - moment <= 30.0 for beat, moment in zip(beats, moments, strict=True))
-        assert len(set(beats)) == 4  # in 37 seconds, ten apart
-        assert scene.warden._next_beat(beats[0]) == beats[0] + 30.0
+        moments = [1_000.0 + 0.37 * number for number in range(120)]
+        beats = [scene.warden._first_beat(moment) for moment in moments]
+        assert all(0.0 < beat - moment <= 30.0 for beat, moment in zip(beats, moments, strict=True))
+        # Whenever they came, there are as many at each of six moments.
+        assert Counter(beat % 30.0 for beat in beats) == dict.fromkeys((0.0, 5.0, 10.0, 15.0, 20.0, 25.0), 20)
+
+    play(hub, act, Timing(heartbeat_seconds=30.0))
+
+
+def test_a_late_heartbeat_does_not_bring_a_stream_out_of_step(hub: Office) -> None:
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        due = session.heartbeat_at = asyncio.get_running_loop().time() - 71.0
+        scene.round()
+        assert session.heartbeat_due
+        assert session.heartbeat_at == due + 90.0
 
     play(hub, act, Timing(heartbeat_seconds=30.0))
 
