@@ -29,7 +29,7 @@ if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).
     os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
 
 # How long an example takes says more about the machine than about the code: pytest's own limit is enough.
-settings.register_profile("candor", deadline=None, max_examples=examples(100, thorough=400))
+settings.register_profile("candor", deadline=None, max_examples=examples(60, thorough=400))
 settings.load_profile("candor")
 
 # gRPC's asyncio stack starts with its first object and shuts down with its last, which joins the poller

@@ -51,8 +51,7 @@ PATIENCE_SECONDS = 10.0
 # A node that is heard of is waited for so many times longer: complete beats early.
 PATIENCE_WITH_THE_SLOW = 10
 LOOK_SECONDS = 1.0
-# While there is no batch to go on with: whoever starts one says so.
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 30.0  # while there is no batch to go on with: whoever starts one says so
 PAUSE_SECONDS = 60.0
 GATHER_STALE_SECONDS = 0.2
 _ROWS_AT_ONCE = 2_000

@@ -279,7 +279,7 @@ def run(quick: bool) -> int:
                 tally.wrong.append(f"{operation.name} changes nothing")
             for mode in (Mode.KILL, Mode.NO_SPACE):
                 # A sample from the first steps on and, by running on, to the last.
-                steps = [nth for nth in range(1, MOST_STEPS + 1) if not quick or nth == 2 or nth % 29 == 0]
+                steps = [nth for nth in range(1, MOST_STEPS + 1) if not quick or nth == 2 or nth % 58 == 0]
                 for nth in steps:
                     if not bench.suffer(mode, nth, tally):
                         break

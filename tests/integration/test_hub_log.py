@@ -281,6 +281,8 @@ def test_who_does_not_even_greet_cannot_take_all_connections(
 ) -> None:
     """Open files are the hub's too: who only connects must not use them up."""
     monkeypatch.setattr(https, "MAX_CONNECTIONS_FROM_ONE_ADDRESS", 3)
+    # Or all would be closed in time, for their silence.
+    monkeypatch.setattr(https, "HANDSHAKE_SECONDS", 10 * PATIENCE_SECONDS)
 
     def silent(hub: RunningHub) -> int:
         held = [
