@@ -70,10 +70,18 @@ class Place:
 
 
 @asynccontextmanager
-async def place(folder: Path, names: tuple[str, ...] = NAMES) -> AsyncIterator[Place]:
-    """Everything runs, with the hub's real timing, and every agency has filed its first record."""
+async def place(
+    folder: Path, names: tuple[str, ...] = NAMES, founding: asyncio.Lock | None = None
+) -> AsyncIterator[Place]:
+    """Everything runs, with the hub's real timing, and every agency has filed its first record.
+
+    `founding` is held meanwhile: a process makes one database at a time (Alembic's context is a global).
+    """
     async with AsyncExitStack() as stack:
-        hub = await stack.enter_async_context(running_hub(folder / "hub", timing=Timing(), quota=NO_LIMIT))
+        async with founding or asyncio.Lock():
+            hub = await stack.enter_async_context(
+                running_hub(folder / "hub", timing=Timing(), quota=NO_LIMIT)
+            )
         nodes, networks, history, desks = {}, {}, History(), {}
         for number, name in enumerate(names, 1):
             network = networks[name] = await stack.enter_async_context(Proxy("127.0.0.1", hub.hub.ports.hub))
@@ -113,9 +121,15 @@ class Noticed:
     back: float
 
 
-async def black_hole(folder: Path, after_seconds: float = 0.0, *, half: bool = False) -> Noticed:
+async def black_hole(
+    folder: Path,
+    after_seconds: float = 0.0,
+    *,
+    half: bool = False,
+    founding: asyncio.Lock | None = None,
+) -> Noticed:
     """One black hole, `after_seconds` after the last octet that anybody meant to say."""
-    async with place(folder, ("alpha",)) as scene:
+    async with place(folder, ("alpha",), founding) as scene:
         node, network = scene.nodes["alpha"], scene.networks["alpha"]
         await asyncio.sleep(after_seconds)
         began = time.monotonic()
@@ -143,8 +157,12 @@ async def black_holes(folder: Path, draw: random.Random, count: int) -> list[str
     folders = [folder / f"hole-{number}" for number in range(count)]
     for inner in folders:
         inner.mkdir()
+    founding = asyncio.Lock()
     found = await asyncio.gather(
-        *(black_hole(inner, after, half=half) for inner, (after, half) in zip(folders, scenes, strict=True))
+        *(
+            black_hole(inner, after, half=half, founding=founding)
+            for inner, (after, half) in zip(folders, scenes, strict=True)
+        )
     )
     wrong = []
     for (after, half), noticed in zip(scenes, found, strict=True):
