@@ -4,7 +4,7 @@
 PY := .venv/bin/python
 STAMP := .venv/.stamp
 # One more than cores: a third of the tests' time is waiting for sockets, processes and timers.
-WORKERS ?= $(shell expr $$(nproc) + 1)
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 # Whatever the machine's own setting is: what is compiled is kept. Tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=

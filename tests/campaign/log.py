@@ -188,11 +188,7 @@ def prepare(folder: Path, scene: str) -> Prepared:
     """Make the hub; a further bundle and a level of tiles begin when what waits is appended."""
     with office(folder) as hub:
         desk = desk_over(hub)
-        members = [hub.join(name) for name in MEMBERS]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        members = desk.join(MEMBERS)
         while desk.shard().size < 249:
             flip(hub, 0)
             desk.append()

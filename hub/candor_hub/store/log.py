@@ -345,7 +345,7 @@ class Log:
 
     def is_claimed_against(self) -> bool:
         """Whether the fact `WITNESS_CLAIMS` is remembered."""
-        # By hand, because it is read for every call.
+        # By hand, because it is read for every call; named as `set_fact` names it.
         found = single(self._connection, "SELECT 1 FROM meta WHERE name = 'log-witness-claims'")
         return found is not None
 

@@ -48,11 +48,7 @@ def check(source: Source, desk: LogDesk) -> Report:
 def test_a_hubs_log_verifies(tmp_path: Path) -> None:
     with log_desk(tmp_path) as desk:
         hub = desk.hub
-        members = [hub.join(name) for name in ("alpha", "bravo", "carol")]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        members = desk.join(("alpha", "bravo", "carol"))
         lookup = members[0].lookup(members)
         hub.submit(lookup, members[0])
         hub.submit(members[1].answer(lookup), members[1])
@@ -68,11 +64,7 @@ def test_a_hubs_log_verifies(tmp_path: Path) -> None:
 def test_a_hubs_log_of_several_shards_verifies(tmp_path: Path) -> None:
     with log_desk(tmp_path) as desk:
         hub = desk.hub
-        members = [hub.join(name) for name in ("alpha", "bravo", "carol")]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        members = desk.join(("alpha", "bravo", "carol"))
         for shard in (2, 3):
             hub.submit(members[0].lookup(members), members[0])
             with hub.store.write() as tx:

@@ -99,6 +99,15 @@ class LogDesk:
     def entry(self, member: Member) -> DirectoryMember:
         return self.hub.directory.latest().view.member(member.node)
 
+    def join(self, names: Sequence[str]) -> list[Member]:
+        """Members of these names, each of whom witnesses the log; all of it is appended."""
+        members = [self.hub.join(name) for name in names]
+        self.settle()
+        for member in members:
+            self.make_witness(member)
+        self.settle()
+        return members
+
     def make_witness(self, member: Member) -> WitnessKeys:
         """Hand in a witness key of `member`."""
         keys = WitnessKeys.generate(witness_name(FEDERATION, member.node))

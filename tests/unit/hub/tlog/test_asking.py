@@ -109,11 +109,7 @@ class Scene:
 
 def play(tmp_path: Path, act: Callable[[Scene], Awaitable[None]]) -> None:
     with log_desk(tmp_path) as desk:
-        members = [desk.hub.join(name) for name in NAMES]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        desk.join(NAMES)
         scene = Scene(desk, {name: Witness(keys, desk) for name, keys in desk.witnesses.items()})
 
         async def run() -> None:
@@ -375,11 +371,7 @@ def test_lines_that_the_policy_in_force_does_not_name_make_room_for_others(
 ) -> None:
     """With a policy to come there may be more witnesses than lines; nobody's answer is lost for that."""
     with log_desk(tmp_path) as desk:
-        members = [desk.hub.join(name) for name in NAMES]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        desk.join(NAMES)
         with desk.hub.store.read() as tx:
             record = tx.log.policy_in_force()
         assert record is not None

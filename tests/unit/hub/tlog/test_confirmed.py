@@ -38,11 +38,7 @@ def names(*members: str) -> frozenset[str]:
 def log_of(folder: Path, *members: str) -> Iterator[LogDesk]:
     """A log that these members witness; with three of them it asks for a quorum."""
     with log_desk(folder) as desk:
-        joined = [desk.hub.join(name) for name in members]
-        desk.settle()
-        for member in joined:
-            desk.make_witness(member)
-        desk.settle()
+        desk.join(members)
         yield desk
 
 

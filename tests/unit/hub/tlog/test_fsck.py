@@ -46,11 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def grow(desk: LogDesk) -> None:
     hub = desk.hub
-    members = [hub.join(name) for name in MEMBERS]
-    desk.settle()
-    for member in members:
-        desk.make_witness(member)
-    desk.settle()
+    members = desk.join(MEMBERS)
     for _ in range(70):
         for status in (MemberStatus.SUSPENDED, MemberStatus.ACTIVE):
             hub.directory.set_status(members[0].node, status, desk.now)

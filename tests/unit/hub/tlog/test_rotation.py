@@ -32,11 +32,7 @@ def rotate(desk: LogDesk) -> None:
 
 def test_twice_around_and_every_state_is_the_same(tmp_path: Path) -> None:
     with log_desk(tmp_path) as desk:
-        members = [desk.hub.join(name) for name in ("alpha", "bravo", "charlie")]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        members = desk.join(("alpha", "bravo", "charlie"))
         get = get_of(desk)
         for shard in range(2, 7):
             before = desk.read().last
@@ -75,11 +71,7 @@ def test_twice_around_and_every_state_is_the_same(tmp_path: Path) -> None:
 def test_nothing_is_closed_before_its_witnesses_know_the_next_keys(tmp_path: Path) -> None:
     """The policy that names both shards is in force first: its head satisfies the one before."""
     with log_desk(tmp_path) as desk:
-        members = [desk.hub.join(name) for name in ("alpha", "bravo", "charlie")]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        members = desk.join(("alpha", "bravo", "charlie"))
         with desk.hub.store.write() as tx:
             ask_for(tx)
         for _ in range(5):
@@ -105,11 +97,7 @@ def test_nothing_is_closed_before_its_witnesses_know_the_next_keys(tmp_path: Pat
 def test_nothing_is_closed_while_a_policy_waits_to_come_into_force(tmp_path: Path) -> None:
     """§14.7: the next shard repeats the last policy of this one, which has to be the one in force."""
     with log_desk(tmp_path) as desk:
-        members = [desk.hub.join(name) for name in ("alpha", "bravo", "charlie", "delta")]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        members = desk.join(("alpha", "bravo", "charlie", "delta"))
         with desk.hub.store.write() as tx:
             ask_for(tx)
         desk.rotation.step(desk.now)

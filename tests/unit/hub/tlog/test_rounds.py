@@ -137,11 +137,7 @@ class Scene:
 
 def play(tmp_path: Path, act: Callable[[Scene], Awaitable[None]]) -> None:
     with log_desk(tmp_path) as desk:
-        members = [desk.hub.join(name) for name in NAMES]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        desk.join(NAMES)
         scene = Scene(desk, {name: Witness(keys, desk) for name, keys in desk.witnesses.items()})
 
         async def run() -> None:
@@ -259,11 +255,7 @@ def test_a_replica_that_is_behind_does_not_accuse_a_witness(
 def test_a_head_that_was_signed_anew_is_not_followed_by_the_one_before(tmp_path: Path) -> None:
     """Of the same size: the time of witness must not go back because a replica was slow."""
     with log_desk(tmp_path) as desk:
-        members = [desk.hub.join(name) for name in NAMES]
-        desk.settle()
-        for member in members:
-            desk.make_witness(member)
-        desk.settle()
+        desk.join(NAMES)
         desk.append()
         older = desk.cosigned(NAMES)
         desk.hub.clock.advance(minutes=10)
