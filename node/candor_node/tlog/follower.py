@@ -213,7 +213,7 @@ class Follower:
         """What the kept log lacks of what was read: files from before it, policies, draws."""
         if self.kept is not None and self.view is not None:
             heads = await self._store.run(log_store.whole_heads)
-            await self.kept.top_up(self.files.get, heads, self.view.policy_version, self._clock.now())
+            await self.kept.top_up(self.files.get, heads, self._clock.now())
 
     # --- heads ---------------------------------------------------------------------------------------------
 

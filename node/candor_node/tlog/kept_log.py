@@ -21,7 +21,7 @@ from pathlib import Path
 from candor_node.logs import log
 from candor_node.tlog.files import Get
 from candor_node.tlog.log_copy import Copied, LogCopy
-from candor_node.tlog.log_folder import CHECKPOINT, SHARDS, SIGNED, LogFolder
+from candor_node.tlog.log_folder import CHECKPOINT, LogFolder
 from candor_proto.errors import CandorError, LogInconsistent, UnknownObject
 from candor_proto.merkle import leaf_hash
 from candor_proto.tlog.checkpoint import SignedCheckpoint
@@ -46,9 +46,10 @@ class KeptLog:
 
     def __init__(self, folder: Path) -> None:
         self.files = LogFolder(folder)
-        # Entries of each shard that lie here.
+        # Of each shard: the entries that lie here, and those under its head.
         self._sizes: dict[int, int] = {}
-        self._topped_up: tuple[datetime, int] | None = None
+        self._headed: dict[int, int] = {}
+        self._topped_up: datetime | None = None
         self.trouble: CandorError | None = None
 
     # --- as it is read --------------------------------------------------------------------------------------
@@ -71,8 +72,13 @@ class KeptLog:
         try:
             await asyncio.to_thread(work)
         except CandorError as error:
-            self._sizes.clear()
+            self._forget()
             self._failed(error)
+
+    def _forget(self) -> None:
+        """What lies here is looked at again."""
+        self._sizes.clear()
+        self._headed.clear()
 
     def _append(self, shard: int, start: int, entries: Sequence[bytes]) -> None:
         held = self._held(shard)
@@ -110,21 +116,19 @@ class KeptLog:
             at += len(held)
 
     def _keep_head(self, shard: int, signed: SignedCheckpoint) -> None:
-        size, before = signed.checkpoint.size, self.files.head(shard)
-        if self._held(shard) < size or (before is not None and before.size > size):
+        size, before = signed.checkpoint.size, self._under_head(shard)
+        if self._held(shard) < size or before > size:
             return
-        octets = signed.encode()
-        for name in (SIGNED, CHECKPOINT):
-            self.files.write(f"{shard}/{name}", octets)
-        self.files.write(SHARDS, self._shards().encode())
-        self.files.prune(shard, before.size if before else 0, size)
+        # The other files of a whole copy come when it is handed over.
+        self.files.write(f"{shard}/{CHECKPOINT}", signed.encode())
+        self._headed[shard] = size
+        self.files.prune(shard, before, size)
 
-    def _shards(self) -> str:
-        lines, number = list[str](), 1
-        while (head := self.files.head(number)) is not None:
-            lines.append(f"{head.origin} {head.size}\n")
-            number += 1
-        return "".join(lines)
+    def _under_head(self, shard: int) -> int:
+        if shard not in self._headed:
+            head = self.files.head(shard)
+            self._headed[shard] = head.size if head is not None else 0
+        return self._headed[shard]
 
     def _held(self, shard: int) -> int:
         if shard not in self._sizes:
@@ -133,16 +137,14 @@ class KeptLog:
 
     # --- from the hub --------------------------------------------------------------------------------------
 
-    async def top_up(
-        self, get: Get, heads: Mapping[int, SignedCheckpoint], policy: int, now: datetime
-    ) -> None:
+    async def top_up(self, get: Get, heads: Mapping[int, SignedCheckpoint], now: datetime) -> None:
         """Copy what is missing up to `heads`, those that this node has read its shards to.
 
-        Once a day, when something is missing, and when another policy came into force; does not raise.
+        When something is missing, and once a day; does not raise.
         """
-        if self._is_whole(heads) and self._topped_up is not None:
-            at, known = self._topped_up
-            if known == policy and timedelta(0) <= now - at < TOPPED_UP_EVERY:
+        if all(self._under_head(shard) >= signed.checkpoint.size for shard, signed in heads.items()):
+            at = self._topped_up = self._topped_up or now
+            if timedelta(0) <= now - at < TOPPED_UP_EVERY:
                 return
 
         async def head(shard: int) -> bytes:
@@ -160,15 +162,9 @@ class KeptLog:
             self._failed(error)
             return
         finally:
-            self._sizes.clear()
-        self._topped_up, self.trouble = (now, policy), None
+            self._forget()
+        self._topped_up, self.trouble = now, None
         log.info("the log is kept", entries=copied.entries, files=copied.fetched)
-
-    def _is_whole(self, heads: Mapping[int, SignedCheckpoint]) -> bool:
-        return all(
-            (held := self.files.head(number)) is not None and held.size >= signed.checkpoint.size
-            for number, signed in heads.items()
-        )
 
     def _failed(self, error: CandorError) -> None:
         if self.trouble is None or self.trouble.message != error.message:
