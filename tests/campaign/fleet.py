@@ -11,15 +11,19 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.hub_scene import raise_file_limit
+from candor_hub.allocator import LOOK_SECONDS
 from tests.fleet import Fleet, percentile
 
 LOOKUP_SECONDS = 2.0
 NODE_KILOBYTES = 150.0
 QUIET_PERCENT = 2.0
+# By then what only the lookups needed has been given back to the system.
+GIVEN_BACK_SECONDS = LOOK_SECONDS + 5.0
 
 
 @dataclass
@@ -44,6 +48,8 @@ def run(folder: Path, nodes: int, lookups: int, quiet_seconds: float, processes:
         report.add("quiet hub (% of one core)", quiet, QUIET_PERCENT)
         report.add("memory for each attached node (kB)", fleet.kilobytes_a_node(), NODE_KILOBYTES)
         asked = fleet.ask(lookups)
+        report.add("memory for each, at the last answer (kB)", fleet.kilobytes_a_node())
+        time.sleep(GIVEN_BACK_SECONDS)
         report.add("memory for each, after the lookups (kB)", fleet.kilobytes_a_node(), NODE_KILOBYTES)
     last = asked.last_seconds
     every = sorted(seconds for one in asked.rounds for seconds in one.seconds)

@@ -6,8 +6,8 @@ Rules of this file:
 - when either end has closed, what the other was owed is passed on, and it is closed as well;
 - of a member with a stream something comes every 20 seconds; the line of one that is silent for longer than
   SILENT_SECONDS has died, and is cut: the hub itself asks for nobody;
-- such pings are passed on together, once in IDLE_SECONDS: each that comes alone wakes threads of gRPC for
-  itself, which costs most of what a quiet hub needs;
+- such pings are read at the look of the second, and passed on together: each that came alone would wake this
+  process, and threads of gRPC, for itself, which is most of what a quiet hub costs;
 - one that waits is opened soon, or whoever dialled has given up meanwhile and holds the place of another with
   nothing to say: one without a call that is silent gives way to others of its address.
 """
@@ -21,6 +21,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -46,10 +47,11 @@ WAIT_SECONDS = 10.0
 ACCEPTED_AT_ONCE = 64
 GIVES_WAY_SECONDS = 1.0
 PIECE_OCTETS = 64 * 1024
-# HTTP/2's PING in a record of TLS 1.3, and how long nothing came before it if it is a question whether the
-# line is alive. Should it be something else: nothing of that length is worth a hurry.
+# HTTP/2's PING, or the answer to one, in a record of TLS 1.3. Should it be something else: where nobody has
+# said anything for QUIET_AFTER_SECONDS, nothing of that length is worth a hurry. Pings come after 15 seconds
+# (first release) or 20.
 PING_OCTETS = 5 + 9 + 8 + 1 + 16
-PINGS_AFTER_SECONDS = 10.0
+QUIET_AFTER_SECONDS, PINGS_AFTER_SECONDS = 10.0, 14.0
 # A node has one; of a bad line dead ones are noticed after 25 seconds, and it dials again meanwhile.
 CONNECTIONS_PER_MEMBER = 2
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
@@ -97,8 +99,8 @@ class Link:
     port: int = 0
     budget: Budget | None = None
     member: int = 0
-    # A ping that waits for those of others.
-    held: bytes = b""
+    # Nothing but pings is expected: they are read at the next look.
+    quiet: bool = False
     connected: bool = False
     over: bool = False
 
@@ -130,7 +132,6 @@ class Relay:
         }
         self._ends: dict[int, tuple[Link, End]] = {}
         self._stalled: set[Link] = set()
-        self._held: list[Link] = []
         self._counts: Counter[str] = Counter()
         self._buffer = memoryview(bytearray(PIECE_OCTETS))
         self._looked_at = 0.0
@@ -143,7 +144,9 @@ class Relay:
             self._poll.register(descriptor, _IN)
         while True:
             busy = self._stalled or any(door.new or door.turns.waits for door in self._doors)
-            for descriptor, event in self._poll.poll(TICK_SECONDS if busy else IDLE_SECONDS):
+            # All processes of a hub look at the same moments.
+            rest = TICK_SECONDS if busy else IDLE_SECONDS - time.monotonic() % IDLE_SECONDS
+            for descriptor, event in self._poll.poll(rest):
                 if descriptor == control:
                     return
                 if descriptor in self._listening:
@@ -151,7 +154,7 @@ class Relay:
                 elif descriptor in self._ends:
                     self._handle(*self._ends[descriptor], event)
             now = time.monotonic()
-            if busy or now - self._looked_at >= IDLE_SECONDS:
+            if busy or now // IDLE_SECONDS > self._looked_at // IDLE_SECONDS:
                 self._look(now)
 
     # --- connections ------------------------------------------------------------------------------------
@@ -265,30 +268,27 @@ class Relay:
             return
         octets = self._read(link, link.client, min(allowed, PIECE_OCTETS))
         if octets:
-            silent_seconds, link.heard = now - link.heard, now
+            link.heard = now
             link.budget.took(len(octets))
-            if link.held:
-                octets, link.held = memoryview(link.held + octets), b""
-            elif link.member and len(octets) == PING_OCTETS and silent_seconds >= PINGS_AFTER_SECONDS:
-                link.held = bytes(octets)
-                self._held.append(link)
-                return
+            if link.quiet:
+                self._be_quiet(link, False)
             self._write(link, link.hub, octets)
-
-    def _let_go(self) -> None:
-        """Pass on the pings that waited for each other."""
-        held, self._held = self._held, []
-        for link in held:
-            # More may have come since, and have taken it along.
-            if link.held and not link.over and link.hub is not None:
-                octets, link.held = memoryview(link.held), b""
-                self._write(link, link.hub, octets)
 
     def _from_hub(self, link: Link) -> None:
         assert link.hub is not None
         octets = self._read(link, link.hub, PIECE_OCTETS)
         if octets:
+            if link.quiet and len(octets) != PING_OCTETS:
+                self._be_quiet(link, False)
             self._write(link, link.client, octets)
+
+    def _be_quiet(self, link: Link, quiet: bool) -> None:
+        """Whether less than a ping and an octet, alone, waits for the next look."""
+        link.quiet = quiet
+        with suppress(OSError):
+            link.client.socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVLOWAT, PING_OCTETS + 1 if quiet else 1
+            )
 
     def _read(self, link: Link, end: End, most: int) -> memoryview:
         """What came, in the one buffer of all: good until something else is read."""
@@ -379,14 +379,14 @@ class Relay:
                 self._counts[NO_TURN] += 1
                 self._drop(link)
             self._open(door, now)
-        if now - self._looked_at >= IDLE_SECONDS:
+        if now // IDLE_SECONDS > self._looked_at // IDLE_SECONDS:
             self._looked_at = now
-            self._let_go()
             if self._accepts_after and now >= self._accepts_after:
                 self._accepts_after = 0.0
                 for descriptor in self._listening:
                     self._poll.modify(descriptor, _IN)
             for door in self._doors:
+                self._hear_quiet(door, now)
                 self._miss(door, now)
             self._report()
 
@@ -395,12 +395,35 @@ class Relay:
         since = now - door.spec.silent_seconds
         silent = [link for links in door.members.values() for link in links if link.heard < since]
         for link in silent:
-            reads = link.client.asked & _IN and link not in self._stalled
-            if not reads or self._has_said_more(link):
+            if not self._reads(link) or self._has_said_more(link):
                 link.heard = now
             elif door.spec.board.shown(link.port).streaming:
                 self._counts[SILENT] += 1
                 self._end(link)
+
+    def _reads(self, link: Link) -> bool:
+        return bool(link.client.asked & _IN) and link not in self._stalled
+
+    def _hear_quiet(self, door: Door, now: float) -> None:
+        """Read the pings that came since the last look."""
+        since = now - QUIET_AFTER_SECONDS
+        quiet = [link for links in door.members.values() for link in links if link.heard < since]
+        since = now - PINGS_AFTER_SECONDS
+        for link in quiet:
+            if not link.quiet:
+                if self._reads(link):
+                    self._be_quiet(link, True)
+            elif link.heard < since and self._reads(link):
+                self._hear_ping(link, now)
+
+    def _hear_ping(self, link: Link, now: float) -> None:
+        octets = self._read(link, link.client, PING_OCTETS)
+        if octets:
+            assert link.budget is not None
+            assert link.hub is not None
+            link.heard = now
+            link.budget.took(len(octets))
+            self._write(link, link.hub, octets)
 
     def _has_said_more(self, link: Link) -> bool:
         """Whether octets are waiting: who was kept from reading them in time, cuts nobody for it."""

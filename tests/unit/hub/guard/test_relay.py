@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import select
 import socket
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from candor_hub.guard.relay import (
     GIVES_WAY_SECONDS,
     PING_OCTETS,
     PINGS_AFTER_SECONDS,
+    QUIET_AFTER_SECONDS,
     Door,
     DoorSpec,
     End,
@@ -22,6 +24,7 @@ from candor_hub.guard.relay import (
     Relay,
 )
 from candor_hub.guard.turns import Limits
+from tests.patience import PATIENCE_SECONDS
 
 
 def opened(door: Door, address: str) -> Link:
@@ -113,54 +116,99 @@ def test_a_stream_on_which_nothing_comes_is_cut_and_nothing_else_is() -> None:
     board.close()
 
 
-def test_pings_after_a_silence_are_passed_on_together_and_whatever_follows_takes_them_along() -> None:
-    """Each that comes alone would wake gRPC for itself; nothing else waits, and the order stays."""
+def line() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a connection of TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    for each in (one, other):
+        each.setblocking(False)
+        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return one, other
+
+
+@contextmanager
+def quiet_line() -> Iterator[tuple[Relay, Door, Link, socket.socket, socket.socket]]:
+    """A member's connection on which nobody has said anything for a while, at a look; its client and hub."""
     board = Board.create()
     relay = Relay(socket.socketpair()[0], ())
     door = Door(DoorSpec(board, (), (1,), Limits(10), members=True))
-    ping = b"p" * PING_OCTETS
-    ends: list[tuple[Link, socket.socket, socket.socket]] = []
-    for port in (1, 2, 3):
-        link = opened(door, f"192.0.2.{port}")
-        client, guarded = socket.socketpair()
-        inner, hub = socket.socketpair()
-        for each in (client, guarded, inner, hub):
-            each.setblocking(False)
-        link.client, link.hub = End(guarded, asked=select.EPOLLIN), End(inner)
-        link.port, link.budget, link.member = port, Budget(0.0), port if port < 3 else 0
-        ends.append((link, client, hub))
-
-    def said(number: int, octets: bytes, silent_seconds: float) -> bytes:
-        """What reaches the hub at once when a client says this after a silence."""
-        link, client, hub = ends[number]
-        link.heard = time.monotonic() - silent_seconds
-        client.send(octets)
-        relay._from_client(link)
-        return heard(hub)
-
-    def heard(hub: socket.socket) -> bytes:
-        try:
-            return hub.recv(1_024)
-        except BlockingIOError:
-            return b""
-
-    silence = PINGS_AFTER_SECONDS + 1
-    assert said(0, ping, silence) == b""
-    assert said(0, b"more", 0.0) == ping + b"more"
-    assert said(0, ping, PINGS_AFTER_SECONDS - 1) == ping
-    assert said(0, ping + b"1", silence) == ping + b"1"
-    assert said(2, ping, silence) == ping  # nobody was admitted there
-    assert (said(0, ping, silence), said(1, ping, silence)) == (b"", b"")
-    relay._let_go()
-    assert [heard(hub) for _, _, hub in ends] == [ping, ping, b""]
-    relay._let_go()
-    assert heard(ends[0][2]) == b""
-    # One that has ended meanwhile.
-    assert said(1, ping, silence) == b""
-    relay._drop(ends[1][0])
-    relay._let_go()
-    for link, client, hub in ends:
-        for each in (client, hub):
-            each.close()
-        relay._drop(link)
+    link = opened(door, "192.0.2.1")
+    (client, guarded), (inner, hub) = line(), line()
+    link.client, link.hub = End(guarded), End(inner)
+    link.port = link.member = 1
+    link.budget = Budget(0.0)
+    door.members[1] = [link]
+    for end in (link.client, link.hub):
+        relay._ends[end.socket.fileno()] = link, end
+        relay._ask(end, select.EPOLLIN)
+    link.connected = True
+    relay._hear_quiet(door, QUIET_AFTER_SECONDS + 1)
+    assert link.quiet
+    yield relay, door, link, client, hub
+    client.close()
+    hub.close()
+    relay._drop(link)
     board.close()
+
+
+def polled(relay: Relay, seconds: float) -> bool:
+    """Whether anything woke the guard, which then did what it does."""
+    found = relay._poll.poll(seconds)
+    for descriptor, event in found:
+        relay._handle(*relay._ends[descriptor], event)
+    return bool(found)
+
+
+def read(end: socket.socket, seconds: float = 0.0) -> bytes:
+    if not select.select([end], [], [], seconds)[0]:
+        return b""
+    return end.recv(1_024)
+
+
+PING = b"p" * PING_OCTETS
+
+
+def test_pings_of_a_quiet_member_wake_nobody_and_are_passed_on_at_the_next_look() -> None:
+    """Each that came alone would wake the guard, and threads of gRPC, for itself."""
+    with quiet_line() as (relay, door, link, client, hub):
+        client.send(PING)
+        assert not polled(relay, 0.05)
+        relay._hear_quiet(door, PINGS_AFTER_SECONDS + 1)
+        assert read(hub) == PING
+        assert link.heard == PINGS_AFTER_SECONDS + 1
+        hub.send(PING)  # the answer
+        assert polled(relay, PATIENCE_SECONDS)
+        assert read(client) == PING
+        assert link.quiet
+
+
+def test_whatever_else_a_quiet_member_says_is_passed_on_at_once_with_what_came_before() -> None:
+    with quiet_line() as (relay, _, link, client, hub):
+        client.send(PING)
+        client.send(b"more")
+        assert polled(relay, PATIENCE_SECONDS)
+        assert read(hub) == PING + b"more"
+        assert not link.quiet
+        client.send(b"s")
+        assert polled(relay, PATIENCE_SECONDS)
+        assert read(hub) == b"s"
+
+
+def test_a_quiet_member_is_quiet_no_more_when_the_hub_speaks_to_it() -> None:
+    """What answers it may be as small as a ping."""
+    with quiet_line() as (relay, _, link, client, hub):
+        hub.send(b"a delivery, which is longer than the answer to a ping")
+        assert polled(relay, PATIENCE_SECONDS)
+        assert read(client)
+        assert not link.quiet
+        client.send(b"s")
+        assert polled(relay, PATIENCE_SECONDS)
+        assert read(hub) == b"s"
+
+
+def test_a_quiet_member_that_hangs_up_is_noticed_at_once() -> None:
+    with quiet_line() as (relay, _, link, client, _):
+        client.close()
+        assert polled(relay, PATIENCE_SECONDS)
+        assert link.over
