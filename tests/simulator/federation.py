@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from candor_hub.app import Hub
 from candor_hub.config import Config
-from candor_hub.pace import Gauge
+from candor_hub.governor import Gauge
 from candor_node import importer, local_server, workers
 from candor_node import store as node_store
 from candor_node.app import Node

@@ -15,7 +15,7 @@ from candor_hub import intake as intake_module
 from candor_hub import relay as relay_module
 from candor_hub.desk import Submission
 from candor_hub.intake import Intake
-from candor_hub.pace import Gauge, Rate
+from candor_hub.governor import Gauge, Rate
 from candor_hub.relay import Outcome, Receipt, Relay
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
