@@ -41,7 +41,7 @@ from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Left
 from candor_watch.versions import METADATA_KEY, checked, user_agent
-from candor_wire import codec, limits, log_codec
+from candor_wire import codec, limits, log_codec, silence
 from candor_wire.codec import (
     Cosign,
     Cosigned,
@@ -297,7 +297,7 @@ class HubClient:
         order in which they came.
         """
         self.welcomed_at = None
-        call = self._stub.Attach()
+        call = self._stub.Attach(metadata=silence.own())
         mail: StreamMail | None = None
         tasks: list[asyncio.Future[None]] = []
         try:
