@@ -67,6 +67,11 @@ class Governor:
         self._rate = self.most
 
     @property
+    def free(self) -> bool:
+        """Whether there is nothing to govern: the process has time."""
+        return self.rate >= self.most
+
+    @property
     def rate(self) -> float:
         """What may be taken up now; the gauge is not looked at here."""
         if self._looks != self.gauge.looks:

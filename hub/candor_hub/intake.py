@@ -7,8 +7,8 @@ Rules of this file:
 - whoever keeps within a share of his own comes before those who do not: his one waits for the batch under
   way, however many others want more than theirs; a part of each batch is theirs all the same;
 - who has much of his share left goes first of all, and answers with him. What all others want is taken up at
-  a rate that all have together, and that falls while the process is busy (`governor`): all that they want
-  would keep it so. Who has just come begins with one lookup, not with a whole share;
+  a rate that all have together while the process is busy, and that falls until it is not (`governor`): all of
+  it would keep it so. Who has just come begins with one lookup, not with a whole share;
 - an answer is in nobody's share: who asked has paid for it, and who is asked much must not wait for that. A
   turn is as many of them as a lookup weighs;
 - the event loop owns the queues; the rules (`relay`) run in one thread, which is this module's own, so that
@@ -209,10 +209,10 @@ class Intake:
         octets = weight = 0
         now = asyncio.get_running_loop().time()
         self.gauge.look(now)
-        left_over = Rate(self._governor.rate, OTHERS_AT_ONCE)
+        free, left_over = self._governor.free, Rate(self._governor.rate, OTHERS_AT_ONCE)
         while self._queues and weight < MAX_BATCH and octets < MAX_BATCH_OCTETS:
             turns = self._front
-            if self._left_over.take(left_over, now, 0):
+            if free or self._left_over.take(left_over, now, 0):
                 # The end of a batch is for the others: they come later, and not never.
                 first = self._front if weight < FIRST_PART * MAX_BATCH else None
                 turns = first or self._later_ones() or self._front
@@ -224,7 +224,7 @@ class Intake:
                 batch.append(one)
                 octets += one.octets
                 weight += one.weight
-                if turns is not self._front:
+                if turns is not self._front and not free:
                     self._left_over.tokens -= one.weight
         return batch
 

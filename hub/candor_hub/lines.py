@@ -87,15 +87,22 @@ class Line:
 
     def hold(self, until: float) -> None:
         """Nothing more of it is read until then (`time.monotonic`)."""
-        board = self._board
-        if board is not None and board.generation(self._port) == self.generation:
+        board = self._page()
+        if board is not None:
             board.hold(self._port, until)
 
     def _show(self) -> None:
+        board = self._page()
+        if board is not None:
+            board.show(self._port, Shown(self.octets, self.paid, self._member, max(0, self.streaming)))
+
+    def _page(self) -> Board | None:
+        """Where this connection is shown, if it is still there."""
         board = self._board
         # A call may outlive its connection, whose port is then another's.
         if board is not None and board.generation(self._port) == self.generation:
-            board.show(self._port, Shown(self.octets, self.paid, self._member, max(0, self.streaming)))
+            return board
+        return None
 
 
 class Lines:

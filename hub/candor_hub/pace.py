@@ -27,7 +27,6 @@ from candor_hub.governor import Gauge, Governor
 BUSY_PART = 0.05
 # Callers remembered; past it the one that called longest ago is forgotten, and begins as who has just come.
 MAX_CALLERS = 8_192
-FIRST_TOKENS = 1.0
 LOOK_SECONDS = 0.01
 
 
@@ -74,15 +73,18 @@ class Pace:
         shared: Rate,
         together: Together | None = None,
         gauge: Gauge | None = None,
+        first: float | None = None,
         clock: Callable[[], float] = lambda: asyncio.get_running_loop().time(),
     ) -> None:
         """`own` is each caller's, `shared` what all have beyond it, and `together` what all have within it
-        (None: no end); `gauge` says how busy the process is.
+        (None: no end); `gauge` says how busy the process is. Who has just come has `first` calls of his share
+        (None: all of it).
         """
         self._own, self._shared, self._together = own, shared, together
         self._scarce = Rate(shared.a_second * BUSY_PART, min(1.0, shared.at_once))
         self._clock = clock
         self.gauge = gauge or Gauge()
+        self._first = own.at_once if first is None else first
         self._governor = Governor(self.gauge, together.least, together.most) if together else None
         self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
         self._left_over: Bucket | None = None
@@ -109,7 +111,11 @@ class Pace:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(caller, deque()).append((turn, cost))
         self._look_later()
-        await turn
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._forget(caller)
+            raise
 
     def look(self) -> None:
         """Let through whoever may go now; called by a timer while somebody waits."""
@@ -128,8 +134,19 @@ class Pace:
 
     def charge(self, caller: Hashable, cost: float) -> None:
         """What this caller was let through for has cost more than it looked; owed no further than once."""
-        bucket = self._bucket(caller, self._clock())
-        bucket.tokens = max(bucket.tokens - cost, -cost)
+        now = self._clock()
+        left = self._tokens(caller, now)
+        self._bucket(caller, now).tokens = max(left - cost, -cost)
+
+    def _forget(self, caller: Hashable) -> None:
+        """Keep nothing of calls that are gone."""
+        queue = self._waiting.get(caller)
+        if queue is not None:
+            left = [each for each in queue if not each[0].done()]
+            queue.clear()
+            queue.extend(left)
+            if not queue:
+                del self._waiting[caller]
 
     def _within(self, now: float) -> list[Hashable]:
         """Who waits within his share, in the order of whose turn it is.
@@ -156,7 +173,7 @@ class Pace:
         return let
 
     def _bucket(self, caller: Hashable, now: float) -> Bucket:
-        bucket = self._buckets.pop(caller, None) or Bucket(min(FIRST_TOKENS, self._own.at_once), now)
+        bucket = self._buckets.pop(caller, None) or Bucket(self._first, now)
         self._buckets[caller] = bucket
         if len(self._buckets) > MAX_CALLERS:
             self._buckets.popitem(last=False)

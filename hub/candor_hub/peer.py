@@ -226,7 +226,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         self._refusals = Refusals()
         # By method, of which there are as many as there are handlers.
         self._wrapped: dict[str, Handler] = {}
-        self._unknown = grpc.stream_stream_rpc_method_handler(self._refuse_unknown)
+        self._unknown: Handler = grpc.stream_stream_rpc_method_handler(self._refuse_unknown)
 
     async def intercept_service(
         self,

@@ -14,6 +14,8 @@ from candor_hub.turns import Turns
 # A node at work makes a few calls a minute beside its stream; one that catches up with the log, or fetches
 # everybody's segments, some thousand, as fast as it gets them.
 CALLS = Rate(a_second=5, at_once=4), Rate(a_second=100, at_once=5), Together(60, 400, at_once=4)
+# Of who has just come: forty that begin at once must not all have what one had who has rested.
+FIRST_CALLS = 1.0
 # A stream is held for hours; after a bad line it is opened again once in a while.
 STREAMS = Rate(a_second=0.2, at_once=2), Rate(a_second=5, at_once=1), Together(25, 100, at_once=2)
 # Frames of a stream: each counts as one, and as one more for each envelope that it hands in.
@@ -28,8 +30,8 @@ class Work:
 
     def __init__(self) -> None:
         self.gauge = Gauge()
-        self.pace = Pace(*CALLS, self.gauge)
-        self.pace_of_streams = Pace(*STREAMS, self.gauge)
+        self.pace = Pace(*CALLS, self.gauge, FIRST_CALLS)
+        self.pace_of_streams = Pace(*STREAMS, self.gauge, FIRST_CALLS)
         self.pace_of_newcomers = Pace(*NEWCOMERS, None, self.gauge)
         self.pace_of_frames = Pace(*FRAMES, self.gauge)
         self.pace_of_refused = Pace(*REFUSED, None, self.gauge)
