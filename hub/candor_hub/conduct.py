@@ -1,4 +1,4 @@
-"""Which members misbehave, and until when each is held off (docs/limits.md, ADR 0044).
+"""Which members misbehave, and until when each is held off (docs/limits.md, ADR 0045).
 
 Whoever is refused again and again costs the hub as much as who is served. Refusals that no program of
 Candor's earns weigh something; a member that earns more than MOST in a minute is held off: its calls are

@@ -31,7 +31,7 @@ class Gauge:
 
     def __init__(self, used: Callable[[], float] = time.process_time) -> None:
         """`used`: seconds of processor time that the process has had."""
-        self._used = used
+        self.used = used
         self._gauged: tuple[float, float] | None = None
         self.busy = False
         # Of one processor, between the last two looks; and how often it was looked.
@@ -41,9 +41,9 @@ class Gauge:
 
     def look(self, now: float) -> bool:
         """As `busy`, after a look if one is due; `now` in seconds."""
-        at, before = self._gauged or (now, self._used())
+        at, before = self._gauged or (now, self.used())
         if self._gauged is None or now - at >= GAUGE_SECONDS:
-            used = self._used()
+            used = self.used()
             self.share = (used - before) / (now - at) if now > at else 0.0
             self.busy = self.share > BUSY_SHARE
             self._gauged = now, used
