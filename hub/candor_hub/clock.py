@@ -17,3 +17,13 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)  # noqa: TID251  # the edge reads the clock
+
+
+def until_next(seconds: float, now: float) -> float:
+    """How long it is to the next moment of many that are so far apart; `now` is a loop's time.
+
+    The same moments for all who look, so that they wake a quiet process together: alone each of them costs a
+    hundred times what it does. A timer may be called a little early: that is not twice at one moment.
+    """
+    left = seconds - now % seconds
+    return left if left > seconds / 10 else left + seconds
