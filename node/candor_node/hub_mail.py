@@ -54,7 +54,7 @@ class StreamMail:
         self._storing: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._closed = False
+        self.closed = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # --- what goes --------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ class StreamMail:
         Raises what the hub refuses it with, or Unreachable when nobody knows.
         """
         async with self._places:
-            if self._closed:
+            if self.closed:
                 raise _broke_off()
             number = next(self._numbers)
             answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -167,7 +167,7 @@ class StreamMail:
 
     async def close(self) -> None:
         """Nothing is stored or sent any more; what was not answered is unknown."""
-        self._closed = True
+        self.closed = True
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(_broke_off())
