@@ -261,7 +261,7 @@ async def _start_echo(folder: Path, octets: int) -> tuple[str, Callable[[], dict
             return grpc.stream_stream_rpc_method_handler(echo)
 
     config = _config(folder)
-    server = grpc.aio.server(options=server_options(config.nodes))
+    server = grpc.aio.server(options=server_options(config.nodes, guarded=True))
     server.add_generic_rpc_handlers((Echo(),))
     store = open_store(config)
     keys, _ = open_directory(config, store, datetime.now(UTC))

@@ -31,7 +31,7 @@ from candor_proto.canonical import to_milliseconds
 from candor_proto.ids import Digest
 from candor_proto.signing import SigningKey
 from candor_proto.statements import Answer, AnswerStatus, Left, Lookup
-from candor_wire import codec
+from candor_wire import codec, silence
 from candor_wire.v1 import hub_pb2, hub_pb2_grpc
 
 ATTACH_AT_ONCE = 50
@@ -69,7 +69,7 @@ class Node:
         self._signing_key = SigningKey(self.credentials.signing_seed)
 
     async def attach(self) -> None:
-        self.call = hub_pb2_grpc.HubServiceStub(self.channel).Attach()
+        self.call = hub_pb2_grpc.HubServiceStub(self.channel).Attach(metadata=silence.own())
         now = to_milliseconds(datetime.now(UTC))
         hello = hub_pb2.Hello(protocol_version=1, node_time_milliseconds=now)
         await self.call.write(hub_pb2.AttachRequest(hello=hello))

@@ -66,6 +66,7 @@ T = TypeVar("T")
 QUICK = Timing(
     poll_seconds=0.05,
     heartbeat_seconds=0.5,
+    rare_heartbeat_seconds=0.5,
     redelivery_seconds=60.0,
     hello_deadline_seconds=60.0,
     coalesce_seconds=0.005,

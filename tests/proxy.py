@@ -128,6 +128,8 @@ class Proxy:
                 await writer.drain()
                 if budget == 0:
                     return
+        # In a black hole an end goes under, too: the other side has to notice by itself.
+        await self._passing.wait()
 
     # --- life ------------------------------------------------------------------------------------------
 

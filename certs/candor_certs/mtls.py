@@ -30,16 +30,18 @@ from candor_proto.ids import FederationName
 Options = list[tuple[str, int | str]]
 
 MAX_MESSAGE_OCTETS = 1 << 20  # docs/protocol.md §13
+# gRPC's largest number of milliseconds: no timer at all.
+NEVER_MS = (1 << 31) - 1
 CONNECTIONS = "grpc.max_allowed_incoming_connections"
 
 # Each value was measured before it was chosen.
 CLIENT_OPTIONS: Options = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_OCTETS),
     ("grpc.max_send_message_length", MAX_MESSAGE_OCTETS),
-    # Above the hub's, whose ping is as good a sign. What gRPC pings of itself to measure the line
-    # ("grpc.http2.bdp_probe") stays on: it is a node's answer to each heartbeat, without which the hub would
-    # ping it once more.
-    ("grpc.keepalive_time_ms", 18_000),
+    # The node asks whether the line is alive, and the hub, which hears that, does not. What gRPC pings of
+    # itself to measure the line ("grpc.http2.bdp_probe") stays on: it is a node's answer to whatever it
+    # hears, without which a hub that speaks and hears nothing would take it for dead.
+    ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 7_000),
     ("grpc.http2.ping_timeout_ms", 7_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -68,8 +70,11 @@ def enrolment_options() -> Options:
     return [(name, tighter.get(name, value)) for name, value in server_options(1)]
 
 
-def server_options(nodes: int) -> Options:
-    """Settings of a hub for at most `nodes` members."""
+def server_options(nodes: int, *, guarded: bool = False) -> Options:
+    """Settings of a hub for at most `nodes` members.
+
+    `guarded`: the process in front notices dead lines (`candor_hub.guard`), and the hub pings nobody.
+    """
     return [
         # A node has its stream and three more; what it wants besides waits at its end. All calls of a
         # method are taken up in the order they came, whoever made them: what one member may have open
@@ -86,9 +91,8 @@ def server_options(nodes: int) -> Options:
         ("grpc.max_connection_idle_ms", 3_600_000),  # CJIS SC-10: at most 1 h
         ("grpc.max_connection_age_ms", 12 * 3_600_000),  # a new handshake after each certificate renewal
         ("grpc.max_connection_age_grace_ms", 30_000),
-        # Of all ends whoever hears nothing asks first, and the other has heard something. More than half of a
-        # heartbeat's interval: one ping between two of them.
-        ("grpc.keepalive_time_ms", 17_000),
+        # Before the node would: one ping for both.
+        ("grpc.keepalive_time_ms", NEVER_MS if guarded else 19_000),
         ("grpc.keepalive_timeout_ms", 7_000),
         ("grpc.http2.ping_timeout_ms", 7_000),  # undocumented; without it a dead peer is noticed 60 s later
         # Must stay below half of what clients have: 15 s in the first release.

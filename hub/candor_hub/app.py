@@ -203,7 +203,7 @@ class Hub:
         hub_port = front.open(
             Port(
                 config.address,
-                server_options(config.nodes),
+                server_options(config.nodes, guarded=self.guarded),
                 self.gatekeeper(),
                 self.lines,
                 self._add_services(self.servicer()),

@@ -93,9 +93,10 @@ class Attachments:
         node: NodeId,
         identity: PeerIdentity,
         version: str = "",
+        silence_told: object = None,
     ) -> None:
         """Serve one stream until the node ends it; `version` is the node's software as it says ("": it does
-        not).
+        not), `silence_told` how long it lets the stream be silent (`candor_wire.silence`; None: it does not).
 
         Raises ClockWrong, MalformedMessage, LimitExceeded, MemberSuspended, CertificateRevoked, Expired,
         AlreadyExists (a newer stream of the node) or Unreachable (the hub is stopping).
@@ -111,6 +112,7 @@ class Attachments:
         del first, hello  # what has a name here is held for as long as the stream lasts
         session = self._streams.open(node, identity)
         session.version = version
+        session.heartbeat_seconds = self._timing.heartbeat_of(silence_told)
         self._warden.welcome(session)
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         session.on_over = partial(_settle, over)

@@ -18,6 +18,7 @@ from cryptography import x509
 
 from candor_certs.mtls import Options, places, rotating_server_credentials
 from candor_certs.store import TlsIdentity
+from candor_hub.guard.budget import SILENT_SECONDS
 from candor_hub.guard.keeper import Cut, Door, Keeper, listen
 from candor_hub.guard.turns import Limits
 from candor_hub.lines import Lines
@@ -79,7 +80,7 @@ class Front:
         listening = listen(port.address)
         behind = tuple(self._serve(port, "127.0.0.1:0") for _ in range(SERVERS if port.members else 1))
         limits = Limits(places(port.options), NEW_OF_ONE_ADDRESS, balancers=self._balancers)
-        self._doors.append(Door(listening, behind, board, limits, port.members))
+        self._doors.append(Door(listening, behind, board, limits, port.members, SILENT_SECONDS))
         number: int = listening[0].getsockname()[1]
         return number
 

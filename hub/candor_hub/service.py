@@ -29,7 +29,7 @@ from candor_proto.errors import InvitationInvalid
 from candor_proto.ids import NodeId, Ori
 from candor_proto.signing import SignedStatement, VerifyingKey
 from candor_watch.versions import METADATA_KEY, of_agent, own_version
-from candor_wire import codec, log_codec
+from candor_wire import codec, log_codec, silence
 from candor_wire.v1 import enrolment_pb2, enrolment_pb2_grpc, hub_pb2, hub_pb2_grpc
 
 
@@ -67,9 +67,11 @@ class HubServicer(hub_pb2_grpc.HubServiceServicer):
         self, request_iterator: Any, context: Any
     ) -> None:
         node, identity = lasting_caller()
-        version = of_agent(dict(context.invocation_metadata()).get("user-agent"))
+        told = dict(context.invocation_metadata())
+        version, silence_told = of_agent(told.get("user-agent")), told.get(silence.METADATA_KEY)
+        del told  # what has a name here is held for as long as the stream lasts
         await context.send_initial_metadata(((METADATA_KEY, own_version()),))
-        await self._attachments.run(request_iterator, counted(context), node, identity, version)
+        await self._attachments.run(request_iterator, counted(context), node, identity, version, silence_told)
 
     async def Submit(self, request: hub_pb2.SubmitRequest, context: Any) -> hub_pb2.SubmitResponse:
         who = caller()

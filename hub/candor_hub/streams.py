@@ -25,6 +25,7 @@ from candor_hub.store.log import LogNews
 from candor_hub.tlog.confirmed import SETTLE_SECONDS
 from candor_proto.errors import AlreadyExists, CandorError, Unreachable
 from candor_proto.ids import NodeId
+from candor_wire import silence
 from candor_wire.codec import Cosign, Receipt
 from candor_wire.limits import (
     ATTACH_HELLO_DEADLINE_SECONDS,
@@ -33,6 +34,7 @@ from candor_wire.limits import (
     MAX_DELIVERIES_IN_FLIGHT,
     MAX_OCTETS_IN_FLIGHT,
     MAX_UNANSWERED_SUBMISSIONS,
+    RARE_HEARTBEAT_SECONDS,
     REDELIVERY_SECONDS,
 )
 
@@ -44,6 +46,8 @@ _MAX_RECEIPTS_IN_A_FRAME = 256
 # A delivery is answered by a frame with an envelope, and acknowledged; the credit for it is kept for so many.
 CREDIT_PER_DELIVERY = 2.0625
 MAX_CREDIT = CREDIT_PER_DELIVERY * MAX_DELIVERIES_IN_FLIGHT
+# One may be lost with its line or late, and the next one still comes in time.
+HEARTBEATS_IN_SILENCE = 2.5
 # What is to be logged waits so long for company, unless it is a commitment (`tlog.appender`).
 COALESCE_SECONDS = 0.03
 
@@ -53,12 +57,23 @@ class Timing:
     """How often things happen on a stream, in seconds."""
 
     poll_seconds: float = 1.0
+    # To a node that does not say how long it lets its stream be silent, and at which moments to all.
     heartbeat_seconds: float = HEARTBEAT_SECONDS
+    # At most, to one that does.
+    rare_heartbeat_seconds: float = RARE_HEARTBEAT_SECONDS
     redelivery_seconds: float = REDELIVERY_SECONDS
     hello_deadline_seconds: float = ATTACH_HELLO_DEADLINE_SECONDS
     coalesce_seconds: float = COALESCE_SECONDS
     # How long witnesses have time to come before the log goes on, where no quorum of them is asked for.
     settle_seconds: float = SETTLE_SECONDS
+
+    def heartbeat_of(self, silence_told: object) -> float:
+        """How many seconds are between two heartbeats to a node that says this of the silence it bears."""
+        silence_seconds = silence.read(silence_told)
+        if silence_seconds is None:
+            return self.heartbeat_seconds
+        often_enough = silence_seconds / HEARTBEATS_IN_SILENCE
+        return max(self.heartbeat_seconds, min(self.rare_heartbeat_seconds, often_enough))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,9 @@ class Session:
     generation: int = 0
     told_version: int = 0
     heartbeat_due: bool = False
+    # The next (loop time), and how many seconds are between two.
     heartbeat_at: float = 0.0
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
     behind: bool = True
     reading: bool = False
     read_at: float = 0.0

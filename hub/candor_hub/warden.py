@@ -119,7 +119,7 @@ class Warden:
             if session.in_flight:
                 session.drop_overdue(overdue)
             if now >= session.heartbeat_at:
-                missed = (now - session.heartbeat_at) // self._timing.heartbeat_seconds
-                session.heartbeat_at += (missed + 1) * self._timing.heartbeat_seconds
+                missed = (now - session.heartbeat_at) // session.heartbeat_seconds
+                session.heartbeat_at += (missed + 1) * session.heartbeat_seconds
                 session.heartbeat_due = True
                 session.wake.set()

@@ -43,10 +43,16 @@ class Channel:
         self.replaced = asyncio.Event()
         self.unused = asyncio.Event()
 
-    def release(self) -> None:
-        self.users -= 1
-        if not self.users:
-            self.unused.set()
+    @contextlib.contextmanager
+    def use(self) -> Iterator[None]:
+        """Keeps it open."""
+        self.users += 1
+        try:
+            yield
+        finally:
+            self.users -= 1
+            if not self.users:
+                self.unused.set()
 
     async def close_when_unused(self) -> None:
         # gRPC's own grace finds its calls by looking into the frames of tasks, and misses those that are
@@ -93,12 +99,8 @@ class Line:
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """Keeps the channel of this moment open for a call that begins before the next `await`."""
-        channel = self._current
-        channel.users += 1
-        try:
+        with self._current.use():
             yield
-        finally:
-            channel.release()
 
     def replace(self, identity: TlsIdentity) -> None:
         """From now on show `identity`; what holds the old channel is told, calls on it may finish."""
@@ -132,9 +134,12 @@ class Line:
         end before. Raises what `work` raises.
         """
         channel = self._current
-        channel.users += 1
-        working = asyncio.ensure_future(work())
-        working.add_done_callback(lambda _: channel.release())
+
+        async def held() -> None:
+            with channel.use():
+                await work()
+
+        working = asyncio.create_task(held())
         replaced = asyncio.ensure_future(channel.replaced.wait())
         goes_on = False
         try:
@@ -186,7 +191,7 @@ class Line:
             await channel.channel.close(grace=None)
 
 
-async def _end(task: asyncio.Future[None]) -> None:
+async def _end(task: asyncio.Task[None]) -> None:
     """End what is held; why it ended was told before, or is of no interest."""
     task.cancel()
     # A delivery that is being stored is stored all the same; sent again, it changes nothing.

@@ -41,7 +41,7 @@ from candor_proto.segment import MAX_SEGMENT_OCTETS
 from candor_proto.signing import SignedStatement
 from candor_proto.statements import Left
 from candor_watch.versions import METADATA_KEY, checked, user_agent
-from candor_wire import codec, limits, log_codec
+from candor_wire import codec, limits, log_codec, silence
 from candor_wire.codec import (
     Cosign,
     Cosigned,
@@ -306,7 +306,7 @@ class HubClient:
         """
         self.welcomed_at = None
         channel = self.line.present
-        call = channel.stub.Attach()
+        call = channel.stub.Attach(metadata=silence.own())
         mail: StreamMail | None = None
         tasks: list[asyncio.Future[None]] = []
         try:
@@ -341,14 +341,17 @@ class HubClient:
                 f"The hub at {self.address} fell silent.", remedy="It is tried again."
             ) from None
         finally:
-            if mail is not None and self._mail is mail:
-                self._mail = None
+            if mail is not None:
+                if self._mail is mail:
+                    self._mail = None
+                # Before anything is waited for: who is cancelled then leaves nobody waiting for a receipt.
+                mail.end()
+            call.cancel()
             for task in tasks[:2]:
                 task.cancel()
             await asyncio.gather(*tasks[:2], return_exceptions=True)
             if mail is not None:
                 await mail.close()
-            call.cancel()
 
     async def _listen(self, call: Any, handler: Handler, mail: StreamMail) -> None:
         """Take what the hub says, until the stream ends."""

@@ -165,16 +165,19 @@ class StreamMail:
 
     # --- the end ----------------------------------------------------------------------------------------
 
-    async def close(self) -> None:
-        """Nothing is stored or sent any more; what was not answered is unknown."""
+    def end(self) -> None:
+        """Nothing is sent any more, and nothing more is stored; what was not answered is unknown."""
         self.closed = True
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(_broke_off())
-        under_way = (*self._storing, *self._cosigning)
-        for task in under_way:
+        for task in (*self._storing, *self._cosigning):
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def close(self) -> None:
+        """As `end`; nothing runs any more when this returns."""
+        self.end()
+        await asyncio.gather(*self._storing, *self._cosigning, return_exceptions=True)
         if self.failed.done():
             self.failed.exception()  # heard, or nobody's business any more
         self.failed.cancel()

@@ -36,9 +36,12 @@ MAX_LOGGED_STATEMENT_BYTES = 65_000
 
 CALL_DEADLINE_SECONDS = 30.0
 TRANSFER_DEADLINE_SECONDS = 300.0
+# To a node that does not say how long it lets a stream be silent; the first release lets it for 60 s.
 HEARTBEAT_SECONDS = 30.0
-# After which a stream counts as dead; a hub of the first release sends one every 20 s.
-SILENCE_SECONDS = 60.0
+# To one that says so (§8.3). Whether the line is alive is asked by HTTP/2's pings, of nodes alone.
+RARE_HEARTBEAT_SECONDS = 120.0
+# After which a node counts a stream as dead, whatever pings say: nothing of the hub's was heard.
+SILENCE_SECONDS = 300.0
 REDELIVERY_SECONDS = 30.0
 ATTACH_HELLO_DEADLINE_SECONDS = 10.0
 INDEX_REFRESH_SECONDS = 15 * 60.0

@@ -209,7 +209,7 @@ def test_a_proxy_that_opens_tls_is_called_by_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_proxy_that_closes_idle_tunnels_is_borne(tmp_path: Path) -> None:
-    """What is cut is laid again; and heartbeats keep a tunnel open, if it is patient enough for them."""
+    """What is cut is laid again; and what passes keeps a tunnel open, if it is patient enough for them."""
 
     async def scene() -> None:
         async with (
@@ -224,7 +224,7 @@ def test_a_proxy_that_closes_idle_tunnels_is_borne(tmp_path: Path) -> None:
             await node.start()
             try:
                 await until(lambda: proxy.idled >= 2 and len(proxy.asked) >= 3, 20)
-                proxy.idle_seconds = 1.0  # two heartbeats of this hub, as 30 seconds are of a real one
+                proxy.idle_seconds = 1.0  # this hub has two heartbeats in it; in 30 s a node has pinged
                 await until(lambda: node.connection.attached, 20)
                 idled = proxy.idled
                 await asyncio.sleep(2.1)

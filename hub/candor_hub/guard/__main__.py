@@ -31,6 +31,7 @@ def main() -> None:
             tuple(one["ports"]),
             Limits(**{**one["limits"], "balancers": frozenset(one["limits"]["balancers"])}),
             one["members"],
+            one["silent_seconds"],
         )
         for one in told["doors"]
     ]

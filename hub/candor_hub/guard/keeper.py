@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from candor_hub.guard.board import Board
+from candor_hub.guard.budget import SILENT_SECONDS
 from candor_hub.guard.turns import Limits
 from candor_proto.errors import ConfigInvalid
 
@@ -37,6 +38,7 @@ class Door:
     board: Board
     limits: Limits
     members: bool = True
+    silent_seconds: float = SILENT_SECONDS
 
 
 def listen(address: str) -> tuple[socket.socket, ...]:
@@ -92,6 +94,7 @@ class Keeper:
                     "ports": door.ports,
                     "limits": {**asdict(door.limits), "balancers": sorted(door.limits.balancers)},
                     "members": door.members,
+                    "silent_seconds": door.silent_seconds,
                 }
                 for door in self._doors
             ],

@@ -4,6 +4,8 @@ Rules of this file:
 - nothing is read that cannot be passed on: who does not read is not written for, and who floods is not read;
 - a connection that may not bring more is looked at again every TICK_SECONDS, no sooner;
 - when either end has closed, what the other was owed is passed on, and it is closed as well;
+- of a member with a stream something comes every 20 seconds; the line of one that is silent for longer than
+  SILENT_SECONDS has died, and is cut: the hub itself asks for nobody;
 - one that waits is opened soon, or whoever dialled has given up meanwhile and holds the place of another with
   nothing to say: one without a call that is silent gives way to others of its address.
 """
@@ -29,6 +31,8 @@ from candor_hub.guard.budget import (
     NO_DESCRIPTOR,
     NO_PLACE,
     NO_TURN,
+    SILENT,
+    SILENT_SECONDS,
     TOO_MANY,
     Budget,
 )
@@ -56,6 +60,7 @@ class DoorSpec:
     ports: tuple[int, ...]
     limits: Limits
     members: bool
+    silent_seconds: float = SILENT_SECONDS
 
 
 # There are thousands of each: what they hold is the memory that a member costs here.
@@ -356,7 +361,31 @@ class Relay:
                 self._accepts_after = 0.0
                 for descriptor in self._listening:
                     self._poll.modify(descriptor, _IN)
+            for door in self._doors:
+                self._miss(door, now)
             self._report()
+
+    def _miss(self, door: Door, now: float) -> None:
+        """Cut the streams of nodes that have gone without a word; the hub does not ask for them."""
+        since = now - door.spec.silent_seconds
+        silent = [link for links in door.members.values() for link in links if link.heard < since]
+        for link in silent:
+            reads = link.client.asked & _IN and link not in self._stalled
+            if not reads or self._has_said_more(link):
+                link.heard = now
+            elif door.spec.board.shown(link.port).streaming:
+                self._counts[SILENT] += 1
+                self._end(link)
+
+    def _has_said_more(self, link: Link) -> bool:
+        """Whether octets are waiting: who was kept from reading them in time, cuts nobody for it."""
+        try:
+            link.client.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # a hang-up, of which the poll tells
+        return True
 
     def _know(self, link: Link, now: float) -> None:
         """Whether a new connection turned out to be a member's."""

@@ -6,6 +6,7 @@ import pytest
 
 from candor_certs.mtls import (
     CLIENT_OPTIONS,
+    NEVER_MS,
     channel_credentials,
     client_options,
     enrolment_channel_credentials,
@@ -16,8 +17,10 @@ from candor_certs.mtls import (
 )
 from candor_certs.requests import new_tls_key
 from candor_certs.store import TlsIdentity
+from candor_hub.guard.budget import SILENT_SECONDS
+from candor_hub.guard.relay import IDLE_SECONDS
 from candor_proto.errors import ConfigInvalid, InputInvalid
-from candor_wire.limits import HEARTBEAT_SECONDS, SILENCE_SECONDS
+from candor_wire.limits import HEARTBEAT_SECONDS, RARE_HEARTBEAT_SECONDS, SILENCE_SECONDS
 from tests.certificates import FEDERATION, FlawedCertificates, federation_authority
 
 AUTHORITY = federation_authority()
@@ -75,18 +78,30 @@ def test_the_client_pings_less_often_than_the_server_allows() -> None:
 
 
 def test_one_end_pings_and_not_both() -> None:
-    """Pings of both would cost a hub with a thousand streams twice as much.
+    """Pings of both would cost a hub with a thousand streams twice as much: behind the guard it pings nobody.
 
-    gRPC pings when it has *heard* nothing for so long. A node hears heartbeats, and the hub hears of the node
-    at each of them, by the ping with which gRPC measures the line: the same moment for both.
+    A node that hears nothing pings; one that hears something answers it, by the ping with which gRPC measures
+    the line. Either comes at the guard, with as much time to spare as a ping has to be answered.
     """
-    server, client = dict(server_options(1)), dict(CLIENT_OPTIONS)
+    client = dict(CLIENT_OPTIONS)
     assert "grpc.http2.bdp_probe" not in client
-    pings = int(server["grpc.keepalive_time_ms"]) / 1_000
-    assert pings < int(client["grpc.keepalive_time_ms"]) / 1_000
-    # One between two heartbeats, which may be a second late.
-    assert 2 * pings > HEARTBEAT_SECONDS + 2
-    assert 2 * HEARTBEAT_SECONDS <= SILENCE_SECONDS
+    assert dict(server_options(1, guarded=True))["grpc.keepalive_time_ms"] == NEVER_MS
+    pings = int(client["grpc.keepalive_time_ms"]) / 1_000
+    assert pings + int(client["grpc.http2.ping_timeout_ms"]) / 1_000 <= SILENT_SECONDS
+    assert int(dict(server_options(1))["grpc.keepalive_time_ms"]) / 1_000 < pings
+
+
+def test_a_dead_line_is_noticed_within_thirty_seconds_with_the_guard_and_without_it() -> None:
+    assert SILENT_SECONDS + IDLE_SECONDS <= 28
+    server = dict(server_options(1))
+    pings, waits = server["grpc.keepalive_time_ms"], server["grpc.http2.ping_timeout_ms"]
+    assert (int(pings) + int(waits)) / 1_000 <= 28
+
+
+def test_heartbeats_come_before_a_node_takes_its_stream_for_dead() -> None:
+    """The first release does so after 60 s, and does not say it."""
+    assert 2 * HEARTBEAT_SECONDS <= 60
+    assert 2 * RARE_HEARTBEAT_SECONDS < SILENCE_SECONDS
 
 
 def test_no_option_is_given_twice() -> None:

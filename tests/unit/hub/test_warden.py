@@ -259,6 +259,40 @@ def test_a_late_heartbeat_does_not_bring_a_stream_out_of_step(hub: Office) -> No
     play(hub, act, Timing(heartbeat_seconds=30.0))
 
 
+def test_a_node_that_bears_more_silence_is_sent_heartbeats_more_rarely(hub: Office) -> None:
+    """§8.3; in step with the others all the same."""
+
+    def act(scene: Scene) -> None:
+        session = scene.attach(hub.join("alpha"))
+        session.heartbeat_seconds = Timing().heartbeat_of("300")
+        due = session.heartbeat_at = asyncio.get_running_loop().time() - 1.0
+        scene.round()
+        assert session.heartbeat_due
+        assert session.heartbeat_at == due + 120.0
+
+    play(hub, act)
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        pytest.param(None, 30.0, id="says nothing"),
+        pytest.param("60", 30.0, id="as the first release"),
+        pytest.param("0", 30.0, id="none at all"),
+        pytest.param("200", 80.0, id="less than ours"),
+        pytest.param("300", 120.0, id="ours"),
+        pytest.param("99999", 120.0, id="days"),
+        pytest.param("100000", 30.0, id="too long"),
+        pytest.param("-300", 30.0, id="negative"),
+        pytest.param("300.5", 30.0, id="no whole number"),
+        pytest.param("٣٠٠", 30.0, id="digits of others"),
+        pytest.param(b"300", 30.0, id="octets"),
+    ],
+)
+def test_how_often_is_what_the_node_said_within_bounds(told: object, seconds: float) -> None:
+    assert Timing().heartbeat_of(told) == seconds
+
+
 def test_what_was_not_acknowledged_in_time_is_sent_again(hub: Office) -> None:
     def act(scene: Scene) -> None:
         session = scene.attach(hub.join("alpha"))

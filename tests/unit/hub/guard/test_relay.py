@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from typing import Any
 
 import pytest
 
 from candor_hub.guard.board import Board, Shown
-from candor_hub.guard.budget import FAILED, GAVE_WAY, Budget
+from candor_hub.guard.budget import FAILED, GAVE_WAY, SILENT, SILENT_SECONDS, Budget
 from candor_hub.guard.relay import GIVES_WAY_SECONDS, Door, DoorSpec, End, Link, Relay
 from candor_hub.guard.turns import Limits
 
@@ -66,4 +67,37 @@ def test_who_dialled_and_has_nothing_to_say_gives_way_to_others_of_his_address()
     assert look(GIVES_WAY_SECONDS) == [True, False, False]
     assert relay._counts[GAVE_WAY] == 1
     assert door.turns.next(GIVES_WAY_SECONDS) == [("192.0.2.1", waiting)]
+    board.close()
+
+
+def test_a_stream_on_which_nothing_comes_is_cut_and_nothing_else_is() -> None:
+    """The hub behind the guard pings nobody: a line that died is noticed here."""
+    board = Board.create()
+    relay = Relay(socket.socketpair()[0], ())
+    door = Door(DoorSpec(board, (), (1,), Limits(10), members=True))
+    dead, calls, waits, unread, heard = (opened(door, f"192.0.2.{last}") for last in range(1, 6))
+    links = (dead, calls, waits, unread, heard)
+    clients = []
+    for port, link in enumerate(links, 1):
+        its, client = socket.socketpair()
+        its.setblocking(False)
+        clients.append(client)
+        link.client = End(its)
+        link.client.asked = 0 if link is unread else select.EPOLLIN
+        link.port, link.member = port, port
+        door.members[port] = [link]
+        board.show(port, Shown(member=port, streaming=link is not calls))
+    heard.heard = 1.0
+    clients[2].send(b"it is there")
+
+    relay._miss(door, SILENT_SECONDS)
+    assert not any(link.over for link in links)
+    relay._miss(door, SILENT_SECONDS + 0.5)
+    assert [link.over for link in links] == [True, False, False, False, False]
+    assert relay._counts == {SILENT: 1}
+    # What was kept from being read has as long again.
+    relay._miss(door, 2 * SILENT_SECONDS + 0.4)
+    assert [link.over for link in links] == [True, False, False, False, True]
+    for client in clients:
+        client.close()
     board.close()
