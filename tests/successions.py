@@ -15,8 +15,9 @@ from candor_hub.succession.copied_log import CopiedLog, LogCopy
 from candor_hub.succession.founding import Succession, begin, check_directory, source_files
 from candor_node.app import Node
 from candor_node.index_client import DIRECTORY_FILE
-from candor_node.moving import Prospect, move
+from candor_node.moving import STRICT, Accepted, Prospect, move
 from candor_node.tlog import log_copy
+from candor_node.tlog.kept_log import hand_over
 from candor_proto.directory_file import DirectoryFile
 from candor_proto.ids import NodeId
 from tests.federation import Federation, instead
@@ -26,6 +27,11 @@ from tests.hubs import FEDERATION, RunningHub, ShiftedClock
 async def copy_log(node: Node, folder: Path) -> log_copy.Copied:
     """What `candor-node log copy` does."""
     return await log_copy.LogCopy(node.hub.get_log, folder).update(node.clock.now())
+
+
+async def copy_of(node: Node, folder: Path) -> log_copy.Copied:
+    """What `candor-node log copy` does when the hub is gone: what the node has kept."""
+    return await hand_over(node.config.kept_log_folder, folder, node.clock.now())
 
 
 def read_copy(folder: Path, clock: ShiftedClock) -> CopiedLog:
@@ -73,12 +79,12 @@ def invitation(hub: RunningHub, node: Node) -> Invitation:
     return hub.hub.enrolment.invite(ori, own, "", hub.clock.now(), timedelta(days=1), rejoin=True)
 
 
-async def go_over(hub: RunningHub, node: Node, *, accept_unwitnessed: bool = False) -> Prospect:
+async def go_over(hub: RunningHub, node: Node, accepted: Accepted = STRICT) -> Prospect:
     """What `candor-node move` does, with a person who agrees; the node is stopped."""
     shown: list[Prospect] = []
     path = node.config.data_folder.parent / "node.toml"
     invited = await asyncio.to_thread(invitation, hub, node)
-    moved = await move(path, invited, hub.clock, shown.append, accept_unwitnessed=accept_unwitnessed)
+    moved = await move(path, invited, hub.clock, shown.append, accepted)
     assert moved is not None
     assert shown == [moved]
     return moved

@@ -21,6 +21,7 @@ import structlog
 from grpc_health.v1 import health_pb2_grpc
 
 from candor_certs.mtls import enrolment_options, server_options
+from candor_hub.allocator import keep_small
 from candor_hub.attach import Attachments
 from candor_hub.attempts import Attempts
 from candor_hub.backups import Backups
@@ -303,6 +304,7 @@ class Hub:
             self.replica.write,
             self.replica.watch,
             self._maintain,
+            lambda: keep_small(lambda: self.courier.newest),
             lambda: self.key_keeper.run(self._renew, self._show_log_certificate),
             Backups(self.config, self._store, self.clock).run,
         )

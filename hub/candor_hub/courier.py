@@ -68,6 +68,11 @@ class Courier:
         self._enough = asyncio.Event()
         self._threads = ThreadPoolExecutor(3, "courier")
 
+    @property
+    def newest(self) -> int:
+        """The id of the newest delivery that this process knows of."""
+        return self._seen
+
     def accepted(self, receipts: Iterable[Receipt], began: float) -> None:
         """These were accepted by this process, and are committed; `began` is a loop time before that."""
         postings = [receipt.posting for receipt in receipts if not receipt.again]
@@ -96,7 +101,7 @@ class Courier:
         while True:
             told = True
             try:
-                async with asyncio.timeout(self._timing.poll_seconds):
+                async with asyncio.timeout(self._timing.until_poll(asyncio.get_running_loop().time())):
                     await self._wake.wait()
             except TimeoutError:
                 told = False

@@ -67,6 +67,14 @@ class Timing:
     # How long witnesses have time to come before the log goes on, where no quorum of them is asked for.
     settle_seconds: float = SETTLE_SECONDS
 
+    def until_poll(self, now: float) -> float:
+        """Seconds to the next moment of looking; `now` is loop time.
+
+        One for all loops, which then wake the process once. A timer may be a little early: not twice at one.
+        """
+        left = self.poll_seconds - now % self.poll_seconds
+        return left if left > self.poll_seconds / 10 else left + self.poll_seconds
+
     def heartbeat_of(self, silence_told: object) -> float:
         """How many seconds are between two heartbeats to a node that says this of the silence it bears."""
         silence_seconds = silence.read(silence_told)
@@ -348,7 +356,7 @@ class Watch:
         """Look for ever; a failing database is logged, and after 50 seconds the deny list is stale."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._timing.poll_seconds):
+                async with asyncio.timeout(self._timing.until_poll(asyncio.get_running_loop().time())):
                     await self._hurry.wait()
             self._hurry.clear()
             try:

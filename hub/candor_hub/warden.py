@@ -72,7 +72,7 @@ class Warden:
     async def run(self) -> None:
         """For ever."""
         while True:
-            await asyncio.sleep(self._timing.poll_seconds)
+            await asyncio.sleep(self._timing.until_poll(asyncio.get_running_loop().time()))
             self.round()
 
     def round(self) -> None:

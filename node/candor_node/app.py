@@ -63,6 +63,7 @@ from candor_node.tlog import member
 from candor_node.tlog.folding import Self
 from candor_node.tlog.follower import Follower
 from candor_node.tlog.heartbeats import Heartbeats
+from candor_node.tlog.kept_log import KeptLog
 from candor_node.tlog.own_statements import OwnStatements
 from candor_node.tlog.view import LogView
 from candor_node.tlog.witness import Witness
@@ -130,6 +131,7 @@ class Node:
             Self(own, key.public.value, self.keys.disclosure.public),
             self.clock,
             own_log_policy,
+            KeptLog(config.kept_log_folder),
         )
         self.witness = Witness(self.store, member.MemberRules(), self.clock)
         self.heartbeats = Heartbeats(self.store, self.hub, federation, own, key, self.clock)

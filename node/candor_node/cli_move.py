@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 @click.option(
     "--accept-unwitnessed", is_flag=True, help="Go over although the log's last head lacks its quorum."
 )
+@click.option(
+    "--accept-lost",
+    is_flag=True,
+    help="Go over although entries are lost that this node's witness signed and that no member has.",
+)
 @config_option
 @json_option
 def move(
@@ -33,6 +38,7 @@ def move(
     fingerprint: str | None,
     policy_sha256: str | None,
     accept_unwitnessed: bool,
+    accept_lost: bool,
     config_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -45,6 +51,7 @@ def move(
     """
     from candor_node.cli_node import read_invitation
     from candor_node.clock import SystemClock
+    from candor_node.moving import Accepted
     from candor_node.moving import move as go_over
 
     invitation = read_invitation(invitation_file, fingerprint)
@@ -66,11 +73,8 @@ def move(
         if not click.confirm("Does this node go over? It consents to one successor only.", err=True):
             raise InputInvalid("Nobody agreed; this node stays where it is.")
 
-    prospect = asyncio.run(
-        go_over(
-            config_path(config_file), invitation, SystemClock(), agree, accept_unwitnessed=accept_unwitnessed
-        )
-    )
+    accepted = Accepted(unwitnessed=accept_unwitnessed, lost=accept_lost)
+    prospect = asyncio.run(go_over(config_path(config_file), invitation, SystemClock(), agree, accepted))
     done = "This node had consented before; its settings name the successor now."
     said: dict[str, object] = {}
     if prospect is not None:
@@ -87,6 +91,11 @@ def _lines(prospect: Prospect) -> list[str]:
         f"It continues shard {prospect.shard} of the log from {prospect.size:,} entries; this node had seen "
         f"{prospect.seen_before:,} of them.",
         *([f"WITHOUT A QUORUM: {prospect.unwitnessed}"] if prospect.unwitnessed else []),
+        *(
+            [f"LOST: {prospect.lost:,} entries that this node's witness signed and nobody has read"]
+            if prospect.lost
+            else []
+        ),
         "Members:",
         *(f"  {node}: {name} ({status})" for node, name, status in prospect.members),
         f"Witnesses from now on: {', '.join(prospect.witnesses) or 'none'} (quorum {prospect.quorum})",
@@ -134,13 +143,16 @@ def log_group() -> None:
 def copy(out: Path, config_file: Path | None, as_json: bool) -> None:
     """Copy the whole log into a folder, or bring a copy up to date. Works beside the running node.
 
-    Three members or more should do this every day (cron): when the hub is gone a copy is all that remains of
-    the log, and a successor is founded from it. It holds nothing about persons or cases.
+    When the hub is gone a copy is all that remains of the log, and a successor is founded from it. A running
+    node keeps one by itself: when the hub does not answer, that one is handed over. It holds nothing about
+    persons or cases.
     """
     from candor_certs.store import read_certificates, read_identity
     from candor_node.clock import SystemClock
     from candor_node.hub_client import HubClient
+    from candor_node.tlog.kept_log import hand_over
     from candor_node.tlog.log_copy import Copied, LogCopy
+    from candor_proto.errors import Unreachable
 
     config, clock = load(config_file), SystemClock()
 
@@ -154,10 +166,12 @@ def copy(out: Path, config_file: Path | None, as_json: bool) -> None:
         finally:
             await hub.close()
 
-    copied = asyncio.run(update())
-    said = {"folder": str(out), **asdict(copied)}
-    show_dict(
-        said,
-        as_json,
-        [f"{out}: {copied.shards} shard(s), {copied.entries:,} entries; {copied.fetched} files fetched."],
-    )
+    source, lines = "hub", list[str]()
+    try:
+        copied = asyncio.run(update())
+    except Unreachable as error:
+        copied = asyncio.run(hand_over(config.kept_log_folder, out, clock.now()))
+        source, lines = "this node", [f"{error.message} This is what this node has read of its log:"]
+    said = {"folder": str(out), **asdict(copied), "source": source}
+    lines += [f"{out}: {copied.shards} shard(s), {copied.entries:,} entries; {copied.fetched} files copied."]
+    show_dict(said, as_json, lines)

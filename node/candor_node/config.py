@@ -265,6 +265,11 @@ class NodeConfig(BaseSettings):
         """Segments that went out of use, for two days or until a digest was reviewed (docs/evidence.md)."""
         return self.data_folder / "index-kept"
 
+    @property
+    def kept_log_folder(self) -> Path:
+        """The federation's log as far as this node has read it (docs/succession.md)."""
+        return self.data_folder / "log-copy"
+
     def proxy_to(self, address: str) -> Proxy | None:
         """The proxy for connections to `address`; raises ConfigInvalid or StoreUnusable."""
         return proxy_for(address, self.proxy, self.proxy_credentials_file)

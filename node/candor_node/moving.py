@@ -79,6 +79,8 @@ class Prospect:
     active: int
     # Why the last head does not count by itself; empty when it has its quorum.
     unwitnessed: str
+    # Entries that this node's witness signed a head over, has never read, and that the successor lacks.
+    lost: int = 0
 
 
 Agree = Callable[[Prospect], None]
@@ -97,8 +99,19 @@ class _Staged:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """What a person said beforehand that the successor may lack (§19.4)."""
+
+    unwitnessed: bool = False
+    lost: bool = False
+
+
+STRICT = Accepted()
+
+
 async def move(
-    path: Path, invitation: Invitation, clock: Clock, agree: Agree, *, accept_unwitnessed: bool = False
+    path: Path, invitation: Invitation, clock: Clock, agree: Agree, accepted: Accepted = STRICT
 ) -> Prospect | None:
     """Go over to the successor that `invitation` names; the node must not run. The caller has compared the
     root's fingerprint; `agree` raises unless a person agrees with what it is shown. None when that was done
@@ -122,7 +135,7 @@ async def move(
         if await store.run(lambda db: _was_interrupted(db, root)):
             _settle(path, config, staged, invitation)
             return None
-        prospect = await _consent(config, keys, staged, invitation, clock, store, agree, accept_unwitnessed)
+        prospect = await _consent(config, keys, staged, invitation, clock, store, agree, accepted)
     _settle(path, config, staged, invitation)
     return prospect
 
@@ -173,7 +186,7 @@ async def _consent(
     clock: Clock,
     store: Store,
     agree: Agree,
-    accept_unwitnessed: bool,
+    accepted: Accepted,
 ) -> Prospect:
     federation, own = config.federation_name, config.node_id
     seen = await store.run(log_store.last_shard)
@@ -193,11 +206,11 @@ async def _consent(
             clock,
             config.own_log_policy(),
         )
-        following, lack = await follower.read_to_end(unwitnessed=accept_unwitnessed)
+        following, lack = await follower.read_to_end(unwitnessed=accepted.unwitnessed)
         successor, entries = await _successor(hub, store, config, clock, following)
     finally:
         await hub.close()
-    await store.run(lambda db: _check_cosigned(db, following))
+    lost = await store.run(lambda db: _check_cosigned(db, following, accepted))
     await store.run(lambda db: _check_keys(db, successor))
     members = consents(successor, entries, lambda node: _signing_key(following, node))
     policy = parse_policy(successor.policy.text)
@@ -207,7 +220,7 @@ async def _consent(
         tuple((one.node, one.name, one.status.name.lower()) for one in successor.members),
         tuple(witness.name for witness in policy.witnesses), policy.quorum,
         hashlib.sha256(successor.policy.text).hexdigest(), tuple(sorted(members)), len(successor.active),
-        lack.message if lack else "",
+        lack.message if lack else "", lost,
     )  # fmt: skip
     agree(prospect)
     now = clock.now()
@@ -252,24 +265,31 @@ async def _successor(
     return successor, entries
 
 
-def _check_cosigned(db: Database, following: Following) -> None:
-    """Raises Rollback or LogInconsistent when this node's witness signed a head that is not continued: it may
-    have signed beyond what this node has read."""
+def _check_cosigned(db: Database, following: Following, accepted: Accepted) -> int:
+    """How many entries this node's witness signed a head over that the successor lacks; 0 without `lost`.
+
+    It signs before it reads. What was read is kept, so that a copy with it is to be had; what nobody had read
+    when the hub died is nowhere, and only a person can say so. Raises Rollback or LogInconsistent.
+    """
     entries, cosigned = following.shard.entries, witness_store.cosigned(db, following.shard.origin)
     if cosigned is None:
-        return
+        return 0
     head = cosigned.checkpoint
-    if head.size > entries.size:
-        raise Rollback(
-            f"The successor continues {entries.size} entries of {head.origin}; this node's witness has "
-            f"signed a head with {head.size}.",
-            remedy="Do not go over. Tell the successor's operator to found it from a newer copy of the log.",
-        )
     if head.size == entries.size and head.root != entries.root():
         raise LogInconsistent(
             f"This node's witness has signed another head of {head.origin} with {head.size} entries.",
             remedy="Do not go over. Tell the other members: the successor was founded from another log.",
         )
+    lost = max(0, head.size - entries.size)
+    if lost and not accepted.lost:
+        raise Rollback(
+            f"The successor continues {entries.size} entries of {head.origin}; this node's witness has "
+            f"signed a head with {head.size}, and has not read the last {lost}.",
+            remedy=f"Ask every member how many entries its copy holds (`candor-node log copy`). If one has "
+            f"{head.size}, the successor's operator founds it from that one. If nobody has, they were lost "
+            "with the hub: go over with --accept-lost.",
+        )
+    return lost
 
 
 def _check_keys(db: Database, successor: Successor) -> None:

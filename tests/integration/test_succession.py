@@ -6,22 +6,37 @@ Real hubs and nodes over mTLS; of the old hub nothing is left but what a member 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from candor_hub.tlog.files import LogFiles
 from candor_hub.tlog.fsck import fsck
 from candor_node.app import Node
 from candor_node.config import load_config
-from candor_node.tlog import log_store, succession_store
+from candor_node.moving import Accepted
+from candor_node.tlog import log_store, succession_store, witness_store
+from candor_node.tlog.view import LogView
+from candor_proto.errors import Rollback
 from candor_proto.result import Overall
+from candor_proto.tlog.entries import log_origin
 from candor_proto.tlog.statements import SUCCESSION
 from candor_verify.cli import run as verify
-from tests.federation import Federation, eventually, federation, new_node, ori_for, until
+from tests.federation import Federation, eventually, federation, instead, new_node, ori_for, until
 from tests.hubs import FEDERATION, ShiftedClock, running_hub
 from tests.patience import PATIENCE_SECONDS
 from tests.records import make_row
-from tests.successions import copy_log, directory_of, found_successor, go_over, hub_is_gone, read_copy
+from tests.successions import (
+    copy_log,
+    copy_of,
+    directory_of,
+    found_successor,
+    go_over,
+    hub_is_gone,
+    read_copy,
+)
 
 
 async def start_again(fed: Federation, node: Node, clock: ShiftedClock) -> Node:
@@ -33,6 +48,20 @@ async def start_again(fed: Federation, node: Node, clock: ShiftedClock) -> Node:
     async with asyncio.timeout(PATIENCE_SECONDS):
         await again.connection.first_attached.wait()
     return again
+
+
+async def cosigned(node: Node) -> int:
+    """The size of the newest head that the node's witness has signed."""
+    found = await node.store.run(lambda db: witness_store.cosigned(db, log_origin(FEDERATION, 1)))
+    return found.checkpoint.size if found else 0
+
+
+def stays_behind(node: Node) -> Callable[[], Awaitable[LogView]]:
+    async def follow() -> LogView:
+        assert node.follower.view is not None
+        return node.follower.view
+
+    return follow
 
 
 def test_a_new_hub_is_founded_from_the_log_and_every_member_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -51,11 +80,22 @@ def test_a_new_hub_is_founded_from_the_log_and_every_member_goes_on_where_it_was
             before = await fed.ask(alpha, case="REQ-before")
             assert before.result is not None
             assert before.result.overall is Overall.MATCH
-            copied = await copy_log(charlie, tmp_path / "copy")
-            assert copied.shards == 1
             directory = directory_of(charlie)
             joined_at = {member.node: member.joined_at for member in directory.directory.members}
+            # Behind what everybody has read the log goes on, witnessed, until the hub dies.
+            for node in fed.nodes:
+                instead(node.follower, "follow", stays_behind(node))
+            for number in range(3):
+                await fed.ask(alpha, case=f"REQ-lost-{number}")
+            longest_read = max(node.follower.view.size for node in fed.nodes if node.follower.view)
+            for node in fed.nodes:
+                await eventually(lambda node=node: cosigned(node), lambda size: size > longest_read)  # type: ignore[misc]
             await hub_is_gone(fed)
+            # Nobody had copied the log by hand: each node has kept what it has read.
+            copies = {node: await copy_of(node, tmp_path / f"copy-{node.config.node}") for node in fed.nodes}
+            longest = max(copies, key=lambda node: copies[node].entries)
+            assert copies[longest].shards == 1
+            (tmp_path / f"copy-{longest.config.node}").rename(tmp_path / "copy")
 
             config = await asyncio.to_thread(
                 found_successor, tmp_path / "successor", tmp_path / "copy", directory, clock
@@ -63,8 +103,11 @@ def test_a_new_hub_is_founded_from_the_log_and_every_member_goes_on_where_it_was
             async with running_hub(tmp_path / "unused", config=config, clock=clock) as hub:
                 fed.hub = hub
                 for node in list(fed.nodes):
-                    prospect = await go_over(hub, node)
+                    with pytest.raises(Rollback, match="has not read the last"):
+                        await go_over(hub, node)
+                    prospect = await go_over(hub, node, Accepted(lost=True))
                     assert (prospect.shard, prospect.unwitnessed) == (1, "")
+                    assert prospect.lost > 0
                     assert [name for name, _, _ in prospect.members] == sorted(joined_at)
                 fed.nodes = [await start_again(fed, node, clock) for node in (alpha, bravo, charlie)]
                 alpha, bravo, charlie = fed.nodes

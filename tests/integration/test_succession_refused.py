@@ -14,7 +14,7 @@ import pytest
 from candor_hub.tlog.files import LogFiles
 from candor_node.config import load_config
 from candor_node.founding import open_store
-from candor_node.moving import Prospect, move
+from candor_node.moving import Accepted, Prospect, move
 from candor_node.tlog import succession_store, witness_store
 from candor_proto.directory_file import DirectoryFile
 from candor_proto.errors import (
@@ -221,7 +221,7 @@ def test_a_last_head_without_its_quorum_needs_everybodys_word(tmp_path: Path) ->
         async with running_hub(folder / "unused", config=config, clock=clock) as hub:
             with pytest.raises(LogUnwitnessed):
                 await go_over(hub, alpha)
-            prospect = await go_over(hub, alpha, accept_unwitnessed=True)
+            prospect = await go_over(hub, alpha, Accepted(unwitnessed=True))
             assert prospect.unwitnessed
 
     play(tmp_path, scene)

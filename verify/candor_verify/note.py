@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -36,6 +37,8 @@ _SMALL_ORDER = {
     ),
 }
 _BEGIN = "— "
+_UNFIT_FOR_NAMES = re.compile(r"[\s+]")
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
 def read_base64(value: str) -> bytes:
@@ -68,7 +71,7 @@ def read_decimal(value: str) -> int:
 
 def check_key_name(name: str) -> str:
     """A key name: not empty, at most 255 octets, no space and no plus. Raises Malformed."""
-    if not name or len(name.encode()) > 255 or "+" in name or any(character.isspace() for character in name):
+    if not name or len(name.encode()) > 255 or _UNFIT_FOR_NAMES.search(name):
         raise Malformed("What stands for a key name is none.")
     return name
 
@@ -126,7 +129,7 @@ def parse_note(octets: bytes) -> Note:
         whole = octets.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("A note is not UTF-8.") from None
-    if any(character < " " and character != "\n" for character in whole):
+    if _CONTROLS.search(whole):
         raise Malformed("A note holds control characters.")
     body, found, block = whole.rpartition("\n\n")
     if not found or not block.endswith("\n"):

@@ -6,6 +6,7 @@ cosignatures of time t or later make the quorum.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +20,7 @@ from candor_verify.note import VerifierKey, parse_vkey
 MAX_POLICY_OCTETS = 60_000
 MAX_NAMED = 64
 NONE = b"none"
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _LOG_KINDS = (note.ED25519, note.ML_DSA_44)
 _WITNESS_KINDS = (note.ED25519_COSIGNATURE, note.ML_DSA_44)
 
@@ -119,7 +121,7 @@ def parse_policy(octets: bytes) -> Policy:
     """Raises Malformed, NotCanonical or LimitExceeded."""
     if len(octets) > MAX_POLICY_OCTETS:
         raise LimitExceeded(f"A policy of {len(octets)} octets; at most {MAX_POLICY_OCTETS} are read.")
-    if any((octet < 0x20 and octet not in (0x09, 0x0A)) or octet == 0x7F for octet in octets):
+    if _CONTROLS.search(octets):
         raise Malformed("A policy holds control characters.")
     if octets and not octets.endswith(b"\n"):
         raise Malformed("The last line of a policy does not end.")

@@ -6,6 +6,8 @@ Rules of this file:
 - when either end has closed, what the other was owed is passed on, and it is closed as well;
 - of a member with a stream something comes every 20 seconds; the line of one that is silent for longer than
   SILENT_SECONDS has died, and is cut: the hub itself asks for nobody;
+- such pings are passed on together, once in IDLE_SECONDS: each that comes alone wakes threads of gRPC for
+  itself, which costs most of what a quiet hub needs;
 - one that waits is opened soon, or whoever dialled has given up meanwhile and holds the place of another with
   nothing to say: one without a call that is silent gives way to others of its address.
 """
@@ -44,6 +46,10 @@ WAIT_SECONDS = 10.0
 ACCEPTED_AT_ONCE = 64
 GIVES_WAY_SECONDS = 1.0
 PIECE_OCTETS = 64 * 1024
+# HTTP/2's PING in a record of TLS 1.3, and how long nothing came before it if it is a question whether the
+# line is alive. Should it be something else: nothing of that length is worth a hurry.
+PING_OCTETS = 5 + 9 + 8 + 1 + 16
+PINGS_AFTER_SECONDS = 10.0
 # A node has one; of a bad line dead ones are noticed after 25 seconds, and it dials again meanwhile.
 CONNECTIONS_PER_MEMBER = 2
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
@@ -91,6 +97,8 @@ class Link:
     port: int = 0
     budget: Budget | None = None
     member: int = 0
+    # A ping that waits for those of others.
+    held: bytes = b""
     connected: bool = False
     over: bool = False
 
@@ -122,6 +130,7 @@ class Relay:
         }
         self._ends: dict[int, tuple[Link, End]] = {}
         self._stalled: set[Link] = set()
+        self._held: list[Link] = []
         self._counts: Counter[str] = Counter()
         self._buffer = memoryview(bytearray(PIECE_OCTETS))
         self._looked_at = 0.0
@@ -256,9 +265,24 @@ class Relay:
             return
         octets = self._read(link, link.client, min(allowed, PIECE_OCTETS))
         if octets:
-            link.heard = now
+            silent_seconds, link.heard = now - link.heard, now
             link.budget.took(len(octets))
+            if link.held:
+                octets, link.held = memoryview(link.held + octets), b""
+            elif link.member and len(octets) == PING_OCTETS and silent_seconds >= PINGS_AFTER_SECONDS:
+                link.held = bytes(octets)
+                self._held.append(link)
+                return
             self._write(link, link.hub, octets)
+
+    def _let_go(self) -> None:
+        """Pass on the pings that waited for each other."""
+        held, self._held = self._held, []
+        for link in held:
+            # More may have come since, and have taken it along.
+            if link.held and not link.over and link.hub is not None:
+                octets, link.held = memoryview(link.held), b""
+                self._write(link, link.hub, octets)
 
     def _from_hub(self, link: Link) -> None:
         assert link.hub is not None
@@ -357,6 +381,7 @@ class Relay:
             self._open(door, now)
         if now - self._looked_at >= IDLE_SECONDS:
             self._looked_at = now
+            self._let_go()
             if self._accepts_after and now >= self._accepts_after:
                 self._accepts_after = 0.0
                 for descriptor in self._listening:

@@ -181,6 +181,13 @@ CATALOGUE = catalogue(
             "it does not, or serves less than was seen",
         ),
         Entry(
+            "kept_log",
+            _LOG,
+            "whether the log is kept as far as it was read, for a successor of the hub",
+            "-",
+            "a part of it is not",
+        ),
+        Entry(
             "witness",
             _LOG,
             "when this node's witness signed last",

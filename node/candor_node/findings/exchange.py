@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
@@ -11,6 +12,7 @@ from candor_node import amendments, dues, packs, recall_store
 from candor_node.driver import Database, DatabaseError, explain, open_database
 from candor_node.findings.look import Look, not_joined
 from candor_node.findings.readings import STUCK_AFTER, Queue, Readings
+from candor_node.tlog.log_folder import LogFolder
 from candor_node.tlog.view import lasting
 from candor_proto.directory import MAX_HEAD_AGE
 from candor_proto.errors import LogInconsistent, LogUnwitnessed
@@ -39,6 +41,7 @@ class Exchange:
             "outbox": self.outbox,
             "inbox": self.inbox,
             "log": self.log,
+            "kept_log": self.kept_log,
             "witness": self.witness,
             "users": self.users,
             "review": self.review,
@@ -178,6 +181,23 @@ class Exchange:
             return bad("log", f"{told}.{closed}", "Call the hub's operator; see `hub`.", **figures)
         missing = f"; not signing: {', '.join(log.missing)}" if log is not None and log.missing else ""
         return good("log", f"{told}{missing}.", **figures)
+
+    async def kept_log(self) -> Finding:
+        """When the hub is gone, these files are what a successor is founded from (docs/succession.md)."""
+        if not self._look.joined:
+            return not_joined("kept_log")
+        found: Readings = await self._look.readings()
+        folder = self._config.kept_log_folder
+        head = await asyncio.to_thread(LogFolder(folder).head, found.log_shard)
+        held = head.size if head is not None else 0
+        figures: dict[str, Figure] = {"entries": held, "read": found.log_size}
+        if held < found.log_size:
+            told = f"Of {found.log_size} entries of the log that were read, {held} are kept in {folder}."
+            remedy = (
+                "Let the node run: it copies what is missing. If it does not, its log says what hinders it."
+            )
+            return warning("kept_log", told, remedy, **figures)
+        return good("kept_log", f"{held} entries of the log are kept in {folder}.", **figures)
 
     async def witness(self) -> Finding:
         """Whether the hub asks this node's own witness, as it asks every member's."""

@@ -26,6 +26,7 @@ from candor_node.tlog.admission import Admission, OwnHead
 from candor_node.tlog.files import Get, LogFiles
 from candor_node.tlog.folding import Observer, Self
 from candor_node.tlog.going_over import Succession
+from candor_node.tlog.kept_log import KeptLog
 from candor_node.tlog.log_store import DatabaseCounts, FollowedShard
 from candor_node.tlog.policies import Policies, both_keys, first_entries, first_shard
 from candor_node.tlog.taking_up import Following, TakingUp
@@ -59,17 +60,20 @@ class Follower:
         own: Self,
         clock: Clock,
         policy: Policy | None = None,
+        kept: KeptLog | None = None,
     ) -> None:
-        """`policy` is the operator's own; then those of the log are none (§15.4)."""
+        """`policy` is the operator's own; then those of the log are none (§15.4). `kept`: where what was read
+        is kept for a successor (§19.2)."""
         self.files = LogFiles(get)
         self.observers: list[Observer] = []
         self._store = store
         self._federation = federation
         self._clock = clock
-        self._policies = Policies(self.files, store, federation, clock, policy)
-        self._taking_up = TakingUp(self.files, store, clock, own, self.observers)
+        self._policies = Policies(self.files, store, federation, clock, policy, kept)
+        self._taking_up = TakingUp(self.files, store, clock, own, self.observers, kept)
         self._succession = Succession(self.files, store, federation, clock, own=policy is not None)
         self._admission = Admission(store, own, clock)
+        self.kept = kept
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._following: Following | None = None
@@ -138,6 +142,7 @@ class Follower:
             try:
                 on_followed(await self.follow())
                 delay, failures = POLL_SECONDS, 0
+                await self._top_up()
             except CandorError as error:
                 log.warning("the log was not followed", code=error.code, reason=error.message)
                 delay = min(POLL_SECONDS, RETRY_SECONDS * 2 ** min(failures, 10))
@@ -204,6 +209,12 @@ class Follower:
         _, policy = await self._policies.in_force()
         await self._taking_up.take_up(following, signed, signed_at, replace(policy, quorum=NONE))
 
+    async def _top_up(self) -> None:
+        """What the kept log lacks of what was read: files from before it, policies, draws."""
+        if self.kept is not None and self.view is not None:
+            heads = await self._store.run(log_store.whole_heads)
+            await self.kept.top_up(self.files.get, heads, self._clock.now())
+
     # --- heads ---------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
@@ -243,7 +254,7 @@ class Follower:
         """Take up a head under the policy in force, and put in force what it covers."""
         version, policy = await self._policies.in_force()
         await self._taking_up.take_up(following, signed, signed_at, policy)
-        await self._policies.cover(version)
+        await self._policies.cover(version, signed)
 
     async def _look_for_missing(self, following: Following, signed: SignedCheckpoint) -> None:
         """Which witnesses do not sign: asked of the newest head that was signed, now and then.
@@ -269,6 +280,9 @@ class Follower:
         """Where this node stopped, or the first shard that it knows the keys of."""
         shard, held = await self._store.run(lambda db: (log_store.last_shard(db), log_store.state(db)))
         if shard is not None and held is not None:
+            if self.kept is not None and shard.whole and shard.signed is not None:
+                # It may have stopped between the entries and the head.
+                await self.kept.head(shard.number, shard.signed)
             return Following(shard, *held)
         _, policy = await self._policies.in_force()
         number = 1 if self._policies.own is None else first_shard(policy, self._federation)

@@ -90,6 +90,12 @@ def newest_head(db: Database) -> FollowedShard | None:
     return _shard(row) if row else None
 
 
+def whole_heads(db: Database) -> dict[int, SignedCheckpoint]:
+    """Of each shard, by number, the head that it was read to; those on the way are left out."""
+    shards = map(_shard, db.execute(f"{_SHARD} ORDER BY shard").fetchall())
+    return {one.number: one.signed for one in shards if one.whole and one.signed is not None}
+
+
 def keep_progress(db: Database, shard: FollowedShard) -> None:
     """How far a shard was read, under which head. The database refuses a head below what was read."""
     signed = shard.signed.encode() if shard.signed else None

@@ -16,12 +16,13 @@ from candor_node.logs import log
 from candor_node.store import Database, Store
 from candor_node.tlog import log_store
 from candor_node.tlog.files import LogFiles
+from candor_node.tlog.kept_log import KeptLog
 from candor_node.tlog.log_store import KnownPolicy
 from candor_node.tlog.taking_up import Following, TakingUp, time_of_witness
 from candor_proto import merkle
 from candor_proto.errors import LogInconsistent, MalformedMessage, ProofInvalid, UnknownObject
 from candor_proto.ids import FederationName
-from candor_proto.tlog.checkpoint import parse_checkpoint
+from candor_proto.tlog.checkpoint import SignedCheckpoint, parse_checkpoint
 from candor_proto.tlog.entries import Entry, PolicyEntry, log_origin, parse_entry
 from candor_proto.tlog.note import VerifierKey
 from candor_proto.tlog.policy import Policy, parse_policy
@@ -67,8 +68,10 @@ class Policies:
         federation: FederationName,
         clock: Clock,
         own: Policy | None,
+        kept: KeptLog | None = None,
     ) -> None:
         self.own = own
+        self._kept = kept
         self._files = files
         self._store = store
         self._federation = federation
@@ -93,18 +96,26 @@ class Policies:
         known = log_store.policy_in_force(db)
         return (known.version, parse_policy(known.text)) if known else None
 
-    async def cover(self, satisfied: int) -> bool:
+    async def cover(self, satisfied: int, signed: SignedCheckpoint) -> bool:
         """A head was taken up that satisfies this version: the next one that was read comes into force."""
         if self.own is not None:
             return False
 
-        def work(db: Database) -> bool:
+        def work(db: Database) -> KnownPolicy | None:
             after = log_store.policy(db, satisfied + 1)
             if after is not None:
                 log_store.enforce_policy(db, after.version)
-            return after is not None
+            return after
 
-        return await self._store.run(work)
+        after = await self._store.run(work)
+        if after is not None:
+            await self._keep(after, signed)
+        return after is not None
+
+    async def _keep(self, policy: KnownPolicy, signed: SignedCheckpoint) -> None:
+        """The head that put it in force, for whoever has the log from here."""
+        if self._kept is not None and signed.checkpoint.origin == log_origin(self._federation, policy.shard):
+            await self._kept.policy(policy.shard, policy.version, signed)
 
     async def advance(self, taking_up: TakingUp, following: Following, *, known: bool = False) -> bool:
         """Put the policy after the one in force in force, by the head that the hub kept for it.
@@ -127,7 +138,7 @@ class Policies:
             return True
         signed, signed_at = await taking_up.examine(following, octets)
         await taking_up.take_up(following, signed, signed_at, policy)
-        return await self.cover(version)
+        return await self.cover(version, signed)
 
     async def _enforce(self, after: KnownPolicy, octets: bytes, before: Policy) -> None:
         """Put a policy in force that was read, by a head of this log that satisfies the one before it."""
@@ -148,6 +159,7 @@ class Policies:
         except ProofInvalid:
             raise LogInconsistent(f"The head for policy {after.version} is of another log.") from None
         await self._store.run(lambda db: log_store.enforce_policy(db, after.version))
+        await self._keep(after, signed)
 
 
 def first_shard(policy: Policy, federation: FederationName) -> int:

@@ -6,7 +6,8 @@ Rules of this file:
 - a long way is gone in pieces of some thousand entries. Each of them is stored only when a consistency proof
   says that the head continues it, so that nothing is ever stored that is not under a witnessed head; the head
   itself is remembered with the first piece, and none below it is taken up any more;
-- the time of witness is stored with the last piece: a node that stopped on the way is as old as it was.
+- the time of witness is stored with the last piece: a node that stopped on the way is as old as it was;
+- what is stored as read was put into the kept log before, if there is one (§19.2).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from candor_node.tlog import contradictions, log_store, witness_store
 from candor_node.tlog.contradictions import ROLLED_BACK, Contradiction
 from candor_node.tlog.files import LogFiles
 from candor_node.tlog.folding import Observer, RuleBroken, Self, fold
+from candor_node.tlog.kept_log import KeptLog
 from candor_node.tlog.log_store import DatabaseCounts, FollowedShard
 from candor_proto import merkle
 from candor_proto.errors import (
@@ -60,13 +62,20 @@ class TakingUp:
     """Takes up heads. One task at a time; `observers` see every entry in the transaction that stores it."""
 
     def __init__(
-        self, files: LogFiles, store: Store, clock: Clock, own: Self, observers: Sequence[Observer]
+        self,
+        files: LogFiles,
+        store: Store,
+        clock: Clock,
+        own: Self,
+        observers: Sequence[Observer],
+        kept: KeptLog | None = None,
     ) -> None:
         self._files = files
         self._store = store
         self._clock = clock
         self._own = own
         self._observers = observers
+        self._kept = kept
 
     async def examine(self, following: Following, octets: bytes) -> tuple[SignedCheckpoint, datetime]:
         """A head of this log by its own word: its signatures, and what was seen before; its time of signing.
@@ -237,6 +246,8 @@ class TakingUp:
                 log_store.keep_witnessed(db, shard.number, size, witnessed_at, now - WITNESSED_KEPT)
                 log_store.caught_up(db, witnessed_at)
 
+        if self._kept is not None:
+            await self._kept.append(shard.number, following.shard.entries.size, entries)
         following.stale = True
         try:
             await self._store.run(work)
@@ -245,6 +256,8 @@ class TakingUp:
             await self._store.run(lambda db: log_store.refuse(db, shard.number, refused_from, why))
             raise broken.refusal from None
         following.shard, following.stale = shard, False
+        if self._kept is not None and shard.whole:
+            await self._kept.head(shard.number, head)
 
     async def _keep(self, found: Contradiction) -> None:
         now = self._clock.now()

@@ -7,6 +7,7 @@ octet string for each value, and the parsers refuse every other.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,13 +26,15 @@ COSIGNATURE_ML_DSA_44 = 0x06
 KEY_OCTETS = {ED25519: 32, COSIGNATURE_ED25519: 32, COSIGNATURE_ML_DSA_44: 1312}
 
 _DASH = "\N{EM DASH} "
+_UNFIT_FOR_NAMES = re.compile(r"[\s\x00-\x1f+]")
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
 def check_name(name: str) -> str:
     """`name` if it can be a key name: no spaces, plus or control characters, 1 to 255 octets."""
     if not 1 <= len(_utf8(name)) <= MAX_NAME_OCTETS:
         raise MalformedMessage(f"A key name is 1 to {MAX_NAME_OCTETS} octets.")
-    if any(character.isspace() or character < " " or character == "+" for character in name):
+    if _UNFIT_FOR_NAMES.search(name):
         raise MalformedMessage("A key name holds a space, a control character or a plus.")
     return name
 
@@ -125,7 +128,7 @@ class Note:
     def __post_init__(self) -> None:
         if not self.text.endswith("\n"):
             raise MalformedMessage("The text of a note ends in a newline.")
-        if any(character < " " and character != "\n" for character in self.text):
+        if _CONTROLS.search(self.text):
             raise MalformedMessage("The text of a note holds a control character.")
         _utf8(self.text)
         if not self.signatures:

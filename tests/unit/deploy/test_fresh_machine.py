@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import site
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tools.release import build_wheel, copy_checkout, write_bundle
 
 def path_wheel(folder: Path) -> Path:
     """A wheel that holds one line: where this environment's third parties are."""
-    (packages,) = site.getsitepackages()
+    packages = sysconfig.get_path("purelib")
     name = "third_parties-1"
     files = {
         "third_parties.pth": f"{packages}\n",
@@ -39,7 +39,7 @@ def path_wheel(folder: Path) -> Path:
 
 def pip_wheel(folder: Path) -> Path:
     """The pip of this environment as the wheel that it came from."""
-    (packages,) = map(Path, site.getsitepackages())
+    packages = Path(sysconfig.get_path("purelib"))
     (metadata,) = packages.glob("pip-*.dist-info")
     path = folder / f"{metadata.name.removesuffix('.dist-info')}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:

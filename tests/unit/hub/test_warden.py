@@ -293,6 +293,16 @@ def test_how_often_is_what_the_node_said_within_bounds(told: object, seconds: fl
     assert Timing().heartbeat_of(told) == seconds
 
 
+def test_all_loops_look_at_the_same_moments_and_none_twice_at_one() -> None:
+    """Each that looks at a moment of its own wakes a quiet process for itself."""
+    timing = Timing(poll_seconds=1.0)
+    for now in (5.0, 5.3, 5.89):
+        assert now + timing.until_poll(now) == pytest.approx(6.0)
+    # A timer may be called a moment too early.
+    for now in (5.95, 5.999_999):
+        assert now + timing.until_poll(now) == pytest.approx(7.0)
+
+
 def test_what_was_not_acknowledged_in_time_is_sent_again(hub: Office) -> None:
     def act(scene: Scene) -> None:
         session = scene.attach(hub.join("alpha"))

@@ -19,11 +19,13 @@ from candor_node.findings.outward import Outward
 from candor_node.findings.own import Own, _whole
 from candor_node.findings.readings import OwnEntry, Queue, Readings
 from candor_node.store import Store
+from candor_node.tlog.log_copy import LogCopy
 from candor_proto.errors import StoreUnusable
 from candor_proto.ids import NodeId
 from candor_watch.findings import Finding, Once, State
 from candor_wire.v1 import local_pb2
 from tests.desk import desk_store, doing, filed
+from tests.memory_log import Log
 from tests.records import NODE, NOW, STORE_KEY
 
 QUIET = Readings(
@@ -58,6 +60,7 @@ class _Config:
     def __init__(self, path: Path) -> None:
         self.database_file = path
         self.node = "alpha"
+        self.kept_log_folder = path.parent / "log-copy"
 
     def database_key(self) -> bytes:
         return STORE_KEY
@@ -196,6 +199,19 @@ def test_doctor_says_what_is_overdue_and_which_recalls_nobody_has_read() -> None
     assert "candor-node records due" in loud["overdue"].remedy
     assert "2 recalls" in loud["recalls"].detail
     assert "candor-node lookups list --news" in loud["late_matches"].remedy
+
+
+def test_doctor_says_that_what_a_successor_is_founded_from_is_not_kept(tmp_path: Path) -> None:
+    log = Log()
+    look = seen(log_size=log.size)
+    look.config = _Config(tmp_path / "node.db")
+    found = exchange("kept_log", look)
+    assert (found.state, found.figures) == (State.WARNING, {"entries": 0, "read": log.size})
+    asyncio.run(LogCopy(log.get, tmp_path / "log-copy").update(NOW))
+    assert exchange("kept_log", look).state is State.GOOD
+    look = seen(log_size=log.size + 1)
+    look.config = _Config(tmp_path / "node.db")
+    assert exchange("kept_log", look).state is State.WARNING
 
 
 def test_what_is_owed_is_read_from_the_database_itself(store: Store) -> None:

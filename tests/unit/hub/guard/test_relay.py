@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from typing import Any
 
 import pytest
 
 from candor_hub.guard.board import Board, Shown
 from candor_hub.guard.budget import FAILED, GAVE_WAY, SILENT, SILENT_SECONDS, Budget
-from candor_hub.guard.relay import GIVES_WAY_SECONDS, Door, DoorSpec, End, Link, Relay
+from candor_hub.guard.relay import (
+    GIVES_WAY_SECONDS,
+    PING_OCTETS,
+    PINGS_AFTER_SECONDS,
+    Door,
+    DoorSpec,
+    End,
+    Link,
+    Relay,
+)
 from candor_hub.guard.turns import Limits
 
 
@@ -100,4 +110,57 @@ def test_a_stream_on_which_nothing_comes_is_cut_and_nothing_else_is() -> None:
     assert [link.over for link in links] == [True, False, False, False, True]
     for client in clients:
         client.close()
+    board.close()
+
+
+def test_pings_after_a_silence_are_passed_on_together_and_whatever_follows_takes_them_along() -> None:
+    """Each that comes alone would wake gRPC for itself; nothing else waits, and the order stays."""
+    board = Board.create()
+    relay = Relay(socket.socketpair()[0], ())
+    door = Door(DoorSpec(board, (), (1,), Limits(10), members=True))
+    ping = b"p" * PING_OCTETS
+    ends: list[tuple[Link, socket.socket, socket.socket]] = []
+    for port in (1, 2, 3):
+        link = opened(door, f"192.0.2.{port}")
+        client, guarded = socket.socketpair()
+        inner, hub = socket.socketpair()
+        for each in (client, guarded, inner, hub):
+            each.setblocking(False)
+        link.client, link.hub = End(guarded, asked=select.EPOLLIN), End(inner)
+        link.port, link.budget, link.member = port, Budget(0.0), port if port < 3 else 0
+        ends.append((link, client, hub))
+
+    def said(number: int, octets: bytes, silent_seconds: float) -> bytes:
+        """What reaches the hub at once when a client says this after a silence."""
+        link, client, hub = ends[number]
+        link.heard = time.monotonic() - silent_seconds
+        client.send(octets)
+        relay._from_client(link)
+        return heard(hub)
+
+    def heard(hub: socket.socket) -> bytes:
+        try:
+            return hub.recv(1_024)
+        except BlockingIOError:
+            return b""
+
+    silence = PINGS_AFTER_SECONDS + 1
+    assert said(0, ping, silence) == b""
+    assert said(0, b"more", 0.0) == ping + b"more"
+    assert said(0, ping, PINGS_AFTER_SECONDS - 1) == ping
+    assert said(0, ping + b"1", silence) == ping + b"1"
+    assert said(2, ping, silence) == ping  # nobody was admitted there
+    assert (said(0, ping, silence), said(1, ping, silence)) == (b"", b"")
+    relay._let_go()
+    assert [heard(hub) for _, _, hub in ends] == [ping, ping, b""]
+    relay._let_go()
+    assert heard(ends[0][2]) == b""
+    # One that has ended meanwhile.
+    assert said(1, ping, silence) == b""
+    relay._drop(ends[1][0])
+    relay._let_go()
+    for link, client, hub in ends:
+        for each in (client, hub):
+            each.close()
+        relay._drop(link)
     board.close()

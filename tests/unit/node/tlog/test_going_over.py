@@ -116,17 +116,21 @@ def test_a_head_that_its_own_witness_signed_beyond_what_it_has_read_is_a_rollbac
     head = Checkpoint(OLD_KEYS.origin, 17, following.shard.entries.root())
     with desk_store(tmp_path) as store:
 
-        def check(checkpoint: Checkpoint) -> None:
+        def check(checkpoint: Checkpoint, accepted: moving.Accepted = moving.STRICT) -> int:
             store.run_sync(lambda db: db.execute("DELETE FROM witness_cosigned"))
             store.run_sync(lambda db: witness_store.keep(db, OLD_KEYS.sign(checkpoint, NOW), NOW))
-            store.run_sync(lambda db: moving._check_cosigned(db, following))
+            return store.run_sync(lambda db: moving._check_cosigned(db, following, accepted))
 
-        check(head)
+        assert check(head) == 0
         check(Checkpoint(OLD_KEYS.origin, 16, bytes(32)))  # reading led over it
-        with pytest.raises(Rollback):
+        with pytest.raises(Rollback, match="has not read the last 1"):
             check(Checkpoint(OLD_KEYS.origin, 18, bytes(32)))
-        with pytest.raises(LogInconsistent):
-            check(Checkpoint(OLD_KEYS.origin, 17, bytes(32)))
+        # A person may say that they were lost with the hub; that the log is another one nobody may.
+        said = moving.Accepted(lost=True)
+        assert check(Checkpoint(OLD_KEYS.origin, 18, bytes(32)), said) == 1
+        for accepted in (moving.STRICT, said):
+            with pytest.raises(LogInconsistent):
+                check(Checkpoint(OLD_KEYS.origin, 17, bytes(32)), accepted)
 
 
 def test_a_consent_to_the_first_successor_says_nothing_of_a_second_one_with_its_root(tmp_path: Path) -> None:

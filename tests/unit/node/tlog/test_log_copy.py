@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from candor_node.tlog.log_copy import Copied, LogCopy
-from candor_proto.errors import LogInconsistent, MalformedMessage, StoreUnusable, Unreachable
+from candor_proto.errors import LogInconsistent, MalformedMessage, Rollback, StoreUnusable, Unreachable
 from candor_verify.cli import run as verify
 from tests.memory_log import NOW, Log, later
 
@@ -23,7 +23,7 @@ def update(log: Log, folder: Path, get: Callable[[str], Awaitable[bytes]] | None
 def checks(folder: Path, log: Log, tmp_path: Path) -> int:
     policy = tmp_path / "policy.txt"
     policy.write_bytes(log.policy_without_witnesses)
-    return verify(["log", str(folder), "--policy", str(policy)], later(minutes=1), lambda text: None)
+    return verify(["log", str(folder), "--policy", str(policy)], later(minutes=30), lambda text: None)
 
 
 def test_a_stranger_verifies_the_copy_and_the_next_one_fetches_only_what_is_new(tmp_path: Path) -> None:
@@ -100,3 +100,35 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     place.write_text("no folder")
     with pytest.raises(StoreUnusable, match="cannot be written"):
         update(log, place)
+
+
+def test_a_hub_that_went_back_or_shows_another_log_changes_no_copy(tmp_path: Path) -> None:
+    log, folder = Log(), tmp_path / "copy"
+    log.grow(300)
+    log.publish(NOW, *BOTH)
+    short, other = log.fork(), log.fork()
+    log.grow(10)
+    log.publish(later(minutes=1), *BOTH)
+    update(log, folder)
+    before = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    with pytest.raises(Rollback, match="holds"):
+        update(short, folder)
+    other.grow(40)
+    other.publish(later(minutes=2), *BOTH)
+    with pytest.raises(LogInconsistent, match="copied before"):
+        update(other, folder)
+    assert {path: before[path] == path.read_bytes() for path in before} == dict.fromkeys(before, True)
+    assert checks(folder, log, tmp_path) == 0
+
+
+def test_of_the_right_edge_only_the_widest_files_stay(tmp_path: Path) -> None:
+    log, folder = Log(), tmp_path / "copy"
+    for minute in range(12):
+        log.grow(25)
+        log.publish(later(minutes=minute), *BOTH)
+        update(log, folder)
+        partial = [path for path in folder.rglob("*") if path.is_file() and path.parent.suffix == ".p"]
+        kinds = [path.parent for path in partial]
+        assert len(kinds) == len(set(kinds)), "one of each"
+        assert checks(folder, log, tmp_path) == 0
+    assert log.size > 256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -153,19 +154,22 @@ def test_every_root_and_proof_up_to_300_is_the_naive_one() -> None:
 def test_proofs_out_of_a_larger_log_verify(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
     first = data.draw(st.integers(1, size))
-    root = tiles.tree_root(LARGE, size)
-    merkle.verify_inclusion(_leaf(index), index, size, tiles.inclusion_proof(LARGE, index, size), root)
-    old = tiles.tree_root(LARGE, first)
-    merkle.verify_consistency(first, size, tiles.consistency_proof(LARGE, first, size), old, root)
+    root = tiles.tree_root(large(), size)
+    merkle.verify_inclusion(_leaf(index), index, size, tiles.inclusion_proof(large(), index, size), root)
+    old = tiles.tree_root(large(), first)
+    merkle.verify_consistency(first, size, tiles.consistency_proof(large(), first, size), old, root)
 
 
-LARGE = grown(70_000)
+@cache
+def large() -> MemoryTiles:
+    """Made when it is asked for: every worker collects every test."""
+    return grown(70_000)
 
 
 def test_a_proof_reads_each_tile_once_and_few_of_them() -> None:
-    LARGE.reads.clear()
-    tiles.inclusion_proof(LARGE, 12_345, 70_000)
-    assert len(LARGE.reads) == len(set(LARGE.reads)) <= 6
+    large().reads.clear()
+    tiles.inclusion_proof(large(), 12_345, 70_000)
+    assert len(large().reads) == len(set(large().reads)) <= 6
 
 
 def test_a_tile_of_another_length_is_refused() -> None:
@@ -182,20 +186,20 @@ def test_a_tile_of_another_length_is_refused() -> None:
 def test_proofs_beyond_a_log_are_refused() -> None:
     for index, size in ((-1, 5), (5, 5), (0, 0)):
         with pytest.raises(MalformedMessage):
-            tiles.inclusion_proof(LARGE, index, size)
+            tiles.inclusion_proof(large(), index, size)
     for first, second in ((-1, 5), (6, 5)):
         with pytest.raises(MalformedMessage):
-            tiles.consistency_proof(LARGE, first, second)
+            tiles.consistency_proof(large(), first, second)
 
 
 def test_every_change_of_one_octet_in_a_tile_changes_the_root_of_the_log() -> None:
-    root = tiles.tree_root(LARGE, 70_000)
+    root = tiles.tree_root(large(), 70_000)
     held = MemoryTiles()
     for level, index in ((0, 273), (1, 1), (2, 0)):
-        octets = LARGE.held[level, index]
+        octets = large().held[level, index]
         for at in range(len(octets)):
             held.held = {
-                **LARGE.held,
+                **large().held,
                 (level, index): octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :],
             }
             assert tiles.tree_root(held, 70_000) != root
