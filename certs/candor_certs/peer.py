@@ -29,7 +29,7 @@ from cryptography import x509
 from candor_certs.chain import MAX_CERTIFICATE_OCTETS, MAX_CHAIN, PeerIdentity, leaf_identity
 from candor_certs.names import Role
 from candor_certs.revocation import DenyList
-from candor_proto.errors import CertificateRefused, IdentityMismatch, NotAuthenticated, WrongRole
+from candor_proto.errors import CandorError, CertificateRefused, IdentityMismatch, NotAuthenticated, WrongRole
 from candor_proto.ids import FederationName, NodeId
 
 TLS_VERSION = b"TLSv1.3"
@@ -75,6 +75,20 @@ def identity_from_auth_context(
             remedy="Use the certificate of the role that may, or ask the hub's operator.",
         )
     return identity
+
+
+def shown_node(auth_context: Mapping[str, Iterable[bytes]]) -> NodeId | None:
+    """Which member's certificate this connection was made with; None if none is shown, or none can be read.
+
+    For turns alone: neither its validity now nor the deny list is looked at.
+    """
+    leaf_pem = list(auth_context.get("x509_pem_cert", ()))
+    if len(leaf_pem) != 1:
+        return None
+    try:
+        return _identity(leaf_pem[0], b"".join(auth_context.get("x509_pem_cert_chain", ()))).name.node
+    except CandorError:
+        return None
 
 
 def check_claimed_node(identity: PeerIdentity, claimed: NodeId) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,6 +34,7 @@ from candor_hub.enrolment import FORGOTTEN_AFTER, Enrolment
 from candor_hub.founding import open_keys, open_store
 from candor_hub.front import Front, Port
 from candor_hub.guard.board import Board
+from candor_hub.hold_off import HoldOff
 from candor_hub.index import Index
 from candor_hub.intake import Intake
 from candor_hub.issued import Issued
@@ -69,6 +71,8 @@ MAINTENANCE_SECONDS = 60.0
 # Objects that a crash has left without a row are looked for so often.
 SWEEP_EVERY = timedelta(days=1)
 STOP_GRACE_SECONDS = 5.0
+# How long the guard takes the hub to be busy after a look has shown that it is.
+SHOWN_BUSY_SECONDS = 0.5
 # So long after a lookup has expired may a heartbeat still be about it.
 REQUESTS_KEPT = timedelta(days=1)
 Interceptors = Sequence[grpc.aio.ServerInterceptor]
@@ -142,8 +146,12 @@ class Hub:
         endpoint = config.traces_endpoint
         self.traces = Traces("candor-hub", SPANS, endpoint=endpoint) if endpoint else None
         self.counters = HubMetrics(self.traces.span if self.traces else nothing)
-        self.intake = Intake(self.relay, self.clock, self.courier.accepted, self.counters)
         self.turns = Work()
+        self.intake = Intake(self.relay, self.clock, self.courier.accepted, self.counters, self.turns.gauge)
+        self.guarded = guarded
+        self.lines, self.strangers = (Lines(Board.create() if guarded else None) for _ in range(2))
+        self.turns.gauge.on_busy = self._show_busy
+        self.hold_off = HoldOff(self.streams, self.lines, self.counters)
         self.attachments = Attachments(
             self.streams,
             self.watch,
@@ -156,6 +164,7 @@ class Hub:
             self.replica,
             self.log.attached,
             self.turns,
+            self.hold_off,
         )
         self.listener = None if server is None else Listener(server, self._heard())
         self.watched = Watched(
@@ -169,8 +178,6 @@ class Hub:
             self.counters,
         )
         self._swept_at = self.clock.now()
-        self.guarded = guarded
-        self.lines, self.strangers = (Lines(Board.create() if guarded else None) for _ in range(2))
         self.ports = Ports(0, 0, 0)
         self._front: Front | None = None
         self.log_server: LogServer | None = None
@@ -219,6 +226,7 @@ class Hub:
                     admit_anybody,
                     self.strangers,
                     self.turns,
+                    self.hold_off,
                     self.turns.pace_of_newcomers,
                     observer=self.counters,
                 ),
@@ -253,6 +261,12 @@ class Hub:
         await self.watch.look()
         await self.courier.start()
 
+    def _show_busy(self) -> None:
+        """The guard opens fewer connections meanwhile."""
+        for board in (self.lines.board, self.strangers.board):
+            if board is not None:
+                board.busy_until(time.monotonic() + SHOWN_BUSY_SECONDS)
+
     def gatekeeper(self) -> Gatekeeper:
         """In front of `servicer`: who is let through, and when."""
         gate = NodeGate(
@@ -262,7 +276,7 @@ class Hub:
             self.clock,
             self.turns.gate,
         )
-        return Gatekeeper(gate.admit, self.lines, self.turns, observer=self.counters)
+        return Gatekeeper(gate.admit, self.lines, self.turns, self.hold_off, observer=self.counters)
 
     def _add_services(self, servicer: HubServicer) -> Callable[[grpc.aio.Server], None]:
         def add(server: grpc.aio.Server) -> None:

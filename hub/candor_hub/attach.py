@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -27,8 +28,10 @@ import structlog
 from candor_certs.chain import PeerIdentity
 from candor_hub import relay
 from candor_hub.clock import Clock
+from candor_hub.conduct import REPLACED_SECONDS
 from candor_hub.courier import Courier
 from candor_hub.enrolment import check_clock
+from candor_hub.hold_off import HoldOff
 from candor_hub.intake import Intake
 from candor_hub.refusals import Refusals
 from candor_hub.replica import Replica
@@ -70,9 +73,11 @@ class Attachments:
         replica: Replica,
         on_attached: Callable[[NodeId], None],
         work: Work,
+        hold_off: HoldOff,
     ) -> None:
         """`on_attached` hears of each node that has said hello."""
         self._work = work
+        self._hold_off = hold_off
         self._refusals = Refusals()
         self._streams = streams
         self._watch = watch
@@ -110,6 +115,9 @@ class Attachments:
         now = self._clock.now()
         check_clock(hello.node_time, now)
         del first, hello  # what has a name here is held for as long as the stream lasts
+        older = self._streams.of(node)
+        if older is not None and time.monotonic() - older.began < REPLACED_SECONDS:
+            self._hold_off.replaced(node)
         session = self._streams.open(node, identity)
         session.version = version
         session.heartbeat_seconds = self._timing.heartbeat_of(silence_told)
@@ -206,6 +214,7 @@ class Attachments:
             else:
                 session.refused += 1
                 self._refusals.note("submission", code, str(session.node))
+                self._hold_off.refused_on_stream(session.node, code)
         session.receipts.append(Receipt(number, outcome))
         if not patient or len(session.receipts) >= MAX_PATIENT_RECEIPTS:
             session.wake.set()

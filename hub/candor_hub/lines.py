@@ -26,15 +26,36 @@ MAX_LINES = 16_384
 class Line:
     """One connection, from its first call on."""
 
-    __slots__ = ("_board", "_member", "_port", "address", "generation", "node", "octets", "paid", "streaming")
+    __slots__ = (
+        "_board",
+        "_member",
+        "_port",
+        "address",
+        "earned",
+        "generation",
+        "node",
+        "octets",
+        "paid",
+        "shown",
+        "streaming",
+    )
 
     def __init__(self, address: str, board: Board | None = None, port: int = 0, generation: int = 0) -> None:
         self.address = address
         # Who was admitted on it last; for turns, never for what may be done.
         self.node: NodeId | None = None
+        # Whose certificate it was made with, if anybody looked: for turns as well, until then.
+        self.shown: NodeId | None = None
         self.octets = self.paid = self.streaming = 0
+        # What was refused or given up before that (`hold_off`).
+        self.earned = 0.0
         self.generation = generation
         self._board, self._port, self._member = board, port, 0
+
+    @property
+    def who(self) -> NodeId | str:
+        """Whose turn a call on it takes: behind one address may be many members."""
+        return self.node or self.shown or self.address
 
     def admitted(self, node: NodeId) -> None:
         """A call of this member was let in."""
@@ -64,11 +85,24 @@ class Line:
         self.streaming += calls
         self._show()
 
+    def hold(self, until: float) -> None:
+        """Nothing more of it is read until then (`time.monotonic`)."""
+        board = self._page()
+        if board is not None:
+            board.hold(self._port, until)
+
     def _show(self) -> None:
+        board = self._page()
+        if board is not None:
+            board.show(self._port, Shown(self.octets, self.paid, self._member, max(0, self.streaming)))
+
+    def _page(self) -> Board | None:
+        """Where this connection is shown, if it is still there."""
         board = self._board
         # A call may outlive its connection, whose port is then another's.
         if board is not None and board.generation(self._port) == self.generation:
-            board.show(self._port, Shown(self.octets, self.paid, self._member, max(0, self.streaming)))
+            return board
+        return None
 
 
 class Lines:
@@ -93,6 +127,10 @@ class Lines:
             line = Line(self.board.address(number), self.board, number, self.board.generation(number))
         self._lines[peer] = line
         return line
+
+    def of_member(self, node: NodeId) -> tuple[Line, ...]:
+        """Those on which this member was admitted last; some may be gone."""
+        return tuple(line for line in self._lines.values() if line.node == node)
 
 
 _LINE: ContextVar[Line | None] = ContextVar("candor_hub_line", default=None)

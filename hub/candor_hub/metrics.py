@@ -116,6 +116,9 @@ class HubMetrics:
         )
         for reason in REASONS:
             self._cut.labels(reason)
+        self._held_off = Counter(
+            "members_held_off", "How often a member that was refused too often was held off.", **given
+        )
 
     # --- as an observer ------------------------------------------------------------------------------------
 
@@ -140,6 +143,9 @@ class HubMetrics:
     def cut(self, reason: str, count: int) -> None:
         """The guard ended so many connections."""
         self._cut.labels(reason if reason in REASONS else OTHER).inc(count)
+
+    def held_off(self) -> None:
+        self._held_off.inc()
 
     def span(self, name: str) -> Callable[[], None]:
         """Something begins that may be traced."""

@@ -23,6 +23,9 @@ class Observer(Protocol):
     def refused(self, code: str) -> None:
         """An envelope was not."""
 
+    def held_off(self) -> None:
+        """A member was refused too often, and is held off."""
+
     def span(self, name: str) -> Callable[[], None]:
         """Something begins that is traced; what it returns is called at its end."""
 
@@ -37,6 +40,9 @@ class Nobody:
         """Nothing."""
 
     def refused(self, code: str) -> None:
+        """Nothing."""
+
+    def held_off(self) -> None:
         """Nothing."""
 
     def span(self, name: str) -> Callable[[], None]:

@@ -29,9 +29,10 @@ from google.protobuf.message import DecodeError, Message
 
 from candor_certs.chain import PeerIdentity
 from candor_certs.names import Role
-from candor_certs.peer import TLS_VERSION, identity_from_auth_context
+from candor_certs.peer import TLS_VERSION, identity_from_auth_context, shown_node
 from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
+from candor_hub.hold_off import HoldOff
 from candor_hub.issued import Issued
 from candor_hub.lines import Line, Lines, at_line, present_line
 from candor_hub.observer import Nobody, Observer
@@ -53,6 +54,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 LOOK_SECONDS = 0.005
+# What a call that was refused counts as besides: who calls for nothing is served less.
+REFUSED_COST = 2.0
 _HUB = "/candor.v1.HubService/"
 _ATTACH = _HUB + "Attach"
 ROLES: Mapping[str, frozenset[Role]] = {
@@ -209,6 +212,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         admit: Admit,
         lines: Lines,
         work: Work,
+        hold_off: HoldOff,
         pace: Pace | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -217,10 +221,12 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         self._pace = pace or work.pace
         self._lines = lines
         self._work = work
+        self._hold_off = hold_off
         self._observer = observer or Nobody()
         self._refusals = Refusals()
         # By method, of which there are as many as there are handlers.
         self._wrapped: dict[str, Handler] = {}
+        self._unknown: Handler = grpc.stream_stream_rpc_method_handler(self._refuse_unknown)
 
     async def intercept_service(
         self,
@@ -229,7 +235,8 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
         if handler is None:
-            return None
+            # gRPC would answer by itself, as often as it is asked.
+            return self._unknown
         method = handler_call_details.method
         if method not in self._wrapped:
             self._wrapped[method] = self._wrap(handler, method)
@@ -265,6 +272,9 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                 await self._abort(context, line, method, _took_too_long())
             except grpc.aio.AbortError:
                 raise
+            except asyncio.CancelledError:
+                self._hold_off.given_up(line, time.monotonic() - began)
+                raise
             except Exception as error:
                 code = getattr(error, "code", CandorError.code)
                 await self._abort(context, line, method, error)
@@ -276,13 +286,17 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
         async def admitted(request: Any, context: Context, line: Line) -> Any:
             seconds = MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)
-            who = line.node or line.address
+            if line.node is None and line.shown is None:
+                line.shown = shown_node(context.auth_context())
+            who = line.who
             async with asyncio.timeout(CALL_DEADLINE_SECONDS):
                 await (self._work.pace_of_streams if method == _ATTACH else self._pace).wait(who)
+                self._hold_off.check(line)
                 async with self._work.calls.place(who):
                     node = await self._admit(method, context)
             if node is not None:
                 line.admitted(node)
+                self._hold_off.check(line)
             checked = request
             if method != _ATTACH:
                 checked = _each(request) if handler.request_streaming else _check(request)
@@ -306,10 +320,25 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         async def run(request: Any, context: Context) -> None:
             line = present_line()
             await self._work.downloads.send(
-                (line.node or line.address) if line else None, behaviour(request, context), counted(context)
+                line.who if line else None, behaviour(request, context), counted(context)
             )
 
         return run
+
+    async def _refuse_unknown(self, _requests: Any, context: Context) -> None:
+        """As gRPC would, at the caller's turn."""
+        line, began = self._lines.of(context.peer()), time.monotonic()
+        try:
+            async with asyncio.timeout(CALL_DEADLINE_SECONDS):
+                await self._pace.wait(line.who)
+        except asyncio.CancelledError:
+            self._hold_off.given_up(line, time.monotonic() - began)
+            raise
+        except TimeoutError:
+            pass
+        self._hold_off.unknown_method(line)
+        line.ended()
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This hub has no such method.")
 
     async def _abort(self, context: Context, line: Line, method: str, error: Exception) -> None:
         status, details, code = to_status(error)
@@ -317,6 +346,9 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             log.error("failed", method=method, code=getattr(error, "code", code), exc_info=error)
         else:
             self._refusals.note(method, code, line.address)
+            self._hold_off.refused(line, code)
+            if method != _ATTACH:
+                self._pace.charge(line.who, REFUSED_COST)
         line.ended()
         await context.abort(status, details, ((ERROR_METADATA_KEY, code),))
 

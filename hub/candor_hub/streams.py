@@ -112,6 +112,8 @@ class Session:
     on_over: Callable[[], None] | None = None
     # Which of the node's streams this is, over all replicas; 0 until that is written down.
     generation: int = 0
+    # When the node said hello (`time.monotonic`, seconds).
+    began: float = 0.0
     told_version: int = 0
     heartbeat_due: bool = False
     # The next (loop time), and how many seconds are between two.
@@ -273,7 +275,7 @@ class Streams:
         older = self._sessions.get(node)
         if older is not None:
             older.end(newer_stream(node))
-        session = Session(node, identity)
+        session = Session(node, identity, began=time.monotonic())
         session.wake.set()
         self._sessions[node] = session
         return session

@@ -16,8 +16,10 @@ import pytest
 
 from candor_certs.authority import certificates_pem
 from candor_certs.store import key_pem
+from candor_hub.conduct import MOST, WEIGHTS
 from candor_hub.guard import relay
-from tests.campaign.attacks.frames import QUOTA
+from candor_proto.errors import LimitExceeded
+from tests.campaign.attacks.frames import QUOTA, SUBMIT
 from tests.campaign.attacks.wire import (
     CONTINUATION,
     HEADERS,
@@ -207,3 +209,30 @@ async def test_ipv6_members_come_through(tmp_path: Path) -> None:
         async with alpha.attached():
             assert alpha.node in hub.hub.streams.nodes
         await alpha.close()
+
+
+async def test_a_member_that_misbehaves_is_told_so_once_and_read_no_more(tmp_path: Path) -> None:
+    """Its stream ends with the reason; a neighbour at the same address notices nothing."""
+    async with guarded_hub(tmp_path) as hub:
+        alpha, bravo = await enrol(hub, "alpha"), await enrol(hub, "bravo")
+        async with alpha.attached() as stream:
+            flood = post(tmp_path, hub, alpha, seconds=4.0)
+            flood_address = flood.scene.hub
+
+            def attack() -> int:
+                with suppress(Lost), Wire(flood, flood_address) as wire:
+                    while True:
+                        if len(wire.windows) < 4:
+                            wire.say(wire.open_call(SUBMIT, b"\xff" * 100))
+                        wire.listen(0.01)
+                return flood.counts["calls ended"]
+
+            ended = await asyncio.to_thread(attack)
+            told = await stream.end()
+            assert isinstance(told, LimitExceeded)
+            assert "refused within a minute, the last as malformed_message" in str(told)
+        most = MOST / WEIGHTS["malformed_message"]
+        assert most < ended < most + 10
+        assert (await bravo.quota()).total > 0
+        await alpha.close()
+        await bravo.close()

@@ -16,7 +16,6 @@ from unittest.mock import patch
 
 from candor_hub.app import Hub
 from candor_hub.config import Config
-from candor_hub.pace import Gauge
 from candor_node import importer, local_server, workers
 from candor_node import store as node_store
 from candor_node.app import Node
@@ -150,7 +149,7 @@ class Federation:
         self.hub_config = replace(self.hub_config, **changes)
         hub = Hub(self.hub_config, self.clock)
         # How busy this machine is decides nothing in virtual time.
-        hub.intake.gauge = Gauge(lambda: 0.0)
+        hub.turns.gauge.used = lambda: 0.0
         self._trouble_hub_store(hub)
         await hub.prepare()
         hub.work()

@@ -9,6 +9,11 @@ name of the peer, so it is the slot's number. Each field has one writer, and is 
             24-28  calls under way that bring several messages       hub
             28-32  generation: how often the slot was taken          guard
             32-48  address of the client, IPv4 mapped into IPv6      guard
+    48-56  until when nothing is read, as its member is      hub
+           held off (seconds of the monotonic clock)
+
+No connection has the port 0: its slot's first eight octets say until when the hub is busy, in seconds of the
+machine's monotonic clock (hub).
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from dataclasses import dataclass
 
 SLOT_OCTETS = 64
 PORTS = 65_536
-_EIGHT, _FOUR = struct.Struct("=Q"), struct.Struct("=I")
+_FOUR, _SECONDS = struct.Struct("=I"), struct.Struct("=d")
 _SHOWN = struct.Struct("=QQQI")
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 
@@ -56,6 +61,7 @@ class Board:
         at = port * SLOT_OCTETS
         (generation,) = _FOUR.unpack_from(self._page, at + 28)
         self._page[at : at + 28] = bytes(28)
+        self._page[at + 48 : at + 56] = bytes(8)
         _FOUR.pack_into(self._page, at + 28, (generation + 1) % (1 << 32))
         ip = ipaddress.ip_address(address.partition("%")[0])
         self._page[at + 32 : at + 48] = ip.packed if ip.version == 6 else _MAPPED + ip.packed
@@ -63,7 +69,25 @@ class Board:
     def shown(self, port: int) -> Shown:
         return Shown(*_SHOWN.unpack_from(self._page, port * SLOT_OCTETS))
 
+    def busy(self, now: float) -> bool:
+        """Whether the hub said a moment ago that it is."""
+        until: float = _SECONDS.unpack_from(self._page, 0)[0]
+        return now < until
+
+    def is_held(self, port: int, now: float) -> bool:
+        """Whether nothing of this connection is to be read now."""
+        until: float = _SECONDS.unpack_from(self._page, port * SLOT_OCTETS + 48)[0]
+        return now < until
+
     # --- the hub ----------------------------------------------------------------------------------------
+
+    def hold(self, port: int, until: float) -> None:
+        """Nothing of this connection is read until then (`time.monotonic`)."""
+        _SECONDS.pack_into(self._page, port * SLOT_OCTETS + 48, until)
+
+    def busy_until(self, until: float) -> None:
+        """Say that the hub is busy; it is taken back by itself at `until` (`time.monotonic`)."""
+        _SECONDS.pack_into(self._page, 0, until)
 
     def generation(self, port: int) -> int:
         number: int = _FOUR.unpack_from(self._page, port * SLOT_OCTETS + 28)[0]

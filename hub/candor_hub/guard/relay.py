@@ -2,7 +2,8 @@
 
 Rules of this file:
 - nothing is read that cannot be passed on: who does not read is not written for, and who floods is not read;
-- a connection that may not bring more is looked at again every TICK_SECONDS, no sooner;
+- a connection that may not bring more is looked at again every TICK_SECONDS, no sooner. One of a member that
+  is held off is not read at all until that is over; what the hub has to tell it still goes out;
 - when either end has closed, what the other was owed is passed on, and it is closed as well;
 - of a member with a stream something comes every 20 seconds; the line of one that is silent for longer than
   SILENT_SECONDS has died, and is cut: the hub itself asks for nobody;
@@ -187,7 +188,7 @@ class Relay:
             self._poll.modify(descriptor, 0)
 
     def _open(self, door: Door, now: float) -> None:
-        for _, link in door.turns.next(now):
+        for _, link in door.turns.next(now, busy=door.spec.board.busy(now)):
             hub = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             hub.setblocking(False)
             for each in (hub, link.client.socket):
@@ -256,10 +257,12 @@ class Relay:
     def _from_client(self, link: Link) -> None:
         assert link.hub is not None
         assert link.budget is not None
-        now = time.monotonic()
-        allowed = link.budget.allowed(link.door.spec.board.shown(link.port), now)
+        now, board = time.monotonic(), link.door.spec.board
+        held = board.is_held(link.port, now)
+        allowed = 0 if held else link.budget.allowed(board.shown(link.port), now)
         if not allowed:
-            link.budget.stalled(now)
+            if not held:
+                link.budget.stalled(now)
             self._stalled.add(link)
             self._ask(link.client, link.client.asked & ~_IN)
             return
@@ -366,6 +369,8 @@ class Relay:
         for link in tuple(self._stalled):
             assert link.budget is not None
             shown = link.door.spec.board.shown(link.port)
+            if link.door.spec.board.is_held(link.port, now):
+                continue
             if link.budget.allowed(shown, now):
                 self._stalled.discard(link)
                 if link.hub is not None and not link.hub.waiting:

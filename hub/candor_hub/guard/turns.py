@@ -7,7 +7,10 @@ Rules of this file:
 - addresses take turns, each its oldest first; of one address so many may be new at a time, unless it is one
   behind which many are (a TCP balancer);
 - where all places are taken, a newcomer gets that of the address which has most of them waiting;
-- so many are opened a second, in all; after one that came to a bad end its address waits, longer each time.
+- so many are opened a second, in all: fewer while the hub is busy, or one that was opened has made no call
+  yet. Forty that come at once bring their handshakes and first calls one after the other, and not all before
+  those of members that are there;
+- after one that came to a bad end its address waits, longer each time.
   After one that the hub closed without a member's call it waits as well, but never so long that another
   member behind the same address would suffer.
 """
@@ -58,10 +61,12 @@ class Limits:
     new: int = 512
     # Addresses and networks.
     balancers: frozenset[str] = frozenset()
-    # A handshake with a member's certificate costs the hub some milliseconds.
+    # A handshake with a member's certificate costs the hub some milliseconds, its first call as many.
     opened_a_second: float = 100.0
+    opened_a_second_after_another: float = 40.0
+    opened_a_second_while_busy: float = 25.0
     # What an idle second saves up.
-    burst: float = 10.0
+    burst: float = 2.0
     # After the first bad end of an address, doubled with each further one; forgotten as long after it.
     pause_seconds: float = 0.5
     longest_pause_seconds: float = 15.0
@@ -112,11 +117,16 @@ class Turns(Generic[T]):
         self._waiting_count += 1
         return gone
 
-    def next(self, now: float) -> list[tuple[str, T]]:
-        """Those that are to be opened now; they count as new."""
+    def next(self, now: float, *, busy: bool = False) -> list[tuple[str, T]]:
+        """Those that are to be opened now; they count as new. `busy`: the hub says so of itself."""
         limits = self.limits
         if self._at is not None:
-            self._tokens = min(limits.burst, self._tokens + limits.opened_a_second * (now - self._at))
+            rate = limits.opened_a_second
+            if self._new_count:
+                rate = min(rate, limits.opened_a_second_after_another)
+            if busy:
+                rate = min(rate, limits.opened_a_second_while_busy)
+            self._tokens = min(limits.burst, self._tokens + rate * (now - self._at))
         else:
             self._tokens = limits.burst
         self._at = now

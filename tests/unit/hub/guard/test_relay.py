@@ -37,7 +37,7 @@ def opened(door: Door, address: str) -> Link:
 def test_a_mistake_in_the_guard_ends_one_connection_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board.create()
     relay = Relay(socket.socketpair()[0], ())
-    door = Door(DoorSpec(board, (), (1,), Limits(10), members=True))
+    door = Door(DoorSpec(board, (), (1,), Limits(10, burst=10), members=True))
     broken, other = opened(door, "192.0.2.1"), opened(door, "192.0.2.2")
     waiting = Link(door, "192.0.2.3", "192.0.2.3", End(socket.socketpair()[0]), 0.0)
     door.turns.come(waiting.network, waiting, 0.0)
@@ -58,7 +58,7 @@ def test_who_dialled_and_has_nothing_to_say_gives_way_to_others_of_his_address()
     """A node gives up what it dialled too long ago: nobody will call on it, and others wait behind it."""
     board = Board.create()
     relay = Relay(socket.socketpair()[0], ())
-    door = Door(DoorSpec(board, (), (1,), Limits(10), members=True))
+    door = Door(DoorSpec(board, (), (1,), Limits(10, burst=10), members=True))
     silent, calls, elsewhere = (opened(door, f"192.0.2.{last}") for last in (1, 1, 2))
     for port, link in enumerate((silent, calls, elsewhere), 1):
         link.budget, link.port = Budget(0.0), port
@@ -84,7 +84,7 @@ def test_a_stream_on_which_nothing_comes_is_cut_and_nothing_else_is() -> None:
     """The hub behind the guard pings nobody: a line that died is noticed here."""
     board = Board.create()
     relay = Relay(socket.socketpair()[0], ())
-    door = Door(DoorSpec(board, (), (1,), Limits(10), members=True))
+    door = Door(DoorSpec(board, (), (1,), Limits(10, burst=10), members=True))
     dead, calls, waits, unread, heard = (opened(door, f"192.0.2.{last}") for last in range(1, 6))
     links = (dead, calls, waits, unread, heard)
     clients = []
@@ -117,7 +117,7 @@ def test_pings_after_a_silence_are_passed_on_together_and_whatever_follows_takes
     """Each that comes alone would wake gRPC for itself; nothing else waits, and the order stays."""
     board = Board.create()
     relay = Relay(socket.socketpair()[0], ())
-    door = Door(DoorSpec(board, (), (1,), Limits(10), members=True))
+    door = Door(DoorSpec(board, (), (1,), Limits(10, burst=10), members=True))
     ping = b"p" * PING_OCTETS
     ends: list[tuple[Link, socket.socket, socket.socket]] = []
     for port in (1, 2, 3):
@@ -163,4 +163,43 @@ def test_pings_after_a_silence_are_passed_on_together_and_whatever_follows_takes
         for each in (client, hub):
             each.close()
         relay._drop(link)
+    board.close()
+
+
+def test_of_who_is_held_off_nothing_is_read_until_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the hub has to tell goes out meanwhile, and it is nobody's flood."""
+    board, now = Board.create(), [1.0]
+    monkeypatch.setattr("candor_hub.guard.relay.time.monotonic", lambda: now[0])
+    relay = Relay(socket.socketpair()[0], ())
+    door = Door(DoorSpec(board, (), (1,), Limits(10, burst=10), members=True))
+    link = opened(door, "192.0.2.1")
+    outside, link.client.socket = socket.socketpair()
+    inside, link.hub = (lambda pair: (pair[0], End(pair[1])))(socket.socketpair())
+    for each in (outside, inside, link.client.socket, link.hub.socket):
+        each.setblocking(False)
+    link.budget, link.port, link.connected = Budget(0.0), 7, True
+    relay._ask(link.client, select.EPOLLIN)
+    board.show(7, Shown(member=5))
+    board.hold(7, 20.0)
+    outside.send(b"more")
+    inside.send(b"refused")
+    relay._event(link, link.client, select.EPOLLIN)
+    relay._event(link, link.hub, 0)
+    relay._from_hub(link)
+    assert outside.recv(100) == b"refused"
+    with pytest.raises(BlockingIOError):
+        inside.recv(100)
+    for now[0] in (10.0, 19.9):
+        relay._look(now[0])
+        assert not link.client.asked & select.EPOLLIN
+        assert link.budget.stalled_at is None
+    now[0] = 20.0
+    relay._look(now[0])
+    assert link.client.asked & select.EPOLLIN
+    relay._event(link, link.client, select.EPOLLIN)
+    assert inside.recv(100) == b"more"
+    board.take(7, "192.0.2.2")
+    board.hold(7, 90.0)
+    board.take(7, "192.0.2.3")
+    assert not board.is_held(7, 21.0)
     board.close()

@@ -53,9 +53,36 @@ def test_so_many_are_opened_a_second() -> None:
     turns: Turns[str] = Turns(Limits(10_000, opened_a_second=100, burst=10))
     for number in range(1_000):
         turns.come(f"host-{number}", str(number), 0.0)
-    assert len(turns.next(0.0)) == 10
-    assert len(turns.next(0.05)) == 5
+    opened = turns.next(0.0)
+    assert len(opened) == 10
+    for address, _ in opened:
+        turns.known(address)
+    opened = turns.next(0.05)
+    assert len(opened) == 5
+    for address, _ in opened:
+        turns.known(address)
     assert len(turns.next(60.0)) == 10
+
+
+def test_while_one_has_made_no_call_or_the_hub_is_busy_fewer_are_opened() -> None:
+    """Forty at once would bring their handshakes and first calls before all that members say meanwhile."""
+
+    def opened_in_a_second(*, answered: bool, busy: bool) -> int:
+        turns: Turns[str] = Turns(Limits(10_000))
+        for number in range(1_000):
+            turns.come(f"host-{number}", str(number), 0.0)
+        count = 0
+        for step in range(101):
+            for address, _ in turns.next(step / 100, busy=busy):
+                count += 1
+                if answered:
+                    turns.known(address)
+        return count
+
+    assert opened_in_a_second(answered=True, busy=False) == pytest.approx(102, abs=2)
+    assert opened_in_a_second(answered=False, busy=False) == pytest.approx(42, abs=2)
+    assert opened_in_a_second(answered=True, busy=True) == pytest.approx(27, abs=2)
+    assert opened_in_a_second(answered=False, busy=True) == pytest.approx(27, abs=2)
 
 
 def test_the_last_place_is_given_to_who_has_none() -> None:
