@@ -7,6 +7,8 @@ come. How many of them became messages of members it is told by the hub, on a pa
     board      the page: what each connection has to show
     budget     how many octets a connection may bring now; pure
     turns      whose connection is opened next; pure
+    link       doors, connections and their sockets
+    silence    connections whose pings wake nobody
     relay      sockets: accept, connect, pass on
     process    what runs as `python -m candor_hub.guard`; imports nothing but the standard library
     keeper     the hub's side: starts it, hears it, starts it again

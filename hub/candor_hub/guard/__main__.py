@@ -10,7 +10,8 @@ import sys
 from contextlib import suppress
 
 from candor_hub.guard.board import Board
-from candor_hub.guard.relay import DoorSpec, Relay
+from candor_hub.guard.link import DoorSpec
+from candor_hub.guard.relay import Relay
 from candor_hub.guard.turns import Limits
 
 

@@ -22,11 +22,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import cycle
 
-from candor_hub.guard.board import Board
 from candor_hub.guard.budget import (
     BAD_DEBT,
     FAILED,
@@ -36,11 +32,18 @@ from candor_hub.guard.budget import (
     NO_PLACE,
     NO_TURN,
     SILENT,
-    SILENT_SECONDS,
     TOO_MANY,
     Budget,
 )
-from candor_hub.guard.turns import Limits, Turns, network_of
+from candor_hub.guard.link import Door, DoorSpec, End, Link
+from candor_hub.guard.silence import (
+    PING_OCTETS,
+    PINGS_AFTER_SECONDS,
+    QUIET_AFTER_SECONDS,
+    be_quiet,
+    has_said_more,
+)
+from candor_hub.guard.turns import network_of
 
 TICK_SECONDS = 0.02
 IDLE_SECONDS = 1.0
@@ -48,77 +51,11 @@ WAIT_SECONDS = 10.0
 ACCEPTED_AT_ONCE = 64
 GIVES_WAY_SECONDS = 1.0
 PIECE_OCTETS = 64 * 1024
-# HTTP/2's PING, or the answer to one, in a record of TLS 1.3. Should it be something else: where nobody has
-# said anything for QUIET_AFTER_SECONDS, nothing of that length is worth a hurry. Pings come after 15 seconds
-# (first release) or 20.
-PING_OCTETS = 5 + 9 + 8 + 1 + 16
-QUIET_AFTER_SECONDS, PINGS_AFTER_SECONDS = 10.0, 14.0
 # A node has one; of a bad line dead ones are noticed after 25 seconds, and it dials again meanwhile.
 CONNECTIONS_PER_MEMBER = 2
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _LEFT = select.EPOLLRDHUP
 _GONE = select.EPOLLHUP | select.EPOLLERR | _LEFT
-
-
-@dataclass(frozen=True)
-class DoorSpec:
-    """Sockets that listen, the ports of gRPC behind them with their page, and what holds there."""
-
-    board: Board
-    listening: tuple[socket.socket, ...]
-    ports: tuple[int, ...]
-    limits: Limits
-    members: bool
-    silent_seconds: float = SILENT_SECONDS
-
-
-# There are thousands of each: what they hold is the memory that a member costs here.
-@dataclass(eq=False, slots=True)
-class End:
-    """One socket of a link: what it waits to be sent, and what the poll is asked about it."""
-
-    socket: socket.socket
-    waiting: bytes | memoryview = b""
-    asked: int = 0
-    open: bool = True
-
-
-@dataclass(eq=False, slots=True)
-class Link:
-    """One connection: the client's socket, and once it was opened one to gRPC."""
-
-    door: Door
-    address: str
-    network: str
-    client: End
-    began: float
-    # When octets came of the client, or it was opened.
-    heard: float = 0.0
-    # The hub closed it.
-    refused: bool = False
-    hub: End | None = None
-    port: int = 0
-    budget: Budget | None = None
-    member: int = 0
-    # Nothing but pings is expected: they are read at the next look.
-    quiet: bool = False
-    connected: bool = False
-    over: bool = False
-
-    def has_ended(self) -> bool:
-        return self.over
-
-
-class Door:
-    """One port, from accept on."""
-
-    def __init__(self, spec: DoorSpec) -> None:
-        self.spec = spec
-        self.turns: Turns[Link] = Turns(spec.limits)
-        self.ports = cycle(spec.ports)
-        self.new: set[Link] = set()
-        # Of each member, oldest first.
-        self.members: dict[int, list[Link]] = {}
 
 
 class Relay:
@@ -274,7 +211,7 @@ class Relay:
             link.heard = now
             link.budget.took(len(octets))
             if link.quiet:
-                self._be_quiet(link, False)
+                be_quiet(link, False)
             self._write(link, link.hub, octets)
 
     def _from_hub(self, link: Link) -> None:
@@ -282,16 +219,8 @@ class Relay:
         octets = self._read(link, link.hub, PIECE_OCTETS)
         if octets:
             if link.quiet and len(octets) != PING_OCTETS:
-                self._be_quiet(link, False)
+                be_quiet(link, False)
             self._write(link, link.client, octets)
-
-    def _be_quiet(self, link: Link, quiet: bool) -> None:
-        """Whether less than a ping and an octet, alone, waits for the next look."""
-        link.quiet = quiet
-        with suppress(OSError):
-            link.client.socket.setsockopt(
-                socket.SOL_SOCKET, socket.SO_RCVLOWAT, PING_OCTETS + 1 if quiet else 1
-            )
 
     def _read(self, link: Link, end: End, most: int) -> memoryview:
         """What came, in the one buffer of all: good until something else is read."""
@@ -400,7 +329,7 @@ class Relay:
         since = now - door.spec.silent_seconds
         silent = [link for links in door.members.values() for link in links if link.heard < since]
         for link in silent:
-            if not self._reads(link, now) or self._has_said_more(link):
+            if not self._reads(link, now) or has_said_more(link.client):
                 link.heard = now
             elif door.spec.board.shown(link.port).streaming:
                 self._counts[SILENT] += 1
@@ -418,7 +347,7 @@ class Relay:
         for link in quiet:
             if not link.quiet:
                 if self._reads(link, now):
-                    self._be_quiet(link, True)
+                    be_quiet(link, True)
             elif link.heard < since and self._reads(link, now):
                 self._hear_ping(link, now)
 
@@ -430,16 +359,6 @@ class Relay:
             link.heard = now
             link.budget.took(len(octets))
             self._write(link, link.hub, octets)
-
-    def _has_said_more(self, link: Link) -> bool:
-        """Whether octets are waiting: who was kept from reading them in time, cuts nobody for it."""
-        try:
-            link.client.socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # a hang-up, of which the poll tells
-        return True
 
     def _know(self, link: Link, now: float) -> None:
         """Whether a new connection turned out to be a member's."""

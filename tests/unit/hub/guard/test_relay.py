@@ -12,17 +12,9 @@ import pytest
 
 from candor_hub.guard.board import Board, Shown
 from candor_hub.guard.budget import FAILED, GAVE_WAY, SILENT, SILENT_SECONDS, Budget
-from candor_hub.guard.relay import (
-    GIVES_WAY_SECONDS,
-    PING_OCTETS,
-    PINGS_AFTER_SECONDS,
-    QUIET_AFTER_SECONDS,
-    Door,
-    DoorSpec,
-    End,
-    Link,
-    Relay,
-)
+from candor_hub.guard.link import Door, DoorSpec, End, Link
+from candor_hub.guard.relay import GIVES_WAY_SECONDS, Relay
+from candor_hub.guard.silence import PING_OCTETS, PINGS_AFTER_SECONDS, QUIET_AFTER_SECONDS
 from candor_hub.guard.turns import Limits
 from tests.patience import PATIENCE_SECONDS
 
