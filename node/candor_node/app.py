@@ -147,6 +147,8 @@ class Node:
             self.clock,
             self.follower,
             config.federation_records,
+            # Messages that came since it was announced wait for it.
+            self._wake_inbox,
         )
         self.outbox = Outbox(
             self.store,

@@ -22,7 +22,7 @@ from candor_certs import mtls
 from candor_certs.lifetime import span
 from candor_certs.names import hub_dns_name
 from candor_certs.store import TlsIdentity
-from candor_node.channel import Line, WrapChannel
+from candor_node.channel import Channel, Line, WrapChannel, end_of
 from candor_node.clock import Clock, whose_clock
 from candor_node.diagnosis import diagnose
 from candor_node.directory_store import FetchedDirectory
@@ -119,7 +119,9 @@ class HubClient:
         self._federation = federation
         self._clock = clock
         self.proxy = proxy
+        # Of the stream that was welcomed last, and the channel it is on.
         self._mail: StreamMail | None = None
+        self._mail_line: Channel | None = None
         # When the hub welcomed the stream that was laid last (loop time, seconds).
         self.welcomed_at: float | None = None
         # As it said last; "" for one that does not say.
@@ -148,11 +150,17 @@ class HubClient:
     async def submit(self, envelope: Envelope) -> int:
         """Hand an envelope to the hub; returns how many mailboxes it went to, durably.
 
-        On the stream when there is one, for it costs both sides less than a call. Raises what the hub refuses
-        it with, or Unreachable when nobody knows.
+        On the stream when there is one, for it costs both sides less than a call. One that ends because the
+        line was laid anew leaves nobody in the dark: it is handed in again, and the hub knows what it has.
+        Raises what the hub refuses it with, or Unreachable when nobody knows.
         """
-        if self._mail is not None:
-            return await self._mail.submit(envelope)
+        while (mail := self._mail) is not None:
+            line = self._mail_line
+            try:
+                return await mail.submit(envelope)
+            except Unreachable:
+                if line is self.line.present or not mail.closed:
+                    raise
         request = hub_pb2.SubmitRequest(envelope=codec.write_envelope(envelope))
         response = await self._call(lambda: self._stub.Submit(request, timeout=limits.CALL_DEADLINE_SECONDS))
         return int(response.recipients)
@@ -297,7 +305,8 @@ class HubClient:
         order in which they came.
         """
         self.welcomed_at = None
-        call = self._stub.Attach(metadata=silence.own())
+        channel = self.line.present
+        call = channel.stub.Attach(metadata=silence.own())
         mail: StreamMail | None = None
         tasks: list[asyncio.Future[None]] = []
         try:
@@ -310,6 +319,8 @@ class HubClient:
             await self._note_version(call)
             handler.attached(welcome)
             mail = self._mail = StreamMail(call.write, handler.deliver, handler.cosign)
+            self._mail_line = channel
+            self.line.settle(channel)
             tasks = [
                 asyncio.create_task(self._listen(call, handler, mail)),
                 asyncio.create_task(mail.write()),
@@ -323,21 +334,24 @@ class HubClient:
             raise await self._explain(error, broke_off=self.welcomed_at is not None) from None
         except asyncio.InvalidStateError:
             # Writing to a stream that has ended; why it ended stands in its status.
-            ended = await _ended(call)
-            raise await self._explain(ended, broke_off=self.welcomed_at is not None) from None
+            end = await end_of(call)
+            raise await self._explain(end, broke_off=self.welcomed_at is not None) from None
         except TimeoutError:
             raise Unreachable(
                 f"The hub at {self.address} fell silent.", remedy="It is tried again."
             ) from None
         finally:
-            if mail is not None and self._mail is mail:
-                self._mail = None
+            if mail is not None:
+                if self._mail is mail:
+                    self._mail = None
+                # Before anything is waited for: who is cancelled then leaves nobody waiting for a receipt.
+                mail.end()
+            call.cancel()
             for task in tasks[:2]:
                 task.cancel()
             await asyncio.gather(*tasks[:2], return_exceptions=True)
             if mail is not None:
                 await mail.close()
-            call.cancel()
 
     async def _listen(self, call: Any, handler: Handler, mail: StreamMail) -> None:
         """Take what the hub says, until the stream ends."""
@@ -364,7 +378,7 @@ class HubClient:
         except grpc.aio.AioRpcError as error:
             raise await self._explain(error) from None
         except asyncio.InvalidStateError:
-            raise await self._explain(await _ended(call)) from None
+            raise await self._explain(await end_of(call)) from None
         except TimeoutError:
             raise Unreachable(f"The hub at {self.address} fell silent.") from None
         finally:
@@ -379,18 +393,8 @@ class HubClient:
         async with asyncio.timeout(seconds):
             message = await call.read()
         if message is grpc.aio.EOF:
-            raise await _ended(call)
+            raise await end_of(call)
         return codec.read_frame(message)
-
-
-async def _ended(call: Any) -> grpc.aio.AioRpcError:
-    """The status with which a stream ended, as the error it stands for."""
-    code = await call.code()
-    if code is grpc.StatusCode.OK:
-        code = grpc.StatusCode.UNAVAILABLE
-    return grpc.aio.AioRpcError(
-        code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-    )
 
 
 def _pairs(metadata: Any) -> list[tuple[str, str | bytes]]:
@@ -408,21 +412,34 @@ async def stay_attached(
 ) -> None:
     """Attach, and attach again for ever; `on_failure` hears why each stream ended."""
     loop, failures = asyncio.get_running_loop(), 0
-    while True:
-        try:
-            await client.line.hold(lambda: client.attach(handler))
-            continue  # a renewed certificate has to be shown: at once, and nothing is wrong
-        except CandorError as error:
+
+    def lost(error: CandorError) -> None:
+        """An older stream, which went on until a newer one is welcomed, has ended before that."""
+        if client.welcomed_at is None:
             on_failure(error)
-            # Two programs with the same keys would end each other's streams for ever.
-            theirs = isinstance(error, AlreadyExists)
-        lived = loop.time() - client.welcomed_at if client.welcomed_at is not None else 0.0
-        if lived >= (LAST_RETRY_SECONDS if theirs else SETTLED_SECONDS):
-            failures = 0
-        delay = retry_delay(failures)
-        failures += 1
-        log.info("attach again", in_seconds=round(delay, 1), failures=failures)
-        if not await client.line.replaced_within(delay):
-            # The old channel waits out a backoff of gRPC's own, so that after a long outage one pause of a
-            # minute would follow the other.
-            client.line.replace(client.line.identity)
+
+    try:
+        while True:
+            try:
+                await client.line.hold(lambda: client.attach(handler), lost)
+                continue  # a renewed certificate has to be shown: at once, and nothing is wrong
+            except CandorError as error:
+                if isinstance(error, Unreachable) and client.line.holds_older:
+                    log.warning("no newer stream yet", code=error.code, reason=error.message)
+                else:
+                    await client.line.leave_older()
+                    on_failure(error)
+                # Two programs with the same keys would end each other's streams for ever.
+                theirs = isinstance(error, AlreadyExists)
+            lived = loop.time() - client.welcomed_at if client.welcomed_at is not None else 0.0
+            if lived >= (LAST_RETRY_SECONDS if theirs else SETTLED_SECONDS):
+                failures = 0
+            delay = retry_delay(failures)
+            failures += 1
+            log.info("attach again", in_seconds=round(delay, 1), failures=failures)
+            if not await client.line.replaced_within(delay):
+                # The old channel waits out a backoff of gRPC's own, so that after a long outage one pause of
+                # a minute would follow the other.
+                client.line.replace(client.line.identity)
+    finally:
+        await client.line.leave_older()

@@ -54,7 +54,7 @@ class StreamMail:
         self._storing: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._closed = False
+        self.closed = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # --- what goes --------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ class StreamMail:
         Raises what the hub refuses it with, or Unreachable when nobody knows.
         """
         async with self._places:
-            if self._closed:
+            if self.closed:
                 raise _broke_off()
             number = next(self._numbers)
             answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -165,16 +165,19 @@ class StreamMail:
 
     # --- the end ----------------------------------------------------------------------------------------
 
-    async def close(self) -> None:
-        """Nothing is stored or sent any more; what was not answered is unknown."""
-        self._closed = True
+    def end(self) -> None:
+        """Nothing is sent any more, and nothing more is stored; what was not answered is unknown."""
+        self.closed = True
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(_broke_off())
-        under_way = (*self._storing, *self._cosigning)
-        for task in under_way:
+        for task in (*self._storing, *self._cosigning):
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def close(self) -> None:
+        """As `end`; nothing runs any more when this returns."""
+        self.end()
+        await asyncio.gather(*self._storing, *self._cosigning, return_exceptions=True)
         if self.failed.done():
             self.failed.exception()  # heard, or nobody's business any more
         self.failed.cancel()

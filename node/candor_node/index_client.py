@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -112,7 +112,9 @@ class IndexClient:
         clock: Clock,
         followed: Log,
         federation_records: int | None = None,
+        on_taken_up: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_taken_up` hears of each directory that is held from now on."""
         self._hub = hub
         self._log = followed
         self._store = store
@@ -122,6 +124,7 @@ class IndexClient:
         self._roots = tuple(roots)
         self._clock = clock
         self._federation_records = federation_records
+        self._on_taken_up = on_taken_up
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._refreshed = asyncio.Condition()
@@ -271,6 +274,8 @@ class IndexClient:
             for node, trouble in (*directory.key_troubles.items(), *directory.head_troubles.items()):
                 log.warning("a member is not as it was", node=str(node), code=trouble.code)
             self.directory = directory
+            # Who waits for it need not wait for the indexes that it names.
+            self._on_taken_up()
             await self._hold_indexes(directory, from_hub=True)
             self._refreshed_once = True
             self.last_error = None

@@ -75,6 +75,29 @@ def test_with_a_wrong_clock_nothing_is_answered(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_what_waited_for_a_directory_is_judged_as_soon_as_it_is_taken_up(tmp_path: Path) -> None:
+    """Else every lookup stands still for seconds whenever a member joins, or an authority is replaced."""
+
+    async def scene(fed: Federation, node: Node) -> None:
+        envelope, box = await lookup_envelope(fed, node, "REQ-1"), node._inbox[MessageKind.LOOKUP]
+        woken, wake = list[bool](), box.wake
+
+        def heard() -> None:
+            woken.append(node.may_judge())
+            wake()
+
+        instead(box, "wake", heard)
+        node.indexes.announced = node.indexes.version + 1
+        await node.deliver(replace(envelope, envelope_id=bytes(16)))
+        assert (await inbox(node)).inbox_waiting == 1
+        node.indexes.announced = node.indexes.version
+        await node.indexes.refresh()
+        assert woken == [True]
+        await eventually(lambda: inbox(node), lambda counts: counts.inbox_waiting == 0)
+
+    play(tmp_path, scene)
+
+
 def test_a_message_that_trips_a_bug_does_not_stop_those_behind_it(tmp_path: Path) -> None:
     async def scene(fed: Federation, node: Node) -> None:
         view = await fed.ask(node, case="REQ-1")

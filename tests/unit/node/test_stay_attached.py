@@ -19,9 +19,13 @@ GONE, TAKEN = Unreachable("The hub is stopping."), AlreadyExists("A newer stream
 
 class _Line:
     identity = None
+    holds_older = False
 
-    async def hold(self, work: Any) -> None:
+    async def hold(self, work: Any, _lost: Any) -> None:
         await work()
+
+    async def leave_older(self) -> None:
+        """There is none."""
 
     async def replaced_within(self, seconds: float) -> bool:
         await asyncio.sleep(seconds)
