@@ -9,6 +9,8 @@ gRPC says with no alert why it ends a connection, so a caller sees only that it 
 
 from __future__ import annotations
 
+import _ssl
+import ctypes
 import enum
 import socket
 import ssl
@@ -32,6 +34,8 @@ from tests.patience import PATIENCE_SECONDS
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # Keys and ciphers that OpenSSL itself would not offer: whether they are taken is for the other side to say.
 ANYTHING = "ALL:COMPLEMENTOFALL:@SECLEVEL=0"
+# SSL_CTRL_SET_GROUPS_LIST of OpenSSL's ssl.h.
+_SET_GROUPS_LIST = 92
 
 
 class Door(enum.Enum):
@@ -85,12 +89,26 @@ def _set_up(context: ssl.SSLContext, offer: Offer, folder: Path) -> ssl.SSLConte
     if offer.alpn:
         context.set_alpn_protocols(list(offer.alpn))
     if offer.group:
-        context.set_ecdh_curve(offer.group)
+        _agree_by(context, offer.group)
     if offer.version is not None:
         with warnings.catch_warnings():  # of versions that nobody should use
             warnings.simplefilter("ignore", DeprecationWarning)
             context.minimum_version = context.maximum_version = offer.version
     return context
+
+
+def _agree_by(context: ssl.SSLContext, group: str) -> None:
+    """Offer this group alone; raises OSError where neither Python nor its OpenSSL takes it."""
+    try:
+        context.set_ecdh_curve(group)
+    except (ssl.SSLError, ValueError):
+        # Python 3.11.2, of Debian 12, knows curves of one kind only. Its context holds OpenSSL's first.
+        library = ctypes.CDLL(_ssl.__file__ if hasattr(_ssl, "__file__") else None)
+        library.SSL_CTX_ctrl.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p)
+        library.SSL_CTX_ctrl.restype = ctypes.c_long
+        held = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
+        if library.SSL_CTX_ctrl(held, _SET_GROUPS_LIST, 0, group.encode()) != 1:
+            raise OSError(f"this OpenSSL knows no group {group}") from None
 
 
 def call(

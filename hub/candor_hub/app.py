@@ -275,6 +275,7 @@ class Hub:
             Issued(self._store, self.clock),
             self.clock,
             self.turns.gate,
+            self.turns.gauge,
         )
         return Gatekeeper(gate.admit, self.lines, self.turns, self.hold_off, observer=self.counters)
 

@@ -51,7 +51,7 @@ REPLACED_SECONDS = 5.0
 MOST = 60.0
 FORGIVEN_A_SECOND = MOST / 60.0
 # On one connection before anybody was admitted on it.
-FIRST_CALL_MOST = 30.0
+FIRST_CALL_MOST = 12.0
 # How long, doubled each time; forgotten so long after the last one ended.
 HELD_SECONDS, LONGEST_SECONDS, FORGOTTEN_SECONDS = 15.0, 240.0, 600.0
 # Members remembered; past it who earned something longest ago is forgotten.

@@ -6,9 +6,9 @@ Rules of this file:
   one, nor fill this process's memory;
 - whoever keeps within a share of his own comes before those who do not: his one waits for the batch under
   way, however many others want more than theirs; a part of each batch is theirs all the same;
-- who has much of his share left goes first of all, and answers with him. What all others want is taken up at
-  a rate that all have together while the process is busy, and that falls until it is not (`governor`): all of
-  it would keep it so. Who has just come begins with one lookup, not with a whole share;
+- who has much of his share left, and one waiting, goes first of all, and answers with him. What all others
+  want is taken up at a rate that all have together while the process is busy, and that falls until it is not
+  (`governor`): all of it would keep it so. Who has just come begins with one lookup, not with a whole share;
 - an answer is in nobody's share: who asked has paid for it, and who is asked much must not wait for that. A
   turn is as many of them as a lookup weighs;
 - the event loop owns the queues; the rules (`relay`) run in one thread, which is this module's own, so that
@@ -201,7 +201,9 @@ class Intake:
             self._shares.popitem(last=False)
         if not share.take(OWN_SHARE, now, waiting.weight):
             return self._others
-        return self._front if share.tokens >= PLENTY_LEFT else self._first
+        # Whoever lets a thousand wait has his share again before the next one of them is due.
+        alone = len(self._queues[caller].waiting) <= 1
+        return self._front if alone and share.tokens >= PLENTY_LEFT else self._first
 
     def _next(self) -> list[_Waiting]:
         """A turn of each caller, then another one of each, until a batch is full or nobody may go now."""

@@ -32,6 +32,7 @@ from candor_certs.names import Role
 from candor_certs.peer import TLS_VERSION, identity_from_auth_context, shown_node
 from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
+from candor_hub.governor import Gauge
 from candor_hub.hold_off import HoldOff
 from candor_hub.issued import Issued
 from candor_hub.lines import Line, Lines, at_line, present_line
@@ -53,7 +54,9 @@ log = structlog.get_logger(__name__)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-LOOK_SECONDS = 0.005
+# One look begins so long after the other, and as long while the process is busy: with a look for each of a
+# hundred calls a second the database would have most of the interpreter.
+LOOK_SECONDS, LOOK_SECONDS_WHILE_BUSY = 0.005, 0.025
 # What a call that was refused counts as besides: who calls for nothing is served less.
 REFUSED_COST = 2.0
 _HUB = "/candor.v1.HubService/"
@@ -120,9 +123,10 @@ class _Looks:
     one look begins LOOK_SECONDS after the other.
     """
 
-    def __init__(self, directory: DirectoryKeeper, turns: Turns) -> None:
+    def __init__(self, directory: DirectoryKeeper, turns: Turns, gauge: Gauge) -> None:
         self._directory = directory
         self._turns = turns
+        self._gauge = gauge
         self._not_before = 0.0
         self._under_way: asyncio.Task[Snapshot] | None = None
         self._next: asyncio.Task[Snapshot] | None = None
@@ -141,7 +145,7 @@ class _Looks:
         pause = self._not_before - loop.time()
         if pause > 0:
             await asyncio.sleep(pause)
-        self._not_before = loop.time() + LOOK_SECONDS
+        self._not_before = loop.time() + (LOOK_SECONDS_WHILE_BUSY if self._gauge.busy else LOOK_SECONDS)
         self._under_way, self._next = self._next, None
         return await self._turns.run(self, self._directory.latest)
 
@@ -156,11 +160,12 @@ class NodeGate:
         issued: Issued,
         clock: Clock,
         turns: Turns,
+        gauge: Gauge,
     ) -> None:
         """`turns` are those of the threads that look into the database for calls."""
         self._federation = federation
         self._turns = turns
-        self._looks = _Looks(directory, turns)
+        self._looks = _Looks(directory, turns, gauge)
         self._issued = issued
         self._clock = clock
 

@@ -19,7 +19,8 @@ FIRST_CALLS = 1.0
 # A stream is held for hours; after a bad line it is opened again once in a while.
 STREAMS = Rate(a_second=0.2, at_once=2), Rate(a_second=5, at_once=1), Together(25, 100, at_once=2)
 # Frames of a stream: each counts as one, and as one more for each envelope that it hands in.
-FRAMES = Rate(a_second=60, at_once=40), Rate(a_second=2_000, at_once=40), Together(150, 4_000, at_once=40)
+# There is no rate for all together: a frame may count as sixty, and what one member owes nobody else may pay.
+FRAMES = Rate(a_second=60, at_once=40), Rate(a_second=2_000, at_once=40)
 # Envelopes on a stream that were refused: who hands in what is no good is soon read slowly.
 REFUSED = Rate(a_second=5, at_once=10), Rate(a_second=50, at_once=5)
 NEWCOMERS = Rate(a_second=1, at_once=3), Rate(a_second=20, at_once=5)
@@ -33,7 +34,7 @@ class Work:
         self.pace = Pace(*CALLS, self.gauge, FIRST_CALLS)
         self.pace_of_streams = Pace(*STREAMS, self.gauge, FIRST_CALLS)
         self.pace_of_newcomers = Pace(*NEWCOMERS, None, self.gauge)
-        self.pace_of_frames = Pace(*FRAMES, self.gauge)
+        self.pace_of_frames = Pace(*FRAMES, None, self.gauge)
         self.pace_of_refused = Pace(*REFUSED, None, self.gauge)
         # Calls that are being admitted: connections that nobody was admitted on share their address's turn.
         self.calls = Turns("calls", 32, 8)

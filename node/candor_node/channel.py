@@ -197,3 +197,13 @@ async def _end(task: asyncio.Task[None]) -> None:
     # A delivery that is being stored is stored all the same; sent again, it changes nothing.
     with contextlib.suppress(asyncio.CancelledError, CandorError):
         await task
+
+
+async def end_of(call: Any) -> grpc.aio.AioRpcError:
+    """The status with which a stream ended, as the error it stands for."""
+    code = await call.code()
+    if code is grpc.StatusCode.OK:
+        code = grpc.StatusCode.UNAVAILABLE
+    return grpc.aio.AioRpcError(
+        code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+    )

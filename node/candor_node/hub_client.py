@@ -22,7 +22,7 @@ from candor_certs import mtls
 from candor_certs.lifetime import span
 from candor_certs.names import hub_dns_name
 from candor_certs.store import TlsIdentity
-from candor_node.channel import Channel, Line, WrapChannel
+from candor_node.channel import Channel, Line, WrapChannel, end_of
 from candor_node.clock import Clock, whose_clock
 from candor_node.diagnosis import diagnose
 from candor_node.directory_store import FetchedDirectory
@@ -334,8 +334,8 @@ class HubClient:
             raise await self._explain(error, broke_off=self.welcomed_at is not None) from None
         except asyncio.InvalidStateError:
             # Writing to a stream that has ended; why it ended stands in its status.
-            ended = await _ended(call)
-            raise await self._explain(ended, broke_off=self.welcomed_at is not None) from None
+            end = await end_of(call)
+            raise await self._explain(end, broke_off=self.welcomed_at is not None) from None
         except TimeoutError:
             raise Unreachable(
                 f"The hub at {self.address} fell silent.", remedy="It is tried again."
@@ -378,7 +378,7 @@ class HubClient:
         except grpc.aio.AioRpcError as error:
             raise await self._explain(error) from None
         except asyncio.InvalidStateError:
-            raise await self._explain(await _ended(call)) from None
+            raise await self._explain(await end_of(call)) from None
         except TimeoutError:
             raise Unreachable(f"The hub at {self.address} fell silent.") from None
         finally:
@@ -393,18 +393,8 @@ class HubClient:
         async with asyncio.timeout(seconds):
             message = await call.read()
         if message is grpc.aio.EOF:
-            raise await _ended(call)
+            raise await end_of(call)
         return codec.read_frame(message)
-
-
-async def _ended(call: Any) -> grpc.aio.AioRpcError:
-    """The status with which a stream ended, as the error it stands for."""
-    code = await call.code()
-    if code is grpc.StatusCode.OK:
-        code = grpc.StatusCode.UNAVAILABLE
-    return grpc.aio.AioRpcError(
-        code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-    )
 
 
 def _pairs(metadata: Any) -> list[tuple[str, str | bytes]]:

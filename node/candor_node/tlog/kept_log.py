@@ -164,7 +164,7 @@ class KeptLog:
         finally:
             self._forget()
         self._topped_up, self.trouble = now, None
-        log.info("the log is kept", entries=copied.entries, files=copied.fetched)
+        log.info("the log is kept", entries=copied.entries)
 
     def _failed(self, error: CandorError) -> None:
         if self.trouble is None or self.trouble.message != error.message:

@@ -10,7 +10,9 @@ import asyncio
 import re
 import sys
 import sysconfig
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,12 +59,20 @@ def test_there_are_five_commands_and_the_readme_has_the_same() -> None:
     assert "\n".join(lines) in (ROOT / "README.md").read_text("utf-8")
 
 
+@pytest.fixture
+def machine_folder() -> Iterator[Path]:
+    """With a short name, wherever tests have their folders: a socket's path has 107 octets at most."""
+    with tempfile.TemporaryDirectory(prefix="fresh-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(not have_seccomp(), reason="systemd-analyze or libseccomp is not here")
-def test_from_a_fresh_machine_to_a_node_that_answers(tmp_path: Path) -> None:
-    source = copy_checkout(tmp_path / "source")
-    wheel = build_wheel(source, tmp_path / "built")
-    bundle = write_bundle(tmp_path / "bundle", source, [wheel, path_wheel(tmp_path), pip_wheel(tmp_path)])
-    home, programs, state, shims = (tmp_path / name for name in ("home", "programs", "state", "shims"))
+def test_from_a_fresh_machine_to_a_node_that_answers(machine_folder: Path) -> None:
+    source = copy_checkout(machine_folder / "source")
+    wheel = build_wheel(source, machine_folder / "built")
+    wheels = [wheel, path_wheel(machine_folder), pip_wheel(machine_folder)]
+    bundle = write_bundle(machine_folder / "bundle", source, wheels)
+    home, programs, state, shims = (machine_folder / name for name in ("home", "programs", "state", "shims"))
     for folder in (home, shims):
         folder.mkdir()
     (shims / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
@@ -72,10 +82,10 @@ def test_from_a_fresh_machine_to_a_node_that_answers(tmp_path: Path) -> None:
         root=Path("/"),
         home=home,
         environment={
-            "PATH": f"{shims}:{tmp_path}/bin:/usr/bin:/bin",
+            "PATH": f"{shims}:{machine_folder}/bin:/usr/bin:/bin",
             "HOME": str(home),
             "CANDOR_PREFIX": str(programs),
-            "CANDOR_BIN": str(tmp_path / "bin"),
+            "CANDOR_BIN": str(machine_folder / "bin"),
             "CANDOR_STATE": str(state),
             "CANDOR_SERVICE": "no",
         },
@@ -83,5 +93,5 @@ def test_from_a_fresh_machine_to_a_node_that_answers(tmp_path: Path) -> None:
         state=state,
         units=ROOT / "deploy/systemd",
     )
-    told = asyncio.run(play(machine, bundle, tmp_path, source.version))
+    told = asyncio.run(play(machine, bundle, machine_folder, source.version))
     assert len(told) == 8

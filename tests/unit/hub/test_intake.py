@@ -16,7 +16,7 @@ from candor_hub import relay as relay_module
 from candor_hub.desk import Submission
 from candor_hub.governor import Gauge
 from candor_hub.intake import Intake
-from candor_hub.pace import Rate
+from candor_hub.pace import Bucket, Rate
 from candor_hub.relay import Outcome, Receipt, Relay
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
@@ -280,6 +280,27 @@ def test_while_the_process_is_busy_little_is_left_for_who_wants_more(
             scene.intake._governor._rate = max(100.0, scene.intake._governor.rate)
             await asyncio.sleep(0.001)
         running.cancel()
+
+    play(hub, act)
+
+
+def test_who_lets_many_wait_is_not_in_front_however_much_of_his_share_is_left(hub: Office) -> None:
+    """It comes again while he waits: by that alone all would soon be alike."""
+    modest, greedy = hub.newcomer("modest"), hub.newcomer("greedy")
+    many = greedy.lookup([modest])
+
+    async def act(scene: Scene) -> None:
+        futures = [scene.offer(many, greedy.node) for _ in range(3)]
+        intake, now = scene.intake, asyncio.get_running_loop().time()
+        waiting = intake._queues[greedy.node].waiting
+        intake._shares[greedy.node] = Bucket(40.0, now)
+        assert intake._turns(greedy.node, waiting[0], now) is intake._first
+        waiting.pop()
+        waiting.pop()
+        intake._shares[greedy.node] = Bucket(40.0, now)
+        assert intake._turns(greedy.node, waiting[0], now) is intake._front
+        for each in futures:
+            each.cancel()
 
     play(hub, act)
 
