@@ -11,6 +11,7 @@ working folder; what is tested about starting itself runs the installed script i
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -97,7 +98,11 @@ def run(
 
 def _serve() -> None:
     """Fork what is asked for, until nobody asks any more."""
+    gc.disable()
     _import_everything()
+    # No child is to go through what all of them share.
+    gc.freeze()
+    gc.enable()
     for line in sys.stdin.buffer:
         words = json.loads(line)
         pid = fork_alone()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import select
@@ -223,6 +224,7 @@ class Nursery:
 
 def _serve() -> int:
     """Fork what is asked for, until nobody asks any more."""
+    gc.disable()
     from candor_hub import app as hub_app
     from candor_hub import moving  # noqa: F401 - imported for the children
     from candor_node import running as node_running  # noqa: F401
@@ -230,6 +232,9 @@ def _serve() -> int:
     from tests.campaign.plants import plant
     from tests.hubs import QUICK
 
+    # No child is to go through what all of them share.
+    gc.freeze()
+    gc.enable()
     planted, how = sys.argv[1:]
     plant(planted)
     if how == _HURRIED:

@@ -168,13 +168,50 @@ def check(guards: Sequence[Guard], root: Path = ROOT) -> None:
         count = text.count(guard.find)
         if count != 1:
             faults.append(f"{guard.name}: the snippet occurs {count} times in {guard.file}, not once")
-        elif guard.file.endswith(".py") and not _parses(text.replace(guard.find, guard.replace)):
+        elif guard.file.endswith(".py") and not _still_parses(text, guard):
             faults.append(f"{guard.name}: {guard.file} is no valid Python once the snippet is replaced")
         if guard.find == guard.replace:
             faults.append(f"{guard.name}: the replacement changes nothing")
         faults += [f"{guard.name}: no test {node}" for node in guard.tests if not _exists(node, root)]
     if faults:
         raise TableInvalid("\n".join(faults))
+
+
+def _still_parses(text: str, guard: Guard) -> bool:
+    """Whether the file, which is `text`, is valid Python once the snippet is replaced."""
+    return _parses(_around(text, guard.find).replace(guard.find, guard.replace)) or _parses(
+        text.replace(guard.find, guard.replace)
+    )
+
+
+def _around(text: str, snippet: str) -> str:
+    """The statements of the module in which the snippet stands: to read all of it for each guard takes long.
+
+    Where they are valid once more, so is the module: they end where they ended.
+    """
+    at = text.index(snippet)
+    first, last = text.count("\n", 0, at), text.count("\n", 0, at + len(snippet))
+    met = [(begin, end) for begin, end in _statements(text) if begin <= last and first < end]
+    if not met:
+        return text
+    around = "\n".join(text.split("\n")[met[0][0] : met[-1][1]]) + "\n"
+    return around if snippet in around else text
+
+
+@cache
+def _statements(text: str) -> tuple[tuple[int, int], ...]:
+    """Of each statement of a module the number of its first line, and that of the first after it, from 0."""
+    try:
+        body = ast.parse(text).body
+    except SyntaxError:
+        return ()
+    return tuple(
+        (
+            min([each.lineno, *(line.lineno for line in getattr(each, "decorator_list", []))]) - 1,
+            each.end_lineno or 0,
+        )
+        for each in body
+    )
 
 
 def _parses(text: str) -> bool:
