@@ -5,10 +5,8 @@ Rules of this file:
 - callers take turns, and each may have only so much waiting: who hands in a thousand does not delay another's
   one, nor fill this process's memory;
 - whoever keeps within a share of his own comes before those who do not: his one waits for the batch under
-  way, however many others want more than theirs; a part of each batch is theirs all the same;
-- who has much of his share left, and one waiting, goes first of all, and answers with him. What all others
-  want is taken up at a rate that all have together while the process is busy, and that falls until it is not
-  (`governor`): all of it would keep it so. Who has just come begins with one lookup, not with a whole share;
+  way, however many others want more than theirs; a part of each batch is theirs all the same, and while the
+  process is busy no more than they have together (`OTHERS`): all that they want would keep it so;
 - an answer is in nobody's share: who asked has paid for it, and who is asked much must not wait for that. A
   turn is as many of them as a lookup weighs;
 - the event loop owns the queues; the rules (`relay`) run in one thread, which is this module's own, so that
@@ -29,7 +27,7 @@ import structlog
 from candor_hub.clock import Clock
 from candor_hub.desk import Submission
 from candor_hub.directory import CurrentDirectory
-from candor_hub.governor import Gauge, Governor
+from candor_hub.governor import Gauge
 from candor_hub.observer import Nobody, Observer, traced
 from candor_hub.pace import Bucket, Rate
 from candor_hub.relay import Outcome, Receipt, Relay
@@ -50,12 +48,8 @@ LOOKUP_OCTETS, OTHER_OCTETS = 256, 16_384
 OWN_SHARE = Rate(a_second=40, at_once=40)
 PLENTY_LEFT = 20
 FIRST_PART = 0.75
-# Of who has just come: his first lookup is within his share, and nothing is left of it then.
-FIRST_TOKENS = 16.0
-# Of all who have not much of their share left, by weight a second: least and most, and so much at once.
-LEAST_OTHERS, MOST_OTHERS, OTHERS_AT_ONCE = 240.0, 4_000.0, 40.0
-# Of those who are beyond it one goes after so many who are within it.
-WITHIN_IN_A_ROW = 3
+# Of all beyond their share, by weight, while the process is busy: 25 lookups a second, two at once.
+OTHERS = Rate(a_second=500, at_once=40)
 LATER_SECONDS = 0.02
 TURN_WEIGHT = LOOKUP_WEIGHT
 MAX_SHARES = 8_192
@@ -108,7 +102,6 @@ class Intake:
         gauge: Gauge | None = None,
     ) -> None:
         self.gauge = gauge or Gauge()
-        self._governor = Governor(self.gauge, LEAST_OTHERS, MOST_OTHERS)
         self._observer = observer or Nobody()
         self._relay = relay
         self._clock = clock
@@ -120,9 +113,8 @@ class Intake:
         self._first: OrderedDict[NodeId, None] = OrderedDict()
         self._others: OrderedDict[NodeId, None] = OrderedDict()
         self._shares: OrderedDict[NodeId, Bucket] = OrderedDict()
-        # What those may have who have not much of their share left; how many within it went in a row.
-        self._left_over = Bucket(OTHERS_AT_ONCE, 0.0)
-        self._in_a_row = 0
+        # What the others may have while the process is busy.
+        self._left_over = Bucket(OTHERS.at_once, 0.0)
         self._later: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._stopped = False
@@ -194,30 +186,26 @@ class Intake:
     def _turns(self, caller: NodeId, waiting: _Waiting, now: float) -> OrderedDict[NodeId, None]:
         """Where the caller's next one waits for its turn; it is charged to his share."""
         if waiting.submission.envelope.kind is MessageKind.ANSWER:
-            return self._front
-        share = self._shares.pop(caller, None) or Bucket(min(FIRST_TOKENS, OWN_SHARE.at_once), now)
+            return self._first
+        share = self._shares.pop(caller, None) or Bucket(OWN_SHARE.at_once, now)
         self._shares[caller] = share
         if len(self._shares) > MAX_SHARES:
             self._shares.popitem(last=False)
         if not share.take(OWN_SHARE, now, waiting.weight):
             return self._others
-        # Whoever lets a thousand wait has his share again before the next one of them is due.
-        alone = len(self._queues[caller].waiting) <= 1
-        return self._front if alone and share.tokens >= PLENTY_LEFT else self._first
+        return self._front if share.tokens >= PLENTY_LEFT else self._first
 
     def _next(self) -> list[_Waiting]:
         """A turn of each caller, then another one of each, until a batch is full or nobody may go now."""
         batch: list[_Waiting] = []
         octets = weight = 0
         now = asyncio.get_running_loop().time()
-        self.gauge.look(now)
-        free, left_over = self._governor.free, Rate(self._governor.rate, OTHERS_AT_ONCE)
+        busy = self.gauge.look(now)
         while self._queues and weight < MAX_BATCH and octets < MAX_BATCH_OCTETS:
-            turns = self._front
-            if free or self._left_over.take(left_over, now, 0):
-                # The end of a batch is for the others: they come later, and not never.
-                first = self._front if weight < FIRST_PART * MAX_BATCH else None
-                turns = first or self._later_ones() or self._front
+            # The end of a batch is for the others: they come later, and not never.
+            turns = within = self._front or self._first
+            if self._others and not (within and weight < FIRST_PART * MAX_BATCH):
+                turns = self._others if not busy or self._left_over.take(OTHERS, now, 0) else within
             if not turns:
                 self._look_later()
                 break
@@ -226,17 +214,9 @@ class Intake:
                 batch.append(one)
                 octets += one.octets
                 weight += one.weight
-                if turns is not self._front and not free:
+                if busy and turns is self._others:
                     self._left_over.tokens -= one.weight
         return batch
-
-    def _later_ones(self) -> OrderedDict[NodeId, None]:
-        """Who goes next of those who have not much of their share left."""
-        if self._first and not (self._others and self._in_a_row >= WITHIN_IN_A_ROW):
-            self._in_a_row += 1
-            return self._first
-        self._in_a_row = 0
-        return self._others
 
     def _turn(self, caller: NodeId, turns: OrderedDict[NodeId, None], now: float) -> Iterator[_Waiting]:
         """What the caller may have judged in one turn; he lines up for the next one."""

@@ -16,7 +16,7 @@ from candor_hub import relay as relay_module
 from candor_hub.desk import Submission
 from candor_hub.governor import Gauge
 from candor_hub.intake import Intake
-from candor_hub.pace import Bucket, Rate
+from candor_hub.pace import Rate
 from candor_hub.relay import Outcome, Receipt, Relay
 from candor_proto.budget import Quota
 from candor_proto.directory import MemberStatus
@@ -256,51 +256,22 @@ def test_while_the_process_is_busy_little_is_left_for_who_wants_more(
     hub: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they wait with costs nothing; worked off at once it would keep the process busy."""
-    monkeypatch.setattr(intake_module, "OWN_SHARE", Rate(0, 40))
-    monkeypatch.setattr(intake_module, "FIRST_TOKENS", 40.0)
-    monkeypatch.setattr(intake_module, "LEAST_OTHERS", 0.0)
-    monkeypatch.setattr(intake_module, "OTHERS_AT_ONCE", 40.0)
+    monkeypatch.setattr(intake_module, "OWN_SHARE", Rate(0, 1))
+    monkeypatch.setattr(intake_module, "OTHERS", Rate(0, 40))
     modest, greedy = hub.newcomer("modest"), hub.newcomer("greedy")
     many, one = greedy.lookup([modest]), modest.lookup([greedy])
 
     async def act(scene: Scene) -> None:
-        scene.gauge.share = 1e9
-        for _ in range(20):
-            scene.gauge.looks += 1
-            assert scene.intake._governor.rate < 4_000
+        scene.gauge.busy = True
         futures = [scene.offer(many, greedy.node) for _ in range(30)]
         running = asyncio.create_task(scene.intake.run())
-        # One while much of his share is left, and three of what all others have.
+        # One within his share, and three more of what all others have.
         await asyncio.gather(*futures[:4])
         assert (await scene.offer(one, modest.node)).recipients == 1
         assert sum(each.done() for each in futures) == 4
-        scene.gauge.share = 0.0
-        while not all(each.done() for each in futures):
-            scene.gauge.looks += 1
-            scene.intake._governor._rate = max(100.0, scene.intake._governor.rate)
-            await asyncio.sleep(0.001)
+        scene.gauge.busy = False
+        await asyncio.gather(*futures)
         running.cancel()
-
-    play(hub, act)
-
-
-def test_who_lets_many_wait_is_not_in_front_however_much_of_his_share_is_left(hub: Office) -> None:
-    """It comes again while he waits: by that alone all would soon be alike."""
-    modest, greedy = hub.newcomer("modest"), hub.newcomer("greedy")
-    many = greedy.lookup([modest])
-
-    async def act(scene: Scene) -> None:
-        futures = [scene.offer(many, greedy.node) for _ in range(3)]
-        intake, now = scene.intake, asyncio.get_running_loop().time()
-        waiting = intake._queues[greedy.node].waiting
-        intake._shares[greedy.node] = Bucket(40.0, now)
-        assert intake._turns(greedy.node, waiting[0], now) is intake._first
-        waiting.pop()
-        waiting.pop()
-        intake._shares[greedy.node] = Bucket(40.0, now)
-        assert intake._turns(greedy.node, waiting[0], now) is intake._front
-        for each in futures:
-            each.cancel()
 
     play(hub, act)
 
