@@ -60,7 +60,7 @@ print(int(1e6 * min(work() for _ in range(5))))'
 }
 
 # The interpreter $1, or the system's own where that takes less than 0.85 of its time: pyenv compiles without
-# profile-guided optimisation, and the tests then take a third longer. Whoever names one with PYTHON gets that.
+# profile-guided optimisation. Whoever names one with PYTHON gets that.
 swifter() {
     system=/usr/bin/python3
     if [ -z "${PYTHON:-}" ] && new_enough "$system" && can_make_venv "$system" &&
