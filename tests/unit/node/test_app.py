@@ -92,7 +92,8 @@ def test_what_waited_for_a_directory_is_judged_as_soon_as_it_is_taken_up(tmp_pat
         assert (await inbox(node)).inbox_waiting == 1
         node.indexes.announced = node.indexes.version
         await node.indexes.refresh()
-        assert woken == [True]
+        assert woken
+        assert all(woken)
         await eventually(lambda: inbox(node), lambda counts: counts.inbox_waiting == 0)
 
     play(tmp_path, scene)
