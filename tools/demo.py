@@ -15,6 +15,7 @@ import contextlib
 import functools
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -205,15 +206,22 @@ class Demo:
         )  # fmt: skip
 
 
+# Below those that systems give to connections that they dial (Linux: from 32768): what listens there is killed
+# and started again in tests, and a connection may have taken its port meanwhile.
+PORTS = range(20_000, 32_768)
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that were free a moment ago."""
-    listeners = [socket.socket() for _ in range(count)]
-    for listener in listeners:
-        listener.bind(("127.0.0.1", 0))
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+    """Ports on loopback that were free a moment ago, and that no outgoing connection will take."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 def show_applicant(case: Planted) -> None:
