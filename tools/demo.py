@@ -206,8 +206,8 @@ class Demo:
         )  # fmt: skip
 
 
-# Below those that systems give to connections that are dialled (Linux: from 32768): tests kill what listens and
-# start it again, and a connection may have taken its port meanwhile.
+# Below those that systems give to connections that are dialled (Linux: from 32768): tests kill what listens
+# and start it again, and a connection may have taken its port meanwhile.
 PORTS = range(20_000, 32_768)
 
 
