@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -31,7 +30,7 @@ from candor_hub.clock import Clock
 from candor_hub.conduct import REPLACED_SECONDS
 from candor_hub.courier import Courier
 from candor_hub.enrolment import check_clock
-from candor_hub.hold_off import HoldOff
+from candor_hub.hold_off import HoldOff, loop_seconds
 from candor_hub.intake import Intake
 from candor_hub.refusals import Refusals
 from candor_hub.replica import Replica
@@ -116,7 +115,7 @@ class Attachments:
         check_clock(hello.node_time, now)
         del first, hello  # what has a name here is held for as long as the stream lasts
         older = self._streams.of(node)
-        if older is not None and time.monotonic() - older.began < REPLACED_SECONDS:
+        if older is not None and loop_seconds() - older.began < REPLACED_SECONDS:
             self._hold_off.replaced(node)
         session = self._streams.open(node, identity)
         session.version = version

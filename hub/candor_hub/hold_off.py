@@ -6,7 +6,7 @@ before anybody was admitted on it is not read for a while, and no other.
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Callable
 
 from candor_hub.conduct import (
@@ -30,11 +30,16 @@ from candor_proto.ids import NodeId
 Clock = Callable[[], float]
 
 
+def loop_seconds() -> float:
+    """The event loop's clock: the machine's monotonic one, which the guard reads, or a simulation's."""
+    return asyncio.get_running_loop().time()
+
+
 class HoldOff:
     """One for each process; the event loop owns it."""
 
     def __init__(
-        self, streams: Streams, lines: Lines, observer: Observer, clock: Clock = time.monotonic
+        self, streams: Streams, lines: Lines, observer: Observer, clock: Clock = loop_seconds
     ) -> None:
         """`lines` are those of members; `clock` in seconds, as the guard reads it."""
         self._conduct = Conduct()

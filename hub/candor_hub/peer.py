@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from candor_certs.peer import TLS_VERSION, identity_from_auth_context, shown_nod
 from candor_hub.clock import Clock
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.governor import Gauge
-from candor_hub.hold_off import HoldOff
+from candor_hub.hold_off import HoldOff, loop_seconds
 from candor_hub.issued import Issued
 from candor_hub.lines import Line, Lines, at_line, present_line
 from candor_hub.observer import Nobody, Observer
@@ -260,7 +259,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             run = self._sending(behaviour)
 
         async def guarded(request: Any, context: Context) -> Any:
-            began, code = time.monotonic(), ""
+            began, code = loop_seconds(), ""
             end = self._observer.span(method)
             line = self._lines.of(context.peer())
             at_line(line)
@@ -278,7 +277,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 raise
             except asyncio.CancelledError:
-                self._hold_off.given_up(line, time.monotonic() - began)
+                self._hold_off.given_up(line, loop_seconds() - began)
                 raise
             except Exception as error:
                 code = getattr(error, "code", CandorError.code)
@@ -287,7 +286,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                 if handler.request_streaming:
                     line.streams(-1)
                 end()
-                self._observer.called(method, code, time.monotonic() - began)
+                self._observer.called(method, code, loop_seconds() - began)
 
         async def admitted(request: Any, context: Context, line: Line) -> Any:
             seconds = MAX_SECONDS.get(method, CALL_DEADLINE_SECONDS)
@@ -332,12 +331,12 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
     async def _refuse_unknown(self, _requests: Any, context: Context) -> None:
         """As gRPC would, at the caller's turn."""
-        line, began = self._lines.of(context.peer()), time.monotonic()
+        line, began = self._lines.of(context.peer()), loop_seconds()
         try:
             async with asyncio.timeout(CALL_DEADLINE_SECONDS):
                 await self._pace.wait(line.who)
         except asyncio.CancelledError:
-            self._hold_off.given_up(line, time.monotonic() - began)
+            self._hold_off.given_up(line, loop_seconds() - began)
             raise
         except TimeoutError:
             pass

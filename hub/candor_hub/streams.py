@@ -105,7 +105,7 @@ class Session:
     on_over: Callable[[], None] | None = None
     # Which of the node's streams this is, over all replicas; 0 until that is written down.
     generation: int = 0
-    # When the node said hello (`time.monotonic`, seconds).
+    # When the node said hello (loop time, seconds).
     began: float = 0.0
     told_version: int = 0
     heartbeat_due: bool = False
@@ -268,7 +268,7 @@ class Streams:
         older = self._sessions.get(node)
         if older is not None:
             older.end(newer_stream(node))
-        session = Session(node, identity, began=time.monotonic())
+        session = Session(node, identity, began=asyncio.get_running_loop().time())
         session.wake.set()
         self._sessions[node] = session
         return session
