@@ -89,7 +89,12 @@ def measure(folder: Path, nodes: int, echo_octets: int, answer_octets: int) -> d
 def headline(curve: list[dict[str, Any]]) -> dict[str, object]:
     """The size of 1,000, and how much dearer the dearest is for each node."""
     (one,) = (each for each in curve if each["nodes"] == COMPARED)
-    names = ("kilobytes_a_node", "hub_cpu_microseconds_a_further_node", "last_answer_milliseconds_a_node")
+    names = (
+        "kilobytes_a_node",
+        "hub_cpu_microseconds_a_node",
+        "hub_cpu_microseconds_a_further_node",
+        "last_answer_milliseconds_a_node",
+    )
     dearest = {f"dearest_{name}": round(max(each[name] for each in curve) / one[name], 2) for name in names}
     shown = (
         "kilobytes_a_node",

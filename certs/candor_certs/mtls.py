@@ -41,7 +41,7 @@ CLIENT_OPTIONS: Options = [
     # The node asks whether the line is alive, and the hub, which hears that, does not. What gRPC pings of
     # itself to measure the line ("grpc.http2.bdp_probe") stays on: it is a node's answer to whatever it
     # hears, without which a hub that speaks and hears nothing would take it for dead.
-    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_time_ms", 18_000),
     ("grpc.keepalive_timeout_ms", 7_000),
     ("grpc.http2.ping_timeout_ms", 7_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -92,7 +92,7 @@ def server_options(nodes: int, *, guarded: bool = False) -> Options:
         ("grpc.max_connection_age_ms", 12 * 3_600_000),  # a new handshake after each certificate renewal
         ("grpc.max_connection_age_grace_ms", 30_000),
         # Before the node would: one ping for both.
-        ("grpc.keepalive_time_ms", NEVER_MS if guarded else 19_000),
+        ("grpc.keepalive_time_ms", NEVER_MS if guarded else 17_000),
         ("grpc.keepalive_timeout_ms", 7_000),
         ("grpc.http2.ping_timeout_ms", 7_000),  # undocumented; without it a dead peer is noticed 60 s later
         # Must stay below half of what clients have: 15 s in the first release.

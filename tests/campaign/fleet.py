@@ -48,7 +48,7 @@ def run(folder: Path, nodes: int, lookups: int, quiet_seconds: float, processes:
         report.add("quiet hub (% of one core)", quiet, QUIET_PERCENT)
         report.add("memory for each attached node (kB)", fleet.kilobytes_a_node(), NODE_KILOBYTES)
         asked = fleet.ask(lookups)
-        report.add("memory for each, at the last answer (kB)", fleet.kilobytes_a_node())
+        report.add("memory for each, at the last answer (kB)", fleet.kilobytes_a_node(), NODE_KILOBYTES)
         time.sleep(GIVEN_BACK_SECONDS)
         report.add("memory for each, after the lookups (kB)", fleet.kilobytes_a_node(), NODE_KILOBYTES)
     last = asked.last_seconds

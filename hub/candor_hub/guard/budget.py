@@ -47,7 +47,7 @@ REASONS = (NO_CALL, FLOOD, TOO_MANY, NO_PLACE, NO_TURN, GAVE_WAY, SILENT, NO_DES
 
 FIRST_CALL_SECONDS = 10.0
 STALLED_SECONDS = 30.0
-# A node that hears nothing pings after 20 s (`candor_certs.mtls`), 15 in the first release, and what is lost
+# A node that hears nothing pings after 18 s (`candor_certs.mtls`), 15 in the first release, and what is lost
 # on the way is sent again within some more.
 SILENT_SECONDS = 27.0
 

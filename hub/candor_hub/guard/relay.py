@@ -5,7 +5,7 @@ Rules of this file:
 - a connection that may not bring more is looked at again every TICK_SECONDS, no sooner. One of a member that
   is held off is not read at all until that is over; what the hub has to tell it still goes out;
 - when either end has closed, what the other was owed is passed on, and it is closed as well;
-- of a member with a stream something comes every 20 seconds; the line of one that is silent for longer than
+- of a member with a stream something comes every 18 seconds; the line of one that is silent for longer than
   SILENT_SECONDS has died, and is cut: the hub itself asks for nobody;
 - such pings are read at the look of the second, and passed on together: each that came alone would wake this
   process, and threads of gRPC, for itself, which is most of what a quiet hub costs;

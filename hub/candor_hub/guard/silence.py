@@ -14,7 +14,7 @@ from candor_hub.guard.link import End, Link
 
 # HTTP/2's PING, or the answer to one, in a record of TLS 1.3. Should it be something else: where nobody has
 # said anything for QUIET_AFTER_SECONDS, nothing of that length is worth a hurry. Pings come after 15 seconds
-# (first release) or 20.
+# (first release) or 18.
 PING_OCTETS = 5 + 9 + 8 + 1 + 16
 QUIET_AFTER_SECONDS, PINGS_AFTER_SECONDS = 10.0, 14.0
 

@@ -647,10 +647,9 @@ def test_a_node_says_how_much_silence_it_bears() -> None:
 
 
 def test_keepalive_and_diagnosis_together_notice_a_black_hole_within_thirty_seconds() -> None:
-    """A stream that broke off is dialled again before anybody looks why; a call waits for that look."""
+    """A node asks after 18 s, waits for 7, and looks why for 4 at most before it says so."""
     for options in (dict(mtls.CLIENT_OPTIONS), dict(mtls.server_options(1))):
         pings, waits = options["grpc.keepalive_time_ms"], options["grpc.http2.ping_timeout_ms"]
         assert isinstance(pings, int)
         assert isinstance(waits, int)
-        assert (pings + waits) / 1000 <= 28
-    assert diagnosis.PROBE_SECONDS < diagnosis.DIAGNOSIS_SECONDS <= 5
+        assert (pings + waits) / 1000 + diagnosis.DIAGNOSIS_SECONDS <= 29

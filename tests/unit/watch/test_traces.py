@@ -57,11 +57,10 @@ def test_a_collector_that_is_away_costs_nothing(monkeypatch: pytest.MonkeyPatch)
     before = set(threading.enumerate())
     traces = Traces("candor-hub", frozenset({"accept"}), endpoint="http://127.0.0.1:9")
     try:
-        # Of this thread alone: how busy the machine is says nothing.
-        computed = time.thread_time()
+        began = time.monotonic()
         for _ in range(5_000):
             traces.span("accept")()
-        assert time.thread_time() - computed < 2
+        assert time.monotonic() - began < 2
     finally:
         began = time.monotonic()
         traces.close()
