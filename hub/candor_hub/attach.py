@@ -26,11 +26,11 @@ import structlog
 
 from candor_certs.chain import PeerIdentity
 from candor_hub import relay
-from candor_hub.clock import Clock
+from candor_hub.clock import Clock, loop_seconds
 from candor_hub.conduct import REPLACED_SECONDS
 from candor_hub.courier import Courier
 from candor_hub.enrolment import check_clock
-from candor_hub.hold_off import HoldOff, loop_seconds
+from candor_hub.hold_off import HoldOff
 from candor_hub.intake import Intake
 from candor_hub.refusals import Refusals
 from candor_hub.replica import Replica

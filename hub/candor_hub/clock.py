@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -17,6 +18,11 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)  # noqa: TID251  # the edge reads the clock
+
+
+def loop_seconds() -> float:
+    """The event loop's clock: the machine's monotonic one, which the guard reads, or a simulation's."""
+    return asyncio.get_running_loop().time()
 
 
 def until_next(seconds: float, now: float) -> float:

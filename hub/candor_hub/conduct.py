@@ -76,7 +76,7 @@ class Conduct:
 
     def __init__(self) -> None:
         self._records: OrderedDict[NodeId, _Record] = OrderedDict()
-        # Whether anybody was ever held off: most calls need no more than that.
+        # Until when anybody is held off: most calls need no more than that.
         self._until = 0.0
 
     def earned(self, node: NodeId, weight: float, code: str, now: float) -> bool:

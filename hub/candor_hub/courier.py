@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import structlog
 
-from candor_hub.clock import Clock, until_next
+from candor_hub.clock import Clock, loop_seconds, until_next
 from candor_hub.mailbox import MailboxKeeper
 from candor_hub.relay import Receipt
 from candor_hub.store.envelopes import Posting
@@ -101,9 +101,7 @@ class Courier:
         while True:
             told = True
             try:
-                async with asyncio.timeout(
-                    until_next(self._timing.poll_seconds, asyncio.get_running_loop().time())
-                ):
+                async with asyncio.timeout(until_next(self._timing.poll_seconds, loop_seconds())):
                     await self._wake.wait()
             except TimeoutError:
                 told = False

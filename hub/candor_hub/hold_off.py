@@ -6,9 +6,9 @@ before anybody was admitted on it is not read for a while, and no other.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
+from candor_hub.clock import loop_seconds
 from candor_hub.conduct import (
     FIRST_CALL_MOST,
     GIVEN_UP,
@@ -28,11 +28,6 @@ from candor_hub.streams import Streams
 from candor_proto.ids import NodeId
 
 Clock = Callable[[], float]
-
-
-def loop_seconds() -> float:
-    """The event loop's clock: the machine's monotonic one, which the guard reads, or a simulation's."""
-    return asyncio.get_running_loop().time()
 
 
 class HoldOff:

@@ -21,7 +21,7 @@ from candor_certs.folders import load_issuing
 from candor_certs.lifetime import Reminder, Standing, judge
 from candor_certs.store import TlsIdentity
 from candor_hub.authorities import adopt, check_adoptable, forget_replaced
-from candor_hub.clock import Clock, until_next
+from candor_hub.clock import Clock, loop_seconds, until_next
 from candor_hub.keys import HubKeys, renew
 from candor_hub.store import Store
 from candor_proto.errors import CandorError
@@ -122,7 +122,7 @@ class KeyKeeper:
     async def run(self, renew: Callable[[], None], renewed: Callable[[], None]) -> None:
         """Look for another authority, for ever; then `renew` runs in a thread, and `renewed` in the loop."""
         while True:
-            await asyncio.sleep(until_next(self._seconds, asyncio.get_running_loop().time()))
+            await asyncio.sleep(until_next(self._seconds, loop_seconds()))
             try:
                 if await asyncio.to_thread(self._is_another):
                     await asyncio.to_thread(renew)

@@ -29,10 +29,10 @@ from google.protobuf.message import DecodeError, Message
 from candor_certs.chain import PeerIdentity
 from candor_certs.names import Role
 from candor_certs.peer import TLS_VERSION, identity_from_auth_context, shown_node
-from candor_hub.clock import Clock
+from candor_hub.clock import Clock, loop_seconds
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.governor import Gauge
-from candor_hub.hold_off import HoldOff, loop_seconds
+from candor_hub.hold_off import HoldOff
 from candor_hub.issued import Issued
 from candor_hub.lines import Line, Lines, at_line, present_line
 from candor_hub.observer import Nobody, Observer
@@ -339,7 +339,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             self._hold_off.given_up(line, loop_seconds() - began)
             raise
         except TimeoutError:
-            pass
+            pass  # no turn came; it is told all the same
         self._hold_off.unknown_method(line)
         line.ended()
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This hub has no such method.")

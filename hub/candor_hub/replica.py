@@ -24,7 +24,7 @@ from typing import TypeVar
 
 import structlog
 
-from candor_hub.clock import Clock, until_next
+from candor_hub.clock import Clock, loop_seconds, until_next
 from candor_hub.store import Store
 from candor_hub.streams import Session, Streams, Timing, newer_stream
 from candor_proto.errors import CandorError, ClockWrong
@@ -104,7 +104,7 @@ class Replica:
     async def run(self) -> None:
         """Be seen, for ever."""
         while True:
-            await asyncio.sleep(until_next(self._seconds, asyncio.get_running_loop().time()))
+            await asyncio.sleep(until_next(self._seconds, loop_seconds()))
             try:
                 await self._pulse()
             except CandorError as error:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from candor_certs.chain import PeerIdentity
-from candor_hub.clock import until_next
+from candor_hub.clock import loop_seconds, until_next
 from candor_hub.directory import DirectoryKeeper, Snapshot
 from candor_hub.store.log import LogNews
 from candor_hub.tlog.confirmed import SETTLE_SECONDS
@@ -268,7 +268,7 @@ class Streams:
         older = self._sessions.get(node)
         if older is not None:
             older.end(newer_stream(node))
-        session = Session(node, identity, began=asyncio.get_running_loop().time())
+        session = Session(node, identity, began=loop_seconds())
         session.wake.set()
         self._sessions[node] = session
         return session
@@ -351,9 +351,7 @@ class Watch:
         """Look for ever; a failing database is logged, and after 50 seconds the deny list is stale."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(
-                    until_next(self._timing.poll_seconds, asyncio.get_running_loop().time())
-                ):
+                async with asyncio.timeout(until_next(self._timing.poll_seconds, loop_seconds())):
                     await self._hurry.wait()
             self._hurry.clear()
             try:

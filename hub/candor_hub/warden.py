@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from candor_certs.revocation import DenyList
-from candor_hub.clock import Clock, until_next
+from candor_hub.clock import Clock, loop_seconds, until_next
 from candor_hub.directory import Snapshot
 from candor_hub.streams import Session, Streams, Timing, Watch
 from candor_proto.directory import MemberStatus
@@ -72,7 +72,7 @@ class Warden:
     async def run(self) -> None:
         """For ever."""
         while True:
-            await asyncio.sleep(until_next(self._timing.poll_seconds, asyncio.get_running_loop().time()))
+            await asyncio.sleep(until_next(self._timing.poll_seconds, loop_seconds()))
             self.round()
 
     def round(self) -> None:

@@ -142,6 +142,14 @@ class KeptLog:
 
         When something is missing, and once a day; does not raise.
         """
+        if not heads:
+            return
+        try:
+            await self._top_up(get, heads, now)
+        except CandorError as error:
+            self._failed(error)
+
+    async def _top_up(self, get: Get, heads: Mapping[int, SignedCheckpoint], now: datetime) -> None:
         if all(self._under_head(shard) >= signed.checkpoint.size for shard, signed in heads.items()):
             at = self._topped_up = self._topped_up or now
             if timedelta(0) <= now - at < TOPPED_UP_EVERY:
@@ -158,9 +166,6 @@ class KeptLog:
 
         try:
             copied = await LogCopy(get, self.files.folder, head).update(now)
-        except CandorError as error:
-            self._failed(error)
-            return
         finally:
             self._forget()
         self._topped_up, self.trouble = now, None

@@ -59,6 +59,8 @@ class LogCopy:
         self._head = head or self._files.checkpoint
         self._copy = LogFolder(folder)
         self._fetched = 0
+        # What this attempt has put into the copy before it was compared with the head.
+        self._unproven: list[str] = []
 
     async def update(self, now: datetime) -> Copied:
         """Fetch what is new. Raises Unreachable, Rollback, StoreUnusable, MalformedMessage or
@@ -89,14 +91,19 @@ class LogCopy:
                 f"is copied from has {head.size}.",
                 remedy="Keep this copy as it is, and tell the other members: theirs may be shorter.",
             )
+        self._unproven.clear()
         try:
             versions, opened_at = await self._tiles(self._copy, number, head, held, now)
         except (LogInconsistent, MalformedMessage):
+            self._copy.remove(self._unproven)
             # Perhaps what was copied before was damaged here. It stays until there is better.
             again = LogFolder(self._copy.folder / ".again")
             await asyncio.to_thread(shutil.rmtree, again.folder, ignore_errors=True)
-            versions, opened_at = await self._tiles(again, number, head, held, now)
-            await asyncio.to_thread(_instead, self._copy.folder, again.folder, number)
+            try:
+                versions, opened_at = await self._tiles(again, number, head, held, now)
+                await asyncio.to_thread(_instead, self._copy.folder, again.folder, number)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, again.folder, ignore_errors=True)
         names = [f"policy/{version}" for version in versions]
         names += [f"draw/{month}" for month in _months(opened_at, now)]
         for name in (*names, "draw/end"):
@@ -146,6 +153,8 @@ class LogCopy:
         await self._write(self._copy, path, await self._files.get(path))
 
     async def _write(self, into: LogFolder, path: str, octets: bytes) -> None:
+        if into is self._copy:
+            self._unproven.append(path)
         await asyncio.to_thread(into.write, path, octets)
         self._fetched += 1
 
@@ -166,7 +175,6 @@ def _instead(copy: Path, again: Path, number: int) -> None:
         shutil.rmtree(place, ignore_errors=True)
         place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         (again / str(number) / "tile").rename(place)
-        shutil.rmtree(again)
     except OSError as error:
         raise StoreUnusable(f"{place} cannot be written: {error.strerror}.") from None
 

@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,6 +68,12 @@ class LogFolder:
                 f"{place} cannot be written: {error.strerror}.", remedy="Make room, and copy again."
             ) from None
 
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files; one that is not there is gone already."""
+        for path in paths:
+            with suppress(OSError):
+                (self.folder / path).unlink()
+
     # --- what it holds ------------------------------------------------------------------------------------
 
     def head(self, shard: int) -> Checkpoint | None:
@@ -81,7 +88,7 @@ class LogFolder:
         index = 0
         while self.has(f"{shard}/{bundle_path(index)}"):
             index += 1
-        return index * TILE_WIDTH + self._widest(f"{shard}/{bundle_path(index)}")
+        return index * TILE_WIDTH + max(self._widths(f"{shard}/{bundle_path(index)}"), default=0)
 
     def bundle(self, shard: int, index: int, width: int) -> tuple[bytes, ...]:
         """The first `width` entries of a bundle; raises UnknownObject, MalformedMessage or StoreUnusable."""
@@ -96,20 +103,18 @@ class LogFolder:
         return octets[: width * HASH_OCTETS]
 
     def _piece(self, path: str, width: int) -> tuple[int, bytes]:
-        """The widest file of a full tile's path, if that is wide enough, and how much it holds."""
-        if self.has(path):
+        """The narrowest file of a full tile's path that is wide enough, and how much it holds."""
+        wide = [each for each in self._widths(path) if each >= width]
+        if not wide:
             return TILE_WIDTH, self.read(path)
-        widest = self._widest(path)
-        if widest < max(width, 1):
-            raise UnknownObject(f"This copy of the log has no {path}.")
-        return widest, self.read(f"{path}.p/{widest}")
+        return min(wide), self.read(f"{path}.p/{min(wide)}")
 
-    def _widest(self, path: str) -> int:
+    def _widths(self, path: str) -> list[int]:
         try:
             names = [each.name for each in (self.folder / f"{path}.p").iterdir()]
         except OSError:
-            return 0
-        return max((int(name) for name in names if name.isdecimal()), default=0)
+            return []
+        return [int(name) for name in names if name.isdecimal()]
 
     # --- what nobody needs any more -----------------------------------------------------------------------
 

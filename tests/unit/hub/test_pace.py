@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 
@@ -27,6 +28,13 @@ class Clock:
         self.now += 10
 
 
+async def gone(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Whoever waits gives up."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def through(pace: Pace, clock: Clock, caller: str, calls: int, seconds: float) -> int:
     """How many of so many calls at once were let through after so long."""
     tasks = [asyncio.create_task(pace.wait(caller)) for _ in range(calls)]
@@ -38,9 +46,7 @@ async def through(pace: Pace, clock: Clock, caller: str, calls: int, seconds: fl
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     done = sum(task.done() for task in tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await gone(tasks)
     return done
 
 
@@ -82,9 +88,7 @@ async def test_a_thousand_calls_of_one_keep_nobody_waiting() -> None:
         pace.look()
     await asyncio.sleep(0)
     assert modest.done()
-    for task in greedy:
-        task.cancel()
-    await asyncio.gather(*greedy, return_exceptions=True)
+    await gone(greedy)
 
 
 async def test_while_the_process_is_busy_little_is_left_over() -> None:
@@ -101,9 +105,7 @@ async def test_while_the_process_is_busy_little_is_left_over() -> None:
     done = sum(task.done() for task in tasks)
     least = 100 * BUSY_PART * 10
     assert least <= done <= least + 100 * GAUGE_SECONDS + 5 + 20 + 10 + 10
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await gone(tasks)
 
 
 async def test_while_the_process_is_busy_who_has_called_least_is_first() -> None:
@@ -150,9 +152,7 @@ async def test_who_has_fewest_calls_open_is_first_of_those_who_wait() -> None:
     pace.look()
     await asyncio.sleep(0)
     assert modest.done()
-    for task in greedy:
-        task.cancel()
-    await asyncio.gather(*greedy, return_exceptions=True)
+    await gone(greedy)
 
 
 async def test_what_was_refused_is_charged_for() -> None:

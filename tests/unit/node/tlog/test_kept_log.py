@@ -163,6 +163,19 @@ def test_a_full_disk_stops_nobody_and_is_made_up_for(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_a_copy_that_cannot_be_read_stops_nobody(tmp_path: Path) -> None:
+    async def scene(reader: Reader) -> None:
+        folder = tmp_path / "log-copy"
+        kept = keep_in(reader, folder)
+        (folder / "1/checkpoint").mkdir(parents=True)
+        await reader.follower.follow()
+        await reader.follower._top_up()
+        assert trouble(kept) is StoreUnusable
+        await kept.top_up(reader.log.get, {}, NOW)  # before anything was read whole
+
+    play(tmp_path, scene)
+
+
 def test_a_restored_node_that_is_shown_another_log_keeps_the_one_it_had(tmp_path: Path) -> None:
     log = Log()
     fork = log.fork()
